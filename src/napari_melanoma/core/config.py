@@ -1,0 +1,121 @@
+"""Frozen configuration: one model feeds the command line, the docks, the recipes and the provenance."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.files import write_text
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+AnyConfig = TypeVar("AnyConfig", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of every configuration: a value that cannot change, refuses unknown keys and compares by content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], where: str) -> Self:
+        """Build the configuration from plain values.
+
+        Parameters
+        ----------
+        values : dict
+            Keys and values as TOML or JSON give them.
+        where : str
+            Names the origin in the error, such as a path.
+
+        Returns
+        -------
+        Config
+            The validated configuration.
+
+        Raises
+        ------
+        ConfigError
+            Naming every key that is unknown or has a value that is not allowed.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = "; ".join(_describe(fault, cls) for fault in error.errors())
+            raise ConfigError(f"{where} is not a valid {cls.__name__}: {faults}") from None
+
+
+def _describe(fault: ErrorDetails, model: type[Config]) -> str:
+    """Say one fault of a configuration: the key, what was found, what is allowed."""
+    key = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_fields_at(model, fault["loc"][:-1])))
+        return f"unknown key '{key}'" + (f" (known: {known})" if known else "")
+    if fault["type"] == "missing":
+        return f"key '{key}' is missing"
+    return f"'{key}' is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the nested model at ``location``, empty where there is none."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:
+    """Read a configuration from a TOML file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    model : type
+        Which configuration it holds.
+
+    Returns
+    -------
+    Config
+        The validated configuration.
+
+    Raises
+    ------
+    ConfigError
+        Where the file is missing, is no TOML, or has keys or values that ``model`` does not allow.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}. Name an existing TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return model.parse(values, str(path))
+
+
+def write_toml(path: Path, config: Config) -> None:
+    """Write a configuration as TOML, atomically; fields that are ``None`` are left out.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    config : Config
+        What to write.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written.
+    """
+    import tomli_w
+
+    write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))

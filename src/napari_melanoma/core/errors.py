@@ -1,0 +1,41 @@
+"""The errors a person may meet; each message says what was expected, what was found and what to do."""
+
+
+class MelanomaError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(MelanomaError):
+    """A configuration has an unknown key, a value out of range or cannot be read."""
+
+
+class InputError(MelanomaError):
+    """A path that the user named cannot serve as input: missing, unreadable, empty or of another kind."""
+
+
+class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the place it is raised
+    """A file is no image that can be decoded: truncated, empty, of another format or out of bounds."""
+
+
+class DataSetError(InputError):
+    """A data set does not follow its contract: a missing column, image or mask, or sizes that differ."""
+
+
+class BundleError(MelanomaError):
+    """A model bundle is incomplete or its weights do not fit its architecture."""
+
+
+class SaveError(MelanomaError):
+    """A result could not be written; nothing half-written is left behind."""
+
+
+class ScaleMissing(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
+    """A measurement in physical units was asked for where no pixel size is known."""
+
+
+class RunError(MelanomaError):
+    """A training run cannot start, go on or be resumed as asked."""
+
+
+class WorkerDied(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
+    """The process that answers the docks ended while an answer was awaited."""

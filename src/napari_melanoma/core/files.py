@@ -1,0 +1,169 @@
+"""Writing so that nothing half-written is ever seen: a temporary name beside the target, then a rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import SaveError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on leaving, it becomes ``path``, or vanishes if something failed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file to write; its folder is made where it is missing.
+
+    Yields
+    ------
+    pathlib.Path
+        A path in the same folder, with the same suffix.
+
+    Raises
+    ------
+    SaveError
+        Where the file system refuses: no space, no permission, a folder in the way.
+    """
+    temporary = path.with_name(f".{path.stem[:64]}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise save_error(path, error) from error
+    finally:
+        _discard(temporary)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; on leaving, it takes the place of ``path``, or vanishes if something failed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder to write; one that exists is replaced as a whole once the new one is complete.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty folder beside it.
+
+    Raises
+    ------
+    SaveError
+        Where the file system refuses: no space, no permission, a file in the way.
+    """
+    token = uuid.uuid4().hex[:8]
+    temporary = path.with_name(f".{path.name[:64]}.{token}")
+    replaced = path.with_name(f".{path.name[:64]}.{token}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+    except OSError as error:
+        raise save_error(path, error) from error
+    finally:
+        _restore(path, replaced)
+        _discard(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    text : str
+        Its whole content.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write a value as indented JSON, atomically; not-a-number becomes null.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    value : object
+        Dicts, lists, strings, numbers, booleans, None.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written.
+    """
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_error(path: Path, error: OSError) -> SaveError:
+    """Turn an error of the file system into one that a person can act on.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What was to be written.
+    error : OSError
+        What the file system said.
+
+    Returns
+    -------
+    SaveError
+        With the reason and what to do; the caller raises it.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SaveError(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return SaveError(f"cannot write {path}: no permission to write there. Choose a folder of your own.")
+    return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Replace numbers that JSON does not know by ``None``, all the way down."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _restore(path: Path, replaced: Path) -> None:
+    """Remove what was replaced, or put it back where the replacement did not arrive."""
+    if replaced.exists():
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.rename(path)
+
+
+def _discard(temporary: Path) -> None:
+    """Remove a temporary file or folder if it is still there."""
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)

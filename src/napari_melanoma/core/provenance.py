@@ -1,0 +1,63 @@
+"""What produced a result: versions, machine and a fingerprint of the input, without naming a person or a path."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from napari_melanoma import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "torch", "torchvision", "lightning", "timm")
+
+
+def provenance() -> dict[str, object]:
+    """Describe the software and machine at hand; reads package metadata only, so nothing heavy is imported.
+
+    Returns
+    -------
+    dict
+        ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
+    """
+    return {
+        "program": "napari-melanoma",
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "packages": {name: found for name in PACKAGES if (found := _installed(name))},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def fingerprint(array: NDArray) -> str:
+    """SHA-256 of an array's shape, dtype and content.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Of any shape and dtype.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    import numpy as np
+
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str} ".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _installed(name: str) -> str | None:
+    """Version of an installed package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,92 @@
+"""How a long function and whoever started it talk: progress goes out, a wish to stop comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
+from threading import Event
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class Cancelled(Exception):  # noqa: N818 - an outcome, not an error: nothing went wrong
+    """The user asked to stop; raised by ``RunContext.check`` and never shown as an error."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a long function: ``done`` of ``total`` steps (``None`` where unknown) and what is being done."""
+
+    done: int
+    total: int | None
+    message: str
+
+    @property
+    def fraction(self) -> float | None:
+        """Share that is done, between 0 and 1, or ``None`` where the total is unknown."""
+        return None if not self.total else min(1.0, self.done / self.total)
+
+
+def _ignore(progress: Progress) -> None:
+    """Take a report and do nothing with it."""
+
+
+class RunContext:
+    """What a long function may ask of whoever started it: take my progress, and may I go on?
+
+    Parameters
+    ----------
+    report : callable, optional
+        Receives each ``Progress``; called in the thread of the long function. Reports are dropped by default.
+    """
+
+    def __init__(self, report: Callable[[Progress], None] = _ignore) -> None:
+        self.report = report
+        self._cancelled = Event()
+
+    def cancel(self) -> None:
+        """Ask the function to stop; safe from any thread, any number of times."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if a stop was asked for.
+
+        Raises
+        ------
+        Cancelled
+            After ``cancel`` was called.
+        """
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def track(self, items: Iterable[Item], message: str) -> Iterator[Item]:
+        """Yield the items, checking before each and reporting after it.
+
+        Parameters
+        ----------
+        items : iterable
+            What to go through; its length, where it has one, becomes the total.
+        message : str
+            What is being done, in words a user reads.
+
+        Yields
+        ------
+        object
+            The items in their order.
+
+        Raises
+        ------
+        Cancelled
+            Before the next item, after ``cancel`` was called.
+        """
+        total = len(items) if isinstance(items, Sized) else None
+        for done, item in enumerate(items, start=1):
+            self.check()
+            yield item
+            self.report(Progress(done, total, message))

@@ -1,0 +1,1 @@
+"""The data set contract and synthetic images with known truth."""

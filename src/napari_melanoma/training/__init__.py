@@ -1,0 +1,1 @@
+"""One module a task, over one engine; writes run folders."""

@@ -1,0 +1,1 @@
+"""Qt: one file per dock; nothing here imports torch, directly or through others."""
