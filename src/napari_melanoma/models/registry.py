@@ -1,0 +1,71 @@
+"""Which bundles there are: the shipped ones and those in the user's model folder; reads no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
+
+DEFAULT_BUNDLE = "lesion-small"
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def user_folder() -> Path:
+    """Folder in which the user's own bundles lie; it need not exist.
+
+    Returns
+    -------
+    pathlib.Path
+        The platform's folder for application data.
+    """
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / "models"
+
+
+def list_bundles() -> list[BundleInfo]:
+    """List every readable bundle, shipped ones first; of two with one name the user's own wins.
+
+    Returns
+    -------
+    list of BundleInfo
+        A folder that is no valid bundle is left out: ``find_bundle`` with its path says what is wrong with it.
+    """
+    found: dict[str, BundleInfo] = {}
+    for folder in (SHIPPED, user_folder()):
+        for config in sorted(folder.glob(f"*/{CONFIG}")):
+            try:
+                bundle = read_bundle(config.parent)
+            except (BundleError, ConfigError):
+                continue
+            found[bundle.name] = bundle
+    return list(found.values())
+
+
+def find_bundle(name_or_path: str) -> BundleInfo:
+    """Find a bundle by its name, or by the path of its folder.
+
+    Parameters
+    ----------
+    name_or_path : str
+        A name of ``list_bundles()``, or a folder.
+
+    Returns
+    -------
+    BundleInfo
+        The bundle.
+
+    Raises
+    ------
+    BundleError
+        Where there is none of that name or the folder is no bundle.
+    """
+    known = {bundle.name: bundle for bundle in list_bundles()}
+    if name_or_path in known:
+        return known[name_or_path]
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return read_bundle(path)
+    names = ", ".join(known) or "none installed"
+    raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")

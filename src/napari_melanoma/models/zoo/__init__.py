@@ -1,0 +1,79 @@
+"""The architectures: one file each, found by listing this folder; a file exports ``SPEC`` and ``build(config)``."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import BundleError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an architecture says of itself: its name in recipes, a title, its source and its options."""
+
+    name: str
+    title: str
+    reference: str
+    config: type[Config]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A member of the zoo: what it says of itself and how it is built."""
+
+    spec: Spec
+    build: Callable[[Any], nn.Module]
+
+
+@cache
+def architectures() -> dict[str, Architecture]:
+    """List the zoo; torch stays unimported until a network is built.
+
+    Returns
+    -------
+    dict of str to Architecture
+        By name, in alphabetical order.
+    """
+    found = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        module = import_module(f"{__name__}.{module_info.name}")
+        found[module.SPEC.name] = Architecture(module.SPEC, module.build)
+    return dict(sorted(found.items()))
+
+
+def build_network(name: str, options: dict[str, Any]) -> nn.Module:
+    """Build a network with random weights.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``architectures()``.
+    options : dict
+        The architecture's own options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Takes float (batch, 3, row, column) and returns logits (batch, class, row, column) of the same size.
+
+    Raises
+    ------
+    BundleError
+        Where there is no architecture of that name.
+    ConfigError
+        Where an option is unknown or out of range.
+    """
+    known = architectures()
+    if name not in known:
+        raise BundleError(f"there is no architecture named '{name}' (known: {', '.join(known)}).")
+    architecture = known[name]
+    return architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))

@@ -1,0 +1,54 @@
+"""DeepLabv3+ (Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49) over any timm encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DeepLabV3PlusConfig(Config):
+    """Options of DeepLabv3+; the default encoder is EfficientNet-Lite0 (Tan and Le 2019, without squeeze and swish)."""
+
+    encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
+    output_stride: Literal[8, 16] = Field(16, description="how much smaller the deepest features are than the image")
+    decoder_channels: int = Field(256, ge=16, description="channels of the decoder")
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+
+SPEC = Spec(
+    name="deeplabv3plus",
+    title="DeepLabv3+",
+    reference="Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49",
+    config=DeepLabV3PlusConfig,
+)
+
+
+def build(config: DeepLabV3PlusConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : DeepLabV3PlusConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    """
+    from segmentation_models_pytorch import DeepLabV3Plus
+
+    return DeepLabV3Plus(
+        f"tu-{config.encoder}",
+        encoder_weights=None,
+        encoder_output_stride=config.output_stride,
+        decoder_channels=config.decoder_channels,
+        classes=config.classes,
+    )

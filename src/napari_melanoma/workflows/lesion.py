@@ -1,0 +1,266 @@
+"""One photograph: from its pixels to mask, contour, region of interest and measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import Field
+
+from napari_melanoma.analysis.contours import contours, draw_overlay
+from napari_melanoma.analysis.measurements import measure
+from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.analysis.roi import Roi, RoiConfig, extract_roi
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.provenance import fingerprint, provenance
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.io.results import write_mask, write_probability, write_rgb
+from napari_melanoma.models.registry import DEFAULT_BUNDLE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+RESULT_FORMAT = 1
+
+
+class LesionOptions(Config):
+    """How a photograph is analysed; the docks, the command line and every result carry the same."""
+
+    model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle")
+    threshold: float | None = Field(None, gt=0, lt=1, description="at or above it is lesion; none: the model's own")
+    refinement: RefinementConfig = RefinementConfig()
+    roi: RoiConfig = RoiConfig()
+
+
+class ProbabilityModel(Protocol):
+    """What an analysis asks of a model; ``inference.photograph.Segmenter`` is one."""
+
+    info: BundleInfo
+    device: str
+
+    def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probability of lesion, float32 (row, column), of a photograph, uint8 (row, column, channel)."""
+
+
+@dataclass(frozen=True)
+class ModelStamp:
+    """Which model answered: its name, the fingerprint of its weights, where it ran, and its own threshold."""
+
+    name: str
+    fingerprint: str
+    device: str
+    threshold: float
+
+    @classmethod
+    def of(cls, model: ProbabilityModel) -> ModelStamp:
+        """Stamp of a loaded model.
+
+        Parameters
+        ----------
+        model : ProbabilityModel
+            The model.
+
+        Returns
+        -------
+        ModelStamp
+            What a result says of it.
+        """
+        info = model.info
+        return cls(info.name, info.fingerprint, model.device, info.config.threshold)
+
+
+@dataclass(frozen=True)
+class LesionResult:
+    """What one analysis found; arrays have the size of the photograph.
+
+    ``probability`` is the network's answer and ``smoothed`` the one that was thresholded, both float32 (row,
+    column); ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is ``None``
+    and ``measurements`` is empty where there is no lesion.
+    """
+
+    photograph: Photograph
+    probability: NDArray[np.float32]
+    smoothed: NDArray[np.float32]
+    threshold: float
+    mask: NDArray[np.bool_]
+    contours: list[NDArray[np.float32]]
+    roi: Roi | None
+    measurements: dict[str, float]
+    options: LesionOptions
+    model: ModelStamp
+    corrected: bool = False
+    provenance: dict[str, object] = field(default_factory=provenance)
+
+
+def analyse_lesion(
+    photograph: Photograph, model: ProbabilityModel, options: LesionOptions, *, run: RunContext
+) -> LesionResult:
+    """Find the lesion of a photograph and measure it.
+
+    Parameters
+    ----------
+    photograph : Photograph
+        Upright sRGB.
+    model : ProbabilityModel
+        A loaded model.
+    options : LesionOptions
+        How to threshold, refine and crop.
+    run : RunContext
+        Asked between the steps whether to go on.
+
+    Returns
+    -------
+    LesionResult
+        Mask, contour, ROI and measurements; empty where no lesion was found.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
+    """
+    probability = model.probability(photograph.rgb)
+    run.check()
+    return derive(photograph, probability, options, ModelStamp.of(model))
+
+
+def derive(
+    photograph: Photograph,
+    probability: NDArray[np.float32],
+    options: LesionOptions,
+    model: ModelStamp,
+    chosen: tuple[int, int] | None = None,
+) -> LesionResult:
+    """Do everything that follows from the network's answer; needs no torch.
+
+    Parameters
+    ----------
+    photograph : Photograph
+        Upright sRGB.
+    probability : numpy.ndarray
+        float32 (row, column) in [0, 1].
+    options : LesionOptions
+        How to threshold, refine and crop.
+    model : ModelStamp
+        Which model answered.
+    chosen : tuple of int, optional
+        A point (row, column): the lesion there is kept instead of the largest one.
+
+    Returns
+    -------
+    LesionResult
+        Mask, contour, ROI and measurements; empty where no lesion was found.
+    """
+    smoothed = smooth_probability(probability, options.refinement)
+    threshold = model.threshold if options.threshold is None else options.threshold
+    mask = refine_mask(smoothed >= threshold, options.refinement, chosen)
+    return LesionResult(
+        photograph=photograph,
+        probability=probability,
+        smoothed=smoothed,
+        threshold=threshold,
+        mask=mask,
+        contours=contours(mask),
+        roi=extract_roi(photograph.rgb, mask, options.roi),
+        measurements=measure(mask, photograph.rgb, photograph.pixel_size),
+        options=options,
+        model=model,
+    )
+
+
+def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOptions) -> LesionResult:
+    """Let contour, ROI and measurements follow a mask that was corrected by hand; needs no torch.
+
+    Parameters
+    ----------
+    result : LesionResult
+        The analysis whose mask was corrected.
+    mask : numpy.ndarray
+        bool (row, column), taken as it is.
+    options : LesionOptions
+        Gives the ROI's margin, background and side.
+
+    Returns
+    -------
+    LesionResult
+        Marked as corrected.
+    """
+    photograph = result.photograph
+    return replace(
+        result,
+        mask=mask,
+        contours=contours(mask),
+        roi=extract_roi(photograph.rgb, mask, options.roi),
+        measurements=measure(mask, photograph.rgb, photograph.pixel_size),
+        options=options,
+        corrected=True,
+    )
+
+
+def save_lesion(result: LesionResult, folder: Path) -> Path:
+    """Write a result folder as a whole: images and ``result.json``.
+
+    Parameters
+    ----------
+    result : LesionResult
+        What to write.
+    folder : pathlib.Path
+        The folder itself, replaced where it exists.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json`` and, where there
+        is a lesion, ``roi.png``.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written; nothing half-written is left.
+    """
+    with atomic_folder(folder) as temporary:
+        write_mask(temporary / "mask.png", result.mask)
+        write_probability(temporary / "probability.png", result.smoothed)
+        write_rgb(temporary / "overlay.png", draw_overlay(result.photograph.rgb, result.mask))
+        if result.roi is not None:
+            write_rgb(temporary / "roi.png", result.roi.image)
+        write_json(temporary / "result.json", describe(result))
+    return folder
+
+
+def describe(result: LesionResult) -> dict[str, object]:
+    """Say in plain values what was found and what produced it, as ``result.json`` holds it.
+
+    Parameters
+    ----------
+    result : LesionResult
+        An analysis.
+
+    Returns
+    -------
+    dict
+        JSON-able; names no person and no folder.
+    """
+    photograph, roi, pixel_size = result.photograph, result.roi, result.photograph.pixel_size
+    return {
+        "format_version": RESULT_FORMAT,
+        "image": photograph.name,
+        "image_shape": list(photograph.rgb.shape),
+        "image_sha256": fingerprint(photograph.rgb),
+        "modality": photograph.modality,
+        "pixel_size_um": pixel_size and {"y": pixel_size.y_um, "x": pixel_size.x_um, "source": pixel_size.source},
+        "lesion_found": bool(result.measurements),
+        "corrected_by_hand": result.corrected,
+        "threshold": result.threshold,
+        "roi_box": roi and {"top": roi.box.top, "left": roi.box.left, "side": roi.box.height},
+        "measurements": result.measurements,
+        "model": vars(result.model),
+        "options": result.options.model_dump(mode="json"),
+        "provenance": result.provenance,
+        "notice": "Research use only; not for diagnosis.",
+    }
