@@ -1,0 +1,96 @@
+# make demo    an analysed lesion in napari (make demo IMAGE=photo.jpg for one's own)
+# make test    everything that continuous integration checks
+# Both set up what they need on a machine that has Python 3.11 or later, git and make; the second time that takes seconds.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+IMAGE ?=
+OUT ?= demo-output
+WORKERS ?= 2
+DISPLAYED := scripts/with-display.sh
+# Tests get a virtual display even on a desktop: no window pops up, and none of ours fights for the focus.
+VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)
+# Each worker computes on one thread: two processes that both take every core are slower than one.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+QT_TESTS := tests/ui tests/test_qt_binding.py
+MEASURED := core io analysis
+SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+.PHONY: help demo test env lint types contracts unit ui-pyqt6 ui-pyside6 covered coverage bench docs screenshots clean
+
+help: ## list what make can do here
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready-to-run ## open napari with an analysed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
+	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" \
+	    $(if $(HEADLESS),--headless)
+
+test: lint types contracts unit ui-pyqt6 ui-pyside6 covered ## lint, types, contracts, all tests under both Qts, coverage
+	@echo "make test: everything passed"
+
+env: $(VENV)/.ready-to-test ## set up .venv for development
+
+lint: $(VENV)/.ready-to-test ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready-to-test ## mypy
+	$(BIN)/mypy
+
+contracts: $(VENV)/.ready-to-test ## the layers (import-linter) and the napari manifest
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari-melanoma
+
+unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
+	rm -f .coverage .coverage.*
+	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run -m pytest -n $(WORKERS) --ignore tests/ui
+	@$(BIN)/coverage combine --quiet
+
+ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6
+	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
+
+ui-pyside6: $(VENV)/.ready-to-test ## the tests with a window, under PySide6
+	QT_API=pyside6 PYTEST_QT_API=pyside6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
+
+covered: ## fail where the tests without a window leave more than 5 % of core, io or analysis unvisited
+	@for part in $(MEASURED); do \
+	    $(BIN)/coverage report --include="src/napari_melanoma/$$part/*" --skip-covered --fail-under=95 || exit 1; \
+	done
+
+coverage: unit ## what the tests without a window visit, as a table and in htmlcov/
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report --skip-covered
+
+bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other
+	@for file in benchmarks/bench_*.py; do \
+	    echo "== $$file"; $(VIRTUAL) $(BIN)/python "$$file" || exit 1; \
+	done
+
+docs: $(VENV)/.ready-for-docs ## the documentation, into site/
+	$(BIN)/mkdocs build --strict
+
+screenshots: $(VENV)/.ready-to-run ## make the pictures of the documentation anew
+	$(VIRTUAL) $(BIN)/python docs/screenshots.py
+
+clean: ## remove what was made here, the environment too
+	rm -rf $(VENV) build dist site htmlcov demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache .hypothesis .tox
+
+# An environment for the tests serves the demo too, so each stamp is written with those that it covers.
+$(VENV)/.ready-to-run: $(SETUP)
+	scripts/system-libraries.sh
+	scripts/environment.sh $(VENV) pyqt6
+	@touch $@
+
+$(VENV)/.ready-to-test: $(SETUP)
+	scripts/system-libraries.sh
+	scripts/environment.sh $(VENV) pyqt6,pyside6,test
+	@touch $(VENV)/.ready-to-run $@
+
+$(VENV)/.ready-for-docs: $(VENV)/.ready-to-test
+	scripts/environment.sh $(VENV) pyqt6,pyside6,test,docs
+	@touch $@

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Give this checkout its environment: scripts/environment.sh VENV EXTRAS (such as: .venv pyqt6,test).
+# A virtual environment of a Python from 3.11 on, the package in it (editable) with those extras; uv where it can be had,
+# because it takes a minute where pip takes five, and pip where it cannot.
+set -eu
+
+venv=$1
+extras=$2
+cd "$(dirname "$0")/.."
+
+recent='import sys; sys.exit(sys.version_info < (3, 11))'
+
+say() {
+    printf '%s\n' "environment: $*" >&2
+}
+
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+        if command -v "$candidate" >/dev/null 2>&1 && "$candidate" -c "$recent" 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    say "expected Python 3.11 or later, found none (tried: ${PYTHON:-python3, python3.11 to python3.14, python})."
+    say "Install one (on Debian and Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python"
+    exit 1
+}
+
+# Debian and Ubuntu ship Python without ensurepip; it comes with python3-venv.
+need_venv_module() {
+    "$1" -c 'import ensurepip, venv' 2>/dev/null && return
+    version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    say "$1 has no venv module; trying to install the package python$version-venv"
+    scripts/apt-install.sh "python$version-venv" || scripts/apt-install.sh python3-venv || true
+    "$1" -c 'import ensurepip, venv' 2>/dev/null && return
+    say "$1 cannot make virtual environments. Install python$version-venv (or python3-venv) and run make again."
+    exit 1
+}
+
+make_venv() {
+    if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c "$recent" 2>/dev/null; then
+        return
+    fi
+    python=$(find_python)
+    need_venv_module "$python"
+    if [ -f "$venv/pyvenv.cfg" ]; then
+        say "$venv does not work any more (its Python has gone, or is older than 3.11): making it again"
+        rm -rf "$venv"
+    fi
+    say "making $venv with $("$python" --version)"
+    "$python" -m venv "$venv"
+}
+
+install_package() {
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip --upgrade >/dev/null
+    if "$venv/bin/python" -m pip install --quiet uv; then
+        "$venv/bin/python" -m uv pip install --python "$venv/bin/python" --editable ".[$extras]" && return
+        say "uv did not manage; pip tries the same, which takes some minutes longer"
+    fi
+    "$venv/bin/python" -m pip install --editable ".[$extras]"
+}
+
+make_venv
+install_package

@@ -1,0 +1,85 @@
+"""What every test stands on: folders of its own instead of the user's, one Qt binding, and the shared data or a reason."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# platformdirs looks at the first four on Linux and macOS and at the others on Windows.
+FOLDERS = {
+    "XDG_CONFIG_HOME": "config",
+    "XDG_DATA_HOME": "data",
+    "XDG_CACHE_HOME": "cache",
+    "XDG_STATE_HOME": "state",
+    "WIN_PD_OVERRIDE_LOCAL_APPDATA": "data",
+    "WIN_PD_OVERRIDE_APPDATA": "config",
+}
+
+
+def _point_at(home: Path) -> dict[str, str]:
+    """Environment variables that make programs keep a user's files below ``home``."""
+    folders = {variable: str(home / name) for variable, name in FOLDERS.items()}
+    return {**folders, "NAPARI_CONFIG": str(home / "config" / "napari" / "settings.yaml")}
+
+
+def _choose_binding() -> None:
+    """Let qtpy and pytest-qt agree on a binding: left alone, each looks for another one first."""
+    installed = [name for name in ("PyQt6", "PySide6") if importlib.util.find_spec(name)]
+    if installed:
+        os.environ.setdefault("QT_API", installed[0].lower())
+        os.environ["PYTEST_QT_API"] = os.environ["QT_API"]
+
+
+def _import_triton_first() -> None:
+    """Load triton's LLVM before a software-rendered canvas loads Mesa's: the other way round the process is killed."""
+    try:
+        import triton  # noqa: F401
+    except ImportError:  # no such wheel on macOS and Windows, and no need
+        pass
+
+
+# As early as this, because napari reads NAPARI_CONFIG, and QSettings its folder, once in a process.
+_home = tempfile.mkdtemp(prefix="napari-melanoma-tests-")
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+os.environ.update(_point_at(Path(_home)))
+_choose_binding()
+_import_triton_first()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real photographs and masks, where this machine has one."""
+    named = os.environ.get("NAPARI_MELANOMA_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs real photographs: no folder {folder} (NAPARI_MELANOMA_DATA names another)")
+    return folder
+
+
+@pytest.fixture
+def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty folders for settings, data and caches, for this test alone; QSettings follows where Qt is loaded."""
+    home = tmp_path / "home"
+    for variable, folder in _point_at(home).items():
+        monkeypatch.setenv(variable, folder)
+    if "qtpy" in sys.modules:
+        from qtpy.QtCore import QSettings
+
+        for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+            QSettings.setPath(kind, QSettings.Scope.UserScope, str(home / "config"))
+    return home

@@ -1,0 +1,19 @@
+"""The Qt under which the tests claim to run is the one that runs them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+qtpy = pytest.importorskip("qtpy", reason="needs a Qt binding")
+
+
+def test_the_binding_asked_for_is_the_one_in_use(qapp) -> None:
+    from pytestqt.qt_compat import qt_api
+
+    asked = os.environ["QT_API"]
+    assert qtpy.API_NAME.lower() == asked
+    assert qt_api.pytest_qt_api == asked
+    owners = {kind.__module__.split(".")[0].lower() for kind in type(qapp).__mro__}
+    assert owners & {"pyqt6", "pyside6"} == {asked}
