@@ -1,4 +1,4 @@
-"""What every test stands on: folders of its own instead of the user's, one Qt binding, and the shared data or a reason."""
+"""What every test stands on: folders of its own instead of the user's, one Qt binding, the shared data or a reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,8 @@ def _choose_binding() -> None:
 
 def _import_triton_first() -> None:
     """Load triton's LLVM before a software-rendered canvas loads Mesa's: the other way round the process is killed."""
-    try:
+    with suppress(ImportError):  # no such wheel on macOS and Windows, and no need
         import triton  # noqa: F401
-    except ImportError:  # no such wheel on macOS and Windows, and no need
-        pass
 
 
 # As early as this, because napari reads NAPARI_CONFIG, and QSettings its folder, once in a process.

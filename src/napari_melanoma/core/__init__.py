@@ -1,1 +1,1 @@
-"""What every other layer stands on: errors, configuration, progress, units and files; imports nothing of the package."""
+"""What every other layer stands on: errors, configuration, progress, units and files."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     SaveError
         Where the file system refuses: no space, no permission, a folder in the way.
     """
-    temporary = path.with_name(f".{path.stem[:64]}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = _beside(path, path.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -66,13 +66,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     SaveError
         Where the file system refuses: no space, no permission, a file in the way.
     """
-    token = uuid.uuid4().hex[:8]
-    temporary = path.with_name(f".{path.name[:64]}.{token}")
-    replaced = path.with_name(f".{path.name[:64]}.{token}.old")
+    temporary, replaced = _beside(path), _beside(path, ".old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
+            _refuse_file(path)
             path.rename(replaced)
         temporary.rename(path)
     except OSError as error:
@@ -152,18 +151,30 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     return value
 
 
+def _beside(path: Path, suffix: str = "") -> Path:
+    """Give a hidden name that nobody else has, in the folder of ``path``; short enough for any file system."""
+    return path.with_name(f".{path.stem[:32]}.{uuid.uuid4().hex[:8]}{suffix}")
+
+
+def _refuse_file(path: Path) -> None:
+    """Raise where a folder is to replace something that is none: a file of the user's is not ours to remove."""
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file of that name is in the way")
+
+
 def _restore(path: Path, replaced: Path) -> None:
     """Remove what was replaced, or put it back where the replacement did not arrive."""
-    if replaced.exists():
+    with suppress(OSError):  # the error that is under way says more than a second one
         if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
+            _discard(replaced)
+        elif replaced.exists():
             replaced.rename(path)
 
 
 def _discard(temporary: Path) -> None:
     """Remove a temporary file or folder if it is still there."""
-    if temporary.is_dir():
+    if temporary.is_dir() and not temporary.is_symlink():
         shutil.rmtree(temporary, ignore_errors=True)
     else:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may have gone, or may be closed to us
+            temporary.unlink(missing_ok=True)

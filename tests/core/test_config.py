@@ -1,0 +1,112 @@
+"""A configuration is a value: it cannot change, refuses what it does not know, and survives a trip through TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+
+from napari_melanoma.core.config import Config, read_toml, write_toml
+from napari_melanoma.core.errors import ConfigError
+
+
+class Margin(Config):
+    fraction: float = Field(0.1, ge=0, le=1)
+    background: Literal["zero", "keep"] = "zero"
+
+
+class Recipe(Config):
+    name: str
+    seed: int = 0
+    threshold: float | None = None
+    margin: Margin = Margin()
+    sizes: tuple[int, ...] = (256, 384)
+
+
+class Fault(NamedTuple):
+    name: str
+    values: Any
+    said: tuple[str, ...]
+
+
+FAULTS = [
+    Fault("an unknown key", {"name": "a", "sead": 1}, ("unknown key 'sead'", "known: margin, name, seed, sizes")),
+    Fault(
+        "an unknown key inside",
+        {"name": "a", "margin": {"size": 1}},
+        ("unknown key 'margin.size'", "known: background, fraction"),
+    ),
+    Fault("a missing key", {}, ("key 'name' is missing",)),
+    Fault("out of range", {"name": "a", "margin": {"fraction": 2}}, ("'margin.fraction' is 2", "less than or equal")),
+    Fault("not one of", {"name": "a", "margin": {"background": "red"}}, ("'margin.background' is 'red'", "'zero'")),
+    Fault("another type", {"name": "a", "seed": "often"}, ("'seed' is 'often'", "valid integer")),
+    Fault("two at once", {"sead": 1}, ("key 'name' is missing", "; ", "unknown key 'sead'")),
+    Fault("an element of a list", {"name": "a", "sizes": [1, "big"]}, ("'sizes.1' is 'big'",)),
+    Fault("no keys and values at all", [1, 2], ("'(top)' is [1, 2]",)),
+    Fault("a key below a plain value", {"name": "a", "margin": 3}, ("'margin' is 3",)),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_is_named(fault: Fault) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Recipe.parse(fault.values, "recipe.toml")
+    message = str(caught.value)
+    assert message.startswith("recipe.toml is not a valid Recipe: ")
+    assert [part for part in fault.said if part not in message] == []
+    assert caught.value.__cause__ is None
+
+
+class Choice(Config):
+    inner: Margin | None = None
+
+
+def test_an_unknown_key_where_the_model_is_not_certain_is_named_all_the_same() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'inner\.size'$"):
+        Choice.parse({"inner": {"size": 1}}, "choice")
+
+
+def test_a_configuration_cannot_change_and_compares_by_content() -> None:
+    recipe = Recipe(name="a")
+    with pytest.raises(ValidationError):
+        recipe.seed = 1  # type: ignore[misc]
+    assert recipe == Recipe(name="a", seed=0)
+    assert recipe != Recipe(name="a", seed=1)
+    assert hash(recipe) == hash(Recipe(name="a"))
+
+
+@given(
+    recipe=st.builds(
+        Recipe,
+        name=st.text(),
+        seed=st.integers(-(2**63), 2**63 - 1),
+        threshold=st.none() | st.floats(0, 1),
+        margin=st.builds(Margin, fraction=st.floats(0, 1), background=st.sampled_from(["zero", "keep"])),
+        sizes=st.lists(st.integers(1, 4096)).map(tuple),
+    )
+)
+def test_toml_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+    path = tmp_path_factory.getbasetemp() / "recipe.toml"
+    write_toml(path, recipe)
+    assert read_toml(path, Recipe) == recipe
+
+
+UNREADABLE = [
+    ("no such file", None, r"cannot read .*recipe\.toml: No such file or directory\. Name an existing TOML file\."),
+    ("no TOML", b"name = ", r"recipe\.toml is not valid TOML: "),
+    ("no text", b"\xff\xfe\x00", r"recipe\.toml is not valid TOML: "),
+    ("an unknown key", b"name = 'a'\nsead = 1\n", r"recipe\.toml is not a valid Recipe: unknown key 'sead'"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), [case[1:] for case in UNREADABLE], ids=[case[0] for case in UNREADABLE])
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read_toml(path, Recipe)

@@ -1,0 +1,34 @@
+"""The tree of errors: what a caller may catch together."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core import errors
+from napari_melanoma.core.runs import Cancelled
+
+PARENTS = {
+    "ConfigError": "MelanomaError",
+    "InputError": "MelanomaError",
+    "UnreadableImage": "InputError",
+    "DataSetError": "InputError",
+    "BundleError": "MelanomaError",
+    "SaveError": "MelanomaError",
+    "ScaleMissing": "MelanomaError",
+    "RunError": "MelanomaError",
+    "WorkerDied": "MelanomaError",
+}
+
+
+@pytest.mark.parametrize(("child", "parent"), PARENTS.items())
+def test_each_error_stands_where_callers_look_for_it(child: str, parent: str) -> None:
+    assert issubclass(getattr(errors, child), getattr(errors, parent))
+
+
+def test_the_table_above_is_whole() -> None:
+    public = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert public == {*PARENTS, "MelanomaError"}
+
+
+def test_to_cancel_is_no_error() -> None:
+    assert not issubclass(Cancelled, errors.MelanomaError)

@@ -1,0 +1,243 @@
+"""Nothing half-written is ever seen: not where it fails in the middle, not where something was there before."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json, write_text
+
+REFUSALS = [
+    (errno.ENOSPC, "the disk is full. Free some space"),
+    (errno.EDQUOT, "the disk is full. Free some space"),
+    (errno.EACCES, "no permission to write there. Choose a folder of your own"),
+    (errno.EPERM, "no permission to write there. Choose a folder of your own"),
+    (errno.EROFS, "no permission to write there. Choose a folder of your own"),
+    (errno.EIO, "Choose another folder"),
+]
+
+
+def refusal(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def refuse(code: int):
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise refusal(code)
+
+    return fail
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "mask.png"
+    with atomic_file(target) as temporary:
+        assert temporary.suffix == ".png"
+        assert temporary.parent == target.parent
+        temporary.write_bytes(b"pixels")
+        assert not target.exists()
+    assert target.read_bytes() == b"pixels"
+    assert everything_in(target.parent) == ["mask.png"]
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "result.json"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_file(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    assert everything_in(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize(("code", "advice"), REFUSALS, ids=lambda value: errno.errorcode.get(value, ""))
+def test_a_refusal_of_the_file_system_becomes_advice(tmp_path: Path, code: int, advice: str) -> None:
+    target = tmp_path / "mask.png"
+    target.write_text("old")
+    with pytest.raises(SaveError) as caught, atomic_file(target) as temporary:
+        temporary.write_text("half")
+        raise refusal(code)
+    assert str(target) in str(caught.value)
+    assert advice in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert target.read_text() == "old"
+    assert everything_in(tmp_path) == ["mask.png"]
+
+
+def test_the_disk_may_be_full_when_the_bytes_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", refuse(errno.ENOSPC))
+    with pytest.raises(SaveError, match="disk is full"):
+        write_text(tmp_path / "note.txt", "words")
+    assert everything_in(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full (Linux)")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match="disk is full"), atomic_file(tmp_path / "mask.png") as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_bytes(b"x" * 100_000)
+    assert everything_in(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_closed_to_us(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(SaveError, match="no permission"):
+            write_text(tmp_path / "note.txt", "words")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_an_error_to_act_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "mkdir", refuse(errno.EACCES))
+    monkeypatch.setattr(Path, "unlink", refuse(errno.EACCES))
+    with pytest.raises(SaveError, match="no permission"):
+        write_text(tmp_path / "closed" / "note.txt", "words")
+
+
+def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
+    assert "encoder error -2" in str(save_error(tmp_path / "mask.png", OSError("encoder error -2")))
+
+
+def test_a_file_in_the_place_of_a_parent_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SaveError, match="out"):
+        write_text(tmp_path / "out" / "note.txt", "words")
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+@pytest.mark.parametrize("stem", ["läsion 12", "a.b.c", "🔬" * 40, "x" * 200])
+def test_names_of_all_kinds(tmp_path: Path, stem: str) -> None:
+    target = tmp_path / f"{stem}.txt"
+    write_text(target, stem)
+    assert target.read_text(encoding="utf-8") == stem
+    with atomic_folder(tmp_path / stem) as temporary:
+        (temporary / "inside").touch()
+    assert everything_in(tmp_path / stem) == ["inside"]
+
+
+def test_text_has_the_same_line_ends_everywhere(tmp_path: Path) -> None:
+    write_text(tmp_path / "note.txt", "one\ntwo µm\n")
+    assert (tmp_path / "note.txt").read_bytes() == "one\ntwo µm\n".encode()
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "lesion12"
+    with atomic_folder(target) as temporary:
+        (temporary / "mask.png").write_bytes(b"pixels")
+        assert not target.exists()
+    assert everything_in(target) == ["mask.png"]
+    assert everything_in(target.parent) == ["lesion12"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "lesion12"
+    target.mkdir()
+    (target / "of the old one").touch()
+    with atomic_folder(target) as temporary:
+        (temporary / "of the new one").touch()
+        assert everything_in(target) == ["of the old one"]
+    assert everything_in(target) == ["of the new one"]
+    assert everything_in(tmp_path) == ["lesion12"]
+
+
+@pytest.mark.parametrize("raised", [refusal(errno.ENOSPC), KeyboardInterrupt(), ValueError()], ids=repr)
+def test_a_folder_that_fails_half_way_leaves_the_old_one(tmp_path: Path, raised: BaseException) -> None:
+    target = tmp_path / "lesion12"
+    target.mkdir()
+    (target / "mask.png").write_text("old")
+    expected = SaveError if isinstance(raised, OSError) else type(raised)
+    with pytest.raises(expected), atomic_folder(target) as temporary:
+        (temporary / "mask.png").write_text("half")
+        raise raised
+    assert (target / "mask.png").read_text() == "old"
+    assert everything_in(tmp_path) == ["lesion12"]
+
+
+def test_a_folder_that_fails_half_way_leaves_none_where_none_was(tmp_path: Path) -> None:
+    with pytest.raises(SaveError), atomic_folder(tmp_path / "lesion12") as temporary:
+        (temporary / "mask.png").write_text("half")
+        raise refusal(errno.ENOSPC)
+    assert everything_in(tmp_path) == []
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "lesion12"
+    target.mkdir()
+    (target / "mask.png").write_text("old")
+    rename, calls = Path.rename, []
+
+    def refuse_the_second(path: Path, to: Path) -> Path:
+        calls.append(path)
+        if len(calls) == 2:
+            raise refusal(errno.EACCES)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_second)
+    with pytest.raises(SaveError, match="no permission"), atomic_folder(target) as temporary:
+        (temporary / "mask.png").write_text("new")
+    assert len(calls) == 3
+    assert (target / "mask.png").read_text() == "old"
+    assert everything_in(tmp_path) == ["lesion12"]
+
+
+def test_a_folder_never_replaces_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "lesion12"
+    target.write_text("notes of the user")
+    with pytest.raises(SaveError, match="a file of that name is in the way"), atomic_folder(target) as temporary:
+        (temporary / "mask.png").touch()
+    assert target.read_text() == "notes of the user"
+    assert everything_in(tmp_path) == ["lesion12"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (tmp_path / "lesion12").symlink_to("elsewhere")
+    with atomic_folder(tmp_path / "lesion12") as temporary:
+        (temporary / "mask.png").touch()
+    assert everything_in(tmp_path) == ["elsewhere", "lesion12"]
+    assert everything_in(tmp_path / "lesion12") == ["mask.png"]
+    assert everything_in(tmp_path / "elsewhere") == ["kept"]
+
+
+def test_json_knows_no_infinity(tmp_path: Path) -> None:
+    values = {"depth_mm": math.nan, "nested": [{"far": math.inf, "near": (-math.inf, 1.5)}], "true": True, "µm": "ü"}
+    write_json(tmp_path / "result.json", values)
+    text = (tmp_path / "result.json").read_text(encoding="utf-8")
+    expected = {"depth_mm": None, "nested": [{"far": None, "near": [None, 1.5]}], "true": True, "µm": "ü"}
+    assert json.loads(text) == expected
+    assert "µm" in text
+    assert text.endswith("}\n")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(value=JSON_VALUES)
+def test_json_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert json.loads(path.read_text(encoding="utf-8")) == value

@@ -1,0 +1,60 @@
+"""Pixel sizes say where they come from and refuse what cannot be one; boxes index as they say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.core.errors import ScaleMissing
+from napari_melanoma.core.geometry import Box, PixelSize
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("axis", ["y_um", "x_um"])
+def test_a_pixel_size_is_positive_and_finite(axis: str, size: float) -> None:
+    with pytest.raises(ScaleMissing, match=r"positive number of micrometres, not .*Draw the ruler"):
+        PixelSize(**{"y_um": 12.0, "x_um": 12.0, axis: size})
+
+
+def test_rows_and_columns_have_sizes_of_their_own() -> None:
+    size = PixelSize(y_um=10.0, x_um=20.0)
+    assert size.mm == (0.01, 0.02)
+    assert size.pixel_area_mm2 == pytest.approx(0.0002)
+    assert size.source == "given"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "length_mm", "um"),
+    [
+        ((0, 0), (0, 100), 1.0, 10.0),
+        ((30, 0), (0, 40), 10.0, 200.0),
+        ((5.5, 2.5), (5.5, 4.5), 0.002, 1.0),
+    ],
+)
+def test_a_ruler(start: tuple[float, float], end: tuple[float, float], length_mm: float, um: float) -> None:
+    size = PixelSize.from_ruler(start, end, length_mm)
+    assert (size.y_um, size.x_um) == pytest.approx((um, um))
+    assert size.source == "ruler"
+    assert PixelSize.from_ruler(end, start, length_mm) == size
+
+
+@pytest.mark.parametrize(
+    ("end", "length_mm"),
+    [((0, 0), 5.0), ((0, 10), 0.0), ((0, 10), -1.0), ((0, 10), math.nan), ((0, 10), math.inf), ((0, math.nan), 5.0)],
+)
+def test_a_ruler_that_measures_nothing(end: tuple[float, float], length_mm: float) -> None:
+    with pytest.raises(ScaleMissing, match=r"Draw the (line|ruler) over a known length"):
+        PixelSize.from_ruler((0, 0), end, length_mm)
+
+
+@given(top=st.integers(0, 9), left=st.integers(0, 9), height=st.integers(0, 9), width=st.integers(0, 9))
+def test_a_box_cuts_what_it_says(top: int, left: int, height: int, width: int) -> None:
+    rows, columns = np.mgrid[:20, :20]
+    box = Box(top, left, height, width)
+    assert rows[box.slices].shape == (height, width)
+    if height and width:
+        assert (rows[box.slices][0, 0], columns[box.slices][0, 0]) == (top, left)

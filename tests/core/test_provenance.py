@@ -1,0 +1,80 @@
+"""Provenance names software and machine, never a person or a path; a fingerprint changes with what it prints."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_melanoma
+from napari_melanoma.core import provenance as module
+from napari_melanoma.core.provenance import fingerprint, provenance
+
+
+def test_provenance_says_what_ran_and_when() -> None:
+    said = provenance()
+    assert said["program"] == "napari-melanoma"
+    assert said["version"] == napari_melanoma.__version__
+    assert said["packages"]["numpy"] == np.__version__
+    assert {"napari", "torch"} <= set(said["packages"])
+    age = datetime.now(UTC) - datetime.fromisoformat(said["created"])
+    assert -1 < age.total_seconds() < 60
+
+
+def test_provenance_names_no_person_and_no_path() -> None:
+    said = json.dumps(provenance())
+    assert str(Path.home()) not in said
+    assert platform.node() not in re.findall(r"[\w.-]+", said)
+    if len(getpass.getuser()) > 4:  # a shorter name may well be a part of a word
+        assert getpass.getuser() not in said
+
+
+def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package"))
+    assert list(provenance()["packages"]) == ["numpy"]
+
+
+def test_a_source_tree_that_was_never_installed_has_a_version_all_the_same(tmp_path: Path) -> None:
+    script = (
+        "import importlib.metadata as m, sys\n"
+        "def none(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = none\n"
+        "import napari_melanoma; sys.stdout.write(napari_melanoma.__version__)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert said.stdout == "0+unknown"
+
+
+CHANGES = {
+    "one value": lambda array: np.where(array == 5, 6, array),
+    "the shape": lambda array: array.reshape(4, 3),
+    "the type": lambda array: array.astype(np.int32),
+    "the order": lambda array: array[::-1],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_fingerprint_changes_with(change: str) -> None:
+    array = np.arange(12, dtype=np.int64).reshape(3, 4)
+    assert fingerprint(CHANGES[change](array)) != fingerprint(array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(12).reshape(3, 4), np.zeros((0, 3)), np.float32(2.5), np.ones((2, 2), bool), np.arange(12)[::2]],
+    ids=["matrix", "empty", "scalar", "bool", "every other"],
+)
+def test_a_fingerprint_does_not_depend_on_the_layout_in_memory(array: np.ndarray) -> None:
+    array = np.asarray(array)
+    expected = fingerprint(array)
+    assert re.fullmatch(r"[0-9a-f]{64}", expected)
+    assert fingerprint(np.array(array, order="F")) == expected
+    assert fingerprint(array.copy()) == expected

@@ -1,0 +1,58 @@
+"""Progress goes out after each step, a wish to stop comes in before the next."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import pytest
+
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "fraction"), [(0, 4, 0.0), (1, 4, 0.25), (4, 4, 1.0), (5, 4, 1.0), (3, None, None), (0, 0, None)]
+)
+def test_the_fraction_that_is_done(done: int, total: int | None, fraction: float | None) -> None:
+    assert Progress(done, total, "reading").fraction == fraction
+
+
+def test_a_report_follows_each_item() -> None:
+    seen: list[object] = []
+    run = RunContext(seen.append)
+    for item in run.track("ab", "reading"):
+        seen.append(item)
+    assert seen == ["a", Progress(1, 2, "reading"), "b", Progress(2, 2, "reading")]
+
+
+def test_what_has_no_length_has_no_total() -> None:
+    seen: list[Progress] = []
+    assert list(RunContext(seen.append).track(iter("ab"), "reading")) == ["a", "b"]
+    assert [progress.total for progress in seen] == [None, None]
+
+
+def test_nothing_needs_to_listen() -> None:
+    run = RunContext()
+    assert list(run.track([1, 2, 3], "counting")) == [1, 2, 3]
+    run.check()
+    assert not run.cancelled
+
+
+def test_a_cancelled_run_stops_before_the_next_item() -> None:
+    run, seen = RunContext(), []
+    with pytest.raises(Cancelled):
+        for item in run.track([1, 2, 3], "counting"):
+            seen.append(item)
+            if item == 2:
+                run.cancel()
+                run.cancel()
+    assert seen == [1, 2]
+    assert run.cancelled
+
+
+def test_another_thread_may_cancel() -> None:
+    run = RunContext()
+    thread = Thread(target=run.cancel)
+    thread.start()
+    thread.join()
+    with pytest.raises(Cancelled):
+        run.check()
