@@ -1,0 +1,134 @@
+"""The colours of a lesion in numbers: CIELAB, the six colours of the ABCD rule and the contrast to the skin around."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.masks import bounding_box, grown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GRID_SIDE = 256
+LEAST_SHARE = 0.05
+RING = (0.05, 0.25)
+
+# The six colours that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3). The
+# rule names them and gives no values: these sRGB values are this program's own.
+ABCD_COLORS: dict[str, tuple[int, int, int]] = {
+    "white": (235, 228, 222),
+    "red": (190, 80, 75),
+    "light brown": (175, 120, 85),
+    "dark brown": (95, 60, 42),
+    "blue-grey": (105, 112, 130),
+    "black": (38, 30, 30),
+}
+
+# sRGB (IEC 61966-2-1) to XYZ relative to the D65 white, so that white is (1, 1, 1).
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_TO_RELATIVE = (_TO_XYZ / _TO_XYZ.sum(axis=1, keepdims=True)).astype(np.float32)
+_STEPS = np.arange(256) / 255
+_LINEAR = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Convert sRGB to CIELAB under D65 (CIE 15:2004), several times faster than scikit-image by a table for the gamma.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8, (..., channel=3).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, same shape: L* from 0 to 100, a*, b*.
+    """
+    relative = _LINEAR[rgb] @ _TO_RELATIVE.T
+    compressed = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative * (841 / 108) + 4 / 29)
+    x, y, z = compressed[..., 0], compressed[..., 1], compressed[..., 2]
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
+
+
+def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
+    """Share of pixels nearest to each of the six colours of the ABCD rule, by distance in CIELAB.
+
+    Parameters
+    ----------
+    lab : numpy.ndarray
+        float32, (pixel, channel=3), at least one.
+
+    Returns
+    -------
+    dict
+        Colour to share; the shares add up to 1.
+    """
+    references = to_lab(np.array(list(ABCD_COLORS.values()), np.uint8))
+    # |p - r|^2 without |p|^2, which is the same for every reference.
+    distances = (references**2).sum(axis=1) - 2 * lab @ references.T
+    counts = np.bincount(distances.argmin(axis=1), minlength=len(references))
+    return dict(zip(ABCD_COLORS, (counts / len(lab)).tolist(), strict=True))
+
+
+def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[str, float]:
+    """Colour variegation of a lesion and its contrast to the skin around it.
+
+    Lesion and surroundings are averaged down to at most 256 pixels a side first, so noise and hairs' edges weigh less.
+
+    - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the colour
+      features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
+    - ``color_count``: how many of the six colours of the ABCD rule cover at least 5 % of the lesion (Nachbar et al. 1994,
+      doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
+    - ``color_difference``: CIE 1976 colour difference between the means of lesion and skin; skin is the ring from 5 % to
+      25 % of the equivalent diameter away from the lesion.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not empty.
+    rgb : numpy.ndarray
+        Photograph, uint8, (row, column, channel=3).
+
+    Returns
+    -------
+    dict
+        Name to value; ``color_difference`` is NaN where the lesion leaves no skin in view.
+    """
+    lesion, ring, lab = _lesion_and_ring(mask, rgb)
+    inside = lab[lesion]
+    spread = inside.std(axis=0, dtype=np.float64)
+    difference = math.nan
+    if ring.any():
+        difference = float(np.linalg.norm(inside.mean(axis=0) - lab[ring].mean(axis=0)))
+    return {
+        "color_std_l": float(spread[0]),
+        "color_std_a": float(spread[1]),
+        "color_std_b": float(spread[2]),
+        "color_count": float(sum(share >= LEAST_SHARE for share in color_shares(inside).values())),
+        "color_difference": difference,
+    }
+
+
+def _lesion_and_ring(
+    mask: NDArray[np.bool_], rgb: NDArray[np.uint8]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
+    """Lesion, ring of skin and CIELAB colours on one grid, averaged down around the lesion."""
+    from PIL import Image
+    from scipy import ndimage
+
+    box = bounding_box(mask)
+    assert box is not None, "the caller measures masks that are not empty"
+    diameter = math.sqrt(4 * np.count_nonzero(mask) / math.pi)
+    view = grown(box, math.ceil(RING[1] * diameter) + 1, (mask.shape[0], mask.shape[1]))
+    step = math.ceil(max(view.height, view.width) / GRID_SIDE)
+    coverage = np.asarray(Image.fromarray(mask[view.slices].view(np.uint8) * 255).reduce(step))
+    colors = np.asarray(Image.fromarray(np.ascontiguousarray(rgb[view.slices])).reduce(step))
+    lesion = coverage == coverage.max()
+    away = ndimage.distance_transform_edt(coverage == 0) * step
+    ring = (away > max(1.0, RING[0] * diameter)) & (away <= max(2.0, RING[1] * diameter))
+    return lesion, ring, to_lab(colors)

@@ -1,0 +1,78 @@
+"""The border of a mask as polygons, and drawn on the photograph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.masks import bounding_box
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+YELLOW = (255, 221, 0)
+DARK = (25, 25, 25)
+TOLERANCE_PX = 0.35
+
+
+def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
+    """Borders of the lesions and of their holes as closed polygons.
+
+    Marching squares between pixel centres (Lorensen and Cline 1987, doi:10.1145/37402.37422), then simplified
+    (Douglas and Peucker 1973, doi:10.3138/FM57-6770-U75U-7727) by less than half a pixel.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column). A lesion cut by the image's border is closed half a pixel outside the outermost pixel
+        centres, which is the edge of the image as napari draws it.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        float32, each (vertex, 2) as (row, column) with whole numbers at pixel centres; first vertex repeated at the
+        end; longest polygon first. Empty where the mask is.
+    """
+    from skimage.measure import approximate_polygon, find_contours
+
+    box = bounding_box(mask)
+    if box is None:
+        return []
+    part = np.pad(mask[box.slices], 1).astype(np.float32)
+    origin = np.array([box.top - 1, box.left - 1], np.float32)
+    # Pixels that touch at a corner are one lesion here as in ``masks.components``.
+    found = find_contours(part, 0.5, fully_connected="high")
+    found.sort(key=len, reverse=True)
+    return [(approximate_polygon(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
+
+
+def draw_overlay(
+    rgb: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int | None = None
+) -> NDArray[np.uint8]:
+    """Draw the contour of a mask on its photograph: yellow between dark edges, so that it is seen on every skin.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        Photograph, uint8, (row, column, channel=3).
+    mask : numpy.ndarray
+        Boolean, (row, column).
+    width_px : int, optional
+        Width of the yellow line; by default 1/250 of the image's shorter side, at least 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, same shape as the photograph; a copy.
+    """
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    draw = ImageDraw.Draw(image)
+    width = width_px or max(1, round(min(rgb.shape[:2]) / 250))
+    lines = [[(float(column), float(row)) for row, column in line] for line in contours(mask)]
+    for colour, extent in ((DARK, width + 2 * max(1, width // 3)), (YELLOW, width)):
+        for line in lines:
+            draw.line(line, fill=colour, width=extent, joint="curve")
+    return np.array(image)

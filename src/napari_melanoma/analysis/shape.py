@@ -1,0 +1,228 @@
+"""The shape of a mask in numbers: lengths, axes, folding symmetry and border, on pixels that need not be square."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Steps between neighbours along which the border is crossed: the axes, the diagonals and the knight's moves.
+DIRECTIONS = ((0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2))
+FOLD_POINTS = 65_536
+BOX_SIZES = 2 ** np.arange(1, 14)
+
+Spacing = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Area and lengths of a mask in the unit of the spacing that they were measured with."""
+
+    area: float
+    perimeter: float
+    equivalent_diameter: float
+    max_diameter: float
+    min_diameter: float
+    hull_area: float
+    hull_perimeter: float
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Principal axes of a mask: centroid (row, column), unit vector of the major axis, eccentricity, minor over major."""
+
+    centroid: NDArray[np.float64]
+    major: NDArray[np.float64]
+    eccentricity: float
+    axis_ratio: float
+
+
+def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
+    """Measure area, perimeter, diameters and convex hull.
+
+    The convex hull runs through the midpoints of the pixels' outer edges, as the drawn contour does, so that it neither
+    gains nor loses half a pixel; its longest chord is the maximum diameter (Feret), its narrowest pair of parallel
+    tangents the minimum diameter.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not empty; cropped or not.
+    spacing : tuple of float
+        Height and width of a pixel.
+
+    Returns
+    -------
+    Lengths
+        In the unit of ``spacing``, the areas in its square.
+    """
+    area = np.count_nonzero(mask) * spacing[0] * spacing[1]
+    corners = _hull(mask) * spacing
+    sides = np.roll(corners, -1, axis=0) - corners
+    side_lengths = np.hypot(sides[:, 0], sides[:, 1])
+    normals = np.stack([sides[:, 1], -sides[:, 0]], axis=1) / side_lengths[:, None]
+    apart = corners[:, None] - corners[None]
+    following = np.roll(corners, -1, axis=0)
+    return Lengths(
+        area=area,
+        perimeter=perimeter(mask, spacing),
+        equivalent_diameter=math.sqrt(4 * area / math.pi),
+        max_diameter=float(np.sqrt((apart**2).sum(axis=2).max())),
+        min_diameter=float(np.ptp(corners @ normals.T, axis=0).min()),
+        hull_area=abs(float(np.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]))) / 2,
+        hull_perimeter=float(side_lengths.sum()),
+    )
+
+
+def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
+    """Length of the border, holes included, by Crofton's formula: half the mean number of crossings over all lines.
+
+    Crossings are counted along eight directions, each weighted by the angle that it stands for (Legland, Kieu and
+    Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction comes
+    out within 1.5 %; counting pixel edges would be up to 41 % off.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column).
+    spacing : tuple of float
+        Height and width of a pixel.
+
+    Returns
+    -------
+    float
+        In the unit of ``spacing``.
+    """
+    padded = np.pad(mask, 2)
+    rows, columns = padded.shape
+    steps = np.array(DIRECTIONS) * spacing
+    # Columns run against the angle, so that the directions are in ascending order of it.
+    angles = np.arctan2(steps[:, 0], steps[:, 1])
+    gaps = np.diff(np.append(angles, angles[0] + math.pi))
+    weights = (gaps + np.roll(gaps, 1)) / 2
+    distances = spacing[0] * spacing[1] / np.hypot(steps[:, 0], steps[:, 1])
+    total = 0.0
+    for (down, right), weight, distance in zip(DIRECTIONS, weights, distances, strict=True):
+        here = padded[: rows - down, max(0, -right) : columns - max(0, right)]
+        there = padded[down:, max(0, right) : columns + min(0, right)]
+        total += weight * distance * np.count_nonzero(here ^ there)
+    return float(total / 2)
+
+
+def axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Axes:
+    """Find centroid and principal axes: those of the ellipse with the same second moments (scikit-image's regionprops).
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not empty.
+    spacing : tuple of float
+        Height and width of a pixel.
+
+    Returns
+    -------
+    Axes
+        Centroid in the unit of ``spacing``. A single pixel counts as round: eccentricity 0, ratio 1.
+    """
+    from skimage.measure import regionprops
+
+    region = regionprops(mask.astype(np.uint8), spacing=spacing)[0]
+    inertia, directions = np.linalg.eigh(region.inertia_tensor)
+    ratio = math.sqrt(max(0.0, inertia[0]) / inertia[1]) if inertia[1] > 0 else 1.0
+    return Axes(np.array(region.centroid), directions[:, 0], math.sqrt(1 - ratio**2), ratio)
+
+
+def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, spacing: Spacing = (1.0, 1.0)) -> float:
+    """Fold a mask over a line through its centroid: the share of it that falls on no lesion.
+
+    The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart over
+    the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not empty.
+    axis : numpy.ndarray
+        Unit vector (row, column) along the line, in physical space.
+    found : Axes
+        Gives the centroid.
+    spacing : tuple of float
+        Height and width of a pixel.
+
+    Returns
+    -------
+    float
+        Between 0 and 1. Large masks are sampled at about 65,000 points, small ones at several points a pixel.
+    """
+    points = _samples(mask)
+    away = points * spacing - found.centroid
+    folded = (2 * np.outer(away @ axis, axis) - away + found.centroid) / spacing
+    rows, columns = np.rint(folded).astype(np.intp).T
+    inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    return 1 - np.count_nonzero(mask[rows[inside], columns[inside]]) / len(points)
+
+
+def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
+    """Box-counting dimension of the border, the roughness that Claridge et al. 1992 propose for melanoma.
+
+    Slope of log(boxes that the border meets) over log(1 / box side) for sides of 2, 4, 8 ... pixels up to a quarter of
+    the lesion (doi:10.1016/0141-5425(92)90057-R). About 1 for a smooth border, 1.26 for a Koch snowflake.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not empty.
+    spacing : tuple of float
+        Height and width of a pixel.
+
+    Returns
+    -------
+    float
+        NaN where the lesion is under 32 pixels long: fewer than three sizes of box fit.
+    """
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    border = np.argwhere(mask & ~inner) * spacing / min(spacing)
+    border -= border.min(axis=0)
+    sizes = BOX_SIZES[BOX_SIZES * 4 <= border.max() + 1]
+    if len(sizes) < 3:
+        return math.nan
+    counts = [_boxes_met(border, size) for size in sizes]
+    return float(-np.polyfit(np.log(sizes), np.log(counts), 1)[0])
+
+
+def _boxes_met(points: NDArray[np.float64], size: int) -> int:
+    """Number of boxes of a side that hold at least one of the points."""
+    cells = (points // size).astype(np.int64)
+    return len(np.unique(cells[:, 0] * (cells[:, 1].max() + 1) + cells[:, 1]))
+
+
+def _hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Corners of the convex hull through the midpoints of outer pixel edges, in order, (corner, 2) in pixels."""
+    from scipy.spatial import ConvexHull
+
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    part = mask[rows][:, columns]
+    first, last = columns[part.argmax(axis=1)], columns[-1 - part[:, ::-1].argmax(axis=1)]
+    top, bottom = rows[part.argmax(axis=0)], rows[-1 - part[::-1].argmax(axis=0)]
+    sides = [(rows, first - 0.5), (rows, last + 0.5), (top - 0.5, columns), (bottom + 0.5, columns)]
+    points = np.concatenate([np.stack(side, axis=1) for side in sides])
+    return points[ConvexHull(points).vertices]
+
+
+def _samples(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Points spread evenly over a mask, (point, 2) as (row, column) in pixels."""
+    size = np.count_nonzero(mask)
+    stride = max(1, math.isqrt(size // FOLD_POINTS))
+    points = np.argwhere(mask[::stride, ::stride]) * float(stride)
+    dense = min(8, math.isqrt(max(1, FOLD_POINTS // 4 // size)))
+    if dense <= 1:
+        return points
+    offsets = (np.arange(dense) + 0.5) / dense - 0.5
+    grid = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+    return (points[:, None] + grid).reshape(-1, 2)
