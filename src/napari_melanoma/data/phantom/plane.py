@@ -1,0 +1,106 @@
+"""The skin as a plane in millimetres, and random textures on it whose grain is fixed in millimetres, not in pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.geometry import Box
+
+Field = NDArray[np.float32]
+# Standard deviation along one axis of white noise under a cubic B-spline, averaged over the positions between nodes.
+_SPLINE_SD = math.sqrt(151 / 315)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Pixel centres in mm from the centre of the view: ``y`` (row,) down, ``x`` (column,) to the right.
+
+    ``extent_mm`` is (height, width) of the whole view, also where the plane is a part of it.
+    """
+
+    y: Field
+    x: Field
+    pixel_mm: float
+    extent_mm: tuple[float, float]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], field_mm: float) -> Self:
+        """Plane of an image (height, width) in pixels that shows ``field_mm`` from its left to its right edge."""
+        height, width = size
+        pixel_mm = field_mm / width
+        y, x = ((np.arange(n) + 0.5 - n / 2) * pixel_mm for n in size)
+        return cls(y.astype(np.float32), x.astype(np.float32), pixel_mm, (height * pixel_mm, field_mm))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.y), len(self.x)
+
+    def crop(self, box: Box) -> Self:
+        """Part of the plane; textures on it are those of the whole."""
+        rows, columns = box.slices
+        return replace(self, y=self.y[rows], x=self.x[columns])
+
+    def box_around(self, centre_mm: tuple[float, float], reach_mm: float) -> Box:
+        """Pixels of the plane within a square of half side ``reach_mm`` around a point (y, x) in mm."""
+        top, bottom = np.searchsorted(self.y, (centre_mm[0] - reach_mm, centre_mm[0] + reach_mm))
+        left, right = np.searchsorted(self.x, (centre_mm[1] - reach_mm, centre_mm[1] + reach_mm))
+        return Box(int(top), int(left), int(bottom - top), int(right - left))
+
+    def to_pixels(self, points_mm: NDArray) -> NDArray:
+        """Points (..., 2) as (y, x) in mm, as (row, column) of pixel centres."""
+        return (points_mm - np.array([self.y[0], self.x[0]])) / self.pixel_mm
+
+
+def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Field:
+    """Smooth random texture of mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    plane : Plane
+        Where to evaluate it.
+    rng : numpy.random.Generator
+        Draws the nodes; how many depends on ``plane.extent_mm`` alone.
+    scale_mm : float
+        Distance of the nodes, about half the size of a patch.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (row, column).
+    """
+    nodes = [math.ceil(extent / scale_mm) + 4 for extent in plane.extent_mm]
+    values = rng.standard_normal(nodes, dtype=np.float32)
+    along_y = _spline(plane.y, plane.extent_mm[0], scale_mm, nodes[0])
+    along_x = _spline(plane.x, plane.extent_mm[1], scale_mm, nodes[1])
+    return (along_y @ values @ along_x.T) / np.float32(_SPLINE_SD**2)
+
+
+def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Field:
+    """Sum of textures of halving scale and 0.6 times the amplitude; mean 0, standard deviation 1, (row, column)."""
+    amplitudes = 0.6 ** np.arange(octaves)
+    total = sum(np.float32(a) * noise(plane, rng, scale_mm / 2**k) for k, a in enumerate(amplitudes))
+    return total / np.float32(np.sqrt(np.sum(amplitudes**2)))
+
+
+def ramp(values: Field, start: float, end: float) -> Field:
+    """Rise smoothly from 0 at ``start`` to 1 at ``end`` (cubic); falls where ``end`` is the smaller."""
+    share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _spline(positions: Field, extent_mm: float, scale_mm: float, nodes: int) -> Field:
+    """Cubic B-spline weights (position, node) of a lattice that covers the extent."""
+    at = (positions + extent_mm / 2) / scale_mm + 1
+    first = np.floor(at).astype(int)
+    t = (at - first).astype(np.float32)
+    weights = np.zeros((len(positions), nodes), np.float32)
+    pieces = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    for offset, piece in enumerate(pieces, start=-1):
+        weights[np.arange(len(positions)), np.clip(first + offset, 0, nodes - 1)] += piece / 6
+    return weights

@@ -1,0 +1,119 @@
+"""Outline of a lesion: a closed curve whose area is known exactly, and how deep each pixel lies inside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.data.phantom.plane import Field, Plane
+from napari_melanoma.data.phantom.traits import LesionTraits
+
+_SAMPLES = 4096
+_ANGLES = np.arange(_SAMPLES) * (2 * math.pi / _SAMPLES)
+_HARMONICS = 40
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians).
+
+    ``radii`` (4096,) holds r over the mean radius, at equal steps of the angle, such that the enclosed area is
+    pi/4 * ``diameter_mm`` squared. ``softness`` (4096,) is the local width of the fading border over its mean.
+    """
+
+    centre_mm: tuple[float, float]
+    diameter_mm: float
+    elongation: float
+    rotation: float
+    radii: NDArray[np.float64]
+    softness: NDArray[np.float64]
+
+    @property
+    def area_mm2(self) -> float:
+        """Area within the curve."""
+        return math.pi / 4 * self.diameter_mm**2
+
+    @property
+    def axes_mm(self) -> tuple[float, float]:
+        """Full lengths of the longer and the shorter axis of the ellipse under the curve."""
+        stretch = math.sqrt(self.elongation)
+        return self.diameter_mm * stretch, self.diameter_mm / stretch
+
+    @property
+    def reach_mm(self) -> float:
+        """Radius of a disc around the centre that holds the curve."""
+        return float(self.radii.max()) * self.axes_mm[0] / 2
+
+    def depth(self, plane: Plane) -> tuple[Field, Field, Field]:
+        """Say how deep each pixel lies inside.
+
+        Parameters
+        ----------
+        plane : Plane
+            The pixels.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Three float32 (row, column): depth in mm, positive inside and 0 on the curve (exact there, and elsewhere to
+            first order); the distance from the centre over that of the curve; the softness of the border there.
+        """
+        y, x = plane.y[:, None] - self.centre_mm[0], plane.x[None] - self.centre_mm[1]
+        cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
+        along, across = x * cosine + y * sine, y * cosine - x * sine
+        half_length, half_width = (axis / 2 for axis in self.axes_mm)
+        u, v = along / np.float32(half_length), across / np.float32(half_width)
+        r, angle = np.hypot(u, v), np.arctan2(v, u)
+        curve, slope, softness = (self._at(angle, table) for table in self._tables())
+        depth = (curve - r) * np.float32(self.diameter_mm / 2) / np.sqrt(1 + slope * slope)
+        return depth, r / curve, softness
+
+    def _tables(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Radius, its relative slope and the softness by angle."""
+        slope = np.gradient(np.log(self.radii), _ANGLES[1])
+        return self.radii, slope, self.softness
+
+    @staticmethod
+    def _at(angle: Field, table: NDArray) -> Field:
+        """Look up a periodic table by angle, linear between its samples."""
+        position = np.mod(angle / np.float32(2 * math.pi), np.float32(1)) * np.float32(_SAMPLES)
+        first = position.astype(np.int32)
+        share = position - first
+        values = np.concatenate([table, table[:2]]).astype(np.float32)
+        return values[first] * (1 - share) + values[first + 1] * share
+
+
+def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> Outline:
+    """Draw the outline of a lesion around the origin.
+
+    Parameters
+    ----------
+    traits : LesionTraits
+        Diameter, elongation, irregularity and asymmetry are used.
+    rng : numpy.random.Generator
+        Draws the curve.
+
+    Returns
+    -------
+    Outline
+        Centred on the middle of the view.
+    """
+    order = np.arange(1, _HARMONICS + 1)
+    waves = rng.standard_normal((2, _HARMONICS))
+    rotation = rng.uniform(0, math.pi)
+    lobes = np.where(order % 2, 0.11, 0.05) * (order <= 5) * (0.12 + traits.asymmetry) / np.sqrt(order)
+    notches = 0.16 * (0.06 + traits.irregularity) * (order > 5) / (order - 3.0).clip(1) ** 0.85
+    log_radii = _series(waves * (lobes + notches), order)
+    radii = np.exp(log_radii - log_radii.mean())
+    radii /= math.sqrt(np.mean(radii**2))
+    softness = np.exp(0.35 * _series(rng.standard_normal((2, 4)) / 2, order[:4]))
+    return Outline((0.0, 0.0), traits.diameter_mm, traits.elongation, rotation, radii, softness)
+
+
+def _series(coefficients: NDArray, order: NDArray) -> NDArray:
+    """Sum of cosines and sines of the angle, (4096,)."""
+    phases = order[:, None] * _ANGLES
+    return coefficients[0] @ np.cos(phases) + coefficients[1] @ np.sin(phases)
