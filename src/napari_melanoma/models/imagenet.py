@@ -55,7 +55,7 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> dict[str, torch.
 
     try:
         published = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # noqa: BLE001 - the hub raises many kinds; each means that the weights did not come
+    except Exception as error:  # the hub raises many kinds; each means that the weights did not come
         raise BundleError(
             f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
             f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
@@ -73,7 +73,8 @@ def _match_in_order(
     for key, (source, value) in zip(wanted, given, strict=False):
         if value.shape != target[key].shape:
             raise BundleError(
-                f"ImageNet weights do not fit {name}: {source} is {tuple(value.shape)}, {key} {tuple(target[key].shape)}."
+                f"ImageNet weights do not fit {name}: {source} has the shape {tuple(value.shape)}, "
+                f"{key} {tuple(target[key].shape)}. Start from 'none' or from a bundle."
             )
         matched[key] = value
     if len(given) < len(wanted):

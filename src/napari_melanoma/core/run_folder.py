@@ -1,0 +1,119 @@
+"""The run folder: what a training run writes as it goes, and the one file through which it is told to stop."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_melanoma.core.files import write_json
+
+Wish = Literal["run", "pause", "cancel"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and habits of one run folder: ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The recipe that the run follows."""
+        return self.path / "config.toml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of ``last.ckpt`` and ``best.ckpt``."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """State after the last finished epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """State after the best epoch so far."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def bundle(self) -> Path:
+        """The model that a finished run leaves."""
+        return self.path / "bundle"
+
+    def tell(self, kind: str, **values: object) -> None:
+        """Append one event to ``events.jsonl``.
+
+        Parameters
+        ----------
+        kind : str
+            Such as ``"started"``, ``"step"``, ``"epoch"``, ``"finished"``.
+        **values : object
+            JSON-able facts of the event.
+        """
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **values})
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as events:
+            events.write(line + "\n")
+
+    def add_metrics(self, row: dict[str, float]) -> None:
+        """Append one epoch to ``metrics.csv``; the first row's keys are the columns.
+
+        Parameters
+        ----------
+        row : dict
+            Column to value.
+        """
+        path = self.path / "metrics.csv"
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as table:
+            writer = csv.DictWriter(table, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+
+    def keep_metrics_before(self, epoch: int) -> None:
+        """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat.
+
+        Parameters
+        ----------
+        epoch : int
+            The first epoch, counted from 0, that will be run again.
+        """
+        path = self.path / "metrics.csv"
+        if path.exists():
+            header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [row for row in rows if int(float(row.split(",", 1)[0])) < epoch]
+            path.write_text("".join([header, *kept]), encoding="utf-8", newline="\n")
+
+    def wish(self) -> Wish:
+        """Read what the user wishes of the run from ``control.json``.
+
+        Returns
+        -------
+        str
+            ``"run"`` where the file is missing or is being written.
+        """
+        try:
+            wish = json.loads((self.path / "control.json").read_text(encoding="utf-8"))["wish"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "run"
+        return wish if wish in ("run", "pause", "cancel") else "run"
+
+    def ask(self, wish: Wish) -> None:
+        """Write a wish for the run to follow.
+
+        Parameters
+        ----------
+        wish : str
+            ``"run"``, ``"pause"`` or ``"cancel"``.
+
+        Raises
+        ------
+        SaveError
+            Where the file cannot be written.
+        """
+        write_json(self.path / "control.json", {"wish": wish})

@@ -1,0 +1,142 @@
+"""The data set contract: a folder with ``dataset.csv``, images and masks; reading and checking it."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.core.errors import DataSetError
+
+TABLES = ("dataset.csv", "metadata.csv")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+MODALITY_WORDS = ("dermoscopic", "macroscopic", "tbp_tile")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set with its reference mask; ``group`` is what must stay on one side of a split.
+
+    The group is the patient where one is named, else the lesion, else the image that it nearly duplicates.
+    """
+
+    image_id: str
+    image: Path
+    mask: Path | None
+    group: str
+    split: str
+    domain: str
+    modality: str | None = None
+    diagnosis: str | None = None
+
+
+def read_dataset(folder: Path) -> list[Sample]:
+    """Read a data set.
+
+    ``dataset.csv`` names ``image_id`` and, where they are not ``images/<image_id>.*`` and ``masks/<image_id>.png``,
+    ``path`` and ``mask_path`` relative to the folder; ``patient_id``, ``lesion_id``, ``near_duplicate_of``, ``split``,
+    ``modality`` and ``diagnosis`` are used where they are there. A ``metadata.csv`` with these columns will do.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+
+    Returns
+    -------
+    list of Sample
+        In the order of the table.
+
+    Raises
+    ------
+    DataSetError
+        Where the table is missing, has no ``image_id`` or no rows, repeats an id, or names an image that is not there.
+    """
+    table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    if table is None:
+        raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
+    rows = _read_rows(table)
+    images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
+    samples = [_sample(row, folder, images, masks) for row in rows]
+    repeated = [image_id for image_id, count in Counter(sample.image_id for sample in samples).items() if count > 1]
+    if repeated:
+        raise DataSetError(f"{table} repeats image_id {', '.join(repeated[:3])}: each row needs an id of its own.")
+    return samples
+
+
+def with_masks(samples: Iterable[Sample], split: str | None = None) -> list[Sample]:
+    """Keep the samples that have a reference mask and, where asked for, belong to one split.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        What ``read_dataset`` gave.
+    split : str, optional
+        Such as ``"train"`` or ``"val"``; every split by default.
+
+    Returns
+    -------
+    list of Sample
+        In their order.
+
+    Raises
+    ------
+    DataSetError
+        Where none is left, naming the splits that there are.
+    """
+    found = list(samples)
+    kept = [s for s in found if s.mask is not None and split in (None, s.split)]
+    if not kept:
+        splits = ", ".join(sorted({s.split or "(none)" for s in found})) or "(no rows)"
+        raise DataSetError(
+            f"no image with a mask in the split '{split or 'any'}': {len(found)} rows, splits {splits}. "
+            "Name another split, or put the masks into masks/ under the names of the images."
+        )
+    return kept
+
+
+def _read_rows(table: Path) -> list[dict[str, str]]:
+    """Rows of a table that has an image_id."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataSetError(f"cannot read {table}: {error}. Expected a CSV table in UTF-8.") from error
+    if not rows or "image_id" not in rows[0]:
+        found = ", ".join(rows[0]) if rows else "no rows"
+        raise DataSetError(f"{table} needs a column image_id and at least one row; found {found}.")
+    return rows
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    """Images of a folder by their stem; empty where there is no folder."""
+    if not folder.is_dir():
+        return {}
+    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _sample(row: dict[str, str], folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> Sample:
+    """Turn a row into a sample, looking its files up."""
+    image_id = row["image_id"]
+    image = folder / row["path"] if row.get("path") else images.get(image_id)
+    mask = folder / row["mask_path"] if row.get("mask_path") else masks.get(image_id)
+    for what, path in (("image", image), ("mask", mask)):
+        if (what == "image" and path is None) or (path is not None and not path.is_file()):
+            raise DataSetError(
+                f"{folder}: the {what} of '{image_id}' is not there (looked for {path or 'images/' + image_id + '.*'})."
+            )
+    assert image is not None
+    owner = next((row[key] for key in ("patient_id", "lesion_id", "near_duplicate_of") if row.get(key)), image_id)
+    modality = row.get("modality") or None
+    return Sample(
+        image_id=image_id,
+        image=image,
+        mask=mask,
+        group=f"{folder.name}/{owner}",
+        split=row.get("split") or "",
+        domain=folder.name,
+        modality=modality if modality in MODALITY_WORDS else None,
+        diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,
+    )

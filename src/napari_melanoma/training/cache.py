@@ -1,0 +1,103 @@
+"""Images and masks decoded once into memory-mapped files, so that every epoch reads uint8 from disk and no JPEG."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.models.preprocessing import fit_input
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Decoded images, uint8 (image, row, column, channel), and masks, uint8 0 or 255 (image, row, column)."""
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.images)
+
+
+def build_cache(samples: Sequence[Sample], side: int, folder: Path, *, run: RunContext) -> Cache:
+    """Decode samples into a memory-mapped cache, or open the one that is there for exactly these files.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Each with a mask.
+    side : int
+        Images are resized to this square, antialiased.
+    folder : pathlib.Path
+        Where caches are kept; this one gets a sub-folder named after its content.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Cache
+        Read-only arrays in the order of the samples.
+
+    Raises
+    ------
+    UnreadableImage
+        Where an image or mask cannot be decoded.
+    SaveError
+        Where the cache cannot be written.
+    Cancelled
+        Where the user stopped it; an unfinished cache is removed.
+    """
+    path = folder / _key(samples, side)
+    if not path.is_dir():
+        with atomic_folder(path) as temporary:
+            _fill(temporary, samples, side, run)
+    return Cache(np.load(path / "images.npy", mmap_mode="r"), np.load(path / "masks.npy", mmap_mode="r"))
+
+
+def _fill(folder: Path, samples: Sequence[Sample], side: int, run: RunContext) -> None:
+    """Decode every sample into the two files of a new cache."""
+    count = len(samples)
+    create = np.lib.format.open_memmap
+    images = create(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
+    masks = create(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=(count, side, side))
+    for index, sample in enumerate(run.track(samples, "Decoding images")):
+        images[index], masks[index] = _decode(sample, side)
+    images.flush()
+    masks.flush()
+
+
+def _decode(sample: Sample, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read one image and its mask and resize both to the square."""
+    from PIL import Image
+
+    assert sample.mask is not None
+    mask = Image.fromarray(read_mask(sample.mask).astype(np.uint8) * 255)
+    resized = np.asarray(mask.resize((side, side), Image.Resampling.BILINEAR))
+    return fit_input(read_photograph(sample.image).rgb, side), np.where(resized >= 128, 255, 0).astype(np.uint8)
+
+
+def _key(samples: Sequence[Sample], side: int) -> str:
+    """Name of the cache: changes with the files, their sizes and times, their order and the side."""
+    digest = hashlib.sha256(f"{FORMAT} {side}".encode())
+    for sample in samples:
+        for path in (sample.image, sample.mask):
+            assert path is not None
+            status = path.stat()
+            digest.update(f"\n{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:24]
