@@ -1,0 +1,75 @@
+"""The measures of the house: short files, functions and classes, no ``print``, small weights, no machine's own paths."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "src" / "napari_melanoma"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+LONGEST_FILE = 400
+LONGEST_CLASS = 250
+LONGEST_FUNCTION = 60
+LARGEST_WEIGHTS = 40e6
+
+# Home folders and mount points as they stand on one machine; a documented example writes ~ or a relative path.
+OF_ONE_MACHINE = re.compile(r"(?<![\w.~<:/-])/(?:home|Users|root|work|scratch|mnt)/\w|\b[A-Z]:\\Users\\\w")
+
+
+def length(node: ast.stmt) -> int:
+    return node.end_lineno - node.lineno + 1
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_module_can_be_read_at_one_sitting(module: Path) -> None:
+    text = module.read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(text)))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert len(text.splitlines()) <= LONGEST_FILE
+    assert [n.name for n in nodes if isinstance(n, functions) and length(n) > LONGEST_FUNCTION] == []
+    assert [n.name for n in nodes if isinstance(n, ast.ClassDef) and length(n) >= LONGEST_CLASS] == []
+    assert [n.lineno for n in nodes if isinstance(n, ast.Name) and n.id == "print"] == []
+
+
+def test_the_weights_in_the_tree_stay_small() -> None:
+    weights = {path.name: path.stat().st_size for path in PACKAGE.rglob("*.safetensors")}
+    assert sum(weights.values()) < LARGEST_WEIGHTS, weights
+
+
+def tracked_files() -> list[Path]:
+    if not shutil.which("git") or not (REPOSITORY / ".git").exists():
+        pytest.skip("needs a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True).stdout
+    return [REPOSITORY / name for name in listed.decode().split("\0") if name]
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    found = []
+    for path in tracked_files():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, FileNotFoundError):  # a picture, weights, or a file removed but not yet committed
+            continue
+        found += [f"{path.name}:{number}" for number, line in enumerate(lines, 1) if OF_ONE_MACHINE.search(line)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_one"),
+    [
+        ("see " + "/" + "home/someone/photos", True),
+        ("C:" + "\\Users\\someone", True),
+        ("~/photos/lesion.jpg", False),
+        ("tests/home/page.py", False),
+        ("https://example.org/work/papers", False),
+    ],
+)
+def test_what_counts_as_a_path_of_one_machine(line: str, is_one: bool) -> None:
+    assert bool(OF_ONE_MACHINE.search(line)) is is_one

@@ -1,0 +1,83 @@
+"""Who imports what: nothing that a viewer loads may bring torch along, and nothing but ``ui`` may bring Qt.
+
+Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window; docs/architecture.md
+has the figures. Each case runs in an interpreter of its own, because one import would hide the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+TORCH = ("torch", "torchvision", "lightning", "pytorch_lightning", "timm", "segmentation_models_pytorch")
+QT = ("qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "magicgui", "pyqtgraph")
+
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+root, unwanted = sys.argv[1], set(sys.argv[2].split())
+package = importlib.import_module(root)
+names = [root] + [found.name for found in pkgutil.walk_packages(getattr(package, "__path__", []), root + ".")]
+culprits, seen = {}, set()
+for name in names:
+    importlib.import_module(name)
+    new = (unwanted & set(sys.modules)) - seen
+    seen |= new
+    if new:
+        culprits[name] = sorted(new)
+sys.stdout.write(json.dumps({"modules": len(names), "culprits": culprits}))
+"""
+
+READ_MANIFEST = """
+import json, sys
+from npe2 import PluginManager
+manager = PluginManager.instance()
+manager.discover()
+found = manager.get_manifest("napari-melanoma").name
+unwanted = set(sys.argv[2].split())
+sys.stdout.write(json.dumps({"modules": found == "napari-melanoma", "culprits": sorted(unwanted & set(sys.modules))}))
+"""
+
+
+def run_alone(script: str, root: str, unwanted: tuple[str, ...]) -> dict:
+    command = [sys.executable, "-W", "ignore", "-c", script, root, " ".join(unwanted)]
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("part", ["core", "io", "data", "analysis", "workflows", "cli", "worker"])
+def test_a_part_without_windows_imports_neither_torch_nor_qt(part: str) -> None:
+    found = run_alone(IMPORT_ALL, f"napari_melanoma.{part}", TORCH + QT)
+    assert found["culprits"] == {}
+    assert found["modules"] > (part != "worker")
+
+
+@pytest.mark.parametrize("part", ["models", "training", "inference"])
+def test_a_part_that_computes_imports_no_qt(part: str) -> None:
+    assert run_alone(IMPORT_ALL, f"napari_melanoma.{part}", QT)["culprits"] == {}
+
+
+@pytest.mark.parametrize("module", ["napari_melanoma", "napari_melanoma.models.registry"])
+def test_what_a_viewer_asks_for_models_imports_neither(module: str) -> None:
+    script = IMPORT_ALL.replace('getattr(package, "__path__", [])', "[]")
+    assert run_alone(script, module, TORCH + QT) == {"modules": 1, "culprits": {}}
+
+
+def test_no_module_of_ui_imports_torch() -> None:
+    found = run_alone(IMPORT_ALL, "napari_melanoma.ui", TORCH)
+    assert found["culprits"] == {}
+    assert found["modules"] > 1
+
+
+def test_reading_the_manifest_imports_neither() -> None:
+    assert run_alone(READ_MANIFEST, "", TORCH + QT) == {"modules": True, "culprits": []}
+
+
+def test_the_check_finds_what_it_looks_for() -> None:
+    found = run_alone(IMPORT_ALL, "napari_melanoma.core", ("json",))
+    assert found["culprits"] != {}

@@ -1,0 +1,89 @@
+"""What napari sees: a manifest without a fault (one would make the plugin disappear), each name leading somewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from npe2 import PluginManifest
+from npe2.manifest.utils import import_python_name
+
+import napari_melanoma
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MANIFEST = Path(napari_melanoma.__file__).parent / "napari.yaml"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> PluginManifest:
+    return PluginManifest.from_file(MANIFEST)
+
+
+def commands_used(manifest: PluginManifest) -> Iterator[str]:
+    contributions = manifest.contributions
+    for kind in (contributions.readers, contributions.writers, contributions.widgets, contributions.sample_data):
+        yield from (item.command for item in kind or [] if getattr(item, "command", None))
+    for items in (contributions.menus or {}).values():
+        yield from (item.command for item in items if getattr(item, "command", None))
+
+
+def test_the_manifest_belongs_to_this_package(manifest: PluginManifest) -> None:
+    assert manifest.name == "napari-melanoma"
+    assert manifest.display_name == "Melanoma"
+    entry_points = metadata.entry_points(group="napari.manifest", name="napari-melanoma")
+    assert {entry.value for entry in entry_points} == {"napari_melanoma:napari.yaml"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="git on Windows checks a link out as a text file")
+def test_the_root_has_a_relative_link_to_the_one_manifest() -> None:
+    link = REPOSITORY / "napari.yaml"
+    if not link.is_symlink():
+        pytest.skip("needs a checkout: an archive may hold a copy in place of the link")
+    assert not link.readlink().is_absolute()
+    assert link.resolve() == (REPOSITORY / "src" / "napari_melanoma" / "napari.yaml").resolve()
+
+
+def test_every_python_name_leads_to_something_callable(manifest: PluginManifest) -> None:
+    pytest.importorskip("qtpy", reason="the widgets need a Qt binding")
+    commands = manifest.contributions.commands or []
+    assert [command.id for command in commands if not callable(import_python_name(command.python_name))] == []
+    assert len(commands) > 0
+
+
+def test_every_command_is_declared_once_and_used(manifest: PluginManifest) -> None:
+    declared = [command.id for command in manifest.contributions.commands or []]
+    assert len(declared) == len(set(declared))
+    assert set(declared) == set(commands_used(manifest))
+    assert [name for name in declared if not name.startswith("napari-melanoma.")] == []
+
+
+def test_every_menu_is_one_that_napari_shows(manifest: PluginManifest) -> None:
+    """Menus that cannot be contributed to validate, and then vanish."""
+    from napari._app_model.constants import MenuId
+
+    shown = {menu.value for menu in MenuId.contributables()}
+    own = {submenu.id for submenu in manifest.contributions.submenus or []}
+    assert set(manifest.contributions.menus or {}) <= shown | own
+
+
+def test_no_key_bindings_are_declared(manifest: PluginManifest) -> None:
+    """Manifest key bindings validate and are ignored: keys belong to the docks."""
+    assert not manifest.contributions.keybindings
+
+
+def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> None:
+    from napari_melanoma.io.photographs import SUFFIXES
+
+    patterns = {
+        pattern.lower() for reader in manifest.contributions.readers or [] for pattern in reader.filename_patterns
+    }
+    assert patterns == {f"*{suffix}" for suffix in SUFFIXES}
+
+
+def test_every_configuration_has_a_title_for_each_property(manifest: PluginManifest) -> None:
+    configurations = manifest.contributions.configurations or []
+    properties = [(key, value) for part in configurations for key, value in part.properties.items()]
+    assert [key for key, value in properties if not value.title] == []

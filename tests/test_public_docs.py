@@ -1,0 +1,176 @@
+"""Every public function, class and method says what it takes, gives and raises, in hints and in numpydoc.
+
+What counts as public: a name without a leading underscore, at the top of a module or in such a class. Not asked for:
+sections of a property (its summary says it), of a method that Qt or Lightning calls by a name of its own
+(``closeEvent``, ``on_train_end``), and of a parameter whose ``Annotated`` help is what the command line shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from numpydoc.docscrape import NumpyDocString
+
+PACKAGE = Path(__file__).resolve().parent.parent / "src" / "napari_melanoma"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+# Methods that Lightning and torch define and call; a subclass says in one line what its own does.
+HOOKS = re.compile(
+    r"on_\w+|(training|validation|test|predict)_step|configure_\w+|(train|val|test|predict)_dataloader|forward|setup|teardown"
+    r"|state_dict|load_state_dict|(save|load|remove)_checkpoint"
+)
+NOTHING = {"None", "NoReturn", "Never"}
+
+
+class Public(NamedTuple):
+    name: str
+    node: Function
+    owner: ast.ClassDef | None
+
+
+def is_public(name: str) -> bool:
+    return not name.startswith("_")
+
+
+def decorators(node: Function) -> set[str]:
+    return {ast.unparse(decorator).split("(")[0].split(".")[-1] for decorator in node.decorator_list}
+
+
+def functions(tree: ast.Module) -> Iterator[Public]:
+    for node in tree.body:
+        if isinstance(node, Function) and is_public(node.name):
+            yield Public(node.name, node, None)
+        elif isinstance(node, ast.ClassDef) and is_public(node.name):
+            for child in node.body:
+                if isinstance(child, Function) and (is_public(child.name) or child.name == "__init__"):
+                    yield Public(f"{node.name}.{child.name}", child, node)
+
+
+def called_by_a_framework(public: Public) -> bool:
+    """Say whether a method has its name and signature from a base class of Qt (mixed case) or Lightning."""
+    if public.owner is None or not public.owner.bases:
+        return False
+    return public.node.name != public.node.name.lower() or bool(HOOKS.fullmatch(public.node.name))
+
+
+def parameters(public: Public) -> list[ast.arg]:
+    """Give the parameters of a function, ``self`` and ``cls`` left out."""
+    arguments = public.node.args
+    listed = arguments.posonlyargs + arguments.args + arguments.kwonlyargs
+    if public.owner and "staticmethod" not in decorators(public.node):
+        listed = listed[1:]
+    return [*listed, *(extra for extra in (arguments.vararg, arguments.kwarg) if extra)]
+
+
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a function without going into the functions inside it."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, Function | ast.Lambda | ast.ClassDef):
+            yield child
+            yield from own_nodes(child)
+
+
+def raised(node: Function) -> set[str]:
+    """Give the classes of errors raised by name in the function's own lines."""
+    found = set()
+    for child in own_nodes(node):
+        if isinstance(child, ast.Raise) and child.exc is not None:
+            name = ast.unparse(child.exc.func if isinstance(child.exc, ast.Call) else child.exc).split(".")[-1]
+            if name[:1].isupper() and name != "NotImplementedError":
+                found.add(name)
+    return found
+
+
+def without_hints(public: Public) -> list[str]:
+    missing = [argument.arg for argument in parameters(public) if argument.annotation is None]
+    return missing + (["return"] if public.node.returns is None else [])
+
+
+def undocumented_parameters(public: Public, sections: NumpyDocString) -> list[str]:
+    written = [entry.name for title in ("Parameters", "Other Parameters") for entry in sections[title]]
+    named = {name.strip(" *") for entry in written for name in entry.split(",")}
+    asked = {
+        argument.arg
+        for argument in parameters(public)
+        if is_public(argument.arg) and not ast.unparse(argument.annotation or argument).startswith("Annotated[")
+    }
+    surplus = named - {argument.arg for argument in parameters(public)}
+    return sorted(asked - named) + sorted(f"{name} (no such parameter)" for name in surplus)
+
+
+def faults_of_sections(public: Public) -> Iterator[str]:
+    node = public.node
+    holder = public.owner if node.name == "__init__" else node
+    text = ast.get_docstring(holder)
+    if not text:
+        yield "no docstring"
+        return
+    sections = NumpyDocString(text)
+    if undocumented := undocumented_parameters(public, sections):
+        yield f"Parameters: {', '.join(undocumented)}"
+    gives = node.name != "__init__" and node.returns is not None and ast.unparse(node.returns) not in NOTHING
+    if gives and not (sections["Returns"] or sections["Yields"]):
+        yield "no Returns or Yields"
+    if unsaid := raised(node) - {entry.type.split(".")[-1] for entry in sections["Raises"]}:
+        yield f"Raises: {', '.join(sorted(unsaid))}"
+
+
+def faults(tree: ast.Module) -> Iterator[str]:
+    if not ast.get_docstring(tree):
+        yield "the module has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and is_public(node.name) and not ast.get_docstring(node):
+            yield f"{node.name}: no docstring"
+    for public in functions(tree):
+        if missing := without_hints(public):
+            yield f"{public.name}: no hints for {', '.join(missing)}"
+        marks = decorators(public.node)
+        if {"property", "cached_property"} & marks or called_by_a_framework(public):
+            if not ast.get_docstring(public.node):
+                yield f"{public.name}: no docstring"
+        elif not {"setter", "overload"} & marks:
+            yield from (f"{public.name}: {fault}" for fault in faults_of_sections(public))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_what_is_public_is_documented(module: Path) -> None:
+    assert list(faults(ast.parse(module.read_text(encoding="utf-8")))) == []
+
+
+BAD = '''
+"""A module."""
+def f(a: int, b, *, c: int = 0) -> float:
+    """Do.
+
+    Parameters
+    ----------
+    a, d : int
+        Numbers.
+    """
+    if a:
+        raise errors.InputError("no")
+    raise
+class K:
+    """A class."""
+    def __init__(self, size: int) -> None:
+        """Start."""
+    @property
+    def p(self) -> int: ...
+'''
+
+
+def test_the_check_finds_what_it_looks_for() -> None:
+    assert list(faults(ast.parse(BAD))) == [
+        "f: no hints for b",
+        "f: Parameters: b, c, d (no such parameter)",
+        "f: no Returns or Yields",
+        "f: Raises: InputError",
+        "K.__init__: Parameters: size",
+        "K.p: no docstring",
+    ]
