@@ -1,4 +1,4 @@
-"""The measures of the house: short files, functions and classes, no ``print``, small weights, no machine's own paths."""
+"""The measures of the house: short files, functions and classes, no ``print``, small weights, portable paths."""
 
 from __future__ import annotations
 
