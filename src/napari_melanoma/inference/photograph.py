@@ -33,7 +33,7 @@ class Segmenter:
 
         self.info = info
         self.device = device
-        self._network = network.to(device, memory_format=torch.channels_last)
+        self._network = network.to(memory_format=torch.channels_last).to(device)
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:

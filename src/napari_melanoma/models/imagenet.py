@@ -28,9 +28,10 @@ def load_imagenet(encoder: nn.Module, name: str) -> None:
     BundleError
         Where no weights can be had or they do not fit; says what to install.
     """
-    target = encoder.model.state_dict()
+    timm_encoder = encoder.get_submodule("model")
+    target = timm_encoder.state_dict()
     weights = _packaged_weights(name) if name in PACKAGED else _hub_weights(name, target)
-    encoder.model.load_state_dict(_match_in_order(weights, target, name))
+    timm_encoder.load_state_dict(_match_in_order(weights, target, name))
 
 
 def _packaged_weights(name: str) -> dict[str, torch.Tensor]:

@@ -101,7 +101,7 @@ def cpu_has_bf16() -> bool:
     """
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -111,7 +111,11 @@ def _callbacks(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> list[
 
     from napari_melanoma.training.callbacks import RunWriter
 
-    common = {"dirpath": folder.checkpoints, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    common: dict[str, Any] = {
+        "dirpath": folder.checkpoints,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
     return [
         RunWriter(folder, run),
         EarlyStopping(MONITOR, mode="max", patience=recipe.patience, check_on_train_epoch_end=True),

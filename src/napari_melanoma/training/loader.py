@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def training_loader(cache: Cache, recipe: TrainRecipe) -> DataLoader:
     """
     from torch.utils.data import DataLoader
 
-    samples = AugmentedSamples(cache, recipe)
+    samples: Any = AugmentedSamples(cache, recipe)
     return DataLoader(
         samples,
         batch_size=recipe.batch_size,
@@ -156,7 +156,8 @@ def tuning_loader(cache: Cache, recipe: TrainRecipe) -> DataLoader:
     """
     from torch.utils.data import DataLoader
 
-    return DataLoader(PlainSamples(cache, recipe.model.input_size), batch_size=recipe.batch_size)
+    samples: Any = PlainSamples(cache, recipe.model.input_size)  # torch asks for a class of its own, needs two methods
+    return DataLoader(samples, batch_size=recipe.batch_size)
 
 
 def check_sizes(train: Sequence[object], tuning: Sequence[object], batch_size: int) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch import LightningModule
 
+from napari_melanoma.models.zoo import encoder_of
 from napari_melanoma.training.loader import seed_of
 from napari_melanoma.training.losses import LOSSES
 
@@ -73,7 +74,8 @@ class SegmentationTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under a one-cycle schedule; the encoder, which has learnt already, moves more slowly."""
         recipe = self._recipe
-        encoder = list(self.network.encoder.parameters())
+        pretrained = encoder_of(self.network)
+        encoder = list(pretrained.parameters()) if pretrained else []
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
         rates = [recipe.learning_rate * recipe.encoder_rate, recipe.learning_rate]

@@ -41,9 +41,9 @@ pipeline_tag: image-segmentation
 {learnt}
 
 Architecture `{config.architecture}`, options `{config.options}`, input {config.input_size} x {config.input_size}
-pixels, start `{recipe.model.start}`, loss `{recipe.loss}`, up to {recipe.epochs} epochs, seed {recipe.seed}. Images set aside
-by patient or lesion ({config.provenance.get("tuning_images", 0)}) chose the epoch and the threshold
-({config.threshold:.2f}); on them the mean Jaccard index is {config.provenance.get("tuning_jaccard", float("nan")):.3f}.
+pixels, start `{recipe.model.start}`, loss `{recipe.loss}`, up to {recipe.epochs} epochs, seed {recipe.seed}.
+Images set aside by patient or lesion ({config.provenance.get("tuning_images", 0)}) chose the epoch and the
+threshold ({config.threshold:.2f}); on them the mean Jaccard index is {config.provenance.get("tuning_jaccard", float("nan")):.3f}.
 That figure is optimistic. Measure the model on images that it never saw: `napari-melanoma evaluate --model FOLDER
 --data DATASET --out DIR`.
 """

@@ -21,7 +21,7 @@ from napari_melanoma.data.splits import hold_out
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
 from napari_melanoma.models.imagenet import load_imagenet
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.zoo import build_network
+from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 from napari_melanoma.training.cache import build_cache
 from napari_melanoma.training.engine import fit
 from napari_melanoma.training.loader import check_sizes, training_loader, tuning_loader
@@ -139,10 +139,19 @@ def start_network(recipe: TrainRecipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.model.architecture, recipe.model.options)
     if recipe.model.start == "imagenet":
-        load_imagenet(network.encoder, str(recipe.model.options.get("encoder", "tf_efficientnet_lite0")))
+        _start_encoder(network, recipe)
     elif recipe.model.start != "none":
         network.load_state_dict(load_network(find_bundle(recipe.model.start)).state_dict())
     return network
+
+
+def _start_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
+    """Put ImageNet weights into the network's encoder."""
+    encoder = encoder_of(network)
+    config = architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
+    if encoder is None:
+        raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
+    load_imagenet(encoder, config.model_dump()["encoder"])
 
 
 def _prepare(recipe: TrainRecipe, out: Path, resume: bool) -> RunFolder:

@@ -50,6 +50,22 @@ def architectures() -> dict[str, Architecture]:
     return dict(sorted(found.items()))
 
 
+def encoder_of(network: nn.Module) -> nn.Module | None:
+    """Find the part of a network that ImageNet weights are for.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of the zoo.
+
+    Returns
+    -------
+    torch.nn.Module or None
+        The encoder, or None where the network has no part of that kind.
+    """
+    return dict(network.named_children()).get("encoder")
+
+
 def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     """Build a network with random weights.
 
