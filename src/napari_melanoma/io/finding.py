@@ -1,4 +1,4 @@
-"""Which files are photographs to read: files, folders and glob patterns become one sorted list, before any is opened."""
+"""Which files are photographs: files, folders and glob patterns become one sorted list before any is opened."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def _expand(named: str | Path) -> list[Path]:
     elif path.exists():
         return [path]
     elif glob.has_magic(str(path)):
-        files = [file for match in sorted(glob.glob(str(path), recursive=True)) for file in _matched(Path(match))]
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob refuses patterns that are absolute
+        files = [file for match in matches for file in _matched(Path(match))]
     else:
         raise InputError(f"{path} does not exist. Name an existing image file, folder or pattern.")
     if not files:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.finding import SUFFIXES, find_photographs
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Modality, identify, unknown_content
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "Modality", "Photograph", "find_photographs"]
-
-Modality = Literal["dermoscopic", "macroscopic", "tbp_tile"]
+__all__ = ["SUFFIXES", "Modality", "Photograph", "find_photographs", "read_photograph"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photograph:
     """An upright photograph in 8-bit sRGB.
 
@@ -37,3 +38,74 @@ class Photograph:
     name: str
     pixel_size: PixelSize | None = None
     modality: Modality | None = None
+
+
+def read_photograph(path: Path) -> Photograph:
+    """Read a photograph as upright 8-bit sRGB.
+
+    JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, told apart by content. ``io.color`` says how depth, transparency and
+    colour profiles are brought to 8-bit sRGB. Nothing but pixels, pixel size and modality is taken from the file, so
+    that names and places in its metadata cannot travel on. A pixel size comes from DICOM alone: the dots per inch of
+    other formats are those of a print.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    Photograph
+        With the file's stem as name.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is missing, unreadable, damaged, of another format, a stack or a slide, smaller than
+        ``formats.MIN_SIDE`` on a side or larger than ``formats.MAX_PIXELS``.
+    """
+    try:
+        with path.open("rb") as file:
+            decoded = _decode(file)
+    except UnreadableImage as fault:
+        raise UnreadableImage(f"{path} {fault}") from None
+    except OSError as error:
+        raise UnreadableImage(f"{path} {_refusal(path, error)}") from error
+    return Photograph(decoded.rgb, path.stem, decoded.pixel_size, decoded.modality)
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    """Say why a file could not be opened, and what to do."""
+    if path.is_dir():
+        return "is a folder, but an image file was expected. Name the files in it."
+    if isinstance(error, FileNotFoundError):
+        return "does not exist. Name an existing image file."
+    if isinstance(error, PermissionError):
+        return "cannot be read: no permission. Ask for it, or name a copy of your own."
+    return f"cannot be read: {error.strerror or error}. Check the drive, or copy the file to another."
+
+
+def _decode(file: IO[bytes]) -> Decoded:
+    """Decode an open file with the decoder of its format."""
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    kind = identify(head)
+    if kind is None:
+        raise unknown_content(head)
+    try:
+        if kind == "TIFF":
+            from napari_melanoma.io import tiff
+
+            return tiff.decode(file)
+        if kind == "DICOM":
+            from napari_melanoma.io import dicom
+
+            return dicom.decode(file)
+        from napari_melanoma.io import pillow_images
+
+        return pillow_images.decode(file, kind)
+    except DAMAGE as error:
+        raise UnreadableImage(
+            f"begins as a {kind} image but cannot be decoded ({error}): it is truncated or damaged. "
+            "Copy or export it again."
+        ) from error

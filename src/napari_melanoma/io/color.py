@@ -1,0 +1,182 @@
+"""From the colours that files come in to 8-bit sRGB: depth, alpha, profiles and orientation, whatever the format.
+
+The rules, which every decoder shares:
+
+- integers are spread over their full range (a 16-bit value is divided by 257), floating points as ``eight_bit`` says;
+- transparency is laid over white, as paper and viewers show it;
+- an embedded ICC profile is converted to sRGB (relative colorimetric with black point compensation); a profile that is
+  damaged or belongs to other colours is passed over, and the colours are taken as sRGB;
+- CMYK without a profile is converted by the plain formula of Pillow, so its colours are approximate.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from napari_melanoma.core.errors import UnreadableImage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from PIL.ImageCms import ImageCmsTransform
+
+logger = logging.getLogger(__name__)
+
+_SRGB_TOLERANCE = 2  # levels of 255; profiles that are sRGB under another name differ from it by rounding alone
+
+
+def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
+    """Bring samples of any depth to 8 bits.
+
+    Floating points are read by their range: up to 1 as fractions, up to 255 as 8-bit and up to 65,535 as 16-bit values.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray
+        bool, unsigned integers of up to 16 bits or floating points, of any shape.
+    bits : int, optional
+        Significant bits of an integer, where fewer than its type has.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, same shape.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the type is another, or floating points are negative, not finite or above 65,535.
+    """
+    if samples.dtype == bool:
+        return samples.astype(np.uint8) * np.uint8(255)
+    if samples.dtype in (np.uint8, np.uint16):
+        bits = bits or samples.dtype.itemsize * 8
+        if samples.dtype == np.uint8 and bits == 8:
+            return samples
+        levels = np.arange(2 ** (samples.dtype.itemsize * 8)) * (255 / (2**bits - 1))
+        return np.rint(np.minimum(levels, 255)).astype(np.uint8)[samples]
+    if samples.dtype.kind == "f":
+        return _eight_bit_of_floats(samples)
+    raise UnreadableImage(
+        f"has samples of type {samples.dtype}, but a photograph has 8 or 16 bits unsigned, or floating points. "
+        "Export it with 8 bits per channel."
+    )
+
+
+def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
+    """Read floating points by their range."""
+    unknown = int(np.count_nonzero(~np.isfinite(samples)))
+    if unknown:
+        raise UnreadableImage(
+            f"has {unknown} values that are no number (NaN or infinite), but every pixel of a photograph has a colour. "
+            "Replace them and export it again."
+        )
+    low, high = float(samples.min()), float(samples.max())
+    top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), None)
+    if low < 0 or top is None:
+        raise UnreadableImage(
+            f"has floating points between {low:.4g} and {high:.4g}, but expected are 0 to 1, 0 to 255 or 0 to 65535. "
+            "Rescale it and export it again."
+        )
+    return np.rint(samples * (255.0 / top)).astype(np.uint8)
+
+
+def upright(image: NDArray, orientation: int) -> NDArray:
+    """Turn an image as its EXIF orientation asks.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (row, column, ...), as stored.
+    orientation : int
+        EXIF (and TIFF) tag 274, 1 to 8; any other value leaves the image as it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        The upright image, contiguous.
+    """
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def srgb(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
+    """Convert a Pillow image of 8 bits per channel to sRGB.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of mode 1, L, LA, La, P, PA, RGB, RGBA, RGBa, CMYK or YCbCr.
+    profile : bytes or None
+        The embedded ICC profile.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel=3), composited over white.
+    """
+    from PIL import Image as PillowImage
+
+    if not image.has_transparency_data:
+        return np.array(_opaque_srgb(image, profile))
+    grey = image.mode in ("1", "L", "LA", "La")
+    image = image.convert("LA" if grey else "RGBA")
+    colours = _opaque_srgb(image.convert("L" if grey else "RGB"), profile)
+    white = PillowImage.new("RGB", image.size, "white")
+    return np.array(PillowImage.composite(colours, white, image.getchannel("A")))
+
+
+def _opaque_srgb(image: Image, profile: bytes | None) -> Image:
+    """Convert an image without alpha to mode RGB in sRGB."""
+    from PIL import ImageCms
+
+    if image.mode not in ("L", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    try:
+        if profile:
+            return _converted(image, profile)
+    except (ImageCms.PyCMSError, OSError) as error:
+        logger.info("An ICC profile is passed over and the colours are taken as sRGB: %s", error)
+    return image.convert("RGB")
+
+
+def _converted(image: Image, profile: bytes) -> Image:
+    """Apply an ICC profile, unless it is sRGB itself."""
+    from PIL import ImageCms
+
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if (
+        image.mode == "L" and source.profile.xcolor_space.strip() == "RGB"
+    ):  # many cameras store grey with the profile of their colours
+        image = image.convert("RGB")
+    transform = ImageCms.buildTransform(
+        source,
+        ImageCms.createProfile("sRGB"),
+        image.mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    if image.mode == "RGB" and _changes_nothing(transform):
+        return image
+    return cast("Image", ImageCms.applyTransform(image, transform))
+
+
+def _changes_nothing(transform: ImageCmsTransform) -> bool:
+    """Whether a transform from RGB leaves a cube of colours as it is; spares large images the conversion."""
+    from PIL import Image as PillowImage
+    from PIL import ImageCms
+
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(len(steps), -1, 3)
+    converted = np.asarray(ImageCms.applyTransform(PillowImage.fromarray(cube), transform))
+    return bool(np.abs(converted.astype(int) - cube).max() <= _SRGB_TOLERANCE)

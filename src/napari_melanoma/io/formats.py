@@ -1,0 +1,127 @@
+"""What a file is, told by its first bytes and not by its name, and the bounds within which a photograph is read."""
+
+from __future__ import annotations
+
+import string
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_melanoma.core.errors import UnreadableImage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.geometry import PixelSize
+
+Modality = Literal["dermoscopic", "macroscopic", "tbp_tile"]
+Format = Literal["JPEG", "PNG", "TIFF", "BMP", "WebP", "HEIC", "DICOM"]
+
+# What Pillow, tifffile, pydicom and their codecs raise on bytes that they cannot make sense of.
+DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RuntimeError, struct.error, zlib.error),
+)
+
+HEAD_BYTES = 132
+MIN_SIDE = 16  # a smaller image holds no lesion that could be outlined
+MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OTHERS = {
+    b"GIF8": "a GIF image",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive or an office document",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
+    b"\x1f\x8b": "gzip-compressed data",
+}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder hands back: uint8 (row, column, channel=3), upright sRGB, and what the file says about it."""
+
+    rgb: NDArray[np.uint8]
+    pixel_size: PixelSize | None = None
+    modality: Modality | None = None
+
+
+def identify(head: bytes) -> Format | None:
+    """Tell the format of a file from its first bytes.
+
+    Parameters
+    ----------
+    head : bytes
+        The first ``HEAD_BYTES`` bytes, fewer where the file is shorter.
+
+    Returns
+    -------
+    str or None
+        The format, or None where it is none that is read as a photograph.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(_TIFF_MAGIC):
+        return "TIFF"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "HEIC"
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    return "BMP" if head.startswith(b"BM") else None
+
+
+def unknown_content(head: bytes) -> UnreadableImage:
+    """Error for a file that is no photograph, saying what it looks like instead.
+
+    Parameters
+    ----------
+    head : bytes
+        The first ``HEAD_BYTES`` bytes of the file.
+
+    Returns
+    -------
+    UnreadableImage
+        The caller raises it.
+    """
+    if not head:
+        return UnreadableImage("is empty (0 bytes), but an image was expected. Copy or export it again.")
+    found = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
+    if found is None:
+        text = all(chr(byte) in string.printable for byte in head)
+        found = "text" if text else "data of a kind that is not known here"
+    return UnreadableImage(
+        f"holds {found}, but a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image was expected. "
+        "Open the original image, or export it again as PNG."
+    )
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse an image that is too small or too large, before its pixels are decoded.
+
+    Parameters
+    ----------
+    width, height : int
+        In pixels, in either order.
+
+    Raises
+    ------
+    UnreadableImage
+        Where a side is below ``MIN_SIDE`` or there are more than ``MAX_PIXELS`` pixels.
+    """
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImage(
+            f"is {width} x {height} pixels, but a photograph has at least {MIN_SIDE} on each side. "
+            "Open the original instead of a thumbnail."
+        )
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(
+            f"is {width} x {height} pixels ({width * height / 1e6:.0f} million), but photographs are read up to "
+            f"{MAX_PIXELS / 1e6:.0f} million. Crop it or scale it down; a slide is opened by a slide reader."
+        )

@@ -1,0 +1,133 @@
+"""The functions that the manifest names: napari reads photographs and writes masks through them; imports stay light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.io.formats import HEAD_BYTES, identify
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.photographs import Photograph
+
+LayerData = tuple["NDArray[np.uint8]", dict[str, Any], str]
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
+    """Offer to read photographs.
+
+    Parameters
+    ----------
+    path : str or list of str
+        A file, or several; each becomes a layer of its own, as photographs differ in size.
+
+    Returns
+    -------
+    callable or None
+        ``read_layers``, or None where a path is a folder, a stack or a whole slide, which other readers open. A file
+        that is damaged or no image is taken, so that napari shows what is wrong with it.
+    """
+    return None if any(_is_for_others(Path(single)) for single in _as_list(path)) else read_layers
+
+
+def read_layers(path: str | list[str]) -> list[LayerData]:
+    """Read photographs as layers of napari.
+
+    Parameters
+    ----------
+    path : str or list of str
+        A file, or several.
+
+    Returns
+    -------
+    list of tuple
+        A tuple (data, keywords, ``"image"``) for each: data uint8 (row, column, channel=3); the keywords hold the name,
+        the metadata and, where the pixel size is known, scale and units in micrometres. Without it the layer stays in
+        pixels, which is what is known.
+
+    Raises
+    ------
+    UnreadableImage
+        Where a file is no photograph; napari shows the message.
+    """
+    from napari_melanoma.io.photographs import read_photograph
+
+    return [_layer(read_photograph(Path(single)), single) for single in _as_list(path)]
+
+
+def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer as mask: 8-bit PNG, 255 wherever there is a label.
+
+    Parameters
+    ----------
+    path : str
+        The file; ``.png`` is added where it has no suffix.
+    data : numpy.ndarray
+        Integers (row, column).
+    meta : dict
+        Of the layer; nothing of it is written.
+
+    Returns
+    -------
+    list of str
+        The path that was written.
+
+    Raises
+    ------
+    SaveError
+        Where the layer is not two-dimensional or the file cannot be written.
+    """
+    import numpy as np
+
+    from napari_melanoma.io.results import write_mask
+
+    labels = np.asarray(data)
+    if labels.ndim != 2:
+        raise SaveError(
+            f"cannot write {path}: a mask has 2 dimensions (row, column), but the layer has {labels.ndim}. "
+            "Select the mask of a photograph."
+        )
+    target = Path(path) if Path(path).suffix else Path(f"{path}.png")
+    write_mask(target, labels != 0)
+    return [str(target)]
+
+
+def _layer(photograph: Photograph, path: str) -> LayerData:
+    """Layer data of one photograph."""
+    size = photograph.pixel_size
+    about = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
+    keywords: dict[str, Any] = {"name": photograph.name, "rgb": True, "metadata": {"napari_melanoma": about}}
+    if size is not None:
+        keywords |= {"scale": (size.y_um, size.x_um), "units": ("um", "um")}
+    return photograph.rgb, keywords, "image"
+
+
+def _is_for_others(path: Path) -> bool:
+    """Whether a path is a folder, a stack or a slide; what cannot be opened is not."""
+    if path.is_dir():
+        return True
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind == "TIFF":
+                from napari_melanoma.io import tiff
+
+                return tiff.is_for_others(file)
+            if kind == "DICOM":
+                from napari_melanoma.io import dicom
+
+                return dicom.is_for_others(file)
+    except OSError:
+        return False
+    return False
+
+
+def _as_list(path: str | list[str]) -> list[str]:
+    """One path or several, as several."""
+    return [path] if isinstance(path, str) else list(path)

@@ -1,0 +1,214 @@
+"""The files that results consist of: masks, probabilities and pictures as PNG, tables as CSV, each written atomically.
+
+Pixels are all that is written: no metadata of the photograph (place, owner, patient) can come along.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Level 1 with run lengths and one filter writes a 6 Mpx overlay in 0.11 s (Pillow at its level 1: 0.43 s) and a mask in
+# 7 ms, at the same sizes; Up suits smooth grey, Paeth colour.
+_PNG_LEVEL, _PNG_RUN_LENGTHS, _PNG_UP, _PNG_PAETH = 1, 3, 0x20, 0x80
+_SIGNIFICANT_DIGITS = 6
+
+
+def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+    """Write a mask as 8-bit grey PNG, 255 inside and 0 outside.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    mask : numpy.ndarray
+        bool (row, column).
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written remains.
+    """
+    _write_png(path, np.asarray(mask, dtype=bool).astype(np.uint8) * np.uint8(255))
+
+
+def write_probability(path: Path, probability: NDArray[np.float32]) -> None:
+    """Write a probability as 8-bit grey PNG, 0 as black and 1 as white.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    probability : numpy.ndarray
+        Floating points in [0, 1] (row, column); values outside are clipped.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written remains.
+    """
+    _write_png(path, np.rint(np.clip(probability, 0.0, 1.0) * 255.0).astype(np.uint8))
+
+
+def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write a picture as PNG.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), sRGB.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written remains.
+    """
+    _write_png(path, rgb)
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask from a PNG, JPEG, BMP or WebP: 0/255 as ``write_mask`` writes it, or 0/1.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; colours are taken as grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column): values above 127, or above 0 where none is above 1.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is missing or no image.
+    """
+    from napari_melanoma.io.pillow_images import open_lazily
+
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind not in ("PNG", "JPEG", "BMP", "WebP"):
+                raise ValueError(f"found {kind or 'no image'}")
+            with open_lazily(file, kind) as image:
+                values = np.asarray(image.convert("L"))
+    except DAMAGE as error:
+        raise UnreadableImage(
+            f"{path} cannot be read as a mask ({error}): expected a PNG with 0 outside and 255 inside. "
+            "Save the mask again."
+        ) from error
+    return values > (127 if values.max(initial=0) > 1 else 0)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
+    """Write rows as CSV: UTF-8, a header line, comma, line feed.
+
+    Floating points get six significant digits and no exponent, and whole numbers all their digits, so that spreadsheets
+    and pandas read the same; ``None`` and not-a-number are empty; truth values are ``true`` and ``false``.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced as a whole where it exists.
+    rows : sequence of mapping
+        Column name to value.
+    columns : sequence of str, optional
+        Their order; by default all that occur, in the order in which they first do. Others are left out.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written remains.
+    """
+    columns = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    with atomic_file(path) as temporary:
+        # A file name that is no valid Unicode must not cost the whole table.
+        temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV table as text.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        UTF-8, with or without a byte order mark, with a header line.
+
+    Returns
+    -------
+    list of dict
+        A dict a row, column name to text; "" where there is nothing.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, unreadable, no UTF-8 text or has a row that is longer than the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, restval="", strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read as a table ({error}): expected CSV in UTF-8. Save it again."
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise InputError(
+                f"{path}: row {number} has more cells than the header has columns. Quote cells with commas."
+            )
+    return rows
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Encode first and write then, so that a full disk is met by one write that says so."""
+    import imagecodecs
+
+    encoded = imagecodecs.png_encode(
+        np.ascontiguousarray(pixels),
+        level=_PNG_LEVEL,
+        strategy=_PNG_RUN_LENGTHS,
+        filter=_PNG_UP if pixels.ndim == 2 else _PNG_PAETH,
+    )
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded)
+
+
+def _cell(value: object) -> str:
+    """Text of one cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return _number(float(value))
+    return str(value)
+
+
+def _number(value: float) -> str:
+    """A floating point in six significant digits, all digits before the point kept, without exponent."""
+    if not math.isfinite(value):
+        return "" if math.isnan(value) else str(value)
+    digits = max(_SIGNIFICANT_DIGITS, len(str(abs(int(value)))))
+    return np.format_float_positional(value + 0.0, precision=digits, unique=False, fractional=False, trim="-")

@@ -1,0 +1,181 @@
+"""Decoding of TIFF through tifffile: plain photographs of any depth; stacks and slides are told apart and refused."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.io.color import eight_bit, srgb, upright
+from napari_melanoma.io.formats import DAMAGE, Decoded, check_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from tifffile import TiffFile, TiffPage
+
+_OTHER_KINDS = {
+    "svs": "an Aperio slide",
+    "ndpi": "a Hamamatsu slide",
+    "scn": "a Leica slide",
+    "philips": "a Philips slide",
+    "bif": "a Ventana slide",
+    "qpi": "a PerkinElmer slide",
+    "avs": "an Argos slide",
+    "indica": "an Indica Labs slide",
+    "ome": "an OME-TIFF",
+    "lsm": "a Zeiss microscope stack",
+    "stk": "a MetaMorph microscope stack",
+    "dng": "a raw camera file",
+}
+_THUMBNAIL_SHARE = 0.5  # of both sides of the first page; a page that is larger is a picture of its own
+_ICC_TAG, _ORIENTATION_TAG = 34675, 274
+_MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK", "YCBCR": "RGB"}
+_ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
+_DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, where the photometric interpretation says YCbCr
+
+
+def decode(file: IO[bytes]) -> Decoded:
+    """Decode the photograph in a TIFF file.
+
+    The resolution tags are those of a print, not of the skin, and are not used.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+
+    Returns
+    -------
+    Decoded
+        Upright sRGB, without pixel size and modality.
+
+    Raises
+    ------
+    UnreadableImage
+        Where it is a stack, a whole slide, out of bounds, or has samples that ``color.eight_bit`` refuses.
+    Exception
+        Of the kinds that tifffile and its codecs raise where the file is damaged.
+    """
+    from tifffile import TiffFile
+
+    with TiffFile(file) as tiff:
+        fault = not_a_photograph(tiff)
+        if fault:
+            raise UnreadableImage(fault)
+        page = cast("TiffPage", tiff.pages[0])
+        check_size(page.imagewidth, page.imagelength)
+        profile = page.tags.valueof(_ICC_TAG)
+        orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
+        return Decoded(upright(srgb(_image(page), profile), orientation))
+
+
+def not_a_photograph(tiff: TiffFile) -> str | None:
+    """Say why a TIFF file is no plain photograph.
+
+    One picture is plain, also with pages that are thumbnails of it (smaller than half on both sides, or marked as
+    reduced); OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are not.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+        An open file.
+
+    Returns
+    -------
+    str or None
+        The end of a message, or None where it is a photograph.
+    """
+    first = cast("TiffPage", tiff.pages[0])
+    advice = "Open it with a reader for stacks or slides, or export one picture as PNG."
+    other_kind = next((words for flag, words in _OTHER_KINDS.items() if flag in tiff.flags), None)
+    if other_kind is None and first.is_tiled and any(page.is_reduced for page in _others(tiff)):
+        other_kind = "a whole slide (a tiled pyramid)"
+    if other_kind:
+        return f"is {other_kind}, but a plain photograph was expected. {advice}"
+    pictures = 1 + sum(not _is_thumbnail(page, first) for page in _others(tiff))
+    if pictures > 1 or tiff.series[0].axes not in ("YX", "YXS", "SYX"):
+        shape = " x ".join(str(length) for length in tiff.series[0].shape)
+        return f"is a stack (shape {shape}, {pictures} pages), but one picture was expected. {advice}"
+    return None
+
+
+def is_for_others(file: IO[bytes]) -> bool:
+    """Whether a TIFF file is a stack or a slide, which other readers open.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+
+    Returns
+    -------
+    bool
+        False also where the file is damaged, as another reader cannot open it either.
+    """
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(file) as tiff:
+            return not_a_photograph(tiff) is not None
+    except DAMAGE:
+        return False
+
+
+def _others(tiff: TiffFile) -> list[TiffPage]:
+    """Pages after the first, and pages that hang below the first."""
+    first = cast("TiffPage", tiff.pages[0])
+    pages = [*list(tiff.pages)[1:], *(first.pages or [])]
+    return [cast("TiffPage", page.aspage()) for page in pages]
+
+
+def _is_thumbnail(page: TiffPage, first: TiffPage) -> bool:
+    """Whether a page is a smaller copy or a mask of the first."""
+    small = page.imagewidth <= _THUMBNAIL_SHARE * first.imagewidth
+    return page.is_reduced or page.is_mask or (small and page.imagelength <= _THUMBNAIL_SHARE * first.imagelength)
+
+
+def _image(page: TiffPage) -> Image:
+    """Decode a page to a Pillow image of 8 bits per channel, with its alpha."""
+    from PIL import Image
+
+    if _name(page.photometric) == "PALETTE":
+        return Image.fromarray(_through_palette(page))
+    mode = _mode(page)
+    samples = page.asarray()
+    if page.axes == "SYX":
+        samples = np.moveaxis(samples, 0, -1)
+    samples = samples.reshape(*samples.shape[:2], -1)[..., : len(mode)]
+    samples = np.ascontiguousarray(eight_bit(samples, page.bitspersample))
+    if _name(page.photometric) == "MINISWHITE":
+        samples[..., 0] = ~samples[..., 0]
+    return Image.frombuffer(mode, (page.imagewidth, page.imagelength), samples, "raw", mode, 0, 1)
+
+
+def _mode(page: TiffPage) -> str:
+    """Mode of Pillow for the samples of a page: a letter a channel."""
+    photometric = _name(page.photometric)
+    mode = _MODES.get(photometric)
+    encoded = photometric == "YCBCR" and _name(page.compression) not in _DECODED_TO_RGB
+    extra = [_name(sample) for sample in page.extrasamples]
+    if mode is None or encoded or (mode == "L" and extra and extra[0] not in _ALPHA):
+        raise UnreadableImage(
+            f"has {page.samplesperpixel} channels of colour space {photometric}, but grey, RGB, CMYK or a palette was "
+            "expected. Export it as RGB."
+        )
+    return mode + _ALPHA.get(extra[0], "") if extra and mode != "CMYK" else mode
+
+
+def _name(value: int) -> str:
+    """Name of a value of a tag; its number where TIFF knows no name for it."""
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def _through_palette(page: TiffPage) -> NDArray[np.uint8]:
+    """Look up the colours of a page with a palette: uint8 (row, column, channel=3)."""
+    palette = np.asarray(page.colormap).T
+    if palette.max() > 255:  # some programs write 8-bit values where TIFF asks for 16-bit ones
+        palette = eight_bit(palette)
+    return palette.astype(np.uint8)[page.asarray()]
