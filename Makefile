@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 IMAGE ?=
 OUT ?= demo-output
 WORKERS ?= 2
+# Without a display nobody could close the window: the demo then leaves its files and ends.
+HEADLESS ?= $(if $(filter Linux,$(shell uname -s)),$(if $(DISPLAY)$(WAYLAND_DISPLAY),,yes))
 DISPLAYED := scripts/with-display.sh
 # Tests get a virtual display even on a desktop: no window pops up, and none of ours fights for the focus.
 VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)
@@ -26,8 +28,7 @@ help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.ready-to-run ## open napari with an analysed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
-	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" \
-	    $(if $(HEADLESS),--headless)
+	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
 
 test: lint types contracts unit ui-pyqt6 ui-pyside6 covered ## lint, types, contracts, all tests under both Qts, coverage
 	@echo "make test: everything passed"

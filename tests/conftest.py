@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,14 +72,20 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Empty folders for settings, data and caches, for this test alone; QSettings follows where Qt is loaded."""
     home = tmp_path / "home"
     for variable, folder in _point_at(home).items():
         monkeypatch.setenv(variable, folder)
+    _send_qsettings_to(home)
+    yield home
+    _send_qsettings_to(Path(_home))
+
+
+def _send_qsettings_to(home: Path) -> None:
+    """Point QSettings at a folder: it reads the environment once in a process and remembers."""
     if "qtpy" in sys.modules:
         from qtpy.QtCore import QSettings
 
         for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
             QSettings.setPath(kind, QSettings.Scope.UserScope, str(home / "config"))
-    return home
