@@ -74,8 +74,10 @@ bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the ot
 docs: $(VENV)/.ready-for-docs ## the documentation, into site/
 	$(BIN)/mkdocs build --strict
 
-screenshots: $(VENV)/.ready-to-run ## make the pictures of the documentation anew
-	$(VIRTUAL) $(BIN)/python docs/screenshots.py
+screenshots: $(VENV)/.ready-to-run ## make the picture of the documentation anew
+	$(VIRTUAL) $(BIN)/napari-melanoma demo --out build/screenshots --headless
+	mkdir -p docs/images
+	cp build/screenshots/screenshot.png docs/images/lesion-dock.png
 
 clean: ## remove what was made here, the environment too
 	rm -rf $(VENV) build dist site htmlcov demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \
