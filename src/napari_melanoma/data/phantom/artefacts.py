@@ -44,13 +44,15 @@ def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.ra
     for _ in range(count):
         curve, half_width = _hair(plane, lie, rng)
         side = np.array([-1.0, 0.6]) * half_width[:, None]
-        draw_stroke(shadow, curve - 2.2 * side, 1.3 * half_width)
+        draw_stroke(shadow, curve - 1.6 * side, 1.2 * half_width)
         draw_stroke(hair, curve, half_width)
-        draw_stroke(gloss, curve + 0.45 * side, 0.3 * half_width)
+        start = int(rng.integers(4, 40))
+        shiny = slice(start, start + int(rng.integers(6, 22)))
+        draw_stroke(gloss, (curve + 0.4 * side)[shiny], 0.22 * half_width[shiny])
     colour = _DARK_HAIR + fair * (_FAIR_HAIR - _DARK_HAIR)
-    light *= 1 - np.float32(0.22) * shadow[..., None]
-    cover(light, np.float32(0.93) * hair, colour)
-    cover(light, np.float32(0.35) * gloss * hair, colour + 0.25)
+    light *= 1 - np.float32(0.16) * shadow[..., None]
+    cover(light, np.float32(0.97) * hair, colour)
+    cover(light, np.float32(0.4) * gloss * hair, colour + 0.22)
 
 
 def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
@@ -64,7 +66,7 @@ def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, 
     corners = np.stack([root, root + length * (heading / 2 + bend * sideways), root + length * heading])
     curve = bezier(plane.to_pixels(corners))
     taper = np.clip(np.linspace(1.0, -0.05, len(curve)), 0.12, None) ** 0.6
-    return curve, taper * rng.uniform(0.025, 0.05) / plane.pixel_mm
+    return curve, taper * rng.uniform(0.024, 0.046) / plane.pixel_mm
 
 
 def add_bubbles(light: Light, plane: Plane, count: int, rng: np.random.Generator) -> None:

@@ -41,12 +41,12 @@ def look_at(tissue: Tissue, plane: Plane, traits: CameraTraits, modality: Phanto
         float32 linear sRGB (row, column, channel).
     """
     light = reflectance(tissue.melanin, tissue.blood)
-    light += tissue.veil[..., None] * (VEIL * light.mean() / np.float32(0.4) - light) * np.float32(0.8)
+    light += tissue.veil[..., None] * (_veil_light(tissue) - light)
     if modality == "macroscopic" or traits.shine > 0:
         rng = stream(seed, "camera", "relief")
         shade, glint = _relief(tissue.relief_mm, plane, rng)
         light *= shade[..., None]
-        light += np.float32(0.5 * traits.shine) * glint[..., None]
+        light += np.float32(0.35 * traits.shine) * glint[..., None]
     return light
 
 
@@ -78,6 +78,12 @@ def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArr
     return encode(_noisy(light, traits.noise, stream(seed, "camera", "noise")))
 
 
+def _veil_light(tissue: Tissue) -> NDArray[np.float32]:
+    """Colour of the veil, darker on darker skin."""
+    melanin, blood = (np.full((1, 1), value, np.float32) for value in tissue.base)
+    return VEIL * (np.float32(0.25) + np.float32(1.9) * reflectance(melanin, blood).mean())
+
+
 def _relief(height_mm: Field, plane: Plane, rng: np.random.Generator) -> tuple[Field, Field]:
     """Shading by slanting light, about 1, and specular glints, 0 to 1."""
     slope_y, slope_x = (slope / np.float32(plane.pixel_mm) for slope in np.gradient(height_mm))
@@ -98,7 +104,7 @@ def _illumination(plane: Plane, traits: CameraTraits, rng: np.random.Generator) 
     uneven = np.float32(traits.gradient) * (np.float32(0.42) * slant - np.float32(0.14) * slant * slant)
     radius = np.sqrt(y * y + x * x)
     corners = np.float32(0.75 * traits.vignette) * radius**3
-    return rng.uniform(0.97, 1.1) * (1 + uneven) * (1 - corners)
+    return np.float32(rng.uniform(1.02, 1.25)) * (1 + uneven) * (1 - corners)
 
 
 def _white_balance(cast: float, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -33,8 +33,10 @@ class LesionOptions(Config):
         None, description="half of the width over which the border fades, in mm"
     )
     structure: Structure | None = Field(None, description="the pattern of the pigment")
+    contrast: Share | None = Field(None, description="how clearly the pattern is seen")
     blotches: Share | None = Field(None, description="dark structureless areas")
     veil: Share | None = Field(None, description="a blue-white veil over a part")
+    height: Share | None = Field(None, description="how far it rises over the skin, seen where light is slanting")
 
 
 class SkinOptions(Config):

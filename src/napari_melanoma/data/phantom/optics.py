@@ -14,10 +14,12 @@ DERMIS = np.array([0.80, 0.73, 0.68], np.float32)
 # Absorption per unit in red, green, blue: melanin falls smoothly with wavelength, haemoglobin has its bands in green and
 # blue and is nearly clear in red (Jacques 2013, doi:10.1088/0031-9155/58/11/R37). The power law of that review is
 # flattened, as light that is absorbed less has travelled further; set so that types I to VI keep the hue of real skin.
-MELANIN = np.array([0.74, 1.00, 1.32], np.float32)
+MELANIN = np.array([0.68, 1.00, 1.40], np.float32)
 BLOOD = np.array([0.20, 1.00, 0.82], np.float32)
+# Share of light that the uppermost layer returns before it meets pigment; it keeps dark skin from being too saturated.
+SURFACE = np.float32(0.010)
 # Linear sRGB of pigment seen through scattering dermis: the blue-white veil.
-VEIL = np.array([0.26, 0.32, 0.42], np.float32)
+VEIL = np.array([0.27, 0.31, 0.38], np.float32)
 
 # Individual typology angle in degrees, lower and upper end, for each of six classes from very light to dark: the limits
 # of Chardon et al. 1991 (doi:10.1111/j.1467-2494.1991.tb00561.x), extended to dark skin by Del Bino and Bernerd 2013
@@ -42,8 +44,10 @@ def reflectance(melanin: Field, blood: Field) -> NDArray[np.float32]:
     numpy.ndarray
         float32 linear sRGB (row, column, channel).
     """
-    channels = [d * np.exp(-(m * melanin + b * blood)) for d, m, b in zip(DERMIS, MELANIN, BLOOD, strict=True)]
-    return np.stack(channels, axis=-1)
+    light = np.empty((*melanin.shape, 3), np.float32)
+    for channel, (dermis, m, b) in enumerate(zip(DERMIS, MELANIN, BLOOD, strict=True)):
+        light[..., channel] = SURFACE + dermis * np.exp(-(m * melanin + b * blood))
+    return light
 
 
 def typology_angle(linear: NDArray) -> NDArray:

@@ -83,12 +83,14 @@ def _colour(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits, name:
     tilt = _tilt(plane, rng, traits)
     grain = noise(plane, rng, 0.1) * np.float32(0.07)
     spread = np.float32(0.14 + 0.5 * traits.variegation)
-    density = np.float32(0.35 + 1.35 * traits.darkness)
+    density = np.float32(0.4 + 1.7 * traits.darkness)
     profile = np.float32(0.72) + np.float32(0.45) * ramp(body.middle, 0, 0.8)
     pigment = density * profile * np.exp(np.clip(spread * zones + tilt, -1.1, 0.9) + grain)
     red = ramp(fractal(plane, rng, scale_mm, 3), 0.2, 1.6) * np.float32(traits.variegation)
     patch.melanin += body.share * pigment * (1 - np.float32(0.55) * red)
     patch.blood += body.share * (np.float32(0.16) + np.float32(0.75) * red)
+    bumps = 1 + np.float32(0.25) * noise(plane, rng, 0.5)
+    patch.relief_mm += np.float32(0.05 * traits.height) * bumps * ramp(body.middle, 0, 0.5) * np.float32(traits.diameter_mm)
 
 
 def _tilt(plane: Plane, rng: np.random.Generator, traits: LesionTraits) -> Field:
@@ -109,25 +111,27 @@ def _add_structure(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits
         pattern = _globules(plane, body, rng)
     else:
         pattern = np.float32(0.25) * fractal(plane, rng, 0.35, 3)
-    lesion_only = body.share * np.float32(0.45 + 0.5 * traits.darkness)
-    patch.melanin += lesion_only * np.maximum(pattern, -0.5)
+    strength = traits.contrast * (0.45 + 0.55 * traits.darkness)
+    patch.melanin += np.float32(strength) * body.share * np.maximum(pattern, -0.5)
 
 
 def _network(plane: Plane, body: Body, traits: LesionTraits, rng: np.random.Generator) -> Field:
     """Brown lines around paler holes, thinner towards the border; wider and less even in irregular lesions."""
-    cells = cells_on(plane, rng, rng.uniform(0.34, 0.5), 0.38, 0.05 + 0.1 * traits.irregularity)
-    width = np.float32(0.15) + np.float32(0.05) * np.clip(noise(plane, rng, 0.8), -1.5, 2.5)
-    lines = ramp(cells.edge - width, 0.09, -0.09)
-    strength = np.clip(0.85 + 0.35 * noise(plane, rng, 1.1), 0.15, 1.6) * (1 - np.float32(0.45) * body.middle)
-    return (lines * np.float32(1.05) - np.float32(0.45)) * strength
+    cells = cells_on(plane, rng, rng.uniform(0.24, 0.38), 0.39, 0.06 + 0.06 * traits.irregularity)
+    width = np.float32(0.13) + np.float32(0.06) * np.clip(noise(plane, rng, 0.6), -1.6, 2.5)
+    lines = ramp(cells.edge - width, 0.12, -0.12)
+    strength = np.clip(0.85 + 0.4 * noise(plane, rng, 0.9), 0.1, 1.7) * (1 - np.float32(0.55) * body.middle)
+    hole = np.float32(0.3) + np.float32(0.3) * cells.value
+    return (lines * np.float32(1.1) - hole) * strength
 
 
 def _globules(plane: Plane, body: Body, rng: np.random.Generator) -> Field:
     """Round dark spots of 0.1 to 0.3 mm, in clusters."""
-    cells = cells_on(plane, rng, 0.34, 0.36, 0.04)
-    size = np.float32(0.2) + np.float32(0.24) * cells.value
-    crowd = np.clip(0.75 + 0.4 * noise(plane, rng, 0.9), 0, 1.3)
-    return ramp(cells.nearest / size, 1.0, 0.55) * np.float32(1.35) * crowd - np.float32(0.12)
+    cells = cells_on(plane, rng, rng.uniform(0.24, 0.36), 0.39, 0.09)
+    size = np.float32(0.16) + np.float32(0.30) * cells.value**2
+    tone = np.float32(0.5) + np.float32(0.9) * np.mod(cells.value * np.float32(5.7), 1)
+    crowd = np.clip(0.6 + 0.5 * noise(plane, rng, 0.9) + 0.3 * (1 - body.middle), 0, 1.3)
+    return ramp(cells.nearest / size, 1.15, 0.35) * tone * crowd - np.float32(0.12)
 
 
 def _scatter(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits, name: tuple[int, int]) -> None:
@@ -138,5 +142,5 @@ def _scatter(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits, name
         patch.melanin += np.float32(1.1 * traits.blotches) * area * body.share
     rng = _stream(name, "veil")
     if traits.veil > 0:
-        area = ramp(fractal(plane, rng, traits.diameter_mm / 4, 2) + 1.6 * body.middle, 0.8, 2.0)
-        patch.veil[...] = np.maximum(patch.veil, np.float32(0.62 * traits.veil) * area * body.share)
+        area = ramp(fractal(plane, rng, traits.diameter_mm / 5, 4) + 1.6 * body.middle, 0.4, 2.4)
+        patch.veil[...] = np.maximum(patch.veil, np.float32(0.6 * traits.veil) * area * body.share)

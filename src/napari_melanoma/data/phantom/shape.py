@@ -18,10 +18,12 @@ _HARMONICS = 40
 
 @dataclass(frozen=True)
 class Outline:
-    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians).
+    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians), then sheared.
 
     ``radii`` (4096,) holds r over the mean radius, at equal steps of the angle, such that the enclosed area is
-    pi/4 * ``diameter_mm`` squared. ``softness`` (4096,) is the local width of the fading border over its mean.
+    pi/4 * ``diameter_mm`` squared. ``shears`` (2, 2, waves) are cosine and sine amplitudes, over the diameter, of two
+    shears, each along one axis by a smooth function of the other; a shear bends the curve and keeps the area.
+    ``softness`` (4096,) is the local width of the fading border over its mean.
     """
 
     centre_mm: tuple[float, float]
@@ -29,6 +31,7 @@ class Outline:
     elongation: float
     rotation: float
     radii: NDArray[np.float64]
+    shears: NDArray[np.float64]
     softness: NDArray[np.float64]
 
     @property
@@ -45,7 +48,8 @@ class Outline:
     @property
     def reach_mm(self) -> float:
         """Radius of a disc around the centre that holds the curve."""
-        return float(self.radii.max()) * self.axes_mm[0] / 2
+        bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
+        return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
 
     def depth(self, plane: Plane) -> tuple[Field, Field, Field]:
         """Say how deep each pixel lies inside.
@@ -64,12 +68,22 @@ class Outline:
         y, x = plane.y[:, None] - self.centre_mm[0], plane.x[None] - self.centre_mm[1]
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
         along, across = x * cosine + y * sine, y * cosine - x * sine
+        along = along + self._bend(across, 0)
+        across = across + self._bend(along, 1)
         half_length, half_width = (axis / 2 for axis in self.axes_mm)
         u, v = along / np.float32(half_length), across / np.float32(half_width)
         r, angle = np.hypot(u, v), np.arctan2(v, u)
         curve, slope, softness = (self._at(angle, table) for table in self._tables())
         depth = (curve - r) * np.float32(self.diameter_mm / 2) / np.sqrt(1 + slope * slope)
         return depth, r / curve, softness
+
+    def _bend(self, position: Field, shear: int) -> Field:
+        """Shift in mm along one axis at a position on the other."""
+        phase = position * np.float32(2 * math.pi / self.diameter_mm)
+        shift = np.zeros_like(phase)
+        for wave, (cosine, sine) in enumerate(self.shears[shear].T, start=1):
+            shift += np.float32(cosine) * np.cos(wave * phase) + np.float32(sine) * np.sin(wave * phase)
+        return shift * np.float32(self.diameter_mm)
 
     def _tables(self) -> tuple[NDArray, NDArray, NDArray]:
         """Radius, its relative slope and the softness by angle."""
@@ -104,13 +118,16 @@ def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> Outline:
     order = np.arange(1, _HARMONICS + 1)
     waves = rng.standard_normal((2, _HARMONICS))
     rotation = rng.uniform(0, math.pi)
-    lobes = np.where(order % 2, 0.11, 0.05) * (order <= 5) * (0.12 + traits.asymmetry) / np.sqrt(order)
-    notches = 0.16 * (0.06 + traits.irregularity) * (order > 5) / (order - 3.0).clip(1) ** 0.85
-    log_radii = _series(waves * (lobes + notches), order)
+    lobes = np.where(order % 2, 0.12, 0.05) * (order <= 5) * (0.15 + traits.asymmetry) / order
+    notches = 0.032 * (0.15 + traits.irregularity) * (order > 5) / (order / 6.0) ** 1.1
+    ragged = np.exp(0.45 * _series(rng.standard_normal((2, 3)) / math.sqrt(3), order[:3]))
+    log_radii = _series(waves * lobes, order) + np.clip(ragged, 0.4, 1.7) * _series(waves * notches, order)
     radii = np.exp(log_radii - log_radii.mean())
     radii /= math.sqrt(np.mean(radii**2))
     softness = np.exp(0.35 * _series(rng.standard_normal((2, 4)) / 2, order[:4]))
-    return Outline((0.0, 0.0), traits.diameter_mm, traits.elongation, rotation, radii, softness)
+    strength = 0.012 + 0.018 * max(traits.asymmetry, traits.irregularity)
+    shears = strength * rng.standard_normal((2, 2, 3)).clip(-2, 2) / np.sqrt([1, 2, 3])
+    return Outline((0.0, 0.0), traits.diameter_mm, traits.elongation, rotation, radii, shears, softness)
 
 
 def _series(coefficients: NDArray, order: NDArray) -> NDArray:

@@ -37,6 +37,8 @@ class LesionTraits:
     structure: Structure
     blotches: float
     veil: float
+    height: float
+    contrast: float
     centre: tuple[float, float] | None = None
 
 
@@ -105,6 +107,8 @@ def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> Le
         "structure": str(rng.choice(["network", "network", "globules", "homogeneous"])),
         "blotches": _often(rng, 0.5),
         "veil": _often(rng, 0.25) * (0.4 if macroscopic else 1.0),
+        "height": _often(rng, 0.6),
+        "contrast": 0.4 if macroscopic else 1.0,
     }
     values = _filled(config.lesion, drawn)
     return LesionTraits(**values | {"centre": values.get("centre") if index == 0 else None})
@@ -115,7 +119,7 @@ def skin_traits(config: LesionPhantomConfig) -> SkinTraits:
     rng = stream(config.seed, "skin", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
-        "mottling": rng.uniform(0.2, 0.9),
+        "mottling": rng.uniform(0.3, 1.0),
         "furrows": rng.uniform(0.4, 1.0) if macroscopic else rng.uniform(0.1, 0.7),
         "freckles": _often(rng, 0.6 if macroscopic else 0.3),
         "redness": _often(rng, 0.6 if macroscopic else 0.4),
@@ -130,9 +134,9 @@ def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
     hairs, ruler, bubbles, ink = rng.random(4)
     drawn = {
         "hairs": int(hairs > 0.4) * int(rng.integers(2, 28)),
-        "ruler": bool(ruler > 0.6),
+        "ruler": bool(ruler > 0.7),
         "bubbles": 0 if macroscopic else int(bubbles > 0.55) * int(rng.integers(2, 14)),
-        "ink": bool(ink > (0.75 if macroscopic else 0.92)),
+        "ink": bool(ink > (0.85 if macroscopic else 0.95)),
     }
     return ArtefactTraits(**_filled(config.artefacts, drawn))
 
