@@ -115,7 +115,7 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON 
     SaveError
         Where the file cannot be written.
     """
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_error(path: Path, error: OSError) -> SaveError:
@@ -140,12 +140,23 @@ def save_error(path: Path, error: OSError) -> SaveError:
     return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Replace numbers that JSON does not know by ``None``, all the way down."""
+def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Replace numbers that JSON does not know, not-a-number and infinities, by ``None``, all the way down.
+
+    Parameters
+    ----------
+    value : object
+        Dicts, lists, tuples, strings, numbers, booleans, None.
+
+    Returns
+    -------
+    object
+        The same with ``None`` in their place and tuples as lists.
+    """
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

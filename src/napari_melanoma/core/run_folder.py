@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import finite, write_json, write_text
 
 Wish = Literal["run", "pause", "cancel"]
 
@@ -55,7 +56,7 @@ class RunFolder:
         **values : object
             JSON-able facts of the event.
         """
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **values})
+        line = json.dumps(finite({"time": round(time.time(), 3), "kind": kind, **values}))
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as events:
             events.write(line + "\n")
 
@@ -68,7 +69,7 @@ class RunFolder:
             Column to value.
         """
         path = self.path / "metrics.csv"
-        new = not path.exists()
+        new = not path.exists() or path.stat().st_size == 0
         with path.open("a", newline="", encoding="utf-8") as table:
             writer = csv.DictWriter(table, list(row))
             if new:
@@ -85,9 +86,9 @@ class RunFolder:
         """
         path = self.path / "metrics.csv"
         if path.exists():
-            header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [row for row in rows if int(float(row.split(",", 1)[0])) < epoch]
-            path.write_text("".join([header, *kept]), encoding="utf-8", newline="\n")
+            header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+            kept = [row for row in rows if _epoch(row, header) < epoch]
+            write_text(path, "".join(f"{row}\n" for row in (header, *kept) if row))
 
     def wish(self) -> Wish:
         """Read what the user wishes of the run from ``control.json``.
@@ -117,3 +118,12 @@ class RunFolder:
             Where the file cannot be written.
         """
         write_json(self.path / "control.json", {"wish": wish})
+
+
+def _epoch(row: str, header: str) -> float:
+    """Epoch of a row of ``metrics.csv``, its first column; infinite where the row was cut off by a crash."""
+    complete = row.count(",") == header.count(",")
+    try:
+        return float(row.split(",", 1)[0]) if complete else math.inf
+    except ValueError:
+        return math.inf
