@@ -142,7 +142,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Seque
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
-    table.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    table.writerows([format_cell(row.get(column)) for column in columns] for row in rows)
     with atomic_file(path) as temporary:
         # A file name that is no valid Unicode must not cost the whole table.
         temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
@@ -195,8 +195,19 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
         temporary.write_bytes(encoded)
 
 
-def _cell(value: object) -> str:
-    """Text of one cell."""
+def format_cell(value: object) -> str:
+    """Give the text of one cell of a table, as ``write_table`` writes it.
+
+    Parameters
+    ----------
+    value : object
+        A number, text, truth value or None.
+
+    Returns
+    -------
+    str
+        Empty for None and not-a-number.
+    """
     if value is None:
         return ""
     if isinstance(value, bool | np.bool_):

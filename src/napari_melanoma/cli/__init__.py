@@ -1,0 +1,63 @@
+"""The command line: one thin file a verb over the workflows; what is heavy is imported when a verb runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from napari_melanoma.cli import demo, doctor, evaluate, lesion, models, open_viewer, phantom, train, worker
+from napari_melanoma.cli.options import add_verb
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="napari-melanoma",
+    help="Melanoma imaging: lesion masks, regions of interest and measurements, in napari and without a window.\n\n"
+    "Research use only; not for diagnosis.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
+add_verb(app, "lesion", lesion.lesion, lesion.HELP)
+add_verb(app, "train", train.train, train.HELP)
+add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
+app.add_typer(models.app, name="models")
+app.add_typer(phantom.app, name="phantom")
+add_verb(app, "doctor", doctor.doctor, doctor.HELP)
+add_verb(app, "demo", demo.demo, demo.HELP)
+add_verb(app, "worker", worker.worker, worker.HELP, hidden=True)
+
+
+def _show_version(asked: bool) -> None:
+    """Say the version and end."""
+    if asked:
+        from napari_melanoma import __version__
+
+        typer.echo(f"napari-melanoma {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a verb."""
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code: 0, 1 (some inputs failed) or 2 (usage)."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # pythonw.exe has none
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the console's code page does not know
+    app(prog_name="napari-melanoma")

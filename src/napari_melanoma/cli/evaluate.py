@@ -1,0 +1,60 @@
+"""``evaluate``: a model against reference masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import session
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.evaluate import Evaluation
+
+HELP = examples(
+    "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
+    "napari-melanoma evaluate --model runs/first/bundle --data datasets/isic2017 --out evaluation",
+    "Measure a model on a data set with reference masks. Writes OUT/metrics.json (each metric with its 95 % interval), "
+    "OUT/per_image.csv and OUT/figures/.",
+)
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Option("--model", metavar="BUNDLE", help="Name of a model, or the folder of a bundle.")
+    ],
+    data: Annotated[
+        list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
+    ],
+    out: Out,
+    split: Annotated[str | None, typer.Option(help="Only images of this split, such as 'val'.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability from which on a pixel is lesion; the model's own by default.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a model."""
+    with session(json, debug) as current:
+        from napari_melanoma.inference.photograph import Segmenter
+        from napari_melanoma.models.registry import find_bundle
+        from napari_melanoma.workflows.evaluate import EvaluationOptions
+        from napari_melanoma.workflows.evaluate import evaluate as measure
+
+        given = {"split": split, "threshold": threshold}
+        options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
+        current.after_stop = "Nothing was written."
+        segmenter = Segmenter.load(find_bundle(model))
+        evaluation = measure(segmenter, data, out, options, run=current.run)
+        text = f"{_headline(evaluation)}; written to {out / 'metrics.json'}, per image to {out / 'per_image.csv'}."
+        parts = evaluation.parts.items()
+        metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
+        current.done(text, out=str(out), threshold=evaluation.threshold, metrics=metrics)
+
+
+def _headline(evaluation: Evaluation) -> str:
+    """The figure that people ask for first."""
+    dice = evaluation.parts["all"]["DI"]
+    return f"Dice {dice} with its 95 % interval, over {dice.count} images, at threshold {evaluation.threshold:g}"

@@ -1,0 +1,110 @@
+"""``lesion``: masks, regions of interest and measurements of photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.batch import Outcome
+    from napari_melanoma.workflows.lesions import BatchSummary
+
+HELP = examples(
+    "napari-melanoma lesion photo.jpg --out results",
+    'napari-melanoma lesion photographs/ "more/*.png" --out results --margin 0.2',
+    "Find the lesion of each photograph. Writes OUT/<stem>/ with mask.png, probability.png, roi.png, overlay.png and "
+    "result.json, and OUT/results.csv with a row an image. What is done already is skipped; a bad file is reported "
+    "and the others go on (exit code 1).",
+)
+
+
+def lesion(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Photographs, folders or patterns.")],
+    out: Out,
+    model: Annotated[
+        str | None, typer.Option(help="Name of a model, or the folder of a bundle; the shipped one by default.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability from which on a pixel is lesion; the model's own by default.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Around the lesion in the ROI, as a fraction of its longer side.")
+    ] = None,
+    background: Annotated[Literal["zero", "keep"] | None, typer.Option(help="Outside the lesion in the ROI.")] = None,
+    side: Annotated[int | None, typer.Option(help="Of the square ROI, in pixels.")] = None,
+    all_lesions: Annotated[
+        bool, typer.Option("--all-lesions", help="Keep every lesion, not the largest alone.")
+    ] = False,
+    pixel_size: Annotated[
+        float | None, typer.Option(metavar="UM", help="Micrometres per pixel, for measurements in mm.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Photographs in one pass of the network.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and write; one a core by default.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do again what is done; never what a person corrected.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Analyse photographs."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
+
+        chosen = _options(model, threshold, margin, background, side, all_lesions)
+        given = _given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
+        options = BatchOptions.parse({"lesion": chosen, **given}, "the command line")
+        paths = find_inputs(images)
+        current.after_stop = f"What is finished stays in {out}; run the same command again to go on."
+        summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome))
+        _finish(current, summary, out)
+
+
+def _given(**values: object) -> dict[str, object]:
+    """Keep the options that the user gave, so that every default is the configuration's own."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _options(
+    model: str | None,
+    threshold: float | None,
+    margin: float | None,
+    background: str | None,
+    side: int | None,
+    all_lesions: bool,
+) -> dict[str, object]:
+    """The values of ``LesionOptions`` that the command line names."""
+    return {
+        **_given(model=model, threshold=threshold),
+        "refinement": {"largest_only": False} if all_lesions else {},
+        "roi": _given(margin=margin, background=background, side_px=side),
+    }
+
+
+def _tell(current: Session, outcome: Outcome) -> None:
+    """Report what is not plain success; machines are told of every photograph."""
+    if outcome.status == "failed":
+        text = f"failed: {outcome.path}: {outcome.error}"
+        current.report.tell("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
+    elif outcome.note:
+        text = f"{outcome.image}: {outcome.note}"
+        current.report.tell("note", text, image=outcome.image, path=outcome.path, note=outcome.note)
+
+
+def _finish(current: Session, summary: BatchSummary, out: Path) -> None:
+    """Say what was written, where, and what comes next."""
+    counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
+    if summary.skipped:
+        counts.append(f"{summary.skipped} were done before")
+    if summary.failed:
+        counts.append(f"{summary.failed} failed")
+    if summary.without_lesion:
+        counts.append(f"{summary.without_lesion} without a lesion")
+    next_step = "see the column 'error' there" if summary.failed else "look at the overlay.png of each image"
+    text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}."
+    values = {name: value for name, value in vars(summary).items() if name != "table"}
+    current.done(text, failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

@@ -1,0 +1,51 @@
+"""The options that several verbs share, so that each is spelt and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, the last one a summary.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the results; made where it is missing.")]
+
+
+def examples(first: str, second: str, text: str) -> str:
+    r"""Help of a verb: two examples that work as they stand, then what the verb does.
+
+    Parameters
+    ----------
+    first, second : str
+        Complete command lines.
+    text : str
+        What a user should know; paragraphs with a blank line between them.
+
+    Returns
+    -------
+    str
+        With the mark (``\b``) that keeps the examples' lines as they are.
+    """
+    return f"\b\nExamples:\n  {first}\n  {second}\n\n{text}"
+
+
+def add_verb(app: typer.Typer, name: str, verb: Callable[..., None], text: str, *, hidden: bool = False) -> None:
+    """Add a verb whose line in the list of verbs is the first sentence after its examples.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        Gets the verb.
+    name : str
+        As users type it.
+    verb : callable
+        Its function.
+    text : str
+        As ``examples`` gives it.
+    hidden : bool
+        Whether to leave it out of the list.
+    """
+    sentence = text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")
+    app.command(name, help=text, short_help=f"{sentence}.", hidden=hidden)(verb)

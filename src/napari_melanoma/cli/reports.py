@@ -1,0 +1,188 @@
+"""How a verb talks: a bar for people, plain lines for a log, JSON lines for machines; one shape for all three."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_melanoma.core.files import finite
+from napari_melanoma.core.runs import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+LOG_EVERY_S = 10.0
+
+
+class Report(Protocol):
+    """What a verb may say while it works and at its end."""
+
+    last: Progress | None
+
+    def progress(self, progress: Progress) -> None:
+        """Say how far it is."""
+
+    def tell(self, kind: str, text: str, **values: object) -> None:
+        """Say one fact of the run, such as a photograph that failed; ``text`` is for people."""
+
+    def listing(self, kind: str, text: str, **values: object) -> None:
+        """Say one thing that was asked for, such as a model; ``text`` is for people."""
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Say the last line."""
+
+
+def choose_report(as_json: bool) -> Report:
+    """Choose how to talk.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether a machine listens.
+
+    Returns
+    -------
+    Report
+        A bar on a terminal, plain lines otherwise.
+    """
+    if as_json:
+        return JsonReport()
+    return TerminalReport() if sys.stderr.isatty() else LogReport()
+
+
+class JsonReport:
+    """One JSON object a line on standard output; the last one has ``"event": "summary"``."""
+
+    def __init__(self) -> None:
+        self.last: Progress | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Write a progress line."""
+        self.last = progress
+        self._write("progress", done=progress.done, total=progress.total, message=progress.message)
+
+    def tell(self, kind: str, text: str, **values: object) -> None:
+        """Write a line of this kind."""
+        self._write(kind, **values)
+
+    def listing(self, kind: str, text: str, **values: object) -> None:
+        """Write a line of this kind."""
+        self._write(kind, **values)
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Write the summary, and errors for people to standard error."""
+        if status == "error":
+            say(text, error=True)
+        self._write("summary", status=status, message=text, **values)
+
+    def _write(self, event: str, **values: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        """Write one line."""
+        say(json.dumps(finite({"event": event, **values}), default=str))
+
+
+class LogReport:
+    """Plain lines: progress and what went wrong on standard error, at most one progress line in ten seconds."""
+
+    def __init__(self) -> None:
+        self.last: Progress | None = None
+        self._started = time.monotonic()
+        self._said = -LOG_EVERY_S
+
+    def progress(self, progress: Progress) -> None:
+        """Write a line now and then, and at the end."""
+        self.last = progress
+        now = time.monotonic()
+        if now - self._said >= LOG_EVERY_S or progress.done == progress.total:
+            self._said = now
+            say(f"{_so_far(progress)}{_left(progress, now - self._started)}  {progress.message}", error=True)
+
+    def tell(self, kind: str, text: str, **values: object) -> None:
+        """Write a line."""
+        say(text, error=True)
+
+    def listing(self, kind: str, text: str, **values: object) -> None:
+        """Write a line to standard output."""
+        say(text)
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Write the last line; where it is an error, to standard error."""
+        say(text, error=status == "error")
+
+
+class TerminalReport(LogReport):
+    """A bar that stays at the bottom of the terminal while lines go by above it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Move the bar, which appears with the first report."""
+        self.last = progress
+        if self._bar is None or self._task is None:
+            self._bar = _bar()
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        self._bar.update(self._task, completed=progress.done, total=progress.total, description=progress.message)
+
+    def tell(self, kind: str, text: str, **values: object) -> None:
+        """Write a line above the bar."""
+        if self._bar is None:
+            super().tell(kind, text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Take the bar away and write the last line."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        super().finish(status, text)
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Write a line and flush it.
+
+    Parameters
+    ----------
+    text : str
+        Without its end of line.
+    error : bool
+        To standard error instead of standard output.
+    """
+    stream = sys.stderr if error else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def _bar() -> Bar:
+    """Make the bar: what, how far, how long yet."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    return RichProgress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _so_far(progress: Progress) -> str:
+    """``12/100``, or ``12`` where the total is unknown."""
+    return f"{progress.done}" if progress.total is None else f"{progress.done}/{progress.total}"
+
+
+def _left(progress: Progress, seconds: float) -> str:
+    """Time that is left, where it can be told."""
+    if not progress.fraction or progress.fraction >= 1:
+        return ""
+    return f", {seconds * (1 / progress.fraction - 1):.0f} s left"

@@ -1,0 +1,176 @@
+"""The frame of every verb: Ctrl+C asks it to stop, its errors become a line and an exit code, it ends with one line."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from napari_melanoma.cli.reports import Report, choose_report
+from napari_melanoma.core.errors import (
+    BundleError,
+    ConfigError,
+    InputError,
+    MelanomaError,
+    RunError,
+    ScaleMissing,
+)
+from napari_melanoma.core.runs import Cancelled, RunContext
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
+SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' alone
+
+
+@dataclass
+class Session:
+    """One verb at work: whom it reports to, whether it may go on, and what a person does after a stop."""
+
+    report: Report
+    run: RunContext
+    after_stop: str = "Run the same command again to go on."
+    _signal: list[int] = field(default_factory=list)
+
+    def done(self, text: str, *, failed: bool = False, **values: object) -> None:
+        """Say the last line and, where some inputs failed, end with exit code 1.
+
+        Parameters
+        ----------
+        text : str
+            What was written, where, and what a person would do next.
+        failed : bool
+            Whether some inputs failed.
+        **values : object
+            The same as values for machines.
+
+        Raises
+        ------
+        typer.Exit
+            With code 1, where some inputs failed.
+        """
+        code = FAILED if failed else 0
+        self.report.finish("failed" if failed else "done", text, exit_code=code, **values)
+        if failed:
+            raise typer.Exit(code)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Ask the verb to stop; a second Ctrl+C does not wait for it.
+
+        Parameters
+        ----------
+        number : int
+            The signal.
+        frame : frame or None
+            Where it arrived.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The second time.
+        """
+        if self.run.cancelled:
+            raise KeyboardInterrupt
+        self._signal.append(number)
+        self.run.cancel()
+
+    def stopped(self) -> NoReturn:
+        """Say the last line of a verb that was stopped, and end.
+
+        Raises
+        ------
+        typer.Exit
+            With code 130, or 128 + the signal's number.
+        """
+        code = 128 + self._signal[0] if self._signal else INTERRUPTED
+        last = self.report.last
+        so_far = f" after {last.done} of {last.total}" if last and last.total else ""
+        self.report.finish("stopped", f"Stopped{so_far}. {self.after_stop}", exit_code=code)
+        raise typer.Exit(code)
+
+    def failed(self, error: Exception, code: int, debug: bool) -> NoReturn:
+        """Say an error in one line, and end.
+
+        Parameters
+        ----------
+        error : Exception
+            What went wrong.
+        code : int
+            The exit code.
+        debug : bool
+            Whether to let the traceback be seen.
+
+        Raises
+        ------
+        typer.Exit
+            With that code.
+        """
+        if debug:
+            logging.getLogger(__name__).error("%s", error, exc_info=error)
+        known = isinstance(error, MelanomaError)
+        text = f"Error: {error}" if known else f"Error: unexpected {_one_line(error)} (--debug shows where)"
+        self.report.finish("error", text, exit_code=code, error=type(error).__name__)
+        raise typer.Exit(code) from None
+
+
+@contextmanager
+def session(as_json: bool, debug: bool) -> Iterator[Session]:
+    """Frame a verb.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether a machine listens.
+    debug : bool
+        Whether tracebacks are shown.
+
+    Yields
+    ------
+    Session
+        To report to, and to end with ``done``.
+
+    Raises
+    ------
+    typer.Exit
+        1 where the work failed, 2 where the command was wrong, 130 where the user stopped it.
+    """
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, stream=sys.stderr, force=True)
+    report = choose_report(as_json)
+    current = Session(report, RunContext(report.progress))
+    try:
+        with _signals(current):
+            yield current
+    except (Cancelled, KeyboardInterrupt):
+        current.stopped()
+    except MelanomaError as error:
+        current.failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED, debug)
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place that hands any error to a person
+        current.failed(error, FAILED, debug)
+
+
+@contextmanager
+def _signals(current: Session) -> Iterator[None]:
+    """Let signals ask the verb to stop, for as long as it works."""
+    before = {}
+    for name in SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None:
+            before[number] = signal.signal(number, current.stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _one_line(error: Exception) -> str:
+    """Type and message of an error that nobody foresaw, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

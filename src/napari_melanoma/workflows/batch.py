@@ -1,0 +1,305 @@
+"""The pipeline of a batch: photographs are read and results written in threads while the network works."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.workflows.ahead import Room, ahead
+from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
+from napari_melanoma.workflows.result_folders import Place, read_result, record
+from napari_melanoma.workflows.result_table import ResultTable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold
+NO_LESION = "no lesion found"
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no later photograph can be saved either
+
+COLUMNS = (
+    "image", "file", "status", "error", "note", "model", "threshold", "height_px", "width_px",
+    "pixel_height_um", "pixel_width_um",
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+Status = Literal["done", "skipped", "failed"]
+
+
+class BatchModel(ProbabilityModel, Protocol):
+    """What a batch asks of a model beside that; ``inference.photograph.Segmenter`` is one."""
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Logits, float32 (batch, side, side), of photographs, uint8 (side, side, channel) each."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photograph: its name in the table, its file, and the error or a note."""
+
+    image: str
+    path: Path
+    status: Status
+    error: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Portions:
+    """In what portions a batch works; they change its speed and memory, never a result."""
+
+    batch_size: int
+    workers: int
+    pixel_size_um: float | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photograph in memory, with the network's input: uint8 (side, side, channel)."""
+
+    place: Place
+    photograph: Photograph
+    fitted: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A photograph with the network's answer: float32 (side, side)."""
+
+    place: Place
+    photograph: Photograph
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A photograph that some stage could not do, and why."""
+
+    place: Place
+    error: Exception
+
+
+def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str, object]:
+    """Make the table's row of a result from its ``result.json``.
+
+    Parameters
+    ----------
+    place : Place
+        The photograph.
+    stored : dict
+        Content of its ``result.json``.
+    note : str
+        What a reader of the table should know.
+
+    Returns
+    -------
+    dict
+        ``COLUMNS`` and the measurements.
+    """
+    height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
+    scale = stored.get("pixel_size_um") or {}
+    notes = (note, "" if stored.get("lesion_found") else NO_LESION)
+    values = (
+        place.folder.name, place.source.file, "done", "", "; ".join(filter(None, notes)),
+        (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+    )  # fmt: skip
+    return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {})}
+
+
+def failed_row(image: str, file: str, error: str) -> dict[str, object]:
+    """Make the table's row of a photograph that failed.
+
+    Parameters
+    ----------
+    image, file : str
+        Its name in the table, and of its file.
+    error : str
+        One line.
+
+    Returns
+    -------
+    dict
+        The first of ``COLUMNS``.
+    """
+    return {"image": image, "file": file, "status": "failed", "error": error}
+
+
+def explain(error: Exception) -> str:
+    """Say in one line why a photograph failed.
+
+    Parameters
+    ----------
+    error : Exception
+        Ours, or one that nobody expected.
+
+    Returns
+    -------
+    str
+        The message of ours; the type too of another.
+    """
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MelanomaError) else f"unexpected {type(error).__name__}: {text}"
+
+
+class Batch:
+    """Takes photographs through reading, the network and writing, three stages that overlap.
+
+    Parameters
+    ----------
+    model : BatchModel
+        Loaded; asked in the thread of the caller alone.
+    options : LesionOptions
+        How each photograph is analysed.
+    portions : Portions
+        How many at once.
+    table : ResultTable
+        Receives a row as soon as a result is in place.
+    run : RunContext
+        Asked whether to go on.
+    """
+
+    def __init__(
+        self, model: BatchModel, options: LesionOptions, portions: Portions, table: ResultTable, run: RunContext
+    ) -> None:
+        self._model = model
+        self._stamp = ModelStamp.of(model)
+        self._options = options
+        self._portions = portions
+        self._table = table
+        self._run = run
+        self._workers = portions.workers or usable_cores()
+        self._room = Room(2 * max(portions.batch_size, self._workers), self._workers, STAGE_BYTES)
+
+    def outcomes(self, work: Iterable[Place]) -> Iterator[Outcome]:
+        """Analyse photographs.
+
+        Parameters
+        ----------
+        work : iterable of Place
+            The photographs and where their results go.
+
+        Yields
+        ------
+        Outcome
+            One each, in the order of ``work``, when its result is in place.
+
+        Raises
+        ------
+        SaveError
+            Where the disk is full: the others could not be saved either.
+        Cancelled
+            Where the user stopped it; writes that had begun are finished.
+        """
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
+        try:
+            read = ahead(pool, self._read, work, self._room, self._run)
+            written = ahead(pool, self._write, self._answer(read), self._room, self._run)
+            for place, result in written:
+                yield self._outcome(place, result)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, place: Place) -> _Read | _Failed:
+        """Read a photograph and make the network's input of it (in a thread)."""
+        from napari_melanoma.io.photographs import read_photograph
+        from napari_melanoma.models.preprocessing import fit_input
+
+        try:
+            photograph = read_photograph(place.path)
+            if self._portions.pixel_size_um is not None:
+                um = self._portions.pixel_size_um
+                photograph = replace(photograph, pixel_size=PixelSize(um, um, "given"))
+            return _Read(place, photograph, fit_input(photograph.rgb, self._model.info.config.input_size))
+        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
+            return _Failed(place, error)
+
+    def _answer(self, read: Iterable[_Read | _Failed]) -> Iterator[_Answered | _Failed]:
+        """Ask the network, a full pass at a time."""
+        chunk: list[_Read] = []
+        held = 0
+        for item in read:
+            if isinstance(item, _Failed):
+                yield item
+                continue
+            chunk.append(item)
+            held += item.photograph.rgb.nbytes
+            self._room.saw(item.photograph.rgb.nbytes)
+            if len(chunk) >= self._portions.batch_size or held >= STAGE_BYTES:
+                yield from self._pass(chunk)
+                chunk, held = [], 0
+        if chunk:
+            yield from self._pass(chunk)
+
+    def _pass(self, chunk: list[_Read]) -> Iterator[_Answered | _Failed]:
+        """One pass of the network; where it fails, as out of memory, each photograph is tried alone."""
+        self._run.check()
+        try:
+            answers = list(self._model.logits([item.fitted for item in chunk]))
+        except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the others go on
+            if len(chunk) == 1:
+                yield _Failed(chunk[0].place, error)
+            else:
+                for item in chunk:
+                    yield from self._pass([item])
+            return
+        for item, logits in zip(chunk, answers, strict=True):
+            yield _Answered(item.place, item.photograph, logits)
+
+    def _write(self, item: _Answered | _Failed) -> tuple[Place, dict[str, object] | Exception]:
+        """Derive everything from the network's answer and write it (in a thread)."""
+        if isinstance(item, _Failed):
+            return item.place, item.error
+        try:
+            return item.place, self._save(item)
+        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
+            return item.place, error
+
+    def _save(self, item: _Answered) -> dict[str, object]:
+        """Write the result folder of a photograph, and its row."""
+        from napari_melanoma.models.preprocessing import restore_size
+
+        height, width = item.photograph.rgb.shape[:2]
+        probability = restore_size(item.logits, (height, width))
+        result = derive(item.photograph, probability, self._options, self._stamp)
+        whose = record(item.place.source, self._portions.pixel_size_um)
+        save_lesion(replace(result, provenance={**result.provenance, **whose}), item.place.folder)
+        row = stored_row(item.place, read_result(item.place.folder))
+        self._table.put(row)
+        return row
+
+    def _outcome(self, place: Place, result: dict[str, object] | Exception) -> Outcome:
+        """Say what became of a photograph; stop where the disk is full."""
+        image = place.folder.name
+        if not isinstance(result, Exception):
+            return Outcome(image, place.path, "done", note=str(result["note"]))
+        log.debug("%s failed", place.path, exc_info=result)
+        self._table.put(failed_row(image, place.source.file, explain(result)))
+        cause = result.__cause__
+        if isinstance(result, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS:
+            raise result
+        return Outcome(image, place.path, "failed", error=explain(result))
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1; fewer than the machine has where a scheduler or a container gave fewer.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

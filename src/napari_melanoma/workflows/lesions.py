@@ -1,0 +1,215 @@
+"""Many photographs, from files to result folders and one table: what is done is skipped, a bad file stops nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.io.photographs import find_photographs
+from napari_melanoma.workflows.batch import (
+    COLUMNS,
+    NO_LESION,
+    Batch,
+    BatchModel,
+    Outcome,
+    Portions,
+    explain,
+    failed_row,
+    stored_row,
+)
+from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.workflows.result_folders import Folders, Place, Settings, is_result_image
+from napari_melanoma.workflows.result_table import ResultTable
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
+
+TABLE = "results.csv"
+CORRECTED = "corrected by hand, kept"
+
+
+class BatchOptions(Config):
+    """How many photographs are analysed."""
+
+    lesion: LesionOptions = LesionOptions()
+    pixel_size_um: float | None = Field(None, gt=0, description="of every photograph; none: what each file states")
+    batch_size: int = Field(8, ge=1, le=512, description="photographs in one pass of the network")
+    workers: int = Field(0, ge=0, le=256, description="threads that read and write; 0: one a core")
+    force: bool = Field(False, description="make results again that are there; not those corrected by hand")
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """How many photographs were analysed, were there already, failed and show no lesion, and where the table is."""
+
+    done: int
+    skipped: int
+    failed: int
+    without_lesion: int
+    table: Path
+    seconds: float
+
+
+def _ignore(outcome: Outcome) -> None:
+    """Take an outcome and do nothing with it."""
+
+
+def find_inputs(named: Iterable[str | Path]) -> list[Path]:
+    """List the photographs that a user named, without the images that earlier runs wrote beside them.
+
+    Parameters
+    ----------
+    named : iterable of str or pathlib.Path
+        Files, folders and glob patterns.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Each file once, in natural order.
+
+    Raises
+    ------
+    InputError
+        Where nothing matches, or only results of an earlier run do.
+    """
+    found = find_photographs(named)
+    paths = [path for path in found if not is_result_image(path)]
+    if not paths:
+        raise InputError(f"only results of an earlier run were named, such as {found[0]}. Name photographs.")
+    return paths
+
+
+def analyse_files(
+    paths: Sequence[Path],
+    out: Path,
+    options: BatchOptions,
+    *,
+    run: RunContext,
+    segmenter: BatchModel | None = None,
+    tell: Callable[[Outcome], None] = _ignore,
+) -> BatchSummary:
+    """Analyse photographs into result folders and one table; what is done already is not done again.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        The photographs, as ``find_inputs`` lists them.
+    out : pathlib.Path
+        Receives ``results.csv`` and a folder for each photograph.
+    options : BatchOptions
+        How to analyse, in what portions, and whether to do again what is done.
+    run : RunContext
+        Takes the progress; asked whether to go on at least once in a pass of the network.
+    segmenter : BatchModel, optional
+        A loaded model; the one that ``options`` name is loaded by default, and only if there is work for it.
+    tell : callable, optional
+        Receives each ``Outcome``, in the calling thread.
+
+    Returns
+    -------
+    BatchSummary
+        The counts.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such model.
+    InputError
+        Where ``results.csv`` exists and is something else.
+    SaveError
+        Where the disk is full or the folder cannot be written; what was done before is in place.
+    Cancelled
+        Where the user stopped it; what was done before is in place.
+    """
+    from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
+
+    started = time.monotonic()
+    info = segmenter.info if segmenter else _find(options.lesion.model)
+    lesion = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
+    table = ResultTable(out / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
+    counts = _Counts(len(paths), run, tell)
+    portions = Portions(options.batch_size, options.workers, options.pixel_size_um)
+    settings = None if options.force else _settings(lesion, info, options.pixel_size_um)
+    try:
+        work = _to_do(paths, Folders(out, [TABLE]), settings, table, counts)
+        for first in work:  # the model is loaded only where something is left to do
+            batch = Batch(segmenter or _load(info), lesion, portions, table, run)
+            for outcome in batch.outcomes(chain([first], work)):
+                counts.add(outcome)
+                table.write_now_and_then()
+    finally:
+        table.write()
+    return counts.summary(table.path, time.monotonic() - started)
+
+
+class _Counts:
+    """Counts outcomes and reports them."""
+
+    def __init__(self, total: int, run: RunContext, tell: Callable[[Outcome], None]) -> None:
+        self.run = run
+        self._total = total
+        self._tell = tell
+        self._by: Counter[str] = Counter()
+        self._without_lesion = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self._by[outcome.status] += 1
+        self._without_lesion += NO_LESION in outcome.note
+        self._tell(outcome)
+        self.run.report(Progress(self._by.total(), self._total, outcome.image))
+
+    def summary(self, table: Path, seconds: float) -> BatchSummary:
+        """Sum up."""
+        by = self._by
+        return BatchSummary(by["done"], by["skipped"], by["failed"], self._without_lesion, table, seconds)
+
+
+def _to_do(
+    paths: Sequence[Path], folders: Folders, settings: Settings | None, table: ResultTable, counts: _Counts
+) -> Iterator[Place]:
+    """Give each photograph its folder; count those that are done, and yield the others."""
+    for path in paths:
+        counts.run.check()
+        try:
+            place = folders.place(path)
+        except MelanomaError as error:
+            table.put(failed_row(path.stem, path.name, explain(error)))
+            counts.add(Outcome(path.stem, path, "failed", error=explain(error)))
+            continue
+        if place.corrected or (settings and place.is_done(settings)):
+            row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
+            table.put(row)
+            counts.add(Outcome(place.folder.name, path, "skipped", note=str(row["note"])))
+        else:
+            yield replace(place, stored=None)
+
+
+def _settings(lesion: LesionOptions, info: BundleInfo, pixel_size_um: float | None) -> Settings:
+    """What a result must carry to be taken as done."""
+    model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
+    return Settings(lesion.model_dump(mode="json"), model, pixel_size_um)
+
+
+def _find(model: str) -> BundleInfo:
+    """Find a model without loading it."""
+    from napari_melanoma.models.registry import find_bundle
+
+    return find_bundle(model)
+
+
+def _load(info: BundleInfo) -> BatchModel:
+    """Load a model; torch is imported here, and only here."""
+    from napari_melanoma.inference.photograph import Segmenter
+
+    return Segmenter.load(info)

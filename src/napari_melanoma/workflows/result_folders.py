@@ -1,0 +1,273 @@
+"""Which folder a photograph's result goes to, and whether it is there already; so that no result overwrites another's.
+
+A result goes to ``OUT/<stem>``. Where that folder belongs to another photograph of the same stem (another suffix or
+another folder) or is none of ours, it goes to ``OUT/<stem>-<8 hexadecimal digits>``, made from the photograph's path:
+the same in every run. Whose a folder is stands in its ``result.json``, as name, size, time of change and a digest of
+the photograph's folder, not the path itself, which may name a person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
+from napari_melanoma.core.provenance import fingerprint
+
+RESULT = "result.json"
+RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
+RECORD = "batch"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What tells one photograph's file from another, without its path."""
+
+    file: str
+    bytes: int
+    modified_ns: int
+    place: str
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Describe a file.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The photograph.
+
+        Returns
+        -------
+        Source
+            Name, size, time of change and a digest of its folder.
+
+        Raises
+        ------
+        InputError
+            Where it cannot be looked at.
+        """
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}. Check that it is still there.") from error
+        return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a result beside the photograph; a result that carries the same is not made again."""
+
+    options: dict[str, Any]
+    model: dict[str, Any]
+    pixel_size_um: float | None
+
+    def match(self, stored: dict[str, Any]) -> bool:
+        """Whether a stored result was made with these settings.
+
+        Parameters
+        ----------
+        stored : dict
+            Content of a ``result.json``.
+
+        Returns
+        -------
+        bool
+            False also where it does not say.
+        """
+        model, record = stored.get("model") or {}, _record(stored)
+        return (
+            stored.get("options") == self.options
+            and all(model.get(key) == value for key, value in self.model.items())
+            and record.get("pixel_size_um") == self.pixel_size_um
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a photograph's result goes, and what is there: None, or the content of its ``result.json``."""
+
+    path: Path
+    source: Source
+    folder: Path
+    stored: dict[str, Any] | None
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a person corrected the result that is there."""
+        return bool(self.stored and self.stored.get("corrected_by_hand"))
+
+    def is_done(self, settings: Settings) -> bool:
+        """Whether a complete result of the same photograph and settings is there.
+
+        Parameters
+        ----------
+        settings : Settings
+            What a new result would be made with.
+
+        Returns
+        -------
+        bool
+            False where it must be made, or made again.
+        """
+        if self.stored is None or not settings.match(self.stored):
+            return False
+        was = _record(self.stored).get("source") or {}
+        unchanged = was.get("bytes") == self.source.bytes and was.get("modified_ns") == self.source.modified_ns
+        needed = RESULT_IMAGES if self.stored.get("lesion_found") else RESULT_IMAGES - {"roi.png"}
+        return unchanged and all((self.folder / name).is_file() for name in needed)
+
+
+class Folders:
+    """Gives each photograph of a run a folder below ``out`` that no other one has.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Where the results go; need not exist.
+    reserved : iterable of str
+        Names in it that are no result folders.
+    """
+
+    def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
+        self._out = out
+        self._taken = {name.casefold() for name in reserved}
+
+    def place(self, path: Path) -> Place:
+        """Choose the folder of one photograph; call it in a stable order.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The photograph.
+
+        Returns
+        -------
+        Place
+            Its folder, and the result that is there already.
+
+        Raises
+        ------
+        InputError
+            Where the photograph is gone.
+        SaveError
+            Where both folders it might go to are somebody else's.
+        """
+        source = Source.of(path)
+        stem = path.stem.rstrip(". ") or "image"
+        names = [stem, f"{stem}-{_digest(path.resolve())[:8]}"]
+        free = [name for name in names if name.casefold() not in self._taken]
+        stored = {name: _stored(self._out / name) for name in free}
+        mine = [name for name in free if stored[name] and _belongs(stored[name], path, source)]
+        vacant = [name for name in free if not (self._out / name).exists()]
+        chosen = next(iter((*mine, *vacant)), None)
+        if chosen is None:
+            raise SaveError(f"{self._out / names[1]} exists and holds no result of {path.name}. Move it away.")
+        self._taken.add(chosen.casefold())
+        return Place(path, source, self._out / chosen, stored[chosen])
+
+
+def record(source: Source, pixel_size_um: float | None) -> dict[str, object]:
+    """What a batch adds to a result's provenance, so that a later run knows whose it is.
+
+    Parameters
+    ----------
+    source : Source
+        The photograph's file.
+    pixel_size_um : float or None
+        The pixel size that the user gave.
+
+    Returns
+    -------
+    dict
+        To be merged into ``provenance``.
+    """
+    return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
+
+
+def is_result_image(path: Path) -> bool:
+    """Whether a file is an image that an earlier run wrote, found because OUT lies in the photographs' folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any file.
+
+    Returns
+    -------
+    bool
+        True for the images of a result folder.
+    """
+    return path.name in RESULT_IMAGES and (path.parent / RESULT).is_file()
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read the ``result.json`` of a result folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The result folder.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    InputError
+        Where there is none or it is damaged.
+    """
+    try:
+        stored = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds no readable {RESULT}: {error}.") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{folder / RESULT} holds a {type(stored).__name__}, expected an object.")
+    return stored
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """Content of a folder's ``result.json``, or None where it is no result folder."""
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        return read_result(folder)
+    except InputError:
+        return None
+
+
+def _record(stored: dict[str, Any]) -> dict[str, Any]:
+    """What a batch recorded in a result; empty where a dock wrote it."""
+    return (stored.get("provenance") or {}).get(RECORD) or {}
+
+
+def _belongs(stored: dict[str, Any] | None, path: Path, source: Source) -> bool:
+    """Whether a result is one of this photograph, also after its file was changed, or moved with its time kept."""
+    was = _record(stored or {}).get("source")
+    if stored is None or was is None:
+        return stored is not None and _shows(stored, path)
+    moved = (was.get("bytes"), was.get("modified_ns")) == (source.bytes, source.modified_ns)
+    return was.get("file") == source.file and (was.get("place") == source.place or moved)
+
+
+def _shows(stored: dict[str, Any], path: Path) -> bool:
+    """Whether a result that a dock saved is of this photograph: only its pixels can tell."""
+    from napari_melanoma.io.photographs import read_photograph
+
+    if stored.get("image") != path.stem:
+        return False
+    try:
+        return stored.get("image_sha256") == fingerprint(read_photograph(path).rgb)
+    except MelanomaError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    """Short digest of a path."""
+    return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:12]
