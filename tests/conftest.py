@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -53,6 +54,10 @@ atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ.update(_point_at(Path(_home)))
 _choose_binding()
 _import_triton_first()
+
+# No deadline: it would measure the machine. Continuous integration tries the same examples each time.
+settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
