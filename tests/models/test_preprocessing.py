@@ -1,0 +1,47 @@
+"""The way into the network and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.models.preprocessing import fit_input, restore_size, to_tensor
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (40, 90), (2000, 3000)])
+def test_input_is_the_square(shape: tuple[int, int]) -> None:
+    rgb = np.full((*shape, 3), (10, 100, 200), np.uint8)
+    fitted = fit_input(rgb, 64)
+    assert fitted.shape == (64, 64, 3)
+    assert np.array_equal(np.unique(fitted.reshape(-1, 3), axis=0), [[10, 100, 200]])
+
+
+def test_shrinking_is_antialiased() -> None:
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(fit_input(stripes, 64)) < 40
+
+
+def test_tensor_is_normalised_by_channel() -> None:
+    config = BundleConfig(name="x", title="x", architecture="unet", mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
+    tensor = to_tensor([np.full((32, 32, 3), 255, np.uint8)], config)
+    assert tensor.shape == (1, 3, 32, 32)
+    assert tensor[0, :, 0, 0].tolist() == pytest.approx([1.0, 1.0, 0.0])
+
+
+def test_restored_map_is_a_probability_of_the_photographs_size() -> None:
+    logits = np.linspace(-200, 200, 64 * 64, dtype=np.float32).reshape(64, 64)
+    probability = restore_size(logits, (100, 30))
+    assert probability.shape == (100, 30)
+    assert probability.dtype == np.float32
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+    assert np.all(np.diff(probability[:, 15]) >= 0)
+    assert abs(probability[50, 15] - 0.5) < 0.5
+    assert np.isfinite(probability).all()
+
+
+def test_a_centred_border_stays_centred() -> None:
+    logits = np.where(np.arange(64) < 32, 8.0, -8.0).astype(np.float32)[None].repeat(64, 0)
+    assert np.count_nonzero(restore_size(logits, (50, 640))[25] >= 0.5) == 320
