@@ -1,0 +1,152 @@
+"""Depth, orientation and profiles against arithmetic done here."""
+
+import logging
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.io.color import eight_bit, srgb, upright
+
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+
+DEPTHS = [
+    ("truth values", np.array([False, True]), None, [0, 255]),
+    ("8 bit stay", np.array([0, 7, 255], np.uint8), 8, [0, 7, 255]),
+    ("4 bit", np.array([0, 1, 15], np.uint8), 4, [0, 17, 255]),
+    ("16 bit round to the nearest", np.array([0, 128, 129, 257, 65535], np.uint16), None, [0, 0, 1, 1, 255]),
+    ("12 bit", np.array([0, 2048, 4095], np.uint16), 12, [0, 128, 255]),
+    ("12 bit with a value too large", np.array([5000], np.uint16), 12, [255]),
+    ("fractions", np.array([0.0, 0.5, 1.0], np.float32), None, [0, 128, 255]),
+    ("floats up to 255", np.array([0.0, 1.0, 254.6], np.float64), None, [0, 1, 255]),
+    ("floats up to 65535", np.array([0.0, 257.0, 65535.0], np.float32), None, [0, 1, 255]),
+    ("half precision", np.array([0.0, 1.0], np.float16), None, [0, 255]),
+    ("all black floats", np.zeros(2, np.float32), None, [0, 0]),
+]
+
+
+@pytest.mark.parametrize(("samples", "bits", "expected"), [case[1:] for case in DEPTHS], ids=[c[0] for c in DEPTHS])
+def test_eight_bit(samples, bits, expected) -> None:
+    found = eight_bit(samples, bits)
+    assert found.dtype == np.uint8
+    assert found.tolist() == expected
+
+
+REFUSED = [
+    (np.array([0.5, np.nan, np.inf]), "2 values that are no number"),
+    (np.array([-0.1, 0.5]), "between -0.1 and 0.5"),
+    (np.array([0.0, 1e6]), "between 0 and 1e+06"),
+    (np.array([1], np.int16), "samples of type int16"),
+    (np.array([1], np.uint32), "samples of type uint32"),
+    (np.array([1j]), "samples of type complex128"),
+]
+
+
+@pytest.mark.parametrize(("samples", "message"), REFUSED, ids=[case[1] for case in REFUSED])
+def test_eight_bit_refuses(samples, message) -> None:
+    with pytest.raises(UnreadableImage) as caught:
+        eight_bit(samples)
+    assert message in str(caught.value)
+
+
+STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def stored(image: np.ndarray, orientation: int) -> np.ndarray:
+    """What a camera stores that notes this orientation beside an image which is upright."""
+    turn = STORED_AS.get(orientation)
+    return image if turn is None else np.asarray(Image.fromarray(image).transpose(turn))
+
+
+@given(st.integers(0, 9), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
+def test_upright_undoes_what_the_camera_did(orientation, height, width, seed) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    found = upright(stored(image, orientation), orientation)
+    np.testing.assert_array_equal(found, image)
+    assert found.flags.c_contiguous
+
+
+def in_srgb(colours: np.ndarray, primaries, gamma: float) -> np.ndarray:
+    """Convert display colours to sRGB by the defining equations."""
+    to_xyz, from_xyz = np.array(primaries).T, np.linalg.inv(np.array(SRGB).T)
+    linear = np.clip((colours / 255.0) ** gamma @ to_xyz.T @ from_xyz.T, 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("primaries", [DISPLAY_P3, ADOBE_RGB], ids=["Display P3", "Adobe RGB"])
+def test_wide_gamuts_are_converted(primaries, scene, matrix_profile) -> None:
+    found = srgb(Image.fromarray(scene), matrix_profile(primaries, 2.2))
+    assert np.abs(found - in_srgb(scene, primaries, 2.2)).max() <= 2
+    assert np.abs(found.astype(int) - scene).max() > 10
+
+
+def test_srgb_under_its_own_profile_stays_exactly(scene) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    np.testing.assert_array_equal(srgb(Image.fromarray(scene), profile), scene)
+
+
+def test_grey_follows_its_profile(old_grey_profile) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    found = srgb(Image.fromarray(grey), old_grey_profile)
+    expected = in_srgb(np.repeat(grey[..., None], 3, axis=-1), SRGB, 1.8)
+    assert np.abs(found - expected).max() <= 2
+
+
+def test_grey_with_the_profile_of_colours_follows_it_too(matrix_profile) -> None:
+    grey = np.full((16, 16), 128, np.uint8)
+    found = srgb(Image.fromarray(grey), matrix_profile(SRGB, 1.0))
+    assert np.abs(found.astype(int) - 188).max() <= 2
+
+
+def test_cmyk_goes_through_its_profile(key_only_profile) -> None:
+    inks = np.zeros((16, 16, 4), np.uint8)
+    inks[:8, :, 0] = 255
+    inks[8:, :, 3] = 255
+    image = Image.frombytes("CMYK", (16, 16), inks.tobytes())
+    found = srgb(image, key_only_profile)
+    assert found[:8].min() >= 253
+    assert found[8:].max() <= 2
+
+
+def test_cmyk_without_profile_is_converted_by_formula() -> None:
+    image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    assert np.unique(srgb(image, None).reshape(-1, 3), axis=0).tolist() == [[0, 255, 255]]
+
+
+def test_a_profile_that_does_not_fit_is_passed_over(scene, key_only_profile, caplog) -> None:
+    for fault, profile in {"damaged": b"no profile", "of other colours": key_only_profile}.items():
+        with caplog.at_level(logging.INFO):
+            np.testing.assert_array_equal(srgb(Image.fromarray(scene), profile), scene, err_msg=fault)
+    assert [record.message.startswith("An ICC profile is passed over") for record in caplog.records] == [True, True]
+
+
+def test_transparency_is_laid_over_white(scene) -> None:
+    alpha = np.full((*scene.shape[:2], 1), 51, np.uint8)
+    found = srgb(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), None)
+    assert np.abs(found - (0.2 * scene + 0.8 * 255)).max() <= 1
+
+
+def test_the_profile_applies_below_transparency(scene, matrix_profile) -> None:
+    alpha = np.full((*scene.shape[:2], 1), 255, np.uint8)
+    found = srgb(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), matrix_profile(DISPLAY_P3, 2.2))
+    assert np.abs(found - in_srgb(scene, DISPLAY_P3, 2.2)).max() <= 2
+
+
+def test_a_png_with_one_transparent_grey() -> None:
+    buffer = BytesIO()
+    Image.fromarray(np.array([[10, 20]] * 2, np.uint8)).save(buffer, "PNG", transparency=10)
+    assert srgb(Image.open(buffer), None)[0].tolist() == [[255] * 3, [20] * 3]

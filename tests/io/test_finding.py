@@ -1,0 +1,101 @@
+"""Files, folders and patterns become one list in natural order; what yields nothing says so."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.finding import SUFFIXES, find_photographs
+
+FILES = [
+    *("img10.jpg", "img2.JPG", "b/a.png", "b/c/deep.dcm", "b/notes.txt", "b/slide.ome.tif", "b/plain.tif"),
+    *(".hidden.jpg", ".cache/x.jpg", "scan[1].png", "unknown.xyz"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with files of every kind, which is also where relative names start."""
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+CASES = [
+    ("a file", ["img2.JPG"], ["img2.JPG"]),
+    ("a file of unknown suffix is kept", ["unknown.xyz"], ["unknown.xyz"]),
+    ("a folder, with its subfolders", ["b"], ["b/a.png", "b/c/deep.dcm", "b/plain.tif"]),
+    ("numbers count as numbers", ["img10.jpg", "img2.JPG"], ["img2.JPG", "img10.jpg"]),
+    ("a pattern", ["img*.jpg"], ["img10.jpg"]),
+    ("a pattern for names of any kind", ["*"], ["b/a.png", "b/c/deep.dcm", "b/plain.tif", "img2.JPG", "img10.jpg", "scan[1].png"]),
+    ("a pattern through subfolders", ["**/*.p?g"], ["b/a.png", "scan[1].png"]),
+    ("a name that looks like a pattern", ["scan[1].png"], ["scan[1].png"]),
+    ("each file once", ["b/a.png", "b", "./b/../b/*.png"], ["b/a.png", "b/c/deep.dcm", "b/plain.tif"]),
+    ("paths as well as text", [Path("img10.jpg")], ["img10.jpg"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("inputs", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_find_photographs(inputs, expected, folder) -> None:
+    found = [path.resolve().relative_to(folder.resolve()).as_posix() for path in find_photographs(inputs)]
+    assert found == expected
+
+
+def test_absolute_patterns(folder) -> None:
+    assert find_photographs([str(folder / "b" / "*.png")]) == [folder / "b" / "a.png"]
+
+
+def test_the_home_folder(folder, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    assert find_photographs(["~/img2.JPG"]) == [folder / "img2.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([], "no photograph was named"),
+        (["none.jpg"], "none.jpg does not exist"),
+        (["none*.jpg"], "holds no photograph"),
+        (["*.txt"], "holds no photograph"),
+        ([".cache/none"], "does not exist"),
+    ],
+)
+def test_inputs_that_yield_nothing(inputs, message, folder) -> None:
+    with pytest.raises(InputError, match=message):
+        find_photographs(inputs)
+
+
+def test_an_empty_folder_names_the_suffixes(tmp_path) -> None:
+    with pytest.raises(InputError) as caught:
+        find_photographs([tmp_path])
+    assert all(suffix in str(caught.value) for suffix in SUFFIXES)
+
+
+@pytest.fixture
+def unprivileged():
+    """Give up the rights of root, who may read every folder."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("this system has no user ids")
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(own)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(unprivileged) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        (folder / "seen.jpg").touch()
+        (folder / "locked").mkdir(mode=0o000)
+        with pytest.raises(InputError, match="locked cannot be read: Permission denied"):
+            find_photographs([folder])
+    finally:
+        (folder / "locked").chmod(0o700)
+        shutil.rmtree(folder)

@@ -1,0 +1,204 @@
+"""What is written is read back, costs little, and a full disk leaves nothing behind."""
+
+import errno
+import os
+import subprocess
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage
+from napari_melanoma.io.results import read_mask, read_table, write_mask, write_probability, write_rgb, write_table
+
+MASK = np.arange(20)[:, None] > np.arange(30)
+
+
+def test_mask(tmp_path) -> None:
+    write_mask(tmp_path / "new" / "mask.png", MASK)
+    with Image.open(tmp_path / "new" / "mask.png") as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), MASK * 255)
+    np.testing.assert_array_equal(read_mask(tmp_path / "new" / "mask.png"), MASK)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ones.png", MASK.astype(np.uint8)),
+        ("truth.png", MASK),
+        ("deep.png", MASK.astype(np.uint16) * 65535),
+        ("colours.bmp", np.repeat(MASK[..., None], 3, axis=-1).astype(np.uint8) * 255),
+        ("soft.jpg", MASK.astype(np.uint8) * 255),
+        ("empty.png", np.zeros((20, 30), np.uint8)),
+    ],
+)
+def test_masks_of_others(name, values, tmp_path) -> None:
+    Image.fromarray(values).save(tmp_path / name)
+    expected = MASK if values.any() else np.zeros_like(MASK)
+    assert (read_mask(tmp_path / name) != expected).mean() < 0.01
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"", "no image"), (b"II*\0", "TIFF"), (b"\x89PNG\r\n\x1a\n", "")])
+def test_what_is_no_mask(content, found, tmp_path) -> None:
+    (tmp_path / "mask.png").write_bytes(content)
+    with pytest.raises(UnreadableImage, match=f"cannot be read as a mask.*{found}.*expected a PNG"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_a_missing_mask(tmp_path) -> None:
+    with pytest.raises(UnreadableImage, match="cannot be read as a mask"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_probability(tmp_path) -> None:
+    write_probability(tmp_path / "p.png", np.array([[0.0, 0.5, 1.0, 1.1, -0.1]], np.float32))
+    with Image.open(tmp_path / "p.png") as image:
+        assert np.asarray(image).tolist() == [[0, 128, 255, 255, 0]]
+
+
+@pytest.mark.parametrize("pixels", [slice(None), slice(None, None, -2)], ids=["contiguous", "a view"])
+def test_rgb(pixels, scene, tmp_path) -> None:
+    write_rgb(tmp_path / "rgb.png", scene[pixels])
+    with Image.open(tmp_path / "rgb.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), scene[pixels])
+
+
+def test_encoding_is_cheap(tmp_path) -> None:
+    """A mask of 6 million pixels takes some 15 ms here; a level of compression as by default takes ten times as long."""
+    rows, columns = np.mgrid[:2000, :3000]
+    mask = np.hypot(rows - 1000, columns - 1500) < 600
+    begun = time.perf_counter()
+    write_mask(tmp_path / "mask.png", mask)
+    assert time.perf_counter() - begun < 1.0
+    assert (tmp_path / "mask.png").stat().st_size < 50_000
+
+
+CELLS = [
+    (None, ""),
+    (float("nan"), ""),
+    (np.float32("nan"), ""),
+    (float("inf"), "inf"),
+    (True, "true"),
+    (np.bool_(False), "false"),
+    (3, "3"),
+    (np.int64(12345678), "12345678"),
+    (3.0, "3"),
+    (-0.0, "0"),
+    (1234567.0, "1234567"),
+    (1234567.89, "1234568"),
+    (0.1 + 0.2, "0.3"),
+    (np.float32(0.1), "0.1"),
+    (2 / 3, "0.666667"),
+    (1.5e-7, "0.00000015"),
+    (-12.3456789, "-12.3457"),
+    ("naevus, left", "naevus, left"),
+    ("two\nlines", "two\nlines"),
+    ('a "quote"', 'a "quote"'),
+    ("é", "é"),
+    (date(2024, 5, 6), "2024-05-06"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), CELLS, ids=[f"{type(v).__name__} {v}" for v, _ in CELLS])
+def test_cells(value, expected, tmp_path) -> None:
+    write_table(tmp_path / "t.csv", [{"image": "a", "value": value}])
+    assert read_table(tmp_path / "t.csv") == [{"image": "a", "value": expected}]
+
+
+def test_columns_are_those_that_occur_in_their_order(tmp_path) -> None:
+    rows = [{"image": "a", "area_px": 1.5}, {"image": "b", "error": "broken"}]
+    write_table(tmp_path / "t.csv", rows)
+    assert (tmp_path / "t.csv").read_bytes() == b"image,area_px,error\na,1.5,\nb,,broken\n"
+    write_table(tmp_path / "t.csv", rows, columns=["error", "image", "age"])
+    assert (tmp_path / "t.csv").read_bytes() == b"error,image,age\n,a,\nbroken,b,\n"
+
+
+def test_pandas_reads_numbers_as_numbers(tmp_path) -> None:
+    write_table(tmp_path / "t.csv", [{"area_px": 1e7, "small": 1e-9, "done": True}, {"area_px": 2.5}])
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert table["area_px"].tolist() == [1e7, 2.5]
+    assert table["small"][0] == 1e-9
+    assert bool(table["done"][0]) is True
+
+
+@given(st.floats(-1e15, 1e15))
+def test_numbers_keep_six_digits(tmp_path_factory, value) -> None:
+    path = tmp_path_factory.getbasetemp() / "number.csv"
+    write_table(path, [{"value": value}])
+    text = read_table(path)[0]["value"]
+    assert float(text) == pytest.approx(value, rel=5e-6)
+    assert "e" not in text
+
+
+def test_a_name_that_is_no_unicode(tmp_path) -> None:
+    write_table(tmp_path / "t.csv", [{"image": os.fsdecode(b"caf\xe9.jpg")}])
+    assert read_table(tmp_path / "t.csv") == [{"image": "caf\\udce9.jpg"}]
+
+
+def test_tables_of_others(tmp_path) -> None:
+    (tmp_path / "t.csv").write_bytes("\ufeffimage,age\r\na\r\n".encode())
+    assert read_table(tmp_path / "t.csv") == [{"image": "a", "age": ""}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"image,age\na,5,6\n", "row 1 has more cells"),
+        (b"image\n\xff\n", "expected CSV in UTF-8"),
+        (b'image\n"a"b\n', "expected CSV in UTF-8"),
+        (None, "cannot be read as a table"),
+    ],
+)
+def test_what_is_no_table(content, message, tmp_path) -> None:
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / "t.csv")
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+WRITERS = [
+    ("mask.png", lambda path: write_mask(path, NOISE[..., 0] > 127)),
+    ("probability.png", lambda path: write_probability(path, NOISE[..., 0] / 255)),
+    ("rgb.png", lambda path: write_rgb(path, NOISE)),
+    ("table.csv", lambda path: write_table(path, [{"a": "x" * 100_000}])),
+]
+
+
+@pytest.mark.parametrize(("name", "write"), WRITERS, ids=[case[0] for case in WRITERS])
+def test_a_full_disk_leaves_what_was_there(name, write, tmp_path, monkeypatch) -> None:
+    def half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / name).write_text("the one before")
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(SaveError, match="the disk is full"):
+        write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "the one before"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 32 kB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(tmp_path)]
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root on Linux")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(("name", "write"), WRITERS[2:], ids=[case[0] for case in WRITERS[2:]])
+def test_a_disk_that_is_really_full(name, write, small_disk) -> None:
+    with pytest.raises(SaveError, match="the disk is full"):
+        write(small_disk / name)
+    assert list(small_disk.iterdir()) == []
