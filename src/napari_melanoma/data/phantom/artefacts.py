@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.data.phantom.plane import Field, Plane, noise, ramp
+from napari_melanoma.data.phantom.plane import Map, Plane, noise, ramp
 from napari_melanoma.data.phantom.shape import Outline
 from napari_melanoma.data.phantom.strokes import bezier, draw_stroke
 
@@ -17,9 +17,11 @@ _DARK_HAIR, _FAIR_HAIR = np.array([0.008, 0.006, 0.005]), np.array([0.20, 0.12, 
 _INK = np.array([0.13, 0.06, 0.42], np.float32)
 
 
-def cover(light: Light, coverage: Field, colour: NDArray) -> None:
+def cover(light: Light, coverage: Map, colour: NDArray) -> None:
     """Lay an opaque colour over linear sRGB (row, column, channel), in place, where ``coverage`` (row, column) says."""
-    light += coverage[..., None] * (colour.astype(np.float32) - light)
+    seen = coverage > 0
+    under = light[seen]
+    light[seen] = under + coverage[seen][:, None] * (colour.astype(np.float32) - under)
 
 
 def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.random.Generator) -> None:
@@ -131,5 +133,3 @@ def add_ink(light: Light, plane: Plane, outline: Outline, rng: np.random.Generat
     draw_stroke(line, plane.to_pixels(points), np.full(160, rng.uniform(0.25, 0.45) / plane.pixel_mm))
     flow = np.clip(0.62 + 0.22 * noise(plane, rng, 0.8) + 0.15 * noise(plane, rng, 0.15), 0.05, 0.95)
     light *= 1 - (line * flow)[..., None] * (1 - _INK)
-
-

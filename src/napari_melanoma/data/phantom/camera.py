@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_melanoma.data.phantom.artefacts import Light
 from napari_melanoma.data.phantom.config import PhantomModality
 from napari_melanoma.data.phantom.optics import VEIL, encode, reflectance
-from napari_melanoma.data.phantom.plane import Field, Plane, noise, ramp
+from napari_melanoma.data.phantom.plane import Map, Plane, noise, ramp
 from napari_melanoma.data.phantom.streams import stream
 from napari_melanoma.data.phantom.tissue import Tissue
 from napari_melanoma.data.phantom.traits import CameraTraits
@@ -81,21 +81,21 @@ def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArr
 def _veil_light(tissue: Tissue) -> NDArray[np.float32]:
     """Colour of the veil, darker on darker skin."""
     melanin, blood = (np.full((1, 1), value, np.float32) for value in tissue.base)
-    return VEIL * (np.float32(0.25) + np.float32(1.9) * reflectance(melanin, blood).mean())
+    return VEIL * (np.float32(0.22) + np.float32(1.35) * reflectance(melanin, blood).mean())
 
 
-def _relief(height_mm: Field, plane: Plane, rng: np.random.Generator) -> tuple[Field, Field]:
+def _relief(height_mm: Map, plane: Plane, rng: np.random.Generator) -> tuple[Map, Map]:
     """Shading by slanting light, about 1, and specular glints, 0 to 1."""
     slope_y, slope_x = (slope / np.float32(plane.pixel_mm) for slope in np.gradient(height_mm))
     azimuth, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(42, 60))
-    toward = np.float32([math.sin(azimuth), math.cos(azimuth)]) / np.float32(math.tan(elevation))
+    toward = np.array([math.sin(azimuth), math.cos(azimuth)], np.float32) / np.float32(math.tan(elevation))
     lean = slope_y * toward[0] + slope_x * toward[1]
     shade = np.clip(1 - np.float32(0.75) * lean, 0.45, 1.5)
     patchy = ramp(noise(plane, rng, 3.5) + np.float32(0.6) * noise(plane, rng, 0.25), 0.5, 2.4)
     return shade, ramp(-lean, 0.02, 0.5) * patchy
 
 
-def _illumination(plane: Plane, traits: CameraTraits, rng: np.random.Generator) -> Field:
+def _illumination(plane: Plane, traits: CameraTraits, rng: np.random.Generator) -> Map:
     """Light from one side, and darker corners."""
     half = math.hypot(*plane.extent_mm) / 2
     y, x = plane.y[:, None] / np.float32(half), plane.x[None] / np.float32(half)
@@ -113,7 +113,7 @@ def _white_balance(cast: float, rng: np.random.Generator) -> NDArray[np.float32]
     return np.exp(np.array([warm + pink, -pink, -warm + pink], np.float32))
 
 
-def _aperture(plane: Plane) -> Field:
+def _aperture(plane: Plane) -> Map:
     """1 within the round field, 0 outside, with a soft edge."""
     radius = np.hypot(plane.y[:, None], plane.x[None])
     edge = APERTURE * plane.extent_mm[1]
@@ -133,7 +133,8 @@ def _noisy(light: Light, amount: float, rng: np.random.Generator) -> Light:
     """Noise that grows with the root of the light, mostly the same in the three channels."""
     if amount == 0:
         return light
-    common = rng.standard_normal(light.shape[:2], dtype=np.float32)[..., None]
-    single = rng.standard_normal(light.shape, dtype=np.float32)
-    root = np.sqrt(np.clip(light, 1e-4, None))
-    return light + np.float32(0.022 * amount) * root * (np.float32(0.8) * common + np.float32(0.5) * single)
+    shared = 0.5 * np.eye(3, dtype=np.float32) + np.float32(0.33)
+    grain = rng.standard_normal(light.shape, dtype=np.float32) @ (np.float32(0.022 * amount) * shared)
+    grain *= np.sqrt(np.maximum(light, np.float32(1e-4)))
+    grain += light
+    return grain

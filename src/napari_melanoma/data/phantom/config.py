@@ -12,7 +12,6 @@ PhantomModality = Literal["dermoscopic", "macroscopic"]
 Structure = Literal["network", "globules", "homogeneous"]
 Side = Annotated[int, Field(ge=16, le=8192)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Place = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class LesionOptions(Config):
@@ -21,7 +20,7 @@ class LesionOptions(Config):
     diameter_mm: Annotated[float, Field(ge=0.5, le=60)] | None = Field(
         None, description="diameter of the disc of equal area in mm"
     )
-    centre: tuple[Place, Place] | None = Field(
+    centre: tuple[Share, Share] | None = Field(
         None, description="centre of the first lesion as a fraction of height and width; it may reach out of the image"
     )
     elongation: Annotated[float, Field(ge=1, le=3)] | None = Field(None, description="longer over shorter axis")
@@ -70,7 +69,7 @@ class CameraOptions(Config):
 
 
 class LesionPhantomConfig(Config):
-    """Which phantom lesion to draw; the same values give the same image on every machine, ``None`` is drawn from the seed.
+    """Which phantom lesion to draw; the same values give the same lesion, and ``None`` is drawn from the seed.
 
     A size with the same ratio of height to width changes the resolution alone: the lesion stays what and where it is.
     """

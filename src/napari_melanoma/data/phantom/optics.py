@@ -7,13 +7,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.data.phantom.plane import Field
+from napari_melanoma.data.phantom.plane import Map
 
 # Linear sRGB of skin without pigment or blood.
 DERMIS = np.array([0.80, 0.73, 0.68], np.float32)
-# Absorption per unit in red, green, blue: melanin falls smoothly with wavelength, haemoglobin has its bands in green and
-# blue and is nearly clear in red (Jacques 2013, doi:10.1088/0031-9155/58/11/R37). The power law of that review is
-# flattened, as light that is absorbed less has travelled further; set so that types I to VI keep the hue of real skin.
+# Absorption per unit in red, green, blue: melanin falls smoothly with wavelength, haemoglobin has its bands in green
+# and blue and is nearly clear in red (Jacques 2013, doi:10.1088/0031-9155/58/11/R37). The power law of that review is
+# flattened, as light that is absorbed less has travelled further; set so that types I to VI keep the hue of skin.
 MELANIN = np.array([0.68, 1.00, 1.40], np.float32)
 BLOOD = np.array([0.20, 1.00, 0.82], np.float32)
 # Share of light that the uppermost layer returns before it meets pigment; it keeps dark skin from being too saturated.
@@ -31,7 +31,7 @@ _TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193,
 _WHITE = _TO_XYZ.sum(axis=1)
 
 
-def reflectance(melanin: Field, blood: Field) -> NDArray[np.float32]:
+def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
     """Colour of skin.
 
     Parameters
@@ -52,7 +52,7 @@ def reflectance(melanin: Field, blood: Field) -> NDArray[np.float32]:
 
 def typology_angle(linear: NDArray) -> NDArray:
     """Individual typology angle of linear sRGB (..., channel) in degrees: atan2(L* - 50, b*)."""
-    x, y, z = np.moveaxis(np.cbrt(np.asarray(linear) @ _TO_XYZ.T / _WHITE), -1, 0)
+    _, y, z = np.moveaxis(np.cbrt(np.asarray(linear) @ _TO_XYZ.T / _WHITE), -1, 0)
     return np.degrees(np.arctan2(116 * y - 66, 200 * (y - z)))
 
 

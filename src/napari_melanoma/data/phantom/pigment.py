@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.data.phantom.plane import Field, Plane, fractal, noise, ramp
+from napari_melanoma.data.phantom.cells import cells_on
+from napari_melanoma.data.phantom.plane import Map, Plane, fractal, noise, ramp
 from napari_melanoma.data.phantom.shape import Outline
-from napari_melanoma.data.phantom.skin import cells_on
 from napari_melanoma.data.phantom.streams import stream
 from napari_melanoma.data.phantom.tissue import Tissue
 from napari_melanoma.data.phantom.traits import LesionTraits
@@ -25,12 +26,14 @@ class Body:
     at the outline, ``inside`` is the truth.
     """
 
-    share: Field
-    middle: Field
-    inside: Field
+    share: Map
+    middle: Map
+    inside: NDArray[np.bool_]
 
 
-def add_lesion(tissue: Tissue, plane: Plane, outline: Outline, traits: LesionTraits, name: tuple[int, int]) -> Field:
+def add_lesion(
+    tissue: Tissue, plane: Plane, outline: Outline, traits: LesionTraits, name: tuple[int, int]
+) -> NDArray[np.bool_]:
     """Add one lesion to the skin.
 
     Parameters
@@ -59,6 +62,7 @@ def add_lesion(tissue: Tissue, plane: Plane, outline: Outline, traits: LesionTra
         _colour(patch, part, body, traits, name)
         _add_structure(patch, part, body, traits, name)
         _scatter(patch, part, body, traits, name)
+        _raise(patch, part, body, traits, name)
         mask[box.slices] = body.inside
     return mask
 
@@ -89,11 +93,16 @@ def _colour(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits, name:
     red = ramp(fractal(plane, rng, scale_mm, 3), 0.2, 1.6) * np.float32(traits.variegation)
     patch.melanin += body.share * pigment * (1 - np.float32(0.55) * red)
     patch.blood += body.share * (np.float32(0.16) + np.float32(0.75) * red)
-    bumps = 1 + np.float32(0.25) * noise(plane, rng, 0.5)
-    patch.relief_mm += np.float32(0.05 * traits.height) * bumps * ramp(body.middle, 0, 0.5) * np.float32(traits.diameter_mm)
 
 
-def _tilt(plane: Plane, rng: np.random.Generator, traits: LesionTraits) -> Field:
+def _raise(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits, name: tuple[int, int]) -> None:
+    """Let the lesion rise over the skin, a little bumpy."""
+    bumps = 1 + np.float32(0.25) * noise(plane, _stream(name, "relief"), 0.5)
+    height_mm = 0.05 * traits.height * traits.diameter_mm
+    patch.relief_mm += np.float32(height_mm) * bumps * ramp(body.middle, 0, 0.5)
+
+
+def _tilt(plane: Plane, rng: np.random.Generator, traits: LesionTraits) -> Map:
     """Logarithmic change of the pigment from one side of the lesion to the other, about -0.8 to 0.8 at most."""
     angle = rng.uniform(0, 2 * np.pi)
     y = plane.y[:, None] - plane.y.mean()
@@ -115,7 +124,7 @@ def _add_structure(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits
     patch.melanin += np.float32(strength) * body.share * np.maximum(pattern, -0.5)
 
 
-def _network(plane: Plane, body: Body, traits: LesionTraits, rng: np.random.Generator) -> Field:
+def _network(plane: Plane, body: Body, traits: LesionTraits, rng: np.random.Generator) -> Map:
     """Brown lines around paler holes, thinner towards the border; wider and less even in irregular lesions."""
     cells = cells_on(plane, rng, rng.uniform(0.24, 0.38), 0.39, 0.06 + 0.06 * traits.irregularity)
     width = np.float32(0.13) + np.float32(0.06) * np.clip(noise(plane, rng, 0.6), -1.6, 2.5)
@@ -125,7 +134,7 @@ def _network(plane: Plane, body: Body, traits: LesionTraits, rng: np.random.Gene
     return (lines * np.float32(1.1) - hole) * strength
 
 
-def _globules(plane: Plane, body: Body, rng: np.random.Generator) -> Field:
+def _globules(plane: Plane, body: Body, rng: np.random.Generator) -> Map:
     """Round dark spots of 0.1 to 0.3 mm, in clusters."""
     cells = cells_on(plane, rng, rng.uniform(0.24, 0.36), 0.39, 0.09)
     size = np.float32(0.16) + np.float32(0.30) * cells.value**2
@@ -142,5 +151,5 @@ def _scatter(patch: Tissue, plane: Plane, body: Body, traits: LesionTraits, name
         patch.melanin += np.float32(1.1 * traits.blotches) * area * body.share
     rng = _stream(name, "veil")
     if traits.veil > 0:
-        area = ramp(fractal(plane, rng, traits.diameter_mm / 5, 4) + 1.6 * body.middle, 0.4, 2.4)
-        patch.veil[...] = np.maximum(patch.veil, np.float32(0.6 * traits.veil) * area * body.share)
+        area = ramp(fractal(plane, rng, traits.diameter_mm / 4, 4) + 1.6 * body.middle, 0.8, 2.7)
+        patch.veil[...] = np.maximum(patch.veil, np.float32(0.5 * traits.veil) * area * body.share)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 
-Field = NDArray[np.float32]
+# A value for each pixel (row, column), or for each position along an axis; float32 wherever it is kept.
+Map = NDArray[np.floating[Any]]
 # Standard deviation along one axis of white noise under a cubic B-spline, averaged over the positions between nodes.
 _SPLINE_SD = math.sqrt(151 / 315)
 
@@ -23,8 +24,8 @@ class Plane:
     ``extent_mm`` is (height, width) of the whole view, also where the plane is a part of it.
     """
 
-    y: Field
-    x: Field
+    y: Map
+    x: Map
     pixel_mm: float
     extent_mm: tuple[float, float]
 
@@ -57,7 +58,7 @@ class Plane:
         return (points_mm - np.array([self.y[0], self.x[0]])) / self.pixel_mm
 
 
-def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Field:
+def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
     """Smooth random texture of mean 0 and standard deviation 1.
 
     Parameters
@@ -81,20 +82,22 @@ def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Field:
     return (along_y @ values @ along_x.T) / np.float32(_SPLINE_SD**2)
 
 
-def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Field:
+def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Map:
     """Sum of textures of halving scale and 0.6 times the amplitude; mean 0, standard deviation 1, (row, column)."""
     amplitudes = 0.6 ** np.arange(octaves)
-    total = sum(np.float32(a) * noise(plane, rng, scale_mm / 2**k) for k, a in enumerate(amplitudes))
+    total = np.zeros(plane.shape, np.float32)
+    for octave, amplitude in enumerate(amplitudes):
+        total += np.float32(amplitude) * noise(plane, rng, scale_mm / 2**octave)
     return total / np.float32(np.sqrt(np.sum(amplitudes**2)))
 
 
-def ramp(values: Field, start: float, end: float) -> Field:
+def ramp(values: Map, start: float, end: float) -> Map:
     """Rise smoothly from 0 at ``start`` to 1 at ``end`` (cubic); falls where ``end`` is the smaller."""
     share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
     return share * share * (3 - 2 * share)
 
 
-def _spline(positions: Field, extent_mm: float, scale_mm: float, nodes: int) -> Field:
+def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> Map:
     """Cubic B-spline weights (position, node) of a lattice that covers the extent."""
     at = (positions + extent_mm / 2) / scale_mm + 1
     first = np.floor(at).astype(int)

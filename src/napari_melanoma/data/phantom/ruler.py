@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.data.phantom.artefacts import Light, cover
 from napari_melanoma.data.phantom.config import PhantomModality
-from napari_melanoma.data.phantom.plane import Field, Plane, noise, ramp
+from napari_melanoma.data.phantom.plane import Map, Plane, noise, ramp
 from napari_melanoma.data.phantom.shape import Outline
 from napari_melanoma.data.phantom.strokes import draw_stroke
 
@@ -30,7 +30,11 @@ _GLYPHS: dict[str, list[list[tuple[float, float]]]] = {
     "7": [[(0, 0), (1, 0), (0.4, 2)]],
     "8": [[(0.5, 0.9), (0.1, 0.5), (0.5, 0), (0.9, 0.5), (0.5, 0.9), (0, 1.5), (0.5, 2), (1, 1.5), (0.5, 0.9)]],
     "9": [[(0.95, 0.7), (0.7, 1), (0.3, 1), (0, 0.5), (0.3, 0), (0.7, 0), (1, 0.6), (0.8, 1.4), (0.15, 2)]],
-    "m": [[(0, 2), (0, 0.9)], [(0, 1.1), (0.25, 0.9), (0.5, 1.1), (0.5, 2)], [(0.5, 1.1), (0.75, 0.9), (1, 1.1), (1, 2)]],
+    "m": [
+        [(0, 2), (0, 0.9)],
+        [(0, 1.1), (0.25, 0.9), (0.5, 1.1), (0.5, 2)],
+        [(0.5, 1.1), (0.75, 0.9), (1, 1.1), (1, 2)],
+    ],
 }
 
 
@@ -93,7 +97,7 @@ def place_ruler(
     if modality == "macroscopic":
         share, offset = 0.94, min(_STRIP_MM, max(0.16 * height, room - 1.0))
     else:
-        share, offset = rng.uniform(0.42, 0.62), 0.07 * height
+        share, offset = rng.uniform(0.36, 0.54), 0.09 * height
     ticks = max(2, int(share * width))
     turn = rng.uniform(-0.05, 0.05)
     middle = -inward * (height / 2 - offset)
@@ -126,11 +130,11 @@ def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModalit
     else:
         _draw_ticks(marks, plane, ruler, (0.45, 0.8, 0.8), 0.045)
         draw_stroke(marks, plane.to_pixels(ruler.ends_mm()), np.full(2, 0.045 / plane.pixel_mm))
-        _write(marks, plane, ruler, "mm", (-1.3, -0.5 * ruler.inward), 0.45)
+        _write(marks, plane, ruler, "mm", (-1.2, 0.25), 0.4)
     cover(light, np.float32(0.88) * marks, _PRINT)
 
 
-def _draw_ticks(marks: Field, plane: Plane, ruler: Ruler, lengths: tuple[float, float, float], half: float) -> None:
+def _draw_ticks(marks: Map, plane: Plane, ruler: Ruler, lengths: tuple[float, float, float], half: float) -> None:
     """Draw the ticks; lengths in mm are those of each, each fifth and each tenth."""
     for tick in range(ruler.ticks):
         length = lengths[2] if tick % 10 == 0 else lengths[1] if tick % 5 == 0 else lengths[0]
@@ -138,7 +142,7 @@ def _draw_ticks(marks: Field, plane: Plane, ruler: Ruler, lengths: tuple[float, 
         draw_stroke(marks, plane.to_pixels(ends), np.full(2, half / plane.pixel_mm))
 
 
-def _write(marks: Field, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[float, float], width_mm: float) -> None:
+def _write(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[float, float], width_mm: float) -> None:
     """Write characters centred on a point of the ruler, readable from its lower side."""
     down = np.array([ruler.along[1], -ruler.along[0]])
     corner = ruler.at(*at_mm) - width_mm * (down + ruler.along * (0.5 + 0.75 * (len(text) - 1)))

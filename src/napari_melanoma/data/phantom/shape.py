@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.data.phantom.plane import Field, Plane
+from napari_melanoma.data.phantom.plane import Map, Plane
 from napari_melanoma.data.phantom.traits import LesionTraits
 
 _SAMPLES = 4096
@@ -18,7 +18,7 @@ _HARMONICS = 40
 
 @dataclass(frozen=True)
 class Outline:
-    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians), then sheared.
+    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians) and sheared.
 
     ``radii`` (4096,) holds r over the mean radius, at equal steps of the angle, such that the enclosed area is
     pi/4 * ``diameter_mm`` squared. ``shears`` (2, 2, waves) are cosine and sine amplitudes, over the diameter, of two
@@ -51,7 +51,7 @@ class Outline:
         bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
         return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
 
-    def depth(self, plane: Plane) -> tuple[Field, Field, Field]:
+    def depth(self, plane: Plane) -> tuple[Map, Map, Map]:
         """Say how deep each pixel lies inside.
 
         Parameters
@@ -77,7 +77,7 @@ class Outline:
         depth = (curve - r) * np.float32(self.diameter_mm / 2) / np.sqrt(1 + slope * slope)
         return depth, r / curve, softness
 
-    def _bend(self, position: Field, shear: int) -> Field:
+    def _bend(self, position: Map, shear: int) -> Map:
         """Shift in mm along one axis at a position on the other."""
         phase = position * np.float32(2 * math.pi / self.diameter_mm)
         shift = np.zeros_like(phase)
@@ -91,7 +91,7 @@ class Outline:
         return self.radii, slope, self.softness
 
     @staticmethod
-    def _at(angle: Field, table: NDArray) -> Field:
+    def _at(angle: Map, table: NDArray) -> Map:
         """Look up a periodic table by angle, linear between its samples."""
         position = np.mod(angle / np.float32(2 * math.pi), np.float32(1)) * np.float32(_SAMPLES)
         first = position.astype(np.int32)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from napari_melanoma.data.phantom.cells import Cells, Lattice
+from napari_melanoma.data.phantom.cells import Cells, cells_on
 from napari_melanoma.data.phantom.config import PhantomModality
-from napari_melanoma.data.phantom.plane import Field, Plane, fractal, noise, ramp
+from napari_melanoma.data.phantom.plane import Map, Plane, fractal, noise, ramp
 from napari_melanoma.data.phantom.streams import stream
 from napari_melanoma.data.phantom.tissue import Tissue
 from napari_melanoma.data.phantom.traits import SkinTraits
@@ -41,17 +39,6 @@ def add_skin(tissue: Tissue, plane: Plane, traits: SkinTraits, modality: Phantom
         _redden(tissue, plane, traits.redness, stream(seed, "skin", "redness"))
 
 
-def cells_on(plane: Plane, rng: np.random.Generator, cell_mm: float, jitter: float, warp_mm: float) -> Cells:
-    """Cells of about ``cell_mm`` on a plane, their lattice turned at random and bent by ``warp_mm``."""
-    reach = math.ceil((math.hypot(*plane.extent_mm) / 2 + 4 * warp_mm) / cell_mm) + 2
-    lattice = Lattice.drawn(rng, reach, jitter)
-    turn = rng.uniform(0, math.pi)
-    bend_y, bend_x = (np.float32(warp_mm) * noise(plane, rng, 3 * cell_mm) for _ in range(2))
-    y, x = plane.y[:, None] + bend_y, plane.x[None] + bend_x
-    cosine, sine = (np.float32(f(turn) / cell_mm) for f in (math.cos, math.sin))
-    return lattice.at(y * cosine - x * sine, x * cosine + y * sine)
-
-
 def _mottle(tissue: Tissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
     """Uneven pigment and blood, in patches of some millimetres and in fine grain."""
     amount = 0.25 + amount
@@ -74,7 +61,7 @@ def _furrow(tissue: Tissue, plane: Plane, amount: float, modality: PhantomModali
     tissue.blood *= 1 - np.float32(0.15) * furrow
 
 
-def _pores(cells: Cells) -> Field:
+def _pores(cells: Cells) -> Map:
     """A pore in some cells."""
     return ramp(cells.nearest, 0.2, 0.08) * (cells.value > 0.82)
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.data.phantom.plane import Field
+from napari_melanoma.data.phantom.plane import Map
 
 
-def draw_stroke(coverage: Field, points: NDArray, half_widths: NDArray) -> None:
+def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
     """Draw an anti-aliased line into a map of coverage, keeping what is already there where it covers more.
 
     Parameters

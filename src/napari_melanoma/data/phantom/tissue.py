@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.plane import Field
+from napari_melanoma.data.phantom.plane import Map
 
 
 @dataclass
@@ -19,19 +19,19 @@ class Tissue:
     and blood of the skin before anything was added.
     """
 
-    melanin: Field
-    blood: Field
-    veil: Field
-    relief_mm: Field
+    melanin: Map
+    blood: Map
+    veil: Map
+    relief_mm: Map
     base: tuple[float, float]
 
     @classmethod
     def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> Tissue:
         """Even, flat skin."""
-        maps = (np.full(shape, value, np.float32) for value in (melanin, blood, 0, 0))
-        return cls(*maps, base=(melanin, blood))
+        flat = np.zeros(shape, np.float32)
+        return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
 
     def crop(self, box: Box) -> Tissue:
         """A view of a part; changes to it are changes to the whole."""
-        maps = (field[box.slices] for field in (self.melanin, self.blood, self.veil, self.relief_mm))
-        return Tissue(*maps, base=self.base)
+        part = box.slices
+        return Tissue(self.melanin[part], self.blood[part], self.veil[part], self.relief_mm[part], self.base)

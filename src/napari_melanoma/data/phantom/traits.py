@@ -106,7 +106,7 @@ def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> Le
         "fade_mm": rng.uniform(0.15, 0.45) if not macroscopic else rng.uniform(0.2, 0.6),
         "structure": str(rng.choice(["network", "network", "globules", "homogeneous"])),
         "blotches": _often(rng, 0.5),
-        "veil": _often(rng, 0.25) * (0.4 if macroscopic else 1.0),
+        "veil": _often(rng, 0.2) * (0.4 if macroscopic else 1.0),
         "height": _often(rng, 0.6),
         "contrast": 0.4 if macroscopic else 1.0,
     }
