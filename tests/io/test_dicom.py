@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8B
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.dicom import is_for_others
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.photographs import Photograph, read_photograph
 
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
 DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
@@ -91,9 +91,10 @@ CASES = [
     Case("RGB in planes", colours, "RGB", lambda scene: {
         "PlanarConfiguration": 1, "PixelData": np.moveaxis(scene, -1, 0).tobytes()}, colours),
     Case("RGB of 16 bits", lambda scene: scene.astype(np.uint16) * 257, "RGB", expected=colours),
-    Case("RGB of 12 bits", lambda scene: (scene.astype(np.uint16) * 4095) // 255, "RGB", lambda scene: {"BitsStored": 12},
+    Case("RGB of 12 bits", lambda scene: (scene * 16.0).astype(np.uint16), "RGB", lambda scene: {"BitsStored": 12},
          colours, 1),
-    Case("YBR_FULL", lambda scene: convert_color_space(scene, "RGB", "YBR_FULL"), "YBR_FULL", expected=colours, tolerance=2),
+    Case("YBR_FULL", lambda scene: convert_color_space(scene, "RGB", "YBR_FULL"), "YBR_FULL", expected=colours,
+         tolerance=2),
     Case("JPEG baseline", colours, "YBR_FULL_422", compressed, colours, 12),
     Case("JPEG 2000", colours, "YBR_RCT", compressed_2000, colours),
     Case("palette", grey, "PALETTE COLOR", palette, lambda scene: scene[..., [0, 0, 0]] * np.array([1, 0, 1])),
@@ -191,8 +192,25 @@ def test_unsuitable_files_say_why(elements, message, scene, tmp_path) -> None:
     assert message in str(caught.value)
 
 
-def test_a_damaged_file_is_not_for_others(tmp_path) -> None:
-    path = tmp_path / "damaged.dcm"
-    path.write_bytes(bytes(128) + b"DICM\x02\0\x10\0UI\x04\0abc")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom on values that the test has damaged
+def test_damage_anywhere_gives_a_photograph_or_our_error(scene, tmp_path) -> None:
+    path = write_dicom(tmp_path / "photo.dcm", scene, **compressed(scene), photometric="YBR_FULL_422")
+    whole, random, outcomes = path.read_bytes(), np.random.default_rng(0), set()
+    for trial in range(120):
+        damaged = bytearray(whole[: random.integers(140, len(whole))] if trial % 3 == 0 else whole)
+        for place in random.integers(132, min(len(damaged), 900), 6):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            outcomes.add(type(read_photograph(path)))
+        except UnreadableImage:
+            outcomes.add(UnreadableImage)
+    assert outcomes == {Photograph, UnreadableImage}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR IS:UserWarning")
+def test_a_damaged_file_is_not_for_others(scene, tmp_path) -> None:
+    path = write_dicom(tmp_path / "damaged.dcm", scene, NumberOfFrames=1)
+    path.write_bytes(path.read_bytes().replace(b"\x28\0\x08\0IS\x02\0001 ", b"\x28\0\x08\0IS\x02\0one"[:-1]))
     with path.open("rb") as file:
-        assert is_for_others(file) in (True, False)
+        assert not is_for_others(file)

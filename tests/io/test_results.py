@@ -71,7 +71,7 @@ def test_rgb(pixels, scene, tmp_path) -> None:
 
 
 def test_encoding_is_cheap(tmp_path) -> None:
-    """A mask of 6 million pixels takes some 15 ms here; a level of compression as by default takes ten times as long."""
+    """A mask of 6 million pixels takes some 15 ms; the generous bound is for a machine that is busy."""
     rows, columns = np.mgrid[:2000, :3000]
     mask = np.hypot(rows - 1000, columns - 1500) < 600
     begun = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
@@ -44,12 +46,13 @@ def decode(file: IO[bytes]) -> Decoded:
     """
     from pydicom import dcmread
 
-    dataset = dcmread(file)
-    fault = not_a_photograph(dataset)
-    if fault:
-        raise UnreadableImage(fault)
-    check_size(dataset.Columns, dataset.Rows)
-    return Decoded(_rgb(dataset), _pixel_size(dataset), _modality(dataset))
+    with _damage_as_value_error():
+        dataset = dcmread(file)
+        fault = not_a_photograph(dataset)
+        if fault:
+            raise UnreadableImage(fault)
+        check_size(dataset.Columns, dataset.Rows)
+        return Decoded(_rgb(dataset), _pixel_size(dataset), _modality(dataset))
 
 
 def not_a_photograph(dataset: Dataset) -> str | None:
@@ -94,9 +97,21 @@ def is_for_others(file: IO[bytes]) -> bool:
     from pydicom import dcmread
 
     try:
-        return not_a_photograph(dcmread(file, stop_before_pixels=True)) is not None
+        with _damage_as_value_error():
+            return not_a_photograph(dcmread(file, stop_before_pixels=True)) is not None
     except DAMAGE:
         return False
+
+
+@contextmanager
+def _damage_as_value_error() -> Iterator[None]:
+    """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    try:
+        yield
+    except (BytesLengthException, InvalidDicomError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _rgb(dataset: Dataset) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
@@ -105,7 +106,8 @@ def _decode(file: IO[bytes]) -> Decoded:
 
         return pillow_images.decode(file, kind)
     except DAMAGE as error:
+        reason = shorten(str(error), width=200, placeholder=" ...")
         raise UnreadableImage(
-            f"begins as a {kind} image but cannot be decoded ({error}): it is truncated or damaged. "
+            f"begins as a {kind} image but cannot be decoded ({reason}): it is truncated or damaged. "
             "Copy or export it again."
         ) from error
