@@ -30,4 +30,4 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
             text = f"Works; with limits in {', '.join(warned)}, see above."
         if failed:
             text = f"Does not work yet: {', '.join(failed)}. Each line above says what to do."
-        current.done(text, failed=bool(failed), failing=failed, warnings=warned)
+        current.done(text, some_failed=bool(failed), failing=failed, warnings=warned)

@@ -107,4 +107,4 @@ def _finish(current: Session, summary: BatchSummary, out: Path) -> None:
     next_step = "see the column 'error' there" if summary.failed else "look at the overlay.png of each image"
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}."
     values = {name: value for name, value in vars(summary).items() if name != "table"}
-    current.done(text, failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)
+    current.done(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

@@ -38,14 +38,14 @@ class Session:
     after_stop: str = "Run the same command again to go on."
     _signal: list[int] = field(default_factory=list)
 
-    def done(self, text: str, *, failed: bool = False, **values: object) -> None:
+    def done(self, text: str, *, some_failed: bool = False, **values: object) -> None:
         """Say the last line and, where some inputs failed, end with exit code 1.
 
         Parameters
         ----------
         text : str
             What was written, where, and what a person would do next.
-        failed : bool
+        some_failed : bool
             Whether some inputs failed.
         **values : object
             The same as values for machines.
@@ -55,9 +55,9 @@ class Session:
         typer.Exit
             With code 1, where some inputs failed.
         """
-        code = FAILED if failed else 0
-        self.report.finish("failed" if failed else "done", text, exit_code=code, **values)
-        if failed:
+        code = FAILED if some_failed else 0
+        self.report.finish("failed" if some_failed else "done", text, exit_code=code, **values)
+        if some_failed:
             raise typer.Exit(code)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
@@ -140,7 +140,8 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
     typer.Exit
         1 where the work failed, 2 where the command was wrong, 130 where the user stopped it.
     """
-    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s", force=True)
+    logging.getLogger("napari_melanoma").setLevel(logging.DEBUG if debug else logging.CRITICAL)
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))
     try:

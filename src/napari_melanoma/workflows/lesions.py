@@ -28,7 +28,7 @@ from napari_melanoma.workflows.batch import (
     stored_row,
 )
 from napari_melanoma.workflows.lesion import LesionOptions
-from napari_melanoma.workflows.result_folders import Folders, Place, Settings, is_result_image
+from napari_melanoma.workflows.result_folders import Folders, Place, Settings, is_written_by_us
 from napari_melanoma.workflows.result_table import ResultTable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _ignore(outcome: Outcome) -> None:
 
 
 def find_inputs(named: Iterable[str | Path]) -> list[Path]:
-    """List the photographs that a user named, without the images that earlier runs wrote beside them.
+    """List the photographs that a user named, without the masks and results that this program wrote beside them.
 
     Parameters
     ----------
@@ -80,12 +80,14 @@ def find_inputs(named: Iterable[str | Path]) -> list[Path]:
     Raises
     ------
     InputError
-        Where nothing matches, or only results of an earlier run do.
+        Where nothing matches, or only such masks and results do.
     """
     found = find_photographs(named)
-    paths = [path for path in found if not is_result_image(path)]
+    paths = [path for path in found if not is_written_by_us(path)]
     if not paths:
-        raise InputError(f"only results of an earlier run were named, such as {found[0]}. Name photographs.")
+        raise InputError(
+            f"only masks and results that this program wrote were named, such as {found[0]}. Name photographs."
+        )
     return paths
 
 

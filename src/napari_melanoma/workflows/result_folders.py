@@ -189,8 +189,10 @@ def record(source: Source, pixel_size_um: float | None) -> dict[str, object]:
     return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
 
 
-def is_result_image(path: Path) -> bool:
-    """Whether a file is an image that an earlier run wrote, found because OUT lies in the photographs' folder.
+def is_written_by_us(path: Path) -> bool:
+    """Whether an image is a result of an earlier run, or the mask of a phantom, and no photograph.
+
+    They are found where OUT lies in the photographs' folder, or where a folder of phantoms is named.
 
     Parameters
     ----------
@@ -200,9 +202,11 @@ def is_result_image(path: Path) -> bool:
     Returns
     -------
     bool
-        True for the images of a result folder.
+        True for the images of a result folder and for the masks of phantoms.
     """
-    return path.name in RESULT_IMAGES and (path.parent / RESULT).is_file()
+    if path.name in RESULT_IMAGES:
+        return (path.parent / RESULT).is_file()
+    return path.stem.endswith("_mask") and path.with_name(f"{path.stem.removesuffix('_mask')}.truth.json").is_file()
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,312 @@
+"""A batch writes every result once, keeps what is there, and no bad photograph or failing stage stops the others."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import BundleError, InputError, SaveError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.workflows import batch, lesions
+from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.workflows.lesions import BatchOptions, BatchSummary, analyse_files, find_inputs
+
+Draw = Callable[..., Path]
+FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def analyse(paths: list[Path], out: Path, model: object, **options: object) -> BatchSummary:
+    return analyse_files(paths, out, BatchOptions(**options), run=RunContext(), segmenter=model)
+
+
+def counts(summary: BatchSummary) -> tuple[int, int, int]:
+    return summary.done, summary.skipped, summary.failed
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, draw: Draw) -> list[Path]:
+    return [draw(tmp_path / "in" / f"p{number}.png", radius=10 + number) for number in range(5)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, model, batch_size: int) -> None:
+    out = tmp_path / "out"
+    assert counts(analyse(photographs, out, model, batch_size=batch_size)) == (5, 0, 0)
+    assert {path.name for path in out.iterdir()} == {*(path.stem for path in photographs), "results.csv"}
+    found = rows(out)
+    for number, path in enumerate(photographs):
+        assert {file.name for file in (out / path.stem).iterdir()} == FILES
+        assert found[path.stem]["status"] == "done"
+        assert found[path.stem]["file"] == path.name
+        area = np.asarray(Image.open(out / path.stem / "mask.png")).astype(bool).sum()
+        assert float(found[path.stem]["area_px"]) == area
+        assert area == pytest.approx(np.pi * (10 + number) ** 2, rel=0.25)
+
+
+def test_the_network_is_asked_a_full_pass_at_a_time(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs, tmp_path / "out", model, batch_size=2)
+    assert model.passes == [2, 2, 1]
+
+
+def test_what_is_done_is_skipped_and_the_model_not_even_loaded(
+    photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyse(photographs, tmp_path / "out", model)
+    before = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
+    monkeypatch.setattr(lesions, "_find", lambda name: model.info)
+    monkeypatch.setattr(lesions, "_load", lambda info: pytest.fail("loaded"))
+    again = analyse_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext())
+    assert counts(again) == (0, 5, 0)
+    assert (tmp_path / "out" / "results.csv").read_text(encoding="utf-8") == before
+
+
+def touch(paths: list[Path], out: Path) -> None:
+    os.utime(paths[0], (1, 1))
+
+
+def drop_mask(paths: list[Path], out: Path) -> None:
+    (out / paths[0].stem / "mask.png").unlink()
+
+
+def cut_json(paths: list[Path], out: Path) -> None:
+    stored = out / paths[0].stem / "result.json"
+    values = json.loads(stored.read_text(encoding="utf-8"))
+    stored.write_text(json.dumps({**values, "model": None}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "redone"),
+    [
+        (touch, {}, 1),
+        (drop_mask, {}, 1),
+        (cut_json, {}, 1),
+        (None, {"force": True}, 5),
+        (None, {"lesion": LesionOptions(threshold=0.7)}, 5),
+        (None, {"pixel_size_um": 20.0}, 5),
+        (None, {"batch_size": 3, "workers": 1}, 0),
+    ],
+    ids=["photograph changed", "file missing", "result damaged", "force", "threshold", "pixel size", "portions alone"],
+)
+def test_a_result_is_made_again_when_it_would_differ(photographs, tmp_path, model, change, options, redone) -> None:
+    out = tmp_path / "out"
+    analyse(photographs, out, model)
+    if change:
+        change(photographs, out)
+    assert counts(analyse(photographs, out, model, **options)) == (redone, 5 - redone, 0)
+    assert counts(analyse(photographs, out, model, **{**options, "force": False})) == (0, 5, 0)
+
+
+def test_other_weights_make_results_again(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs, tmp_path / "out", model)
+    other = type(model)(model.info.path)
+    (model.info.path / "model.safetensors").write_bytes(b"other weights")
+    assert counts(analyse(photographs, tmp_path / "out", other)) == (5, 0, 0)
+
+
+def test_a_correction_by_hand_is_never_replaced(photographs, tmp_path: Path, model) -> None:
+    out = tmp_path / "out"
+    analyse(photographs, out, model)
+    stored = out / "p0" / "result.json"
+    values = json.loads(stored.read_text(encoding="utf-8"))
+    del values["provenance"]["batch"]  # a dock saved it
+    stored.write_text(json.dumps({**values, "corrected_by_hand": True}), encoding="utf-8")
+    (out / "p0" / "mask.png").write_bytes(b"drawn by hand")
+    assert counts(analyse(photographs, out, model, force=True)) == (4, 1, 0)
+    assert (out / "p0" / "mask.png").read_bytes() == b"drawn by hand"
+    assert rows(out)["p0"]["note"] == lesions.CORRECTED
+
+
+def test_rows_of_earlier_runs_and_columns_of_others_stay(photographs, tmp_path: Path, model) -> None:
+    out = tmp_path / "out"
+    analyse(photographs[:2], out, model)
+    table = out / "results.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([lines[0] + ",mine", *(f"{line},yes" for line in lines[1:])]), encoding="utf-8")
+    analyse(photographs[3:], out, model)
+    assert {name: row["mine"] for name, row in rows(out).items()} == {"p0": "yes", "p1": "yes", "p3": "", "p4": ""}
+
+
+def test_the_table_is_made_again_from_the_results(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs, tmp_path / "out", model)
+    table = tmp_path / "out" / "results.csv"
+    before = table.read_text(encoding="utf-8")
+    table.unlink()
+    analyse(photographs, tmp_path / "out", model)
+    assert table.read_text(encoding="utf-8") == before
+
+
+def test_equal_stems_do_not_overwrite_each_other(tmp_path: Path, draw: Draw, model) -> None:
+    paths = [draw(tmp_path / name, radius) for name, radius in (("a/x.png", 10), ("b/x.bmp", 20), ("b/x.png", 30))]
+    out = tmp_path / "out"
+    for order in (paths, paths[::-1], paths[1:]):
+        analyse(order, out, model)
+    found = rows(out)
+    assert len(found) == 3
+    assert found["x"]["file"] == "x.png"
+    areas = sorted(np.asarray(Image.open(out / name / "mask.png")).astype(bool).sum() for name in found)
+    assert areas == pytest.approx([np.pi * radius**2 for radius in (10, 20, 30)], rel=0.25)
+
+
+def test_in_separate_runs_too(tmp_path: Path, draw: Draw, model) -> None:
+    first, second = draw(tmp_path / "a" / "x.png", 10), draw(tmp_path / "b" / "x.png", 30)
+    out = tmp_path / "out"
+    assert counts(analyse([first], out, model)) == (1, 0, 0)
+    assert counts(analyse([second], out, model)) == (1, 0, 0)
+    assert counts(analyse([first, second], out, model)) == (0, 2, 0)
+    assert len(rows(out)) == 2
+
+
+def test_photographs_that_moved_keep_their_results(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs, tmp_path / "out", model)
+    moved = [path.rename(tmp_path / path.name) for path in photographs]
+    assert counts(analyse(moved, tmp_path / "out", model)) == (0, 5, 0)
+
+
+def test_a_folder_of_the_user_is_left_alone(tmp_path: Path, draw: Draw, model) -> None:
+    photograph = draw(tmp_path / "x.png")
+    mine = draw(tmp_path / "x" / "mine.png")
+    reserved = draw(tmp_path / "results.csv.png")
+    assert counts(analyse([photograph, reserved], tmp_path, model)) == (2, 0, 0)
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.png"]
+    assert {row["file"] for row in rows(tmp_path).values()} == {"x.png", "results.csv.png"}
+
+
+def test_results_below_the_photographs_are_no_photographs(photographs, tmp_path: Path, model) -> None:
+    folder = photographs[0].parent
+    analyse(photographs, folder / "out", model)
+    assert find_inputs([folder]) == photographs
+    with pytest.raises(InputError, match="masks and results"):
+        find_inputs([folder / "out"])
+
+
+def test_no_lesion_is_a_result_with_a_note(tmp_path: Path, draw: Draw, model) -> None:
+    nothing, out = draw(tmp_path / "skin.png", radius=0), tmp_path / "out"
+    summary = analyse([nothing], out, model)
+    assert counts(summary) == (1, 0, 0)
+    assert summary.without_lesion == 1
+    row = rows(out)["skin"]
+    assert (row["status"], row["note"], row["area_px"]) == ("done", batch.NO_LESION, "")
+    assert {file.name for file in (out / "skin").iterdir()} == FILES - {"roi.png"}
+    assert counts(analyse([nothing], out, model)) == (0, 1, 0)
+
+
+def test_a_given_pixel_size_gives_millimetres(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs[:1], tmp_path / "out", model, pixel_size_um=20.0)
+    row = rows(tmp_path / "out")["p0"]
+    assert float(row["area_mm2"]) == pytest.approx(float(row["area_px"]) * 0.02**2, rel=1e-4)
+    assert row["pixel_width_um"] == "20"
+
+
+def test_results_name_no_folder(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs, tmp_path / "out", model)
+    for path in (tmp_path / "out").rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_a_bad_photograph_is_reported_and_the_others_go_on(photographs, tmp_path: Path, model) -> None:
+    photographs[1].write_bytes(photographs[1].read_bytes()[:60])
+    photographs[3].unlink()
+    told: list[batch.Outcome] = []
+    out = tmp_path / "out"
+    summary = analyse_files(photographs, out, BatchOptions(), run=RunContext(), segmenter=model, tell=told.append)
+    assert counts(summary) == (3, 0, 2)
+    failed = {outcome.image: outcome.error for outcome in told if outcome.status == "failed"}
+    assert failed.keys() == {"p1", "p3"}
+    assert {name: row["error"] for name, row in rows(out).items() if row["status"] == "failed"} == failed
+    assert not (out / "p1").exists()
+
+
+def test_a_stage_that_breaks_fails_its_photograph_alone(
+    photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def derive(photograph, *arguments):
+        if photograph.name == "p2":
+            raise ZeroDivisionError("nobody foresaw this")
+        return sound(photograph, *arguments)
+
+    sound = batch.derive
+    monkeypatch.setattr(batch, "derive", derive)
+    assert counts(analyse(photographs, tmp_path / "out", model)) == (4, 0, 1)
+    assert rows(tmp_path / "out")["p2"]["error"] == "unexpected ZeroDivisionError: nobody foresaw this"
+
+
+def test_a_pass_that_fails_is_tried_one_by_one(photographs, tmp_path: Path, model) -> None:
+    class Small(type(model)):
+        def logits(self, inputs):
+            answers = super().logits(inputs)
+            if len(inputs) > 1 or self.passes.count(1) == 5:
+                raise RuntimeError("out of memory")
+            return answers
+
+    assert counts(analyse(photographs, tmp_path / "out", Small(model.info.path))) == (4, 0, 1)
+    assert rows(tmp_path / "out")["p4"]["error"] == "unexpected RuntimeError: out of memory"
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
+    photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(result, folder):
+        if result.photograph.name == "p2":
+            cause = OSError(errno.ENOSPC, "No space left on device")
+            raise SaveError(f"cannot write {folder}: the disk is full.") from cause
+        return sound(result, folder)
+
+    sound = batch.save_lesion
+    monkeypatch.setattr(batch, "save_lesion", save)
+    out = tmp_path / "out"
+    with pytest.raises(SaveError, match="disk is full"):
+        analyse(photographs, out, model, batch_size=1, workers=1)
+    assert rows(out)["p0"]["status"] == "done"
+    assert rows(out)["p2"]["status"] == "failed"
+    monkeypatch.setattr(batch, "save_lesion", sound)
+    assert counts(analyse(photographs, out, model))[2] == 0
+
+
+def test_a_stop_keeps_what_is_done_and_nothing_half_written(tmp_path: Path, draw: Draw, model) -> None:
+    paths = [draw(tmp_path / "in" / f"{number}.png") for number in range(40)]
+    run = RunContext(lambda progress: run.cancel() if progress.done == 5 else None)
+    out = tmp_path / "out"
+    with pytest.raises(Cancelled):
+        analyse_files(paths, out, BatchOptions(batch_size=4), run=run, segmenter=model)
+    done = {path.name for path in out.iterdir() if path.is_dir()}
+    assert 5 <= len(done) < 40
+    assert set(rows(out)) == done
+    assert all({file.name for file in (out / name).iterdir()} == FILES for name in done)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lesion")]
+    assert counts(analyse(paths, out, model)) == (40 - len(done), len(done), 0)
+
+
+def test_progress_counts_to_the_end(photographs, tmp_path: Path, model) -> None:
+    seen: list[Progress] = []
+    analyse(photographs[:2], tmp_path / "out", model)
+    analyse_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext(seen.append), segmenter=model)
+    assert [(progress.done, progress.total) for progress in seen] == [(done, 5) for done in range(1, 6)]
+
+
+def test_a_table_that_is_none_of_ours_is_refused(photographs, tmp_path: Path, model) -> None:
+    (tmp_path / "results.csv").write_text("a;b\n1;2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no table of results"):
+        analyse(photographs, tmp_path, model)
+    assert (tmp_path / "results.csv").read_text(encoding="utf-8") == "a;b\n1;2\n"
+
+
+def test_an_unknown_model_is_said_before_anything_is_written(photographs, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no model named 'none'"):
+        analyse_files(
+            photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext()
+        )
+    assert not (tmp_path / "out").exists()
