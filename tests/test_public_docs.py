@@ -2,7 +2,8 @@
 
 What counts as public: a name without a leading underscore, at the top of a module or in such a class. Not asked for:
 sections of a property (its summary says it), of a method that Qt or Lightning calls by a name of its own
-(``closeEvent``, ``on_train_end``), and of a parameter whose ``Annotated`` help is what the command line shows.
+(``closeEvent``, ``on_train_end``) or that a base class in the same module has described, of a Qt object's ``parent``, and
+of a parameter whose ``Annotated`` help is what the command line shows.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 HOOKS = re.compile(
     r"on_\w+|(training|validation|test|predict)_step|configure_\w+|(train|val|test|predict)_dataloader|forward|setup|teardown"
     r"|state_dict|load_state_dict|(save|load|remove)_checkpoint"
+    r"|data|flags"  # of Qt's item models
 )
 NOTHING = {"None", "NoReturn", "Never"}
+
+
+# How a process or a verb ends on purpose; nobody is meant to catch it.
+ENDINGS = {"SystemExit", "Exit", "NotImplementedError"}
 
 
 class Public(NamedTuple):
@@ -68,28 +74,44 @@ def parameters(public: Public) -> list[ast.arg]:
     return [*listed, *(extra for extra in (arguments.vararg, arguments.kwarg) if extra)]
 
 
-def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a function without going into the functions inside it."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, Function | ast.Lambda | ast.ClassDef):
-            yield child
-            yield from own_nodes(child)
-
-
-def raised(node: Function) -> set[str]:
-    """Give the classes of errors raised by name in the function's own lines."""
+def raised(node: ast.AST) -> set[str]:
+    """Give the classes of errors raised by name in the function's own lines, and not caught there by name."""
     found = set()
-    for child in own_nodes(node):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function | ast.Lambda | ast.ClassDef):
+            continue
+        inside = raised(child)
         if isinstance(child, ast.Raise) and child.exc is not None:
             name = ast.unparse(child.exc.func if isinstance(child.exc, ast.Call) else child.exc).split(".")[-1]
-            if name[:1].isupper() and name != "NotImplementedError":
-                found.add(name)
+            inside |= {name} if name[:1].isupper() and name not in ENDINGS else set()
+        if isinstance(child, ast.Try):
+            inside -= {name for handler in child.handlers if handler.type for name in named(handler.type)}
+        found |= inside
     return found
+
+
+def named(node: ast.expr) -> set[str]:
+    return {ast.unparse(name).split(".")[-1] for name in (node.elts if isinstance(node, ast.Tuple) else [node])}
 
 
 def without_hints(public: Public) -> list[str]:
     missing = [argument.arg for argument in parameters(public) if argument.annotation is None]
     return missing + (["return"] if public.node.returns is None else [])
+
+
+def shown_by_the_command_line(tree: ast.Module) -> Iterator[str]:
+    """Give the names that stand for an ``Annotated`` option, such as ``Json = Annotated[bool, typer.Option(...)]``."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Annotated["):
+            yield from (ast.unparse(target) for target in node.targets)
+
+
+OPTIONS = {name for path in MODULES for name in shown_by_the_command_line(ast.parse(path.read_text(encoding="utf-8")))}
+
+
+def is_explained_elsewhere(argument: ast.arg) -> bool:
+    annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+    return annotation.startswith("Annotated[") or annotation in OPTIONS
 
 
 def undocumented_parameters(public: Public, sections: NumpyDocString) -> list[str]:
@@ -98,7 +120,7 @@ def undocumented_parameters(public: Public, sections: NumpyDocString) -> list[st
     asked = {
         argument.arg
         for argument in parameters(public)
-        if is_public(argument.arg) and not ast.unparse(argument.annotation or argument).startswith("Annotated[")
+        if is_public(argument.arg) and argument.arg != "parent" and not is_explained_elsewhere(argument)
     }
     surplus = named - {argument.arg for argument in parameters(public)}
     return sorted(asked - named) + sorted(f"{name} (no such parameter)" for name in surplus)
@@ -121,6 +143,14 @@ def faults_of_sections(public: Public) -> Iterator[str]:
         yield f"Raises: {', '.join(sorted(unsaid))}"
 
 
+def described_by_a_base(public: Public, tree: ast.Module) -> bool:
+    """Say whether a base class in the same module has a method of that name, where it is described."""
+    bases = set() if public.owner is None else {ast.unparse(base) for base in public.owner.bases}
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name in bases]
+    methods = {child.name for node in classes for child in node.body if isinstance(child, Function)}
+    return public.node.name in methods - {"__init__"}
+
+
 def faults(tree: ast.Module) -> Iterator[str]:
     if not ast.get_docstring(tree):
         yield "the module has no docstring"
@@ -131,7 +161,8 @@ def faults(tree: ast.Module) -> Iterator[str]:
         if missing := without_hints(public):
             yield f"{public.name}: no hints for {', '.join(missing)}"
         marks = decorators(public.node)
-        if {"property", "cached_property"} & marks or called_by_a_framework(public):
+        one_line_will_do = called_by_a_framework(public) or described_by_a_base(public, tree)
+        if {"property", "cached_property"} & marks or one_line_will_do:
             if not ast.get_docstring(public.node):
                 yield f"{public.name}: no docstring"
         elif not {"setter", "overload"} & marks:
@@ -155,7 +186,10 @@ def f(a: int, b, *, c: int = 0) -> float:
     """
     if a:
         raise errors.InputError("no")
-    raise
+    try:
+        raise ValueError
+    except (TypeError, ValueError):
+        raise SystemExit from None
 class K:
     """A class."""
     def __init__(self, size: int) -> None:
