@@ -146,7 +146,7 @@ def _opaque_srgb(image: Image, profile: bytes | None) -> Image:
             return _converted(image, profile)
     except (ImageCms.PyCMSError, OSError) as error:
         logger.info("An ICC profile is passed over and the colours are taken as sRGB: %s", error)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _converted(image: Image, profile: bytes) -> Image:

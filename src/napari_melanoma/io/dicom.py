@@ -152,7 +152,10 @@ def _displayed(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
 
 
 def _pixel_size(dataset: Dataset) -> PixelSize | None:
-    """Real size of a pixel, from the first of the spacings (mm, rows before columns) that is one."""
+    """Real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
+
+    A pixel aspect ratio alone states a shape and no size.
+    """
     groups = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
     spacings = [item.get(name) for item in (dataset, measures[0]) for name in _SPACINGS]
