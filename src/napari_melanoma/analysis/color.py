@@ -49,7 +49,8 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     numpy.ndarray
         float32, same shape: L* from 0 to 100, a*, b*.
     """
-    relative = _LINEAR[rgb] @ _TO_RELATIVE.T
+    # einsum, not a matrix product: BLAS would start threads for it, which stall on a busy machine.
+    relative = np.einsum("...c,wc->...w", _LINEAR[rgb], _TO_RELATIVE)
     compressed = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative * (841 / 108) + 4 / 29)
     x, y, z = compressed[..., 0], compressed[..., 1], compressed[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
@@ -70,7 +71,7 @@ def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
     """
     references = to_lab(np.array(list(ABCD_COLORS.values()), np.uint8))
     # |p - r|^2 without |p|^2, which is the same for every reference.
-    distances = (references**2).sum(axis=1) - 2 * lab @ references.T
+    distances = (references**2).sum(axis=1) - 2 * np.einsum("pc,rc->pr", lab, references)
     counts = np.bincount(distances.argmin(axis=1), minlength=len(references))
     return dict(zip(ABCD_COLORS, (counts / len(lab)).tolist(), strict=True))
 

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.analysis.color import to_lab
+from napari_melanoma.analysis.masks import bounding_box, components, grown
+from napari_melanoma.analysis.random_walk import edge_weights, walk
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.geometry import Box
+
 INSIDE = 1
 OUTSIDE = 2
+
+GRID_SIDE = 128
+MARGIN = 0.25
+SEED = 100.0
+# A walker forgets a stroke after about 1 / sqrt(strength) cells: 8 where colours agree with the mask, 100 where they do not.
+FIRM = 1 / 8**2
+LOOSE = 1 / 100**2
+LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
+LAB_BINS = np.array([25, 32, 32])
+COLOR_WEIGHT = 20.0
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What is known on the coarse grid around lesion and strokes, each (row, column): all that the redrawing looks at."""
+
+    lab: NDArray[np.float32]
+    probability: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    inside: NDArray[np.bool_]
+    outside: NDArray[np.bool_]
 
 
 def redraw(
@@ -20,6 +49,11 @@ def redraw(
     scribbles: NDArray[np.uint8],
 ) -> NDArray[np.bool_]:
     """Redraw the border of a lesion so that it follows strokes drawn inside and outside.
+
+    Only strokes that contradict the mask change it, and only in one piece with them: an inside stroke adds what looks like
+    it and joins it, an outside stroke removes likewise. Random walks with priors (Grady 2005, doi:10.1109/CVPR.2005.239)
+    on a grid of at most 128 pixels a side decide where the new border runs: along edges of colour, the more readily the
+    less sure the network was. Away from the strokes the mask stays as it is, to the pixel.
 
     Parameters
     ----------
@@ -38,7 +72,114 @@ def redraw(
         Boolean, same shape: true on every inside stroke, false on every outside stroke; equal to ``mask`` where there
         are no strokes.
     """
-    redrawn = mask.copy()
-    redrawn[scribbles == INSIDE] = True
-    redrawn[scribbles == OUTSIDE] = False
+    redrawn = mask.astype(bool, copy=True)
+    inside, outside = scribbles == INSIDE, scribbles == OUTSIDE
+    if not ((inside & ~redrawn).any() or (outside & redrawn).any()):
+        return redrawn
+    box = bounding_box(redrawn | inside | outside)
+    assert box is not None, "a stroke that contradicts the mask is a pixel"
+    box = grown(box, math.ceil(MARGIN * max(box.height, box.width)) + 2, (mask.shape[0], mask.shape[1]))
+    part = box.slices
+    grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part])
+    walked = _walked(grid)
+    _apply(redrawn[part], walked, grid)
+    redrawn[inside] = True
+    redrawn[outside] = False
     return redrawn
+
+
+def _walked(grid: _Grid) -> NDArray[np.float32]:
+    """Probability of lesion on the grid, strokes taken into account."""
+    likeness = _likeness(grid)
+    features = np.concatenate([grid.lab, COLOR_WEIGHT * likeness[..., None]], axis=-1)
+    agreement = np.where(grid.mask, likeness, 1 - likeness)
+    certainty = np.abs(2 * grid.probability - 1)
+    strength = LOOSE + (FIRM - LOOSE) * agreement**2 * np.maximum(certainty, 0.1)
+    prior = grid.mask.astype(np.float32)
+    for seeds, value in ((grid.inside, 1.0), (grid.outside, 0.0)):
+        prior[seeds] = value
+        strength[seeds] = SEED
+    return walk(*edge_weights(features), prior, strength.astype(np.float32))
+
+
+def _likeness(grid: _Grid) -> NDArray[np.float32]:
+    """How much more each colour belongs to the lesion than to the skin, in [0, 1]; 0.5 where nothing is known.
+
+    Each side's colours are half those of its strokes, half those of its part of the mask. A second round leaves out what
+    the first found on the wrong side, such as the half of a lesion that the network missed.
+    """
+    index = _color_bins(grid.lab)
+    likeness = np.full(grid.mask.shape, 0.5, np.float32)
+    for _ in range(2):
+        lesion = _density(index, grid.mask & ~grid.outside, likeness, grid.inside)
+        skin = _density(index, ~grid.mask & ~grid.inside, 1 - likeness, grid.outside)
+        likeness = ((lesion + 1e-7) / (lesion + skin + 2e-7)).astype(np.float32)
+    return likeness
+
+
+def _density(
+    index: NDArray[np.intp], region: NDArray[np.bool_], weight: NDArray[np.float32], strokes: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Smoothed share of each pixel's colour among the colours of a region and of strokes."""
+    from scipy import ndimage
+
+    size = int(LAB_BINS.prod())
+    total = np.zeros(size)
+    parts = [(region, weight)] + ([(strokes, np.ones_like(weight))] if strokes.any() else [])
+    for chosen, weights in parts:
+        counts = np.bincount(index[chosen], weights[chosen], minlength=size)
+        total += counts / max(counts.sum(), 1e-9) / len(parts)
+    return ndimage.gaussian_filter(total.reshape(LAB_BINS), 1.5).ravel()[index]
+
+
+def _color_bins(lab: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Number of each pixel's cell in a coarse grid over CIELAB (4 units a side)."""
+    low, high = LAB_RANGE
+    cells = np.clip((lab - low) / (high - low) * LAB_BINS, 0, LAB_BINS - 1).astype(np.intp)
+    return (cells[..., 0] * LAB_BINS[1] + cells[..., 1]) * LAB_BINS[2] + cells[..., 2]
+
+
+def _to_grid(
+    rgb: NDArray[np.uint8],
+    probability: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    outside: NDArray[np.bool_],
+) -> _Grid:
+    """Average everything down to the grid; a cell that a stroke so much as touches belongs to it."""
+    from scipy import ndimage
+
+    step = max(1.0, max(mask.shape) / GRID_SIDE)
+    shape = (max(1, round(mask.shape[0] / step)), max(1, round(mask.shape[1] / step)))
+    covered, left_out = _resized(inside.astype(np.float32), shape), _resized(outside.astype(np.float32), shape)
+    return _Grid(
+        lab=ndimage.gaussian_filter(to_lab(_resized(rgb, shape)), (0.7, 0.7, 0)),
+        probability=_resized(probability, shape),
+        mask=_resized(mask.astype(np.float32), shape) >= 0.5,
+        inside=(covered > 0) & (covered >= left_out),
+        outside=(left_out > 0) & (left_out > covered),
+    )
+
+
+def _apply(mask: NDArray[np.bool_], walked: NDArray[np.float32], grid: _Grid) -> None:
+    """Carry over to the full mask, in place, what changed on the grid in one piece with a stroke."""
+    added = _touching((walked > 0.5) & ~grid.mask, grid.inside)
+    removed = _touching((walked < 0.5) & grid.mask, grid.outside)
+    fine = _resized(walked, mask.shape)
+    mask |= (_resized(added.astype(np.float32), mask.shape) > 0) & (fine > 0.5)
+    mask &= (_resized(removed.astype(np.float32), mask.shape) == 0) | (fine >= 0.5)
+
+
+def _touching(region: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Parts of a region that hold a seed."""
+    labels, _ = components(region)
+    return np.isin(labels, np.unique(labels[seeds & region])) & region
+
+
+def _resized(values: NDArray, shape: tuple[int, ...]) -> NDArray:
+    """Average down, or interpolate linearly up, to (row, column)."""
+    from PIL import Image
+
+    down = shape[0] < values.shape[0]
+    method = Image.Resampling.BOX if down else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize((shape[1], shape[0]), method))

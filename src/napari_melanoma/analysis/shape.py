@@ -161,7 +161,8 @@ def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, s
     """
     points = _samples(mask)
     away = points * spacing - found.centroid
-    folded = (2 * np.outer(away @ axis, axis) - away + found.centroid) / spacing
+    along = 2 * (away[:, 0] * axis[0] + away[:, 1] * axis[1])
+    folded = (along[:, None] * axis - away + found.centroid) / spacing
     rows, columns = np.rint(folded).astype(np.intp).T
     inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
     return 1 - np.count_nonzero(mask[rows[inside], columns[inside]]) / len(points)
