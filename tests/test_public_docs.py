@@ -2,8 +2,8 @@
 
 What counts as public: a name without a leading underscore, at the top of a module or in such a class. Not asked for:
 sections of a property (its summary says it), of a method that Qt or Lightning calls by a name of its own
-(``closeEvent``, ``on_train_end``) or that a base class in the same module has described, of a Qt object's ``parent``, and
-of a parameter whose ``Annotated`` help is what the command line shows.
+(``closeEvent``, ``on_train_end``) or that a base class in the same module has described; a Qt object's ``parent``; a
+parameter whose ``Annotated`` help is what the command line shows.
 """
 
 from __future__ import annotations
