@@ -1,0 +1,143 @@
+"""Analyse and Analyse all: what is asked before, said meanwhile, and said afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QAbstractButton, QMessageBox
+
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.analysis_queue import Analysed, AnalysisQueue
+from napari_melanoma.ui.close_guard import ask
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.worker_client import WorkerClient
+
+
+class Analysing(QObject):
+    """Starts analyses, and keeps masks that were corrected unless the user says otherwise.
+
+    Parameters
+    ----------
+    controls : LesionControls
+        The dock.
+    work : LesionWork
+        Takes what is found.
+    client : WorkerClient
+        Answers.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Something was started or has ended.
+    failed : Signal(object)
+        An exception; nothing was changed.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, controls: LesionControls, work: LesionWork, client: WorkerClient) -> None:
+        super().__init__(controls)
+        self._controls = controls
+        self._work = work
+        self._last: Analysed | None = None
+        self._error: Exception | None = None
+        self.queue = AnalysisQueue(client, work.book.source, self)
+        self.queue.progressed.connect(controls.status.progress)
+        self.queue.analysed.connect(self._on_analysed)
+        self.queue.failed.connect(self._on_failed)
+        self.queue.finished.connect(self._on_finished)
+        controls.analyse.clicked.connect(self._on_analyse)
+        controls.analyse_all.clicked.connect(self._on_analyse_all)
+        controls.status.cancelled.connect(self.queue.cancel)
+
+    def _on_analyse(self) -> None:
+        identity = self._controls.picker.identity
+        if identity is None or self.queue.busy:
+            return
+        if self._is_corrected(identity):
+            self._ask_to_replace()
+        else:
+            self._start([identity])
+
+    def _on_analyse_all(self) -> None:
+        if self.queue.busy:
+            return
+        every = [str(linked.identity(image)) for image in linked.identify(self._work.book.viewer)]
+        free = [identity for identity in every if not self._is_corrected(identity)]
+        if free:
+            self._start(free)
+        else:
+            self._controls.status.say("Every photograph here was corrected by hand, and stays so.")
+
+    def _is_corrected(self, identity: str) -> bool:
+        self._work.follow_now()
+        lesion = self._work.book.lesions.get(identity)
+        return lesion is not None and lesion.corrected and self._work.book.mask(identity) is not None
+
+    def _ask_to_replace(self) -> None:
+        details = "The mask was corrected by hand. Ctrl+Z on the mask brings your drawing back."
+        box = ask(self._controls, "replace_corrections", "Replace your corrections?", details)
+        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.buttonClicked.connect(self._on_answer)
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_answer(self, button: QAbstractButton) -> None:
+        identity = self._controls.picker.identity
+        if button.objectName() == "replace" and identity is not None and not self.queue.busy:
+            self._start([identity])
+
+    def _start(self, identities: list[str]) -> None:
+        self._last = self._error = None
+        self._controls.status.begin("Analysing ...")
+        self.queue.start(identities, self._controls.options())
+        self.changed.emit()
+
+    def _on_analysed(self, analysed: Analysed) -> None:
+        self._last = analysed
+        self._work.take(analysed)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._error = error
+        self.failed.emit(error)
+
+    def _on_finished(self, done: int, seconds: float) -> None:
+        if self._last is not None:
+            self._controls.status.end(summary(self._last, done, seconds))
+        elif self._error is not None:
+            self._controls.status.end()  # what failed was said
+        else:
+            self._controls.status.end("Stopped. Nothing was changed.")
+        self.changed.emit()
+
+
+def summary(last: Analysed, done: int, seconds: float) -> str:
+    """Say in one sentence what was done.
+
+    Parameters
+    ----------
+    last : Analysed
+        The last result.
+    done : int
+        How many there were.
+    seconds : float
+        How long it took.
+
+    Returns
+    -------
+    str
+        Names the photograph where there was one.
+    """
+    model = f"by {last.result.model.name} on {last.result.model.device}"
+    if done > 1:
+        return f"{done} photographs analysed in {seconds:.1f} s {model}."
+    name = last.result.photograph.name
+    if not last.result.measurements:
+        return f"{name}: no lesion found {model}. Lower the threshold, or paint one."
+    return f"{name}: analysed in {seconds:.1f} s {model}."

@@ -1,0 +1,96 @@
+"""Asks before a window closes over corrections that were not saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.lesion_book import LesionBook
+
+
+class CloseGuard(QObject):
+    """Watches the main window of a dock.
+
+    Parameters
+    ----------
+    dock : QWidget
+        Whose window is watched, once the dock is in one.
+    book : LesionBook
+        Knows what is not saved.
+    """
+
+    def __init__(self, dock: QWidget, book: LesionBook) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._book = book
+        self._window: QWidget | None = None
+
+    def watch(self) -> None:
+        """Watch the outermost window that holds the dock now."""
+        window = self._dock
+        while window.parentWidget() is not None:  # of a floating dock, window() is only its own frame
+            window = window.parentWidget()
+        if window is not self._window and window is not self._dock:
+            if self._window is not None:
+                self._window.removeEventFilter(self)
+            window.installEventFilter(self)
+            self._window = window
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hold a close event back where the user says so; windows that nobody sees close unasked."""
+        if event.type() == QEvent.Type.Close and watched is self._window and self._window.isVisible():
+            names = self._book.unsaved_names()
+            if names and not self._may_close(names):
+                event.ignore()
+                return True
+        return False
+
+    def _may_close(self, names: list[str]) -> bool:
+        box = ask(
+            self._dock,
+            "unsaved_corrections",
+            f"The corrections of {', '.join(names)} are not saved.",
+            "They are offered again when the photograph is opened within 30 days, unless you discard them.",
+        )
+        keep = box.addButton("Close, keep them", QMessageBox.ButtonRole.AcceptRole)
+        discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.exec()
+        pressed = box.clickedButton()
+        box.deleteLater()
+        if pressed is discard:
+            self._book.discard_unsaved()
+        elif pressed is keep:
+            self._book.keep_unsaved()
+        return pressed in (keep, discard)
+
+
+def ask(parent: QWidget, name: str, question: str, details: str) -> QMessageBox:
+    """Make a question box.
+
+    Parameters
+    ----------
+    parent : QWidget
+        The widget that asks.
+    name : str
+        Object name.
+    question : str
+        In one sentence.
+    details : str
+        What the answers mean.
+
+    Returns
+    -------
+    QMessageBox
+        Without buttons yet.
+    """
+    box = QMessageBox(parent.window())
+    box.setObjectName(name)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Lesion")
+    box.setText(question)
+    box.setInformativeText(details)
+    return box

@@ -1,0 +1,102 @@
+"""What the Mask and Region sections do to the photograph in view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui.choosing import Choosing
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.ui.lesion_work import LesionWork
+
+
+class Correcting(QObject):
+    """Takes what the user does with threshold, refinement, strokes and region to the photograph in view.
+
+    Parameters
+    ----------
+    controls : LesionControls
+        The dock.
+    work : LesionWork
+        Does it.
+    viewer : napari.viewer.Viewer
+        Where a lesion is clicked.
+    """
+
+    def __init__(self, controls: LesionControls, work: LesionWork, viewer: Viewer) -> None:
+        super().__init__(controls)
+        self._controls = controls
+        self._work = work
+        self._choosing = Choosing(viewer, self._on_chosen)
+        controls.mask.moved.connect(self._on_threshold)
+        controls.mask.settled.connect(self._on_mask)
+        controls.mask.reverted.connect(self._on_revert)
+        controls.roi.settled.connect(self._on_region)
+        controls.model.changed.connect(self._remember)
+        controls.correction.strokes_layer.connect(work.watch)
+        controls.correction.applied.connect(self._on_strokes)
+        controls.correction.chosen.connect(self._on_choose)
+
+    def stop(self) -> None:
+        """Wait for no click any more."""
+        self._controls.correction.buttons["choose"].setChecked(False)
+        self._choosing.stop()
+
+    def _identity(self) -> str | None:
+        """Identity of the photograph in view where it was analysed and still has its mask."""
+        identity = self._controls.picker.identity
+        return identity if identity is not None and self._work.book.mask(identity) is not None else None
+
+    def _remember(self) -> None:
+        self._controls.settings.options = self._controls.options()
+
+    def _on_threshold(self) -> None:
+        identity = self._identity()
+        if identity is not None:
+            self._work.preview(identity)
+
+    def _on_mask(self) -> None:
+        self._remember()
+        identity = self._identity()
+        if identity is not None:
+            self._work.rederive(identity)
+
+    def _on_revert(self) -> None:
+        identity = self._identity()
+        if identity is not None:
+            self._work.rederive(identity)
+
+    def _on_region(self) -> None:
+        self._remember()
+        identity = self._identity()
+        if identity is not None:
+            self._work.measure_again(identity)
+
+    def _on_strokes(self) -> None:
+        identity = self._identity()
+        if identity is not None:
+            self._work.redraw(identity)
+
+    def _on_choose(self, on: bool) -> None:
+        image = self._controls.picker.image
+        if on and image is not None and self._identity() is not None:
+            self._controls.status.say("Click on the lesion that is meant.")
+            self._choosing.start(image)
+        else:
+            self._choosing.stop()
+
+    def _on_chosen(self, point: tuple[int, int]) -> None:
+        self.stop()
+        identity = self._identity()
+        if identity is None:
+            return
+        if self._work.book.lesions[identity].corrected:
+            self._controls.status.say("The mask is corrected by hand: go back to the model's mask first, then choose.")
+        else:
+            self._controls.status.say("")
+            self._work.rederive(identity, point)

@@ -1,0 +1,119 @@
+"""Keeps corrections in recovery folders while they are drawn, and looks for those that a crash left behind."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.ui import recovery
+from napari_melanoma.ui.job import Latest, Work
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.lesion_steps import Lesion
+    from napari_melanoma.ui.photographs import Source
+
+KEEP_MS = 600
+
+
+class Keeper(QObject):
+    """Writes, finds and removes recovery folders in a thread, one thing at a time.
+
+    Parameters
+    ----------
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    found : Signal(str, object)
+        Identity of a photograph and the ``recovery.Recovered`` that belongs to it.
+    failed : Signal(object)
+        An exception: the corrections could not be kept.
+    """
+
+    found = Signal(str, object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._latest = Latest(self, delay_ms=KEEP_MS)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be written."""
+        return self._latest.busy
+
+    def keep(self, identity: str, book: LesionBook) -> None:
+        """Write corrections soon; of several wishes in a row the last is written.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        book : LesionBook
+            Gives its mask and strokes when the time has come.
+        """
+
+        def prepare() -> Work | None:
+            lesion, labels = book.lesions.get(identity), book.mask(identity)
+            if lesion is None or labels is None or not lesion.unsaved:
+                return None
+            return partial(_save, lesion, labels.data != 0, book.strokes(identity))
+
+        self._latest.submit(book.lesions[identity].image_digest, prepare)
+
+    def forget(self, digest: str) -> None:
+        """Remove what was kept, because it is saved, undone or not wanted.
+
+        Parameters
+        ----------
+        digest : str
+            Fingerprint of the photograph's pixels.
+        """
+        self._latest.submit(digest, lambda: partial(_remove, digest))
+
+    def look_for(self, identity: str, source: Source) -> None:
+        """Look whether a crash left corrections of a photograph; costs nothing where nothing was ever left.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        source : Source
+            The photograph, as taken from its layer.
+        """
+        self._latest.submit(f"look {identity}", lambda: partial(_look, identity, source))
+
+    def _on_done(self, found: tuple[str, recovery.Recovered] | None) -> None:
+        if found is not None:
+            self.found.emit(*found)
+
+
+def _save(lesion: Lesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext) -> None:
+    run.check()
+    recovery.save(lesion.image_digest, lesion.result, mask, lesion.chosen, strokes)
+
+
+def _remove(digest: str, run: RunContext) -> None:
+    run.check()
+    recovery.remove(digest)
+
+
+def _look(identity: str, source: Source, run: RunContext) -> tuple[str, recovery.Recovered] | None:
+    run.check()
+    recovery.prune()
+    if not any(recovery.folder().glob("*/recovery.json")):
+        return None
+    photograph = source.read()
+    found = recovery.find(fingerprint(photograph.rgb), photograph)
+    return None if found is None else (identity, found)

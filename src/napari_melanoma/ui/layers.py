@@ -1,0 +1,241 @@
+"""Results as napari layers: how each looks, and how it is reused on the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from napari_melanoma.ui.linked import Role, add_part, part
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image, Labels, Shapes
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.roi import Roi
+    from napari_melanoma.workflows.lesion import LesionResult
+
+YELLOW, WHITE, BLUE, ORANGE, SKY = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9"
+
+
+def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
+    """Show a mask for the first time; a mask that is shown already is changed with ``write_mask``.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    mask : numpy.ndarray
+        uint8 (row, column), 0 or 1; from now on the layer's own.
+
+    Returns
+    -------
+    napari.layers.Labels
+        Editable, in one colour, the brush set to lesion.
+    """
+    from napari.layers import Labels
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colours = DirectLabelColormap(color_dict={None: SKY, 0: "transparent", 1: SKY})
+    labels = Labels(mask, opacity=0.22, colormap=colours)
+    labels.selected_label = 1
+    labels.brush_size = max(3, round(min(mask.shape) / 40))
+    add_part(viewer, image, "mask", labels)
+    return labels
+
+
+def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArray[np.bool_]) -> None:
+    """Change a mask as one step that Ctrl+Z takes back.
+
+    Parameters
+    ----------
+    labels : napari.layers.Labels
+        A mask layer.
+    where : tuple of numpy.ndarray
+        Rows and columns of the pixels that differ, as ``numpy.nonzero`` gives them.
+    mask : numpy.ndarray
+        bool (row, column), the new mask.
+    """
+    labels.data_setitem(where, mask[where].astype(labels.data.dtype))
+
+
+def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:
+    """Show the smoothed probability; hidden until the user wants to see it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    probability : numpy.ndarray
+        float32 (row, column) in [0, 1].
+    """
+    from napari.layers import Image as ImageLayer
+
+    layer = part(viewer, image, "probability")
+    if layer is not None:
+        layer.data = probability
+        return
+    limits = {"contrast_limits": (0.0, 1.0), "colormap": "magma", "opacity": 0.5, "visible": False}
+    add_part(viewer, image, "probability", ImageLayer(probability, **limits))
+
+
+def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
+    """Draw the border of the lesion in yellow.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    outlines : sequence of numpy.ndarray
+        Each float32 (point, 2), (row, column), closed.
+    """
+    _show_shapes(viewer, image, "contour", "path", outlines)
+
+
+def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
+    """Draw the square region of interest in white, or nothing where there is no lesion.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    roi : Roi or None
+        The region.
+    """
+    import numpy as np
+
+    corners = []
+    if roi is not None:
+        top, left = roi.box.top - 0.5, roi.box.left - 0.5
+        bottom, right = top + roi.box.height, left + roi.box.width
+        corners = [np.array([[top, left], [top, right], [bottom, right], [bottom, left]], np.float32)]
+    _show_shapes(viewer, image, "ROI", "rectangle", corners)
+
+
+def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: Sequence[NDArray[np.float32]]) -> None:
+    """Draw outlines into the photograph's layer of a role, which is made where it is missing."""
+    from napari.layers import Shapes
+
+    layer = part(viewer, image, role)
+    if layer is None:
+        layer = Shapes(ndim=2, opacity=0.9 if role == "contour" else 0.6)
+        add_part(viewer, image, role, layer)
+    width = line_width(image)
+    layer.data = []
+    if outlines:
+        colour = YELLOW if role == "contour" else WHITE
+        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=colour, face_color="transparent")
+    layer.editable = False
+
+
+def line_width(image: Image) -> float:
+    """Width of a line that is seen on the whole photograph and does not cover its detail.
+
+    Parameters
+    ----------
+    image : napari.layers.Image
+        The photograph.
+
+    Returns
+    -------
+    float
+        In pixels of the photograph.
+    """
+    rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+    return max(1.0, min(rows, columns) / 250)
+
+
+def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
+    """Show what follows from a mask: contour, ROI and the measurements as features of the mask.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    result : LesionResult
+        An analysis of it.
+    """
+    show_contours(viewer, image, result.contours)
+    show_roi(viewer, image, result.roi)
+    labels = part(viewer, image, "mask")
+    if labels is not None:
+        rows = {name: [value] for name, value in result.measurements.items()}
+        labels.features = {"index": [1], **rows} if rows else {}
+
+
+def scribbles(viewer: Viewer, image: Image) -> Labels:
+    """Give the layer that takes the strokes inside (1) and outside (2) of the lesion, made where it is missing.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+
+    Returns
+    -------
+    napari.layers.Labels
+        uint8 (row, column).
+    """
+    import numpy as np
+    from napari.layers import Labels
+    from napari.utils.colormaps import DirectLabelColormap
+
+    layer = part(viewer, image, "scribbles")
+    if layer is None:
+        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
+        colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
+        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colours)
+        layer.brush_size = max(3, round(min(shape) / 100))
+        add_part(viewer, image, "scribbles", layer)
+    return layer
+
+
+def ruler(viewer: Viewer, image: Image) -> Shapes:
+    """Give the layer in which the user draws a line over a known length, made where it is missing.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+
+    Returns
+    -------
+    napari.layers.Shapes
+        In the photograph's pixels.
+    """
+    from napari.layers import Shapes
+
+    layer = part(viewer, image, "ruler")
+    if layer is None:
+        layer = Shapes(ndim=2, edge_color=SKY, edge_width=1.5 * line_width(image))
+        add_part(viewer, image, "ruler", layer)
+        layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
+    return layer
+
+
+def clear(strokes: Labels) -> None:
+    """Remove all strokes as one step that Ctrl+Z takes back.
+
+    Parameters
+    ----------
+    strokes : napari.layers.Labels
+        A layer of scribbles.
+    """
+    where = strokes.data.nonzero()
+    if where[0].size:
+        strokes.data_setitem(where, 0)

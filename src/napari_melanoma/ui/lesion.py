@@ -1,0 +1,181 @@
+"""The Lesion dock: pick a photograph, analyse it, correct the mask, measure, save."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut, QShowEvent
+
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.analysing import Analysing
+from napari_melanoma.ui.close_guard import CloseGuard
+from napari_melanoma.ui.correcting import Correcting
+from napari_melanoma.ui.lesion_controls import ALL_KEY, ANALYSE_KEY, LesionControls
+from napari_melanoma.ui.lesion_work import LesionWork
+from napari_melanoma.ui.opening import Opener
+from napari_melanoma.ui.save_bar import SAVE_KEY
+from napari_melanoma.ui.scribble import KEYS
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.recovery import Recovered
+
+
+class LesionDock(LesionControls):
+    """Analyse the photograph in view: mask, region of interest and measurements, each of which can be corrected.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    client : WorkerClient, optional
+        Answers what needs the model; the one that all docks share by default.
+    """
+
+    def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
+        super().__init__(napari_viewer)
+        self._viewer = napari_viewer
+        self._client = client or acquire_worker()
+        self._looked: set[str] = set()
+        self.work = LesionWork(napari_viewer, self.options, self)
+        self.analysing = Analysing(self, self.work, self._client)
+        self.correcting = Correcting(self, self.work, napari_viewer)
+        self.opener = Opener(napari_viewer, self)
+        self.guard = CloseGuard(self, self.work.book)
+        self.set_options(self.settings.options)
+        self._connect()
+        self._add_shortcuts()
+        self.picker.refresh()
+        self._on_photograph()
+        QTimer.singleShot(0, self._client.warm)
+        # Plain functions, not methods of the dock: when they are called there is no dock any more.
+        for last in (self.connections.close, self.work.connections.close, self.work.book.forget_saved):
+            self.destroyed.connect(last)
+        if client is None:
+            self.destroyed.connect(release_worker)
+
+    def _connect(self) -> None:
+        self.analysing.changed.connect(self._refresh)
+        self.picker.changed.connect(self._on_photograph)
+        self.picker.listed.connect(self._refresh)
+        self.picker.scaled.connect(self._on_scaled)
+        self.picker.ruler.connect(self._on_ruler)
+        self.ruler.said.connect(self.status.say)
+        self.save_bar.wanted.connect(self._on_save)
+        self.recovery.accepted.connect(self.work.bring_back)
+        self.recovery.discarded.connect(self._on_recovery_discarded)
+        self.welcome.dropped.connect(self.opener.open)
+        self.welcome.followed.connect(self._on_link)
+        self.status.followed.connect(self._on_link)
+        self.opener.progressed.connect(self.status.progress)
+        self.opener.finished.connect(self._on_opened)
+        self.work.changed.connect(self._on_changed)
+        self.work.restored.connect(self._show_options_of)
+        self.work.saved.connect(self._on_saved)
+        self.work.said.connect(self.status.say)
+        self.work.keeper.found.connect(self.recovery.offer)
+        for source in (self.analysing, self.work, self.work.keeper, self.ruler, self.model, self.opener):
+            source.failed.connect(self._on_failed)
+
+    def _add_shortcuts(self) -> None:
+        slots = {
+            ANALYSE_KEY: self.analyse.click,
+            ALL_KEY: self.analyse_all.click,
+            "Alt+Right": partial(self.picker.step, 1),
+            "Alt+Left": partial(self.picker.step, -1),
+            SAVE_KEY: self.save_bar.save,
+        }
+        slots |= {key: self.correction.buttons[name].click for name, key in KEYS.items()}
+        for key, slot in slots.items():
+            QShortcut(QKeySequence(key), self).activated.connect(slot)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Watch the window that the dock is in now."""
+        super().showEvent(event)
+        self.guard.watch()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way: an analysis, a computation, a file."""
+        return self.analysing.queue.busy or self.work.busy
+
+    def _refresh(self) -> None:
+        self.show_state(self.picker.image, self.picker.combo.count(), self.analysing.queue.busy)
+        self.welcome.set_hint(linked.why_none(self._viewer))
+
+    def _on_photograph(self) -> None:
+        """Show what is known of the photograph that the dock is about now."""
+        identity = self.picker.identity
+        self.correcting.stop()
+        self.recovery.set_photograph(identity)
+        self._on_changed(identity)
+        self._refresh()
+        if identity in self.work.book.lesions:
+            self._show_options_of(identity)
+        elif identity is not None and identity not in self._looked:
+            self._looked.add(identity)
+            source = self.work.book.source(identity)
+            if source is not None:
+                self.work.keeper.look_for(identity, source)
+
+    def _show_options_of(self, identity: str) -> None:
+        if identity == self.picker.identity:
+            options = self.work.book.lesions[identity].result.options
+            self.set_options(options.model_copy(update={"model": self.model.model}))
+
+    def _on_changed(self, identity: str | None) -> None:
+        if identity == self.picker.identity:
+            image = self.picker.image
+            lesion = None if identity is None else self.work.book.lesions.get(identity)
+            self.show_lesion(None if lesion is None else lesion.result)
+            self.correction.set_image(None if lesion is None else image)
+            self.save_bar.set_name("" if image is None or lesion is None else image.name)
+
+    def _on_scaled(self, identity: str) -> None:
+        image = self.work.book.image(identity)
+        if image is not None and identity in self.work.book.lesions:
+            linked.follow_scale(self._viewer, image)
+            self.work.measure_again(identity)
+
+    def _on_ruler(self, on: bool) -> None:
+        image = self.picker.image
+        if on and image is not None:
+            self.ruler.start(image)
+        else:
+            self.ruler.stop()
+
+    def _on_link(self, link: str) -> None:
+        if link == "sample":
+            self.status.begin("Opening ...")
+            self.opener.sample()
+        elif link == "open":
+            self.opener.ask()
+        else:
+            QDesktopServices.openUrl(QUrl(link))
+
+    def _on_opened(self, count: int) -> None:
+        self.status.end("" if count else None)
+
+    def _on_save(self, folder: Path) -> None:
+        identity = self.picker.identity
+        if identity in self.work.book.lesions:
+            self.status.begin("Saving ...")
+            self.work.save(str(identity), folder)
+
+    def _on_saved(self, identity: str, folder: Path) -> None:
+        self.save_bar.remember(folder)
+        self.status.end(f"Saved in <a href='{folder.as_uri()}'>{folder}</a>.")
+
+    def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:
+        self.work.keeper.forget(found.image_digest)
+
+    def _on_failed(self, error: Exception) -> None:
+        from napari.utils import notifications
+
+        self.status.end(str(error))
+        notifications.show_error(str(error))

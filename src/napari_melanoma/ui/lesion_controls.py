@@ -1,0 +1,196 @@
+"""The controls of the Lesion dock in their places: options in and out, results shown, nothing started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
+from napari_melanoma.ui.mask_controls import MaskControls
+from napari_melanoma.ui.measurement_table import MeasurementTable
+from napari_melanoma.ui.model_picker import ModelPicker
+from napari_melanoma.ui.photograph_picker import PhotographPicker
+from napari_melanoma.ui.recovery_notice import RecoveryNotice
+from napari_melanoma.ui.roi_controls import RoiControls
+from napari_melanoma.ui.ruler import RulerPanel
+from napari_melanoma.ui.save_bar import SaveBar
+from napari_melanoma.ui.scribble import CorrectionTools
+from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.welcome import Welcome
+from napari_melanoma.workflows.lesion import LesionOptions
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_melanoma.workflows.lesion import LesionResult
+
+ANALYSE_KEY, ALL_KEY = "Ctrl+Return", "Ctrl+Shift+Return"
+NO_PHOTOGRAPH = "Open a photograph first."
+RUNNING = "An analysis is running."
+
+
+class LesionControls(QWidget):
+    """What a user sees of the Lesion dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        named(self, "lesion_dock", "Lesion")
+        self.setToolTip("")
+        self.settings = Settings()
+        self.connections = Connections()
+        self.icons = ThemedIcons(viewer, self, self.connections)
+        self.welcome = Welcome()
+        self.picker = PhotographPicker(viewer, self.icons, self.connections)
+        self.ruler = RulerPanel(viewer, self.settings)
+        self.recovery = RecoveryNotice()
+        self.model = ModelPicker(self.icons)
+        self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
+        self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
+        self.mask = MaskControls(self.icons)
+        self.correction = CorrectionTools(viewer, self.icons)
+        self.roi = RoiControls()
+        self.table = MeasurementTable()
+        self.save_bar = SaveBar(self.settings, self.icons)
+        self.status = StatusLine(self.icons)
+        self._lay_out()
+        self.icons.apply()
+        self.show_lesion(None)
+
+    def options(self) -> LesionOptions:
+        """Give the options as the controls show them.
+
+        Returns
+        -------
+        LesionOptions
+            What an analysis started now would use.
+        """
+        return LesionOptions(
+            model=self.model.model,
+            threshold=self.mask.threshold,
+            refinement=self.mask.refinement,
+            roi=self.roi.config,
+        )
+
+    def set_options(self, options: LesionOptions) -> None:
+        """Show options; nothing is started.
+
+        Parameters
+        ----------
+        options : LesionOptions
+            ``options()`` gives the same back.
+        """
+        self.model.model = options.model
+        self.mask.set_values(options.threshold, options.refinement)
+        self.roi.config = options.roi
+
+    def show_lesion(self, result: LesionResult | None) -> None:
+        """Show what is known of the photograph.
+
+        Parameters
+        ----------
+        result : LesionResult or None
+            None where it was not analysed.
+        """
+        self.table.show_values({} if result is None else result.measurements)
+        self.roi.show_roi(None if result is None else result.roi)
+        self.mask.set_corrected(result is not None and result.corrected)
+        if result is not None:
+            self.mask.set_own(result.model.threshold)
+
+    def show_state(self, image: Image | None, count: int, running: bool) -> None:
+        """Show what can be done now, and why not where it cannot.
+
+        Parameters
+        ----------
+        image : napari.layers.Image or None
+            The photograph.
+        count : int
+            How many there are.
+        running : bool
+            Whether an analysis is running.
+        """
+        self.welcome.setVisible(image is None)
+        self._work.setVisible(image is not None)
+        why = RUNNING if running else NO_PHOTOGRAPH
+        ready = image is not None and not running
+        for button, does, key in (
+            (self.analyse, "Find the lesion, its border and its measurements", ANALYSE_KEY),
+            (self.analyse_all, f"Analyse all {count} photographs that are open; corrected masks stay", ALL_KEY),
+        ):
+            button.setEnabled(ready)
+            button.setToolTip(f"{does} ({key})" if ready else why)
+        self.analyse_all.setVisible(count > 1)
+
+    def _lay_out(self) -> None:
+        """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
+        self._work = self._working_part()
+        inner = QWidget()
+        inner.setObjectName("lesion_page")
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(6, 6, 6, 6)
+        for widget in (self.welcome, self._work):
+            column.addWidget(widget)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setObjectName("lesion_scroll")
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        foot = QWidget()
+        below = QVBoxLayout(foot)
+        below.setContentsMargins(6, 0, 6, 6)
+        below.addWidget(self.save_bar)
+        below.addWidget(self.status)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(4)
+        whole.addWidget(scroll, 1)
+        whole.addWidget(foot)
+        self.setMinimumWidth(320)
+
+    def _working_part(self) -> QWidget:
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(7)
+        head = QWidget()
+        rows = form(head)
+        rows.addRow(_label("photograph"), self.picker)
+        rows.addRow(_label("model"), self.model)
+        mask = QWidget()
+        both = QVBoxLayout(mask)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.addWidget(self.mask)
+        both.addWidget(self.correction)
+        sections = (
+            section("Mask", "mask_section", mask, self.settings, True),
+            section("Region of interest", "roi_section", self.roi, self.settings, False),
+            section("Measurements", "measurements_section", self.table, self.settings, True),
+        )
+        self.icons.fold(*sections)
+        column.addWidget(head)
+        column.addWidget(self.ruler)
+        column.addWidget(self.recovery)
+        column.addWidget(row(self.analyse, self.analyse_all, stretch=0))
+        for fold in sections:
+            column.addWidget(fold)
+        return part
+
+
+def _label(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    label.setContentsMargins(0, 4, 0, 0)
+    return label

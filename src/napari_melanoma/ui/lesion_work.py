@@ -1,0 +1,276 @@
+"""How layers, results and corrections of the Lesion dock follow each other, with the arithmetic in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_melanoma.ui import layers, lesion_steps, linked, saving
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.job import Latest, Work
+from napari_melanoma.ui.keeper import Keeper
+from napari_melanoma.ui.lesion_book import LesionBook
+from napari_melanoma.ui.lesion_steps import Change, Lesion, Point
+from napari_melanoma.ui.photographs import pixel_size
+from napari_melanoma.ui.presenter import Presenter
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.analysis_queue import Analysed
+    from napari_melanoma.ui.recovery import Recovered
+    from napari_melanoma.workflows.lesion import LesionOptions, LesionResult
+
+FOLLOW_MS = 150
+MEANWHILE = "You drew on the mask in the meantime, so it stays as you drew it."
+
+
+class LesionWork(QObject):
+    """Takes wishes of the dock, and lets everything derived follow the masks.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers it works on.
+    options : callable
+        Gives the options as the controls show them.
+    parent : QObject
+        The dock.
+
+    Attributes
+    ----------
+    changed : Signal(str)
+        The result of the photograph of this identity is another one.
+    restored : Signal(str)
+        Undo brought back a mask of the model; the controls should show how it was made.
+    saved : Signal(str, object)
+        Identity of a photograph and the folder that was written.
+    said : Signal(str)
+        A sentence for the status line.
+    failed : Signal(object)
+        An exception; layers and results are as they were.
+    """
+
+    changed = Signal(str)
+    restored = Signal(str)
+    saved = Signal(str, object)
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, viewer: Viewer, options: Callable[[], LesionOptions], parent: QObject) -> None:
+        super().__init__(parent)
+        self.book = LesionBook(viewer)
+        self.connections = Connections()
+        self.keeper = Keeper(self)
+        self._options = options
+        self._drawn: set[str] = set()
+        self._presenter = Presenter(self.book, self)
+        self._presenter.shown.connect(self.changed)
+        self._presenter.drawable.connect(self.watch)
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+        self._follow_timer = QTimer(self)
+        self._follow_timer.setSingleShot(True)
+        self._follow_timer.setInterval(FOLLOW_MS)
+        self._follow_timer.timeout.connect(self.follow_now)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be computed, shown or kept."""
+        return bool(self._drawn) or self._latest.busy or self._presenter.busy or self.keeper.busy
+
+    def take(self, analysed: Analysed) -> None:
+        """Show what the worker found; a mask that is shown already changes in one step that can be undone.
+
+        Parameters
+        ----------
+        analysed : Analysed
+            Of a photograph that may have been removed in the meantime.
+        """
+        identity, result = analysed.identity, analysed.result
+        if self.book.mask(identity) is not None:
+            self._replace(identity, None, lambda run: result, self.book.lesions[identity].digest)
+        elif self.book.image(identity) is not None:
+            self.book.lesions[identity] = Lesion.new(result, analysed.image_digest, analysed.digest, None)
+            self._presenter.show_new(identity)
+
+    def bring_back(self, identity: str, found: Recovered) -> None:
+        """Show corrections that a crash left; Ctrl+Z takes them back to the mask of the model.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        found : Recovered
+            What was left.
+        """
+        self.book.lesions[identity] = Lesion.new(found.result, found.image_digest, found.digest, found.chosen)
+        self._presenter.show_new(identity, lambda: self._draw_recovered(identity, found))
+
+    def watch(self, labels: Labels) -> None:
+        """Let results follow what is drawn on a mask, and keep strokes that are drawn on scribbles.
+
+        Parameters
+        ----------
+        labels : napari.layers.Labels
+            The layer.
+        """
+        self.connections.connect(labels.events.paint, self._on_drawn)
+        self.connections.connect(labels.events.set_data, self._on_drawn)  # undo and redo emit only this
+
+    def _on_drawn(self, event: Event) -> None:
+        identity = linked.identity(event.source)
+        if identity in self.book.lesions:
+            self._drawn.add(identity)
+            self._follow_timer.start()
+
+    def follow_now(self) -> None:
+        """Let results follow what was drawn up to now, without waiting for the hand to rest."""
+        for identity in self._drawn:
+            self._latest.submit(f"follow {identity}", partial(self._prepare_follow, identity))
+        self._drawn.clear()
+
+    def _prepare_follow(self, identity: str) -> Work | None:
+        labels, options = self.book.mask(identity), self._options()
+        if labels is None:
+            return None
+        lesion, mask = self.book.lesions[identity], labels.data != 0
+        return lambda run: lesion_steps.follow(lesion, identity, mask, options)
+
+    def preview(self, identity: str) -> None:
+        """Draw the contour for the options as they are now; the mask waits for ``rederive``.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+        """
+        lesion, options = self.book.lesions[identity], self._options()
+        work = partial(lesion_steps.preview, identity, lesion.result, options, lesion.chosen)
+        self._latest.submit(f"preview {identity}", lambda: lambda run: work())
+
+    def rederive(self, identity: str, chosen: Point | None = None) -> None:
+        """Make the mask anew from the probability, with the options as they are now.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+        chosen : tuple of int, optional
+            A point (row, column) of the lesion that is meant; the one chosen before by default.
+        """
+        lesion, options = self.book.lesions[identity], self._options()
+        point = chosen or lesion.chosen
+        result, digest = lesion.result, lesion.digest
+        self._replace(identity, point, lambda run: lesion_steps.rederive(result, options, point), digest)
+
+    def redraw(self, identity: str) -> None:
+        """Redraw the border from the strokes of the scribbles layer.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+        """
+        lesion, labels, strokes = self.book.lesions[identity], self.book.mask(identity), self.book.strokes(identity)
+        if strokes is None or labels is None:
+            self.said.emit("Draw a stroke inside the lesion or on the skin first.")
+            return
+        before = labels.data.copy()
+        self._replace(identity, lesion.chosen, lambda run: lesion_steps.by_strokes(lesion.result, before, strokes))
+
+    def _replace(
+        self,
+        identity: str,
+        chosen: Point | None,
+        make: Callable[[RunContext], LesionResult],
+        expected: str | None = None,
+    ) -> None:
+        """Put a result in the place of the mask, unless that is no longer the ``expected`` one."""
+
+        def prepare() -> Work | None:
+            labels = self.book.mask(identity)
+            if labels is None:
+                return None
+            before = labels.data.copy()
+            return lambda run: lesion_steps.replacement(identity, make(run), before, chosen, expected)
+
+        self._latest.submit(f"replace {identity}", prepare)
+
+    def measure_again(self, identity: str) -> None:
+        """Crop and measure anew, after the scale or the options of the region changed.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+        """
+
+        def prepare() -> Work | None:
+            image, lesion, options = self.book.image(identity), self.book.lesions.get(identity), self._options()
+            if image is None or lesion is None:
+                return None
+            size = pixel_size(image)
+            return lambda run: lesion_steps.again(identity, lesion, options, size)
+
+        self._latest.submit(f"measure {identity}", prepare)
+
+    def save(self, identity: str, folder: Path) -> None:
+        """Save a result as it is drawn now; ``saved`` says where.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+        folder : pathlib.Path
+            The folder that the user chose.
+        """
+        self._drawn.add(identity)
+        self.follow_now()
+
+        def prepare() -> Work:
+            result = self.book.lesions[identity].result
+            return lambda run: (identity, saving.save(result, folder))
+
+        self._latest.submit(f"save {identity}", prepare)
+
+    def _on_done(self, done: Change | tuple[str, Path] | None) -> None:
+        if isinstance(done, Change):
+            self._take_over(done)
+        elif done is not None:
+            identity, folder = done
+            self.book.lesions[identity].unsaved = False
+            self.keeper.forget(self.book.lesions[identity].image_digest)
+            self.saved.emit(identity, folder)
+
+    def _take_over(self, change: Change) -> None:
+        identity, lesion = change.identity, self.book.lesions.get(change.identity)
+        if lesion is None or self.book.mask(identity) is None:
+            return
+        if not self._presenter.show_change(change):
+            self.said.emit(MEANWHILE)
+        elif change.result is not None:
+            lesion.take(change)
+            if lesion.unsaved:
+                self.keeper.keep(identity, self.book)
+            else:
+                self.keeper.forget(lesion.image_digest)
+            if change.restored:
+                self.restored.emit(identity)
+            self.changed.emit(identity)
+
+    def _draw_recovered(self, identity: str, found: Recovered) -> None:
+        image, lesion = self.book.image(identity), self.book.lesions[identity]
+        if image is not None and found.scribbles is not None:
+            strokes = layers.scribbles(self.book.viewer, image)
+            strokes.data = found.scribbles
+            self.watch(strokes)
+        self._replace(identity, found.chosen, lambda run: lesion_steps.drawn(lesion.result, found.mask))

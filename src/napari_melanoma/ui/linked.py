@@ -1,0 +1,215 @@
+"""Which layers belong to a photograph, and how they keep its name, place and scale."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_melanoma.ui.photographs import KEY, photographs
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.geometry import PixelSize
+
+Role = Literal["probability", "mask", "contour", "ROI", "scribbles", "ruler"]
+ORDER: tuple[Role, ...] = ("probability", "mask", "ROI", "contour", "scribbles", "ruler")
+
+
+def identify(viewer: Viewer) -> list[Image]:
+    """List the photographs of a viewer, each with an identity of its own in its metadata.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+
+    Returns
+    -------
+    list of napari.layers.Image
+        In the order of the layer list; a duplicated layer gets a new identity.
+    """
+    seen: set[str] = set()
+    found = photographs(viewer.layers)
+    for image in found:
+        if identity(image) in (None, *seen):
+            image.metadata = {**image.metadata, KEY: {**image.metadata.get(KEY, {}), "photograph": uuid.uuid4().hex}}
+        seen.add(str(identity(image)))
+    return found
+
+
+def identity(layer: Layer) -> str | None:
+    """Give the identity of the photograph that a layer is or was made from.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Any layer.
+
+    Returns
+    -------
+    str or None
+        None where the layer has nothing to do with a photograph.
+    """
+    return layer.metadata.get(KEY, {}).get("photograph")
+
+
+def part(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
+    """Find the layer of one role that was made from a photograph.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to look.
+    image : napari.layers.Image
+        The photograph.
+    role : str
+        Which of its layers.
+
+    Returns
+    -------
+    napari.layers.Layer or None
+        None where it was not made yet, or was removed.
+    """
+    return next((layer for layer in parts(viewer, image) if layer.metadata[KEY].get("role") == role), None)
+
+
+def parts(viewer: Viewer, image: Image) -> list[Layer]:
+    """List a photograph and the layers made from it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to look.
+    image : napari.layers.Image
+        The photograph.
+
+    Returns
+    -------
+    list of napari.layers.Layer
+        In the order of the layer list.
+    """
+    return [layer for layer in viewer.layers if identity(layer) is not None and identity(layer) == identity(image)]
+
+
+def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
+    """Put a layer above its photograph, with its name, place and scale.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    role : str
+        What the layer is to it.
+    layer : napari.layers.Layer
+        The new layer.
+    """
+    layer.name = f"{image.name} {role}"
+    layer.metadata = {KEY: {"photograph": identity(image), "role": role}}
+    layer.scale, layer.translate, layer.units = image.scale, image.translate, image.units
+    layer.visible = layer.visible and image.visible
+    below = ORDER[: ORDER.index(role)]
+    top = max(
+        index
+        for index, other in enumerate(viewer.layers)
+        if other == image or (identity(other) == identity(image) and other.metadata[KEY].get("role") in below)
+    )
+    viewer.layers.insert(top + 1, layer)
+
+
+def rename_parts(viewer: Viewer, image: Image) -> None:
+    """Let the layers of a photograph follow its name.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where they are.
+    image : napari.layers.Image
+        The photograph, under its new name.
+    """
+    for layer in parts(viewer, image):
+        role = layer.metadata[KEY].get("role")
+        if role is not None:
+            layer.name = f"{image.name} {role}"
+
+
+def follow_scale(viewer: Viewer, image: Image) -> None:
+    """Let the layers of a photograph follow its scale, however that was changed.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where they are.
+    image : napari.layers.Image
+        The photograph.
+    """
+    for layer in parts(viewer, image):
+        if layer != image and (tuple(layer.scale) != tuple(image.scale) or layer.units != image.units):
+            layer.translate, layer.scale, layer.units = image.translate, image.scale, image.units
+
+
+def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None:
+    """Give a photograph and all layers made from it a scale, and keep what is in view in view.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where they are.
+    image : napari.layers.Image
+        The photograph.
+    size : PixelSize or None
+        None goes back to what its file said, or to pixels.
+    """
+    about = {key: value for key, value in image.metadata.get(KEY, {}).items() if key != "ruler"}
+    image.metadata = {**image.metadata, KEY: about if size is None else {**about, "ruler": size}}
+    size = size or about.get("pixel_size")
+    scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
+    factor = scale[-1] / float(image.scale[-1])
+    center, zoom = viewer.camera.center, viewer.camera.zoom
+    for layer in parts(viewer, image):
+        layer.translate = tuple(float(offset) * factor for offset in layer.translate)
+        layer.scale, layer.units = scale, (unit, unit)
+    viewer.camera.center = tuple(factor * value for value in center)
+    viewer.camera.zoom = zoom / factor
+
+
+def show_only(viewer: Viewer, image: Image) -> None:
+    """Show one photograph with its layers and hide the others, which lie in the same place.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    image : napari.layers.Image
+        The photograph to see.
+    """
+    image.visible = True
+    for other in identify(viewer):
+        if other != image:
+            for layer in parts(viewer, other):
+                layer.visible = False
+    for layer in parts(viewer, image):
+        if layer.metadata[KEY].get("role") in ("mask", "contour", "ROI"):
+            layer.visible = True
+
+
+def why_none(viewer: Viewer) -> str:
+    """Say why the images that are open are no photographs.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+
+    Returns
+    -------
+    str
+        Empty where there is nothing to explain.
+    """
+    others = [layer for layer in viewer.layers if hasattr(layer, "rgb") and identity(layer) is None]
+    if photographs(viewer.layers) or not others:
+        return ""
+    return f"'{others[-1].name}' is no colour photograph: it has one channel or more than two dimensions."

@@ -1,0 +1,260 @@
+"""How the docks look: names for people and tests, sections that fold, and icons and colours of napari's theme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from qtpy.QtCore import QObject, QSize, Qt
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import QAbstractButton, QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidget
+from superqt import QCollapsible
+
+from napari_melanoma.ui.connections import Connections
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.settings import Settings
+
+AnyWidget = TypeVar("AnyWidget", bound=QWidget)
+
+# Blue of the theme on a section's title would say "pressed"; the primary button is the one thing that stands out.
+STYLE = """
+QPushButton#primary {{
+    background-color: {primary}; color: white; font-weight: bold; padding: 7px; border-radius: 3px; }}
+QPushButton#primary:hover {{ background-color: {hover}; }}
+QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
+QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
+    background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
+QLabel[quiet="true"] {{ color: {faint}; }}
+QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
+QToolButton:hover {{ background-color: {highlight}; }}
+QToolButton:checked {{ background-color: {primary}; color: white; }}
+QToolButton:disabled {{ background-color: {disabled}; }}
+QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
+QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
+QFrame#welcome[over="true"] {{ border-color: {primary}; }}
+"""
+# The same blue in both themes: napari's own is too pale for white letters in the light one.
+PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
+
+
+def named(widget: AnyWidget, name: str, spoken: str, tip: str = "") -> AnyWidget:
+    """Give a control the names by which tests, scripts and screen readers find it.
+
+    Parameters
+    ----------
+    widget : QWidget
+        The control.
+    name : str
+        Object name.
+    spoken : str
+        Accessible name.
+    tip : str, optional
+        Tooltip; says the key as well where there is one.
+
+    Returns
+    -------
+    QWidget
+        The same control.
+    """
+    widget.setObjectName(name)
+    widget.setAccessibleName(spoken)
+    widget.setToolTip(tip or spoken)
+    return widget
+
+
+def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
+    """Put widgets side by side.
+
+    Parameters
+    ----------
+    *widgets : QWidget
+        From left to right.
+    stretch : int, optional
+        Index of the one that takes the room that is left; none by default.
+
+    Returns
+    -------
+    QWidget
+        A widget that holds them.
+    """
+    holder = QWidget()
+    layout = QHBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    if stretch >= 0:
+        layout.setStretch(stretch, 1)
+    else:
+        layout.addStretch(1)
+    return holder
+
+
+def quiet(text: str = "") -> QLabel:
+    """Make a label for what is good to know and not to be stared at.
+
+    Parameters
+    ----------
+    text : str, optional
+        What it says.
+
+    Returns
+    -------
+    QLabel
+        Wraps its lines.
+    """
+    label = QLabel(text)
+    label.setProperty("quiet", True)
+    label.setWordWrap(True)
+    return label
+
+
+def form(parent: QWidget) -> QFormLayout:
+    """Make a layout of labelled rows that needs little width.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Whose layout it becomes.
+
+    Returns
+    -------
+    QFormLayout
+        Empty.
+    """
+    layout = QFormLayout(parent)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setVerticalSpacing(5)
+    layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return layout
+
+
+def section(title: str, name: str, content: QWidget, settings: Settings, is_open: bool) -> QCollapsible:
+    """Make a section that folds and remembers it.
+
+    Parameters
+    ----------
+    title : str
+        Shown at the top.
+    name : str
+        Object name, and the name under which its state is kept.
+    content : QWidget
+        What folds away.
+    settings : Settings
+        Where the state is kept.
+    is_open : bool
+        Whether it is open at first.
+
+    Returns
+    -------
+    QCollapsible
+        The section.
+    """
+    fold = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
+    fold.setDuration(120)
+    fold.layout().setContentsMargins(0, 0, 0, 0)
+    fold.layout().setSpacing(2)
+    named(fold.toggleButton(), "sectionTitle", title, f"Show or hide: {title}")
+    fold.toggleButton().setStyleSheet("")
+    fold.content().layout().setContentsMargins(4, 0, 0, 4)
+    fold.addWidget(content)
+    if settings.is_open(name, is_open):
+        fold.expand(animate=False)
+    fold.toggled.connect(lambda now: settings.set_open(name, now))
+    return fold
+
+
+class ThemedIcons(QObject):
+    """Gives buttons napari's icons and a dock its colours, and changes both with the theme.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose theme.
+    dock : QWidget
+        Gets the style sheet.
+    connections : Connections
+        Ends with the dock.
+    """
+
+    def __init__(self, viewer: Viewer, dock: QWidget, connections: Connections) -> None:
+        super().__init__(dock)
+        self._viewer = viewer
+        self._dock = dock
+        self._buttons: list[tuple[QAbstractButton, str]] = []
+        self._folds: list[QCollapsible] = []
+        connections.connect(viewer.events.theme, self._on_theme)
+
+    def add(self, button: QAbstractButton, icon: str) -> None:
+        """Give a button an icon.
+
+        Parameters
+        ----------
+        button : QAbstractButton
+            The button.
+        icon : str
+            Name of one of napari's icons, such as ``paint``.
+        """
+        button.setIconSize(QSize(18, 18))
+        self._buttons.append((button, icon))
+
+    def fold(self, *sections: QCollapsible) -> None:
+        """Give sections the theme's arrows.
+
+        Parameters
+        ----------
+        *sections : QCollapsible
+            The sections.
+        """
+        self._folds.extend(sections)
+
+    def apply(self) -> None:
+        """Set icons and colours as the theme is now."""
+        from napari.utils.theme import get_theme
+
+        theme = get_theme(str(self._viewer.theme))
+        icons = f"theme_{theme.id}:/"  # a search path that napari gives to Qt
+        for button, icon in self._buttons:
+            button.setIcon(QIcon(f"{icons}{icon}.svg"))
+        for fold in self._folds:
+            fold.setExpandedIcon(QIcon(f"{icons}chevron_down.svg"))
+            fold.setCollapsedIcon(QIcon(f"{icons}right_arrow.svg"))
+        colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
+        faint = "#9aa0a8" if theme.type == "dark" else "#63666b"
+        self._dock.setStyleSheet(STYLE.format(button=theme.primary, disabled=theme.foreground, faint=faint, **colours))
+
+    def _on_theme(self, event: object = None) -> None:
+        self.apply()
+
+
+def tool(name: str, spoken: str, tip: str = "", text: str = "", *, checkable: bool = False) -> QToolButton:
+    """Make a small button.
+
+    Parameters
+    ----------
+    name : str
+        Object name.
+    spoken : str
+        Accessible name.
+    tip : str, optional
+        Tooltip.
+    text : str, optional
+        Shown beside or instead of an icon.
+    checkable : bool, optional
+        Whether it stays pressed.
+
+    Returns
+    -------
+    QToolButton
+        Reached with Tab as well.
+    """
+    button = named(QToolButton(), name, spoken, tip)
+    button.setText(text)
+    button.setCheckable(checkable)
+    button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    if text:
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    return button

@@ -1,0 +1,123 @@
+"""Which model: a list of the bundles that are there, and the card that each of them carries."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.models.registry import find_bundle, list_bundles
+from napari_melanoma.ui.look import ThemedIcons, named, row, tool
+
+
+class ModelPicker(QWidget):
+    """A combo box of models and a button that shows the card.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the icon of the card.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another model was picked.
+    failed : Signal(object)
+        An exception: the card cannot be shown.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.combo = named(QComboBox(), "model", "Model", "The model that finds the lesion")
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._card = tool("card", "Model card", "What the model was trained on, how good it is, what it is not for")
+        icons.add(self._card, "info")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(self.combo, self._card, stretch=0))
+        self.refresh()
+        self.combo.activated.connect(self._on_activated)
+        self._card.clicked.connect(self._on_card)
+
+    @property
+    def model(self) -> str:
+        """Name or path of the model that is picked."""
+        return str(self.combo.currentData() or "")
+
+    @model.setter
+    def model(self, name: str) -> None:
+        index = self.combo.findData(name)
+        if index < 0:
+            self.combo.addItem(f"{name} (not found)" if not _exists(name) else name, name)
+            index = self.combo.count() - 1
+        self.combo.setCurrentIndex(index)
+
+    def refresh(self) -> None:
+        """List the models that are there now."""
+        for bundle in list_bundles():
+            if self.combo.findData(bundle.name) < 0:
+                self.combo.addItem(bundle.config.title, bundle.name)
+                self.combo.setItemData(self.combo.count() - 1, ", ".join(bundle.config.modalities), 3)  # ToolTipRole
+
+    def _on_activated(self, index: int) -> None:
+        self.changed.emit()
+
+    def _on_card(self) -> None:
+        try:
+            bundle = find_bundle(self.model)
+        except MelanomaError as error:
+            self.failed.emit(error)
+            return
+        show_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+
+
+def _exists(name: str) -> bool:
+    try:
+        find_bundle(name)
+    except MelanomaError:
+        return False
+    return True
+
+
+def show_card(parent: QWidget, title: str, card: str) -> QDialog:
+    """Show a model card beside the work, which goes on.
+
+    Parameters
+    ----------
+    parent : QWidget
+        The window that it belongs to.
+    title : str
+        Of the window.
+    card : str
+        Markdown; a header of metadata between ``---`` lines is left out.
+
+    Returns
+    -------
+    QDialog
+        Deletes itself when it is closed.
+    """
+    from qtpy.QtCore import Qt
+
+    dialog = named(QDialog(parent), "card_dialog", f"Card of {title}")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setWindowTitle(title)
+    text = named(QTextBrowser(), "card_text", "Model card")
+    text.setOpenExternalLinks(True)
+    text.setMarkdown(_without_header(card))
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+    buttons.rejected.connect(dialog.reject)
+    layout = QVBoxLayout(dialog)
+    layout.addWidget(text)
+    layout.addWidget(buttons)
+    dialog.resize(620, 640)
+    dialog.show()
+    return dialog
+
+
+def _without_header(card: str) -> str:
+    """Leave out the YAML header that cards on a model hub begin with."""
+    parts = card.split("---\n", 2)
+    return parts[2] if card.startswith("---\n") and len(parts) == 3 else card

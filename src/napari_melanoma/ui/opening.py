@@ -1,0 +1,123 @@
+"""Photographs into the viewer, read in a thread, so that the window lives meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.io.photographs import SUFFIXES, find_photographs
+from napari_melanoma.ui.job import Job
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+class Opener(QObject):
+    """Opens files and the sample.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where they are shown.
+    parent : QWidget
+        The dock.
+
+    Attributes
+    ----------
+    progressed, failed : Signal(object)
+        A ``Progress``; an exception.
+    finished : Signal(int)
+        How many photographs were opened.
+    """
+
+    progressed = Signal(object)
+    failed = Signal(object)
+    finished = Signal(int)
+
+    def __init__(self, viewer: Viewer, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._job: Job | None = None
+        self._count = 0
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Open photographs.
+
+        Parameters
+        ----------
+        paths : sequence of pathlib.Path
+            Files and folders.
+        """
+        self._start(partial(_read, list(paths)))
+
+    def sample(self) -> None:
+        """Open a synthetic photograph."""
+        self._start(_sample)
+
+    def ask(self) -> None:
+        """Let the user choose files."""
+        dialog = QFileDialog(self.parent().window(), "Open photographs")
+        dialog.setObjectName("open_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        patterns = " ".join(f"*{suffix}" for suffix in sorted(SUFFIXES))
+        dialog.setNameFilters([f"Photographs ({patterns})", "All files (*)"])
+        dialog.filesSelected.connect(self._on_files)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_files(self, names: list[str]) -> None:
+        self.open([Path(name) for name in names])
+
+    def _start(self, work: Any) -> None:  # noqa: ANN401 - a function for a Job
+        if self._job is None:
+            self._count = 0
+            self._job = Job(work)
+            self._job.progressed.connect(self.progressed)
+            self._job.succeeded.connect(self._on_read)
+            self._job.failed.connect(self.failed)
+            self._job.finished.connect(self._on_finished)
+            self._job.start()
+
+    def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
+        from napari.layers import Layer
+
+        layers, errors = found
+        for data, attributes, kind in layers:
+            self._viewer.add_layer(Layer.create(data, attributes, kind))
+        self._count = len(layers)
+        for error in errors:
+            self.failed.emit(error)
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self.finished.emit(self._count)
+
+
+def _read(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    """Read what can be read; what cannot is said, and the others are opened."""
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.io.napari_functions import read_layers
+
+    layers: list[LayerData] = []
+    errors: list[Exception] = []
+    for path in run.track(find_photographs(paths), "Opening"):
+        try:
+            layers += read_layers(str(path))
+        except MelanomaError as error:
+            errors.append(error)
+    return layers, errors
+
+
+def _sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+    from napari_melanoma.data.samples import dermoscopic_sample
+
+    run.report(Progress(0, None, "Drawing the sample"))
+    return dermoscopic_sample(), []

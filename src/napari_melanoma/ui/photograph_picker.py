@@ -1,0 +1,148 @@
+"""Which photograph the dock is about: a list that follows the viewer's layers, and a line that says what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.photographs import describe
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+
+
+class PhotographPicker(QWidget):
+    """A combo box of the viewer's photographs, with the ruler beside it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers are followed.
+    icons : ThemedIcons
+        Gives the icon of the ruler.
+    connections : Connections
+        Ends with the dock.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The dock is about another photograph, or about none.
+    listed : Signal()
+        There are other photographs than before, or images that are none.
+    scaled : Signal(str)
+        The photograph of this identity got another scale.
+    ruler : Signal(bool)
+        The user takes the ruler, or puts it away.
+    """
+
+    changed = Signal()
+    listed = Signal()
+    scaled = Signal(str)
+    ruler = Signal(bool)
+
+    def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._connections = connections
+        self._followed: set[str] = set()
+        self._shown: str | None = None
+        tip = "Which photograph; picking one shows it and hides the others (Alt+Right, Alt+Left)"
+        self.combo = named(QComboBox(), "photograph", "Photograph", tip)
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.ruler_button = tool("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
+        icons.add(self.ruler_button, "line")
+        self._about = quiet()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(row(self.combo, self.ruler_button, stretch=0))
+        layout.addWidget(self._about)
+        events = viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered):
+            connections.connect(emitter, self._on_layers)
+        connections.connect(viewer.layers.selection.events.active, self._on_active)
+        self.combo.activated.connect(self._on_picked)
+        self.ruler_button.toggled.connect(self.ruler)
+
+    @property
+    def identity(self) -> str | None:
+        """Identity of the photograph, or None where there is none."""
+        return self.combo.currentData()
+
+    @property
+    def image(self) -> Image | None:
+        """The photograph, or None where there is none."""
+        return next((image for image in linked.identify(self._viewer) if linked.identity(image) == self.identity), None)
+
+    def step(self, by: int) -> None:
+        """Go to the next or previous photograph.
+
+        Parameters
+        ----------
+        by : int
+            How many further; after the last comes the first.
+        """
+        if self.combo.count():
+            self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
+            self._on_picked()
+
+    def refresh(self) -> None:
+        """List the photographs as they are now; the one that is picked stays so."""
+        images = linked.identify(self._viewer)
+        identities = [linked.identity(image) for image in images]
+        kept = self.identity if self.identity in identities else (identities or [None])[-1]
+        self.combo.clear()
+        for image, identity in zip(images, identities, strict=True):
+            self.combo.addItem(image.name, identity)
+            self._follow(image, str(identity))
+        self.combo.setCurrentIndex(self.combo.findData(kept))
+        self._tell()
+        self.listed.emit()
+
+    def _follow(self, image: Image, identity: str) -> None:
+        """Hear of a photograph's new name and scale, once."""
+        if identity not in self._followed:
+            self._followed.add(identity)
+            self._connections.connect(image.events.name, self._on_name)
+            self._connections.connect(image.events.scale, self._on_scale)
+            self._connections.connect(image.events.units, self._on_scale)
+
+    def _tell(self) -> None:
+        image = self.image
+        self._about.setText("" if image is None else describe(image))
+        self.ruler_button.setEnabled(image is not None)
+        if self.identity != self._shown:
+            self._shown = self.identity
+            self.ruler_button.setChecked(False)
+            self.changed.emit()
+
+    def _on_layers(self, event: Event) -> None:
+        self.refresh()
+
+    def _on_name(self, event: Event) -> None:
+        linked.rename_parts(self._viewer, event.source)
+        self.refresh()
+
+    def _on_scale(self, event: Event) -> None:
+        self._tell()
+        self.scaled.emit(str(linked.identity(event.source)))
+
+    def _on_active(self, event: Event) -> None:
+        """Go along when the user selects a layer of another photograph."""
+        index = -1 if event.value is None else self.combo.findData(linked.identity(event.value))
+        if index >= 0 and linked.identity(event.value) is not None:
+            self.combo.setCurrentIndex(index)
+            self._tell()
+
+    def _on_picked(self, index: int = 0) -> None:
+        image = self.image
+        if image is not None and self.combo.count() > 1:
+            linked.show_only(self._viewer, image)
+        self._tell()

@@ -1,0 +1,170 @@
+"""Which layers are photographs, and what is in one: pixels as 8-bit RGB, with the scale that the layer carries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.geometry import PixelSize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image, Layer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.photographs import Photograph
+
+KEY = "napari_melanoma"
+
+
+def is_photograph(layer: Layer) -> bool:
+    """Say whether a layer is a photograph: an RGB image of two dimensions.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Any layer.
+
+    Returns
+    -------
+    bool
+        True for RGB images that this plugin did not make itself.
+    """
+    return bool(getattr(layer, "rgb", False)) and layer.ndim == 2 and "role" not in _about(layer)
+
+
+def photographs(layers: Iterable[Layer]) -> list[Image]:
+    """List the photographs among layers.
+
+    Parameters
+    ----------
+    layers : iterable of napari.layers.Layer
+        All layers of a viewer.
+
+    Returns
+    -------
+    list of napari.layers.Image
+        In the order of the layers.
+    """
+    return [layer for layer in layers if is_photograph(layer)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is needed to read a photograph from a layer in another thread, taken on the GUI thread."""
+
+    data: Any
+    name: str
+    pixel_size: PixelSize | None
+    modality: str | None
+
+    @classmethod
+    def of(cls, image: Image) -> Source:
+        """Take what is needed from a layer; copies nothing.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+            A photograph.
+
+        Returns
+        -------
+        Source
+            With the largest level where the layer has several.
+        """
+        data = image.data[0] if image.multiscale else image.data
+        return cls(data, image.name, pixel_size(image), _about(image).get("modality"))
+
+    def read(self) -> Photograph:
+        """Read the pixels; meant for a thread.
+
+        Returns
+        -------
+        Photograph
+            8-bit RGB.
+
+        Raises
+        ------
+        InputError
+            Where the layer holds no pixels, or numbers that are no colours.
+        """
+        from napari_melanoma.io.photographs import Photograph
+
+        return Photograph(_eight_bit(self.data, self.name), self.name, self.pixel_size, self.modality)  # type: ignore[arg-type]
+
+
+def _eight_bit(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
+    """Give RGB or RGBA of any number type as contiguous uint8 (row, column, channel=3)."""
+    import numpy as np
+
+    from napari_melanoma.core.errors import InputError
+
+    rgb = np.asarray(data)[..., :3]
+    if rgb.size == 0:
+        raise InputError(f"'{name}' is empty ({rgb.shape[0]} x {rgb.shape[1]} pixels). Open the photograph again.")
+    if rgb.dtype == np.uint16:
+        rgb = (rgb >> 8).astype(np.uint8)
+    elif rgb.dtype != np.uint8:
+        if not np.isfinite(rgb).all():
+            raise InputError(f"'{name}' has pixels that are not numbers (NaN or infinite). Open another photograph.")
+        rgb = np.rint(255 * np.clip(rgb.astype(np.float32), 0, 1)).astype(np.uint8)
+    return np.ascontiguousarray(rgb)
+
+
+def pixel_size(layer: Layer) -> PixelSize | None:
+    """Read the pixel size from a layer's scale and units.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Of two dimensions.
+
+    Returns
+    -------
+    PixelSize or None
+        None where the units are pixels, which is how napari says that nobody knows.
+    """
+    y, x = (_micrometres(unit) for unit in layer.units[-2:])
+    if y is None or x is None:
+        return None
+    size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
+    known = (_about(layer).get("ruler"), _about(layer).get("pixel_size"))
+    return next((stated for stated in known if stated is not None and _same(stated, size)), size)
+
+
+def _about(layer: Layer) -> dict[str, Any]:
+    """What this plugin keeps in a layer's metadata."""
+    return layer.metadata.get(KEY, {})
+
+
+def _same(one: PixelSize, other: PixelSize) -> bool:
+    """Whether two pixel sizes agree, wherever they come from."""
+    return math.isclose(one.y_um, other.y_um, rel_tol=1e-6) and math.isclose(one.x_um, other.x_um, rel_tol=1e-6)
+
+
+def _micrometres(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, which napari depends on
+    """How many micrometres a unit is, or None where it is no length."""
+    if not unit.dimensionality or not unit.is_compatible_with("micrometer"):
+        return None
+    return float((1 * unit).to("micrometer").magnitude)
+
+
+def describe(image: Image) -> str:
+    """Say in one line what a photograph is: its size, scale and kind.
+
+    Parameters
+    ----------
+    image : napari.layers.Image
+        A photograph.
+
+    Returns
+    -------
+    str
+        Such as ``3000 x 2000 px, 12.4 um/px, dermoscopic``.
+    """
+    rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+    size = pixel_size(image)
+    scale = f"{size.x_um:.3g} µm/px" if size else "scale unknown"
+    return ", ".join(part for part in (f"{columns} x {rows} px", scale, _about(image).get("modality")) if part)

@@ -1,0 +1,111 @@
+"""Puts results into the viewer in small turns, and changes of a mask as steps that can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui import layers
+from napari_melanoma.ui.job import Turns
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.lesion_steps import Change
+
+
+class Presenter(QObject):
+    """Shows what the book says.
+
+    Parameters
+    ----------
+    book : LesionBook
+        Lesions and the viewer.
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    drawable : Signal(object)
+        A mask layer was made, on which the user may draw.
+    shown : Signal(str)
+        All layers of the photograph of this identity are there.
+    """
+
+    drawable = Signal(object)
+    shown = Signal(str)
+
+    def __init__(self, book: LesionBook, parent: QObject) -> None:
+        super().__init__(parent)
+        self._book = book
+        self._turns = Turns(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether layers are still to be added."""
+        return self._turns.busy
+
+    def show_new(self, identity: str, then: Callable[[], None] | None = None) -> None:
+        """Add the layers of a result, one a turn, so that the viewer lives in between.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+        then : callable, optional
+            Called when all are there.
+        """
+        pieces = (self._show_mask, self._show_probability, self._show_rest)
+        self._turns.add(*(partial(piece, identity) for piece in pieces))
+        if then is not None:
+            self._turns.add(then)
+
+    def _show_mask(self, identity: str) -> None:
+        image = self._book.image(identity)
+        if image is not None:
+            mask = self._book.lesions[identity].result.mask
+            self.drawable.emit(layers.show_mask(self._book.viewer, image, mask.astype("uint8")))
+
+    def _show_probability(self, identity: str) -> None:
+        image = self._book.image(identity)
+        if image is not None:
+            layers.show_probability(self._book.viewer, image, self._book.lesions[identity].result.smoothed)
+
+    def _show_rest(self, identity: str) -> None:
+        image, labels = self._book.image(identity), self._book.mask(identity)
+        if image is not None and labels is not None:
+            layers.show_result(self._book.viewer, image, self._book.lesions[identity].result)
+            self._book.viewer.layers.selection.active = labels
+            self.shown.emit(identity)
+
+    def show_change(self, change: Change) -> bool:
+        """Show what a computation found out about a photograph whose layers are there.
+
+        Parameters
+        ----------
+        change : Change
+            Not taken into the book yet.
+
+        Returns
+        -------
+        bool
+            False where the user drew in the meantime, so that nothing was done.
+        """
+        viewer, lesion = self._book.viewer, self._book.lesions[change.identity]
+        image, labels = self._book.image(change.identity), self._book.mask(change.identity)
+        if image is None or labels is None:
+            return False
+        if change.outdated or (change.before is not None and (labels.data != change.before).any()):
+            layers.show_contours(viewer, image, lesion.result.contours)
+            return False
+        if change.result is None:
+            layers.show_contours(viewer, image, change.contours or [])
+            return True
+        if change.where is not None:
+            layers.write_mask(labels, change.where, change.result.mask)
+        if change.result.smoothed is not lesion.result.smoothed:
+            layers.show_probability(viewer, image, change.result.smoothed)
+        layers.show_result(viewer, image, change.result)
+        return True

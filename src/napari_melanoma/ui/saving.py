@@ -1,0 +1,80 @@
+"""Saving from the dock: the result folder and the row of ``results.csv`` that the command line writes as well."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.workflows.batch import COLUMNS, NO_LESION
+from napari_melanoma.workflows.lesion import save_lesion
+from napari_melanoma.workflows.result_table import ResultTable
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.lesion import LesionResult
+
+TABLE = "results.csv"
+
+
+def place(folder: Path, name: str) -> Path:
+    """Say where the result of a photograph goes.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder that the user chose.
+    name : str
+        Of the photograph's layer.
+
+    Returns
+    -------
+    pathlib.Path
+        A folder in it; characters that no file name can have become ``_``.
+    """
+    return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
+
+
+def save(result: LesionResult, folder: Path) -> Path:
+    """Save a result and put its measurements into the folder's table; meant for a thread.
+
+    Parameters
+    ----------
+    result : LesionResult
+        What to save.
+    folder : pathlib.Path
+        The folder that the user chose.
+
+    Returns
+    -------
+    pathlib.Path
+        The result's own folder.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written; nothing half-written is left.
+    InputError
+        Where the folder has a ``results.csv`` that is something else.
+    """
+    from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
+
+    table = ResultTable(folder / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
+    saved = save_lesion(result, place(folder, result.photograph.name))
+    size = result.photograph.pixel_size
+    height, width = result.mask.shape
+    notes = ("corrected by hand" * result.corrected, NO_LESION * (not result.measurements))
+    about = {
+        "image": saved.name,
+        "file": result.photograph.name,
+        "status": "done",
+        "note": "; ".join(filter(None, notes)),
+        "model": result.model.name,
+        "threshold": result.threshold,
+        "height_px": height,
+        "width_px": width,
+        "pixel_height_um": size and size.y_um,
+        "pixel_width_um": size and size.x_um,
+    }
+    table.put({**about, **result.measurements})
+    table.write()
+    return saved

@@ -1,0 +1,86 @@
+"""What the docks remember of a user from one day to the next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSettings
+
+from napari_melanoma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.lesion import LesionOptions
+
+
+class Settings:
+    """Values kept by the platform's own store of settings, each read with a default that always works."""
+
+    def __init__(self) -> None:
+        self._store = QSettings("napari-melanoma", "napari-melanoma")
+
+    @property
+    def options(self) -> LesionOptions:
+        """How photographs are analysed; the defaults where nothing valid was kept."""
+        from napari_melanoma.workflows.lesion import LesionOptions
+
+        try:
+            return LesionOptions.parse(json.loads(str(self._store.value("lesion/options", "{}"))), "the settings")
+        except (ValueError, ConfigError):  # kept by another version
+            return LesionOptions()
+
+    @options.setter
+    def options(self, options: LesionOptions) -> None:
+        self._store.setValue("lesion/options", options.model_dump_json())
+
+    @property
+    def folder(self) -> Path | None:
+        """Where results go; None until the user has chosen, or where that folder is gone."""
+        kept = str(self._store.value("folder", "") or "")
+        return Path(kept) if kept and Path(kept).is_dir() else None
+
+    @folder.setter
+    def folder(self, folder: Path) -> None:
+        self._store.setValue("folder", str(folder))
+
+    @property
+    def ruler_mm(self) -> float:
+        """The length that was last given to the ruler."""
+        try:
+            return float(str(self._store.value("lesion/ruler_mm", 10.0)))
+        except ValueError:
+            return 10.0
+
+    @ruler_mm.setter
+    def ruler_mm(self, length: float) -> None:
+        self._store.setValue("lesion/ruler_mm", length)
+
+    def is_open(self, section: str, default: bool) -> bool:
+        """Say whether a section was left open.
+
+        Parameters
+        ----------
+        section : str
+            Its name.
+        default : bool
+            For a section that was never touched.
+
+        Returns
+        -------
+        bool
+            True where it shall be open.
+        """
+        return str(self._store.value(f"sections/{section}", default)).lower() == "true"
+
+    def set_open(self, section: str, is_open: bool) -> None:
+        """Remember whether a section is open.
+
+        Parameters
+        ----------
+        section : str
+            Its name.
+        is_open : bool
+            Whether it is.
+        """
+        self._store.setValue(f"sections/{section}", "true" if is_open else "false")

@@ -1,0 +1,206 @@
+"""The process that answers the docks: JSON lines in, JSON lines out, arrays as ``.npy`` files; torch lives here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TextIO
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.runs import Progress, RunContext
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.photograph import Segmenter
+
+Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
+
+IDLE_MINUTES = 15.0
+log = logging.getLogger(__name__)
+
+
+def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO) -> None:
+    """Answer a request a line until the other side closes.
+
+    A request is ``{"id", "verb", "arguments"}``; an event is ``{"id", "kind", ...}`` with kind ``progressed``
+    (``done``, ``total``, ``message``), ``succeeded`` (``answer``) or ``failed`` (``type``, ``message``).
+
+    Parameters
+    ----------
+    handlers : dict
+        For each verb a function of the arguments and a ``RunContext``, which returns JSON-able values.
+    requests : iterable of str
+        One JSON object each.
+    events : text stream
+        Receives one JSON object a line, flushed.
+    """
+    for line in requests:
+        request = json.loads(line)
+        tell = partial(_tell, events, request["id"])
+        try:
+            run = RunContext(partial(_report, tell))
+            tell(kind="succeeded", answer=_handler(handlers, request["verb"])(request["arguments"], run))
+        except MelanomaError as error:
+            tell(kind="failed", type=type(error).__name__, message=str(error))
+        except Exception as error:
+            log.exception("request %s failed", request["verb"])
+            tell(kind="failed", type=type(error).__name__, message=_describe(error))
+
+
+def _tell(events: TextIO, request_id: int, **event: object) -> None:
+    """Write an event of a request."""
+    events.write(json.dumps({"id": request_id, **event}) + "\n")
+    events.flush()
+
+
+def _report(tell: Callable[..., None], progress: Progress) -> None:
+    """Write the progress of a request."""
+    tell(kind="progressed", **vars(progress))
+
+
+def _handler(handlers: dict[str, Handler], verb: str) -> Handler:
+    if verb not in handlers:
+        raise MelanomaError(f"the worker knows no verb '{verb}' (known: {', '.join(handlers)})")
+    return handlers[verb]
+
+
+def _describe(error: Exception) -> str:
+    """Say an error that nobody foresaw, with what may help."""
+    said = f"{type(error).__name__}: {error}"
+    if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+        return f"{said}. The memory is full: close other programs or analyse a smaller photograph, then try again."
+    return f"{said}. This is not an error that was foreseen; `napari-melanoma doctor` says what works on this machine."
+
+
+@lru_cache(maxsize=2)
+def _segmenter(model: str) -> Segmenter:
+    """Load a model once; two are kept, so that comparing them by turns stays quick."""
+    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.models.registry import find_bundle
+
+    return Segmenter.load(find_bundle(model))
+
+
+def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Load torch and a model ahead of the first question.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``model``: a bundle's name or path.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``device``: where the model runs.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle, or its weights do not fit.
+    """
+    run.report(Progress(0, None, "Loading the model"))
+    return {"device": _segmenter(arguments["model"]).device}
+
+
+def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Say for each pixel of a photograph how likely it belongs to a lesion.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``model``: a bundle's name or path; ``image``: a ``.npy`` of uint8 (row, column, channel=3); ``out``: where
+        the probability goes, a ``.npy`` of float32 (row, column).
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``model``: the fields of ``workflows.lesion.ModelStamp``.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle, or its weights do not fit.
+    """
+    import numpy as np
+
+    from napari_melanoma.workflows.lesion import ModelStamp
+
+    run.report(Progress(0, None, "Loading the model"))
+    model = _segmenter(arguments["model"])
+    run.report(Progress(1, 2, "Finding the lesion"))
+    probability = model.probability(np.load(arguments["image"], mmap_mode="r"))
+    np.save(arguments["out"], probability)
+    return {"model": vars(ModelStamp.of(model))}
+
+
+HANDLERS: dict[str, Handler] = {"warm": warm, "segment": segment}
+
+
+def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
+    """Pass lines on until the source ends or has been silent for long.
+
+    Parameters
+    ----------
+    source : iterable of str
+        Read in a thread of its own.
+    idle_s : float
+        Seconds of silence after which it ends.
+
+    Yields
+    ------
+    str
+        The lines.
+    """
+    waiting: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in source:
+            waiting.put(line)
+        waiting.put(None)
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    while True:
+        try:
+            line = waiting.get(timeout=idle_s)
+        except queue.Empty:
+            log.info("idle for %.0f s: ending", idle_s)
+            return
+        if line is None:
+            return
+        yield line
+
+
+def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
+    """Answer on standard output what is asked on standard input; what libraries print goes to standard error.
+
+    Parameters
+    ----------
+    handlers : dict, optional
+        The verbs it knows; ``HANDLERS`` by default.
+    idle_minutes : float, optional
+        Ends by itself after so long without a request, and when the other side closes or dies.
+
+    Returns
+    -------
+    int
+        Exit code 0.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n") as events:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        serve(HANDLERS if handlers is None else handlers, lines(sys.stdin, 60.0 * idle_minutes), events)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
