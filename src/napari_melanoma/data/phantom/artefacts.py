@@ -130,6 +130,6 @@ def add_ink(light: Light, plane: Plane, outline: Outline, rng: np.random.Generat
     radius *= 1 + wave[0] * np.cos(2 * angle + phase[0]) + wave[1] * np.cos(3 * angle + phase[1])
     points = outline.centre_mm + radius[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
     line = np.zeros(plane.shape, np.float32)
-    draw_stroke(line, plane.to_pixels(points), np.full(160, rng.uniform(0.25, 0.45) / plane.pixel_mm))
+    draw_stroke(line, plane.to_pixels(points), np.full(160, rng.uniform(0.18, 0.36) / plane.pixel_mm))
     flow = np.clip(0.62 + 0.22 * noise(plane, rng, 0.8) + 0.15 * noise(plane, rng, 0.15), 0.05, 0.95)
     light *= 1 - (line * flow)[..., None] * (1 - _INK)

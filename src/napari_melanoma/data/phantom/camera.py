@@ -81,7 +81,7 @@ def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArr
 def _veil_light(tissue: Tissue) -> NDArray[np.float32]:
     """Colour of the veil, darker on darker skin."""
     melanin, blood = (np.full((1, 1), value, np.float32) for value in tissue.base)
-    return VEIL * (np.float32(0.22) + np.float32(1.35) * reflectance(melanin, blood).mean())
+    return VEIL * (np.float32(0.15) + np.float32(1.5) * reflectance(melanin, blood).mean())
 
 
 def _relief(height_mm: Map, plane: Plane, rng: np.random.Generator) -> tuple[Map, Map]:
@@ -133,8 +133,8 @@ def _noisy(light: Light, amount: float, rng: np.random.Generator) -> Light:
     """Noise that grows with the root of the light, mostly the same in the three channels."""
     if amount == 0:
         return light
-    shared = 0.5 * np.eye(3, dtype=np.float32) + np.float32(0.33)
-    grain = rng.standard_normal(light.shape, dtype=np.float32) @ (np.float32(0.022 * amount) * shared)
-    grain *= np.sqrt(np.maximum(light, np.float32(1e-4)))
+    grain = rng.standard_normal(light.shape, dtype=np.float32)
+    grain += np.float32(0.66) * grain.sum(axis=-1, keepdims=True)
+    grain *= np.float32(0.011 * amount) * np.sqrt(np.maximum(light, np.float32(1e-4)))
     grain += light
     return grain

@@ -54,9 +54,8 @@ def _place(
     for _ in range(20):
         outline = draw_outline(traits, stream(config.seed, "lesion", index, "shape"))
         for centre in _centres(plane, outline, traits, rng):
-            moved = replace(outline, centre_mm=centre)
-            if all(_apart(moved, other, traits.fade_mm) for other in others):
-                return moved, traits
+            if all(_apart(centre, outline.reach_mm + 2.5 * traits.fade_mm, other) for other in others):
+                return replace(outline, centre_mm=centre), traits
         if config.lesion.diameter_mm is not None:
             break
         traits = replace(traits, diameter_mm=0.88 * traits.diameter_mm)
@@ -82,7 +81,6 @@ def _centres(
     return [(float(y), float(x)) for y, x in points if math.hypot(y, x) <= radius or not y or not x]
 
 
-def _apart(one: Outline, other: Outline, fade_mm: float) -> bool:
-    """Whether two lesions keep clear of each other, borders included."""
-    distance = math.dist(one.centre_mm, other.centre_mm)
-    return distance > one.reach_mm + other.reach_mm + 2.5 * fade_mm + 0.3
+def _apart(centre_mm: tuple[float, float], reach_mm: float, other: Outline) -> bool:
+    """Whether a lesion at a point, its border included, keeps clear of another."""
+    return math.dist(centre_mm, other.centre_mm) > reach_mm + other.reach_mm + 0.3

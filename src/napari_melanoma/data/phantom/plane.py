@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # A value for each pixel (row, column), or for each position along an axis; float32 wherever it is kept.
 Map = NDArray[np.floating[Any]]
@@ -79,7 +82,8 @@ def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
     values = rng.standard_normal(nodes, dtype=np.float32)
     along_y = _spline(plane.y, plane.extent_mm[0], scale_mm, nodes[0])
     along_x = _spline(plane.x, plane.extent_mm[1], scale_mm, nodes[1])
-    return (along_y @ values @ along_x.T) / np.float32(_SPLINE_SD**2)
+    texture = (along_x @ (along_y @ values).T).T / np.float32(_SPLINE_SD**2)
+    return np.ascontiguousarray(texture)
 
 
 def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Map:
@@ -97,13 +101,18 @@ def ramp(values: Map, start: float, end: float) -> Map:
     return share * share * (3 - 2 * share)
 
 
-def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> Map:
-    """Cubic B-spline weights (position, node) of a lattice that covers the extent."""
+def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> csr_array:
+    """Cubic B-spline weights (position, node) of a lattice that covers the extent.
+
+    Sparse, also because a dense product runs on all cores, which stalls where others use them.
+    """
+    from scipy.sparse import csr_array
+
     at = (positions + extent_mm / 2) / scale_mm + 1
     first = np.floor(at).astype(int)
     t = (at - first).astype(np.float32)
-    weights = np.zeros((len(positions), nodes), np.float32)
     pieces = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-    for offset, piece in enumerate(pieces, start=-1):
-        weights[np.arange(len(positions)), np.clip(first + offset, 0, nodes - 1)] += piece / 6
-    return weights
+    weights = np.stack(pieces, axis=1) / np.float32(6)
+    columns = np.clip(first[:, None] + np.arange(-1, 3), 0, nodes - 1)
+    starts = np.arange(0, 4 * len(positions) + 1, 4)
+    return csr_array((weights.ravel(), columns.ravel(), starts), shape=(len(positions), nodes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Outline:
         stretch = math.sqrt(self.elongation)
         return self.diameter_mm * stretch, self.diameter_mm / stretch
 
-    @property
+    @cached_property
     def reach_mm(self) -> float:
         """Radius of a disc around the centre that holds the curve."""
         bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
@@ -133,4 +134,5 @@ def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> Outline:
 def _series(coefficients: NDArray, order: NDArray) -> NDArray:
     """Sum of cosines and sines of the angle, (4096,)."""
     phases = order[:, None] * _ANGLES
-    return coefficients[0] @ np.cos(phases) + coefficients[1] @ np.sin(phases)
+    waves = coefficients[0][:, None] * np.cos(phases) + coefficients[1][:, None] * np.sin(phases)
+    return waves.sum(axis=0)

@@ -1,0 +1,123 @@
+"""The data set contract: what is read, and what is refused with which words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
+from napari_melanoma.data.splits import hold_out
+from napari_melanoma.io.results import write_mask, write_rgb
+
+
+def _dataset(folder: Path, table: str, *, name: str = "dataset.csv", images: tuple[str, ...] = ("a", "b")) -> Path:
+    for image in images:
+        write_rgb(folder / f"images/{image}.png", np.zeros((20, 30, 3), np.uint8))
+        write_mask(folder / f"masks/{image}.png", np.zeros((20, 30), bool))
+    (folder / name).write_text(table, encoding="utf-8")
+    return folder
+
+
+def test_a_plain_folder_is_read(tmp_path: Path) -> None:
+    table = "image_id,patient_id,lesion_id,split,modality\na,p1,7,train,dermoscopic\nb,,8,val,other\n"
+    first, second = read_dataset(_dataset(tmp_path / "set", table))
+    assert (first.image_id, first.group, first.split, first.modality) == ("a", "set/p1", "train", "dermoscopic")
+    assert (second.group, second.modality, second.domain) == ("set/8", None, "set")
+    assert first.mask == tmp_path / "set/masks/a.png"
+
+
+def test_paths_of_the_table_win(tmp_path: Path) -> None:
+    folder = _dataset(tmp_path, "image_id,path,mask_path\nx,images/a.png,masks/b.png\n")
+    (sample,) = read_dataset(folder)
+    assert (sample.image.name, sample.mask.name if sample.mask else None) == ("a.png", "b.png")
+
+
+def test_a_byte_order_mark_and_the_other_table_name_are_fine(tmp_path: Path) -> None:
+    folder = _dataset(tmp_path, "\ufeffimage_id\na\n", name="metadata.csv")
+    assert [sample.image_id for sample in read_dataset(folder)] == ["a"]
+
+
+def test_near_duplicates_share_a_group(tmp_path: Path) -> None:
+    first, second = read_dataset(_dataset(tmp_path, "image_id,near_duplicate_of\na,\nb,a\n"))
+    assert first.group == second.group
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A table that cannot serve and what must be said of it."""
+
+    table: str
+    said: str
+
+
+FAULTS = [
+    Fault("", "at least one row; found no rows"),
+    Fault("image_id\n", "at least one row"),
+    Fault("name\na\n", "needs a column image_id .* found name"),
+    Fault("image_id\na\na\n", "repeats image_id a"),
+    Fault("image_id\nc\n", "the image of 'c' is not there"),
+    Fault("image_id,mask_path\na,masks/z.png\n", "the mask of 'a' is not there"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.said)
+def test_faults(fault: Fault, tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match=fault.said):
+        read_dataset(_dataset(tmp_path, fault.table))
+
+
+def test_no_table(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match=r"expected a table dataset.csv or metadata.csv"):
+        read_dataset(tmp_path)
+
+
+def test_a_table_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "dataset.csv").write_bytes(b"image_id\n\xff\xfe\xff\n")
+    with pytest.raises(DataSetError, match="Expected a CSV table in UTF-8"):
+        read_dataset(tmp_path)
+
+
+def test_an_image_without_mask_is_kept_until_masks_are_needed(tmp_path: Path) -> None:
+    folder = _dataset(tmp_path, "image_id,split\na,train\nb,train\n")
+    (folder / "masks/b.png").unlink()
+    samples = read_dataset(folder)
+    assert len(samples) == 2
+    assert [sample.image_id for sample in with_masks(samples, "train")] == ["a"]
+    with pytest.raises(DataSetError, match=r"split 'val': 2 rows, splits train"):
+        with_masks(samples, "val")
+
+
+def _samples(count: int) -> list[Sample]:
+    return [
+        Sample(f"i{n}", Path("x"), None, f"g{n // 3}", "train", "abc"[n % 2], None, "xy"[n // 9 % 2])
+        for n in range(count)
+    ]
+
+
+def test_hold_out_keeps_groups_whole_and_the_share() -> None:
+    kept, aside = hold_out(_samples(900), 0.2, seed=0)
+    assert not {s.group for s in kept} & {s.group for s in aside}
+    assert len(kept) + len(aside) == 900
+    assert abs(len(aside) / 900 - 0.2) < 0.02
+
+
+def test_hold_out_follows_the_seed_and_the_strata() -> None:
+    first, second, other = (hold_out(_samples(900), 0.2, seed)[1] for seed in (0, 0, 1))
+    assert first == second != other
+    shares = [sum(s.diagnosis == d for s in first) / sum(s.diagnosis == d for s in _samples(900)) for d in "xy"]
+    assert shares == pytest.approx([0.2, 0.2], abs=0.03)
+
+
+def test_adding_images_moves_few_others() -> None:
+    before = {s.group for s in hold_out(_samples(600), 0.2, 0)[1]}
+    after = {s.group for s in hold_out(_samples(630), 0.2, 0)[1]}
+    assert len(before - after) <= 4
+
+
+def test_the_real_sets_are_read(shared_data: Path) -> None:
+    sizes = {name: len(with_masks(read_dataset(shared_data / name))) for name in ("isic2017", "pad_ufes", "ph2")}
+    assert sizes == {"isic2017": 1990, "pad_ufes": 687, "ph2": 120}

@@ -1,0 +1,37 @@
+"""Sample data arrive as napari layers with scale, units and what the reader would know about a photograph."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.data import samples
+
+SAMPLES = [
+    (samples.dermoscopic_sample, "dermoscopic"),
+    (samples.macroscopic_sample, "macroscopic"),
+    (samples.dark_skin_sample, "dermoscopic"),
+    (samples.several_lesions_sample, "macroscopic"),
+]
+
+
+@pytest.mark.parametrize(("sample", "modality"), SAMPLES, ids=lambda case: getattr(case, "__name__", case))
+def test_a_sample_is_one_rgb_image_in_micrometres(sample, modality: str) -> None:
+    ((rgb, attributes, kind),) = sample()
+    assert kind == "image"
+    assert rgb.dtype == np.uint8
+    assert rgb.shape == (900, 1200, 3)
+    assert attributes["rgb"] is True
+    assert attributes["units"] == ("um", "um")
+    known = attributes["metadata"]["napari_melanoma"]
+    assert known["modality"] == modality
+    assert known["pixel_size"] == PixelSize(*attributes["scale"], "phantom")
+
+
+def test_listing_the_samples_imports_nothing_heavy() -> None:
+    code = "import sys, napari_melanoma.data.samples; sys.exit(bool({'numpy', 'scipy', 'skimage'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
