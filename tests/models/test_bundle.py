@@ -19,7 +19,9 @@ def copied(tiny_bundle: BundleInfo, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle.path, tmp_path / "copy"))
 
 
-def _change_weights(folder: Path, *, drop: str | None = None, add: str | None = None, reshape: str | None = None) -> None:
+def _change_weights(
+    folder: Path, *, drop: str | None = None, add: str | None = None, reshape: str | None = None
+) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 

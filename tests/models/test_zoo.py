@@ -74,7 +74,7 @@ def test_says_where_it_comes_from(case: Case) -> None:
 
 
 def test_unknown_architecture_names_the_known_ones() -> None:
-    with pytest.raises(BundleError, match="no architecture named 'vgg'.*deeplabv3plus, unet"):
+    with pytest.raises(BundleError, match=r"no architecture named 'vgg'.*deeplabv3plus, unet"):
         build_network("vgg", {})
 
 

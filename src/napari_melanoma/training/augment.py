@@ -40,7 +40,7 @@ def build_augmentation(config: AugmentationConfig, side: int) -> Augmentation:
             v2.RandomApply([v2.GaussianBlur(9, (0.3, 2.0))], p=config.blur_probability),
             v2.RandomAdjustSharpness(4.0, p=config.sharpen_probability),
             v2.RandomApply([_add_noise], p=config.noise_probability),
-            v2.RandomApply([v2.JPEG((30, 95))], p=config.jpeg_probability),
+            v2.RandomApply([_recompress], p=config.jpeg_probability),
         ]
     )
     flips = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
@@ -96,3 +96,17 @@ def _add_noise(image: Tensor) -> Tensor:
 
     noisy = image.float() + torch.randn(image.shape) * (255 * 0.04 * torch.rand(()))
     return noisy.clamp(0, 255).round().to(torch.uint8).as_subclass(type(image))
+
+
+def _recompress(image: Tensor) -> Tensor:
+    """Send an image through JPEG of a quality between 30 and 95; with Pillow, as torchvision gives its codecs up."""
+    from io import BytesIO
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    quality, file = int(torch.randint(30, 96, ())), BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, "JPEG", quality=quality)
+    decoded = torch.from_numpy(np.array(Image.open(file)))
+    return decoded.permute(2, 0, 1).contiguous().as_subclass(type(image))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +17,12 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 MONITOR = "tuning_jaccard"
+KNOWN_WARNINGS = (
+    "Checkpoint directory .* exists and is not empty",  # as it is when a run is resumed
+    "The .* does not have many workers",  # images are decoded already; more processes do not help
+    "The number of training batches .* is smaller than the logging interval",  # small data sets are welcome
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.15
+)
 
 
 def fit(
@@ -47,22 +57,23 @@ def fit(
 
     from napari_melanoma.training.callbacks import AtomicCheckpoints
 
-    trainer = Trainer(
-        max_epochs=recipe.epochs,
-        accelerator=recipe.device,
-        devices="auto" if recipe.device != "cpu" else 1,
-        precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
-        gradient_clip_val=recipe.gradient_clip,
-        callbacks=_callbacks(recipe, folder, run),
-        plugins=[AtomicCheckpoints()],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
     resume = str(folder.last_checkpoint) if folder.last_checkpoint.exists() else None
-    trainer.fit(task, *loaders, ckpt_path=resume, weights_only=False)
+    with _quiet():
+        trainer = Trainer(
+            max_epochs=recipe.epochs,
+            accelerator=recipe.device,
+            devices="auto" if recipe.device != "cpu" else 1,
+            precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
+            gradient_clip_val=recipe.gradient_clip,
+            callbacks=_callbacks(recipe, folder, run),
+            plugins=[AtomicCheckpoints()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(task, *loaders, ckpt_path=resume, weights_only=False)
     best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=False)
     task.load_state_dict(best["state_dict"])
 
@@ -103,6 +114,16 @@ def cpu_has_bf16() -> bool:
 
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from users what Lightning says to programmers: its tips, and warnings that are known and harmless."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def _callbacks(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> list[Any]:

@@ -1,0 +1,67 @@
+"""Overlap metrics against counts made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_melanoma.analysis.overlap import METRICS, jaccard_by_threshold, overlap
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two masks in one row and their metrics in the order TJA, JA, DI, AC, SE, SP."""
+
+    name: str
+    mask: str
+    reference: str
+    expected: tuple[float, ...]
+
+
+CASES = [
+    Case("equal", "1100", "1100", (1, 1, 1, 1, 1, 1)),
+    Case("half missed", "1000", "1100", (0, 1 / 2, 2 / 3, 3 / 4, 1 / 2, 1)),
+    Case("a third too much", "1110", "1100", (2 / 3, 2 / 3, 4 / 5, 3 / 4, 1, 1 / 2)),
+    Case("nothing in common", "0011", "1100", (0, 0, 0, 0, 0, 0)),
+    Case("both empty", "0000", "0000", (1, 1, 1, 1, 1, 1)),
+    Case("nothing found", "0000", "1100", (0, 0, 0, 1 / 2, 0, 1)),
+    Case("all lesion", "1111", "1111", (1, 1, 1, 1, 1, 1)),
+]
+
+
+def _mask(text: str) -> np.ndarray:
+    return np.array([[digit == "1" for digit in text]])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_metrics(case: Case) -> None:
+    found = overlap(_mask(case.mask), _mask(case.reference))
+    assert [found[name] for name in METRICS] == pytest.approx(list(case.expected))
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="differ in shape"):
+        overlap(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
+
+
+@given(arrays(np.bool_, (5, 6)), arrays(np.bool_, (5, 6)))
+def test_dice_and_jaccard_say_the_same(mask: np.ndarray, reference: np.ndarray) -> None:
+    found = overlap(mask, reference)
+    assert found["DI"] == pytest.approx(2 * found["JA"] / (1 + found["JA"]))
+    assert all(0 <= value <= 1 for value in found.values())
+    assert overlap(reference, mask)["JA"] == found["JA"]
+
+
+@given(
+    arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)),
+    arrays(np.bool_, (4, 5)),
+)
+def test_one_pass_equals_many(probability: np.ndarray, reference: np.ndarray) -> None:
+    thresholds = np.linspace(0.1, 0.9, 9)
+    plain = [overlap(probability >= threshold, reference)["JA"] for threshold in thresholds]
+    assert jaccard_by_threshold(probability, reference, thresholds) == pytest.approx(plain)

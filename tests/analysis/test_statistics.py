@@ -1,0 +1,41 @@
+"""Bootstrap intervals that know about groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.statistics import bootstrap_mean
+
+
+def test_interval_has_the_width_of_theory() -> None:
+    values = np.random.default_rng(1).normal(0.8, 0.1, 400)
+    found = bootstrap_mean(values)
+    error = values.std() / 20
+    assert found.mean == pytest.approx(values.mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert found.count == 400
+
+
+def test_copies_of_one_patient_narrow_nothing() -> None:
+    values = np.random.default_rng(2).normal(0.8, 0.1, 50)
+    groups = [str(n) for n in range(50)]
+    single = bootstrap_mean(values, groups)
+    copied = bootstrap_mean(np.repeat(values, 10), list(np.repeat(groups, 10)))
+    naive = bootstrap_mean(np.repeat(values, 10))
+    assert copied.high - copied.low == pytest.approx(single.high - single.low, rel=0.1)
+    assert naive.high - naive.low < 0.5 * (single.high - single.low)
+
+
+def test_seed_repeats() -> None:
+    assert bootstrap_mean([0.1, 0.5, 0.9], seed=3) == bootstrap_mean([0.1, 0.5, 0.9], seed=3)
+
+
+def test_text() -> None:
+    assert str(bootstrap_mean([0.5, 0.5])) == "0.500 (0.500 to 0.500)"
+
+
+@pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0], ["a", "b"])])
+def test_nothing_to_average(values: list[float], groups: list[str] | None) -> None:
+    with pytest.raises(ValueError, match="at least one value"):
+        bootstrap_mean(values, groups)

@@ -1,0 +1,61 @@
+"""A data set of drawn blobs and the smallest recipe that learns from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.io.results import write_mask, write_table
+from napari_melanoma.training.recipe import TrainRecipe
+
+COUNT = 24
+
+
+def draw_blobs(folder: Path, count: int = COUNT, side: int = 48) -> Path:
+    """Write a data set whose lesions are dark disks on bright skin."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rows, columns = np.mgrid[:side, :side]
+    for index in range(count):
+        centre, radius = rng.uniform(16, side - 16, 2), rng.uniform(7, 13)
+        mask = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+        rgb = np.where(mask[..., None], (90, 50, 40), (230, 190, 170)) + rng.normal(0, 6, (side, side, 3))
+        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/b{index:02}.png")
+        write_mask(folder / f"masks/b{index:02}.png", mask)
+    table = [
+        {"image_id": f"b{index:02}", "patient_id": f"p{index // 2}", "split": "train" if index < count - 4 else "val"}
+        for index in range(count)
+    ]
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set."""
+    return draw_blobs(tmp_path_factory.mktemp("data") / "blobs")
+
+
+@pytest.fixture
+def recipe(blobs: Path) -> TrainRecipe:
+    """Two epochs of a tiny network."""
+    return TrainRecipe.parse(
+        {
+            "name": "blobs",
+            "epochs": 2,
+            "batch_size": 4,
+            "device": "cpu",
+            "precision": "fp32",
+            "data": {"datasets": [str(blobs)], "tuning_fraction": 0.2, "cache_size": 48},
+            "model": {
+                "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+                "start": "none",
+                "input_size": 32,
+            },
+        },
+        "the test",
+    )

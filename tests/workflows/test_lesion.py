@@ -1,0 +1,123 @@
+"""The analysis of one photograph, with a model that answers by darkness."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.workflows.lesion import LesionOptions, analyse_lesion, derive, remeasure, save_lesion
+
+FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
+
+
+class Darkness:
+    """Takes dark pixels for lesion."""
+
+    device = "cpu"
+    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=SimpleNamespace(threshold=0.5))
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        return (1 - rgb.mean(2) / 255).astype(np.float32)
+
+
+def _photograph(*disks: tuple[int, int, int], pixel_size: PixelSize | None = None) -> Photograph:
+    """Bright skin with dark disks of (row, column, radius)."""
+    rows, columns = np.mgrid[:200, :300]
+    rgb = np.full((200, 300, 3), 220, np.uint8)
+    for row, column, radius in disks:
+        rgb[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = (60, 40, 30)
+    return Photograph(rgb, "drawn", pixel_size)
+
+
+def _analyse(photograph: Photograph, options: LesionOptions | None = None):  # noqa: ANN202
+    return analyse_lesion(photograph, Darkness(), options or LesionOptions(), run=RunContext())
+
+
+def test_a_disk_is_found_and_measured() -> None:
+    result = _analyse(_photograph((100, 150, 40), pixel_size=PixelSize(50.0, 50.0)))
+    assert result.measurements["area_px"] == pytest.approx(np.pi * 40**2, rel=0.02)
+    assert result.measurements["area_mm2"] == pytest.approx(np.pi * 2**2, rel=0.02)
+    assert result.roi is not None
+    assert result.threshold == 0.5
+    assert len(result.contours) == 1
+
+
+def test_a_click_chooses_another_lesion() -> None:
+    photograph = _photograph((100, 80, 40), (100, 230, 20))
+    largest = _analyse(photograph)
+    chosen = derive(photograph, largest.probability, largest.options, largest.model, chosen=(100, 230))
+    assert largest.mask[100, 80]
+    assert not largest.mask[100, 230]
+    assert chosen.mask[100, 230]
+    assert not chosen.mask[100, 80]
+
+
+def test_no_lesion_is_an_answer(tmp_path: Path) -> None:
+    result = _analyse(_photograph())
+    assert not result.mask.any()
+    assert (result.roi, result.measurements, result.contours) == (None, {}, [])
+    saved = save_lesion(result, tmp_path / "drawn")
+    assert {path.name for path in saved.iterdir()} == FILES - {"roi.png"}
+    assert json.loads((saved / "result.json").read_text())["lesion_found"] is False
+
+
+def test_corrections_are_followed() -> None:
+    result = _analyse(_photograph((100, 150, 40)))
+    mask = result.mask.copy()
+    mask[:, 150:] = False
+    corrected = remeasure(result, mask, result.options)
+    assert corrected.corrected
+    assert corrected.measurements["area_px"] == np.count_nonzero(mask)
+    assert corrected.probability is result.probability
+
+
+def test_cancelled_between_the_steps() -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        analyse_lesion(_photograph((100, 150, 40)), Darkness(), LesionOptions(), run=run)
+
+
+def test_result_folder(tmp_path: Path) -> None:
+    result = _analyse(_photograph((100, 150, 40), pixel_size=PixelSize(50.0, 40.0, "ruler")))
+    folder = save_lesion(result, tmp_path / "drawn")
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert np.array_equal(read_mask(folder / "mask.png"), result.mask)
+    written = json.loads((folder / "result.json").read_text())
+    assert written["pixel_size_um"] == {"y": 50.0, "x": 40.0, "source": "ruler"}
+    assert written["model"]["fingerprint"] == "0" * 64
+    assert written["options"] == result.options.model_dump(mode="json")
+    assert written["measurements"] == pytest.approx(result.measurements)
+
+
+def test_a_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    result = _analyse(_photograph((100, 150, 40)))
+    save_lesion(result, tmp_path / "drawn")
+    save_lesion(replace(result, roi=None), tmp_path / "drawn")
+    assert not (tmp_path / "drawn" / "roi.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+
+
+def test_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _analyse(_photograph((100, 150, 40)))
+    folder = save_lesion(result, tmp_path / "drawn")
+    before = (folder / "result.json").read_text()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_melanoma.workflows.lesion.write_json", fail)
+    with pytest.raises(SaveError, match="the disk is full"):
+        save_lesion(remeasure(result, ~result.mask, result.options), folder)
+    assert (folder / "result.json").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
