@@ -85,7 +85,8 @@ def raised(node: ast.AST) -> set[str]:
             name = ast.unparse(child.exc.func if isinstance(child.exc, ast.Call) else child.exc).split(".")[-1]
             inside |= {name} if name[:1].isupper() and name not in ENDINGS else set()
         if isinstance(child, ast.Try):
-            inside -= {name for handler in child.handlers if handler.type for name in named(handler.type)}
+            caught = {name for handler in child.handlers if handler.type for name in named(handler.type)}
+            inside = set() if any(name.isupper() for name in caught) else inside - caught  # DAMAGE = (OSError, ...)
         found |= inside
     return found
 
