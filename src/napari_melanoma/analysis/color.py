@@ -16,8 +16,8 @@ GRID_SIDE = 256
 LEAST_SHARE = 0.05
 RING = (0.05, 0.25)
 
-# The six colours that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3). The
-# rule names them and gives no values: these sRGB values are this program's own.
+# The six colours that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3).
+# The rule names them and gives no values: these sRGB values are this program's own.
 ABCD_COLORS: dict[str, tuple[int, int, int]] = {
     "white": (235, 228, 222),
     "red": (190, 80, 75),
@@ -83,10 +83,10 @@ def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[
 
     - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the colour
       features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
-    - ``color_count``: how many of the six colours of the ABCD rule cover at least 5 % of the lesion (Nachbar et al. 1994,
-      doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
-    - ``color_difference``: CIE 1976 colour difference between the means of lesion and skin; skin is the ring from 5 % to
-      25 % of the equivalent diameter away from the lesion.
+    - ``color_count``: how many of the six colours of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
+      1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
+    - ``color_difference``: CIE 1976 colour difference between the means of lesion and skin; skin is the ring from 5 %
+      to 25 % of the equivalent diameter away from the lesion.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is measured of a lesion: one list that names, explains and orders the numbers, and the function that fills it."""
+"""What is measured of a lesion: one list that names, explains and orders the numbers, and the function behind it."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("perimeter_px", "Perimeter", "px", "Length of the border, holes included (Crofton's formula)"),
     Measurement("equivalent_diameter_px", "Equivalent diameter", "px", "Diameter of the disk of the same area"),
     Measurement("max_diameter_px", "Maximum diameter", "px", "Longest straight line between two points of the border"),
-    Measurement("min_diameter_px", "Minimum diameter", "px", "Narrowest gap between two parallel lines around the lesion"),
+    Measurement("min_diameter_px", "Minimum diameter", "px", "Narrowest gap between parallel lines around the lesion"),
     Measurement("parts", "Parts", "", "Number of separate regions, measured together as one lesion"),
     Measurement("compactness", "Compactness", "", "Perimeter squared over 4 pi area: 1 for a disk, more if irregular"),
     Measurement("eccentricity", "Eccentricity", "", "Of the ellipse with the same moments: 0 round, near 1 elongated"),
     Measurement("axis_ratio", "Axis ratio", "", "Minor over major axis of that ellipse: 1 round, near 0 elongated"),
     Measurement("solidity", "Solidity", "", "Area over the area of the convex hull: 1 without notches"),
-    Measurement("asymmetry_major", "Asymmetry, long axis", "", "Share without counterpart when folded along the long axis"),
-    Measurement("asymmetry_minor", "Asymmetry, short axis", "", "Share without counterpart when folded along the short axis"),
-    Measurement("border_irregularity", "Border irregularity", "", "Perimeter over that of the convex hull: 1 without notches"),
-    Measurement("fractal_dimension", "Fractal dimension", "", "Roughness of the border by box counting: about 1 if smooth"),
+    Measurement("asymmetry_major", "Asymmetry, long axis", "", "Share unmatched when folded along the long axis"),
+    Measurement("asymmetry_minor", "Asymmetry, short axis", "", "Share unmatched when folded along the short axis"),
+    Measurement(
+        "border_irregularity", "Border irregularity", "", "Perimeter over that of its convex hull: 1 if convex"
+    ),
+    Measurement("fractal_dimension", "Fractal dimension", "", "Roughness of the border by box counting: 1 if smooth"),
     Measurement("color_std_l", "Variation of lightness", "", "Standard deviation of L* in the lesion"),
     Measurement("color_std_a", "Variation of red-green", "", "Standard deviation of a* in the lesion"),
     Measurement("color_std_b", "Variation of yellow-blue", "", "Standard deviation of b* in the lesion"),
     Measurement("color_count", "Colours", "", "How many of the six ABCD colours cover at least 5 % of the lesion"),
-    Measurement("color_difference", "Contrast to the skin", "", "Colour difference (CIE 1976) to the ring of skin around"),
+    Measurement("color_difference", "Contrast to the skin", "", "Colour difference (CIE 1976) to the skin around"),
     Measurement("area_mm2", "Area", "mm²", "Area of the mask"),
     Measurement("perimeter_mm", "Perimeter", "mm", "Length of the border, holes included (Crofton's formula)"),
     Measurement("equivalent_diameter_mm", "Equivalent diameter", "mm", "Diameter of the disk of the same area"),
     Measurement("max_diameter_mm", "Maximum diameter", "mm", "Longest straight line between two points of the border"),
-    Measurement("min_diameter_mm", "Minimum diameter", "mm", "Narrowest gap between two parallel lines around the lesion"),
+    Measurement("min_diameter_mm", "Minimum diameter", "mm", "Narrowest gap between parallel lines around the lesion"),
 )
 MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
 
@@ -75,8 +77,8 @@ def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSi
     Returns
     -------
     dict
-        Column to value in the order of ``MEASUREMENT_COLUMNS``; empty where the mask is. ``fractal_dimension`` is NaN for
-        lesions under 32 pixels, ``color_difference`` where no skin is in view; all others are finite.
+        Column to value in the order of ``MEASUREMENT_COLUMNS``; empty where the mask is. ``fractal_dimension`` is NaN
+        for lesions under 32 pixels, ``color_difference`` where no skin is in view; all others are finite.
     """
     box = bounding_box(mask)
     if box is None:
@@ -95,7 +97,7 @@ def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSi
 def _lengths_in(found: Lengths, unit: str, area_unit: str) -> dict[str, float]:
     """Area and lengths under the names of a unit."""
     return {
-        f"area_{area_unit}": float(found.area),
+        f"area_{area_unit}": found.area,
         f"perimeter_{unit}": found.perimeter,
         f"equivalent_diameter_{unit}": found.equivalent_diameter,
         f"max_diameter_{unit}": found.max_diameter,

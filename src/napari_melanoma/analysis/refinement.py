@@ -18,7 +18,7 @@ GRID_PER_SIGMA = 2.0
 
 
 class RefinementConfig(Config):
-    """How a mask is cleaned: smoothing before the threshold, then which contours are kept and whether they are filled."""
+    """How a mask is cleaned: smoothing before the threshold, then which contours are kept, filled or not."""
 
     largest_only: bool = Field(True, description="keep one lesion: the largest, or the one that was clicked")
     fill_holes: bool = Field(True, description="fill what the outer contour encloses")
@@ -39,7 +39,7 @@ class RefinementConfig(Config):
 def smooth_probability(probability: NDArray[np.float32], config: RefinementConfig) -> NDArray[np.float32]:
     """Smooth a probability with a Gaussian, so that the threshold gives a border without pixel noise.
 
-    A wide Gaussian is computed on a coarser grid (area-averaged down, bilinear up), which takes a twentieth of the time.
+    A wide Gaussian is computed on a coarser grid (area-averaged down, bilinear up), in a tenth of the time.
 
     Parameters
     ----------

@@ -15,25 +15,24 @@ from napari_melanoma.analysis.random_walk import edge_weights, walk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import Box
-
 INSIDE = 1
 OUTSIDE = 2
 
 GRID_SIDE = 128
 MARGIN = 0.25
 SEED = 100.0
-# A walker forgets a stroke after about 1 / sqrt(strength) cells: 8 where colours agree with the mask, 100 where they do not.
-FIRM = 1 / 8**2
-LOOSE = 1 / 100**2
+# A walker forgets a stroke after about 1 / sqrt(strength) cells: 7 where colours agree with the mask, 50 where not.
+FIRM = 1 / 7**2
+LOOSE = 1 / 50**2
 LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
 LAB_BINS = np.array([25, 32, 32])
-COLOR_WEIGHT = 20.0
+# CIELAB units that a change from skin-like to lesion-like is worth as an edge.
+LIKENESS_WEIGHT = 200.0
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """What is known on the coarse grid around lesion and strokes, each (row, column): all that the redrawing looks at."""
+    """What is known on the coarse grid around lesion and strokes, each (row, column): all that the walk looks at."""
 
     lab: NDArray[np.float32]
     probability: NDArray[np.float32]
@@ -50,10 +49,11 @@ def redraw(
 ) -> NDArray[np.bool_]:
     """Redraw the border of a lesion so that it follows strokes drawn inside and outside.
 
-    Only strokes that contradict the mask change it, and only in one piece with them: an inside stroke adds what looks like
-    it and joins it, an outside stroke removes likewise. Random walks with priors (Grady 2005, doi:10.1109/CVPR.2005.239)
-    on a grid of at most 128 pixels a side decide where the new border runs: along edges of colour, the more readily the
-    less sure the network was. Away from the strokes the mask stays as it is, to the pixel.
+    Only strokes that contradict the mask change it, and only in one piece with them: an inside stroke adds what looks
+    like it and joins it, an outside stroke removes likewise. Random walks with priors (Grady 2005,
+    doi:10.1109/CVPR.2005.239) on a grid of at most 128 pixels a side decide where the new border runs: along edges of
+    colour, the more readily the less sure the network was. Away from the strokes the mask stays as it is, to the
+    pixel.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def redraw(
 def _walked(grid: _Grid) -> NDArray[np.float32]:
     """Probability of lesion on the grid, strokes taken into account."""
     likeness = _likeness(grid)
-    features = np.concatenate([grid.lab, COLOR_WEIGHT * likeness[..., None]], axis=-1)
+    features = np.concatenate([grid.lab, LIKENESS_WEIGHT * likeness[..., None]], axis=-1)
     agreement = np.where(grid.mask, likeness, 1 - likeness)
     certainty = np.abs(2 * grid.probability - 1)
     strength = LOOSE + (FIRM - LOOSE) * agreement**2 * np.maximum(certainty, 0.1)
@@ -105,8 +105,8 @@ def _walked(grid: _Grid) -> NDArray[np.float32]:
 def _likeness(grid: _Grid) -> NDArray[np.float32]:
     """How much more each colour belongs to the lesion than to the skin, in [0, 1]; 0.5 where nothing is known.
 
-    Each side's colours are half those of its strokes, half those of its part of the mask. A second round leaves out what
-    the first found on the wrong side, such as the half of a lesion that the network missed.
+    Each side's colours are half those of its strokes, half those of its part of the mask. A second round leaves out
+    what the first found on the wrong side, such as the half of a lesion that the network missed.
     """
     index = _color_bins(grid.lab)
     likeness = np.full(grid.mask.shape, 0.5, np.float32)

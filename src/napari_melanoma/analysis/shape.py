@@ -34,7 +34,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Axes:
-    """Principal axes of a mask: centroid (row, column), unit vector of the major axis, eccentricity, minor over major."""
+    """Principal axes of a mask: centroid and unit vector of the major axis (row, column), eccentricity, minor to major."""
 
     centroid: NDArray[np.float64]
     major: NDArray[np.float64]
@@ -61,7 +61,7 @@ def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
     Lengths
         In the unit of ``spacing``, the areas in its square.
     """
-    area = np.count_nonzero(mask) * spacing[0] * spacing[1]
+    area = float(np.count_nonzero(mask) * spacing[0] * spacing[1])
     corners = _hull(mask) * spacing
     sides = np.roll(corners, -1, axis=0) - corners
     side_lengths = np.hypot(sides[:, 0], sides[:, 1])
@@ -140,8 +140,8 @@ def axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Axes:
 def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, spacing: Spacing = (1.0, 1.0)) -> float:
     """Fold a mask over a line through its centroid: the share of it that falls on no lesion.
 
-    The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart over
-    the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
+    The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart
+    over the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, s
     folded = (along[:, None] * axis - away + found.centroid) / spacing
     rows, columns = np.rint(folded).astype(np.intp).T
     inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
-    return 1 - np.count_nonzero(mask[rows[inside], columns[inside]]) / len(points)
+    return 1 - int(np.count_nonzero(mask[rows[inside], columns[inside]])) / len(points)
 
 
 def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
@@ -190,14 +190,14 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     border = np.argwhere(mask & ~inner) * spacing / min(spacing)
     border -= border.min(axis=0)
-    sizes = BOX_SIZES[BOX_SIZES * 4 <= border.max() + 1]
+    sizes = BOX_SIZES[border.max() + 1 >= 4 * BOX_SIZES]
     if len(sizes) < 3:
         return math.nan
     counts = [_boxes_met(border, size) for size in sizes]
     return float(-np.polyfit(np.log(sizes), np.log(counts), 1)[0])
 
 
-def _boxes_met(points: NDArray[np.float64], size: int) -> int:
+def _boxes_met(points: NDArray[np.floating], size: int) -> int:
     """Number of boxes of a side that hold at least one of the points."""
     cells = (points // size).astype(np.int64)
     return len(np.unique(cells[:, 0] * (cells[:, 1].max() + 1) + cells[:, 1]))
@@ -216,9 +216,9 @@ def _hull(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return points[ConvexHull(points).vertices]
 
 
-def _samples(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _samples(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Points spread evenly over a mask, (point, 2) as (row, column) in pixels."""
-    size = np.count_nonzero(mask)
+    size = int(np.count_nonzero(mask))
     stride = max(1, math.isqrt(size // FOLD_POINTS))
     points = np.argwhere(mask[::stride, ::stride]) * float(stride)
     dense = min(8, math.isqrt(max(1, FOLD_POINTS // 4 // size)))
