@@ -67,7 +67,7 @@ coverage: unit ## what the tests without a window visit, as a table and in htmlc
 	$(BIN)/coverage report --skip-covered
 
 bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other
-	@for file in benchmarks/bench_*.py; do \
+	@for file in benchmarks/*.py; do \
 	    echo "== $$file"; $(VIRTUAL) $(BIN)/python "$$file" || exit 1; \
 	done
 
