@@ -39,7 +39,7 @@ def _photograph(*disks: tuple[int, int, int], pixel_size: PixelSize | None = Non
     return Photograph(rgb, "drawn", pixel_size)
 
 
-def _analyse(photograph: Photograph, options: LesionOptions | None = None):  # noqa: ANN202
+def _analyse(photograph: Photograph, options: LesionOptions | None = None):
     return analyse_lesion(photograph, Darkness(), options or LesionOptions(), run=RunContext())
 
 

@@ -190,7 +190,7 @@ def _run(recipe: TrainRecipe, data: TrainingData, folder: RunFolder, run: RunCon
     provenance_ = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
     config = config.model_copy(update={"threshold": threshold, "provenance": provenance_})
     write_text(folder.path / "log.txt", f"best tuning Jaccard {jaccard:.4f} at threshold {threshold:.2f}\n")
-    return write_bundle(folder.bundle, config, task.network, draft_card(config, recipe))
+    return write_bundle(folder.bundle, config, task.network, draft_card(config))
 
 
 def choose_threshold(task: nn.Module, loader: DataLoader, run: RunContext) -> tuple[float, float]:
