@@ -1,0 +1,154 @@
+"""The report of one analysed photograph: a page of HTML that needs no other file and names no person."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.files import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.roi import Roi
+    from napari_melanoma.io.photographs import Photograph
+
+PICTURE_PX = 900
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Lesion report: {{ about.image }}</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1f23; background: #f5f5f3; margin: 0; }
+main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.5rem; background: #fff; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+.notice { border-left: 4px solid #e3b617; background: #fbf6e3; padding: .5rem .9rem; margin: 1rem 0; }
+.quiet { color: #5c6269; } .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; flex: 1 1 18rem; } figure img { width: 100%; height: auto; border-radius: 4px; display: block; }
+figure.region { flex: 0 0 14rem; } figcaption { color: #5c6269; font-size: .9rem; }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
+td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; vertical-align: top; }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+@media print { body { background: #fff; } main { padding: 0; } }
+</style>
+</head>
+<body>
+<main>
+<h1>{{ about.image }}</h1>
+<p class="quiet">{{ facts }}</p>
+<p class="notice">{{ about.notice }}</p>
+<div class="pictures">
+<figure><img alt="The photograph" src="{{ pictures.photograph }}"><figcaption>Photograph</figcaption></figure>
+<figure><img alt="The photograph with the border of the lesion in yellow" src="{{ pictures.overlay }}">
+<figcaption>Border{{ ", corrected by hand" if about.corrected_by_hand }}</figcaption></figure>
+{% if pictures.region %}<figure class="region"><img alt="The region of interest" src="{{ pictures.region }}">
+<figcaption>Region of interest</figcaption></figure>{% endif %}
+</div>
+<h2>Measurements</h2>
+{% if rows %}
+<table>
+<thead><tr><th>Measurement</th><th>Value</th><th>What it is</th></tr></thead>
+<tbody>
+{% for row in rows %}<tr><td>{{ row.label }}</td><td class="number">{{ row.value }}</td>
+<td class="quiet">{{ row.explanation }}</td></tr>
+{% endfor %}</tbody>
+</table>
+{% else %}<p>No lesion was found.</p>{% endif %}
+<h2>What produced this</h2>
+<table>
+{% for name, value in origin.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
+{% endfor %}</table>
+</main>
+</body>
+</html>
+"""
+
+
+def write_lesion_report(path: Path, photograph: Photograph, about: dict[str, Any], overlay: Any, roi: Roi | None) -> Path:  # noqa: ANN401
+    """Write the report of one photograph.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The HTML file, replaced where it exists.
+    photograph : Photograph
+        What was analysed.
+    about : dict
+        As ``workflows.lesion.describe`` gives it.
+    overlay : numpy.ndarray
+        uint8 (row, column, channel=3), the photograph with the border.
+    roi : Roi or None
+        The region of interest, where there is a lesion.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from jinja2 import Environment
+
+    pictures = {
+        "photograph": _picture(photograph.rgb),
+        "overlay": _picture(overlay),
+        "region": None if roi is None else _picture(roi.image),
+    }
+    page = Environment(autoescape=True, trim_blocks=True).from_string(PAGE)
+    rows = _rows(about["measurements"])
+    write_text(path, page.render(about=about, facts=_facts(about), pictures=pictures, rows=rows, origin=_origin(about)))
+    return path
+
+
+def _rows(values: dict[str, float]) -> list[dict[str, str]]:
+    """Measurements in their order, numbers with units."""
+    from napari_melanoma.analysis.measurements import MEASUREMENTS
+
+    return [
+        {"label": item.label, "value": f"{values[item.name]:,.4g} {item.unit}", "explanation": item.explanation}
+        for item in MEASUREMENTS
+        if item.name in values
+    ]
+
+
+def _facts(about: dict[str, Any]) -> str:
+    """Size, kind and scale in one line."""
+    rows, columns = about["image_shape"][:2]
+    size = about["pixel_size_um"]
+    scale = f"{size['x']:.3g} µm per pixel ({size['source']})" if size else "scale unknown"
+    return ", ".join(filter(None, (f"{columns} x {rows} pixels", about["modality"], scale)))
+
+
+def _origin(about: dict[str, Any]) -> dict[str, str]:
+    """Model, options and software as pairs of words."""
+    model, made = about["model"], about["provenance"]
+    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+    return {
+        "Model": f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}",
+        "Threshold": f"{about['threshold']:.2f}" + (" (mask corrected by hand)" if about["corrected_by_hand"] else ""),
+        "Photograph": f"SHA-256 of the pixels {about['image_sha256'][:16]}",
+        "Program": f"{made['program']} {made['version']}, Python {made['python']} on {made['platform']}",
+        "Packages": packages,
+        "Made": str(made["created"]),
+    }
+
+
+def _picture(rgb: NDArray[np.uint8]) -> str:
+    """Encode a picture of at most ``PICTURE_PX`` pixels a side as a data URI, pixels alone."""
+    import io
+
+    from PIL import Image
+
+    image = Image.fromarray(rgb)
+    image.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

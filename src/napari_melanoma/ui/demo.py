@@ -1,0 +1,112 @@
+"""The demonstration: napari opens, a lesion is analysed as a user would do it, and the results are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.ui.open import viewer_with_dock
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.lesion import LesionDock
+    from napari_melanoma.workflows.lesion import LesionResult
+
+WINDOW_PX = (1400, 900)
+PATIENCE_S = 300.0
+
+
+def run_demo(image: Path | None, out: Path, headless: bool) -> int:
+    """Show an analysed lesion in napari, and write a screenshot, the results and a report.
+
+    Parameters
+    ----------
+    image : pathlib.Path or None
+        A photograph; a synthetic one by default.
+    out : pathlib.Path
+        Receives ``screenshot.png``, ``report.html``, ``results.csv`` and the result folder.
+    headless : bool
+        Whether to close the window when that is done.
+
+    Returns
+    -------
+    int
+        Exit code 0.
+
+    Raises
+    ------
+    MelanomaError
+        Where the photograph cannot be read, the model cannot be used, or the results cannot be written.
+    """
+    import napari
+
+    viewer, dock = viewer_with_dock()
+    try:
+        _analyse(viewer, dock, image)
+        _write(viewer, dock, out)
+    except BaseException:
+        viewer.close()
+        raise
+    if headless:
+        viewer.close()
+    else:
+        napari.run()
+    return 0
+
+
+def _analyse(viewer: Viewer, dock: LesionDock, image: Path | None) -> None:
+    """Open the photograph and press Analyse."""
+    errors: list[Exception] = []
+    for source in (dock.opener, dock.analysing, dock.work):
+        source.failed.connect(errors.append)
+    dock.window().resize(*WINDOW_PX)
+    if image is None:
+        dock.opener.sample()
+    else:
+        dock.opener.open([image])
+    _wait(lambda: dock.picker.image is not None, errors, "the photograph to open")
+    dock.analyse.click()
+    _wait(lambda: dock.picker.identity in dock.work.book.lesions and not dock.busy, errors, "the analysis")
+
+
+def _write(viewer: Viewer, dock: LesionDock, out: Path) -> None:
+    """Write what a user would save, the report, and a picture of the window."""
+    from napari_melanoma.analysis.contours import draw_overlay
+    from napari_melanoma.report.lesion import write_lesion_report
+    from napari_melanoma.ui.saving import save
+    from napari_melanoma.workflows.lesion import describe
+
+    result: LesionResult = dock.work.book.lesions[str(dock.picker.identity)].result
+    save(result, out)
+    overlay = draw_overlay(result.photograph.rgb, result.mask)
+    write_lesion_report(out / "report.html", result.photograph, describe(result), overlay, result.roi)
+    _let_qt_work(0.5)  # the last layers are still to be drawn
+    picture = dock.window().grab()
+    with atomic_file(out / "screenshot.png") as temporary:
+        if not picture.save(str(temporary)):
+            raise SaveError(f"cannot write {out / 'screenshot.png'}. Choose another folder.")
+
+
+def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> None:
+    """Let Qt work until something is there, or has failed."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if errors:
+            raise errors[0]
+        if time.monotonic() > deadline:
+            raise MelanomaError(f"waited {PATIENCE_S:.0f} s for {what}: try again when the machine is less busy.")
+        _let_qt_work(0.02)
+
+
+def _let_qt_work(seconds: float) -> None:
+    """Handle events for a while."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(round(1000 * seconds), loop.quit)
+    loop.exec()
