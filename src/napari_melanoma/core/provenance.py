@@ -6,6 +6,7 @@ import hashlib
 import platform
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ def fingerprint(array: NDArray) -> str:
     return digest.hexdigest()
 
 
+@cache  # reading metadata takes 5 ms, and a batch asks for every photograph
 def _installed(name: str) -> str | None:
     """Version of an installed package, or None."""
     try:
