@@ -44,7 +44,9 @@ def lesion(
         float | None, typer.Option(metavar="UM", help="Micrometres per pixel, for measurements in mm.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photographs in one pass of the network.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that read and write; one a core by default.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read and write; two more than cores by default.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Do again what is done; never what a person corrected.")
     ] = False,

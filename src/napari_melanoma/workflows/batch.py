@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold
+WAITING = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
 HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no later photograph can be saved either
 
@@ -179,7 +180,7 @@ class Batch:
         self._portions = portions
         self._table = table
         self._run = run
-        self._workers = portions.workers or usable_cores()
+        self._workers = portions.workers or usable_cores() + WAITING
         self._room = Room(2 * max(portions.batch_size, self._workers), self._workers, STAGE_BYTES)
 
     def outcomes(self, work: Iterable[Place]) -> Iterator[Outcome]:

@@ -44,7 +44,7 @@ class BatchOptions(Config):
     lesion: LesionOptions = LesionOptions()
     pixel_size_um: float | None = Field(None, gt=0, description="of every photograph; none: what each file states")
     batch_size: int = Field(8, ge=1, le=512, description="photographs in one pass of the network")
-    workers: int = Field(0, ge=0, le=256, description="threads that read and write; 0: one a core")
+    workers: int = Field(0, ge=0, le=256, description="threads that read and write; 0: two more than cores")
     force: bool = Field(False, description="make results again that are there; not those corrected by hand")
 
 

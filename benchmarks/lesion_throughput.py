@@ -1,0 +1,105 @@
+"""Photographs a second from files to result files, against the network's plain forward pass; both in one run.
+
+    python benchmarks/lesion_throughput.py --data FOLDER --count 100
+    python benchmarks/lesion_throughput.py --bundle runs/first/bundle --batch-size 16
+
+The plain pass takes random tensors that have the network's size already, the same batch and all threads: the most that
+the network alone could do. Rounds of both alternate, because a shared machine is not equally fast all the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantoms
+from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
+from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+from napari_melanoma.models.zoo import build_network
+from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
+
+
+def main() -> None:
+    """Measure, and print each round and the medians."""
+    asked = arguments()
+    with tempfile.TemporaryDirectory() as temporary:
+        info = bundle(asked.bundle, Path(temporary))
+        paths = find_inputs([asked.data])[: asked.count] if asked.data else phantoms(Path(temporary), asked.count)
+        segmenter, network = Segmenter.load(info, "cpu"), load_network(info)
+        print(f"{info.name}, {len(paths)} photographs, batch {asked.batch_size}, {torch.get_num_threads()} threads")
+        rounds = []
+        for number in range(-1, asked.rounds):  # the first one warms up
+            plain = plain_rate(network, info.config.input_size, len(paths), asked.batch_size)
+            files = files_rate(segmenter, paths, Path(temporary) / f"out{number}", asked.batch_size)
+            if number >= 0:
+                rounds.append({"plain_per_s": plain, "files_per_s": files, "ratio": files / plain})
+                print(f"forward alone {plain:.1f}/s, files to files {files:.1f}/s, ratio {files / plain:.2f}")
+    print(json.dumps({name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]}))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder or pattern of photographs; phantoms by default")
+    parser.add_argument("--bundle", help="a model's name or folder; the shipped one, or random weights, by default")
+    parser.add_argument("--count", type=int, default=100, help="photographs")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def bundle(name: str | None, temporary: Path) -> BundleInfo:
+    """Find the model; without one, make it with random weights, which are as fast."""
+    try:
+        return find_bundle(name or DEFAULT_BUNDLE)
+    except MelanomaError:
+        if name:
+            raise
+    config = BundleConfig(name="random", title="Random weights", architecture="deeplabv3plus")
+    torch.manual_seed(0)
+    return write_bundle(temporary / "random", config, build_network(config.architecture, config.options), "")
+
+
+def phantoms(folder: Path, count: int) -> list[Path]:
+    """Draw some phantoms as JPEG, and repeat them under other names until there are enough."""
+    folder = folder / "photographs"
+    folder.mkdir()
+    drawn = [phantom.rgb for phantom in lesion_phantoms(LesionPhantomConfig(size=(450, 600)), min(count, 10))]
+    for number in range(count):
+        Image.fromarray(drawn[number % len(drawn)]).save(folder / f"{number:04d}.jpg", quality=90)
+    return find_inputs([folder])
+
+
+def plain_rate(network: torch.nn.Module, side: int, count: int, batch_size: int) -> float:
+    """Photographs a second through the network alone."""
+    network = network.to(memory_format=torch.channels_last)
+    batch = torch.randn(batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
+    passes = max(1, count // batch_size)
+    with torch.inference_mode():
+        started = time.perf_counter()
+        for _ in range(passes):
+            network(batch)
+    return passes * batch_size / (time.perf_counter() - started)
+
+
+def files_rate(segmenter: Segmenter, paths: list[Path], out: Path, batch_size: int) -> float:
+    """Photographs a second from files to result files."""
+    started = time.perf_counter()
+    summary = analyse_files(paths, out, BatchOptions(batch_size=batch_size), run=RunContext(), segmenter=segmenter)
+    if summary.failed:
+        raise SystemExit(f"{summary.failed} photographs failed: see {summary.table}")
+    return len(paths) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
