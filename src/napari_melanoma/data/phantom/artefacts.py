@@ -18,7 +18,17 @@ _INK = np.array([0.13, 0.06, 0.42], np.float32)
 
 
 def cover(light: Light, coverage: Map, colour: NDArray) -> None:
-    """Lay an opaque colour over linear sRGB (row, column, channel), in place, where ``coverage`` (row, column) says."""
+    """Lay a colour over the image.
+
+    Parameters
+    ----------
+    light : numpy.ndarray
+        float32 linear sRGB (row, column, channel), changed in place.
+    coverage : numpy.ndarray
+        Share of the colour, 0 to 1, (row, column).
+    colour : numpy.ndarray
+        Linear sRGB (3,).
+    """
     seen = coverage > 0
     under = light[seen]
     light[seen] = under + coverage[seen][:, None] * (colour.astype(np.float32) - under)

@@ -51,7 +51,18 @@ def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
 
 
 def typology_angle(linear: NDArray) -> NDArray:
-    """Individual typology angle of linear sRGB (..., channel) in degrees: atan2(L* - 50, b*)."""
+    """Individual typology angle: atan2(L* - 50, b*), the smaller the darker.
+
+    Parameters
+    ----------
+    linear : numpy.ndarray
+        Linear sRGB (..., channel).
+
+    Returns
+    -------
+    numpy.ndarray
+        Degrees (...).
+    """
     _, y, z = np.moveaxis(np.cbrt(np.asarray(linear) @ _TO_XYZ.T / _WHITE), -1, 0)
     return np.degrees(np.arctan2(116 * y - 66, 200 * (y - z)))
 
@@ -78,7 +89,18 @@ def melanin_for(angle: float, blood: float) -> float:
 
 
 def encode(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Linear sRGB, clipped to 0 to 1, as 8-bit sRGB of the same shape (IEC 61966-2-1), through a table."""
+    """Encode linear light as sRGB (IEC 61966-2-1), through a table.
+
+    Parameters
+    ----------
+    linear : numpy.ndarray
+        float32 of any shape, clipped to 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of the same shape.
+    """
     steps = 1 << 13
     index = np.clip(linear * np.float32(steps - 1) + np.float32(0.5), 0, steps - 1).astype(np.uint16)
     return _encoding(steps)[index]

@@ -34,7 +34,20 @@ class Plane:
 
     @classmethod
     def of(cls, size: tuple[int, int], field_mm: float) -> Self:
-        """Plane of an image (height, width) in pixels that shows ``field_mm`` from its left to its right edge."""
+        """Plane of a whole image.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Height and width in pixels.
+        field_mm : float
+            Width of the view, from the left edge of the first pixel to the right edge of the last.
+
+        Returns
+        -------
+        Plane
+            With square pixels, its origin in the middle of the image.
+        """
         height, width = size
         pixel_mm = field_mm / width
         y, x = ((np.arange(n) + 0.5 - n / 2) * pixel_mm for n in size)
@@ -46,18 +59,53 @@ class Plane:
         return len(self.y), len(self.x)
 
     def crop(self, box: Box) -> Self:
-        """Part of the plane; textures on it are those of the whole."""
+        """Give a part of the plane; textures on it are those of the whole.
+
+        Parameters
+        ----------
+        box : Box
+            Which pixels.
+
+        Returns
+        -------
+        Plane
+            With the same ``extent_mm``.
+        """
         rows, columns = box.slices
         return replace(self, y=self.y[rows], x=self.x[columns])
 
     def box_around(self, centre_mm: tuple[float, float], reach_mm: float) -> Box:
-        """Pixels of the plane within a square of half side ``reach_mm`` around a point (y, x) in mm."""
+        """Find the pixels of a square.
+
+        Parameters
+        ----------
+        centre_mm : tuple of float
+            Its centre (y, x) in mm.
+        reach_mm : float
+            Half of its side.
+
+        Returns
+        -------
+        Box
+            The pixels of the plane that lie in it; empty where none does.
+        """
         top, bottom = np.searchsorted(self.y, (centre_mm[0] - reach_mm, centre_mm[0] + reach_mm))
         left, right = np.searchsorted(self.x, (centre_mm[1] - reach_mm, centre_mm[1] + reach_mm))
         return Box(int(top), int(left), int(bottom - top), int(right - left))
 
     def to_pixels(self, points_mm: NDArray) -> NDArray:
-        """Points (..., 2) as (y, x) in mm, as (row, column) of pixel centres."""
+        """Express points in pixels.
+
+        Parameters
+        ----------
+        points_mm : numpy.ndarray
+            Points (..., 2) as (y, x) in mm.
+
+        Returns
+        -------
+        numpy.ndarray
+            The same as (row, column), 0 being the centre of the first pixel.
+        """
         return (points_mm - np.array([self.y[0], self.x[0]])) / self.pixel_mm
 
 
@@ -87,7 +135,24 @@ def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
 
 
 def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Map:
-    """Sum of textures of halving scale and 0.6 times the amplitude; mean 0, standard deviation 1, (row, column)."""
+    """Random texture with detail: a sum of textures, each of half the scale and 0.6 times the amplitude of the last.
+
+    Parameters
+    ----------
+    plane : Plane
+        Where to evaluate it.
+    rng : numpy.random.Generator
+        Draws the nodes.
+    scale_mm : float
+        Distance of the nodes of the coarsest.
+    octaves : int, optional
+        How many.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (row, column), mean 0, standard deviation 1.
+    """
     amplitudes = 0.6 ** np.arange(octaves)
     total = np.zeros(plane.shape, np.float32)
     for octave, amplitude in enumerate(amplitudes):
@@ -96,7 +161,20 @@ def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: in
 
 
 def ramp(values: Map, start: float, end: float) -> Map:
-    """Rise smoothly from 0 at ``start`` to 1 at ``end`` (cubic); falls where ``end`` is the smaller."""
+    """Rise smoothly (cubic) from 0 to 1, or fall where ``end`` is the smaller.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Of any shape.
+    start, end : float
+        Where it leaves 0 and where it reaches 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape, 0 to 1.
+    """
     share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
     return share * share * (3 - 2 * share)
 

@@ -61,11 +61,30 @@ class Ruler:
         return self.inward * np.array([math.cos(self.turn), -math.sin(self.turn)])
 
     def at(self, along_mm: float, across_mm: float) -> NDArray[np.float64]:
-        """Point (y, x) in mm at a distance along the row and away from it."""
+        """Find a point on the ruler.
+
+        Parameters
+        ----------
+        along_mm : float
+            Distance from the first tick along the row.
+        across_mm : float
+            Distance from the row towards the middle of the view.
+
+        Returns
+        -------
+        numpy.ndarray
+            (y, x) in mm from the centre of the view.
+        """
         return np.array(self.first_mm) + along_mm * self.along + across_mm * self.across
 
     def ends_mm(self) -> NDArray[np.float64]:
-        """First and last tick, (2, (y, x)) in mm."""
+        """Give the first and the last tick.
+
+        Returns
+        -------
+        numpy.ndarray
+            (2, (y, x)) in mm from the centre of the view.
+        """
         return np.stack([self.at(0, 0), self.at(self.ticks - 1, 0)])
 
 

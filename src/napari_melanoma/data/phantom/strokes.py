@@ -35,7 +35,20 @@ def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
 
 
 def bezier(corners: NDArray, samples: int = 64) -> NDArray:
-    """Points (samples, 2) on the Bezier curve of three corners (3, 2)."""
+    """Points on a quadratic Bezier curve.
+
+    Parameters
+    ----------
+    corners : numpy.ndarray
+        Start, control point and end (3, 2).
+    samples : int, optional
+        How many points.
+
+    Returns
+    -------
+    numpy.ndarray
+        (samples, 2).
+    """
     t = np.linspace(0, 1, samples)[:, None]
     return (1 - t) ** 2 * corners[0] + 2 * t * (1 - t) * corners[1] + t**2 * corners[2]
 

@@ -27,11 +27,35 @@ class Tissue:
 
     @classmethod
     def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> Tissue:
-        """Even, flat skin."""
+        """Make even, flat skin.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns.
+        melanin, blood : float
+            Optical densities in green.
+
+        Returns
+        -------
+        Tissue
+            Without veil or relief.
+        """
         flat = np.zeros(shape, np.float32)
         return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
 
     def crop(self, box: Box) -> Tissue:
-        """A view of a part; changes to it are changes to the whole."""
+        """Give a view of a part; changes to it are changes to the whole.
+
+        Parameters
+        ----------
+        box : Box
+            Which pixels.
+
+        Returns
+        -------
+        Tissue
+            The part.
+        """
         part = box.slices
         return Tissue(self.melanin[part], self.blood[part], self.veil[part], self.relief_mm[part], self.base)

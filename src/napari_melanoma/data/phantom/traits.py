@@ -76,7 +76,18 @@ class CameraTraits:
 
 
 def scene_traits(config: LesionPhantomConfig) -> SceneTraits:
-    """Choose the view and the skin; a given diameter makes room for itself."""
+    """Choose the view and the skin; where a diameter is given and the view is not, the view makes room for it.
+
+    Parameters
+    ----------
+    config : LesionPhantomConfig
+        What was asked for.
+
+    Returns
+    -------
+    SceneTraits
+        Given or drawn.
+    """
     from napari_melanoma.data.phantom.optics import TYPE_ANGLES
 
     rng = stream(config.seed, "scene")
@@ -92,7 +103,22 @@ def scene_traits(config: LesionPhantomConfig) -> SceneTraits:
 
 
 def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> LesionTraits:
-    """Choose how the lesion of this index looks; ``view_mm`` is the shorter side of what is seen."""
+    """Choose how a lesion looks.
+
+    Parameters
+    ----------
+    config : LesionPhantomConfig
+        What was asked for.
+    index : int
+        Which lesion, from 0.
+    view_mm : float
+        Shorter side of the view.
+
+    Returns
+    -------
+    LesionTraits
+        Given or drawn.
+    """
     rng = stream(config.seed, "lesion", index, "traits")
     macroscopic = config.modality == "macroscopic"
     share = rng.uniform(0.2, 0.42) if macroscopic else rng.uniform(0.34, 0.62)
@@ -115,7 +141,18 @@ def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> Le
 
 
 def skin_traits(config: LesionPhantomConfig) -> SkinTraits:
-    """Choose what the skin around shows."""
+    """Choose what the skin around shows.
+
+    Parameters
+    ----------
+    config : LesionPhantomConfig
+        What was asked for.
+
+    Returns
+    -------
+    SkinTraits
+        Given or drawn.
+    """
     rng = stream(config.seed, "skin", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
@@ -128,7 +165,18 @@ def skin_traits(config: LesionPhantomConfig) -> SkinTraits:
 
 
 def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
-    """Choose what lies on the skin."""
+    """Choose what lies on the skin.
+
+    Parameters
+    ----------
+    config : LesionPhantomConfig
+        What was asked for.
+
+    Returns
+    -------
+    ArtefactTraits
+        Given or drawn.
+    """
     rng = stream(config.seed, "artefacts", "traits")
     macroscopic = config.modality == "macroscopic"
     hairs, ruler, bubbles, ink = rng.random(4)
@@ -142,7 +190,18 @@ def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
 
 
 def camera_traits(config: LesionPhantomConfig) -> CameraTraits:
-    """Choose how the picture is taken."""
+    """Choose how the picture is taken.
+
+    Parameters
+    ----------
+    config : LesionPhantomConfig
+        What was asked for.
+
+    Returns
+    -------
+    CameraTraits
+        Given or drawn.
+    """
     rng = stream(config.seed, "camera", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {

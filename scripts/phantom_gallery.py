@@ -1,0 +1,78 @@
+"""Draw docs/images/phantom-gallery.png: a phantom of each skin type and modality, and the outlines of the masks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_melanoma.analysis.contours import draw_overlay
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.data.phantom.config import CameraOptions, PhantomModality
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "phantom-gallery.png"
+TILE = (156, 208)
+GAP = 4
+# Seeds that between them show network, globules, veil, hairs, ruler, bubbles and ink.
+SEEDS = {"dermoscopic": (24, 53, 2, 15, 28, 35), "macroscopic": (46, 13, 26, 3, 5, 45)}
+
+
+def gallery(first_seed: int = 0) -> NDArray[np.uint8]:
+    """Draw the gallery.
+
+    Parameters
+    ----------
+    first_seed : int, optional
+        Added to the seeds, for another choice.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 sRGB (row, column, channel): a column for each skin type, and for each modality a row of photographs above
+        a row with the outline of the mask.
+    """
+    rows = []
+    for modality in get_args(PhantomModality):
+        pairs = [_pair(modality, kind, seed + first_seed) for kind, seed in enumerate(SEEDS[modality], start=1)]
+        rows += [_joined([pair[index] for pair in pairs], axis=1) for index in (0, 1)]
+    return _joined(rows, axis=0)
+
+
+def _pair(modality: PhantomModality, skin_type: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A photograph, and the same with the outline of its mask, at the size of a tile."""
+    config = LesionPhantomConfig(seed=seed, modality=modality, skin_type=skin_type, camera=CameraOptions(noise=0))
+    phantom = lesion_phantom(config)
+    return _small(phantom.rgb), _small(draw_overlay(phantom.rgb, phantom.mask))
+
+
+def _small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink to the size of a tile."""
+    return np.asarray(Image.fromarray(rgb).resize(TILE[::-1], Image.Resampling.LANCZOS))
+
+
+def _joined(tiles: list[NDArray[np.uint8]], axis: int) -> NDArray[np.uint8]:
+    """Put tiles beside (axis 1) or below (axis 0) each other, with a white gap."""
+    gap = np.full([GAP if index == axis else size for index, size in enumerate(tiles[0].shape)], 255, np.uint8)
+    parts = [part for tile in tiles for part in (tile, gap)][:-1]
+    return np.concatenate(parts, axis=axis)
+
+
+def main() -> None:
+    """Write the gallery, in 256 colours to stay small."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=TARGET, help="the PNG to write")
+    parser.add_argument("--first-seed", type=int, default=0, help="added to the seeds, for another choice")
+    arguments = parser.parse_args()
+    image = Image.fromarray(gallery(arguments.first_seed))
+    # Maximum coverage keeps the few pixels of ink and veil; the default would spend all colours on skin.
+    image = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.FLOYDSTEINBERG)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    image.save(arguments.out, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
