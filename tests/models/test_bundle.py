@@ -103,7 +103,7 @@ def test_failed_write_leaves_the_old_bundle(copied: Path, monkeypatch: pytest.Mo
 
     bundle = read_bundle(copied)
     network = load_network(bundle)
-    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    monkeypatch.setattr(safetensors.torch, "save", fail)
     before = sorted(path.name for path in copied.parent.iterdir())
     with pytest.raises(Exception, match="the disk is full"):
         write_bundle(copied, bundle.config, network, "new card")

@@ -156,7 +156,7 @@ def write_bundle(path: Path, config: BundleConfig, network: nn.Module, card: str
     SaveError
         Where the folder cannot be written; nothing half-written is left.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {
         name: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
@@ -165,7 +165,7 @@ def write_bundle(path: Path, config: BundleConfig, network: nn.Module, card: str
     with atomic_folder(path) as folder:
         write_json(folder / CONFIG, config.model_dump(mode="json"))
         write_text(folder / CARD, card)
-        save_file(weights, folder / WEIGHTS)
+        (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file lets nobody else read the file
     return BundleInfo(path, config)
 
 
