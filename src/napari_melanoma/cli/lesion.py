@@ -44,9 +44,7 @@ def lesion(
         float | None, typer.Option(metavar="UM", help="Micrometres per pixel, for measurements in mm.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photographs in one pass of the network.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that read and write; two more than cores by default.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and write; cores + 2 by default.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Do again what is done; never what a person corrected.")
     ] = False,
@@ -61,7 +59,7 @@ def lesion(
         given = _given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
         options = BatchOptions.parse({"lesion": chosen, **given}, "the command line")
         paths = find_inputs(images)
-        current.after_stop = f"What is finished stays in {out}; run the same command again to go on."
+        current.after_stop = f"What is finished stays in {out}: run the same command again to go on."
         summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome))
         _finish(current, summary, out)
 

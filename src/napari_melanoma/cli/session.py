@@ -94,7 +94,7 @@ class Session:
         self.report.finish("stopped", f"Stopped{so_far}. {self.after_stop}", exit_code=code)
         raise typer.Exit(code)
 
-    def failed(self, error: Exception, code: int, debug: bool) -> NoReturn:
+    def failed(self, error: Exception, code: int) -> NoReturn:
         """Say an error in one line, and end.
 
         Parameters
@@ -103,16 +103,13 @@ class Session:
             What went wrong.
         code : int
             The exit code.
-        debug : bool
-            Whether to let the traceback be seen.
 
         Raises
         ------
         typer.Exit
             With that code.
         """
-        if debug:
-            logging.getLogger(__name__).error("%s", error, exc_info=error)
+        logging.getLogger(__name__).debug("%s", error, exc_info=error)
         known = isinstance(error, MelanomaError)
         text = f"Error: {error}" if known else f"Error: unexpected {_one_line(error)} (--debug shows where)"
         self.report.finish("error", text, exit_code=code, error=type(error).__name__)
@@ -140,21 +137,36 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
     typer.Exit
         1 where the work failed, 2 where the command was wrong, 130 where the user stopped it.
     """
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(message)s", force=True)
-    logging.getLogger("napari_melanoma").setLevel(logging.DEBUG if debug else logging.CRITICAL)
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))
+    with _logged(debug):
+        try:
+            with _signals(current):
+                yield current
+        except (Cancelled, KeyboardInterrupt):
+            current.stopped()
+        except MelanomaError as error:
+            current.failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED)
+        except typer.Exit:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place that hands any error to a person
+            current.failed(error, FAILED)
+
+
+@contextmanager
+def _logged(debug: bool) -> Iterator[None]:
+    """Show what the package logs, tracebacks included, where somebody looks for a fault; otherwise nothing."""
+    log = logging.getLogger("napari_melanoma")
+    handler = logging.StreamHandler(sys.stderr) if debug else logging.NullHandler()
+    before, log.propagate = (log.level, log.propagate), False
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if debug else logging.CRITICAL)
     try:
-        with _signals(current):
-            yield current
-    except (Cancelled, KeyboardInterrupt):
-        current.stopped()
-    except MelanomaError as error:
-        current.failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED, debug)
-    except typer.Exit:
-        raise
-    except Exception as error:  # noqa: BLE001 - the one place that hands any error to a person
-        current.failed(error, FAILED, debug)
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 @contextmanager

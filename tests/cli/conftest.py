@@ -1,0 +1,99 @@
+"""The command line in this process with a model that needs no torch, and as users start it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from napari_melanoma.cli import app
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
+from napari_melanoma.workflows import lesions
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line here, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
+    """Start the command line as users do."""
+
+    def started(*words: object) -> subprocess.Popen:
+        command = [sys.executable, "-m", "napari_melanoma", *map(str, words)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, encoding="utf-8", **pipes)
+
+    return started
+
+
+@pytest.fixture
+def dark(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the shipped model's place be taken by one that answers with darkness."""
+    folder = tmp_path_factory.mktemp("dark")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    info = BundleInfo(folder, BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))
+
+    def logits(inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
+
+    monkeypatch.setattr(lesions, "_find", lambda name: info)
+    monkeypatch.setattr(lesions, "_load", lambda info: SimpleNamespace(info=info, device="cpu", logits=logits))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle with random weights."""
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
+    config = BundleConfig(name="tiny", title="Tiny", architecture="deeplabv3plus", options=options, input_size=64)
+    torch.manual_seed(0)
+    network = build_network(config.architecture, options)
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# The card of tiny\n").path
+
+
+def photograph(path: Path, radius: int = 20) -> Path:
+    """Draw a dark disc on light skin."""
+    rows, columns = np.indices((80, 100))
+    rgb = np.full((80, 100, 3), (225, 180, 160), np.uint8)
+    rgb[np.hypot(rows - 40, columns - 50) < radius] = (60, 40, 30)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgb).save(path)
+    return path
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder with three photographs."""
+    for number in range(3):
+        photograph(tmp_path / "photographs" / f"p{number}.png", 15 + number)
+    return tmp_path / "photographs"
+
+
+def json_lines(text: str) -> list[dict]:
+    """Read JSON lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def lines() -> Callable[[str], list[dict]]:
+    """Read JSON lines."""
+    return json_lines

@@ -1,0 +1,229 @@
+"""``lesion`` as users meet it: files, exit codes, what goes to which stream, and bad input of every kind."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_melanoma.core import files
+
+pytestmark = pytest.mark.usefixtures("dark")
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def test_a_folder_becomes_results(run, photographs: Path, tmp_path: Path) -> None:
+    result = run("lesion", photographs, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert {row["status"] for row in table(tmp_path / "out").values()} == {"done"}
+    assert result.stdout.startswith("3 done in")
+    assert result.stdout.count("\n") == 1
+    assert "3/3" in result.stderr
+
+
+def test_a_pattern_and_a_file(run, photographs: Path, tmp_path: Path) -> None:
+    assert run("lesion", photographs / "p[01].png", photographs / "p2.png", "--out", "out").exit_code == 0
+    assert len(table(tmp_path / "out")) == 3
+
+
+def test_the_options_arrive(run, photographs: Path, tmp_path: Path) -> None:
+    options = "--threshold 0.6 --margin 0.3 --background keep --side 64 --all-lesions --pixel-size 20 --batch-size 2"
+    assert run("lesion", photographs, "--out", "out", "--workers", 1, *options.split()).exit_code == 0
+    stored = json.loads((tmp_path / "out" / "p0" / "result.json").read_text(encoding="utf-8"))
+    assert stored["options"]["threshold"] == stored["threshold"] == 0.6
+    assert stored["options"]["roi"] == {"margin": 0.3, "background": "keep", "side_px": 64}
+    assert stored["options"]["refinement"]["largest_only"] is False
+    assert stored["pixel_size_um"] == {"y": 20.0, "x": 20.0, "source": "given"}
+    with Image.open(tmp_path / "out" / "p0" / "roi.png") as roi:
+        assert roi.size == (64, 64)
+
+
+def test_done_is_skipped_unless_forced(run, photographs: Path) -> None:
+    run("lesion", photographs, "--out", "out")
+    assert run("lesion", photographs, "--out", "out").stdout.startswith("0 done in")
+    assert "3 were done before" in run("lesion", photographs, "--out", "out").stdout
+    assert run("lesion", photographs, "--out", "out", "--force").stdout.startswith("3 done in")
+
+
+def test_machines_get_json_lines(run, photographs: Path, lines) -> None:
+    (photographs / "bad.png").write_text("no image", encoding="utf-8")
+    result = run("lesion", photographs, "--out", "out", "--json")
+    events = lines(result.stdout)
+    assert [event["done"] for event in events if event["event"] == "progress"] == [1, 2, 3, 4]
+    (failed,) = (event for event in events if event["event"] == "failed")
+    assert failed["image"] == "bad"
+    assert events[-1]["event"] == "summary"
+    assert {key: events[-1][key] for key in ("status", "exit_code", "done", "skipped", "failed", "out")} == {
+        "status": "failed", "exit_code": 1, "done": 3, "skipped": 0, "failed": 1, "out": "out",
+    }  # fmt: skip
+    assert result.exit_code == 1
+
+
+def truncated(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def text(path: Path) -> None:
+    path.write_text("not an image at all", encoding="utf-8")
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def single(path: Path) -> None:
+    Image.fromarray(np.full((1, 1, 3), 200, np.uint8)).save(path)
+
+
+def not_a_number(path: Path) -> None:
+    tifffile.imwrite(path, np.full((20, 20), np.nan, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("cut.jpg", truncated), ("text.png", text), ("empty.jpg", empty), ("1.png", single), ("nan.tif", not_a_number)],
+    ids=["truncated JPEG", "text named .png", "0 bytes", "1 x 1", "NaN float TIFF"],
+)
+def test_a_bad_photograph_is_named_with_a_reason(
+    run, photographs: Path, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    make(photographs / name)
+    result = run("lesion", photographs, "--out", "out")
+    assert result.exit_code == 1
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("failed: "))
+    assert name in line
+    rows = table(tmp_path / "out")
+    assert rows[Path(name).stem]["error"] in line
+    assert len(rows[Path(name).stem]["error"]) > 20
+    assert sorted(row["status"] for row in rows.values()) == ["done", "done", "done", "failed"]
+    assert not (tmp_path / "out" / Path(name).stem).exists()
+    assert "3 done" in result.stdout
+    assert "1 failed" in result.stdout
+
+
+def test_nothing_to_find_is_no_failure(run, tmp_path: Path) -> None:
+    Image.fromarray(np.full((60, 60, 3), 250, np.uint8)).save(tmp_path / "x.png")
+    result = run("lesion", "x.png", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "1 without a lesion" in result.stdout
+    row = table(tmp_path / "out")["x"]
+    assert (row["status"], row["note"], row["area_px"]) == ("done", "no lesion found", "")
+
+
+def test_an_all_black_image_is_no_crash(run, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(tmp_path / "black.png")
+    assert run("lesion", "black.png", "--out", "out").exit_code == 0
+    assert table(tmp_path / "out")["black"]["status"] == "done"
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+    run, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    result = run("lesion", photographs, "--out", "out")
+    assert result.exit_code == 1
+    assert "the disk is full" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list((tmp_path / "out").rglob("*")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_an_unreadable_folder(run, photographs: Path) -> None:
+    photographs.chmod(0)
+    try:
+        result = run("lesion", photographs, "--out", "out")
+    finally:
+        photographs.chmod(0o755)
+    assert result.exit_code == 2
+    assert "cannot be read" in result.stderr
+
+
+def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder, onerror, **options):
+        onerror(PermissionError(errno.EACCES, "Permission denied", str(folder)))
+        return iter(())
+
+    monkeypatch.setattr("napari_melanoma.io.finding.os.walk", refuse)
+    result = run("lesion", photographs, "--out", "out")
+    assert result.exit_code == 2
+    assert "cannot be read: Permission denied" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing/*.jpg", "--out", "out"], "nothing"),
+        (["missing.jpg", "--out", "out"], "does not exist"),
+        (["photographs", "--out", "out", "--threshold", "2"], "threshold"),
+        (["photographs", "--out", "out", "--side", "0"], "side_px"),
+        (["photographs", "--out", "out", "--pixel-size", "-1"], "pixel_size_um"),
+        (["photographs", "--out", "out", "--batch-size", "0"], "batch_size"),
+        (["photographs"], "--out"),
+        (["--out", "out"], "IMAGE"),
+        (["photographs", "--out", "out", "--background", "red"], "background"),
+        (["photographs", "--out", "out", "--colour"], "--colour"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+@pytest.mark.usefixtures("photographs")
+def test_a_wrong_command_is_said_in_few_lines(run, tmp_path: Path, words: list[str], said: str) -> None:
+    result = run("lesion", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_the_traceback(run, photographs: Path) -> None:
+    (photographs / "bad.png").touch()
+    plain, debug = (run("lesion", *words, "--out", "out") for words in ([photographs], [photographs, "--debug"]))
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in debug.stderr
+    assert (plain.exit_code, debug.exit_code) == (1, 1)
+
+
+def test_equal_stems(run, photographs: Path, tmp_path: Path) -> None:
+    with Image.open(photographs / "p0.png") as photograph:
+        photograph.save(photographs / "p0.bmp")
+    assert run("lesion", photographs, "--out", "out").exit_code == 0
+    rows = table(tmp_path / "out")
+    assert sorted(row["file"] for row in rows.values()) == ["p0.bmp", "p0.png", "p1.png", "p2.png"]
+    assert all((tmp_path / "out" / name / "mask.png").is_file() for name in rows)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal to another process ends it on Windows")
+def test_ctrl_c_ends_cleanly(start, tiny: Path, photographs: Path, tmp_path: Path, lines) -> None:
+    pixels = (photographs / "p0.png").read_bytes()
+    for index in range(400):
+        (photographs / f"more{index:03d}.png").write_bytes(pixels)
+    process = start("lesion", photographs, "--out", "out", "--model", tiny, "--json", "--batch-size", 2)
+    assert json.loads(process.stdout.readline())["event"] == "progress"
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "")
+    last = lines(stdout)[-1]
+    assert (last["event"], last["status"], last["exit_code"]) == ("summary", "stopped", 130)
+    assert "What is finished stays in out" in last["message"]
+    done = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    assert 1 <= len(done) < 403
+    assert not [path for path in done if path.name.startswith(".")]
+    assert len(table(tmp_path / "out")) == len(done)

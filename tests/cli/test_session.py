@@ -1,0 +1,100 @@
+"""Every verb ends in the same few ways: a last line, an exit code, nothing on the wrong stream."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+import typer
+
+from napari_melanoma.cli import reports
+from napari_melanoma.cli.session import session
+from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
+from napari_melanoma.core.runs import Cancelled, Progress
+
+
+def end(error: BaseException | None, *, as_json: bool = False, debug: bool = False) -> int:
+    """Run a verb that ends so, and give its exit code."""
+    try:
+        with session(as_json, debug) as current:
+            current.report.progress(Progress(2, 5, "counting"))
+            if error is not None:
+                raise error
+            current.done("Written to out.", out="out", nothing=float("nan"))
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+ENDS = [
+    (None, 0, "done", "Written to out."),
+    (ConfigError("the key is unknown"), 2, "error", "Error: the key is unknown"),
+    (SaveError("the disk is full"), 1, "error", "Error: the disk is full"),
+    (MelanomaError("it failed"), 1, "error", "Error: it failed"),
+    (ValueError("nobody\nforesaw"), 1, "error", "Error: unexpected ValueError: nobody foresaw (--debug shows where)"),
+    (Cancelled(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to go on."),
+    (KeyboardInterrupt(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to go on."),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "status", "text"), ENDS, ids=lambda value: type(value).__name__)
+def test_the_last_line_for_people(error, code: int, status: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(error) == code
+    said = capsys.readouterr()
+    last = (said.err if status == "error" else said.out).splitlines()[-1]
+    assert last == text
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(("error", "code", "status", "text"), ENDS, ids=lambda value: type(value).__name__)
+def test_the_last_line_for_machines(
+    error, code: int, status: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end(error, as_json=True) == code
+    said = capsys.readouterr()
+    progress, summary = (json.loads(line) for line in said.out.splitlines())
+    assert progress == {"event": "progress", "done": 2, "total": 5, "message": "counting"}
+    assert (summary["event"], summary["status"], summary["exit_code"]) == ("summary", status, code)
+    assert summary["message"] == text
+    assert said.err == (f"{text}\n" if status == "error" else "")
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(ValueError("nobody foresaw"), debug=True) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_asks_to_stop_and_the_second_insists(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(typer.Exit) as ended, session(False, False) as current:
+        signal.raise_signal(number)
+        assert current.run.cancelled
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        current.run.check()
+    assert ended.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+    assert capsys.readouterr().out.startswith("Stopped.")
+
+
+def test_a_log_gets_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 1.0, 2.0, 12.0, 13.0])
+    monkeypatch.setattr(reports.time, "monotonic", lambda: next(clock))
+    report = reports.choose_report(as_json=False)
+    for done in range(1, 5):
+        report.progress(Progress(done, 4, "x"))
+    assert capsys.readouterr().err.splitlines() == ["1/4, 3 s left  x", "3/4, 4 s left  x", "4/4  x"]
+
+
+def test_a_terminal_gets_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(reports.sys.stderr, "isatty", lambda: True)
+    report = reports.choose_report(as_json=False)
+    report.progress(Progress(1, 4, "x.png"))
+    report.tell("failed", "failed: [red]y.png[/red]: why")
+    report.progress(Progress(4, 4, "z.png"))
+    report.finish("done", "The end.")
+    said = capsys.readouterr()
+    assert "failed: [red]y.png[/red]: why" in said.err
+    assert said.out == "The end.\n"
