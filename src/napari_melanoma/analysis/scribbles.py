@@ -19,7 +19,10 @@ INSIDE = 1
 OUTSIDE = 2
 
 GRID_SIDE = 128
+# What the walk sees around mask and strokes: shares of their longer side and of the image's shorter side.
 MARGIN = 0.25
+MARGIN_WITHOUT_MASK = 2.0
+IMAGE_MARGIN = 0.15
 SEED = 100.0
 # A walker forgets a stroke after about 1 / sqrt(strength) cells: 7 where colours agree with the mask, 50 where not.
 FIRM = 1 / 7**2
@@ -78,7 +81,9 @@ def redraw(
         return redrawn
     box = bounding_box(redrawn | inside | outside)
     assert box is not None, "a stroke that contradicts the mask is a pixel"
-    box = grown(box, math.ceil(MARGIN * max(box.height, box.width)) + 2, (mask.shape[0], mask.shape[1]))
+    share = MARGIN if redrawn.any() else MARGIN_WITHOUT_MASK
+    margin = math.ceil(max(share * max(box.height, box.width), IMAGE_MARGIN * min(mask.shape))) + 2
+    box = grown(box, margin, (mask.shape[0], mask.shape[1]))
     part = box.slices
     grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part])
     walked = _walked(grid)
@@ -125,10 +130,10 @@ def _density(
 
     size = int(LAB_BINS.prod())
     total = np.zeros(size)
-    parts = [(region, weight)] + ([(strokes, np.ones_like(weight))] if strokes.any() else [])
-    for chosen, weights in parts:
+    for chosen, weights in ((region, weight), (strokes, np.ones_like(weight))):
         counts = np.bincount(index[chosen], weights[chosen], minlength=size)
-        total += counts / max(counts.sum(), 1e-9) / len(parts)
+        total += counts / max(counts.sum(), 1e-9)
+    total /= max(total.sum(), 1e-9)
     return ndimage.gaussian_filter(total.reshape(LAB_BINS), 1.5).ravel()[index]
 
 

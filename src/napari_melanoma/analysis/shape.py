@@ -34,7 +34,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Axes:
-    """Principal axes of a mask: centroid and unit vector of the major axis (row, column), eccentricity, minor to major."""
+    """Principal axes of a mask: centroid and direction of the major axis (row, column), eccentricity, axis ratio."""
 
     centroid: NDArray[np.float64]
     major: NDArray[np.float64]
@@ -84,7 +84,7 @@ def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
 
     Crossings are counted along eight directions, each weighted by the angle that it stands for (Legland, Kieu and
     Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction comes
-    out within 1.5 %; counting pixel edges would be up to 41 % off.
+    out within 1.6 %, on pixels of 1 : 2.5 within 4 %; counting pixel edges would be up to 41 % off.
 
     Parameters
     ----------

@@ -1,0 +1,89 @@
+"""Time of every step of the analysis on a small and on a large photograph with a lesion that covers a sixth of it.
+
+Example: ``python benchmarks/analysis_speed.py --repeats 5``
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.analysis.contours import contours, draw_overlay
+from napari_melanoma.analysis.measurements import measure
+from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.analysis.roi import RoiConfig, extract_roi
+from napari_melanoma.analysis.scribbles import INSIDE, redraw
+from napari_melanoma.core.geometry import PixelSize
+
+SIZES = ((384, 512), (2000, 3000))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photograph, its lesion, a network's answer that missed a quarter, and a stroke there."""
+
+    rgb: NDArray[np.uint8]
+    lesion: NDArray[np.bool_]
+    probability: NDArray[np.float32]
+    found: NDArray[np.bool_]
+    scribbles: NDArray[np.uint8]
+
+
+def scene(rows: int, columns: int) -> Scene:
+    """Draw a lobed lesion on skin, with noise."""
+    random = np.random.default_rng(0)
+    row, column = np.ogrid[:rows, :columns]
+    away, across = (row - rows / 2) / (rows / 4), (column - columns / 2) / (columns / 5)
+    lesion = np.hypot(away, across) < 1 + 0.1 * np.sin(7 * np.arctan2(away, across))
+    found = lesion & (across < 0.3)
+    rgb = np.where(lesion[..., None], np.array((115, 78, 58), np.uint8), np.array((215, 175, 155), np.uint8))
+    rgb = rgb + random.integers(0, 20, rgb.shape, dtype=np.uint8)
+    scribbles = np.zeros((rows, columns), np.uint8)
+    scribbles[rows // 2 - rows // 200 : rows // 2 + rows // 200 + 1, columns * 58 // 100 : columns * 65 // 100] = INSIDE
+    return Scene(rgb, lesion, np.where(found, 0.9, 0.1).astype(np.float32), found, scribbles)
+
+
+def steps(shown: Scene) -> dict[str, Callable[[], object]]:
+    """Every step of the analysis, by name."""
+    refinement, roi, size = RefinementConfig(), RoiConfig(), PixelSize(10, 10)
+    return {
+        "smooth_probability": lambda: smooth_probability(shown.probability, refinement),
+        "refine_mask": lambda: refine_mask(shown.lesion, refinement),
+        "contours": lambda: contours(shown.lesion),
+        "draw_overlay": lambda: draw_overlay(shown.rgb, shown.lesion),
+        "extract_roi": lambda: extract_roi(shown.rgb, shown.lesion, roi),
+        "measure": lambda: measure(shown.lesion, shown.rgb, size),
+        "redraw": lambda: redraw(shown.probability, shown.rgb, shown.found, shown.scribbles),
+    }
+
+
+def best_ms(step: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Shortest wall time and shortest processor time of several runs after one to warm up, in milliseconds."""
+    step()
+    times = []
+    for _ in range(repeats):
+        wall, processor = time.perf_counter(), time.process_time()
+        step()
+        times.append((time.perf_counter() - wall, time.process_time() - processor))
+    return 1000 * min(wall for wall, _ in times), 1000 * min(processor for _, processor in times)
+
+
+def main() -> None:
+    """Print a table a size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each step; the fastest counts")
+    repeats: int = parser.parse_args().repeats
+    for rows, columns in SIZES:
+        print(f"\n{columns} x {rows}{'':14}wall ms   processor ms")
+        for name, step in steps(scene(rows, columns)).items():
+            wall, processor = best_ms(step, repeats)
+            print(f"{name:24}{wall:8.1f}{processor:15.1f}")
+
+
+if __name__ == "__main__":
+    main()

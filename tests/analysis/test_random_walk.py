@@ -1,0 +1,59 @@
+"""Random walks whose answer is known in closed form, or from a dense solution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.analysis.random_walk import edge_weights, walk
+
+
+def ones(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Equal weights everywhere."""
+    return np.ones((rows - 1, columns), np.float32), np.ones((rows, columns - 1), np.float32)
+
+
+def test_between_two_seeds_the_probability_falls_evenly() -> None:
+    prior, strength = np.zeros((1, 11), np.float32), np.full((1, 11), 1e-7, np.float32)
+    prior[0, 0] = 1
+    strength[0, [0, -1]] = 1e6
+    np.testing.assert_allclose(walk(*ones(1, 11), prior, strength)[0], np.linspace(1, 0, 11), atol=1e-3)
+
+
+def test_a_firm_prior_is_kept() -> None:
+    prior = np.random.default_rng(0).random((9, 7), dtype=np.float32)
+    np.testing.assert_allclose(walk(*ones(9, 7), prior, np.full((9, 7), 1e6, np.float32)), prior, atol=1e-4)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 1000))
+def test_it_minimises_the_energy(rows: int, columns: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    down = random.uniform(0.1, 1, (rows - 1, columns)).astype(np.float32)
+    right = random.uniform(0.1, 1, (rows, columns - 1)).astype(np.float32)
+    prior = random.random((rows, columns), dtype=np.float32)
+    strength = random.uniform(0.01, 2, (rows, columns)).astype(np.float32)
+
+    def energy(x: np.ndarray) -> float:
+        steps = (down * np.diff(x, axis=0) ** 2).sum() + (right * np.diff(x, axis=1) ** 2).sum()
+        return float(steps + (strength * (x - prior) ** 2).sum())
+
+    found = walk(down, right, prior, strength).astype(float)
+    best = energy(found)
+    assert all(energy(found + random.normal(0, 0.01, found.shape)) >= best - 1e-9 for _ in range(5))
+
+
+def test_an_edge_is_hard_to_cross_and_noise_is_not() -> None:
+    features = np.zeros((10, 10, 3), np.float32)
+    features[:, 5:] = 30
+    features += np.random.default_rng(0).normal(0, 0.3, features.shape)
+    down, right = edge_weights(features)
+    assert right[:, 4].max() < 0.01
+    assert min(down.min(), np.delete(right, 4, axis=1).min()) > 0.9
+
+
+def test_a_plain_image_has_no_edges() -> None:
+    down, right = edge_weights(np.full((4, 5, 3), 7, np.float32))
+    assert (down.shape, right.shape) == ((3, 5), (4, 4))
+    assert down.min() == right.min() == pytest.approx(1)

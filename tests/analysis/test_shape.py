@@ -1,0 +1,207 @@
+"""Lengths, axes, folding and roughness of shapes whose truth is known from geometry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.draw import polygon2mask
+
+from napari_melanoma.analysis.shape import asymmetry, axes, fractal_dimension, lengths, perimeter
+
+MASKS = arrays(bool, st.tuples(st.integers(1, 10), st.integers(1, 10))).filter(np.any)
+
+
+def ellipse(a: float, b: float, degrees: float = 0, spacing: tuple[float, float] = (1, 1)) -> np.ndarray:
+    """Half axes ``a`` (at ``degrees`` from the columns' axis) and ``b``, in the unit of the spacing."""
+    half = max(a, b)
+    rows = (np.arange(-(half // spacing[0]) - 2, half // spacing[0] + 3) + 0.3) * spacing[0]
+    columns = (np.arange(-(half // spacing[1]) - 2, half // spacing[1] + 3) + 0.1) * spacing[1]
+    row, column = np.meshgrid(rows, columns, indexing="ij")
+    turn = math.radians(degrees)
+    along, across = column * math.cos(turn) + row * math.sin(turn), row * math.cos(turn) - column * math.sin(turn)
+    return (along / a) ** 2 + (across / b) ** 2 < 1
+
+
+def rectangle(length: float, width: float, degrees: float) -> np.ndarray:
+    """A rectangle turned about its centre."""
+    half = math.hypot(length, width) / 2 + 3
+    row, column = np.mgrid[-half : half + 1, -half : half + 1] + 0.2
+    turn = math.radians(degrees)
+    along, across = column * math.cos(turn) + row * math.sin(turn), row * math.cos(turn) - column * math.sin(turn)
+    return (np.abs(along) <= length / 2) & (np.abs(across) <= width / 2)
+
+
+def round_the_ellipse(a: float, b: float) -> float:
+    """Circumference by Ramanujan's second approximation, exact to 1e-5 here."""
+    h = ((a - b) / (a + b)) ** 2
+    return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    mask: np.ndarray
+    area: float
+    perimeter: float
+    longest: float
+    narrowest: float
+
+
+def turned_ellipse(a: float, b: float, degrees: float) -> Case:
+    name = f"ellipse {a} x {b} at {degrees}"
+    return Case(name, ellipse(a, b, degrees), math.pi * a * b, round_the_ellipse(a, b), 2 * a, 2 * b)
+
+
+def turned_rectangle(length: float, width: float, degrees: float) -> Case:
+    mask = rectangle(length, width, degrees)
+    name = f"rectangle {length} x {width} at {degrees}"
+    return Case(name, mask, length * width, 2 * (length + width), math.hypot(length, width), width)
+
+
+CASES = [
+    *(turned_ellipse(radius, radius, 0) for radius in (12, 40, 150, 500)),
+    *(turned_ellipse(90, 45, degrees) for degrees in (0, 17, 45, 80, 133)),
+    *(turned_rectangle(160, 90, degrees) for degrees in (0, 10, 30, 45, 75)),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_lengths_of_known_shapes(case: Case) -> None:
+    found = lengths(case.mask)
+    assert found.area == pytest.approx(case.area, rel=0.015)
+    assert found.perimeter == pytest.approx(case.perimeter, rel=0.02)
+    assert found.max_diameter == pytest.approx(case.longest, abs=1.2)
+    assert found.min_diameter == pytest.approx(case.narrowest, abs=1.2)
+    assert found.equivalent_diameter == pytest.approx(math.sqrt(4 * case.area / math.pi), rel=0.01)
+    assert found.hull_area == pytest.approx(case.area, rel=0.03)
+    assert found.hull_perimeter == pytest.approx(case.perimeter, rel=0.02)
+
+
+@pytest.mark.parametrize("spacing", [(0.02, 0.02), (0.5, 1.0), (1.0, 0.4), (0.3, 0.2)])
+@pytest.mark.parametrize("degrees", [0, 35, 90])
+def test_pixels_that_are_not_square_measure_the_same_ellipse(spacing: tuple[float, float], degrees: float) -> None:
+    scale = 60 * min(spacing)
+    found = lengths(ellipse(2 * scale, scale, degrees, spacing), spacing)
+    assert found.area == pytest.approx(2 * math.pi * scale**2, rel=0.02)
+    assert found.perimeter == pytest.approx(round_the_ellipse(2 * scale, scale), rel=0.035)
+    assert found.max_diameter == pytest.approx(4 * scale, abs=1.5 * max(spacing))
+    assert found.min_diameter == pytest.approx(2 * scale, abs=1.5 * max(spacing))
+
+
+@given(MASKS, st.floats(0.01, 100))
+def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
+    plain, scaled = lengths(mask), lengths(mask, (size, size))
+    assert scaled.area == pytest.approx(plain.area * size**2)
+    assert scaled.hull_area == pytest.approx(plain.hull_area * size**2)
+    for name in ("perimeter", "equivalent_diameter", "max_diameter", "min_diameter", "hull_perimeter"):
+        assert getattr(scaled, name) == pytest.approx(getattr(plain, name) * size)
+
+
+@given(MASKS, st.integers(0, 3), st.booleans())
+def test_quarter_turns_and_mirrors_change_no_length(mask: np.ndarray, turns: int, mirror: bool) -> None:
+    moved = np.rot90(mask[:, ::-1] if mirror else mask, turns)
+    for name, value in vars(lengths(mask)).items():
+        assert getattr(lengths(moved), name) == pytest.approx(value), name
+
+
+def test_the_border_of_a_hole_counts() -> None:
+    ring = ellipse(100, 100)
+    ring[70:130, 70:130] = False
+    assert perimeter(ring) == pytest.approx(2 * math.pi * 100 + 4 * 60, rel=0.02)
+
+
+def test_lines_of_every_direction_come_out_alike() -> None:
+    errors = [perimeter(rectangle(400, 200, degrees)) / 1200 - 1 for degrees in range(0, 90, 5)]
+    assert max(np.abs(errors)) < 0.016
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 45, 100, 160])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 1.0)])
+def test_axes_of_an_ellipse(degrees: float, spacing: tuple[float, float]) -> None:
+    found = axes(ellipse(100, 60, degrees, spacing), spacing)
+    assert found.axis_ratio == pytest.approx(0.6, abs=0.005)
+    assert found.eccentricity == pytest.approx(0.8, abs=0.005)
+    turn = math.radians(degrees)
+    assert abs(found.major @ [math.sin(turn), math.cos(turn)]) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_single_pixel_is_round() -> None:
+    mask = np.zeros((3, 3), bool)
+    mask[1, 1] = True
+    found = axes(mask)
+    assert (found.axis_ratio, found.eccentricity) == (1, 0)
+    assert lengths(mask).max_diameter == pytest.approx(1)
+    assert asymmetry(mask, found.major, found) == 0
+
+
+def folded(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:
+    """Asymmetry along the long and the short axis."""
+    found = axes(mask, spacing)
+    minor = np.array([found.major[1], -found.major[0]])
+    return asymmetry(mask, found.major, found, spacing), asymmetry(mask, minor, found, spacing)
+
+
+@pytest.mark.parametrize("degrees", [0, 23, 45, 110])
+@pytest.mark.parametrize("size", [12, 50, 300])
+def test_a_symmetric_shape_folds_onto_itself(size: int, degrees: float) -> None:
+    assert max(folded(ellipse(size, size / 2, degrees))) < 0.1 * 12 / size
+
+
+def half_disk_overlap() -> float:
+    """Share of a half disk left over when it is folded along the line through its centroid parallel to its flat side.
+
+    The chord at height h of the unit half disk is 2 sqrt(1 - h^2); its centroid lies at 4 / (3 pi).
+    """
+    centroid = 4 / (3 * math.pi)
+    heights = np.linspace(0, 1, 200_001)
+    mirrored = 2 * centroid - heights
+    chord = np.sqrt(1 - heights**2)
+    other = np.where((mirrored >= 0) & (mirrored <= 1), np.sqrt(np.clip(1 - mirrored**2, 0, None)), 0)
+    return 1 - 2 * float(np.mean(np.minimum(chord, other))) / (math.pi / 2)
+
+
+@pytest.mark.parametrize("radius", [40, 200, 900])
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_half_disk_is_symmetric_about_one_axis_alone(radius: int, turns: int) -> None:
+    row, column = np.mgrid[0 : radius + 1, -radius : radius + 1]
+    half = np.rot90(row**2 + column**2 <= radius**2, turns)
+    along, across = folded(half)
+    assert along == pytest.approx(half_disk_overlap(), abs=0.15 / math.sqrt(radius))
+    assert across < 0.01
+
+
+def test_folding_happens_in_physical_space() -> None:
+    spacing = (0.4, 1.0)
+    assert max(folded(ellipse(120, 70, 30, spacing), spacing)) < 0.02
+    # The same pixels taken as square are another ellipse, which folds as well; the axes would be wrong, not the fold.
+    sheared = ellipse(120, 70, 30, spacing)
+    assert axes(sheared, spacing).axis_ratio == pytest.approx(70 / 120, abs=0.01)
+    assert axes(sheared).axis_ratio != pytest.approx(70 / 120, abs=0.05)
+
+
+def snowflake(side: float, order: int) -> np.ndarray:
+    """A Koch snowflake."""
+    corners = side * np.exp(1j * np.pi * np.array([0.5, 0.5 - 2 / 3, 0.5 - 4 / 3, 0.5])) / math.sqrt(3)
+    for _ in range(order):
+        start, step = corners[:-1], np.diff(corners) / 3
+        tips = start + step + step * np.exp(1j * np.pi / 3)
+        corners = np.append(np.stack([start, start + step, tips, start + 2 * step], axis=1).ravel(), corners[-1])
+    points = np.stack([corners.imag, corners.real], axis=1)
+    points -= points.min(axis=0) - 2
+    return polygon2mask(tuple(np.ceil(points.max(axis=0) + 2).astype(int)), points)
+
+
+def test_fractal_dimension_of_a_snowflake_and_of_a_disk() -> None:
+    assert fractal_dimension(snowflake(900, 5)) == pytest.approx(math.log(4) / math.log(3), abs=0.06)
+    assert fractal_dimension(ellipse(500, 500)) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize(("side", "defined"), [(5, False), (31, False), (32, True)])
+def test_fractal_dimension_needs_three_sizes_of_box(side: int, defined: bool) -> None:
+    assert math.isfinite(fractal_dimension(np.ones((side, side), bool))) == defined
