@@ -85,8 +85,6 @@ def _simplified(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float
     kept = np.arange(len(line))
     for turn in range(ROUNDS):
         ends = kept[turn % 2 :: 2]
-        if len(ends) < 2 or len(kept) <= 4:
-            break
         starts = np.repeat(ends[:-1], np.diff(ends))
         chord = line[np.repeat(ends[1:], np.diff(ends))] - line[starts]
         away = line[ends[0] : ends[-1]] - line[starts]

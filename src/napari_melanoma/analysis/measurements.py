@@ -63,7 +63,16 @@ def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSi
     """Measure a lesion: the region properties and the ABCD family, each as ``MEASUREMENTS`` explains it.
 
     All parts of the mask are measured together as one lesion. Where the pixel size is known, ratios and asymmetries are
-    taken in physical space, so that pixels that are not square do not distort them.
+    taken in physical space, so that pixels that are not square do not distort them. With area A, perimeter P and convex
+    hull H, the ABCD family (Friedman, Rigel and Kopf 1985, doi:10.3322/canjclin.35.3.130) is
+
+    - A: ``asymmetry_major``, ``asymmetry_minor``, see ``shape.asymmetry``;
+    - B: ``compactness`` = P^2 / (4 pi A) (the irregularity index of Golston, Stoecker, Moss and Dhillon 1992, Comput
+      Med Imaging Graph 16(3):199-203), ``border_irregularity`` = P / P(H) (inverse of the convexity by perimeters in Zunic
+      and Rosin 2004, doi:10.1109/TPAMI.2004.19), ``solidity`` = A / A(H) (Celebi et al. 2007,
+      doi:10.1016/j.compmedimag.2007.01.003), ``fractal_dimension``, see ``shape.fractal_dimension``;
+    - C: the ``color_`` columns, see ``color.color_measurements``;
+    - D: ``max_diameter``, see ``shape.lengths``.
 
     Parameters
     ----------
