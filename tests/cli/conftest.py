@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
     def started(*words: object) -> subprocess.Popen:
         command = [sys.executable, "-m", "napari_melanoma", *map(str, words)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return subprocess.Popen(command, cwd=tmp_path, env=environment, encoding="utf-8", **pipes)
 
     return started

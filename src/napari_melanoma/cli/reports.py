@@ -18,21 +18,57 @@ LOG_EVERY_S = 10.0
 
 
 class Report(Protocol):
-    """What a verb may say while it works and at its end."""
+    """What a verb may say while it works and at its end; ``text`` is for people, ``values`` for machines."""
 
     last: Progress | None
 
     def progress(self, progress: Progress) -> None:
-        """Say how far it is."""
+        """Say how far it is.
+
+        Parameters
+        ----------
+        progress : Progress
+            Kept as ``last``.
+        """
 
     def tell(self, kind: str, text: str, **values: object) -> None:
-        """Say one fact of the run, such as a photograph that failed; ``text`` is for people."""
+        """Say one fact of the run, such as a photograph that failed.
+
+        Parameters
+        ----------
+        kind : str
+            What a machine tells it by.
+        text : str
+            One line.
+        **values : object
+            The same, JSON-able.
+        """
 
     def listing(self, kind: str, text: str, **values: object) -> None:
-        """Say one thing that was asked for, such as a model; ``text`` is for people."""
+        """Say one thing that was asked for, such as a model.
+
+        Parameters
+        ----------
+        kind : str
+            What a machine tells it by.
+        text : str
+            One or more lines.
+        **values : object
+            The same, JSON-able.
+        """
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Say the last line."""
+        """Say the last line.
+
+        Parameters
+        ----------
+        status : str
+            ``"done"``, ``"failed"`` (on some inputs), ``"stopped"`` or ``"error"``.
+        text : str
+            What was written, where, and what comes next; or what went wrong.
+        **values : object
+            The same, JSON-able.
+        """
 
 
 def choose_report(as_json: bool) -> Report:
@@ -49,11 +85,11 @@ def choose_report(as_json: bool) -> Report:
         A bar on a terminal, plain lines otherwise.
     """
     if as_json:
-        return JsonReport()
-    return TerminalReport() if sys.stderr.isatty() else LogReport()
+        return _JsonReport()
+    return _TerminalReport() if sys.stderr.isatty() else _LogReport()
 
 
-class JsonReport:
+class _JsonReport:
     """One JSON object a line on standard output; the last one has ``"event": "summary"``."""
 
     def __init__(self) -> None:
@@ -83,7 +119,7 @@ class JsonReport:
         say(json.dumps(finite({"event": event, **values}), default=str))
 
 
-class LogReport:
+class _LogReport:
     """Plain lines: progress and what went wrong on standard error, at most one progress line in ten seconds."""
 
     def __init__(self) -> None:
@@ -112,7 +148,7 @@ class LogReport:
         say(text, error=status == "error")
 
 
-class TerminalReport(LogReport):
+class _TerminalReport(_LogReport):
     """A bar that stays at the bottom of the terminal while lines go by above it."""
 
     def __init__(self) -> None:

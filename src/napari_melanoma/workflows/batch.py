@@ -43,7 +43,18 @@ class BatchModel(ProbabilityModel, Protocol):
     """What a batch asks of a model beside that; ``inference.photograph.Segmenter`` is one."""
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Logits, float32 (batch, side, side), of photographs, uint8 (side, side, channel) each."""
+        """Run the network alone.
+
+        Parameters
+        ----------
+        inputs : sequence of numpy.ndarray
+            Each uint8 (side, side, channel), as ``fit_input`` makes it.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (batch, side, side).
+        """
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def analyse_files(
     run : RunContext
         Takes the progress; asked whether to go on at least once in a pass of the network.
     segmenter : BatchModel, optional
-        A loaded model; the one that ``options`` name is loaded by default, and only if there is work for it.
+        A loaded model; by default the one that ``options`` name, loaded only if there is work for it.
     tell : callable, optional
         Receives each ``Outcome``, in the calling thread.
 
@@ -124,29 +124,25 @@ def analyse_files(
 
     Raises
     ------
-    BundleError
-        Where there is no such model.
-    InputError
-        Where ``results.csv`` exists and is something else.
-    SaveError
-        Where the disk is full or the folder cannot be written; what was done before is in place.
-    Cancelled
-        Where the user stopped it; what was done before is in place.
+    BundleError, InputError
+        Where there is no such model, or ``results.csv`` exists and is something else.
+    SaveError, Cancelled
+        Where the disk is full, or the user stopped it; what was done before is in place.
     """
     from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
 
     started = time.monotonic()
     info = segmenter.info if segmenter else _find(options.lesion.model)
-    lesion = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
+    named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
+    options = options.model_copy(update={"lesion": named})
     table = ResultTable(out / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
     counts = _Counts(len(paths), run, tell)
-    portions = Portions(options.batch_size, options.workers, options.pixel_size_um)
-    settings = None if options.force else _settings(lesion, info, options.pixel_size_um)
+    work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info), table, counts)
     try:
-        work = _to_do(paths, Folders(out, [TABLE]), settings, table, counts)
         for first in work:  # the model is loaded only where something is left to do
-            batch = Batch(segmenter or _load(info), lesion, portions, table, run)
-            for outcome in batch.outcomes(chain([first], work)):
+            model = segmenter or _load(info)
+            portions = Portions(options.batch_size, options.workers, options.pixel_size_um)
+            for outcome in Batch(model, options.lesion, portions, table, run).outcomes(chain([first], work)):
                 counts.add(outcome)
                 table.write_now_and_then()
     finally:
@@ -197,10 +193,12 @@ def _to_do(
             yield replace(place, stored=None)
 
 
-def _settings(lesion: LesionOptions, info: BundleInfo, pixel_size_um: float | None) -> Settings:
-    """What a result must carry to be taken as done."""
+def _settings(options: BatchOptions, info: BundleInfo) -> Settings | None:
+    """What a result must carry to be taken as done; None where nothing is."""
+    if options.force:
+        return None
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
-    return Settings(lesion.model_dump(mode="json"), model, pixel_size_um)
+    return Settings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um)
 
 
 def _find(model: str) -> BundleInfo:

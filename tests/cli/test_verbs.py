@@ -1,0 +1,240 @@
+"""The other verbs: help with examples that work, quick starts, and what each says at its end."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from napari_melanoma.cli import app, viewer
+from napari_melanoma.workflows import doctor, train
+
+VERBS = (
+    "open",
+    "lesion",
+    "train",
+    "evaluate",
+    "models list",
+    "models show",
+    "phantom lesion",
+    "doctor",
+    "demo",
+    "worker",
+)
+
+
+def examples(verb: str) -> list[str]:
+    """The two examples that a verb's help starts with."""
+    shown = CliRunner().invoke(app, [*verb.split(), "--help"], terminal_width=120)
+    assert shown.exit_code == 0
+    lines = [line.strip() for line in shown.output.splitlines()]
+    start = lines.index("Examples:")
+    assert [line for line in lines[:start] if line] == [lines[0]], "the usage alone stands before the examples"
+    return lines[start + 1 : start + 3]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_starts_with_two_examples_that_parse(verb: str) -> None:
+    found = examples(verb)
+    assert len(set(found)) == 2
+    for example in found:
+        words = shlex.split(re.sub("^python -m napari_melanoma", "napari-melanoma", example).split(" < ")[0])
+        assert words[: 1 + len(verb.split())] == ["napari-melanoma", *verb.split()]
+        command, rest = get_command(app), words[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[rest.pop(0)]
+        assert command.make_context(command.name, rest).command is command
+
+
+@pytest.mark.parametrize(
+    "example", [example for verb in ("models list", "phantom lesion") for example in examples(verb)]
+)
+def test_cheap_examples_run_as_they_stand(run, tmp_path: Path, example: str) -> None:
+    assert run(*shlex.split(example.replace("--count 20", "--count 2"))[1:]).exit_code == 0
+    assert len(list(tmp_path.glob("phantoms/*_mask.png"))) == (
+        0 if "models" in example else 2 if "count" in example else 1
+    )
+
+
+@pytest.mark.usefixtures("dark")
+def test_the_examples_of_lesion_run_as_they_stand(run, tmp_path: Path, photographs: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (photographs / "p0.png").rename(tmp_path / "more" / "p0.png")
+    with Image.open(photographs / "p1.png") as photograph:
+        photograph.save(tmp_path / "photo.jpg")
+    for example in examples("lesion"):
+        result = run(*shlex.split(example)[1:])
+        assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"photo", "p0", "p1", "p2", "results.csv"}
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from napari_melanoma.cli import app; from typer.testing import CliRunner;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        "heavy = {'torch', 'numpy', 'pydantic', 'qtpy', 'napari', 'PIL', 'rich'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        seconds.append(time.perf_counter() - started)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert min(seconds) < 2  # 0.3 s where nothing else runs
+
+
+def test_the_version(run) -> None:
+    assert re.fullmatch(r"napari-melanoma \d\S+\n", run("--version").stdout)
+
+
+def test_models_are_listed_and_shown(run, tiny: Path, lines) -> None:
+    result = run("models", "show", tiny)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("# The card of tiny\n")
+    model, summary = lines(run("models", "show", tiny, "--json").stdout)
+    assert (model["event"], model["name"], model["input_size"]) == ("model", "tiny", 64)
+    assert summary["path"] == str(tiny)
+    listed = lines(run("models", "list", "--json").stdout)
+    assert listed[-1]["count"] == len(listed) - 1
+
+
+def test_an_unknown_model_is_a_wrong_command(run) -> None:
+    result = run("models", "show", "none")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no model named 'none'" in result.stderr
+
+
+def test_phantoms(run, tmp_path: Path, lines) -> None:
+    words = "phantom lesion --out out --seed 7 --count 2 --modality macroscopic --skin-type 5 --size 64 96 --json"
+    result = run(*words.split())
+    assert result.exit_code == 0, result.output
+    assert [event["image"] for event in lines(result.stdout) if event["event"] == "phantom"] == [
+        str(Path("out") / name) for name in ("lesion_0007.png", "lesion_0008.png")
+    ]
+    with (
+        Image.open(tmp_path / "out" / "lesion_0007.png") as image,
+        Image.open(tmp_path / "out/lesion_0007_mask.png") as mask,
+    ):
+        assert image.size == mask.size == (96, 64)
+        assert set(np.unique(mask)) == {0, 255}
+    truth = json.loads((tmp_path / "out" / "lesion_0008.truth.json").read_text(encoding="utf-8"))
+    assert "macroscopic" in json.dumps(truth)
+
+
+@pytest.mark.parametrize("words", ["--skin-type 9", "--size 2 2", "--count 0", "--modality wsi", "--seed -1"])
+def test_phantoms_that_cannot_be_drawn(run, tmp_path: Path, words: str) -> None:
+    result = run("phantom", "lesion", "--out", "out", *words.split())
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_phantoms_can_be_analysed_as_the_last_line_says(run, tmp_path: Path, dark) -> None:
+    said = run("phantom", "lesion", "--out", "out", "--count", 2, "--size", 64, 64).stdout
+    next_command = said.split("next: napari-melanoma ")[1].split()
+    assert run(*next_command).exit_code == 0
+    assert {path.name for path in (tmp_path / "RESULTS").iterdir()} == {"lesion_0000", "lesion_0001", "results.csv"}
+
+
+RECIPE = '[data]\ndatasets = ["dataset"]\n'
+
+
+def test_a_recipe_with_an_unknown_key(run, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(f"epoch = 3\n{RECIPE}", encoding="utf-8")
+    result = run("train", "--config", "recipe.toml", "--out", "run")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "unknown key 'epoch'" in result.stderr
+    assert "epochs" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_is_not_there(run) -> None:
+    result = run("train", "--config", "none.toml", "--out", "run")
+    assert result.exit_code == 2
+    assert "cannot read none.toml" in result.stderr
+
+
+def test_training_says_what_was_written_and_what_next(run, tmp_path: Path, tiny: Path, monkeypatch) -> None:
+    from napari_melanoma.models.bundle import read_bundle
+
+    asked = {}
+
+    def trained(recipe, out, *, resume, run):
+        asked.update(datasets=recipe.data.datasets, out=out, resume=resume)
+        return read_bundle(tiny)
+
+    monkeypatch.setattr(train, "train", trained)
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    result = run("train", "--config", "recipe.toml", "--out", "run", "--resume")
+    assert result.exit_code == 0, result.output
+    assert asked == {"datasets": ("dataset",), "out": Path("run"), "resume": True}
+    assert f"napari-melanoma evaluate --model {tiny}" in result.stdout
+
+
+def test_evaluating_without_data_is_a_wrong_command(run, tiny: Path, tmp_path: Path) -> None:
+    result = run("evaluate", "--model", tiny, "--data", "nowhere", "--out", "out")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "nowhere" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+CHECKS = {
+    "ok": doctor.Check("Python", "ok", "3.14"),
+    "warn": doctor.Check("Qt", "warn", "none", "Install one."),
+    "fail": doctor.Check("Torch", "fail", "missing", "Install it."),
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "last"),
+    [
+        (["ok"], 0, "All that is needed works"),
+        (["ok", "warn"], 0, "limits in Qt"),
+        (["warn", "fail"], 1, "not work yet: Torch"),
+    ],
+    ids=["all well", "a warning", "a failure"],
+)
+def test_doctor_fails_only_for_what_is_essential(run, monkeypatch, lines, found, code: int, last: str) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda run: [CHECKS[status] for status in found])
+    result = run("doctor")
+    assert result.exit_code == code
+    assert last in result.stdout.splitlines()[-1]
+    assert all(CHECKS[status].fix in result.stdout for status in found)
+    events = lines(run("doctor", "--json").stdout)
+    assert [event["status"] for event in events if event["event"] == "check"] == found
+    assert events[-1]["exit_code"] == code
+
+
+def test_open_and_demo_reach_the_window(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    window = type("Module", (), {})
+    window.open_viewer = lambda paths: called.append(("open", [path.name for path in paths])) or 0
+    window.run_demo = lambda image, out, headless: called.append(("demo", image, out, headless)) or 0
+    monkeypatch.setattr(viewer, "import_module", lambda name: window)
+    monkeypatch.setattr(viewer.signal, "signal", lambda number, handler: None)
+    assert run("open", photographs).exit_code == 0
+    assert run("open").exit_code == 0
+    assert run("open", "missing.png").exit_code == 2
+    assert "Screenshot" in run("demo", "x.png", "--out", "out", "--headless").stdout
+    assert called == [
+        ("open", ["p0.png", "p1.png", "p2.png"]),
+        ("open", []),
+        ("demo", Path("x.png"), Path("out"), True),
+    ]
+
+
+def test_the_worker_answers_in_a_process_of_its_own(start) -> None:
+    process = start("worker")
+    stdout, stderr = process.communicate('{"id": 1, "verb": "nonsense", "arguments": {}}\n', timeout=60)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["kind"] == "failed"

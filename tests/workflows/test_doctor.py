@@ -1,0 +1,160 @@
+"""The doctor says what is there, and a fix for what is not; whatever a probe does, the doctor itself survives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.workflows import doctor
+from napari_melanoma.workflows.doctor import Check, judge_gpu, probe
+
+TORCH = {
+    "torch": "2.9",
+    "torchvision": "0.24",
+    "built_for": None,
+    "gpus": [],
+    "bf16": False,
+    "threads": 2,
+    "model": "small on cpu",
+}
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], fault: str = "") -> None:
+    monkeypatch.setattr(doctor, "probe", lambda module: (answer, fault))
+
+
+def statuses(checks: list[Check]) -> dict[str, str]:
+    return {check.name: check.status for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("answer", "system", "nvidia", "status", "said"),
+    [
+        ({"gpus": ["CUDA H200"], "built_for": "12.6"}, "linux", True, "ok", "CUDA H200"),
+        ({"gpus": ["MPS (Apple)"], "built_for": None}, "darwin", False, "ok", "MPS"),
+        ({"gpus": [], "built_for": None}, "linux", False, "ok", "processor does the work"),
+        ({"gpus": [], "built_for": None}, "win32", True, "warn", "PyPI on Windows"),
+        ({"gpus": [], "built_for": None}, "linux", True, "warn", "built for the processor alone"),
+        ({"gpus": [], "built_for": "12.6"}, "linux", True, "warn", "cannot use"),
+    ],
+    ids=["CUDA", "MPS", "no GPU", "CPU build on Windows", "CPU build on Linux", "old driver"],
+)
+def test_a_gpu_that_is_not_used_is_said(answer, system: str, nvidia: bool, status: str, said: str) -> None:
+    check = judge_gpu(answer, system, nvidia)
+    assert check.status == status
+    assert said in check.found
+    assert bool(check.fix) is (status == "warn")
+
+
+def test_torch_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, TORCH)
+    assert statuses(doctor.check_torch()) == {
+        "Torch": "ok",
+        "GPU": statuses(doctor.check_torch())["GPU"],
+        "Model": "ok",
+    }
+
+
+def test_a_model_that_cannot_be_loaded_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, {key: value for key, value in TORCH.items() if key != "model"} | {"model_error": "cut off"})
+    (model,) = (check for check in doctor.check_torch() if check.name == "Model")
+    assert (model.status, model.found) == ("fail", "cut off")
+    assert model.fix
+
+
+def test_torch_that_does_not_start_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, {}, "torchvision::nms does not exist")
+    assert statuses(doctor.check_torch()) == {"Torch": "fail"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault", "expected"),
+    [
+        ({"binding": "PyQt6", "qt": "6", "platform": "xcb", "renderer": "llvmpipe"}, "", {"Qt": "ok", "OpenGL": "ok"}),
+        ({"binding": "PyQt6", "qt": "6", "platform": "offscreen", "renderer": ""}, "", {"Qt": "ok", "OpenGL": "warn"}),
+        ({}, "could not connect to display", {"Qt": "warn"}),
+    ],
+    ids=["a display", "offscreen", "no display"],
+)
+def test_a_missing_display_is_a_warning(monkeypatch, answer, fault: str, expected: dict[str, str]) -> None:
+    answering(monkeypatch, answer, fault)
+    checks = doctor.check_graphics()
+    assert statuses(checks) == expected
+    assert all(check.fix for check in checks if check.status == "warn")
+
+
+def test_no_qt_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert statuses(doctor.check_graphics()) == {"Qt": "warn"}
+    assert statuses(doctor.check_weights()) == {"ImageNet weights": "warn"}
+    assert statuses(doctor.check_formats())["DICOM"] == "warn"
+
+
+def test_missing_packages_are_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
+    python, packages = doctor.check_python()
+    assert python.status == "ok"
+    assert packages.status == "fail"
+    assert packages.fix == "Install what is missing: pip install no-such-package"
+
+
+@pytest.mark.parametrize(("free", "status"), [(1e9, "warn"), (1e11, "ok")])
+def test_little_memory_and_disk_are_warnings(monkeypatch: pytest.MonkeyPatch, free: float, status: str) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free, total=1e12))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    assert statuses(doctor.check_resources()) == {"Memory": status, "Disk": status}
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        ("print('noise'); print('{\"a\": 1}')", ""),
+        ("raise ImportError('no such library')", "ImportError: no such library"),
+        ("import sys; sys.stderr.write('no display\\nmore\\n'); sys.exit(3)", "no display"),
+        ("import os; os.abort()", "its process ended with code"),
+        ("print('no json')", "an answer that is no JSON"),
+        ("pass", "an answer that is no JSON"),
+    ],
+    ids=["answers", "raises", "explains", "dies", "talks", "silent"],
+)
+def test_a_probe_may_do_what_it_likes(monkeypatch: pytest.MonkeyPatch, script: str, fault: str) -> None:
+    run = subprocess.run
+    monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run([sys.executable, "-c", script], **given))
+    answer, said = probe("whatever")
+    assert answer == ({} if fault else {"a": 1})
+    assert said.startswith(fault)
+    assert bool(said) is bool(fault)
+
+
+def test_a_probe_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_S", 0.2)
+    run = subprocess.run
+    hang = [sys.executable, "-c", "import time; time.sleep(30)"]
+    monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run(hang, **given))
+    assert probe("whatever")[1].startswith("no answer")
+
+
+def test_torch_and_qt_are_asked_for_real() -> None:
+    answer, fault = probe("napari_melanoma.workflows.backends")
+    assert fault == ""
+    assert answer["threads"] >= 1
+    assert ("model" in answer) != ("model_error" in answer)
+    checks = doctor.check_graphics()
+    assert checks[0].name == "Qt"
+
+
+def test_all_is_looked_at_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "EXAMINATIONS", (doctor.check_python, doctor.check_weights))
+    seen: list[Progress] = []
+    found = doctor.examine(run=RunContext(seen.append))
+    assert [check.name for check in found] == ["Python", "Packages", "ImageNet weights"]
+    assert [progress.done for progress in seen] == [1, 2]
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        doctor.examine(run=run)
