@@ -68,8 +68,8 @@ def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSi
 
     - A: ``asymmetry_major``, ``asymmetry_minor``, see ``shape.asymmetry``;
     - B: ``compactness`` = P^2 / (4 pi A) (the irregularity index of Golston, Stoecker, Moss and Dhillon 1992, Comput
-      Med Imaging Graph 16(3):199-203), ``border_irregularity`` = P / P(H) (inverse of the convexity by perimeters in Zunic
-      and Rosin 2004, doi:10.1109/TPAMI.2004.19), ``solidity`` = A / A(H) (Celebi et al. 2007,
+      Med Imaging Graph 16(3):199-203), ``border_irregularity`` = P / P(H) (inverse of the convexity by perimeters in
+      Zunic and Rosin 2004, doi:10.1109/TPAMI.2004.19), ``solidity`` = A / A(H) (Celebi et al. 2007,
       doi:10.1016/j.compmedimag.2007.01.003), ``fractal_dimension``, see ``shape.fractal_dimension``;
     - C: the ``color_`` columns, see ``color.color_measurements``;
     - D: ``max_diameter``, see ``shape.lengths``.
