@@ -13,7 +13,7 @@ LESION_HELP = examples(
     "napari-melanoma phantom lesion --out phantoms",
     "napari-melanoma phantom lesion --out phantoms --count 20 --seed 100 --modality macroscopic --skin-type 5",
     "Draw photographs of lesions that never were. Each gives OUT/<name>.png, OUT/<name>_mask.png and "
-    "OUT/<name>.truth.json with every parameter. The same seed gives the same image on every machine.",
+    "OUT/<name>.truth.json with every parameter. The same seed gives the same lesion.",
 )
 
 app = typer.Typer(help="Draw synthetic images with known truth.", no_args_is_help=True, rich_markup_mode=None)

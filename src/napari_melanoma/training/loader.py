@@ -20,7 +20,15 @@ Key = tuple[int, int]
 
 
 class EpochSampler:
-    """A shuffled order for each epoch; yields (epoch, index), so that a sample knows which variation is its turn."""
+    """A shuffled order for each epoch; yields (epoch, index), so that a sample knows which variation is its turn.
+
+    Parameters
+    ----------
+    count : int
+        Of the images.
+    seed : int
+        Of the order.
+    """
 
     def __init__(self, count: int, seed: int) -> None:
         self._count = count
@@ -48,7 +56,15 @@ class EpochSampler:
 
 
 class AugmentedSamples:
-    """Images of a cache, varied; indexed by (epoch, index)."""
+    """Images of a cache, varied; indexed by (epoch, index).
+
+    Parameters
+    ----------
+    cache : Cache
+        Decoded images.
+    recipe : TrainRecipe
+        Gives augmentation, input size and seed.
+    """
 
     def __init__(self, cache: Cache, recipe: TrainRecipe) -> None:
         self._cache = cache
@@ -72,7 +88,15 @@ class AugmentedSamples:
 
 
 class PlainSamples:
-    """Images of a cache as they are, resized to the network's input."""
+    """Images of a cache as they are, resized to the network's input.
+
+    Parameters
+    ----------
+    cache : Cache
+        Decoded images.
+    side : int
+        Of the network's input, in pixels.
+    """
 
     def __init__(self, cache: Cache, side: int) -> None:
         self._cache = cache

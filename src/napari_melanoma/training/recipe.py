@@ -13,7 +13,7 @@ class DataConfig(Config):
     """Which images are learnt from, and which of them only steer the training."""
 
     datasets: tuple[str, ...] = Field(min_length=1, description="folders of data sets")
-    split: str | None = Field("train", description="the split that is learnt from; none: every image")
+    split: str = Field("train", min_length=1, description="the split that is learnt from; 'all': every image")
     tuning_fraction: float = Field(
         0.1, gt=0, lt=0.5, description="share of that split (whole patients or lesions) that picks epoch and threshold"
     )

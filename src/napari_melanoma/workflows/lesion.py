@@ -45,7 +45,18 @@ class ProbabilityModel(Protocol):
     device: str
 
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probability of lesion, float32 (row, column), of a photograph, uint8 (row, column, channel)."""
+        """Say for each pixel how likely it belongs to a lesion.
+
+        Parameters
+        ----------
+        rgb : numpy.ndarray
+            uint8 (row, column, channel), sRGB.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (row, column) in [0, 1].
+        """
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import DataLoader
 
+EVERY_SPLIT = "all"
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
 
 
@@ -102,12 +103,15 @@ def load_data(recipe: TrainRecipe) -> TrainingData:
     Raises
     ------
     DataSetError
-        Where a data set is missing or faulty, or there are too few images.
+        Where a data set is missing or faulty.
+    RunError
+        Where there are too few images.
     """
+    split = None if recipe.data.split == EVERY_SPLIT else recipe.data.split
     samples = [
         sample
         for name in recipe.data.datasets
-        for sample in with_masks(read_dataset(Path(name).expanduser()), recipe.data.split)
+        for sample in with_masks(read_dataset(Path(name).expanduser()), split)
     ]
     kept, aside = hold_out(samples, recipe.data.tuning_fraction, recipe.seed)
     fault = check_sizes(kept, aside, recipe.batch_size)
