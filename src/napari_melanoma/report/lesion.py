@@ -69,7 +69,9 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 """
 
 
-def write_lesion_report(path: Path, photograph: Photograph, about: dict[str, Any], overlay: Any, roi: Roi | None) -> Path:  # noqa: ANN401
+def write_lesion_report(
+    path: Path, photograph: Photograph, about: dict[str, Any], overlay: NDArray[np.uint8], roi: Roi | None
+) -> Path:
     """Write the report of one photograph.
 
     Parameters

@@ -46,6 +46,7 @@ class Analysing(QObject):
         self._work = work
         self._last: Analysed | None = None
         self._error: Exception | None = None
+        self._before: dict[str, str] = {}
         self.queue = AnalysisQueue(client, work.book.source, self)
         self.queue.progressed.connect(controls.status.progress)
         self.queue.analysed.connect(self._on_analysed)
@@ -95,13 +96,15 @@ class Analysing(QObject):
 
     def _start(self, identities: list[str]) -> None:
         self._last = self._error = None
+        lesions = self._work.book.lesions
+        self._before = {identity: lesions[identity].digest for identity in identities if identity in lesions}
         self._controls.status.begin("Analysing ...")
         self.queue.start(identities, self._controls.options())
         self.changed.emit()
 
     def _on_analysed(self, analysed: Analysed) -> None:
         self._last = analysed
-        self._work.take(analysed)
+        self._work.take(analysed, self._before.get(analysed.identity))
 
     def _on_failed(self, error: Exception) -> None:
         self._error = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject
@@ -26,22 +27,28 @@ class CloseGuard(QObject):
         super().__init__(dock)
         self._dock = dock
         self._book = book
-        self._window: QWidget | None = None
+        self._watched: weakref.ref[QWidget] | None = None  # a strong one would keep a closed window alive
 
     def watch(self) -> None:
         """Watch the outermost window that holds the dock now."""
         window = self._dock
         while window.parentWidget() is not None:  # of a floating dock, window() is only its own frame
             window = window.parentWidget()
-        if window is not self._window and window is not self._dock:
-            if self._window is not None:
-                self._window.removeEventFilter(self)
+        before = self.window
+        if window is not before and window is not self._dock:
+            if before is not None:
+                before.removeEventFilter(self)
             window.installEventFilter(self)
-            self._window = window
+            self._watched = weakref.ref(window)
+
+    @property
+    def window(self) -> QWidget | None:
+        """The window that is watched."""
+        return None if self._watched is None else self._watched()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Hold a close event back where the user says so; windows that nobody sees close unasked."""
-        if event.type() == QEvent.Type.Close and watched is self._window and self._window.isVisible():
+        if event.type() == QEvent.Type.Close and watched is self.window and watched.isVisible():
             names = self._book.unsaved_names()
             if names and not self._may_close(names):
                 event.ignore()

@@ -12,8 +12,6 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.ui.open import viewer_with_dock
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
     from napari_melanoma.ui.lesion import LesionDock
     from napari_melanoma.workflows.lesion import LesionResult
 
@@ -47,8 +45,9 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
 
     viewer, dock = viewer_with_dock()
     try:
-        _analyse(viewer, dock, image)
-        _write(viewer, dock, out)
+        dock.window().resize(*WINDOW_PX)
+        open_and_analyse(dock, image)
+        _write(dock, out)
     except BaseException:
         viewer.close()
         raise
@@ -59,12 +58,24 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
     return 0
 
 
-def _analyse(viewer: Viewer, dock: LesionDock, image: Path | None) -> None:
-    """Open the photograph and press Analyse."""
+def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
+    """Open a photograph and press Analyse, and wait until everything is shown.
+
+    Parameters
+    ----------
+    dock : LesionDock
+        In a viewer.
+    image : pathlib.Path or None
+        A photograph; a synthetic one by default.
+
+    Raises
+    ------
+    MelanomaError
+        Where the photograph cannot be read or the model cannot be used.
+    """
     errors: list[Exception] = []
     for source in (dock.opener, dock.analysing, dock.work):
         source.failed.connect(errors.append)
-    dock.window().resize(*WINDOW_PX)
     if image is None:
         dock.opener.sample()
     else:
@@ -74,7 +85,7 @@ def _analyse(viewer: Viewer, dock: LesionDock, image: Path | None) -> None:
     _wait(lambda: dock.picker.identity in dock.work.book.lesions and not dock.busy, errors, "the analysis")
 
 
-def _write(viewer: Viewer, dock: LesionDock, out: Path) -> None:
+def _write(dock: LesionDock, out: Path) -> None:
     """Write what a user would save, the report, and a picture of the window."""
     from napari_melanoma.analysis.contours import draw_overlay
     from napari_melanoma.report.lesion import write_lesion_report
@@ -85,7 +96,7 @@ def _write(viewer: Viewer, dock: LesionDock, out: Path) -> None:
     save(result, out)
     overlay = draw_overlay(result.photograph.rgb, result.mask)
     write_lesion_report(out / "report.html", result.photograph, describe(result), overlay, result.roi)
-    _let_qt_work(0.5)  # the last layers are still to be drawn
+    let_qt_work(0.5)  # the last layers are still to be drawn
     picture = dock.window().grab()
     with atomic_file(out / "screenshot.png") as temporary:
         if not picture.save(str(temporary)):
@@ -100,11 +111,17 @@ def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> 
             raise errors[0]
         if time.monotonic() > deadline:
             raise MelanomaError(f"waited {PATIENCE_S:.0f} s for {what}: try again when the machine is less busy.")
-        _let_qt_work(0.02)
+        let_qt_work(0.02)
 
 
-def _let_qt_work(seconds: float) -> None:
-    """Handle events for a while."""
+def let_qt_work(seconds: float) -> None:
+    """Handle events for a while.
+
+    Parameters
+    ----------
+    seconds : float
+        How long.
+    """
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop = QEventLoop()

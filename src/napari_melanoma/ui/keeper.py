@@ -66,9 +66,10 @@ class Keeper(QObject):
 
         def prepare() -> Work | None:
             lesion, labels = book.lesions.get(identity), book.mask(identity)
-            if lesion is None or labels is None or not lesion.unsaved:
+            strokes = book.strokes(identity)
+            if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
                 return None
-            return partial(_save, lesion, labels.data != 0, book.strokes(identity))
+            return partial(_save, lesion, labels.data != 0, strokes)
 
         self._latest.submit(book.lesions[identity].image_digest, prepare)
 

@@ -13,7 +13,9 @@ from napari_melanoma.ui import linked
 from napari_melanoma.ui.analysing import Analysing
 from napari_melanoma.ui.close_guard import CloseGuard
 from napari_melanoma.ui.correcting import Correcting
+from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion_controls import ALL_KEY, ANALYSE_KEY, LesionControls
+from napari_melanoma.ui.lesion_steps import preload
 from napari_melanoma.ui.lesion_work import LesionWork
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.save_bar import SAVE_KEY
@@ -53,6 +55,7 @@ class LesionDock(LesionControls):
         self.picker.refresh()
         self._on_photograph()
         QTimer.singleShot(0, self._client.warm)
+        QTimer.singleShot(0, Job(preload).start)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.
         for last in (self.connections.close, self.work.connections.close, self.work.book.forget_saved):
             self.destroyed.connect(last)

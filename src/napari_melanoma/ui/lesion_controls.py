@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
@@ -139,9 +139,9 @@ class LesionControls(QWidget):
         inner.setObjectName("lesion_page")
         column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 6, 6)
-        for widget in (self.welcome, self._work):
-            column.addWidget(widget)
-        column.addStretch(1)
+        column.addWidget(self.welcome)
+        column.addWidget(self._work, 1)
+        column.addStretch(0)
         scroll = QScrollArea()
         scroll.setObjectName("lesion_scroll")
         scroll.setWidgetResizable(True)
@@ -176,7 +176,7 @@ class LesionControls(QWidget):
         both.addWidget(self.correction)
         sections = (
             section("Mask", "mask_section", mask, self.settings, True),
-            section("Region of interest", "roi_section", self.roi, self.settings, False),
+            section("Region of interest", "roi_section", self.roi, self.settings, True),
             section("Measurements", "measurements_section", self.table, self.settings, True),
         )
         self.icons.fold(*sections)
@@ -186,6 +186,9 @@ class LesionControls(QWidget):
         column.addWidget(row(self.analyse, self.analyse_all, stretch=0))
         for fold in sections:
             column.addWidget(fold)
+        sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        column.setStretch(column.count() - 1, 1)
+        column.addStretch(0)
         return part
 
 

@@ -87,17 +87,19 @@ class LesionWork(QObject):
         """Whether something is still to be computed, shown or kept."""
         return bool(self._drawn) or self._latest.busy or self._presenter.busy or self.keeper.busy
 
-    def take(self, analysed: Analysed) -> None:
+    def take(self, analysed: Analysed, before: str | None) -> None:
         """Show what the worker found; a mask that is shown already changes in one step that can be undone.
 
         Parameters
         ----------
         analysed : Analysed
             Of a photograph that may have been removed in the meantime.
+        before : str or None
+            Fingerprint of the mask when the analysis was started: a mask that was drawn on since is kept.
         """
         identity, result = analysed.identity, analysed.result
         if self.book.mask(identity) is not None:
-            self._replace(identity, None, lambda run: result, self.book.lesions[identity].digest)
+            self._replace(identity, None, lambda run: result, before)
         elif self.book.image(identity) is not None:
             self.book.lesions[identity] = Lesion.new(result, analysed.image_digest, analysed.digest, None)
             self._presenter.show_new(identity)
@@ -128,9 +130,13 @@ class LesionWork(QObject):
 
     def _on_drawn(self, event: Event) -> None:
         identity = linked.identity(event.source)
-        if identity in self.book.lesions:
+        if identity not in self.book.lesions:
+            return
+        if event.source == self.book.mask(identity):
             self._drawn.add(identity)
             self._follow_timer.start()
+        else:
+            self.keeper.keep(identity, self.book)
 
     def follow_now(self) -> None:
         """Let results follow what was drawn up to now, without waiting for the hand to rest."""

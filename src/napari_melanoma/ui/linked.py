@@ -168,12 +168,13 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     size = size or about.get("pixel_size")
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
     factor = scale[-1] / float(image.scale[-1])
-    center, zoom = viewer.camera.center, viewer.camera.zoom
+    camera = getattr(viewer, "scene", viewer).camera  # where it is since napari 0.9
+    center, zoom = camera.center, camera.zoom
     for layer in parts(viewer, image):
         layer.translate = tuple(float(offset) * factor for offset in layer.translate)
         layer.scale, layer.units = scale, (unit, unit)
-    viewer.camera.center = tuple(factor * value for value in center)
-    viewer.camera.zoom = zoom / factor
+    camera.center = tuple(factor * value for value in center)
+    camera.zoom = zoom / factor
 
 
 def show_only(viewer: Viewer, image: Image) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QObject, QSize, Qt
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QColor, QIcon, QPalette
 from qtpy.QtWidgets import QAbstractButton, QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidget
 from superqt import QCollapsible
 
@@ -223,7 +223,11 @@ class ThemedIcons(QObject):
             fold.setExpandedIcon(QIcon(f"{icons}chevron_down.svg"))
             fold.setCollapsedIcon(QIcon(f"{icons}right_arrow.svg"))
         colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
-        faint = "#9aa0a8" if theme.type == "dark" else "#63666b"
+        dark = theme.type == "dark"
+        faint = "#9aa0a8" if dark else "#63666b"
+        palette = self._dock.palette()
+        palette.setColor(QPalette.ColorRole.Link, QColor("#6cb0f2" if dark else "#1f5fa8"))
+        self._dock.setPalette(palette)
         self._dock.setStyleSheet(STYLE.format(button=theme.primary, disabled=theme.foreground, faint=faint, **colours))
 
     def _on_theme(self, event: object = None) -> None:

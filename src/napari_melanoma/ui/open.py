@@ -29,7 +29,7 @@ def open_viewer(paths: Sequence[Path]) -> int:
     """
     import napari
 
-    viewer, dock = viewer_with_dock()
+    _, dock = viewer_with_dock()
     if paths:
         dock.opener.open(paths)
     napari.run()

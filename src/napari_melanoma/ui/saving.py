@@ -6,10 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.workflows.batch import COLUMNS, NO_LESION
-from napari_melanoma.workflows.lesion import save_lesion
-from napari_melanoma.workflows.result_table import ResultTable
-
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import LesionResult
 
@@ -57,6 +53,9 @@ def save(result: LesionResult, folder: Path) -> Path:
         Where the folder has a ``results.csv`` that is something else.
     """
     from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
+    from napari_melanoma.workflows.batch import COLUMNS, NO_LESION
+    from napari_melanoma.workflows.lesion import save_lesion
+    from napari_melanoma.workflows.result_table import ResultTable
 
     table = ResultTable(folder / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
     saved = save_lesion(result, place(folder, result.photograph.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import shutil
@@ -77,7 +78,7 @@ class WorkerClient(QObject):
     def folder(self) -> Path:
         """A temporary folder for arrays, removed with the client."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-"))
+            self._folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-worker-"))
         return self._folder
 
     @property
@@ -258,14 +259,22 @@ def acquire_worker() -> WorkerClient:
     """
     if _Shared.client is None:
         _Shared.client = WorkerClient()
+        atexit.register(_end_worker)  # a script that ends with its window open deletes docks only after Qt's objects
     _Shared.users += 1
     return _Shared.client
 
 
 def release_worker() -> None:
     """Give the worker back; with the last user the process ends."""
-    _Shared.users -= 1
-    if _Shared.users <= 0 and _Shared.client is not None:
-        _Shared.client.close()
-        _Shared.client.deleteLater()
-        _Shared.client, _Shared.users = None, 0
+    _Shared.users = max(0, _Shared.users - 1)
+    if _Shared.users == 0:
+        _end_worker()
+
+
+def _end_worker() -> None:
+    """End the shared worker, if it has not ended."""
+    client, _Shared.client, _Shared.users = _Shared.client, None, 0
+    atexit.unregister(_end_worker)
+    if client is not None:
+        client.close()
+        client.deleteLater()

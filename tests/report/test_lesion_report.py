@@ -1,0 +1,55 @@
+"""The report of one photograph stands alone, says what produced it and escapes what it is given."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.report.lesion import write_lesion_report
+from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive, describe
+
+STAMP = ModelStamp("lesion-small", "a" * 64, "cpu", 0.5)
+
+
+def report(tmp_path, name="mole", lesion=True, size=None):
+    rgb = np.full((60, 80, 3), 200, np.uint8)
+    probability = np.zeros((60, 80), np.float32)
+    if lesion:
+        rgb[20:40, 30:60], probability[20:40, 30:60] = 60, 1
+    result = derive(Photograph(rgb, name, size, "dermoscopic"), probability, LesionOptions(), STAMP)
+    path = write_lesion_report(tmp_path / "report.html", result.photograph, describe(result), rgb, result.roi)
+    return path.read_text(encoding="utf-8"), result
+
+
+def test_it_needs_no_other_file_and_says_what_matters(tmp_path):
+    page, result = report(tmp_path, size=PixelSize(20.0, 20.0, "ruler"))
+    assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) == {"data"}
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert "http" not in page
+    for said in ("Research use only", "20 µm per pixel (ruler)", "lesion-small on cpu", "Asymmetry", "mm²"):
+        assert said in page
+    assert f"{result.measurements['area_px']:,.4g} px" in page
+
+
+def test_without_a_lesion_it_says_so(tmp_path):
+    page, _ = report(tmp_path, lesion=False)
+    assert "No lesion was found" in page
+    assert page.count("data:image/jpeg") == 2
+
+
+def test_names_cannot_bring_markup_along(tmp_path):
+    page, _ = report(tmp_path, name="<script>alert(1)</script>")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_it_says_whether_the_border_was_corrected(tmp_path, corrected):
+    _, result = report(tmp_path)
+    about = {**describe(result), "corrected_by_hand": corrected}
+    path = write_lesion_report(tmp_path / "two.html", result.photograph, about, result.photograph.rgb, result.roi)
+    assert ("corrected by hand" in path.read_text(encoding="utf-8")) is corrected

@@ -1,0 +1,123 @@
+"""The worker's end of the conversation: requests in, events out, and a process that protects its output."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.runs import Progress
+from napari_melanoma.worker import HANDLERS, lines, serve
+
+
+def conversation(handlers, *requests):
+    events = io.StringIO()
+    serve(handlers, [json.dumps(request) for request in requests], events)
+    return [json.loads(line) for line in events.getvalue().splitlines()]
+
+
+def double(arguments, run):
+    run.report(Progress(1, 2, "Doubling"))
+    return {"value": 2 * arguments["value"]}
+
+
+def refuse(arguments, run):
+    raise BundleError("there is no such model")
+
+
+def explode(arguments, run):
+    raise RuntimeError("CUDA error: out of memory")
+
+
+def test_an_answer_carries_the_number_of_its_request_and_comes_after_its_progress():
+    events = conversation({"double": double}, {"id": 7, "verb": "double", "arguments": {"value": 21}})
+    assert events == [
+        {"id": 7, "kind": "progressed", "done": 1, "total": 2, "message": "Doubling"},
+        {"id": 7, "kind": "succeeded", "answer": {"value": 42}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "words"),
+    [
+        ("refuse", "BundleError", "there is no such model"),
+        ("explode", "RuntimeError", "The memory is full"),
+        ("sing", "MelanomaError", "the worker knows no verb 'sing' (known: refuse, explode)"),
+    ],
+)
+def test_an_error_is_an_answer_and_the_worker_goes_on(verb, kind, words):
+    handlers = {"refuse": refuse, "explode": explode}
+    first, second = conversation(handlers, *({"id": n, "verb": verb, "arguments": {}} for n in (1, 2)))
+    assert (first["kind"], first["type"]) == ("failed", kind)
+    assert words in first["message"]
+    assert second["id"] == 2
+
+
+def test_lines_end_with_their_source_or_after_silence():
+    assert list(lines(["a\n", "b\n"], 5.0)) == ["a\n", "b\n"]
+
+    def silent():
+        yield "a\n"
+        import time
+
+        time.sleep(1.0)
+
+    assert list(lines(silent(), 0.05)) == ["a\n"]
+
+
+def run_worker(code, text):
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_libraries_print_does_not_disturb_the_conversation():
+    code = (
+        "import os, sys\n"
+        "from napari_melanoma.worker import main\n"
+        "def loud(arguments, run):\n"
+        "    print('from Python'); sys.stdout.flush(); os.system('echo from a child'); return {}\n"
+        "raise SystemExit(main({'loud': loud}))\n"
+    )
+    done = run_worker(code, '{"id": 1, "verb": "loud", "arguments": {}}\n')
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"id": 1, "kind": "succeeded", "answer": {}}
+    assert "from Python" in done.stderr
+    assert "from a child" in done.stderr
+
+
+def test_the_worker_ends_when_the_other_side_closes():
+    assert run_worker("from napari_melanoma.worker import main; raise SystemExit(main())", "").returncode == 0
+
+
+def test_it_starts_without_torch():
+    code = "import sys; import napari_melanoma.worker; raise SystemExit('torch' in sys.modules)"
+    assert run_worker(code, "").returncode == 0
+
+
+def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
+    import napari_melanoma.worker as worker
+
+    class Info:
+        name, fingerprint = "half", "f" * 64
+
+        class config:  # noqa: N801 - stands for a BundleConfig
+            threshold = 0.4
+
+    class Half:
+        info, device = Info, "cpu"
+
+        def probability(self, rgb):
+            return np.full(rgb.shape[:2], 0.5, np.float32)
+
+    monkeypatch.setattr(worker, "_segmenter", lambda model: Half())
+    image, out = tmp_path / "image.npy", tmp_path / "probability.npy"
+    np.save(image, np.zeros((4, 6, 3), np.uint8))
+    arguments = {"model": "half", "image": str(image), "out": str(out)}
+    *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
+    assert last["answer"] == {"model": {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4}}
+    assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))

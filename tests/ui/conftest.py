@@ -1,0 +1,180 @@
+"""A viewer with the Lesion dock, a worker without a network, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+SHAPE = (120, 160)
+PATIENCE_MS = 20_000
+
+
+def answer(qtbot, name, button):
+    """Press a button of a question, and wait until the question is gone."""
+    from qtpy.QtWidgets import QApplication
+
+    def boxes():
+        return [box for box in QApplication.topLevelWidgets() if box.objectName() == name and box.isVisible()]
+
+    qtbot.waitUntil(lambda: len(boxes()) == 1, timeout=PATIENCE_MS)
+    next(found for found in boxes()[0].buttons() if button in found.text()).click()
+    qtbot.waitUntil(lambda: not boxes(), timeout=PATIENCE_MS)
+
+
+def photograph(lesions=((60, 80, 25),), shape=SHAPE):
+    """Skin with dark disks (row, column, radius): uint8 (row, column, channel)."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    rgb = np.full((*shape, 3), (215, 170, 150), np.uint8)
+    for row, column, radius in lesions:
+        rgb[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = (70, 45, 40)
+    return rgb
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, qapp):
+    """Settings and recovery files of this test alone; napari's own folders stay, for Qt has found its icons there."""
+    from qtpy.QtCore import QSettings
+
+    for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        monkeypatch.setenv(variable, str(tmp_path / "state"))
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+    return tmp_path
+
+
+@pytest.fixture
+def client(home, nothing_left):
+    """A worker client whose child has no network."""
+    from napari_melanoma.ui.worker_client import WorkerClient
+
+    made = WorkerClient([sys.executable, str(FAKE_WORKER)])
+    yield made
+    made.close()
+    made.deleteLater()
+
+
+@pytest.fixture
+def nothing_left(qtbot, qapp):
+    """Afterwards there are no more widgets, threads, processes and temporary folders than before."""
+    before = {id(widget) for widget in qapp.allWidgets()}
+    yield
+    from napari_melanoma.ui.job import jobs_running
+
+    qtbot.waitUntil(lambda: jobs_running() == 0, timeout=PATIENCE_MS)
+
+    def gone():
+        gc.collect()
+        new = [widget for widget in qapp.allWidgets() if id(widget) not in before]
+        ours = [widget for widget in new if type(widget).__module__.startswith("napari_melanoma")]
+        assert not ours, ours
+
+    qtbot.waitUntil(gone, timeout=PATIENCE_MS)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
+    children = psutil.Process().children(recursive=True)
+    assert not [child for child in children if FAKE_WORKER.name in " ".join(child.cmdline())]
+    assert not list(Path(tempfile.gettempdir()).glob("napari-melanoma-worker-*"))
+
+
+@pytest.fixture
+def viewer(client, make_napari_viewer):
+    """An empty viewer."""
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, client, qtbot):
+    """The Lesion dock in the viewer, in front of the worker without a network."""
+    from napari_melanoma.ui.lesion import LesionDock
+
+    made = LesionDock(viewer, client)
+    viewer.window.add_dock_widget(made, name="Lesion", area="right")
+    yield made
+    with contextlib.suppress(RuntimeError):  # where the test has closed the window, the dock is gone
+        qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+
+
+class Person:
+    """Does with the dock what a person would do, and waits as a person would."""
+
+    def __init__(self, viewer, dock, qtbot):
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+
+    def opens(self, name="mole", rgb=None, **options):
+        return self.viewer.add_image(photograph() if rgb is None else rgb, name=name, rgb=True, **options)
+
+    def finds(self, kind, name):
+        found = self.dock.findChild(kind, name)
+        assert found is not None, name
+        return found
+
+    def clicks(self, name):
+        from qtpy.QtCore import Qt
+        from qtpy.QtWidgets import QAbstractButton
+
+        button = self.finds(QAbstractButton, name)
+        assert button.isEnabled(), f"{name} is disabled: {button.toolTip()}"
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def waits(self):
+        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+
+    def analyses(self):
+        self.clicks("primary")
+        self.waits()
+
+    def layer(self, role, name="mole"):
+        return self.viewer.layers[f"{name} {role}"]
+
+    @property
+    def mask(self):
+        return self.layer("mask").data != 0
+
+    @property
+    def lesion(self):
+        return self.dock.work.book.lesions[self.dock.picker.identity]
+
+    def answers(self, question, button):
+        answer(self.qtbot, question, button)
+
+    def draws(self, layer, points, label=1, mode="paint", brush=9):
+        """Draw with the mouse through the layer's own tools."""
+        from napari.utils._test_utils import read_only_mouse_event
+        from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+
+        self.viewer.layers.selection.active = layer
+        layer.selected_label, layer.brush_size, layer.mode = label, brush, mode
+        steps = [("mouse_press", mouse_press_callbacks)]
+        steps += [("mouse_move", mouse_move_callbacks)] * (len(points) - 1)
+        for point, (kind, call) in zip(points, steps, strict=True):
+            call(layer, self._event(read_only_mouse_event, kind, layer, point))
+        mouse_release_callbacks(layer, self._event(read_only_mouse_event, "mouse_release", layer, points[-1]))
+
+    def _event(self, make, kind, layer, point):
+        world = tuple(layer.data_to_world(point))
+        return make(type=kind, is_dragging=kind == "mouse_move", position=world, dims_displayed=(0, 1))
+
+
+@pytest.fixture
+def person(viewer, dock, qtbot):
+    """Somebody in front of the dock."""
+    return Person(viewer, dock, qtbot)
+
+
+@pytest.fixture
+def window(client, make_napari_viewer, qtbot):
+    """Somebody in front of a window that is really shown."""
+    from napari_melanoma.ui.lesion import LesionDock
+
+    viewer = make_napari_viewer(show=True)
+    made = LesionDock(viewer, client)
+    viewer.window.add_dock_widget(made, name="Lesion", area="right")
+    return Person(viewer, made, qtbot)

@@ -1,0 +1,233 @@
+"""Correcting by hand: brush, scribbles, threshold, choice of the lesion, undo, region and ruler."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDoubleSpinBox, QSlider, QSpinBox, QTableView
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def analysed(person):
+    """Somebody with an analysed photograph: a dark disk of radius 25 around (60, 80)."""
+    person.opens()
+    person.analyses()
+    return person
+
+
+def test_everything_follows_the_brush(analysed):
+    before = analysed.lesion.result
+    table = analysed.finds(QTableView, "measurements").model()
+    area_before = table.data(table.index(0, 1))
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.waits()
+    after = analysed.lesion.result
+    assert after.corrected
+    assert after.measurements["area_px"] == analysed.mask.sum() > before.measurements["area_px"]
+    assert len(after.contours) == 2
+    assert after.roi.box != before.roi.box
+    assert len(analysed.layer("contour").data) == 2
+    corners = np.asarray(analysed.layer("ROI").data[0])
+    assert corners.min(axis=0).tolist() == [after.roi.box.top - 0.5, after.roi.box.left - 0.5]
+    assert table.data(table.index(0, 1)) != area_before
+    assert analysed.layer("mask").features["area_px"][0] == analysed.mask.sum()
+
+
+def test_undo_of_the_brush_brings_everything_back(analysed):
+    mask, contours = analysed.mask.copy(), analysed.lesion.result.contours
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.waits()
+    analysed.layer("mask").undo()
+    analysed.waits()
+    assert np.array_equal(analysed.mask, mask)
+    assert not analysed.lesion.corrected
+    assert not analysed.lesion.unsaved
+    assert np.array_equal(analysed.lesion.result.contours[0], contours[0])
+    analysed.layer("mask").redo()
+    analysed.waits()
+    assert analysed.lesion.corrected
+
+
+def test_controls_that_would_replace_a_drawing_are_off_and_the_model_s_mask_comes_back(analysed):
+    model = analysed.mask.copy()
+    slider = analysed.finds(QSlider, "threshold_slider")
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.waits()
+    drawn = analysed.mask.copy()
+    assert not slider.isEnabled()
+    analysed.finds(QAbstractButton, "revert").click()
+    analysed.waits()
+    assert np.array_equal(analysed.mask, model)
+    assert slider.isEnabled()
+    analysed.layer("mask").undo()
+    analysed.waits()
+    assert np.array_equal(analysed.mask, drawn)
+    assert not slider.isEnabled()
+
+
+def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qtbot):
+    rows, columns = np.mgrid[:120, :160]
+    distance = np.hypot(rows - 60, columns - 80)
+    person.opens(rgb=np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2))
+    person.analyses()
+    area, outline = person.mask.sum(), np.asarray(person.layer("contour").data[0])
+    person.finds(QSlider, "threshold_slider").setValue(90)
+    qtbot.waitUntil(
+        lambda: np.ptp(np.asarray(person.layer("contour").data[0])[:, 0]) < np.ptp(outline[:, 0]), timeout=PATIENCE_MS
+    )
+    assert person.mask.sum() == area
+    qtbot.waitUntil(lambda: person.mask.sum() < area, timeout=PATIENCE_MS)
+    person.waits()
+    assert person.lesion.result.threshold == 0.9
+    assert person.finds(QDoubleSpinBox, "threshold").value() == 0.9
+    person.layer("mask").undo()
+    person.waits()
+    assert person.mask.sum() == area
+    assert person.finds(QSlider, "threshold_slider").value() == 50
+    assert person.dock.options().threshold is None
+
+
+def test_the_threshold_goes_back_to_the_model_s_own(analysed, qtbot):
+    analysed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
+    qtbot.waitUntil(lambda: analysed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
+    analysed.clicks("threshold_reset")
+    qtbot.waitUntil(lambda: analysed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
+    assert analysed.dock.options().threshold is None
+
+
+def clicks_on(person, point):
+    """Press and release the mouse on the canvas at a pixel (row, column)."""
+    from types import SimpleNamespace
+
+    event = SimpleNamespace(position=tuple(person.viewer.layers["mole"].data_to_world(point)), type="mouse_press")
+    for callback in list(person.viewer.mouse_drag_callbacks):
+        callback(person.viewer, event)
+
+
+def two_lesions():
+    rows, columns = np.mgrid[:120, :160]
+    rgb = np.full((120, 160, 3), (215, 170, 150), np.uint8)
+    for column, radius in ((50, 25), (120, 15)):
+        rgb[(rows - 60) ** 2 + (columns - column) ** 2 <= radius**2] = (70, 45, 40)
+    return rgb
+
+
+def test_a_click_chooses_the_lesion_that_is_meant(person):
+    person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
+    person.analyses()
+    assert person.mask[60, 50]
+    assert not person.mask[60, 120]
+    callbacks = list(person.viewer.mouse_drag_callbacks)
+    person.clicks("choose")
+    clicks_on(person, (62, 118))
+    person.waits()
+    assert person.mask[60, 120]
+    assert not person.mask[60, 50]
+    assert not person.finds(QAbstractButton, "choose").isChecked()
+    assert person.viewer.mouse_drag_callbacks == callbacks
+    person.layer("mask").undo()
+    person.waits()
+    assert person.mask[60, 50]
+
+
+def test_all_lesions_where_the_largest_is_not_wanted_alone(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    person.finds(QCheckBox, "largest_only").click()
+    person.waits()
+    assert person.mask[60, 50]
+    assert person.mask[60, 120]
+
+
+def test_scribbles_redraw_the_border_and_undo_takes_it_back(analysed):
+    before = analysed.mask.copy()
+    analysed.clicks("outside")
+    strokes = analysed.layer("scribbles")
+    assert analysed.viewer.layers.selection.active == strokes
+    assert (strokes.mode, strokes.selected_label) == ("paint", 2)
+    analysed.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
+    analysed.clicks("inside")
+    analysed.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
+    analysed.clicks("apply")
+    analysed.waits()
+    assert not analysed.mask[60, 65]
+    assert analysed.mask[60, 115]
+    assert analysed.lesion.corrected
+    assert analysed.viewer.layers.selection.active == analysed.layer("mask")
+    analysed.layer("mask").undo()
+    analysed.waits()
+    assert np.array_equal(analysed.mask, before)
+    analysed.clicks("clear")
+    assert not strokes.data.any()
+    strokes.undo()
+    assert strokes.data.any()
+
+
+def test_apply_without_strokes_says_what_to_do(analysed):
+    analysed.clicks("apply")
+    assert "Draw a stroke" in analysed.dock.status.text
+
+
+def test_paint_and_erase_put_the_brush_into_the_hand(analysed):
+    labels = analysed.layer("mask")
+    analysed.clicks("paint")
+    assert (labels.mode, labels.selected_label) == ("paint", 1)
+    analysed.clicks("erase")
+    assert labels.mode == "erase"
+
+
+def test_the_region_follows_its_options(analysed, qtbot):
+    box = analysed.lesion.result.roi.box
+    analysed.finds(QDoubleSpinBox, "margin").setValue(50)
+    analysed.finds(QSpinBox, "side").setValue(64)
+    analysed.finds(QComboBox, "background").setCurrentIndex(1)
+    qtbot.waitUntil(lambda: analysed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
+    assert analysed.lesion.result.roi.box.height > box.height
+    assert analysed.lesion.result.options.roi.background == "keep"
+    assert not analysed.lesion.corrected
+
+
+def test_the_ruler_gives_every_layer_its_scale_and_clearing_takes_it_back(analysed):
+    analysed.clicks("ruler")
+    line = analysed.layer("ruler")
+    assert line.mode == "add_line"
+    line.add_lines(np.array([[10.0, 10.0], [10.0, 110.0]]))
+    analysed.finds(QDoubleSpinBox, "ruler_length").setValue(5)
+    analysed.finds(QAbstractButton, "ruler_set").click()
+    analysed.waits()
+    for layer in analysed.viewer.layers:
+        assert np.allclose(layer.scale, (50, 50)), layer.name
+        assert str(layer.units[0]) == "micrometer"
+    assert analysed.lesion.result.photograph.pixel_size.source == "ruler"
+    assert analysed.lesion.result.measurements["area_mm2"] == pytest.approx(analysed.mask.sum() * 0.05**2)
+    assert "50 µm per pixel" in analysed.dock.status.text
+    analysed.finds(QDoubleSpinBox, "ruler_length").setValue(10)  # once more, with a scale already there
+    analysed.finds(QAbstractButton, "ruler_set").click()
+    analysed.waits()
+    assert np.allclose(analysed.layer("mask").scale, (100, 100))
+    analysed.finds(QAbstractButton, "ruler_clear").click()
+    analysed.waits()
+    assert np.allclose(analysed.layer("mask").scale, (1, 1))
+    assert "area_mm2" not in analysed.lesion.result.measurements
+
+
+def test_a_ruler_without_a_line_says_what_to_do(person):
+    person.opens()
+    person.clicks("ruler")
+    person.finds(QAbstractButton, "ruler_set").click()
+    assert "there is no line yet" in notification_manager.records[-1].message
+
+
+def test_a_stroke_during_an_analysis_stays(person, qtbot):
+    person.opens()
+    person.analyses()
+    person.dock.model.model = "slow-1"
+    person.clicks("primary")
+    qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=PATIENCE_MS)
+    person.draws(person.layer("mask"), [(10, 10), (10, 60)])
+    drawn = person.mask.copy()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)

@@ -1,0 +1,92 @@
+"""The demonstration and ``open``, and that a whole session leaves torch out of the viewer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from qtpy.QtGui import QImage
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.ui import worker_client
+from napari_melanoma.ui.demo import run_demo
+from napari_melanoma.ui.open import open_viewer
+
+
+@pytest.fixture
+def shown(make_napari_viewer, client, monkeypatch):
+    """Let ``napari.Viewer()`` be one that the test cleans up, and the shared worker the one without a network."""
+    import napari
+
+    made = []
+
+    def viewer():
+        made.append(make_napari_viewer(show=True))
+        return made[-1]
+
+    monkeypatch.setattr(napari, "Viewer", viewer)
+    monkeypatch.setattr(worker_client._Shared, "client", client)
+    monkeypatch.setattr(worker_client._Shared, "users", 1)
+    return made
+
+
+def test_the_demo_leaves_a_screenshot_a_report_and_results(shown, tmp_path):
+    assert run_demo(None, tmp_path, headless=True) == 0
+    assert not shown[0].layers or not shown[0].window._qt_viewer
+    assert QImage(str(tmp_path / "screenshot.png")).width() >= 1000
+    assert "Research use only" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    names = {path.name for path in tmp_path.glob("*/*")}
+    assert {"mask.png", "roi.png", "overlay.png", "result.json"} <= names
+    assert (tmp_path / "results.csv").is_file()
+
+
+def test_a_photograph_that_cannot_be_read_ends_the_demo_with_its_error(shown, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    with pytest.raises(InputError, match=r"bad\.png"):
+        run_demo(bad, tmp_path / "out", headless=True)
+
+
+def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, qtbot):
+    import napari
+    import numpy as np
+    from PIL import Image
+
+    path = tmp_path / "arm.png"
+    Image.fromarray(np.full((30, 40, 3), 180, np.uint8)).save(path)
+
+    def run():
+        qtbot.waitUntil(lambda: len(shown[0].layers) == 1, timeout=20_000)
+
+    monkeypatch.setattr(napari, "run", run)
+    assert open_viewer([path]) == 0
+    assert shown[0].layers[0].name == "arm"
+
+
+SESSION = """
+import sys, napari
+from qtpy.QtCore import QEventLoop, QTimer
+from napari_melanoma.ui import worker_client
+worker_client._Shared.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
+from napari_melanoma.ui.demo import run_demo
+from pathlib import Path
+code = run_demo(None, Path(sys.argv[2]), headless=True)
+heavy = [name for name in ("torch", "torchvision", "lightning", "timm") if name in sys.modules]
+raise SystemExit(heavy or code)
+"""
+
+
+def test_torch_stays_out_of_a_whole_session(home, tmp_path):
+    worker = Path(__file__).with_name("fake_worker.py")
+    command = [sys.executable, "-c", SESSION, str(worker), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_importing_the_dock_imports_nothing_heavy():
+    heavy = ("torch", "skimage.measure", "scipy.ndimage", "matplotlib", "pydicom", "pillow_heif", "imagecodecs")
+    code = f"import sys, napari_melanoma.ui.lesion; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

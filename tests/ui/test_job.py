@@ -1,0 +1,136 @@
+"""Jobs: off the GUI thread and back, cancel, the latest wish, small turns."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from qtpy.QtCore import QObject
+
+from napari_melanoma.core.runs import Progress
+from napari_melanoma.ui.job import Job, Latest, Turns, jobs_running
+
+
+@pytest.fixture
+def parent(qapp, nothing_left):
+    made = QObject()
+    yield made
+    made.deleteLater()
+
+
+def heard(job):
+    """What a job says, with the thread in which it is heard."""
+    said = []
+    for name in ("progressed", "succeeded", "failed"):
+        getattr(job, name).connect(lambda value, name=name: said.append((name, value, threading.current_thread())))
+    job.finished.connect(lambda: said.append(("finished", None, threading.current_thread())))
+    return said
+
+
+def test_a_job_works_elsewhere_and_is_heard_here(qtbot, parent):
+    def work(run):
+        run.report(Progress(1, 2, "half"))
+        return threading.current_thread()
+
+    job = Job(work)
+    said = heard(job)
+    with qtbot.waitSignal(job.finished):
+        job.start()
+    kinds, values, threads = zip(*said, strict=True)
+    assert kinds == ("progressed", "succeeded", "finished")
+    assert values[0] == Progress(1, 2, "half")
+    assert values[1] is not threading.main_thread()
+    assert set(threads) == {threading.main_thread()}
+    assert jobs_running() == 0
+
+
+def test_an_error_is_handed_over(qtbot, parent):
+    def work(run):
+        raise RuntimeError("CUDA out of memory")
+
+    job = Job(work)
+    said = heard(job)
+    with qtbot.waitSignal(job.finished):
+        job.start()
+    assert [kind for kind, *_ in said] == ["failed", "finished"]
+    assert str(said[0][1]) == "CUDA out of memory"
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["asks whether to go on", "never asks"])
+def test_after_cancel_only_finished_is_heard(qtbot, parent, asks):
+    go = threading.Event()
+
+    def work(run):
+        go.wait(10)
+        if asks:
+            run.check()
+        return "late"
+
+    job = Job(work)
+    said = heard(job)
+    with qtbot.waitSignal(job.finished):
+        job.start()
+        job.cancel()
+        go.set()
+    assert [kind for kind, *_ in said] == ["finished"]
+
+
+class Listener(QObject):
+    def hear(self, value):
+        raise AssertionError(f"heard {value} after its end")
+
+
+def test_a_job_outlives_everybody_who_listened(qtbot, parent):
+    done = threading.Event()
+    listener = Listener()
+    job = Job(lambda run: "heard" if done.wait(10) else "")
+    job.succeeded.connect(listener.hear)
+    job.start()
+    del job
+    listener.deleteLater()
+    done.set()
+    qtbot.waitUntil(lambda: jobs_running() == 0)
+    assert done.is_set()
+
+
+def test_of_several_wishes_the_latest_is_run(qtbot, parent):
+    latest, ran = Latest(parent), []
+
+    def wish(name):
+        return lambda: lambda run: time.sleep(0.05) or name
+
+    latest.succeeded.connect(ran.append)
+    for number in range(5):
+        latest.submit("preview", wish(f"preview {number}"))
+    latest.submit("save", wish("save"))
+    latest.submit("nothing", lambda: None)
+    qtbot.waitUntil(lambda: not latest.busy)
+    assert ran == ["preview 4", "save"]
+
+
+def test_wishes_run_one_at_a_time_and_go_on_after_an_error(qtbot, parent):
+    latest, running, failed = Latest(parent), [0, 0], []
+
+    def work(run):
+        running[0] += 1
+        running[1] = max(running)
+        time.sleep(0.02)
+        running[0] -= 1
+        raise ValueError("no")
+
+    latest.failed.connect(failed.append)
+    for number in range(3):
+        latest.submit(str(number), lambda: work)
+    qtbot.waitUntil(lambda: not latest.busy)
+    assert len(failed) == 3
+    assert running[1] == 1
+
+
+def test_turns_run_in_order_one_a_turn(qtbot, parent):
+    turns, done = Turns(parent), []
+    turns.add(lambda: done.append(1), lambda: done.append(2))
+    assert turns.busy
+    assert done == []
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert done == [1, 2]

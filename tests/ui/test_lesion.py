@@ -1,0 +1,271 @@
+"""Analysing in the Lesion dock, as a person would."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QScrollBar,
+    QTableView,
+)
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.workflows.lesion import LesionOptions
+
+DISK_AREA = np.pi * 25**2
+
+
+def last_error() -> str:
+    return notification_manager.records[-1].message
+
+
+def test_an_empty_dock_invites(person):
+    words = person.finds(QLabel, "welcome_words").text()
+    assert "Drop a photograph here" in words
+    assert person.dock.welcome.isVisibleTo(person.dock)
+    assert not person.dock.analyse.isEnabled()
+    assert "Open a photograph first" in person.dock.analyse.toolTip()
+
+
+def test_the_sample_opens_with_a_link(person, qtbot):
+    person.dock.welcome.followed.emit("sample")
+    qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=30_000)
+    assert person.viewer.layers[0].rgb
+    assert not person.dock.welcome.isVisibleTo(person.dock)
+    assert "dermoscopic" in person.dock.picker.findChildren(QLabel)[0].text()
+
+
+def test_analyse_finds_the_lesion_and_shows_it_as_layers(person):
+    image = person.opens(scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
+    person.analyses()
+    names = [layer.name for layer in person.viewer.layers]
+    assert names == ["mole", "mole probability", "mole mask", "mole ROI", "mole contour"]
+    for layer in person.viewer.layers:
+        assert np.allclose(layer.scale, image.scale)
+        assert np.allclose(layer.translate, image.translate)
+        assert layer.units == image.units
+    assert person.mask.sum() == pytest.approx(DISK_AREA, rel=0.05)
+    features = person.layer("mask").features
+    assert list(features["index"]) == [1]
+    assert features["area_px"][0] == person.mask.sum()
+    assert features["area_mm2"][0] == pytest.approx(person.mask.sum() * 0.02**2)
+    assert person.finds(QTableView, "measurements").model().rowCount() > 10
+    assert "mole: analysed in" in person.dock.status.text
+
+
+def test_analyse_again_reuses_the_layers(person):
+    person.opens()
+    person.analyses()
+    person.analyses()
+    assert len(person.viewer.layers) == 5
+
+
+def test_analyse_twice_quickly_runs_once(person, qtbot):
+    person.opens()
+    taken = []
+    person.dock.analysing.queue.analysed.connect(taken.append)
+    person.clicks("primary")
+    person.dock.analyse.click()
+    person.waits()
+    assert len(taken) == 1
+
+
+def test_analyse_all_leaves_corrected_masks(person):
+    for name in ("one", "two", "three"):
+        person.opens(name)
+        if name == "one":
+            person.analyses()
+            person.draws(person.layer("mask", "one"), [(10, 10), (10, 30)])
+            person.waits()
+    drawn = person.layer("mask", "one").data.copy()
+    person.clicks("analyse_all")
+    person.waits()
+    assert {"two mask", "three mask"} <= {layer.name for layer in person.viewer.layers}
+    assert np.array_equal(person.layer("mask", "one").data, drawn)
+    assert "2 photographs analysed" in person.dock.status.text
+
+
+def test_an_image_without_lesion_is_said_and_can_be_painted(person):
+    person.opens(rgb=np.full((60, 80, 3), 230, np.uint8))
+    person.analyses()
+    assert not person.mask.any()
+    assert "no lesion found" in person.dock.status.text
+    person.draws(person.layer("mask"), [(30, 30), (30, 40)])
+    person.waits()
+    assert person.lesion.result.measurements["area_px"] == person.mask.sum() > 0
+
+
+def test_other_number_types_and_alpha_give_the_same_mask(person):
+    rgb = person.opens("plain").data
+    person.opens("16 bit", rgb.astype(np.uint16) * 257)
+    person.opens("float", rgb / np.float32(255))
+    person.opens("alpha", np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]))
+    person.clicks("analyse_all")
+    person.waits()
+    masks = [person.layer("mask", name).data for name in ("plain", "16 bit", "float", "alpha")]
+    assert all(np.array_equal(mask, masks[0]) for mask in masks)
+
+
+def test_a_grey_image_is_no_photograph_and_the_dock_says_so(person):
+    person.viewer.add_image(np.zeros((20, 20)), name="cells")
+    assert person.dock.picker.image is None
+    hints = [label.text() for label in person.dock.welcome.findChildren(QLabel)]
+    assert any("'cells' is no colour photograph" in hint for hint in hints)
+
+
+def test_a_model_that_does_not_exist_is_said_and_changes_nothing(person):
+    person.opens()
+    person.dock.model.model = "nonsense"
+    person.analyses()
+    assert "there is no model named 'nonsense'" in last_error()
+    assert "nonsense" in person.dock.status.text
+    assert len(person.viewer.layers) == 1
+
+
+def begins_a_long_analysis(person, qtbot):
+    person.dock.model.model = "slow-60"
+    person.clicks("primary")
+    qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
+
+
+def test_cancel_stops_at_once_and_changes_nothing(person, qtbot):
+    person.opens()
+    begins_a_long_analysis(person, qtbot)
+    person.clicks("cancel")
+    person.waits()
+    assert "Stopped" in person.dock.status.text
+    assert len(person.viewer.layers) == 1
+    person.dock.model.model = "fine"
+    person.analyses()
+    assert person.mask.any()
+
+
+def test_a_killed_worker_is_said_and_started_again(person, client, qtbot):
+    person.opens()
+    begins_a_long_analysis(person, qtbot)
+    os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    person.waits()
+    assert "ended in the middle of its work" in last_error()
+    assert len(person.viewer.layers) == 1
+    person.dock.model.model = "fine"
+    person.analyses()
+    assert person.mask.any()
+
+
+def test_an_image_removed_while_it_is_analysed(person):
+    image = person.opens()
+    person.dock.model.model = "slow-0.5"
+    person.clicks("primary")
+    person.viewer.layers.remove(image)
+    person.waits()
+    assert len(person.viewer.layers) == 0
+    assert person.dock.welcome.isVisibleTo(person.dock)
+
+
+def test_layers_follow_the_name_of_their_image(person):
+    image = person.opens()
+    person.analyses()
+    image.name = "left arm"
+    names = {layer.name for layer in person.viewer.layers}
+    assert names == {"left arm", *(f"left arm {role}" for role in ("probability", "mask", "ROI", "contour"))}
+    assert person.dock.picker.combo.currentText() == "left arm"
+    person.analyses()
+    assert len(person.viewer.layers) == 5
+
+
+def test_a_duplicated_image_gets_layers_of_its_own(person):
+    image = person.opens()
+    person.analyses()
+    person.viewer.add_layer(type(image).create(*image.as_layer_data_tuple()))
+    assert person.dock.picker.combo.count() == 2
+    person.analyses()
+    assert len(person.viewer.layers) == 10
+
+
+def test_the_dock_follows_the_layer_that_is_selected(person):
+    first, second = person.opens("first"), person.opens("second")
+    person.viewer.layers.selection.active = first
+    assert person.dock.picker.image == first
+    person.dock.picker.step(1)
+    assert person.dock.picker.image == second
+    assert second.visible
+    assert not first.visible
+
+
+def test_options_shown_are_options_given(dock):
+    odd = LesionOptions.parse(
+        {
+            "model": "some model",
+            "threshold": 0.37,
+            "refinement": {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.2},
+            "roi": {"margin": 0.25, "background": "keep", "side_px": 512},
+        },
+        "test",
+    )
+    for options in (odd, LesionOptions(), odd.model_copy(update={"threshold": 0.123456})):
+        dock.set_options(options)
+        assert dock.options() == options
+
+
+def test_settings_are_remembered(person, viewer, client):
+    person.finds(QCheckBox, "smooth").click()
+    second = LesionDock(viewer, client)
+    assert second.options() == person.dock.options()
+    assert second.options().refinement.smoothing == 0
+    second.close()
+    second.deleteLater()
+
+
+def test_every_control_can_be_found_and_is_named(dock):
+    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+    controls = [control for kind in kinds for control in dock.findChildren(kind)]
+    own = [
+        control
+        for control in controls
+        if not isinstance(control, QScrollBar)
+        and not control.objectName().startswith("qt_")
+        and not isinstance(control.parent(), QTableView)
+    ]
+    assert len(own) > 20
+    assert [control for control in own if not (control.objectName() and control.accessibleName())] == []
+
+
+def test_measurements_follow_the_scale_of_the_image(person):
+    image = person.opens()
+    person.analyses()
+    assert "area_mm2" not in person.lesion.result.measurements
+    image.scale, image.units = (50.0, 50.0), ("um", "um")
+    person.waits()
+    assert person.lesion.result.measurements["area_mm2"] == pytest.approx(person.mask.sum() * 0.05**2)
+    assert person.lesion.result.photograph.pixel_size == PixelSize(50.0, 50.0)
+    assert np.allclose(person.layer("mask").scale, (50.0, 50.0))
+
+
+@pytest.mark.parametrize(("pressed", "kept"), [("Cancel", True), ("Replace", False)])
+def test_a_corrected_mask_is_replaced_only_if_the_user_says_so(person, pressed, kept):
+    person.opens()
+    person.analyses()
+    model = person.mask.copy()
+    person.draws(person.layer("mask"), [(10, 10), (10, 60)])
+    person.waits()
+    drawn = person.mask.copy()
+    person.clicks("primary")
+    person.answers("replace_corrections", pressed)
+    person.waits()
+    assert np.array_equal(person.mask, drawn if kept else model)
+    if not kept:
+        person.layer("mask").undo()
+        person.waits()
+        assert np.array_equal(person.mask, drawn)
+        assert person.lesion.corrected

@@ -1,0 +1,242 @@
+"""Saving, corrections that survive a crash, and closing the window."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
+
+from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.ui import recovery
+from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.ui.saving import place
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def analysed(person):
+    """Somebody with an analysed photograph."""
+    person.opens()
+    person.analyses()
+    return person
+
+
+@pytest.fixture
+def corrected(analysed):
+    """Somebody who has drawn on the mask of an analysed photograph."""
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.waits()
+    return analysed
+
+
+def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path, qtbot):
+    out = tmp_path / "results"
+    out.mkdir()
+    corrected.clicks("save")
+    dialog = next(found for found in QApplication.topLevelWidgets() if found.objectName() == "folder_dialog")
+    assert isinstance(dialog, QFileDialog)
+    dialog.fileSelected.emit(str(out))
+    dialog.reject()
+    corrected.waits()
+    folder = out / "mole"
+    assert {path.name for path in folder.iterdir()} == {
+        "mask.png", "probability.png", "roi.png", "overlay.png", "result.json",
+    }  # fmt: skip
+    assert np.array_equal(read_mask(folder / "mask.png"), corrected.mask)
+    assert json.loads((folder / "result.json").read_text())["corrected_by_hand"] is True
+    (row,) = read_table(out / "results.csv")
+    assert row["image"] == "mole"
+    assert float(row["area_px"]) == corrected.mask.sum()
+    assert "Saved in" in corrected.dock.status.text
+    assert not corrected.lesion.unsaved
+    corrected.clicks("save")
+    corrected.waits()
+    assert len(read_table(out / "results.csv")) == 1
+
+
+def test_what_was_just_painted_is_saved(analysed, tmp_path):
+    analysed.dock.settings.folder = tmp_path
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.dock.save_bar.save()
+    analysed.waits()
+    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analysed.mask)
+
+
+def test_a_result_of_another_day_is_replaced_only_if_the_user_says_so(analysed, tmp_path):
+    analysed.dock.settings.folder = tmp_path
+    (tmp_path / "mole").mkdir()
+    (tmp_path / "mole" / "note.txt").write_text("of another day")
+    analysed.clicks("save")
+    analysed.answers("replace_result", "Cancel")
+    assert (tmp_path / "mole" / "note.txt").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_said(analysed, tmp_path):
+    analysed.dock.settings.folder = tmp_path
+    tmp_path.chmod(0o500)
+    analysed.clicks("save")
+    analysed.waits()
+    tmp_path.chmod(0o700)
+    assert "no permission" in notification_manager.records[-1].message
+
+
+def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, monkeypatch):
+    import errno
+
+    import napari_melanoma.workflows.lesion as workflow
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(workflow, "write_rgb", full)
+    analysed.dock.settings.folder = tmp_path
+    analysed.clicks("save")
+    analysed.waits()
+    assert "the disk is full" in notification_manager.records[-1].message
+    assert "the disk is full" in analysed.dock.status.text
+    assert not list(tmp_path.glob("**/mole*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("lesion12", "lesion12"),
+        ("a/b:c", "a_b_c"),
+        ("lesion [1]", "lesion [1]"),
+        ("...", "photograph"),
+        ("x" * 200, "x" * 120),
+    ],
+)
+def test_place_is_a_folder_that_every_system_can_have(tmp_path, name, expected):
+    assert place(tmp_path, name) == tmp_path / expected
+
+
+def kept():
+    return sorted(path.name for path in recovery.folder().glob("*/*"))
+
+
+def test_corrections_are_kept_while_drawn_and_forgotten_when_saved(corrected, tmp_path):
+    assert "recovery.json" in kept()
+    corrected.dock.settings.folder = tmp_path
+    corrected.clicks("save")
+    corrected.waits()
+    assert kept() == []
+
+
+def test_corrections_that_are_undone_are_not_kept(corrected):
+    corrected.layer("mask").undo()
+    corrected.waits()
+    assert kept() == []
+
+
+def crash(person):
+    """Leave what a crash would leave: the kept files of a process that is no more."""
+    (about,) = recovery.folder().glob("*/recovery.json")
+    values = json.loads(about.read_text())
+    values["owner"] = {"pid": 2**22 - 7, "created": 1.0}
+    person.viewer.layers.clear()
+    person.dock.work.book.lesions.clear()
+    person.dock._looked.clear()
+    about.write_text(json.dumps(values))
+
+
+@pytest.fixture
+def crashed(corrected):
+    """Somebody whose napari crashed after a correction, with the mask as it was drawn."""
+    corrected.clicks("inside")
+    corrected.draws(corrected.layer("scribbles"), [(20, 20), (20, 30)], label=1)
+    corrected.waits()
+    corrected.drawn = corrected.mask.copy()
+    crash(corrected)
+    return corrected
+
+
+def test_corrections_are_offered_after_a_crash_and_brought_back(crashed, qtbot):
+    crashed.opens("the same pixels")
+    button = crashed.finds(QAbstractButton, "recover")
+    qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
+    button.click()
+    qtbot.waitUntil(lambda: len(crashed.viewer.layers) == 6, timeout=PATIENCE_MS)
+    crashed.waits()
+    labels = crashed.layer("mask", "the same pixels")
+    assert np.array_equal(labels.data != 0, crashed.drawn)
+    assert crashed.layer("scribbles", "the same pixels").data.any()
+    assert crashed.lesion.corrected
+    assert crashed.lesion.unsaved
+    assert not button.isVisibleTo(crashed.dock)
+    labels.undo()
+    crashed.waits()
+    assert not crashed.lesion.corrected
+
+
+def test_an_offer_can_be_discarded(crashed, qtbot):
+    crashed.opens()
+    button = crashed.finds(QAbstractButton, "recover_discard")
+    qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
+    button.click()
+    crashed.waits()
+    assert kept() == []
+
+
+def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
+    crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
+    crashed.waits()
+    assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
+    next(recovery.folder().glob("*/drawn.npz")).write_bytes(b"half")
+    crashed.opens("mole again")
+    crashed.waits()
+    assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
+
+
+def test_old_files_are_pruned(crashed):
+    recovery.prune(days=0)
+    assert kept() == []
+
+
+def press(button):
+    """Press a button of the question that is about to come."""
+
+    def look():
+        for box in QApplication.topLevelWidgets():
+            if box.objectName() == "unsaved_corrections":
+                next(found for found in box.buttons() if button in found.text()).click()
+                return
+        QTimer.singleShot(20, look)
+
+    QTimer.singleShot(20, look)
+
+
+@pytest.mark.parametrize(
+    ("button", "closed", "files"), [("Cancel", False, True), ("keep", True, True), ("Discard", True, False)]
+)
+def test_closing_asks_about_corrections(window, button, closed, files):
+    window.opens()
+    window.analyses()
+    window.draws(window.layer("mask"), [(10, 100), (10, 140)])
+    window.waits()
+    main = window.dock.guard.window
+    press(button)
+    event = QEvent(QEvent.Type.Close)
+    assert window.dock.guard.eventFilter(main, event) is not closed
+    assert bool(kept()) is files
+    window.dock.work.book.discard_unsaved()
+
+
+def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
+    window.opens()
+    window.dock.model.model = "slow-60"
+    window.clicks("primary")
+    qtbot.waitUntil(lambda: "Finding the lesion" in window.dock.status.text, timeout=PATIENCE_MS)
+    assert client.pid is not None  # the fixtures close the window now, and look for what is left
+
+
+def test_closing_at_once_leaves_nothing(viewer, client):
+    viewer.window.add_dock_widget(LesionDock(viewer, client), name="Lesion")
+    assert not client.busy  # nothing has started yet, and the fixtures close the window now

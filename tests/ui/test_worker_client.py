@@ -1,0 +1,125 @@
+"""The viewer's end of the worker: answers, cancelling, a child that dies, and what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError, WorkerDied
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, python_executable, release_worker
+
+PATIENCE_MS = 20_000
+
+
+def ask(client, model="fine"):
+    """Ask for an answer; gives the request and what is heard of it."""
+    image, out = client.folder / "image.npy", client.folder / f"{model}.npy"
+    np.save(image, np.zeros((4, 4, 3), np.uint8))
+    request = client.request("segment", model=model, image=str(image), out=str(out))
+    heard = []
+    request.succeeded.connect(lambda answer: heard.append(answer["model"]["name"]))
+    request.failed.connect(heard.append)
+    request.finished.connect(lambda: heard.append("finished"))
+    return request, heard
+
+
+def wait(qtbot, heard):
+    qtbot.waitUntil(lambda: "finished" in heard, timeout=PATIENCE_MS)
+    return heard[0]
+
+
+def test_one_child_answers_one_question_after_the_other(client, qtbot):
+    heard = [ask(client, model)[1] for model in ("one", "two", "three")]
+    qtbot.waitUntil(lambda: all("finished" in said for said in heard), timeout=PATIENCE_MS)
+    assert heard == [["one", "finished"], ["two", "finished"], ["three", "finished"]]
+    pid = client.pid
+    assert wait(qtbot, ask(client)[1]) == "fine"
+    assert client.pid == pid
+
+
+def test_an_error_of_the_worker_is_the_same_error_here(client, qtbot):
+    error = wait(qtbot, ask(client, "nonsense")[1])
+    assert isinstance(error, BundleError)
+    assert "known: lesion-small" in str(error)
+
+
+def test_a_late_answer_to_a_cancelled_question_is_never_taken(client, qtbot):
+    request, cancelled = ask(client, "slow-0.3")
+    qtbot.waitUntil(lambda: client.busy, timeout=PATIENCE_MS)
+    request.cancel()
+    assert cancelled == ["finished"]
+    assert wait(qtbot, ask(client, "next")[1]) == "next"
+    assert cancelled == ["finished"]
+
+
+def test_a_question_that_waits_can_be_taken_back_without_killing(client, qtbot):
+    wait(qtbot, ask(client)[1])
+    pid = client.pid
+    _, first = ask(client, "slow-0.2")
+    second, taken_back = ask(client, "never")
+    second.cancel()
+    assert taken_back == ["finished"]
+    assert wait(qtbot, first) == "slow-0.2"
+    assert client.pid == pid
+
+
+@pytest.mark.parametrize("how", ["killed", "dies"])
+def test_a_child_that_dies_is_said_and_replaced(client, qtbot, how):
+    _, heard = ask(client, "slow-60" if how == "killed" else "dies")
+    if how == "killed":
+        qtbot.waitUntil(lambda: client.busy and client.pid is not None, timeout=PATIENCE_MS)
+        os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    error = wait(qtbot, heard)
+    assert isinstance(error, WorkerDied)
+    assert wait(qtbot, ask(client)[1]) == "fine"
+
+
+def test_a_child_that_ended_while_idle_is_started_again_without_a_word(client, qtbot):
+    wait(qtbot, ask(client)[1])
+    os.kill(client.pid, signal.SIGTERM)
+    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
+    assert wait(qtbot, ask(client)[1]) == "fine"
+
+
+def test_a_program_that_is_not_there_is_said(home, nothing_left, qtbot):
+    client = WorkerClient(["/no/such/program"])
+    error = wait(qtbot, ask(client)[1])
+    assert isinstance(error, WorkerDied)
+    assert "cannot be started" in str(error)
+    client.close()
+    client.deleteLater()
+
+
+def test_close_ends_the_child_and_removes_the_folder(client, qtbot):
+    wait(qtbot, ask(client)[1])
+    folder = client.folder
+    client.close()
+    assert client.pid is None
+    assert not folder.exists()
+
+
+def test_docks_share_one_worker_until_the_last_one_goes(home, nothing_left):
+    first, second = acquire_worker(), acquire_worker()
+    assert first is second
+    release_worker()
+    assert acquire_worker() is first
+    release_worker()
+    release_worker()
+    again = acquire_worker()
+    assert again is not first
+    release_worker()
+
+
+@pytest.mark.parametrize("name", ["napari", "pythonw.exe", "Napari"])
+def test_the_interpreter_is_found_where_the_program_is_none(tmp_path, monkeypatch, name):
+    (tmp_path / "bin").mkdir()
+    interpreter = tmp_path / ("python.exe" if name == "pythonw.exe" else "bin/python3")
+    interpreter.touch()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / name))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert Path(python_executable()) == interpreter
