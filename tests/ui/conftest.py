@@ -46,6 +46,7 @@ def home(tmp_path, monkeypatch, qapp):
 
     for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         monkeypatch.setenv(variable, str(tmp_path / "state"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(kind, QSettings.Scope.UserScope, str(tmp_path / "settings"))
     return tmp_path
@@ -60,6 +61,7 @@ def client(home, nothing_left):
     yield made
     made.close()
     made.deleteLater()
+    assert not list(home.glob("napari-melanoma-worker-*"))
 
 
 @pytest.fixture
@@ -81,7 +83,6 @@ def nothing_left(qtbot, qapp):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
     children = psutil.Process().children(recursive=True)
     assert not [child for child in children if FAKE_WORKER.name in " ".join(child.cmdline())]
-    assert not list(Path(tempfile.gettempdir()).glob("napari-melanoma-worker-*"))
 
 
 @pytest.fixture

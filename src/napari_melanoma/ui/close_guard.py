@@ -32,8 +32,8 @@ class CloseGuard(QObject):
     def watch(self) -> None:
         """Watch the outermost window that holds the dock now."""
         window = self._dock
-        while window.parentWidget() is not None:  # of a floating dock, window() is only its own frame
-            window = window.parentWidget()
+        while (parent := window.parentWidget()) is not None:  # of a floating dock, window() is only its own frame
+            window = parent
         before = self.window
         if window is not before and window is not self._dock:
             if before is not None:

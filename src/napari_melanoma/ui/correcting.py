@@ -33,9 +33,9 @@ class Correcting(QObject):
         self._controls = controls
         self._work = work
         self._choosing = Choosing(viewer, self._on_chosen)
-        controls.mask.moved.connect(self._on_threshold)
-        controls.mask.settled.connect(self._on_mask)
-        controls.mask.reverted.connect(self._on_revert)
+        controls.mask_controls.moved.connect(self._on_threshold)
+        controls.mask_controls.settled.connect(self._on_mask)
+        controls.mask_controls.reverted.connect(self._on_revert)
         controls.roi.settled.connect(self._on_region)
         controls.model.changed.connect(self._remember)
         controls.correction.strokes_layer.connect(work.watch)

@@ -57,7 +57,7 @@ class LesionControls(QWidget):
         self.model = ModelPicker(self.icons)
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
         self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
-        self.mask = MaskControls(self.icons)
+        self.mask_controls = MaskControls(self.icons)
         self.correction = CorrectionTools(viewer, self.icons)
         self.roi = RoiControls()
         self.table = MeasurementTable()
@@ -77,8 +77,8 @@ class LesionControls(QWidget):
         """
         return LesionOptions(
             model=self.model.model,
-            threshold=self.mask.threshold,
-            refinement=self.mask.refinement,
+            threshold=self.mask_controls.threshold,
+            refinement=self.mask_controls.refinement,
             roi=self.roi.config,
         )
 
@@ -91,7 +91,7 @@ class LesionControls(QWidget):
             ``options()`` gives the same back.
         """
         self.model.model = options.model
-        self.mask.set_values(options.threshold, options.refinement)
+        self.mask_controls.set_values(options.threshold, options.refinement)
         self.roi.config = options.roi
 
     def show_lesion(self, result: LesionResult | None) -> None:
@@ -104,9 +104,9 @@ class LesionControls(QWidget):
         """
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
-        self.mask.set_corrected(result is not None and result.corrected)
+        self.mask_controls.set_corrected(result is not None and result.corrected)
         if result is not None:
-            self.mask.set_own(result.model.threshold)
+            self.mask_controls.set_own(result.model.threshold)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
         """Show what can be done now, and why not where it cannot.
@@ -172,7 +172,7 @@ class LesionControls(QWidget):
         mask = QWidget()
         both = QVBoxLayout(mask)
         both.setContentsMargins(0, 0, 0, 0)
-        both.addWidget(self.mask)
+        both.addWidget(self.mask_controls)
         both.addWidget(self.correction)
         sections = (
             section("Mask", "mask_section", mask, self.settings, True),

@@ -230,7 +230,8 @@ def preload(run: RunContext) -> None:
     strokes[12, 12], strokes[2, 2] = 1, 2
     run.check()
     stamp = ModelStamp("none", "", "cpu", 0.5)
-    result = derive(Photograph(rgb, "none"), 1 - rgb[..., 0] / np.float32(255), LesionOptions(), stamp)
+    probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
+    result = derive(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
     redraw(result.probability, rgb, result.mask, strokes)
 
 

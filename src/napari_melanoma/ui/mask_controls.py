@@ -153,9 +153,11 @@ class MaskControls(QWidget):
 
     def _show_threshold(self) -> None:
         value = self._own if self._threshold is None else self._threshold
-        for control, shown in ((self._slider, round(STEPS * value)), (self._box, value)):
+        for control in (self._slider, self._box):
             control.blockSignals(True)
-            control.setValue(shown)
+        self._slider.setValue(round(STEPS * value))
+        self._box.setValue(value)
+        for control in (self._slider, self._box):
             control.blockSignals(False)
         self._reset.setEnabled(self._threshold is not None and self._slider.isEnabled())
 
