@@ -227,6 +227,7 @@ def test_a_bad_photograph_is_reported_and_the_others_go_on(photographs, tmp_path
     failed = {outcome.image: outcome.error for outcome in told if outcome.status == "failed"}
     assert failed.keys() == {"p1", "p3"}
     assert {name: row["error"] for name, row in rows(out).items() if row["status"] == "failed"} == failed
+    assert str(tmp_path) not in (out / "results.csv").read_text(encoding="utf-8")
     assert not (out / "p1").exists()
 
 
@@ -271,7 +272,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
     with pytest.raises(SaveError, match="disk is full"):
         analyse(photographs, out, model, batch_size=1, workers=1)
     assert rows(out)["p0"]["status"] == "done"
-    assert rows(out)["p2"]["status"] == "failed"
+    assert rows(out)["p2"]["error"] == "cannot write p2: the disk is full."
     monkeypatch.setattr(batch, "save_lesion", sound)
     assert counts(analyse(photographs, out, model))[2] == 0
 
@@ -306,7 +307,5 @@ def test_a_table_that_is_none_of_ours_is_refused(photographs, tmp_path: Path, mo
 
 def test_an_unknown_model_is_said_before_anything_is_written(photographs, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model named 'none'"):
-        analyse_files(
-            photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext()
-        )
+        analyse_files(photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext())
     assert not (tmp_path / "out").exists()

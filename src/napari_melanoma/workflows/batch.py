@@ -148,20 +148,24 @@ def failed_row(image: str, file: str, error: str) -> dict[str, object]:
     return {"image": image, "file": file, "status": "failed", "error": error}
 
 
-def explain(error: Exception) -> str:
-    """Say in one line why a photograph failed.
+def explain(error: Exception, path: Path, out: Path) -> str:
+    """Say in one line why a photograph failed; the table that it goes to names no folder.
 
     Parameters
     ----------
     error : Exception
         Ours, or one that nobody expected.
+    path : pathlib.Path
+        The photograph.
+    out : pathlib.Path
+        Where the results go.
 
     Returns
     -------
     str
         The message of ours; the type too of another.
     """
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).replace(str(path), path.name).replace(f"{out}{os.sep}", "")
     return text if isinstance(error, MelanomaError) else f"unexpected {type(error).__name__}: {text}"
 
 
@@ -297,11 +301,12 @@ class Batch:
         if not isinstance(result, Exception):
             return Outcome(image, place.path, "done", note=str(result["note"]))
         log.debug("%s failed", place.path, exc_info=result)
-        self._table.put(failed_row(image, place.source.file, explain(result)))
+        error = explain(result, place.path, place.folder.parent)
+        self._table.put(failed_row(image, place.source.file, error))
         cause = result.__cause__
         if isinstance(result, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS:
             raise result
-        return Outcome(image, place.path, "failed", error=explain(result))
+        return Outcome(image, place.path, "failed", error=error)
 
 
 def usable_cores() -> int:

@@ -182,8 +182,9 @@ def _to_do(
         try:
             place = folders.place(path)
         except MelanomaError as error:
-            table.put(failed_row(path.stem, path.name, explain(error)))
-            counts.add(Outcome(path.stem, path, "failed", error=explain(error)))
+            said = explain(error, path, table.path.parent)
+            table.put(failed_row(path.stem, path.name, said))
+            counts.add(Outcome(path.stem, path, "failed", error=said))
             continue
         if place.corrected or (settings and place.is_done(settings)):
             row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")

@@ -54,7 +54,7 @@ class Source:
         try:
             found = path.stat()
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}. Check that it is still there.") from error
+            raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it is still there.") from error
         return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent))
 
 
