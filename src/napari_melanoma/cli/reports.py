@@ -124,16 +124,17 @@ class _LogReport:
 
     def __init__(self) -> None:
         self.last: Progress | None = None
-        self._started = time.monotonic()
+        self._first: tuple[float, int] | None = None
         self._said = -LOG_EVERY_S
 
     def progress(self, progress: Progress) -> None:
         """Write a line now and then, and at the end."""
         self.last = progress
         now = time.monotonic()
+        self._first = self._first or (now, progress.done)
         if now - self._said >= LOG_EVERY_S or progress.done == progress.total:
             self._said = now
-            say(f"{_so_far(progress)}{_left(progress, now - self._started)}  {progress.message}", error=True)
+            say(f"{_so_far(progress)}{_left(progress, now, self._first)}  {progress.message}", error=True)
 
     def tell(self, kind: str, text: str, **values: object) -> None:
         """Write a line."""
@@ -217,8 +218,9 @@ def _so_far(progress: Progress) -> str:
     return f"{progress.done}" if progress.total is None else f"{progress.done}/{progress.total}"
 
 
-def _left(progress: Progress, seconds: float) -> str:
-    """Time that is left, where it can be told."""
-    if not progress.fraction or progress.fraction >= 1:
+def _left(progress: Progress, now: float, first: tuple[float, int]) -> str:
+    """Time that is left, judged from what was done since the first report: loading a model comes before it."""
+    since, before = first
+    if progress.total is None or not before < progress.done < progress.total:
         return ""
-    return f", {seconds * (1 / progress.fraction - 1):.0f} s left"
+    return f", {(now - since) * (progress.total - progress.done) / (progress.done - before):.0f} s left"
