@@ -46,6 +46,9 @@ def main() -> int:
     narrow(dock)
     picture(dock, arguments.out / "lesion-dock-empty.png")
     open_and_analyse(dock, arguments.photograph)
+    dock.analyse.click()  # once more, for a picture of what a user sees from the second photograph on
+    while dock.busy:
+        let_qt_work(0.05)
     picture(window, arguments.out / "lesion-dock.png")
     picture(dock, arguments.out / "lesion-dock-controls.png")
     viewer.close()

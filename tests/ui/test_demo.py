@@ -16,7 +16,7 @@ from napari_melanoma.ui.open import open_viewer
 
 
 @pytest.fixture
-def shown(make_napari_viewer, client, monkeypatch):
+def shown(client, make_napari_viewer, monkeypatch):
     """Let ``napari.Viewer()`` be one that the test cleans up, and the shared worker the one without a network."""
     import napari
 

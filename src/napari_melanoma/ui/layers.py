@@ -40,7 +40,7 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     from napari.utils.colormaps import DirectLabelColormap
 
     colours = DirectLabelColormap(color_dict={None: SKY, 0: "transparent", 1: SKY})
-    labels = Labels(mask, opacity=0.22, colormap=colours)
+    labels = Labels(mask, opacity=0.15, colormap=colours)
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
     add_part(viewer, image, "mask", labels)

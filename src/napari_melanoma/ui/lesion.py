@@ -172,7 +172,7 @@ class LesionDock(LesionControls):
 
     def _on_saved(self, identity: str, folder: Path) -> None:
         self.save_bar.remember(folder)
-        self.status.end(f"Saved in <a href='{folder.as_uri()}'>{folder}</a>.")
+        self.status.end(f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:
         self.work.keeper.forget(found.image_digest)

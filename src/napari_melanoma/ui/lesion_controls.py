@@ -50,7 +50,7 @@ class LesionControls(QWidget):
         self.settings = Settings()
         self.connections = Connections()
         self.icons = ThemedIcons(viewer, self, self.connections)
-        self.welcome = Welcome()
+        self.welcome = Welcome(self.icons)
         self.picker = PhotographPicker(viewer, self.icons, self.connections)
         self.ruler = RulerPanel(viewer, self.settings)
         self.recovery = RecoveryNotice()

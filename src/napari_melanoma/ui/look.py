@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, TypeVar
 
-from qtpy.QtCore import QObject, QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPalette
+from qtpy.QtCore import QObject, QSize, Qt, Signal
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QAbstractButton, QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidget
 from superqt import QCollapsible
 
@@ -178,7 +179,14 @@ class ThemedIcons(QObject):
         Gets the style sheet.
     connections : Connections
         Ends with the dock.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The colours are other ones.
     """
+
+    changed = Signal()
 
     def __init__(self, viewer: Viewer, dock: QWidget, connections: Connections) -> None:
         super().__init__(dock)
@@ -186,6 +194,7 @@ class ThemedIcons(QObject):
         self._dock = dock
         self._buttons: list[tuple[QAbstractButton, str]] = []
         self._folds: list[QCollapsible] = []
+        self._link = ""
         connections.connect(viewer.events.theme, self._on_theme)
 
     def add(self, button: QAbstractButton, icon: str) -> None:
@@ -225,10 +234,26 @@ class ThemedIcons(QObject):
         colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
-        palette = self._dock.palette()
-        palette.setColor(QPalette.ColorRole.Link, QColor("#6cb0f2" if dark else "#1f5fa8"))
-        self._dock.setPalette(palette)
+        self._link = "#6cb0f2" if dark else "#1f5fa8"
         self._dock.setStyleSheet(STYLE.format(button=theme.primary, disabled=theme.foreground, faint=faint, **colours))
+        self.changed.emit()
+
+    def link(self, target: str, words: str) -> str:
+        """Make a link for a rich text; Qt's own colour of links is not readable on a dark theme.
+
+        Parameters
+        ----------
+        target : str
+            What is handed over when the link is followed.
+        words : str
+            What it says.
+
+        Returns
+        -------
+        str
+            In the colour of the theme.
+        """
+        return f"<a href='{html.escape(target)}' style='color: {self._link}'>{html.escape(words)}</a>"
 
     def _on_theme(self, event: object = None) -> None:
         self.apply()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
@@ -59,8 +59,8 @@ class ModelPicker(QWidget):
         """List the models that are there now."""
         for bundle in list_bundles():
             if self.combo.findData(bundle.name) < 0:
-                self.combo.addItem(bundle.config.title, bundle.name)
-                self.combo.setItemData(self.combo.count() - 1, ", ".join(bundle.config.modalities), 3)  # ToolTipRole
+                self.combo.addItem(bundle.name, bundle.name)
+                self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
         self.changed.emit()
@@ -99,8 +99,6 @@ def show_card(parent: QWidget, title: str, card: str) -> QDialog:
     QDialog
         Deletes itself when it is closed.
     """
-    from qtpy.QtCore import Qt
-
     dialog = named(QDialog(parent), "card_dialog", f"Card of {title}")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.setWindowTitle(title)

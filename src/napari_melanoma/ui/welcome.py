@@ -8,16 +8,16 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout
 
-from napari_melanoma.ui.look import named
-
-WORDS = (
-    "<p style='font-size:14pt'>Drop a photograph here,</p>"
-    "<p><a href='open'>open one</a>, or <a href='sample'>try the sample</a>.</p>"
-)
+from napari_melanoma.ui.look import ThemedIcons, named
 
 
 class Welcome(QFrame):
     """An area for files, with links that do what they say.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the colour of the links.
 
     Attributes
     ----------
@@ -30,14 +30,14 @@ class Welcome(QFrame):
     dropped = Signal(object)
     followed = Signal(str)
 
-    def __init__(self) -> None:
+    def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
+        self._icons = icons
         named(self, "welcome", "Drop a photograph here", "JPEG, PNG, TIFF, HEIC, DICOM ...: one or several")
         self.setAcceptDrops(True)
-        self._words = named(QLabel(WORDS), "welcome_words", "Open a photograph or try the sample")
+        self._words = named(QLabel(), "welcome_words", "Open a photograph or try the sample")
         self._words.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._words.setWordWrap(True)
-        self._words.setTextInteractionFlags(Qt.TextInteractionFlag.LinksAccessibleByMouse)
         self._words.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._words.linkActivated.connect(self.followed)
         self._hint = QLabel()
@@ -45,9 +45,18 @@ class Welcome(QFrame):
         self._hint.setProperty("quiet", True)
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 24, 16, 24)
+        layout.setContentsMargins(16, 48, 16, 48)
         layout.addWidget(self._words)
         layout.addWidget(self._hint)
+        icons.changed.connect(self._say)
+
+    def _say(self) -> None:
+        """Write the invitation in the colours of the theme."""
+        open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample")
+        self._words.setText(
+            "<p style='font-size: 14pt'>Drop a photograph here,</p>"
+            f"<p style='font-size: 11pt'>{open_}, or {sample}.</p>"
+        )
 
     def set_hint(self, hint: str) -> None:
         """Say why an image that is open is no photograph.
