@@ -148,7 +148,7 @@ def main() -> int:
     stalls = Stalls()
     watch_drawing(viewer, stalls)
     stalls.start()
-    until = time.monotonic() + 3
+    until = time.monotonic() + 5
     wait(lambda: time.monotonic() > until)
     stalls.stop()
     print(f"idle: longest stall {stalls.longest(False):.0f} ms")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.recovery import Recovered
 
+PRELOAD_MS = 300  # when the dock is drawn
+
 
 class LesionDock(LesionControls):
     """Analyse the photograph in view: mask, region of interest and measurements, each of which can be corrected.
@@ -55,7 +57,8 @@ class LesionDock(LesionControls):
         self.picker.refresh()
         self._on_photograph()
         QTimer.singleShot(0, self._client.warm)
-        QTimer.singleShot(0, Job(preload).start)
+        self._preload = Job(preload)
+        QTimer.singleShot(PRELOAD_MS, self._preload.start)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.
         for last in (self.connections.close, self.work.connections.close, self.work.book.forget_saved):
             self.destroyed.connect(last)

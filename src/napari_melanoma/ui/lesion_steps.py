@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +230,7 @@ def preload(run: RunContext) -> None:
     strokes = np.zeros((32, 32), np.uint8)
     strokes[12, 12], strokes[2, 2] = 1, 2
     run.check()
+    import_module("pandas")  # napari does so with the first Labels layer, which would stop the window for as long
     stamp = ModelStamp("none", "", "cpu", 0.5)
     probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
     result = derive(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
