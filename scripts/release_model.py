@@ -64,7 +64,7 @@ def _exact(folder: RunFolder, draft: BundleInfo) -> Segmenter:
     import torch
 
     network = load_network(draft)
-    state = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    state = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "network."
     network.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
     return Segmenter(draft, network)

@@ -58,3 +58,10 @@ def test_a_box_cuts_what_it_says(top: int, left: int, height: int, width: int) -
     assert rows[box.slices].shape == (height, width)
     if height and width:
         assert (rows[box.slices][0, 0], columns[box.slices][0, 0]) == (top, left)
+
+
+def test_a_ruler_that_agrees_with_the_file_changes_nothing() -> None:
+    file = PixelSize(100.0, 50.0, "dicom")
+    for start, end, length_mm in [((0, 0), (0, 20), 1.0), ((0, 0), (10, 0), 1.0), ((0, 0), (30, 80), 5.0)]:
+        found = PixelSize.from_ruler(start, end, length_mm, aspect=file.y_um / file.x_um)
+        assert (found.y_um, found.x_um) == pytest.approx((100.0, 50.0))

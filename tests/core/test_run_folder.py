@@ -70,7 +70,7 @@ def test_a_table_without_a_header_gets_one(folder: RunFolder) -> None:
     assert table(folder) == "epoch,loss\n0,0.5\n"
 
 
-@pytest.mark.parametrize("wish", ["run", "pause", "cancel"])
+@pytest.mark.parametrize("wish", ["run", "cancel"])
 def test_a_wish_reaches_the_run(folder: RunFolder, wish: str) -> None:
     folder.ask(wish)
     assert folder.wish() == wish

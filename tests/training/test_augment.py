@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.training.augment import build_augmentation
+from napari_melanoma.training.augment import Augmentation
 from napari_melanoma.training.recipe import AugmentationConfig
 
 ALWAYS = AugmentationConfig(
@@ -34,7 +34,7 @@ def _disk() -> tuple[object, object]:
 def test_mask_follows_image(seed: int) -> None:
     import torch
 
-    augment = build_augmentation(ALWAYS, 64)
+    augment = Augmentation(ALWAYS, 64)
     torch.manual_seed(seed)
     image, mask = augment(*_disk())
     assert image.shape == (3, 64, 64)
@@ -47,7 +47,7 @@ def test_mask_follows_image(seed: int) -> None:
 def test_each_change_of_look_leaves_type_and_size(field: str) -> None:
     import torch
 
-    augment = build_augmentation(ALWAYS.model_copy(update={field: 1.0}), 64)
+    augment = Augmentation(ALWAYS.model_copy(update={field: 1.0}), 64)
     torch.manual_seed(0)
     image, mask = augment(*_disk())
     assert image.dtype == mask.dtype == torch.uint8
@@ -58,7 +58,7 @@ def test_each_change_of_look_leaves_type_and_size(field: str) -> None:
 def test_the_seed_decides() -> None:
     import torch
 
-    augment = build_augmentation(AugmentationConfig(), 64)
+    augment = Augmentation(AugmentationConfig(), 64)
     results = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)

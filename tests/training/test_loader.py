@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.training.cache import build_cache
-from napari_melanoma.training.loader import EpochSampler, check_sizes, training_loader
+from napari_melanoma.training.loader import AugmentedSamples, EpochSampler, check_sizes, training_loader
 from napari_melanoma.training.recipe import TrainRecipe
 
 
@@ -63,3 +66,26 @@ def test_cancelled_cache_leaves_nothing(blobs: Path, tmp_path: Path) -> None:
 def test_sizes(train: int, tuning: int, batch: int, said: str | None) -> None:
     fault = check_sizes([0] * train, [0] * tuning, batch)
     assert fault is None if said is None else said in str(fault)
+
+
+def test_samples_travel_to_another_process_without_their_pixels(
+    recipe: TrainRecipe, blobs: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    samples = AugmentedSamples(build_cache(read_dataset(blobs), 48, tmp_path, run=RunContext()), recipe)
+    here = samples[1, 3]
+    sent = pickle.dumps(samples)
+    assert len(sent) < 20_000 < samples._cache.images.nbytes
+    there = pickle.loads(sent)[1, 3]
+    assert torch.equal(here[0], there[0])
+    assert torch.equal(here[1], there[1])
+
+
+def test_a_cache_that_nobody_used_for_long_is_removed(blobs: Path, tmp_path: Path) -> None:
+    samples = read_dataset(blobs)
+    old = build_cache(samples[:3], 48, tmp_path, run=RunContext()).folder
+    month_ago = time.time() - 31 * 86400
+    os.utime(old, (month_ago, month_ago))
+    new = build_cache(samples, 48, tmp_path, run=RunContext()).folder
+    assert list(tmp_path.iterdir()) == [new]

@@ -91,6 +91,38 @@ def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypa
     assert not folder.bundle.exists()
 
 
+def test_a_wish_in_the_folder_is_heard_while_images_are_decoded(recipe: TrainRecipe, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+
+    def ask(progress: Progress) -> None:
+        assert progress.message == "Decoding images"
+        folder.ask("cancel")
+
+    with pytest.raises(Cancelled):
+        train(recipe, folder.path, resume=False, run=RunContext(ask))
+
+
+def test_an_unexpected_error_is_left_in_the_folder(
+    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("napari_melanoma.workflows.train.fit", fail)
+    with pytest.raises(RuntimeError):
+        train(recipe, tmp_path / "run", resume=False, run=RunContext())
+    assert _events(tmp_path / "run")[-1]["message"] == "CUDA out of memory"
+    assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_start_from_a_bundle_names_no_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
+    first = train(recipe, tmp_path / "first", resume=False, run=RunContext())
+    model = recipe.model.model_copy(update={"start": str(first.path)})
+    second = train(recipe.model_copy(update={"model": model}), tmp_path / "second", resume=False, run=RunContext())
+    assert second.config.provenance["start"] == f"blobs, weights {first.fingerprint[:12]}"
+    assert str(tmp_path) not in (second.path / "config.json").read_text() + second.card
+
+
 def test_a_folder_is_never_overwritten(recipe: TrainRecipe, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("")
     with pytest.raises(RunError, match="holds a run already"):

@@ -35,8 +35,10 @@ class PixelSize:
                 )
 
     @classmethod
-    def from_ruler(cls, start: tuple[float, float], end: tuple[float, float], length_mm: float) -> Self:
-        """Pixel size of an image in which a line of known length was drawn; the pixels are taken as square.
+    def from_ruler(
+        cls, start: tuple[float, float], end: tuple[float, float], length_mm: float, aspect: float = 1.0
+    ) -> Self:
+        """Pixel size of an image in which a line of known length was drawn.
 
         Parameters
         ----------
@@ -44,6 +46,8 @@ class PixelSize:
             The ends of the line in pixels, (row, column).
         length_mm : float
             Its true length.
+        aspect : float
+            Height of a pixel over its width, where the file states one; square by default.
 
         Returns
         -------
@@ -55,14 +59,14 @@ class PixelSize:
         ScaleMissing
             Where the line has no length or ``length_mm`` is not positive.
         """
-        length_px = math.dist(start, end)
+        length_px = math.hypot((end[0] - start[0]) * aspect, end[1] - start[1])
         if length_px == 0 or not length_mm > 0:
             raise ScaleMissing(
                 f"the ruler needs a line longer than 0 pixels (found {length_px:.1f}) and a length above 0 mm "
                 f"(found {length_mm}). Draw the line over a known length and type that length."
             )
         um = 1000.0 * length_mm / length_px
-        return cls(um, um, "ruler")
+        return cls(um * aspect, um, "ruler")
 
     @property
     def mm(self) -> tuple[float, float]:

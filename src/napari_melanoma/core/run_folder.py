@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from napari_melanoma.core.files import finite, write_json, write_text
+from napari_melanoma.core.runs import RunContext
 
-Wish = Literal["run", "pause", "cancel"]
+Wish = Literal["run", "cancel"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class RunFolder:
             wish = json.loads((self.path / "control.json").read_text(encoding="utf-8"))["wish"]
         except (OSError, ValueError, KeyError, TypeError):
             return "run"
-        return wish if wish in ("run", "pause", "cancel") else "run"
+        return "cancel" if wish == "cancel" else "run"
 
     def ask(self, wish: Wish) -> None:
         """Write a wish for the run to follow.
@@ -110,7 +114,7 @@ class RunFolder:
         Parameters
         ----------
         wish : str
-            ``"run"``, ``"pause"`` or ``"cancel"``.
+            ``"run"`` or ``"cancel"``.
 
         Raises
         ------
@@ -118,6 +122,28 @@ class RunFolder:
             Where the file cannot be written.
         """
         write_json(self.path / "control.json", {"wish": wish})
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Keep what this package logs meanwhile in ``log.txt``, after what is there already.
+
+        Yields
+        ------
+        None
+            While the file is open.
+        """
+        logger = logging.getLogger("napari_melanoma")
+        before = logger.level
+        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def _epoch(row: str, header: str) -> float:
@@ -127,3 +153,32 @@ def _epoch(row: str, header: str) -> float:
         return float(row.split(",", 1)[0]) if complete else math.inf
     except ValueError:
         return math.inf
+
+
+class ListeningContext(RunContext):
+    """A run context that also hears a wish to cancel written into the run folder.
+
+    Parameters
+    ----------
+    run : RunContext
+        Whoever started the run; a wish from either side stops it.
+    folder : RunFolder
+        Whose ``control.json`` is read at each check.
+    """
+
+    def __init__(self, run: RunContext, folder: RunFolder) -> None:
+        super().__init__(run.report)
+        self._outer = run
+        self._folder = folder
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` if a stop was asked for, by the program or through the folder.
+
+        Raises
+        ------
+        Cancelled
+            After either wish.
+        """
+        if self._outer.cancelled or self._folder.wish() == "cancel":
+            self.cancel()
+        super().check()

@@ -12,7 +12,7 @@ from napari_melanoma.data.dataset import Sample
 def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Set a share of the groups aside, within each domain and diagnosis.
 
-    Which group goes where depends on its name and the seed alone, so that adding images moves no other one.
+    Which group goes where depends on its name and the seed alone, so that adding images moves few others.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,11 +9,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.recipe import AugmentationConfig
 
-Augmentation = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 
-
-def build_augmentation(config: AugmentationConfig, side: int) -> Augmentation:
-    """Build the variation of one image.
+class Augmentation:
+    """The variation of one image; draws from torch's global generator, so seed that before each call.
 
     Parameters
     ----------
@@ -22,35 +19,44 @@ def build_augmentation(config: AugmentationConfig, side: int) -> Augmentation:
         How much of what.
     side : int
         Side in pixels of what comes out.
-
-    Returns
-    -------
-    callable
-        Takes an image, uint8 (3, row, column), and its mask, uint8 (1, row, column), and returns both, uint8, with
-        ``side`` rows and columns. It draws from torch's global generator: seed that before each call.
     """
-    import torch
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
 
-    colour = v2.Compose(
-        [
-            v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
-            v2.RandomApply([_coarsen], p=config.coarse_probability),
-            v2.RandomApply([v2.GaussianBlur(9, (0.3, 2.0))], p=config.blur_probability),
-            v2.RandomAdjustSharpness(4.0, p=config.sharpen_probability),
-            v2.RandomApply([_add_noise], p=config.noise_probability),
-            v2.RandomApply([_recompress], p=config.jpeg_probability),
-        ]
-    )
-    flips = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
+    def __init__(self, config: AugmentationConfig, side: int) -> None:
+        from torchvision.transforms import v2
 
-    def augment(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        moved, moved_mask = _warp(image, mask, _random_affine(config), side)
-        pair = flips(tv_tensors.Image(moved), tv_tensors.Mask(moved_mask))
-        return colour(pair[0]).as_subclass(torch.Tensor), pair[1].as_subclass(torch.Tensor)
+        self._config = config
+        self._side = side
+        self._flips = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
+        self._colour = v2.Compose(
+            [
+                v2.ColorJitter(config.brightness, config.contrast, config.saturation, config.hue),
+                v2.RandomApply([_coarsen], p=config.coarse_probability),
+                v2.RandomApply([v2.GaussianBlur(9, (0.3, 2.0))], p=config.blur_probability),
+                v2.RandomAdjustSharpness(4.0, p=config.sharpen_probability),
+                v2.RandomApply([_add_noise], p=config.noise_probability),
+                v2.RandomApply([_recompress], p=config.jpeg_probability),
+            ]
+        )
 
-    return augment
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Vary an image and its mask together.
+
+        Parameters
+        ----------
+        image, mask : torch.Tensor
+            uint8 (3, row, column) and (1, row, column).
+
+        Returns
+        -------
+        image, mask : torch.Tensor
+            uint8, with ``side`` rows and columns.
+        """
+        import torch
+        from torchvision import tv_tensors
+
+        moved, moved_mask = _warp(image, mask, _random_affine(self._config), self._side)
+        pair = self._flips(tv_tensors.Image(moved), tv_tensors.Mask(moved_mask))
+        return self._colour(pair[0]).as_subclass(torch.Tensor), pair[1].as_subclass(torch.Tensor)
 
 
 def _random_affine(config: AugmentationConfig) -> Tensor:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +25,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
+KEEP_DAYS = 30
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Decoded images, uint8 (image, row, column, channel), and masks, uint8 0 or 255 (image, row, column)."""
+    """Decoded images and masks in a folder; opened where they are used, so that handing it on copies no pixels."""
 
-    images: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
+    folder: Path
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8]:
+        """The images, uint8 (image, row, column, channel), read-only."""
+        return np.load(self.folder / "images.npy", mmap_mode="r")
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8]:
+        """The masks, uint8 0 or 255 (image, row, column), read-only."""
+        return np.load(self.folder / "masks.npy", mmap_mode="r")
+
+    def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
+        """Travel to another process as a path."""
+        return Cache, (self.folder,)
 
     def __len__(self) -> int:
         """Count the images."""
@@ -45,7 +63,8 @@ def build_cache(samples: Sequence[Sample], side: int, folder: Path, *, run: RunC
     side : int
         Images are resized to this square, antialiased.
     folder : pathlib.Path
-        Where caches are kept; this one gets a sub-folder named after its content.
+        Where caches are kept; this one gets a sub-folder named after its content. Caches that no run has used for 30
+        days are removed from it.
     run : RunContext
         Told of the progress, asked whether to go on.
 
@@ -67,7 +86,17 @@ def build_cache(samples: Sequence[Sample], side: int, folder: Path, *, run: RunC
     if not path.is_dir():
         with atomic_folder(path) as temporary:
             _fill(temporary, samples, side, run)
-    return Cache(np.load(path / "images.npy", mmap_mode="r"), np.load(path / "masks.npy", mmap_mode="r"))
+    os.utime(path)
+    _prune(folder)
+    return Cache(path)
+
+
+def _prune(folder: Path) -> None:
+    """Remove caches that no run has used for a month: they hold people's photographs and fill the disk."""
+    limit = time.time() - KEEP_DAYS * 86400
+    for cache in folder.iterdir():
+        if cache.is_dir() and cache.stat().st_mtime < limit:
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 def _fill(folder: Path, samples: Sequence[Sample], side: int, run: RunContext) -> None:

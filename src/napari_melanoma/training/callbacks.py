@@ -38,7 +38,7 @@ class RunWriter(Callback):
     Parameters
     ----------
     folder : RunFolder
-        Where to write, and where a wish to stop is read.
+        Where to write.
     run : RunContext
         Told of the progress, asked whether to go on.
     """
@@ -61,8 +61,6 @@ class RunWriter(Callback):
         batch_idx: int,
     ) -> None:
         """Stop if asked; otherwise say where the run stands, at most once a second."""
-        if self._folder.wish() == "cancel":
-            self._run.cancel()
         self._run.check()
         now = time.monotonic()
         if not trainer.is_global_zero or now - self._told < EVENT_INTERVAL_S:
@@ -89,7 +87,14 @@ class RunWriter(Callback):
         message = f"Epoch {trainer.current_epoch + 1} of {epochs}, loss {loss:.3f}, {images_per_second:.0f} images/s"
         self._run.report(Progress(round(1000 * share), 1000, message))
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401 - Lightning's signature
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Stop if asked; a validation has many batches as well."""
         self._run.check()
 

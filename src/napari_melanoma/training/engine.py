@@ -62,7 +62,7 @@ def fit(
         trainer = Trainer(
             max_epochs=recipe.epochs,
             accelerator=recipe.device,
-            devices="auto" if recipe.device != "cpu" else 1,
+            devices=1,
             precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
             gradient_clip_val=recipe.gradient_clip,
             callbacks=_callbacks(recipe, folder, run),
@@ -73,8 +73,8 @@ def fit(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(task, *loaders, ckpt_path=resume, weights_only=False)
-    best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=False)
+        trainer.fit(task, *loaders, ckpt_path=resume, weights_only=True)  # a run folder may come from others
+    best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
 
 

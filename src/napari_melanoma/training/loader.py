@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.training.augment import build_augmentation
+from napari_melanoma.training.augment import Augmentation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class AugmentedSamples:
     def __init__(self, cache: Cache, recipe: TrainRecipe) -> None:
         self._cache = cache
         self._seed = recipe.seed
-        self._augment = build_augmentation(recipe.augmentation, recipe.model.input_size)
+        self._augment = Augmentation(recipe.augmentation, recipe.model.input_size)
 
     def __len__(self) -> int:
         """Count the images."""

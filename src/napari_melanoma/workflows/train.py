@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,10 +12,9 @@ import numpy as np
 
 from napari_melanoma.analysis.overlap import jaccard_by_threshold
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.errors import MelanomaError, RunError
-from napari_melanoma.core.files import write_text
+from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.run_folder import ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
 from napari_melanoma.data.splits import hold_out
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 EVERY_SPLIT = "all"
+log = logging.getLogger(__name__)
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
 
 
@@ -75,14 +76,16 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext) -> B
     data = load_data(recipe)
     folder = _prepare(recipe, out, resume)
     folder.tell("started", train=len(data.train), tuning=len(data.tuning), resumed=resume, **provenance())
-    try:
-        bundle = _run(recipe, data, folder, run)
-    except Cancelled:
-        folder.tell("cancelled")
-        raise
-    except MelanomaError as error:
-        folder.tell("failed", type=type(error).__name__, message=str(error))
-        raise
+    with folder.logged():
+        try:
+            bundle = _run(recipe, data, folder, ListeningContext(run, folder))
+        except Cancelled:
+            folder.tell("cancelled")
+            raise
+        except Exception as error:
+            log.exception("the run failed")
+            folder.tell("failed", type=type(error).__name__, message=str(error))
+            raise
     folder.tell("finished", threshold=bundle.config.threshold)
     return bundle
 
@@ -109,9 +112,7 @@ def load_data(recipe: TrainRecipe) -> TrainingData:
     """
     split = None if recipe.data.split == EVERY_SPLIT else recipe.data.split
     samples = [
-        sample
-        for name in recipe.data.datasets
-        for sample in with_masks(read_dataset(Path(name).expanduser()), split)
+        sample for name in recipe.data.datasets for sample in with_masks(read_dataset(Path(name).expanduser()), split)
     ]
     kept, aside = hold_out(samples, recipe.data.tuning_fraction, recipe.seed)
     fault = check_sizes(kept, aside, recipe.batch_size)
@@ -186,14 +187,14 @@ def _run(recipe: TrainRecipe, data: TrainingData, folder: RunFolder, run: RunCon
     config = _bundle_config(recipe, data)
     task = SegmentationTask(start_network(recipe), recipe, config)
     if folder.last_checkpoint.exists():
-        state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=False)
+        state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True)
         folder.keep_metrics_before(int(state["epoch"]) + 1)
     loaders = training_loader(train_cache, recipe), tuning_loader(tuning_cache, recipe)
     fit(task, loaders, recipe, folder, run)
     threshold, jaccard = choose_threshold(task, loaders[1], run)
     provenance_ = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
     config = config.model_copy(update={"threshold": threshold, "provenance": provenance_})
-    write_text(folder.path / "log.txt", f"best tuning Jaccard {jaccard:.4f} at threshold {threshold:.2f}\n")
+    log.info("best tuning Jaccard %.4f at threshold %.2f", jaccard, threshold)
     return write_bundle(folder.bundle, config, task.network, draft_card(config))
 
 
@@ -244,10 +245,18 @@ def _bundle_config(recipe: TrainRecipe, data: TrainingData) -> BundleConfig:
             "train_images": counts,
             "tuning_images": len(data.tuning),
             "seed": recipe.seed,
-            "start": recipe.model.start,
+            "start": _start_name(recipe.model.start),
             "epochs": recipe.epochs,
             "loss": recipe.loss,
             "lightning": version("lightning"),
             **provenance(),
         },
     )
+
+
+def _start_name(start: str) -> str:
+    """Say what a run started from without naming anybody's folder."""
+    if start in ("imagenet", "none"):
+        return start
+    bundle = find_bundle(start)
+    return f"{bundle.name}, weights {bundle.fingerprint[:12]}"
