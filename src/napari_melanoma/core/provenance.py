@@ -7,10 +7,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
-
-from napari_melanoma import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +23,8 @@ def provenance() -> dict[str, object]:
     dict
         ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
     """
+    from napari_melanoma import __version__
+
     return {
         "program": "napari-melanoma",
         "version": __version__,
@@ -59,6 +58,8 @@ def fingerprint(array: NDArray) -> str:
 @cache  # reading metadata takes 5 ms, and a batch asks for every photograph
 def _installed(name: str) -> str | None:
     """Version of an installed package, or None."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
