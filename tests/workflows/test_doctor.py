@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -137,6 +138,13 @@ def test_a_probe_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     hang = [sys.executable, "-c", "import time; time.sleep(30)"]
     monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run(hang, **given))
     assert probe("whatever")[1].startswith("no answer")
+
+
+def test_a_probe_runs_nothing_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
+    (tmp_path / "torch.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert probe("napari_melanoma.workflows.backends")[1] == ""
 
 
 def test_torch_and_qt_are_asked_for_real() -> None:

@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_melanoma import __version__
 from napari_melanoma.core.runs import RunContext
 
 Status = Literal["ok", "warn", "fail"]
@@ -78,6 +77,8 @@ def check_python() -> list[Check]:
     list of Check
         Python and packages.
     """
+    from napari_melanoma import __version__
+
     found = {name: _version(name) for name in PACKAGES}
     missing = [name for name, installed in found.items() if installed is None]
     said = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
@@ -242,7 +243,7 @@ def probe(module: str) -> tuple[dict[str, Any], str]:
     fault : str
         Why there is none, in one line; empty where there is one.
     """
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-P", "-m", module]  # -P: what lies in the current folder is not ours to run
     utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     try:
         done = subprocess.run(
