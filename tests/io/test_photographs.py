@@ -249,6 +249,30 @@ def test_a_file_that_the_system_does_not_give(error, message, tmp_path, monkeypa
         read_photograph(tmp_path / "photo.jpg")
 
 
+def exif_chunk(exif: bytes) -> bytes:
+    return struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # what Pillow says of some of them
+@pytest.mark.parametrize("exif", [b"junk", b"", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\xff\xff\xff\xff"], ids=repr)
+@pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after the pixels"])
+def test_malformed_exif_is_passed_over(exif: bytes, place: int, scene, tmp_path) -> None:
+    path = tmp_path / "exif.png"
+    Image.fromarray(scene).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:place] + exif_chunk(exif) + whole[place:])
+    np.testing.assert_array_equal(read_photograph(path).rgb, scene)
+
+
+def test_a_cut_png_is_damaged_also_where_its_exif_is_malformed(scene, tmp_path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(scene).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:33] + exif_chunk(b"junk") + whole[33 : len(whole) // 2])
+    with pytest.raises(UnreadableImage, match="truncated or damaged"):
+        read_photograph(path)
+
+
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path) -> None:
     """A real one: 400 million black pixels of one bit are 50 kB of PNG, and 1.2 GB as colours."""
     rows = zlib.compressobj(9)

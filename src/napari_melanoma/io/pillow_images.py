@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.io.color import eight_bit, srgb, upright
-from napari_melanoma.io.formats import Decoded, Format, check_size
+from napari_melanoma.io.formats import DAMAGE, Decoded, Format, check_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +47,8 @@ def decode(file: IO[bytes], kind: Format) -> Decoded:
     with open_lazily(file, kind) as image:
         check_size(*image.size)
         profile = image.info.get("icc_profile")
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        image.load()  # a damaged picture is told here, so that what fails below is its EXIF alone
+        orientation = _orientation(image)
         pixels = _deep_png(file) if kind == "PNG" and _is_deep(file) else image
         return Decoded(upright(srgb(pixels, profile), orientation))
 
@@ -91,6 +92,14 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
     from pillow_heif import HeifImageFile
 
     return HeifImageFile(file)
+
+
+def _orientation(image: ImageFile) -> int:
+    """EXIF orientation of an image whose pixels are decoded; upright where the EXIF block is malformed."""
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except DAMAGE:
+        return 1
 
 
 def _is_deep(png: IO[bytes]) -> bool:
