@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from napari_melanoma.analysis import statistics
 from napari_melanoma.analysis.statistics import bootstrap_mean
 
 
@@ -29,6 +32,23 @@ def test_copies_of_one_patient_narrow_nothing() -> None:
 
 def test_seed_repeats() -> None:
     assert bootstrap_mean([0.1, 0.5, 0.9], seed=3) == bootstrap_mean([0.1, 0.5, 0.9], seed=3)
+
+
+def test_rounds_at_once_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(4).normal(0.8, 0.1, 101)
+    at_once = bootstrap_mean(values, rounds=50)
+    monkeypatch.setattr(statistics, "DRAWS_AT_ONCE", 7 * 101)
+    assert bootstrap_mean(values, rounds=50) == at_once
+
+
+def test_memory_is_bounded_for_many_images() -> None:
+    values = np.linspace(0, 1, 400_000)
+    tracemalloc.start()
+    found = bootstrap_mean(values, rounds=40)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.low < 0.5 < found.high
+    assert peak < 120e6  # all 40 rounds at once take 256 MB, 2000 of them 13 GB
 
 
 def test_text() -> None:
