@@ -86,18 +86,25 @@ def nothing_left(qtbot, qapp):
 
 
 @pytest.fixture
+def shared_client(client, monkeypatch):
+    """Let docks that ask for the shared worker get the one without a network."""
+    from napari_melanoma.ui import worker_client
+
+    monkeypatch.setattr(worker_client._Shared, "client", client)
+    monkeypatch.setattr(worker_client._Shared, "users", 1)
+    return client
+
+
+@pytest.fixture
 def viewer(client, make_napari_viewer):
     """An empty viewer."""
     return make_napari_viewer()
 
 
 @pytest.fixture
-def dock(viewer, client, qtbot):
-    """The Lesion dock in the viewer, in front of the worker without a network."""
-    from napari_melanoma.ui.lesion import LesionDock
-
-    made = LesionDock(viewer, client)
-    viewer.window.add_dock_widget(made, name="Lesion", area="right")
+def dock(viewer, shared_client, qtbot):
+    """The Lesion dock as napari's menu opens it, which hands it a proxy of the viewer."""
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
     yield made
     with contextlib.suppress(RuntimeError):  # where the test has closed the window, the dock is gone
         qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)

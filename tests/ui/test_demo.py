@@ -10,14 +10,13 @@ import pytest
 from qtpy.QtGui import QImage
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.demo import run_demo
 from napari_melanoma.ui.open import open_viewer
 
 
 @pytest.fixture
-def shown(client, make_napari_viewer, monkeypatch):
-    """Let ``napari.Viewer()`` be one that the test cleans up, and the shared worker the one without a network."""
+def shown(shared_client, make_napari_viewer, monkeypatch):
+    """Let ``napari.Viewer()`` be one that the test cleans up."""
     import napari
 
     made = []
@@ -27,8 +26,6 @@ def shown(client, make_napari_viewer, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(napari, "Viewer", viewer)
-    monkeypatch.setattr(worker_client._Shared, "client", client)
-    monkeypatch.setattr(worker_client._Shared, "users", 1)
     return made
 
 
@@ -67,7 +64,6 @@ def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, q
 
 SESSION = """
 import sys, napari
-from qtpy.QtCore import QEventLoop, QTimer
 from napari_melanoma.ui import worker_client
 worker_client._Shared.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
 from napari_melanoma.ui.demo import run_demo

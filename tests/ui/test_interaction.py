@@ -1,0 +1,74 @@
+"""What happens in between: controls that still move, photographs that change, jobs that overlap."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
+
+from napari_melanoma.ui import recovery
+from napari_melanoma.ui.settings import Settings
+
+PATIENCE_MS = 20_000
+
+
+def gradient():
+    """Dark in the middle and ever lighter outwards, so that each threshold gives another mask."""
+    rows, columns = np.mgrid[:120, :160]
+    distance = np.hypot(rows - 60, columns - 80)
+    return np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.fixture
+def two(person):
+    """Somebody with two analysed photographs, of which the second was drawn on; the first is in view."""
+    for name in ("first", "second"):
+        person.opens(name, gradient())
+    person.clicks("analyse_all")
+    person.waits()
+    person.draws(person.layer("mask", "second"), [(5, 5), (5, 60)])
+    person.waits()
+    person.dock.picker.step(-1)
+    assert person.dock.picker.image.name == "first"
+    return person
+
+
+def test_a_threshold_that_still_moves_stays_with_its_photograph(two, qtbot):
+    area = (two.layer("mask", "first").data != 0).sum()
+    drawn = two.layer("mask", "second").data.copy()
+    two.finds(QSlider, "threshold_slider").setValue(90)
+    two.dock.picker.step(1)
+    qtbot.wait(400)
+    two.waits()
+    assert np.array_equal(two.layer("mask", "second").data, drawn)
+    assert two.lesion.corrected
+    assert two.lesion.unsaved
+    assert list(recovery.folder().glob("*/drawn.npz"))
+    assert (two.layer("mask", "first").data != 0).sum() < area
+
+
+def test_a_region_that_still_changes_stays_with_its_photograph(two, qtbot):
+    first = two.dock.picker.identity
+    two.finds(QDoubleSpinBox, "margin").setValue(50)
+    two.dock.picker.step(1)
+    qtbot.wait(400)
+    two.waits()
+    assert two.dock.work.book.lesions[first].result.options.roi.margin == 0.5
+    assert two.lesion.result.options.roi.margin == 0.1
+
+
+def test_save_takes_the_threshold_that_was_just_set(person, tmp_path):
+    Settings().folder = tmp_path
+    person.opens("mole", gradient())
+    person.analyses()
+    saved = []
+    person.dock.work.saved.connect(lambda identity, folder: saved.append(folder))
+    person.finds(QSlider, "threshold_slider").setValue(90)
+    person.clicks("save")
+    person.waits()
+    about = json.loads((saved[0] / "result.json").read_text(encoding="utf-8"))
+    assert about["threshold"] == 0.9
+    assert about["measurements"]["area_px"] == person.mask.sum()
