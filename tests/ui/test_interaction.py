@@ -15,18 +15,18 @@ from napari_melanoma.ui.settings import Settings
 PATIENCE_MS = 20_000
 
 
-def gradient():
-    """Dark in the middle and ever lighter outwards, so that each threshold gives another mask."""
+def gradient(column=80):
+    """Dark around a column and ever lighter outwards, so that each threshold gives another mask."""
     rows, columns = np.mgrid[:120, :160]
-    distance = np.hypot(rows - 60, columns - 80)
+    distance = np.hypot(rows - 60, columns - column)
     return np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 @pytest.fixture
 def two(person):
     """Somebody with two analysed photographs, of which the second was drawn on; the first is in view."""
-    for name in ("first", "second"):
-        person.opens(name, gradient())
+    person.opens("first", gradient())
+    person.opens("second", gradient(90))
     person.clicks("analyse_all")
     person.waits()
     person.draws(person.layer("mask", "second"), [(5, 5), (5, 60)])

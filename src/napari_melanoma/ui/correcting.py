@@ -1,4 +1,4 @@
-"""What the Mask and Region sections do to the photograph in view."""
+"""What the Mask and Region sections do to the photograph that they show, also when it has just left the view."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Correcting(QObject):
         super().__init__(controls)
         self._controls = controls
         self._work = work
+        self._subject: str | None = None
         self._choosing = Choosing(viewer, self._on_chosen)
         controls.mask_controls.moved.connect(self._on_threshold)
         controls.mask_controls.settled.connect(self._on_mask)
@@ -42,27 +43,49 @@ class Correcting(QObject):
         controls.correction.applied.connect(self._on_strokes)
         controls.correction.chosen.connect(self._on_choose)
 
+    def turn_to(self, identity: str | None) -> None:
+        """Be about another photograph; what was set for the one before is done to that one.
+
+        Parameters
+        ----------
+        identity : str or None
+            Of the photograph in view.
+        """
+        self.stop()
+        self.settle()
+        self._subject = identity
+
+    def settle(self) -> None:
+        """Do at once what waits until the controls rest."""
+        self._controls.mask_controls.settling.now()
+        self._controls.roi.settling.now()
+
     def stop(self) -> None:
         """Wait for no click any more."""
         self._controls.correction.buttons["choose"].setChecked(False)
         self._choosing.stop()
 
     def _identity(self) -> str | None:
-        """Identity of the photograph in view where it was analysed and still has its mask."""
-        identity = self._controls.picker.identity
+        """Identity of the photograph that the controls show, where it was analysed and still has its mask."""
+        identity = self._subject
         return identity if identity is not None and self._work.book.mask(identity) is not None else None
+
+    def _uncorrected(self) -> str | None:
+        """The same, where the mask is the model's: none of the controls may replace one that was drawn."""
+        identity = self._identity()
+        return None if identity is None or self._work.book.lesions[identity].corrected else identity
 
     def _remember(self) -> None:
         self._controls.settings.options = self._controls.options()
 
     def _on_threshold(self) -> None:
-        identity = self._identity()
+        identity = self._uncorrected()
         if identity is not None:
             self._work.preview(identity)
 
     def _on_mask(self) -> None:
         self._remember()
-        identity = self._identity()
+        identity = self._uncorrected()
         if identity is not None:
             self._work.rederive(identity)
 

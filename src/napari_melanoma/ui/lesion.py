@@ -117,7 +117,7 @@ class LesionDock(LesionControls):
     def _on_photograph(self) -> None:
         """Show what is known of the photograph that the dock is about now."""
         identity = self.picker.identity
-        self.correcting.stop()
+        self.correcting.turn_to(identity)
         self.recovery.set_photograph(identity)
         self._on_changed(identity)
         self._refresh()
@@ -168,6 +168,7 @@ class LesionDock(LesionControls):
         self.status.end("" if count else None)
 
     def _on_save(self, folder: Path) -> None:
+        self.correcting.settle()
         identity = self.picker.identity
         if identity in self.work.book.lesions:
             self.status.begin("Saving ...")

@@ -219,9 +219,10 @@ class LesionWork(QObject):
         identity : str
             Of an analysed photograph.
         """
+        options = self._options()
 
         def prepare() -> Work | None:
-            image, lesion, options = self.book.image(identity), self.book.lesions.get(identity), self._options()
+            image, lesion = self.book.image(identity), self.book.lesions.get(identity)
             if image is None or lesion is None:
                 return None
             size = pixel_size(image)

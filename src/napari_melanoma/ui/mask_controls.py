@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.analysis.refinement import RefinementConfig
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
+from napari_melanoma.ui.settling import Settling
 
-SETTLED_MS = 250
 STEPS = 100
 
 
@@ -22,6 +22,8 @@ class MaskControls(QWidget):
 
     Attributes
     ----------
+    settling : Settling
+        Waits until the threshold rests.
     moved : Signal()
         The threshold moves: time for a preview.
     settled : Signal()
@@ -58,10 +60,8 @@ class MaskControls(QWidget):
         layout.addRow(self._notice)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(SETTLED_MS)
-        self._timer.timeout.connect(self.settled)
+        self.settling = Settling(self)
+        self.settling.timeout.connect(self.settled)
         self.set_values(None, self._refinement)
         self._slider.valueChanged.connect(self._on_slider)
         self._box.valueChanged.connect(self._on_box)
@@ -87,7 +87,7 @@ class MaskControls(QWidget):
         )
 
     def set_values(self, threshold: float | None, refinement: RefinementConfig) -> None:
-        """Show options without telling anybody.
+        """Show options without telling anybody; what was to be told of others is forgotten.
 
         Parameters
         ----------
@@ -96,6 +96,7 @@ class MaskControls(QWidget):
         refinement : RefinementConfig
             The refinement.
         """
+        self.settling.stop()
         self._threshold = threshold
         self._refinement = refinement
         checks = {
@@ -128,6 +129,8 @@ class MaskControls(QWidget):
         corrected : bool
             Whether it is.
         """
+        if corrected:
+            self.settling.stop()
         self._notice.setVisible(corrected)
         for control in (self._slider, self._box, self._reset, self._largest, self._fill, self._smooth):
             control.setEnabled(not corrected)
@@ -174,8 +177,9 @@ class MaskControls(QWidget):
         self._threshold = threshold
         self._show_threshold()
         self.moved.emit()
-        self._timer.start()
+        self.settling.start()
 
     def _on_check(self) -> None:
         self._refinement = self.refinement
+        self.settling.stop()
         self.settled.emit()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QWidget
 
 from napari_melanoma.analysis.roi import RoiConfig
 from napari_melanoma.ui.look import form, named
+from napari_melanoma.ui.settling import Settling
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.roi import Roi
@@ -22,6 +23,8 @@ class RoiControls(QWidget):
 
     Attributes
     ----------
+    settling : Settling
+        Waits until the values rest.
     settled : Signal()
         A value changed and rests.
     """
@@ -55,10 +58,8 @@ class RoiControls(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(fields, 1)
         layout.addWidget(self._picture)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(250)
-        self._timer.timeout.connect(self.settled)
+        self.settling = Settling(self)
+        self.settling.timeout.connect(self.settled)
         self.config = self._config
         self._margin.valueChanged.connect(self._on_changed)
         self._background.currentIndexChanged.connect(self._on_changed)
@@ -66,11 +67,12 @@ class RoiControls(QWidget):
 
     @property
     def config(self) -> RoiConfig:
-        """The options as they are shown; setting them tells nobody."""
+        """The options as they are shown; setting them tells nobody, also not of what was to be told of others."""
         return self._config
 
     @config.setter
     def config(self, config: RoiConfig) -> None:
+        self.settling.stop()
         for control in (self._margin, self._background, self._side):
             control.blockSignals(True)
         self._margin.setValue(100 * config.margin)
@@ -105,4 +107,4 @@ class RoiControls(QWidget):
                 "side_px": self._side.value(),
             }
         )
-        self._timer.start()
+        self.settling.start()
