@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
 from napari_melanoma.ui import recovery
+from napari_melanoma.ui.photographs import Source
 from napari_melanoma.ui.settings import Settings
 
 PATIENCE_MS = 20_000
@@ -72,3 +74,33 @@ def test_save_takes_the_threshold_that_was_just_set(person, tmp_path):
     about = json.loads((saved[0] / "result.json").read_text(encoding="utf-8"))
     assert about["threshold"] == 0.9
     assert about["measurements"]["area_px"] == person.mask.sum()
+
+
+def coloured(rgb, kind):
+    """The same colours as another program may hand them over, and as the file reader would give them."""
+    if kind == "float 0 to 255":
+        return rgb.astype(np.float32)
+    if kind == "transparent":
+        alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)
+        alpha[:30] = 0
+        return np.concatenate([rgb, alpha], axis=2)
+    return rgb.astype(np.uint16) * 257 + 120
+
+
+@pytest.mark.parametrize("kind", ["float 0 to 255", "transparent", "16 bit"])
+def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
+    rgb = gradient()
+    image = Image(coloured(rgb, kind), rgb=True)
+    expected = rgb.copy()
+    if kind == "transparent":
+        expected[:30] = 255
+    assert np.array_equal(Source.of(image).read().rgb, expected)
+
+
+def test_numbers_that_are_no_colours_are_said(person):
+    person.opens("counts", gradient().astype(np.int32))
+    person.clicks("primary")
+    person.waits()
+    message = notification_manager.records[-1].message
+    assert "'counts' has samples of type int32, but a photograph has 8 or 16 bits" in message
+    assert len(person.viewer.layers) == 1

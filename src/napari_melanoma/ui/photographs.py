@@ -92,25 +92,26 @@ class Source:
         """
         from napari_melanoma.io.photographs import Photograph
 
-        return Photograph(_eight_bit(self.data, self.name), self.name, self.pixel_size, self.modality)  # type: ignore[arg-type]
+        return Photograph(_colours(self.data, self.name), self.name, self.pixel_size, self.modality)  # type: ignore[arg-type]
 
 
-def _eight_bit(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
-    """Give RGB or RGBA of any number type as contiguous uint8 (row, column, channel=3)."""
+def _colours(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
+    """Give RGB or RGBA as contiguous uint8 (row, column, channel=3), by the rules that files are read with."""
     import numpy as np
+    from PIL import Image
 
-    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.core.errors import InputError, UnreadableImage
+    from napari_melanoma.io.color import eight_bit, srgb
 
-    rgb = np.asarray(data)[..., :3]
-    if rgb.size == 0:
-        raise InputError(f"'{name}' is empty ({rgb.shape[0]} x {rgb.shape[1]} pixels). Open the photograph again.")
-    if rgb.dtype == np.uint16:
-        rgb = (rgb >> 8).astype(np.uint8)
-    elif rgb.dtype != np.uint8:
-        if not np.isfinite(rgb).all():
-            raise InputError(f"'{name}' has pixels that are not numbers (NaN or infinite). Open another photograph.")
-        rgb = np.rint(255 * np.clip(rgb.astype(np.float32), 0, 1)).astype(np.uint8)
-    return np.ascontiguousarray(rgb)
+    samples = np.asarray(data)
+    if samples.size == 0:
+        rows, columns = samples.shape[:2]
+        raise InputError(f"'{name}' is empty ({rows} x {columns} pixels). Open the photograph again.")
+    try:
+        samples = np.ascontiguousarray(eight_bit(samples))
+    except UnreadableImage as error:
+        raise InputError(f"'{name}' {error}") from error
+    return samples if samples.shape[2] == 3 else srgb(Image.fromarray(samples), None)
 
 
 def pixel_size(layer: Layer) -> PixelSize | None:
