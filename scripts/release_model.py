@@ -44,6 +44,8 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--title", help="of the bundle; the recipe's by default")
+    parser.add_argument("--licence", help="of the bundle; the recipe's by default")
     arguments = parser.parse_args()
 
     folder = RunFolder(arguments.run)
@@ -53,7 +55,8 @@ def main() -> int:
     for name, evaluation in stored.items():
         dice, full = evaluation.parts["all"]["DI"], exact[name].parts["all"]["DI"]
         sys.stdout.write(f"{name}: Dice {dice}, change by half precision {dice.mean - full.mean:+.5f}\n")
-    config = draft.config.model_copy(update={"licence": "CC-BY-4.0"})
+    named = {"title": arguments.title, "licence": arguments.licence}
+    config = draft.config.model_copy(update={key: value for key, value in named.items() if value})
     card = full_card(config, {name: found.parts["all"] for name, found in stored.items()}, DATA_NOTES)
     write_bundle(arguments.out, config, load_network(draft), card)
     return 0
