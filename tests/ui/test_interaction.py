@@ -10,7 +10,8 @@ from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
-from napari_melanoma.ui import recovery
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.ui import linked, recovery
 from napari_melanoma.ui.photographs import Source
 from napari_melanoma.ui.settings import Settings
 
@@ -104,3 +105,30 @@ def test_numbers_that_are_no_colours_are_said(person):
     message = notification_manager.records[-1].message
     assert "'counts' has samples of type int32, but a photograph has 8 or 16 bits" in message
     assert len(person.viewer.layers) == 1
+
+
+@pytest.mark.parametrize("end", [(10.0, 110.0), (110.0, 10.0), (70.0, 90.0)])
+def test_a_ruler_keeps_pixels_that_are_not_square(person, end):
+    image = person.opens(scale=(100.0, 50.0), units=("um", "um"), translate=(1000.0, 500.0))
+    person.analyses()
+    area = person.lesion.result.measurements["area_mm2"]
+    person.clicks("ruler")
+    person.layer("ruler").add_lines(np.array([(10.0, 10.0), end]))
+    agreed = np.hypot(0.1 * (end[0] - 10), 0.05 * (end[1] - 10))
+    length = person.finds(QDoubleSpinBox, "ruler_length")
+    length.setValue(agreed)
+    person.finds(QAbstractButton, "ruler_set").click()
+    person.waits()
+    assert person.lesion.result.measurements["area_mm2"] == pytest.approx(area, rel=1e-3)
+    assert np.allclose(image.translate, (1000, 500), rtol=1e-3)
+    assert "100 x 50 µm per pixel" in person.dock.status.text
+
+
+def test_a_scale_moves_each_axis_by_its_own_factor(person):
+    image = person.opens(translate=(10.0, 20.0))
+    person.analyses()
+    linked.set_pixel_size(person.viewer, image, PixelSize(100.0, 50.0))
+    person.waits()
+    for layer in person.viewer.layers:
+        assert np.allclose(layer.scale, (100, 50)), layer.name
+        assert np.allclose(layer.translate, (1000, 1000)), layer.name

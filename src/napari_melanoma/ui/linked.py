@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -167,14 +168,15 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     image.metadata = {**image.metadata, KEY: about if size is None else {**about, "ruler": size}}
     size = size or about.get("pixel_size")
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
-    factor = scale[-1] / float(image.scale[-1])
+    y, x = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
+    translate = (y * float(image.translate[-2]), x * float(image.translate[-1]))
     camera = getattr(viewer, "scene", viewer).camera  # where it is since napari 0.9
     center, zoom = camera.center, camera.zoom
     for layer in parts(viewer, image):
-        layer.translate = tuple(float(offset) * factor for offset in layer.translate)
+        layer.translate = translate
         layer.scale, layer.units = scale, (unit, unit)
-    camera.center = tuple(factor * value for value in center)
-    camera.zoom = zoom / factor
+    camera.center = (*center[:-2], y * center[-2], x * center[-1])
+    camera.zoom = zoom / math.sqrt(y * x)
 
 
 def show_only(viewer: Viewer, image: Image) -> None:

@@ -135,6 +135,23 @@ def pixel_size(layer: Layer) -> PixelSize | None:
     return next((stated for stated in known if stated is not None and _same(stated, size)), size)
 
 
+def aspect(layer: Layer) -> float:
+    """Give the height of a layer's pixels over their width.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Of two dimensions.
+
+    Returns
+    -------
+    float
+        1 for square pixels; also where only the ratio is known, not the size.
+    """
+    size = pixel_size(layer)
+    return float(layer.scale[-2] / layer.scale[-1]) if size is None else size.y_um / size.x_um
+
+
 def _about(layer: Layer) -> dict[str, Any]:
     """What this plugin keeps in a layer's metadata."""
     return layer.metadata.get(KEY, {})
@@ -152,6 +169,23 @@ def _micrometres(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, w
     return float((1 * unit).to("micrometer").magnitude)
 
 
+def in_words(size: PixelSize) -> str:
+    """Say how large a pixel is.
+
+    Parameters
+    ----------
+    size : PixelSize
+        The size.
+
+    Returns
+    -------
+    str
+        Such as ``12.4 µm``, or ``100 x 50 µm``, height first, where pixels are not square.
+    """
+    y, x = f"{size.y_um:.3g}", f"{size.x_um:.3g}"
+    return f"{x} µm" if x == y else f"{y} x {x} µm"
+
+
 def describe(image: Image) -> str:
     """Say in one line what a photograph is: its size, scale and kind.
 
@@ -167,5 +201,5 @@ def describe(image: Image) -> str:
     """
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
     size = pixel_size(image)
-    scale = f"{size.x_um:.3g} µm/px" if size else "scale unknown"
+    scale = f"{in_words(size)}/px" if size else "scale unknown"
     return ", ".join(part for part in (f"{columns} x {rows} px", scale, _about(image).get("modality")) if part)

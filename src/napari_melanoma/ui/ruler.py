@@ -11,6 +11,7 @@ from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui import layers, linked
 from napari_melanoma.ui.look import named, quiet, row
+from napari_melanoma.ui.photographs import aspect, in_words
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -91,13 +92,14 @@ class RulerPanel(QFrame):
             if image is None or line is None or not line.data:
                 raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
             start, *_, end = line.data[-1]
-            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), self._length.value())
+            length_mm = self._length.value()
+            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, aspect(image))
         except MelanomaError as error:
             self.failed.emit(error)
             return
-        self._settings.ruler_mm = self._length.value()
+        self._settings.ruler_mm = length_mm
         linked.set_pixel_size(self._viewer, image, size)
-        self.said.emit(f"{image.name}: {size.x_um:.3g} µm per pixel, from a line of {self._length.value():g} mm.")
+        self.said.emit(f"{image.name}: {in_words(size)} per pixel, from a line of {length_mm:g} mm.")
 
     def _on_clear(self) -> None:
         image = self._image
