@@ -11,8 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -94,3 +98,18 @@ def _send_qsettings_to(home: Path) -> None:
 
         for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
             QSettings.setPath(kind, QSettings.Scope.UserScope, str(home / "config"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A bundle with random weights, which can be loaded in no time and answers nonsense."""
+    import torch
+
+    from napari_melanoma.models.bundle import BundleConfig, write_bundle
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(0)
+    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
+    config = BundleConfig(name="tiny", title="Random", architecture="deeplabv3plus", options=options, input_size=64)
+    network = build_network(config.architecture, options)
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# tiny\n")
