@@ -89,11 +89,11 @@ def _write(dock: LesionDock, out: Path) -> None:
     """Write what a user would save, the report, and a picture of the window."""
     from napari_melanoma.analysis.contours import draw_overlay
     from napari_melanoma.report.lesion import write_lesion_report
-    from napari_melanoma.ui.saving import save
+    from napari_melanoma.ui.saving import place, save
     from napari_melanoma.workflows.lesion import describe
 
     result: LesionResult = dock.work.book.lesions[str(dock.picker.identity)].result
-    save(result, out)
+    save(result, result.photograph.name, place(out, result.photograph.name))
     overlay = draw_overlay(result.photograph.rgb, result.mask)
     write_lesion_report(out / "report.html", result.photograph, describe(result), overlay, result.roi)
     let_qt_work(0.5)  # the last layers are still to be drawn

@@ -19,6 +19,7 @@ from napari_melanoma.ui.lesion_steps import preload
 from napari_melanoma.ui.lesion_work import LesionWork
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.save_bar import SAVE_KEY
+from napari_melanoma.ui.saving import Target
 from napari_melanoma.ui.scribble import KEYS
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -113,6 +114,7 @@ class LesionDock(LesionControls):
     def _refresh(self) -> None:
         self.show_state(self.picker.image, self.picker.combo.count(), self.analysing.queue.busy)
         self.welcome.set_hint(linked.why_none(self._viewer))
+        self._show_target()
 
     def _on_photograph(self) -> None:
         """Show what is known of the photograph that the dock is about now."""
@@ -140,7 +142,14 @@ class LesionDock(LesionControls):
             lesion = None if identity is None else self.work.book.lesions.get(identity)
             self.show_lesion(None if lesion is None else lesion.result)
             self.correction.set_image(None if lesion is None else image)
-            self.save_bar.set_name("" if image is None or lesion is None else image.name)
+            self._show_target()
+
+    def _show_target(self) -> None:
+        """Say whose result Save would write, under the name that the photograph has now."""
+        image, identity = self.picker.image, str(self.picker.identity)
+        lesion = None if image is None else self.work.book.lesions.get(identity)
+        known = image is not None and lesion is not None
+        self.save_bar.set_target(Target(identity, lesion.image_digest, image.name) if known else None)
 
     def _on_scaled(self, identity: str) -> None:
         image = self.work.book.image(identity)
@@ -167,15 +176,14 @@ class LesionDock(LesionControls):
     def _on_opened(self, count: int) -> None:
         self.status.end("" if count else None)
 
-    def _on_save(self, folder: Path) -> None:
+    def _on_save(self, target: Target, place: Path) -> None:
         self.correcting.settle()
-        identity = self.picker.identity
-        if identity in self.work.book.lesions:
+        if target.identity in self.work.book.lesions:
             self.status.begin("Saving ...")
-            self.work.save(str(identity), folder)
+            self.work.save(target, place)
 
-    def _on_saved(self, identity: str, folder: Path) -> None:
-        self.save_bar.remember(folder)
+    def _on_saved(self, target: Target, folder: Path) -> None:
+        self.save_bar.remember(target, folder)
         self.status.end(f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:

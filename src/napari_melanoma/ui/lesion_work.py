@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.analysis_queue import Analysed
     from napari_melanoma.ui.recovery import Recovered
+    from napari_melanoma.ui.saving import Target
     from napari_melanoma.workflows.lesion import LesionOptions, LesionResult
 
 FOLLOW_MS = 150
@@ -50,8 +51,8 @@ class LesionWork(QObject):
         The result of the photograph of this identity is another one.
     restored : Signal(str)
         Undo brought back a mask of the model; the controls should show how it was made.
-    saved : Signal(str, object)
-        Identity of a photograph and the folder that was written.
+    saved : Signal(object, object)
+        A ``saving.Target`` and the folder that was written.
     said : Signal(str)
         A sentence for the status line.
     failed : Signal(object)
@@ -60,7 +61,7 @@ class LesionWork(QObject):
 
     changed = Signal(str)
     restored = Signal(str)
-    saved = Signal(str, object)
+    saved = Signal(object, object)
     said = Signal(str)
     failed = Signal(object)
 
@@ -230,33 +231,36 @@ class LesionWork(QObject):
 
         self._latest.submit(f"measure {identity}", prepare)
 
-    def save(self, identity: str, folder: Path) -> None:
+    def save(self, target: Target, place: Path) -> None:
         """Save a result as it is drawn now; ``saved`` says where.
 
         Parameters
         ----------
-        identity : str
-            Of an analysed photograph.
-        folder : pathlib.Path
-            The folder that the user chose.
+        target : saving.Target
+            An analysed photograph.
+        place : pathlib.Path
+            The result's own folder, replaced where it exists.
         """
-        self._drawn.add(identity)
+        self._drawn.add(target.identity)
         self.follow_now()
+        lesion = self.book.lesions[target.identity]
 
         def prepare() -> Work:
-            result = self.book.lesions[identity].result
-            return lambda run: (identity, saving.save(result, folder))
+            result = lesion.result
+            return lambda run: (target, saving.save(result, target.name, place))
 
-        self._latest.submit(f"save {identity}", prepare)
+        self._latest.submit(f"save {target.identity}", prepare)
 
-    def _on_done(self, done: Change | tuple[str, Path] | None) -> None:
+    def _on_done(self, done: Change | tuple[Target, Path] | None) -> None:
         if isinstance(done, Change):
             self._take_over(done)
         elif done is not None:
-            identity, folder = done
-            self.book.lesions[identity].unsaved = False
-            self.keeper.forget(self.book.lesions[identity].image_digest)
-            self.saved.emit(identity, folder)
+            target, place = done
+            lesion = self.book.lesions.get(target.identity)
+            if lesion is not None:
+                lesion.unsaved = False
+                self.keeper.forget(lesion.image_digest)
+            self.saved.emit(target, place)
 
     def _take_over(self, change: Change) -> None:
         identity, lesion = change.identity, self.book.lesions.get(change.identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 
 if TYPE_CHECKING:
+    from napari_melanoma.ui.saving import Target
     from napari_melanoma.ui.settings import Settings
 
 SAVE_KEY = "Ctrl+Alt+S"
@@ -30,17 +32,18 @@ class SaveBar(QWidget):
 
     Attributes
     ----------
-    wanted : Signal(object)
-        Save into this folder, a ``pathlib.Path``.
+    wanted : Signal(object, object)
+        Save the result of this ``saving.Target`` as this folder, a ``pathlib.Path``.
     """
 
-    wanted = Signal(object)
+    wanted = Signal(object, object)
 
     def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self._name = ""
-        self._mine: set[Path] = set()
+        self._target: Target | None = None
+        self._then: Target | None = None
+        self._mine: dict[Path, tuple[str, str]] = {}
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder = tool("save_folder", "Choose the folder", "Choose the folder for results", "folder ...")
         layout = QVBoxLayout(self)
@@ -48,53 +51,55 @@ class SaveBar(QWidget):
         layout.addWidget(row(self.button, self._folder, stretch=0))
         self.button.clicked.connect(self.save)
         self._folder.clicked.connect(self._ask_folder)
-        self._saves_after = False
-        self.set_name("")
+        self.set_target(None)
 
-    def set_name(self, name: str) -> None:
+    def set_target(self, target: Target | None) -> None:
         """Say whose result would be saved.
 
         Parameters
         ----------
-        name : str
-            Name of the photograph; empty where it was not analysed.
+        target : saving.Target or None
+            None where the photograph was not analysed.
         """
-        self._name = name
-        self.button.setEnabled(bool(name))
+        self._target = target
+        self.button.setEnabled(target is not None)
         folder = self._settings.folder
-        where = f"into {saving.place(folder, name)}" if folder else "into a folder that you choose once"
-        why = (
-            f"Save mask, region, overlay and measurements {where} ({SAVE_KEY})"
-            if name
-            else "Analyse a photograph first"
-        )
-        self.button.setToolTip(why)
+        if target is None:
+            self.button.setToolTip("Analyse a photograph first")
+            return
+        where = saving.place(folder, target.name) if folder else "a folder that you choose once"
+        self.button.setToolTip(f"Save mask, region, overlay and measurements into {where} ({SAVE_KEY})")
 
-    def remember(self, saved: Path) -> None:
-        """Remember a folder as one of today, which may be replaced.
+    def remember(self, target: Target, saved: Path) -> None:
+        """Remember whose result a folder of today holds: saving the same one again replaces it unasked.
 
         Parameters
         ----------
+        target : saving.Target
+            Whose.
         saved : pathlib.Path
             A result folder.
         """
-        self._mine.add(saved)
+        self._mine[_key(saved)] = (target.identity, target.image_digest)
 
     def save(self) -> None:
         """Ask what must be asked, then want it saved."""
-        folder = self._settings.folder
-        if not self._name:
+        if self._target is None:
             return
-        if folder is None:
-            self._saves_after = True
+        if self._settings.folder is None:
+            self._then = self._target
             self._choose_folder()
-        elif saving.place(folder, self._name).exists() and saving.place(folder, self._name) not in self._mine:
-            self._ask_replace(saving.place(folder, self._name))
         else:
-            self.wanted.emit(folder)
+            self._save(self._target, saving.place(self._settings.folder, self._target.name))
+
+    def _save(self, target: Target, place: Path) -> None:
+        if place.exists() and self._mine.get(_key(place)) != (target.identity, target.image_digest):
+            self._ask_replace(target, place)
+        else:
+            self.wanted.emit(target, place)
 
     def _ask_folder(self) -> None:
-        self._saves_after = False
+        self._then = None
         self._choose_folder()
 
     def _choose_folder(self) -> None:
@@ -108,18 +113,24 @@ class SaveBar(QWidget):
 
     def _on_folder(self, name: str) -> None:
         self._settings.folder = Path(name)
-        self.set_name(self._name)
-        if self._saves_after:
-            self.save()
+        self.set_target(self._target)
+        if self._then is not None:
+            self._save(self._then, saving.place(Path(name), self._then.name))
 
-    def _ask_replace(self, place: Path) -> None:
-        box = ask(self, "replace_result", f"Replace the result of '{self._name}'?", f"{place} exists already.")
+    def _ask_replace(self, target: Target, place: Path) -> None:
+        details = f"{place} exists already, and may be of another photograph of this name."
+        box = ask(self, "replace_result", f"Replace the result of '{target.name}'?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(self._on_replace)
+        box.buttonClicked.connect(partial(self._on_replace, target, place))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_replace(self, button: QAbstractButton) -> None:
-        if button.objectName() == "replace" and self._settings.folder is not None:
-            self.wanted.emit(self._settings.folder)
+    def _on_replace(self, target: Target, place: Path, button: QAbstractButton) -> None:
+        if button.objectName() == "replace":
+            self.wanted.emit(target, place)
+
+
+def _key(place: Path) -> Path:
+    """One key for all names that a file system may take for the same folder."""
+    return Path(str(place).casefold())

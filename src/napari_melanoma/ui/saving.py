@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,15 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import LesionResult
 
 TABLE = "results.csv"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose result is saved: the identity of its layer, the fingerprint of its pixels, and the name it has now."""
+
+    identity: str
+    image_digest: str
+    name: str
 
 
 def place(folder: Path, name: str) -> Path:
@@ -30,15 +40,17 @@ def place(folder: Path, name: str) -> Path:
     return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
 
 
-def save(result: LesionResult, folder: Path) -> Path:
-    """Save a result and put its measurements into the folder's table; meant for a thread.
+def save(result: LesionResult, name: str, saved: Path) -> Path:
+    """Save a result and put its measurements into the table beside it; meant for a thread.
 
     Parameters
     ----------
     result : LesionResult
         What to save.
-    folder : pathlib.Path
-        The folder that the user chose.
+    name : str
+        Of the photograph's layer, as it is now.
+    saved : pathlib.Path
+        The result's own folder, as ``place`` gives it.
 
     Returns
     -------
@@ -57,14 +69,14 @@ def save(result: LesionResult, folder: Path) -> Path:
     from napari_melanoma.workflows.lesion import save_lesion
     from napari_melanoma.workflows.result_table import ResultTable
 
-    table = ResultTable(folder / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
-    saved = save_lesion(result, place(folder, result.photograph.name))
+    table = ResultTable(saved.parent / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
+    save_lesion(replace(result, photograph=replace(result.photograph, name=name)), saved)
     size = result.photograph.pixel_size
     height, width = result.mask.shape
     notes = ("corrected by hand" * result.corrected, NO_LESION * (not result.measurements))
     about = {
         "image": saved.name,
-        "file": result.photograph.name,
+        "file": name,
         "status": "done",
         "note": "; ".join(filter(None, notes)),
         "model": result.model.name,
