@@ -101,6 +101,41 @@ def test_a_mask_has_two_dimensions(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("labels", "meta", "message"),
+    [
+        ([0, 1, 2], {}, r"one label, but the layer has 2 \(1, 2\).* Save it as \.tif"),
+        ([1, 7], {}, r"has 2 \(1, 7\)"),
+        (range(9), {}, r"has 8 \(1, 2, 3, 4, 5, \.\.\.\)"),
+        ([0, 1], {"metadata": {"napari_melanoma": {"role": "scribbles"}}}, "holds scribbles"),
+    ],
+    ids=["two labels", "two labels without a background", "many", "scribbles inside alone"],
+)
+def test_what_is_no_mask_is_not_made_one(labels, meta, message, tmp_path) -> None:
+    with pytest.raises(SaveError, match=message):
+        write_mask_layer(str(tmp_path / "cells.png"), np.array([list(labels)]), meta)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("role", ["mask", "scribbles"])
+def test_what_napari_hands_over_tells_scribbles_from_a_mask(role: str, tmp_path) -> None:
+    from napari.layers import Labels
+
+    layer = Labels(np.eye(20, dtype=np.uint8), metadata={"napari_melanoma": {"photograph": "a", "role": role}})
+    data, meta, _ = layer.as_layer_data_tuple()
+    if role == "mask":
+        assert write_mask_layer(str(tmp_path / "mask.png"), data, meta) == [str(tmp_path / "mask.png")]
+    else:
+        with pytest.raises(SaveError, match="holds scribbles"):
+            write_mask_layer(str(tmp_path / "mask.png"), data, meta)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((20, 30), np.int64), np.ones((20, 30), bool)], ids=["empty", "boolean"])
+def test_an_empty_or_a_full_mask_is_one(labels, tmp_path) -> None:
+    write_mask_layer(str(tmp_path / "mask.png"), labels, {})
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), labels > 0)
+
+
 HEAVY = ("pydicom", "pillow_heif", "tifffile", "imagecodecs", "PIL", "pandas", "torch", "qtpy", "napari.viewer")
 
 

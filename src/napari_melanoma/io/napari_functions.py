@@ -61,7 +61,7 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
 
 
 def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
-    """Write a Labels layer as mask: 8-bit PNG, 255 wherever there is a label.
+    """Write a Labels layer with one label as mask: 8-bit PNG, 255 wherever the label is.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str
     data : numpy.ndarray
         Integers (row, column).
     meta : dict
-        Of the layer; nothing of it is written.
+        Of the layer; nothing of it is written. It tells scribbles from a mask.
 
     Returns
     -------
@@ -80,21 +80,40 @@ def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str
     Raises
     ------
     SaveError
-        Where the layer is not two-dimensional or the file cannot be written.
+        Where the layer is no mask (not two-dimensional, several labels, scribbles) or the file cannot be written.
     """
     import numpy as np
 
     from napari_melanoma.io.results import write_mask
 
     labels = np.asarray(data)
-    if labels.ndim != 2:
-        raise SaveError(
-            f"cannot write {path}: a mask has 2 dimensions (row, column), but the layer has {labels.ndim}. "
-            "Select the mask of a photograph."
-        )
+    fault = _no_mask(labels, meta)
+    if fault:
+        raise SaveError(f"cannot write {path}: {fault}")
     target = Path(path) if Path(path).suffix else Path(f"{path}.png")
     write_mask(target, labels != 0)
     return [str(target)]
+
+
+def _no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
+    """Say why a layer is no mask, and what to do; empty where it is one."""
+    import numpy as np
+
+    if labels.ndim != 2:
+        return (
+            f"a mask has 2 dimensions (row, column), but the layer has {labels.ndim}. Select the mask of a photograph."
+        )
+    if meta.get("metadata", {}).get("napari_melanoma", {}).get("role") == "scribbles":
+        return "the layer holds scribbles, which are no mask. Select the mask of the photograph."
+    found = labels[labels != 0]
+    if found.size and found.min() != found.max():
+        values = np.unique(found)
+        shown = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
+        return (
+            f"a mask has one label, but the layer has {len(values)} ({shown}), which 0 and 255 cannot tell apart. "
+            "Save it as .tif, which keeps labels, or merge them first."
+        )
+    return ""
 
 
 def _layer(photograph: Photograph, path: str) -> LayerData:
