@@ -70,7 +70,7 @@ def bootstrap_mean(
     return Estimate(float(array.mean()), float(low), float(high), len(array))
 
 
-def _drawn_means(sums: NDArray[np.float64], counts: NDArray[np.intp], rounds: int, seed: int) -> NDArray[np.float64]:
+def _drawn_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
     """Mean over the images of each round: float64 (round,); the same however many rounds are drawn at once."""
     groups = len(sums)
     random = np.random.default_rng(seed)
