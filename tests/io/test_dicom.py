@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8B
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.dicom import is_for_others
-from napari_melanoma.io.photographs import Photograph, read_photograph
+from napari_melanoma.io.photographs import Photograph, read_photograph, stored_size
 
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
 DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
@@ -115,6 +115,7 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     found = read_photograph(path).rgb
     assert found.shape == scene.shape
     assert np.abs(found.astype(int) - case.expected(scene)).max() <= case.tolerance
+    assert stored_size(path) == (scene.shape[1], scene.shape[0])
     with path.open("rb") as file:
         assert not is_for_others(file)
 

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.photographs import read_photograph, stored_size
 from napari_melanoma.io.tiff import is_for_others
 
 
@@ -80,6 +80,7 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     found = read_photograph(path).rgb
     assert found.shape == scene.shape
     assert np.abs(found - case.expected(scene).astype(float)).max() <= case.tolerance
+    assert stored_size(path) == (scene.shape[1], scene.shape[0])
     with path.open("rb") as file:
         assert not is_for_others(file)
 

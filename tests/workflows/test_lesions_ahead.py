@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.runs import Cancelled, RunContext
@@ -18,8 +18,8 @@ from napari_melanoma.workflows.ahead import Room, ahead
 def test_two_stages_are_a_map_in_order(items: list[int], room: int, workers: int) -> None:
     run = RunContext()
     with ThreadPoolExecutor(workers) as pool:
-        first = ahead(pool, lambda item: item + 1, items, lambda: room, run)
-        assert list(ahead(pool, lambda item: item * 2, first, lambda: room, run)) == [2 * (i + 1) for i in items]
+        first = ahead(pool, lambda item: item + 1, items, Room(room), run)
+        assert list(ahead(pool, lambda item: item * 2, first, Room(room), run)) == [2 * (i + 1) for i in items]
 
 
 def test_no_more_is_under_way_than_there_is_room_for() -> None:
@@ -36,13 +36,13 @@ def test_no_more_is_under_way_than_there_is_room_for() -> None:
         return item
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(ahead(pool, count, range(50), lambda: 3, RunContext())) == list(range(50))
+        assert list(ahead(pool, count, range(50), Room(3), RunContext())) == list(range(50))
     assert 1 < most <= 3
 
 
 def test_an_error_comes_out_where_the_result_is_asked_for() -> None:
     with ThreadPoolExecutor(2) as pool:
-        results = ahead(pool, lambda item: 1 // item, [2, 1, 0, 3], lambda: 2, RunContext())
+        results = ahead(pool, lambda item: 1 // item, [2, 1, 0, 3], Room(2), RunContext())
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ZeroDivisionError):
             next(results)
@@ -54,18 +54,54 @@ def test_a_stop_is_seen_while_waiting() -> None:
     with ThreadPoolExecutor(1) as pool:
         started = time.monotonic()
         with pytest.raises(Cancelled):
-            next(ahead(pool, lambda item: free.wait(30), [1], lambda: 1, run))
+            next(ahead(pool, lambda item: free.wait(30), [1], Room(1), run))
         assert time.monotonic() - started < 5
         free.set()
 
 
 @pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [([], 2), ([1], 16), ([100], 10), ([1000], 1), ([5000], 1), ([1000, 1], 2), ([1000, 1, 1, 1, 1, 1], 16)],
-    ids=["unknown", "tiny", "ordinary", "as large as the limit", "larger", "just after a large one", "long after"],
+    ("size", "held", "expected"),
+    [
+        (5000, [], True),
+        (1, [1] * 15, True),
+        (1, [1] * 16, False),
+        (500, [500], True),
+        (501, [500], False),
+        (1, [5000], False),
+        (0, [5000], False),
+        (0, [1000], True),
+    ],
+    ids=[
+        "any alone",
+        "tiny",
+        "too many",
+        "up to the limit",
+        "above it",
+        "beside a huge one",
+        "nothing too",
+        "no weight",
+    ],
 )
-def test_large_photographs_leave_room_for_few(sizes: list[int], expected: int) -> None:
-    room = Room(most=16, first=2, limit_bytes=1000)
-    for size in sizes:
-        room.saw(size)
-    assert room() == expected
+def test_large_photographs_leave_room_for_few(size: int, held: list[int], expected: bool) -> None:
+    assert Room(most=16, limit_bytes=1000).takes(size, held) is expected
+
+
+@given(st.lists(st.integers(1, 20), max_size=40))
+@settings(max_examples=25, deadline=None)
+def test_memory_is_bounded_from_the_first_item_on(sizes: list[int]) -> None:
+    held: list[int] = []
+    most, lock = 0, threading.Lock()
+
+    def take(size: int) -> int:
+        nonlocal most
+        with lock:
+            held.append(size)
+            most = max(most, sum(held) if len(held) > 1 else 0)
+        time.sleep(0.0005)
+        with lock:
+            held.remove(size)
+        return size
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(ahead(pool, take, sizes, Room(8, 10, lambda size: size), RunContext())) == sizes
+    assert most <= 10

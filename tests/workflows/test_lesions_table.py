@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.workflows.result_table import ResultTable
 
@@ -54,3 +57,78 @@ def test_a_long_run_writes_now_and_then(tmp_path: Path, monkeypatch: pytest.Monk
         table.write_now_and_then()
         found.append([row["image"] for row in read_table(tmp_path / "t.csv")])
     assert found == [["a"], ["a"], ["a", "b", "c"]]
+
+
+class Held:
+    """Lets the table be written, or refuses it as a program does that has it open, or a disk that is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.number = 0
+        replace = Path.replace
+
+        def refuse(path: Path, target: Path) -> Path:
+            if self.number:
+                raise OSError(self.number, "The process cannot access the file")
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", refuse)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Every moment is one to write at; whether it can be is up to the test."""
+    monkeypatch.setattr("napari_melanoma.workflows.result_table.WRITE_EVERY_S", -1.0)
+    monkeypatch.setattr("napari_melanoma.workflows.result_table.time.monotonic", lambda: 0.0)
+    return Held(monkeypatch)
+
+
+def test_a_table_that_is_open_elsewhere_is_tried_again(tmp_path: Path, held: Held, caplog) -> None:
+    table = ResultTable(tmp_path / "t.csv", COLUMNS)
+    held.number = errno.EACCES
+    table.put({"image": "a"})
+    with caplog.at_level(logging.WARNING):
+        table.write_now_and_then()
+    assert "open in another program" in caplog.text
+    held.number = 0
+    table.put({"image": "b"})
+    table.write_now_and_then()
+    assert [row["image"] for row in read_table(tmp_path / "t.csv")] == ["a", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_the_last_time_says_what_to_do(tmp_path: Path, held: Held) -> None:
+    table = ResultTable(tmp_path / "t.csv", COLUMNS)
+    held.number = errno.EACCES
+    with pytest.raises(SaveError, match=r"t\.csv: it is open in another program, .* Close it there"):
+        table.write()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read only"])
+def test_a_disk_that_takes_nothing_is_said_at_once(tmp_path: Path, held: Held, number: int) -> None:
+    table = ResultTable(tmp_path / "t.csv", COLUMNS)
+    held.number = number
+    with pytest.raises(SaveError, match=r"cannot write .*t\.csv"):
+        table.write_now_and_then()
+
+
+def test_a_table_that_is_spoilt_meanwhile_stops_nothing_before_the_end(tmp_path: Path, held: Held) -> None:
+    table = ResultTable(tmp_path / "t.csv", COLUMNS)
+    (tmp_path / "t.csv").write_text("image;status\na;done\n", encoding="utf-8")
+    table.write_now_and_then()
+    with pytest.raises(InputError, match="no table of results"):
+        table.write()
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Denied"), OSError(errno.EIO, "I/O error")], ids=str)
+def test_a_table_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    table = ResultTable(tmp_path / "t.csv", COLUMNS)
+    (tmp_path / "t.csv").write_text("image\na\n", encoding="utf-8")
+
+    def refuse(path: Path, *arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SaveError, match=r"cannot write .*t\.csv"):
+        table.write()
+    with pytest.raises(InputError, match=f"cannot be read: {error.strerror}"):
+        ResultTable(tmp_path / "t.csv", COLUMNS)

@@ -103,6 +103,31 @@ def is_for_others(file: IO[bytes]) -> bool:
         return False
 
 
+def stored_size(file: IO[bytes]) -> tuple[int, int]:
+    """Width and height of a DICOM image, from its elements.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+
+    Returns
+    -------
+    tuple of int
+        In pixels.
+
+    Raises
+    ------
+    Exception
+        Of the kinds that pydicom raises where the file is damaged or holds no image.
+    """
+    from pydicom import dcmread
+
+    with _damage_as_value_error():
+        dataset = dcmread(file, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+        return int(dataset.Columns), int(dataset.Rows)
+
+
 @contextmanager
 def _damage_as_value_error() -> Iterator[None]:
     """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it."""

@@ -10,13 +10,13 @@ from typing import IO, TYPE_CHECKING
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.finding import SUFFIXES, find_photographs
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Modality, identify, unknown_content
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Format, Modality, identify, unknown_content
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "Modality", "Photograph", "find_photographs", "read_photograph"]
+__all__ = ["SUFFIXES", "Modality", "Photograph", "find_photographs", "read_photograph", "stored_size"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,45 @@ def read_photograph(path: Path) -> Photograph:
     except OSError as error:
         raise UnreadableImage(f"{path} {_refusal(path, error)}") from error
     return Photograph(decoded.rgb, path.stem, decoded.pixel_size, decoded.modality)
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Read how large an image is from the head of its file, without decoding it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    tuple of int or None
+        Width and height in pixels as they are stored, so before an EXIF orientation is followed; None where the file
+        does not say, which ``read_photograph`` would refuse.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            return None if kind is None else _size(file, kind)
+    except DAMAGE:
+        return None
+
+
+def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
+    """Width and height of an open file of a known format."""
+    if kind == "TIFF":
+        from napari_melanoma.io import tiff
+
+        return tiff.stored_size(file)
+    if kind == "DICOM":
+        from napari_melanoma.io import dicom
+
+        return dicom.stored_size(file)
+    from napari_melanoma.io import pillow_images
+
+    with pillow_images.open_lazily(file, kind) as image:
+        return image.size
 
 
 def _refusal(path: Path, error: OSError) -> str:

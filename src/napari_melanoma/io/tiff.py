@@ -124,6 +124,31 @@ def is_for_others(file: IO[bytes]) -> bool:
         return False
 
 
+def stored_size(file: IO[bytes]) -> tuple[int, int]:
+    """Width and height of the first page, from its tags.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+
+    Returns
+    -------
+    tuple of int
+        In pixels.
+
+    Raises
+    ------
+    Exception
+        Of the kinds that tifffile raises where the file is damaged.
+    """
+    from tifffile import TiffFile
+
+    with TiffFile(file) as tiff:
+        page = cast("TiffPage", tiff.pages[0])
+        return page.imagewidth, page.imagelength
+
+
 def _others(tiff: TiffFile) -> list[TiffPage]:
     """Pages after the first, and pages that hang below the first."""
     first = cast("TiffPage", tiff.pages[0])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future, wait
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from napari_melanoma.core.runs import RunContext
 
@@ -15,6 +16,23 @@ Result = TypeVar("Result")
 POLL_S = 0.1
 
 
+def weightless(item: object) -> int:
+    """Weigh an item that takes no memory worth counting.
+
+    Parameters
+    ----------
+    item : object
+        Anything.
+
+    Returns
+    -------
+    int
+        0.
+    """
+    return 0
+
+
+@dataclass(frozen=True)
 class Room:
     """How many photographs a stage may hold: fewer of large ones, so that memory stays bounded.
 
@@ -22,40 +40,39 @@ class Room:
     ----------
     most : int
         Of small photographs.
-    first : int
-        Before the size of any is known.
     limit_bytes : int
-        What the photographs of the stage may take together.
+        What the photographs of the stage may take together; one alone may take more.
+    weigh : callable
+        Says how many bytes an item takes, before anything is done with it.
     """
 
-    def __init__(self, most: int, first: int, limit_bytes: int) -> None:
-        self._most = most
-        self._first = min(first, most)
-        self._limit = limit_bytes
-        self._typical = 0
+    most: int
+    limit_bytes: int = 0
+    weigh: Callable[[Any], int] = weightless
 
-    def saw(self, size: int) -> None:
-        """Learn the size of a photograph: a large one counts at once, and is forgotten slowly.
+    def takes(self, size: int, held: Collection[int]) -> bool:
+        """Say whether one more item may enter.
 
         Parameters
         ----------
         size : int
-            In bytes.
-        """
-        self._typical = max(size, self._typical // 2, 1)
+            What it takes, in bytes.
+        held : collection of int
+            What each item takes that is in already.
 
-    def __call__(self) -> int:
-        """Say for how many there is room now, at least one."""
-        if not self._typical:
-            return self._first
-        return max(1, min(self._most, self._limit // self._typical))
+        Returns
+        -------
+        bool
+            True for any item where there is none yet.
+        """
+        return not held or (len(held) < self.most and sum(held) + size <= self.limit_bytes)
 
 
 def ahead(
     pool: Executor,
     function: Callable[[Item], Result],
     items: Iterable[Item],
-    room: Callable[[], int],
+    room: Room,
     run: RunContext,
 ) -> Iterator[Result]:
     """Apply a function in the threads of a pool, in order, holding at most as many items as there is room for.
@@ -70,8 +87,8 @@ def ahead(
     function : callable
         What each item goes through; what it raises is raised here.
     items : iterable
-        Taken from only when there is room.
-    room : callable
+        Taken from one at a time; what is taken waits until there is room for it.
+    room : Room
         Says how many items may be under way.
     run : RunContext
         Asked while waiting whether to go on.
@@ -86,13 +103,16 @@ def ahead(
     Cancelled
         Where the user stopped it; what has not begun is then not begun.
     """
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:
-        pending.append(pool.submit(function, item))
-        while pending and (pending[0].done() or len(pending) >= room()):
-            yield _await(pending.popleft(), run)
+        size = room.weigh(item)
+        while pending and not room.takes(size, [held for _, held in pending]):
+            yield _await(pending.popleft()[0], run)
+        pending.append((pool.submit(function, item), size))
+        while pending and pending[0][0].done():
+            yield _await(pending.popleft()[0], run)
     while pending:
-        yield _await(pending.popleft(), run)
+        yield _await(pending.popleft()[0], run)
 
 
 def _await(future: Future[Result], run: RunContext) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,23 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.workflows.ahead import Room, ahead
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
 from napari_melanoma.workflows.result_folders import Place, read_result, record
-from napari_melanoma.workflows.result_table import ResultTable
+from napari_melanoma.workflows.result_table import ResultTable, is_hopeless
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold
+STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold; one that is larger is there alone
 WAITING = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
-HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no later photograph can be saved either
 
 COLUMNS = (
     "image", "file", "status", "error", "note", "model", "threshold", "height_px", "width_px",
@@ -75,6 +73,14 @@ class Portions:
     batch_size: int
     workers: int
     pixel_size_um: float | None
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """A photograph that is to be read, and what it will take in memory, in bytes; 0 where it cannot be read."""
+
+    place: Place
+    size: int
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,10 @@ class Batch:
         self._table = table
         self._run = run
         self._workers = portions.workers or usable_cores() + WAITING
-        self._room = Room(2 * max(portions.batch_size, self._workers), self._workers, STAGE_BYTES)
+        most = 2 * max(portions.batch_size, self._workers)
+        self._any = Room(most)
+        self._to_read = Room(most, STAGE_BYTES, lambda sized: sized.size)
+        self._to_write = Room(most, STAGE_BYTES, _held)
 
     def outcomes(self, work: Iterable[Place]) -> Iterator[Outcome]:
         """Analyse photographs.
@@ -220,18 +229,20 @@ class Batch:
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
         try:
-            read = ahead(pool, self._read, work, self._room, self._run)
-            written = ahead(pool, self._write, self._answer(read), self._room, self._run)
+            sized = ahead(pool, _sized, work, self._any, self._run)
+            read = ahead(pool, self._read, sized, self._to_read, self._run)
+            written = ahead(pool, self._write, self._answer(read), self._to_write, self._run)
             for place, result in written:
                 yield self._outcome(place, result)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, place: Place) -> _Read | _Failed:
+    def _read(self, sized: _Sized) -> _Read | _Failed:
         """Read a photograph and make the network's input of it (in a thread)."""
         from napari_melanoma.io.photographs import read_photograph
         from napari_melanoma.models.preprocessing import fit_input
 
+        place = sized.place
         try:
             photograph = read_photograph(place.path)
             if self._portions.pixel_size_um is not None:
@@ -251,7 +262,6 @@ class Batch:
                 continue
             chunk.append(item)
             held += item.photograph.rgb.nbytes
-            self._room.saw(item.photograph.rgb.nbytes)
             if len(chunk) >= self._portions.batch_size or held >= STAGE_BYTES:
                 yield from self._pass(chunk)
                 chunk, held = [], 0
@@ -303,10 +313,26 @@ class Batch:
         log.debug("%s failed", place.path, exc_info=result)
         error = explain(result, place.path, place.folder.parent)
         self._table.put(failed_row(image, place.source.file, error))
-        cause = result.__cause__
-        if isinstance(result, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS:
+        if is_hopeless(result):
             raise result
         return Outcome(image, place.path, "failed", error=error)
+
+
+def _sized(place: Place) -> _Sized:
+    """Say what a photograph will take in memory, from the head of its file (in a thread)."""
+    from napari_melanoma.io.photographs import stored_size
+
+    try:
+        width, height = stored_size(place.path) or (0, 0)
+    except Exception:  # whatever it is: reading the photograph will say what is wrong with it
+        log.debug("%s does not say how large it is", place.path, exc_info=True)
+        width, height = 0, 0
+    return _Sized(place, 3 * width * height)
+
+
+def _held(item: _Answered | _Failed) -> int:
+    """What an item holds in memory, in bytes."""
+    return 0 if isinstance(item, _Failed) else item.photograph.rgb.nbytes
 
 
 def usable_cores() -> int:

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
+from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.io.results import format_cell
 
 KEY = "image"
 WRITE_EVERY_S = 10.0
+HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting helps against none of them
+
+log = logging.getLogger(__name__)
+
+
+def is_hopeless(error: Exception) -> bool:
+    """Whether nothing else can be written either: the disk is full, or can only be read.
+
+    Parameters
+    ----------
+    error : Exception
+        What writing raised.
+
+    Returns
+    -------
+    bool
+        False also for a file that another program holds for a while.
+    """
+    cause = error.__cause__
+    return isinstance(error, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS
 
 
 class ResultTable:
@@ -32,7 +54,7 @@ class ResultTable:
     Raises
     ------
     InputError
-        Where the file exists and is no such table.
+        Where the file exists and is no such table, or cannot be read.
     """
 
     def __init__(self, path: Path, columns: Iterable[str]) -> None:
@@ -43,7 +65,10 @@ class ResultTable:
         self._lock = Lock()
         self._seen: tuple[int, int] | None = None
         self._next_write = 0.0
-        self._read()
+        try:
+            self._read()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}. Close it where it is open.") from error
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -69,7 +94,24 @@ class ResultTable:
         ------
         SaveError
             Where the file cannot be written; the previous one is still there.
+        InputError
+            Where another program has made something else of it.
         """
+        try:
+            self._write()
+        except (OSError, SaveError) as error:
+            cause = error.__cause__ if isinstance(error, SaveError) else error
+            if isinstance(cause, PermissionError):  # so Windows says of a file that a spreadsheet has open
+                raise SaveError(
+                    f"cannot write {self.path}: it is open in another program, such as a spreadsheet, or there is no "
+                    "permission. Close it there and do the same again; the results are safe in their folders."
+                ) from cause
+            if isinstance(error, OSError):
+                raise save_error(self.path, error) from error
+            raise
+
+    def _write(self) -> None:
+        """Write as ``write`` does, with the errors as they come."""
         if self._stamp() != self._seen:
             self._read()
         with self._lock:
@@ -85,21 +127,29 @@ class ResultTable:
     def write_now_and_then(self) -> None:
         """Write if the last time is a while ago, so that a long run can be watched and costs little for it.
 
+        Where the file cannot be written now, as while somebody looks at it in a spreadsheet, it is tried again later.
+
         Raises
         ------
         SaveError
-            Where the file cannot be written.
+            Where the disk is full or can only be read.
         """
         started = time.monotonic()
-        if started >= self._next_write:
+        if started < self._next_write:
+            return
+        try:
             self.write()
-            finished = time.monotonic()
-            self._next_write = finished + max(WRITE_EVERY_S, 50 * (finished - started))
+        except MelanomaError as error:
+            if is_hopeless(error):
+                raise
+            log.warning("%s Trying again later.", error)
+        finished = time.monotonic()
+        self._next_write = finished + max(WRITE_EVERY_S, 50 * (finished - started))
 
     def _read(self) -> None:
         """Take over the rows of the file, except those that this run has put."""
-        self._seen = self._stamp()
-        if self._seen is None:
+        found = self._stamp()
+        if found is None:
             return
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             try:
@@ -109,6 +159,7 @@ class ResultTable:
                     f"{self.path} exists and is no table of results: expected comma-separated UTF-8 with a column "
                     f"'{KEY}' ({error}). Move it away or choose another folder."
                 ) from error
+        self._seen = found  # only now: what could not be read must not be written over
 
     def _take(self, lines: Iterator[list[str]]) -> None:
         """Take over lines of CSV, the header first."""
