@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from napari_melanoma.cli import app, viewer
 from napari_melanoma.workflows import doctor, train
+from napari_melanoma.workflows.result_folders import SALT
 
 VERBS = (
     "open",
@@ -75,7 +76,8 @@ def test_the_examples_of_lesion_run_as_they_stand(run, tmp_path: Path, photograp
     for example in examples("lesion"):
         result = run(*shlex.split(example)[1:])
         assert result.exit_code == 0, result.output
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"photo", "p0", "p1", "p2", "results.csv"}
+    written = {path.name for path in (tmp_path / "results").iterdir()}
+    assert written == {"photo", "p0", "p1", "p2", "results.csv", SALT}
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
@@ -143,7 +145,8 @@ def test_phantoms_can_be_analysed_as_the_last_line_says(run, tmp_path: Path, dar
     said = run("phantom", "lesion", "--out", "out", "--count", 2, "--size", 64, 64).stdout
     next_command = said.split("next: napari-melanoma ")[1].split()
     assert run(*next_command).exit_code == 0
-    assert {path.name for path in (tmp_path / "RESULTS").iterdir()} == {"lesion_0000", "lesion_0001", "results.csv"}
+    written = {path.name for path in (tmp_path / "RESULTS").iterdir()}
+    assert written == {"lesion_0000", "lesion_0001", "results.csv", SALT}
 
 
 RECIPE = '[data]\ndatasets = ["dataset"]\n'

@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import threading
+import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from PIL import Image
 
 from napari_melanoma.core.errors import BundleError, InputError, SaveError
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.io import photographs as photographs_module
 from napari_melanoma.workflows import batch, lesions
 from napari_melanoma.workflows.lesion import LesionOptions
 from napari_melanoma.workflows.lesions import BatchOptions, BatchSummary, analyse_files, find_inputs
+from napari_melanoma.workflows.result_folders import SALT
 
 Draw = Callable[..., Path]
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
@@ -46,7 +50,7 @@ def photographs(tmp_path: Path, draw: Draw) -> list[Path]:
 def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, model, batch_size: int) -> None:
     out = tmp_path / "out"
     assert counts(analyse(photographs, out, model, batch_size=batch_size)) == (5, 0, 0)
-    assert {path.name for path in out.iterdir()} == {*(path.stem for path in photographs), "results.csv"}
+    assert {path.name for path in out.iterdir()} == {*(path.stem for path in photographs), "results.csv", SALT}
     found = rows(out)
     for number, path in enumerate(photographs):
         assert {file.name for file in (out / path.stem).iterdir()} == FILES
@@ -170,6 +174,29 @@ def test_in_separate_runs_too(tmp_path: Path, draw: Draw, model) -> None:
     assert len(rows(out)) == 2
 
 
+def test_stems_that_differ_in_case_alone_share_no_folder(tmp_path: Path, draw: Draw, model) -> None:
+    names = ("a/naevus.png", "b/Naevus.png", "c/na\u00e9vus.png", "d/nae\u0301vus.png")
+    paths, out = [draw(tmp_path / name) for name in names], tmp_path / "out"
+    for path in paths:  # each in a run of its own, so that what is there counts too
+        assert counts(analyse([path], out, model)) == (1, 0, 0)
+    folders = [unicodedata.normalize("NFC", path.name).casefold() for path in out.iterdir() if path.is_dir()]
+    assert len(set(folders)) == len(rows(out)) == 4
+    assert counts(analyse(paths, out, model)) == (0, 4, 0)
+    assert counts(analyse(paths[::-1], out, model)) == (0, 4, 0)
+
+
+def test_nobody_can_try_out_paths_without_the_salt(tmp_path: Path, draw: Draw, model) -> None:
+    paths = [draw(tmp_path / name) for name in ("a/x.png", "b/x.bmp")]
+    digests = []
+    for out in (tmp_path / "first", tmp_path / "second"):
+        analyse(paths, out, model)
+        stored = [json.loads(found.read_text(encoding="utf-8")) for found in sorted(out.glob("*/result.json"))]
+        digests += [one["provenance"]["batch"]["source"]["place"] for one in stored]
+        digests += [name.removeprefix("x-") for name in rows(out) if name != "x"]
+        assert (out / SALT).read_text(encoding="utf-8") not in str(stored)
+    assert len(set(digests)) == 6
+
+
 def test_photographs_that_moved_keep_their_results(photographs, tmp_path: Path, model) -> None:
     analyse(photographs, tmp_path / "out", model)
     moved = [path.rename(tmp_path / path.name) for path in photographs]
@@ -255,6 +282,56 @@ def test_a_pass_that_fails_is_tried_one_by_one(photographs, tmp_path: Path, mode
 
     assert counts(analyse(photographs, tmp_path / "out", Small(model.info.path))) == (4, 0, 1)
     assert rows(tmp_path / "out")["p4"]["error"] == "unexpected RuntimeError: out of memory"
+
+
+def test_a_table_that_is_open_elsewhere_ends_the_run_at_its_end_alone(
+    photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> Path:
+        if target.name == "results.csv":
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        return replace(path, target)
+
+    replace, out = Path.replace, tmp_path / "out"
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(SaveError, match="open in another program"):
+        analyse(photographs, out, model)
+    assert {path.parent.name for path in out.glob("*/result.json")} == {path.stem for path in photographs}
+    monkeypatch.setattr(Path, "replace", replace)
+    assert counts(analyse(photographs, out, model)) == (0, 5, 0)
+    assert len(rows(out)) == 5
+
+
+def test_photographs_are_in_memory_as_far_as_there_is_room(
+    tmp_path: Path, draw: Draw, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = [(200, 200), (200, 200), (40, 50), (40, 50), (40, 50), (300, 200), (40, 50)]
+    paths = [draw(tmp_path / "in" / f"{number}.png", 10, shape) for number, shape in enumerate(shapes)]
+    monkeypatch.setattr(batch, "STAGE_BYTES", 100_000)
+    held, most, lock = [], [], threading.Lock()
+
+    def read(path: Path):
+        found = sound(path)
+        with lock:
+            held.append(found.rgb.nbytes)
+            most.append(list(held))
+        time.sleep(0.02)
+        with lock:
+            held.remove(found.rgb.nbytes)
+        return found
+
+    sound = photographs_module.read_photograph
+    monkeypatch.setattr(photographs_module, "read_photograph", read)
+    assert counts(analyse(paths, tmp_path / "out", model, workers=8)) == (7, 0, 0)
+    assert all(len(sizes) == 1 or sum(sizes) <= 100_000 for sizes in most)
+    assert max(len(sizes) for sizes in most) > 1
+
+
+def test_a_photograph_whose_size_cannot_be_told_is_tried(
+    photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photographs_module, "stored_size", lambda path: 1 // 0)
+    assert counts(analyse(photographs, tmp_path / "out", model)) == (5, 0, 0)
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_is_done(

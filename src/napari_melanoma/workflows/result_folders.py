@@ -3,24 +3,32 @@
 A result goes to ``OUT/<stem>``. Where that folder belongs to another photograph of the same stem (another suffix or
 another folder) or is none of ours, it goes to ``OUT/<stem>-<8 hexadecimal digits>``, made from the photograph's path:
 the same in every run. Whose a folder is stands in its ``result.json``, as name, size, time of change and a digest of
-the photograph's folder, not the path itself, which may name a person.
+the photograph's folder, not the path itself, which may name a person. Digests are salted with a random file in ``OUT``,
+so that a result that is handed on lets nobody try out paths. Names that differ in case or in the composition of letters
+alone count as equal, as they are on the file systems of macOS and Windows.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import json
+import secrets
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
+from napari_melanoma.core.files import write_text
 from napari_melanoma.core.provenance import fingerprint
 
 RESULT = "result.json"
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
+SALT = ".napari-melanoma-salt"
+
+Salt = bytes  # what is random to those who have not the folder of results
 
 
 @dataclass(frozen=True)
@@ -33,18 +41,20 @@ class Source:
     place: str
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path, salt: Salt) -> Source:
         """Describe a file.
 
         Parameters
         ----------
         path : pathlib.Path
             The photograph.
+        salt : bytes
+            Of the folder that receives the results.
 
         Returns
         -------
         Source
-            Name, size, time of change and a digest of its folder.
+            Name, size, time of change and a salted digest of its folder.
 
         Raises
         ------
@@ -55,7 +65,7 @@ class Source:
             found = path.stat()
         except OSError as error:
             raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it is still there.") from error
-        return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent))
+        return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent, salt))
 
 
 @dataclass(frozen=True)
@@ -128,14 +138,21 @@ class Folders:
     Parameters
     ----------
     out : pathlib.Path
-        Where the results go; need not exist.
+        Where the results go; made where it is missing, with a file of random salt.
     reserved : iterable of str
         Names in it that are no result folders.
+
+    Raises
+    ------
+    SaveError, InputError
+        Where it cannot be written to, or cannot be read.
     """
 
     def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
         self._out = out
-        self._taken = {name.casefold() for name in reserved}
+        self._salt = _salt(out)
+        self._taken = {_plain(name) for name in reserved}
+        self._there = {_plain(entry.name) for entry in out.iterdir()}
 
     def place(self, path: Path) -> Place:
         """Choose the folder of one photograph; call it in a stable order.
@@ -157,17 +174,17 @@ class Folders:
         SaveError
             Where both folders it might go to are somebody else's.
         """
-        source = Source.of(path)
+        source = Source.of(path, self._salt)
         stem = path.stem.rstrip(". ") or "image"
-        names = [stem, f"{stem}-{_digest(path.resolve())[:8]}"]
-        free = [name for name in names if name.casefold() not in self._taken]
+        names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
+        free = [name for name in names if _plain(name) not in self._taken]
         stored = {name: _stored(self._out / name) for name in free}
         mine = [name for name in free if stored[name] and _belongs(stored[name], path, source)]
-        vacant = [name for name in free if not (self._out / name).exists()]
+        vacant = [name for name in free if _plain(name) not in self._there and not (self._out / name).exists()]
         chosen = next(iter((*mine, *vacant)), None)
         if chosen is None:
             raise SaveError(f"{self._out / names[1]} exists and holds no result of {path.name}. Move it away.")
-        self._taken.add(chosen.casefold())
+        self._taken.add(_plain(chosen))
         return Place(path, source, self._out / chosen, stored[chosen])
 
 
@@ -272,6 +289,22 @@ def _shows(stored: dict[str, Any], path: Path) -> bool:
         return False
 
 
-def _digest(path: Path) -> str:
-    """Short digest of a path."""
-    return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:12]
+def _digest(path: Path, salt: Salt) -> str:
+    """Short digest of a path, which tells nothing to those who have not the salt."""
+    return hmac.digest(salt, path.as_posix().encode("utf-8", "surrogateescape"), "sha256").hex()[:12]
+
+
+def _salt(out: Path) -> Salt:
+    """Read the salt of a folder of results, made where it is missing."""
+    path = out / SALT
+    if not path.exists():
+        write_text(path, secrets.token_hex())
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Choose another folder.") from error
+
+
+def _plain(name: str) -> str:
+    """A name without what some file systems do not tell apart: case, and how letters are composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
