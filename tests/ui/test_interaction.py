@@ -132,3 +132,31 @@ def test_a_scale_moves_each_axis_by_its_own_factor(person):
     for layer in person.viewer.layers:
         assert np.allclose(layer.scale, (100, 50)), layer.name
         assert np.allclose(layer.translate, (1000, 1000)), layer.name
+
+
+def test_a_finished_analysis_leaves_the_brush_in_the_hand(person):
+    for name in ("first", "second"):
+        person.opens(name)
+    person.analyses()
+    person.dock.picker.step(1)
+    person.dock.model.model = "slow-0.5"
+    person.clicks("primary")
+    person.dock.picker.step(1)
+    person.clicks("paint")
+    person.waits()
+    active = person.viewer.layers.selection.active
+    assert active == person.layer("mask", "second")
+    assert active.mode == "paint"
+    assert list(person.viewer.layers.selection) == [active]
+    assert person.dock.picker.image.name == "second"
+    assert not person.layer("mask", "first").visible
+
+
+def test_analyse_all_moves_the_selection_to_the_mask_in_view_alone(person):
+    for name in ("first", "second", "third"):
+        person.opens(name)
+    moves = []
+    person.viewer.layers.selection.events.active.connect(lambda event: moves.append(event.value))
+    person.clicks("analyse_all")
+    person.waits()
+    assert {layer.name for layer in moves if layer is not None} == {"third mask"}

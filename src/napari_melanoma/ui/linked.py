@@ -95,7 +95,7 @@ def parts(viewer: Viewer, image: Image) -> list[Layer]:
 
 
 def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
-    """Put a layer above its photograph, with its name, place and scale.
+    """Put a layer above its photograph, with its name, place and scale; what is selected stays selected.
 
     Parameters
     ----------
@@ -118,7 +118,12 @@ def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
         for index, other in enumerate(viewer.layers)
         if other == image or (identity(other) == identity(image) and other.metadata[KEY].get("role") in below)
     )
-    viewer.layers.insert(top + 1, layer)
+    selection = viewer.layers.selection
+    selected = set(selection)
+    with selection.events.active.blocker():  # napari selects what it inserts, and would take the brush out of the hand
+        viewer.layers.insert(top + 1, layer)
+        selection.update(selected)
+        selection.discard(layer)
 
 
 def rename_parts(viewer: Viewer, image: Image) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui import layers
+from napari_melanoma.ui import layers, linked
 from napari_melanoma.ui.job import Turns
 
 if TYPE_CHECKING:
@@ -77,8 +77,14 @@ class Presenter(QObject):
         image, labels = self._book.image(identity), self._book.mask(identity)
         if image is not None and labels is not None:
             layers.show_result(self._book.viewer, image, self._book.lesions[identity].result)
-            self._book.viewer.layers.selection.active = labels
+            if self._is_at_rest(identity):
+                self._book.viewer.layers.selection.active = labels
             self.shown.emit(identity)
+
+    def _is_at_rest(self, identity: str) -> bool:
+        """Whether the user looks at a photograph, with no tool in the hand: another layer may be selected."""
+        active = self._book.viewer.layers.selection.active
+        return active is not None and linked.identity(active) == identity and str(active.mode) == "pan_zoom"
 
     def show_change(self, change: Change) -> bool:
         """Show what a computation found out about a photograph whose layers are there.
