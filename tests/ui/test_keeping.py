@@ -6,8 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QAbstractButton, QApplication
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.ui import recovery
 
 PATIENCE_MS = 20_000
 
@@ -67,3 +72,129 @@ def test_a_renamed_photograph_is_saved_under_the_name_it_has_now(corrected, tmp_
     assert (tmp_path / "mole" / "note.txt").is_file()
     assert json.loads((tmp_path / "left arm" / "result.json").read_text())["image"] == "left arm"
     assert [row["image"] for row in read_table(tmp_path / "results.csv")] == ["left arm"]
+
+
+def kept():
+    """Photographs whose corrections are in a recovery folder."""
+    return sorted(recovery.folder().glob("*/recovery.json"))
+
+
+@pytest.fixture
+def crashed(corrected):
+    """Somebody whose napari crashed after a correction, with the mask as it was drawn."""
+    corrected.drawn = corrected.mask.copy()
+    (about,) = kept()
+    values = json.loads(about.read_text()) | {"owner": {"pid": 2**22 - 7, "created": 1.0}}
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    corrected.dock.work.book.lesions.clear()
+    about.write_text(json.dumps(values))
+    return corrected
+
+
+def offered(person, qtbot):
+    """The button that brings back, once it is there."""
+    button = person.finds(QAbstractButton, "recover")
+    qtbot.waitUntil(lambda: button.isVisibleTo(person.dock), timeout=PATIENCE_MS)
+    return button
+
+
+def masks(person):
+    return [layer for layer in person.viewer.layers if "mask" in layer.name]
+
+
+def test_an_offer_survives_what_is_done_before_it_is_answered(crashed, qtbot, tmp_path):
+    crashed.opens()
+    button = offered(crashed, qtbot)
+    crashed.analyses()
+    strikes(crashed, "mole", [(100, 20), (100, 60)])
+    own = crashed.mask.copy()
+    crashed.dock.settings.folder = tmp_path
+    saves(crashed)
+    assert len(kept()) == 1
+    button.click()
+    crashed.waits()
+    assert len(masks(crashed)) == 1
+    assert np.array_equal(crashed.mask, crashed.drawn)
+    assert crashed.lesion.unsaved
+    assert len(kept()) == 1
+    crashed.layer("mask").undo()
+    crashed.waits()
+    assert np.array_equal(crashed.mask, own)
+
+
+def test_a_truncated_recovery_file_bothers_nobody(crashed):
+    (drawn,) = recovery.folder().glob("*/drawn.npz")
+    drawn.write_bytes(drawn.read_bytes()[: drawn.stat().st_size // 2])
+    notification_manager.records.clear()
+    crashed.opens()
+    crashed.waits()
+    assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
+    assert list(notification_manager.records) == []
+
+
+def reopens(person):
+    """Close the dock and open it again."""
+    person.viewer.window.remove_dock_widget(person.dock)
+    person.dock.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    _, dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
+    return type(person)(person.viewer, dock, person.qtbot)
+
+
+def test_a_dock_that_is_opened_again_takes_the_corrected_mask_over(corrected):
+    drawn = corrected.mask.copy()
+    again = reopens(corrected)
+    again.clicks("primary")
+    again.answers("replace_corrections", "Cancel")
+    assert np.array_equal(again.mask, drawn)
+    again.clicks("primary")
+    again.answers("replace_corrections", "Replace")
+    again.waits()
+    assert len(masks(again)) == 1
+    assert not np.array_equal(again.mask, drawn)
+    assert np.array_equal(again.mask, again.lesion.result.mask)
+    again.layer("mask").undo()
+    again.waits()
+    assert np.array_equal(again.mask, drawn)
+    assert again.lesion.corrected
+
+
+def test_a_dock_that_is_opened_again_replaces_the_model_s_mask_unasked(person):
+    person.opens()
+    person.analyses()
+    again = reopens(person)
+    again.analyses()
+    assert len(masks(again)) == 1
+    strikes(again, "mole")
+    assert again.lesion.corrected
+
+
+def test_the_same_photograph_twice_keeps_the_corrections_of_one(corrected):
+    corrected.opens("again")
+    corrected.analyses()
+    assert not corrected.dock.recovery.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
+    corrected.dock.work.book.keep_unsaved()
+    reopens(corrected).waits()
+    assert len(kept()) == 1
+
+
+def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
+    def full(*args):
+        raise SaveError("the disk is full")
+
+    def press():
+        boxes = [box for box in QApplication.topLevelWidgets() if box.objectName() == "unsaved_corrections"]
+        if boxes:
+            next(button for button in boxes[0].buttons() if "keep" in button.text()).click()
+        else:
+            QTimer.singleShot(20, press)
+
+    window.opens()
+    window.analyses()
+    strikes(window, "mole")
+    monkeypatch.setattr(recovery, "save", full)
+    QTimer.singleShot(20, press)
+    assert window.dock.guard.eventFilter(window.dock.guard.window, QEvent(QEvent.Type.Close))
+    assert "the disk is full" in window.dock.status.text
+    window.dock.work.book.discard_unsaved()

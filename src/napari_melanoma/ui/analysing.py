@@ -46,7 +46,7 @@ class Analysing(QObject):
         self._work = work
         self._last: Analysed | None = None
         self._error: Exception | None = None
-        self._before: dict[str, str] = {}
+        self._before: dict[str, str | None] = {}
         self.queue = AnalysisQueue(client, work.book.source, self)
         self.queue.progressed.connect(controls.status.progress)
         self.queue.analysed.connect(self._on_analysed)
@@ -77,8 +77,7 @@ class Analysing(QObject):
 
     def _is_corrected(self, identity: str) -> bool:
         self._work.follow_now()
-        lesion = self._work.book.lesions.get(identity)
-        return lesion is not None and lesion.corrected and self._work.book.mask(identity) is not None
+        return self._work.book.is_corrected(identity)
 
     def _ask_to_replace(self) -> None:
         details = "The mask was corrected by hand. Ctrl+Z on the mask brings your drawing back."
@@ -96,8 +95,7 @@ class Analysing(QObject):
 
     def _start(self, identities: list[str]) -> None:
         self._last = self._error = None
-        lesions = self._work.book.lesions
-        self._before = {identity: lesions[identity].digest for identity in identities if identity in lesions}
+        self._before = {identity: self._work.book.digest(identity) for identity in identities}
         self._controls.status.begin("Analysing ...")
         self.queue.start(identities, self._controls.options())
         self.changed.emit()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject
+from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
+
+from napari_melanoma.core.errors import SaveError
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.lesion_book import LesionBook
@@ -21,7 +23,14 @@ class CloseGuard(QObject):
         Whose window is watched, once the dock is in one.
     book : LesionBook
         Knows what is not saved.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: the corrections could not be kept, so the window stays.
     """
+
+    failed = Signal(object)
 
     def __init__(self, dock: QWidget, book: LesionBook) -> None:
         super().__init__(dock)
@@ -71,8 +80,16 @@ class CloseGuard(QObject):
         if pressed is discard:
             self._book.discard_unsaved()
         elif pressed is keep:
+            return self._kept()
+        return pressed is discard
+
+    def _kept(self) -> bool:
+        try:
             self._book.keep_unsaved()
-        return pressed in (keep, discard)
+        except SaveError as error:
+            self.failed.emit(error)
+            return False
+        return True
 
 
 def ask(parent: QWidget, name: str, question: str, details: str) -> QMessageBox:

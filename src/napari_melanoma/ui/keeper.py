@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -69,21 +71,47 @@ class Keeper(QObject):
             strokes = book.strokes(identity)
             if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
                 return None
-            return partial(_save, lesion, labels.data != 0, strokes)
+            return partial(_save, lesion, recovery.place(lesion.image_digest, identity), labels.data != 0, strokes)
 
-        self._latest.submit(book.lesions[identity].image_digest, prepare)
+        self._latest.submit(f"keep {identity}", prepare)
 
-    def forget(self, digest: str) -> None:
-        """Remove what was kept, because it is saved, undone or not wanted.
+    def forget(self, identity: str, book: LesionBook) -> None:
+        """Remove what was kept of a photograph, because it is saved or undone.
 
         Parameters
         ----------
-        digest : str
-            Fingerprint of the photograph's pixels.
+        identity : str
+            Of the photograph.
+        book : LesionBook
+            Knows its fingerprint.
         """
-        self._latest.submit(digest, lambda: partial(_remove, digest))
+        place = recovery.place(book.lesions[identity].image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_remove, place))
 
-    def look_for(self, identity: str, source: Source) -> None:
+    def discard(self, found: recovery.Recovered) -> None:
+        """Remove what a crash left, because nobody wants it.
+
+        Parameters
+        ----------
+        found : recovery.Recovered
+            What was offered.
+        """
+        self._latest.submit(f"discard {found.place}", lambda: partial(_remove, found.place))
+
+    def adopt(self, identity: str, found: recovery.Recovered) -> None:
+        """Let what a crash left become what is kept of a photograph.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        found : recovery.Recovered
+            What was brought back.
+        """
+        place = recovery.place(found.image_digest, identity)
+        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, place))
+
+    def look_for(self, identity: str, source: Source, others: Collection[str]) -> None:
         """Look whether a crash left corrections of a photograph; costs nothing where nothing was ever left.
 
         Parameters
@@ -92,29 +120,40 @@ class Keeper(QObject):
             Of the photograph.
         source : Source
             The photograph, as taken from its layer.
+        others : collection of str
+            Identities of the other photographs that are open, whose corrections are their own.
         """
-        self._latest.submit(f"look {identity}", lambda: partial(_look, identity, source))
+        self._latest.submit(f"look {identity}", lambda: partial(_look, identity, source, others))
 
     def _on_done(self, found: tuple[str, recovery.Recovered] | None) -> None:
         if found is not None:
             self.found.emit(*found)
 
 
-def _save(lesion: Lesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext) -> None:
+def _save(
+    lesion: Lesion, place: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+) -> None:
     run.check()
-    recovery.save(lesion.image_digest, lesion.result, mask, lesion.chosen, strokes)
+    recovery.save(place, lesion.result, mask, lesion.chosen, strokes)
 
 
-def _remove(digest: str, run: RunContext) -> None:
+def _remove(place: Path, run: RunContext) -> None:
     run.check()
-    recovery.remove(digest)
+    recovery.remove(place)
 
 
-def _look(identity: str, source: Source, run: RunContext) -> tuple[str, recovery.Recovered] | None:
+def _adopt(found: recovery.Recovered, place: Path, run: RunContext) -> None:
+    run.check()
+    recovery.adopt(found, place)
+
+
+def _look(
+    identity: str, source: Source, others: Collection[str], run: RunContext
+) -> tuple[str, recovery.Recovered] | None:
     run.check()
     recovery.prune()
     if not any(recovery.folder().glob("*/recovery.json")):
         return None
     photograph = source.read()
-    found = recovery.find(fingerprint(photograph.rgb), photograph)
+    found = recovery.find(fingerprint(photograph.rgb), photograph, others)
     return None if found is None else (identity, found)

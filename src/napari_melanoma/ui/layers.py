@@ -228,6 +228,21 @@ def ruler(viewer: Viewer, image: Image) -> Shapes:
     return layer
 
 
+def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
+    """Add strokes where there are none yet, as one step that Ctrl+Z takes back.
+
+    Parameters
+    ----------
+    strokes : napari.layers.Labels
+        A layer of scribbles.
+    more : numpy.ndarray
+        uint8 (row, column).
+    """
+    where = ((more != 0) & (strokes.data == 0)).nonzero()
+    if where[0].size:
+        strokes.data_setitem(where, more[where])
+
+
 def clear(strokes: Labels) -> None:
     """Remove all strokes as one step that Ctrl+Z takes back.
 

@@ -86,7 +86,7 @@ class LesionDock(LesionControls):
         self.work.saved.connect(self._on_saved)
         self.work.said.connect(self.status.say)
         self.work.keeper.found.connect(self.recovery.offer)
-        for source in (self.analysing, self.work, self.work.keeper, self.ruler, self.model, self.opener):
+        for source in (self.analysing, self.work, self.work.keeper, self.guard, self.ruler, self.model, self.opener):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
@@ -129,7 +129,8 @@ class LesionDock(LesionControls):
             self._looked.add(identity)
             source = self.work.book.source(identity)
             if source is not None:
-                self.work.keeper.look_for(identity, source)
+                others = {str(linked.identity(image)) for image in linked.identify(self._viewer)} - {identity}
+                self.work.keeper.look_for(identity, source, others)
 
     def _show_options_of(self, identity: str) -> None:
         if identity == self.picker.identity:
@@ -187,7 +188,7 @@ class LesionDock(LesionControls):
         self.status.end(f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:
-        self.work.keeper.forget(found.image_digest)
+        self.work.keeper.discard(found)
 
     def _on_failed(self, error: Exception) -> None:
         from napari.utils import notifications

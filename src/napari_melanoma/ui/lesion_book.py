@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui import linked, recovery
 from napari_melanoma.ui.lesion_steps import Lesion
 from napari_melanoma.ui.photographs import Source
@@ -78,6 +79,51 @@ class LesionBook:
             return None
         return labels
 
+    def digest(self, identity: str) -> str | None:
+        """Give the fingerprint of the mask that is shown, also where a dock of before made it.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+
+        Returns
+        -------
+        str or None
+            None where there is no mask.
+        """
+        if identity in self.lesions:
+            return None if self.mask(identity) is None else self.lesions[identity].digest
+        left = self._left(identity)
+        return None if left is None else fingerprint(left.data != 0)
+
+    def is_corrected(self, identity: str) -> bool:
+        """Say whether the mask that is shown is one that was drawn, also where a dock of before made it.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+
+        Returns
+        -------
+        bool
+            False where there is no mask, or one that the model gave.
+        """
+        if identity in self.lesions:
+            return self.lesions[identity].corrected and self.mask(identity) is not None
+        left = self._left(identity)
+        return left is not None and bool(left.data.any()) and linked.made(left) != self.digest(identity)
+
+    def _left(self, identity: str) -> Labels | None:
+        """Find the mask of a photograph that this dock has not analysed."""
+        image = self.image(identity)
+        if image is None:
+            return None
+        left = linked.part(self.viewer, image, "mask")
+        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
+        return left if left is not None and left.data.shape == shape else None
+
     def unsaved_names(self) -> list[str]:
         """List the photographs whose corrections were not saved.
 
@@ -91,10 +137,10 @@ class LesionBook:
 
     def discard_unsaved(self) -> None:
         """Remove what was kept of corrections that nobody wants."""
-        for lesion in self.lesions.values():
+        for identity, lesion in self.lesions.items():
             if lesion.unsaved:
                 lesion.unsaved = False
-                recovery.remove(lesion.image_digest)
+                recovery.remove(recovery.place(lesion.image_digest, identity))
 
     def keep_unsaved(self) -> None:
         """Write corrections as they are at this moment, to be offered another day.
@@ -107,15 +153,14 @@ class LesionBook:
         for identity, lesion in self.lesions.items():
             labels = self.mask(identity)
             if lesion.unsaved and labels is not None:
-                recovery.save(
-                    lesion.image_digest, lesion.result, labels.data != 0, lesion.chosen, self.strokes(identity)
-                )
+                place = recovery.place(lesion.image_digest, identity)
+                recovery.save(place, lesion.result, labels.data != 0, lesion.chosen, self.strokes(identity))
 
     def forget_saved(self) -> None:
         """Remove what was kept of photographs with nothing unsaved; called when the dock ends."""
-        for lesion in self.lesions.values():
+        for identity, lesion in self.lesions.items():
             if not lesion.unsaved:
-                recovery.remove(lesion.image_digest)
+                recovery.remove(recovery.place(lesion.image_digest, identity))
 
     def strokes(self, identity: str) -> NDArray[np.uint8] | None:
         """Copy the strokes that are drawn and not cleared.

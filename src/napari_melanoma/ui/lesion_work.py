@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,17 @@ class LesionWork(QObject):
             self._replace(identity, None, lambda run: result, before)
         elif self.book.image(identity) is not None:
             self.book.lesions[identity] = Lesion.new(result, analysed.image_digest, analysed.digest, None)
-            self._presenter.show_new(identity)
+            self._presenter.show_new(identity, lambda: self._put(identity, result, before))
+
+    def _put(self, identity: str, result: LesionResult, before: str | None) -> None:
+        """Write a first result into the mask that a dock of before left, and follow it if it was drawn on."""
+        labels = self.book.mask(identity)
+        if labels is not None:
+            linked.set_made(labels, self.book.lesions[identity].digest)
+        if before is not None:
+            self._replace(identity, None, lambda run: result, before)
+            self._drawn.add(identity)
+            self._follow_timer.start()
 
     def bring_back(self, identity: str, found: Recovered) -> None:
         """Show corrections that a crash left; Ctrl+Z takes them back to the mask of the model.
@@ -115,8 +126,12 @@ class LesionWork(QObject):
         found : Recovered
             What was left.
         """
-        self.book.lesions[identity] = Lesion.new(found.result, found.image_digest, found.digest, found.chosen)
-        self._presenter.show_new(identity, lambda: self._draw_recovered(identity, found))
+        self.keeper.adopt(identity, found)
+        if self.book.mask(identity) is not None:
+            self._draw_recovered(identity, found)
+        elif self.book.image(identity) is not None:
+            self.book.lesions[identity] = Lesion.new(found.result, found.image_digest, found.digest, found.chosen)
+            self._presenter.show_new(identity, lambda: self._draw_recovered(identity, found))
 
     def watch(self, labels: Labels) -> None:
         """Let results follow what is drawn on a mask, and keep strokes that are drawn on scribbles.
@@ -259,12 +274,13 @@ class LesionWork(QObject):
             lesion = self.book.lesions.get(target.identity)
             if lesion is not None:
                 lesion.unsaved = False
-                self.keeper.forget(lesion.image_digest)
+                self.keeper.forget(target.identity, self.book)
             self.saved.emit(target, place)
 
     def _take_over(self, change: Change) -> None:
         identity, lesion = change.identity, self.book.lesions.get(change.identity)
-        if lesion is None or self.book.mask(identity) is None:
+        labels = self.book.mask(identity)
+        if lesion is None or labels is None:
             return
         if not self._presenter.show_change(change):
             self.said.emit(MEANWHILE)
@@ -273,15 +289,21 @@ class LesionWork(QObject):
             if lesion.unsaved:
                 self.keeper.keep(identity, self.book)
             else:
-                self.keeper.forget(lesion.image_digest)
+                self.keeper.forget(identity, self.book)
+            if not lesion.corrected:
+                linked.set_made(labels, lesion.digest)
             if change.restored:
                 self.restored.emit(identity)
             self.changed.emit(identity)
 
     def _draw_recovered(self, identity: str, found: Recovered) -> None:
-        image, lesion = self.book.image(identity), self.book.lesions[identity]
-        if image is not None and found.scribbles is not None:
+        image = self.book.image(identity)
+        if image is None:
+            return
+        if found.scribbles is not None:
             strokes = layers.scribbles(self.book.viewer, image)
-            strokes.data = found.scribbles
             self.watch(strokes)
-        self._replace(identity, found.chosen, lambda run: lesion_steps.drawn(lesion.result, found.mask))
+            layers.add_strokes(strokes, found.scribbles)
+        photograph = replace(found.result.photograph, pixel_size=pixel_size(image))
+        base = replace(found.result, photograph=photograph)
+        self._replace(identity, found.chosen, lambda run: lesion_steps.drawn(base, found.mask))

@@ -94,6 +94,35 @@ def parts(viewer: Viewer, image: Image) -> list[Layer]:
     return [layer for layer in viewer.layers if identity(layer) is not None and identity(layer) == identity(image)]
 
 
+def made(layer: Layer) -> str | None:
+    """Say which mask the model gave, so that one that was drawn is known as such by a later dock.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        A mask.
+
+    Returns
+    -------
+    str or None
+        Its fingerprint, as ``set_made`` left it.
+    """
+    return layer.metadata.get(KEY, {}).get("made")
+
+
+def set_made(layer: Layer, digest: str) -> None:
+    """Remember with a mask layer which mask the model gave.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        A mask.
+    digest : str
+        Its fingerprint.
+    """
+    layer.metadata = {**layer.metadata, KEY: {**layer.metadata.get(KEY, {}), "made": digest}}
+
+
 def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
     """Put a layer above its photograph, with its name, place and scale; what is selected stays selected.
 

@@ -66,7 +66,10 @@ class Presenter(QObject):
         image = self._book.image(identity)
         if image is not None:
             mask = self._book.lesions[identity].result.mask
-            self.drawable.emit(layers.show_mask(self._book.viewer, image, mask.astype("uint8")))
+            labels = self._book.mask(identity)
+            if labels is None:  # else one that a dock of before left: nothing is stacked on it
+                labels = layers.show_mask(self._book.viewer, image, mask.astype("uint8"))
+            self.drawable.emit(labels)
 
     def _show_probability(self, identity: str) -> None:
         image = self._book.image(identity)

@@ -1,4 +1,8 @@
-"""Corrections that survive a crash: a small folder for each photograph, found again by the photograph's fingerprint."""
+"""Corrections that survive a crash: a small folder for each open photograph, found again by its fingerprint.
+
+A folder is named after the fingerprint and the layer's identity, so nobody writes into, or removes, what another
+layer, another dock or an earlier day left behind.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ import json
 import os
 import shutil
 import time
+import zipfile
+import zlib
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +38,7 @@ class Recovered:
     """What was found: the analysis as the model gave it, the corrected mask and the strokes, and when it was drawn.
 
     ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``digest`` and ``image_digest`` are the
-    fingerprints of the model's mask and of the photograph's pixels.
+    fingerprints of the model's mask and of the photograph's pixels, ``place`` is the folder.
     """
 
     result: LesionResult
@@ -40,6 +48,7 @@ class Recovered:
     mask: NDArray[np.bool_]
     scribbles: NDArray[np.uint8] | None
     saved_at: float
+    place: Path
 
 
 def folder() -> Path:
@@ -55,8 +64,26 @@ def folder() -> Path:
     return user_state_path("napari-melanoma", appauthor=False) / "recovery"
 
 
+def place(digest: str, identity: str) -> Path:
+    """Say where the corrections of an open photograph are kept.
+
+    Parameters
+    ----------
+    digest : str
+        Fingerprint of the photograph's pixels.
+    identity : str
+        Of its layer.
+
+    Returns
+    -------
+    pathlib.Path
+        A folder of its own.
+    """
+    return folder() / f"{digest[:32]}-{identity[:16]}"
+
+
 def save(
-    digest: str,
+    place: Path,
     result: LesionResult,
     mask: NDArray[np.bool_],
     chosen: tuple[int, int] | None,
@@ -66,8 +93,8 @@ def save(
 
     Parameters
     ----------
-    digest : str
-        Fingerprint of the photograph's pixels.
+    place : pathlib.Path
+        The folder, as ``place`` gives it.
     result : LesionResult
         The analysis that is corrected.
     mask : numpy.ndarray
@@ -84,7 +111,6 @@ def save(
     """
     import numpy as np
 
-    place = folder() / digest[:32]
     probability = place / f"probability-{result.model.fingerprint[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
@@ -105,7 +131,7 @@ def save(
     write_json(place / "recovery.json", about)
 
 
-def find(digest: str, photograph: Photograph) -> Recovered | None:
+def find(digest: str, photograph: Photograph, others: Collection[str] = ()) -> Recovered | None:
     """Look for corrections of a photograph that were never saved; meant for a thread.
 
     Parameters
@@ -114,19 +140,27 @@ def find(digest: str, photograph: Photograph) -> Recovered | None:
         Fingerprint of the photograph's pixels.
     photograph : Photograph
         The photograph.
+    others : collection of str, optional
+        Identities of the other photographs that are open, whose corrections are their own.
 
     Returns
     -------
     Recovered or None
-        None where there is nothing, or it belongs to a napari that still runs, or it cannot be read.
+        The newest; None where there is nothing, or it belongs to a napari that still runs, or it cannot be read.
     """
-    place = folder() / digest[:32]
+    taken = {place(digest, other) for other in others}
+    found = (_find(digest, path, photograph) for path in folder().glob(f"{digest[:32]}-*") if path not in taken)
+    return max(filter(None, found), key=lambda one: one.saved_at, default=None)
+
+
+def _find(digest: str, place: Path, photograph: Photograph) -> Recovered | None:
+    """Read a folder that may be damaged, of another version, or another napari's."""
     try:
         about = json.loads((place / "recovery.json").read_text(encoding="utf-8"))
         if about["format_version"] != FORMAT or _alive(about["owner"]):
             return None
         return _read(digest, place, about, photograph)
-    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
         return None  # a half-written or older file is no reason to bother anybody
 
 
@@ -139,7 +173,7 @@ def _read(digest: str, place: Path, about: dict[str, Any], photograph: Photograp
     shape = tuple(about["shape"])
     if shape != photograph.rgb.shape[:2]:
         return None
-    with np.load(place / "drawn.npz") as drawn:
+    with (place / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy leaves a damaged one open
         mask = np.unpackbits(drawn["mask"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
         scribbles = drawn["scribbles"]
     probability = np.load(place / about["probability"]).astype(np.float32)
@@ -147,18 +181,34 @@ def _read(digest: str, place: Path, about: dict[str, Any], photograph: Photograp
     chosen = tuple(about["chosen"]) if about["chosen"] else None
     result = derive(photograph, probability, options, ModelStamp(**about["model"]), chosen)
     strokes = scribbles if scribbles.shape == shape else None
-    return Recovered(result, fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"])
+    return Recovered(result, fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], place)
 
 
-def remove(digest: str) -> None:
+def adopt(found: Recovered, place: Path) -> None:
+    """Make what was found the corrections of a photograph that is open now; where that fails, it is offered again.
+
+    Parameters
+    ----------
+    found : Recovered
+        What was brought back.
+    place : pathlib.Path
+        The photograph's own folder; what is in it is replaced.
+    """
+    if found.place != place and found.place.is_dir():
+        remove(place)
+        with suppress(OSError):
+            found.place.replace(place)
+
+
+def remove(place: Path) -> None:
     """Remove what was kept of a photograph.
 
     Parameters
     ----------
-    digest : str
-        Fingerprint of the photograph's pixels.
+    place : pathlib.Path
+        The folder.
     """
-    shutil.rmtree(folder() / digest[:32], ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def prune(days: float = KEPT_DAYS) -> None:
