@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_melanoma.analysis.refinement import RefinementConfig
 from napari_melanoma.core import files
 
 pytestmark = pytest.mark.usefixtures("dark")
@@ -50,6 +51,45 @@ def test_the_options_arrive(run, photographs: Path, tmp_path: Path) -> None:
     assert stored["pixel_size_um"] == {"y": 20.0, "x": 20.0, "source": "given"}
     with Image.open(tmp_path / "out" / "p0" / "roi.png") as roi:
         assert roi.size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", {}),
+        ("--no-fill", {"fill_holes": False}),
+        ("--smoothing 0", {"smoothing": 0.0}),
+        ("--all-lesions --no-fill", {"largest_only": False, "fill_holes": False}),
+        (
+            "--no-refine",
+            {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.0},
+        ),
+        (
+            "--no-refine --smoothing 0.01",
+            {"largest_only": False, "fill_holes": False, "smoothing": 0.01, "min_area_fraction": 0.0},
+        ),
+    ],
+    ids=lambda value: value or "as it is" if isinstance(value, str) else "",
+)
+def test_refinement_can_be_switched_off(run, photographs: Path, tmp_path: Path, words: str, expected: dict) -> None:
+    assert run("lesion", photographs / "p0.png", "--out", "out", *words.split()).exit_code == 0
+    stored = json.loads((tmp_path / "out" / "p0" / "result.json").read_text(encoding="utf-8"))
+    assert stored["options"]["refinement"] == {**RefinementConfig().model_dump(), **expected}
+
+
+def test_without_refinement_the_mask_is_what_the_threshold_gives(run, tmp_path: Path) -> None:
+    rgb = np.full((96, 96, 3), (225, 180, 160), np.uint8)
+    rgb[30:66, 9:45] = rgb[39:57, 69:87] = (60, 40, 30)
+    rgb[45:51, 24:30] = (225, 180, 160)  # a hole
+    Image.fromarray(rgb).save(tmp_path / "two.png")
+    found = {}
+    for words in ((), ("--no-fill",), ("--no-refine",)):
+        out = tmp_path / "-".join(("out", *words))
+        assert run("lesion", "two.png", "--out", out, *words).exit_code == 0
+        with Image.open(out / "two" / "mask.png") as mask:
+            pixels = np.asarray(mask).astype(bool)
+        found[words] = bool(pixels[47, 26]), bool(pixels[48, 78])
+    assert found == {(): (True, False), ("--no-fill",): (False, False), ("--no-refine",): (False, True)}
 
 
 def test_done_is_skipped_unless_forced(run, photographs: Path) -> None:
@@ -178,6 +218,7 @@ def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch:
         (["photographs", "--out", "out", "--batch-size", "0"], "batch_size"),
         (["photographs"], "--out"),
         (["--out", "out"], "IMAGE"),
+        (["photographs", "--out", "out", "--smoothing", "-1"], "smoothing"),
         (["photographs", "--out", "out", "--background", "red"], "background"),
         (["photographs", "--out", "out", "--colour"], "--colour"),
     ],

@@ -191,6 +191,25 @@ def test_evaluating_without_data_is_a_wrong_command(run, tiny: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_an_evaluation_names_what_failed(run, tiny: Path, photographs: Path, tmp_path: Path, lines) -> None:
+    (tmp_path / "data" / "masks").mkdir(parents=True)
+    photographs.rename(tmp_path / "data" / "images")
+    for number in range(3):
+        Image.fromarray(np.eye(80, 100, dtype=np.uint8) * 255).save(tmp_path / "data" / "masks" / f"p{number}.png")
+    (tmp_path / "data" / "images" / "p1.png").write_bytes(b"")
+    (tmp_path / "data" / "dataset.csv").write_text("image_id\np0\np1\np2\n", encoding="utf-8")
+    result = run("evaluate", "--model", tiny, "--data", "data", "--out", "out", "--no-refine")
+    assert result.exit_code == 1, result.output
+    assert "p1.png is empty" in result.stderr
+    assert "over 2 images" in result.stdout
+    assert "1 failed" in result.stdout
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert written["options"]["refinement"]["smoothing"] == 0
+    events = lines(run("evaluate", "--model", tiny, "--data", "data", "--out", "out", "--json").stdout)
+    assert [event["image"] for event in events if event["event"] == "failed"] == ["p1"]
+    assert (events[-1]["failed"], events[-1]["exit_code"]) == (1, 1)
+
+
 CHECKS = {
     "ok": doctor.Check("Python", "ok", "3.14"),
     "warn": doctor.Check("Qt", "warn", "none", "Install one."),

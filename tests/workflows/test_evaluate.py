@@ -64,10 +64,62 @@ def test_files(squares: Path, tmp_path: Path) -> None:
     assert {path.name for path in (out / "figures").iterdir()} == {"dice.png", "worst.png"}
 
 
-def test_a_mask_of_another_size(squares: Path, tmp_path: Path) -> None:
+def cut_image(squares: Path) -> None:
+    (squares / "images/s1.png").write_bytes((squares / "images/s1.png").read_bytes()[:70])
+
+
+def cut_mask(squares: Path) -> None:
+    (squares / "masks/s1.png").write_bytes(b"no image")
+
+
+def narrow_mask(squares: Path) -> None:
     write_mask(squares / "masks/s1.png", np.zeros((60, 50), bool))
-    with pytest.raises(DataSetError, match="'s1': the mask has 60 x 50 pixels, the image 60 x 60"):
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(cut_image, "s1.png begins as a PNG"), (cut_mask, "the mask of 's1'"), (narrow_mask, "has 60 x 50 pixels")],
+    ids=["an image that is cut off", "a mask that is none", "a mask of another size"],
+)
+def test_an_image_that_fails_is_named_and_the_others_are_measured(spoil, said, squares: Path, tmp_path: Path) -> None:
+    spoil(squares)
+    out = tmp_path / "out"
+    found = evaluate(Darkness(), [squares], out, EXACT, run=RunContext())
+    (failed,) = found.failed
+    assert failed.sample.image_id == "s1"
+    assert said in failed.error
+    assert found.parts["all"]["DI"].mean == pytest.approx((2 + 2 / 3) / 3)
+    assert found.parts["all"]["DI"].count == 3
+    rows = {row["image_id"]: row for row in csv.DictReader((out / "per_image.csv").read_text().splitlines())}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "s0": "done", "s1": "failed", "s2": "done", "s3": "done",
+    }  # fmt: skip
+    assert (rows["s1"]["error"], rows["s1"]["DI"], rows["s0"]["error"]) == (failed.error, "", "")
+    written = json.loads((out / "metrics.json").read_text())
+    assert written["failed"] == [{"image_id": "s1", "error": failed.error}]
+    assert str(tmp_path) not in (out / "per_image.csv").read_text() + json.dumps(written)
+
+
+def test_a_model_that_fails_at_one_image_stops_nothing(squares: Path, tmp_path: Path) -> None:
+    class Forgetful(Darkness):
+        asked = 0
+
+        def probability(self, rgb: np.ndarray) -> np.ndarray:
+            self.asked += 1
+            if self.asked == 2:
+                raise RuntimeError("out of memory")
+            return super().probability(rgb)
+
+    found = evaluate(Forgetful(), [squares], tmp_path / "out", EXACT, run=RunContext())
+    assert [item.error for item in found.failed] == ["unexpected RuntimeError: out of memory"]
+
+
+def test_nothing_that_can_be_measured_is_an_error(squares: Path, tmp_path: Path) -> None:
+    for index in range(4):
+        (squares / f"images/s{index}.png").write_bytes(b"no image")
+    with pytest.raises(DataSetError, match=r"none of 4 images could be measured; 's0': s0\.png holds text"):
         evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=RunContext())
+    assert not (tmp_path / "out").exists()
 
 
 def test_cancelled_writes_nothing(squares: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import Debug, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def evaluate(
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which on a pixel is lesion; the model's own by default.")
     ] = None,
+    no_refine: NoRefine = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -43,18 +44,28 @@ def evaluate(
         from napari_melanoma.workflows.evaluate import EvaluationOptions
         from napari_melanoma.workflows.evaluate import evaluate as measure
 
-        given = {"split": split, "threshold": threshold}
+        given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine)}
         options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
         current.after_stop = "Nothing was written."
         segmenter = Segmenter.load(find_bundle(model))
         evaluation = measure(segmenter, data, out, options, run=current.run)
+        for item in evaluation.failed:
+            path, error = item.sample.image, item.error
+            current.report.tell(
+                "failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error
+            )
         text = f"{_headline(evaluation)}; written to {out / 'metrics.json'}, per image to {out / 'per_image.csv'}."
         parts = evaluation.parts.items()
         metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
-        current.done(text, out=str(out), threshold=evaluation.threshold, metrics=metrics)
+        failed = len(evaluation.failed)
+        values = {"out": str(out), "threshold": evaluation.threshold, "metrics": metrics, "failed": failed}
+        current.done(text, some_failed=bool(failed), **values)
 
 
 def _headline(evaluation: Evaluation) -> str:
     """The figure that people ask for first."""
     dice = evaluation.parts["all"]["DI"]
-    return f"Dice {dice} with its 95 % interval, over {dice.count} images, at threshold {evaluation.threshold:g}"
+    failed = f"; {len(evaluation.failed)} failed" if evaluation.failed else ""
+    return (
+        f"Dice {dice} with its 95 % interval, over {dice.count} images, at threshold {evaluation.threshold:g}{failed}"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import Debug, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ def lesion(
     all_lesions: Annotated[
         bool, typer.Option("--all-lesions", help="Keep every lesion, not the largest alone.")
     ] = False,
+    no_fill: Annotated[bool, typer.Option("--no-fill", help="Leave holes in the lesion as they are.")] = False,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(help="Of the border: sigma as a fraction of the photograph's shorter side; 0 smooths nothing."),
+    ] = None,
+    no_refine: NoRefine = False,
     pixel_size: Annotated[
         float | None, typer.Option(metavar="UM", help="Micrometres per pixel, for measurements in mm.")
     ] = None,
@@ -55,7 +61,9 @@ def lesion(
     with session(json, debug) as current:
         from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
 
-        chosen = _options(model, threshold, margin, background, side, all_lesions)
+        refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
+        roi = _given(margin=margin, background=background, side_px=side)
+        chosen = {**_given(model=model, threshold=threshold), "refinement": refined, "roi": roi}
         given = _given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
         options = BatchOptions.parse({"lesion": chosen, **given}, "the command line")
         paths = find_inputs(images)
@@ -67,22 +75,6 @@ def lesion(
 def _given(**values: object) -> dict[str, object]:
     """Keep the options that the user gave, so that every default is the configuration's own."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _options(
-    model: str | None,
-    threshold: float | None,
-    margin: float | None,
-    background: str | None,
-    side: int | None,
-    all_lesions: bool,
-) -> dict[str, object]:
-    """The values of ``LesionOptions`` that the command line names."""
-    return {
-        **_given(model=model, threshold=threshold),
-        "refinement": {"largest_only": False} if all_lesions else {},
-        "roi": _given(margin=margin, background=background, side_px=side),
-    }
 
 
 def _tell(current: Session, outcome: Outcome) -> None:

@@ -10,6 +10,9 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, the last one a summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+NoRefine = Annotated[
+    bool, typer.Option("--no-refine", help="Take what the threshold gives: smooth, choose and fill nothing.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the results; made where it is missing.")]
 
 
@@ -29,6 +32,37 @@ def examples(first: str, second: str, text: str) -> str:
         With the mark (``\b``) that keeps the examples' lines as they are.
     """
     return f"\b\nExamples:\n  {first}\n  {second}\n\n{text}"
+
+
+def refinement(
+    *, off: bool = False, all_lesions: bool = False, no_fill: bool = False, smoothing: float | None = None
+) -> dict[str, object]:
+    """Give the values of ``RefinementConfig`` that a command line names.
+
+    Parameters
+    ----------
+    off : bool
+        Take no step at all, except those that the others name.
+    all_lesions, no_fill : bool
+        Keep every lesion; fill no hole.
+    smoothing : float, optional
+        Sigma as a fraction of the shorter side; 0 smooths nothing.
+
+    Returns
+    -------
+    dict
+        For ``Config.parse``, so that every default is the configuration's own.
+    """
+    values: dict[str, object] = {}
+    if off:
+        values = {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.0}
+    if all_lesions:
+        values["largest_only"] = False
+    if no_fill:
+        values["fill_holes"] = False
+    if smoothing is not None:
+        values["smoothing"] = smoothing
+    return values
 
 
 def add_verb(app: typer.Typer, name: str, verb: Callable[..., None], text: str, *, hidden: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,14 @@ from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.report.evaluation import Compared, draw_distribution, draw_worst
+from napari_melanoma.workflows.batch import explain
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
 WORST_SHOWN = 12
+
+log = logging.getLogger(__name__)
 
 
 class EvaluationOptions(Config):
@@ -39,18 +43,33 @@ class EvaluationOptions(Config):
 
 @dataclass(frozen=True)
 class Measured:
-    """One image of an evaluation and its metrics."""
+    """One image of an evaluation and its metrics, or why there are none."""
 
     sample: Sample
     metrics: dict[str, float]
+    error: str = ""
+
+    def row(self) -> dict[str, object]:
+        """Make its row of ``per_image.csv``.
+
+        Returns
+        -------
+        dict
+            What the data set says of it, its status, and the metrics.
+        """
+        sample = self.sample
+        about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")}
+        metrics = {name: self.metrics.get(name) for name in METRICS}
+        return {**about, "status": "failed" if self.error else "done", "error": self.error, **metrics}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: each part of the data by name, with an estimate of each metric."""
+    """What an evaluation found: each part of the data by name, with an estimate of each metric; and what failed."""
 
     threshold: float
     parts: dict[str, dict[str, Estimate]]
+    failed: tuple[Measured, ...] = ()
 
 
 def evaluate(
@@ -75,27 +94,32 @@ def evaluate(
     -------
     Evaluation
         TJA, JA, DI, AC, SE and SP (ISIC 2018), averaged over images, with 95 % bootstrap intervals over patients
-        or lesions, for all images, each data set and each diagnosis.
+        or lesions, for all images, each data set and each diagnosis. An image that cannot be read, or whose mask is
+        not of its size, is in none of them, but among those that failed.
 
     Raises
     ------
     DataSetError
-        Where a data set is faulty, or a mask has not the size of its image.
+        Where a data set is faulty, or no image at all could be measured.
     Cancelled
         Where the user stopped it; nothing was written.
     """
     samples = [s for folder in datasets for s in with_masks(read_dataset(folder), options.split)]
     threshold = model.info.config.threshold if options.threshold is None else options.threshold
-    measured: list[Measured] = []
+    images: list[Measured] = []
     worst: list[tuple[float, int, Compared]] = []
     for sample in run.track(samples, "Measuring"):
-        compared, metrics = _measure(sample, model, threshold, options.refinement)
-        measured.append(Measured(sample, metrics))
-        heapq.heappush(worst, (-compared.dice, len(measured), compared))
+        try:
+            compared, metrics = _measure(sample, model, threshold, options.refinement)
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            images.append(_failure(sample, error, out))
+            continue
+        images.append(Measured(sample, metrics))
+        heapq.heappush(worst, (-compared.dice, len(images), compared))
         if len(worst) > WORST_SHOWN:
             heapq.heappop(worst)
-    evaluation = Evaluation(threshold, dict(_parts(measured)))
-    _write(out, evaluation, measured, model, options)
+    evaluation = _evaluation(images, threshold)
+    _write(out, evaluation, images, model, options)
     draw_worst([compared for *_, compared in sorted(worst, key=lambda item: item[2].dice)], out / "figures/worst.png")
     return evaluation
 
@@ -117,6 +141,23 @@ def _measure(
     return Compared(sample.image_id, metrics["DI"], rgb, mask, reference), metrics
 
 
+def _failure(sample: Sample, error: Exception, out: Path) -> Measured:
+    """Note why an image could not be measured, without the names of folders."""
+    log.debug("%s failed", sample.image, exc_info=error)
+    said = explain(error, sample.image, out)
+    return Measured(sample, {}, said.replace(str(sample.mask), f"the mask of '{sample.image_id}'"))
+
+
+def _evaluation(images: list[Measured], threshold: float) -> Evaluation:
+    """Estimate the metrics over the images that could be measured."""
+    measured = [item for item in images if not item.error]
+    failed = tuple(item for item in images if item.error)
+    if not measured:
+        first = failed[0]
+        raise DataSetError(f"none of {len(failed)} images could be measured; '{first.sample.image_id}': {first.error}")
+    return Evaluation(threshold, dict(_parts(measured)), failed)
+
+
 def _parts(measured: list[Measured]) -> Iterator[tuple[str, dict[str, Estimate]]]:
     """Estimate every metric for all images, each data set and each diagnosis of it."""
     yield "all", _estimates(measured)
@@ -136,23 +177,12 @@ def _estimates(measured: list[Measured]) -> dict[str, Estimate]:
 def _write(
     out: Path,
     evaluation: Evaluation,
-    measured: list[Measured],
+    images: list[Measured],
     model: ProbabilityModel,
     options: EvaluationOptions,
 ) -> None:
     """Write tables and the figure of the distribution."""
-    rows = [
-        {
-            "image_id": item.sample.image_id,
-            "domain": item.sample.domain,
-            "split": item.sample.split,
-            "group": item.sample.group,
-            "diagnosis": item.sample.diagnosis,
-            **item.metrics,
-        }
-        for item in measured
-    ]
-    write_table(out / "per_image.csv", rows)
+    write_table(out / "per_image.csv", [item.row() for item in images])
     parts = {
         part: {name: vars(estimate) for name, estimate in estimates.items()}
         for part, estimates in evaluation.parts.items()
@@ -164,10 +194,12 @@ def _write(
             "threshold": evaluation.threshold,
             "options": options.model_dump(mode="json"),
             "metrics": parts,
+            "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
             "interval": "95 % percentile bootstrap over patients or lesions, 2000 rounds, seed 0",
             "provenance": provenance(),
         },
     )
+    measured = [item for item in images if not item.error]
     domains = sorted({item.sample.domain for item in measured})
     dice = {d: [item.metrics["DI"] for item in measured if item.sample.domain == d] for d in domains}
     draw_distribution(dice, out / "figures/dice.png")
