@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
+from PIL import Image as PillowImage
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
 from napari_melanoma.core.geometry import PixelSize
@@ -160,3 +161,51 @@ def test_analyse_all_moves_the_selection_to_the_mask_in_view_alone(person):
     person.clicks("analyse_all")
     person.waits()
     assert {layer.name for layer in moves if layer is not None} == {"third mask"}
+
+
+def wait_for(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+
+def files(folder, *names):
+    """Photographs on disk, each of other pixels."""
+    for number, name in enumerate(names):
+        PillowImage.fromarray(gradient(80 + number)).save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in names]
+
+
+def test_cancel_stays_while_other_things_come_and_go(person, qtbot, tmp_path):
+    person.opens()
+    person.dock.model.model = "slow-60"
+    person.clicks("primary")
+    wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    person.dock.opener.open(files(tmp_path, "arm"))
+    wait_for(qtbot, lambda: len(person.viewer.layers) == 2 and not person.dock.opener.busy)
+    cancel = person.finds(QAbstractButton, "cancel")
+    wait_for(qtbot, lambda: cancel.isVisibleTo(person.dock))
+    assert "Finding the lesion" in person.dock.status.text
+    cancel.click()
+    person.waits()
+    assert "Stopped" in person.dock.status.text
+    assert not cancel.isVisibleTo(person.dock)
+
+
+def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
+    one, two, three = files(tmp_path, "one", "two", "three")
+    counts = []
+    person.dock.opener.finished.connect(counts.append)
+    person.dock.welcome.dropped.emit([one, two])
+    person.dock.welcome.dropped.emit([three])
+    assert "Opening" in person.dock.status.text
+    person.waits()
+    assert [layer.name for layer in person.viewer.layers] == ["one", "two", "three"]
+    assert counts == [3]
+    assert person.dock.status.text == ""
+
+
+def test_opening_can_be_cancelled(person, tmp_path):
+    person.dock.opener.open(files(tmp_path, *(f"photo {number}" for number in range(20))))
+    person.finds(QAbstractButton, "cancel").click()
+    person.waits()
+    assert len(person.viewer.layers) == 0
+    assert person.dock.status.text == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
@@ -14,7 +15,10 @@ from napari_melanoma.ui.close_guard import ask
 if TYPE_CHECKING:
     from napari_melanoma.ui.lesion_controls import LesionControls
     from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.status_line import Task
     from napari_melanoma.ui.worker_client import WorkerClient
+
+TASK: Task = "analysing"
 
 
 class Analysing(QObject):
@@ -48,13 +52,13 @@ class Analysing(QObject):
         self._error: Exception | None = None
         self._before: dict[str, str | None] = {}
         self.queue = AnalysisQueue(client, work.book.source, self)
-        self.queue.progressed.connect(controls.status.progress)
+        self.queue.progressed.connect(partial(controls.status.progress, TASK))
         self.queue.analysed.connect(self._on_analysed)
         self.queue.failed.connect(self._on_failed)
         self.queue.finished.connect(self._on_finished)
         controls.analyse.clicked.connect(self._on_analyse)
         controls.analyse_all.clicked.connect(self._on_analyse_all)
-        controls.status.cancelled.connect(self.queue.cancel)
+        controls.status.cancelled.connect(self._on_cancelled)
 
     def _on_analyse(self) -> None:
         identity = self._controls.picker.identity
@@ -96,7 +100,7 @@ class Analysing(QObject):
     def _start(self, identities: list[str]) -> None:
         self._last = self._error = None
         self._before = {identity: self._work.book.digest(identity) for identity in identities}
-        self._controls.status.begin("Analysing ...")
+        self._controls.status.begin(TASK, "Analysing ...")
         self.queue.start(identities, self._controls.options())
         self.changed.emit()
 
@@ -108,13 +112,18 @@ class Analysing(QObject):
         self._error = error
         self.failed.emit(error)
 
+    def _on_cancelled(self, task: str) -> None:
+        if task == TASK:
+            self.queue.cancel()
+
     def _on_finished(self, done: int, seconds: float) -> None:
+        sentence: str | None = None  # what failed was said
         if self._last is not None:
-            self._controls.status.end(summary(self._last, done, seconds))
-        elif self._error is not None:
-            self._controls.status.end()  # what failed was said
-        else:
-            self._controls.status.end("Stopped. Nothing was changed.")
+            sentence = summary(self._last, done, seconds)
+        elif self._error is None:
+            sentence = "Stopped. Nothing was changed."
+        self._controls.status.end(TASK, sentence)
+        self._last = None
         self.changed.emit()
 
 

@@ -79,13 +79,16 @@ class LesionDock(LesionControls):
         self.welcome.dropped.connect(self.opener.open)
         self.welcome.followed.connect(self._on_link)
         self.status.followed.connect(self._on_link)
-        self.opener.progressed.connect(self.status.progress)
+        self.status.cancelled.connect(self._on_cancelled)
+        self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
+        self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(self._on_opened)
         self.work.changed.connect(self._on_changed)
         self.work.restored.connect(self._show_options_of)
         self.work.saved.connect(self._on_saved)
         self.work.said.connect(self.status.say)
         self.work.keeper.found.connect(self.recovery.offer)
+        self.work.failed.connect(self._on_not_saved)
         for source in (self.analysing, self.work, self.work.keeper, self.guard, self.ruler, self.model, self.opener):
             source.failed.connect(self._on_failed)
 
@@ -109,7 +112,7 @@ class LesionDock(LesionControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: an analysis, a computation, a file."""
-        return self.analysing.queue.busy or self.work.busy
+        return self.analysing.queue.busy or self.work.busy or self.opener.busy
 
     def _refresh(self) -> None:
         self.show_state(self.picker.image, self.picker.combo.count(), self.analysing.queue.busy)
@@ -167,7 +170,6 @@ class LesionDock(LesionControls):
 
     def _on_link(self, link: str) -> None:
         if link == "sample":
-            self.status.begin("Opening ...")
             self.opener.sample()
         elif link == "open":
             self.opener.ask()
@@ -175,17 +177,24 @@ class LesionDock(LesionControls):
             QDesktopServices.openUrl(QUrl(link))
 
     def _on_opened(self, count: int) -> None:
-        self.status.end("" if count else None)
+        self.status.end("opening")
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "opening":
+            self.opener.cancel()
 
     def _on_save(self, target: Target, place: Path) -> None:
         self.correcting.settle()
         if target.identity in self.work.book.lesions:
-            self.status.begin("Saving ...")
+            self.status.begin("saving", "Saving ...")
             self.work.save(target, place)
 
     def _on_saved(self, target: Target, folder: Path) -> None:
         self.save_bar.remember(target, folder)
-        self.status.end(f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
+        self.status.end("saving", f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
+
+    def _on_not_saved(self, error: Exception) -> None:
+        self.status.end("saving")  # where it was another computation, the bar ends a moment early
 
     def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:
         self.work.keeper.discard(found)
@@ -193,5 +202,5 @@ class LesionDock(LesionControls):
     def _on_failed(self, error: Exception) -> None:
         from napari.utils import notifications
 
-        self.status.end(str(error))
+        self.status.say(str(error))
         notifications.show_error(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.photographs import SUFFIXES, find_photographs
-from napari_melanoma.ui.job import Job
+from napari_melanoma.ui.job import Job, Work
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -21,7 +22,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 class Opener(QObject):
-    """Opens files and the sample.
+    """Opens files and the sample, one wish after the other.
 
     Parameters
     ----------
@@ -32,12 +33,15 @@ class Opener(QObject):
 
     Attributes
     ----------
+    started : Signal()
+        Something is being opened now.
     progressed, failed : Signal(object)
         A ``Progress``; an exception.
     finished : Signal(int)
-        How many photographs were opened.
+        All that was wished for is open, or cancelled; how many photographs were opened.
     """
 
+    started = Signal()
     progressed = Signal(object)
     failed = Signal(object)
     finished = Signal(int)
@@ -46,7 +50,13 @@ class Opener(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._job: Job | None = None
+        self._waiting: deque[Work] = deque()
         self._count = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being opened."""
+        return self._job is not None
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open photographs.
@@ -76,15 +86,26 @@ class Opener(QObject):
     def _on_files(self, names: list[str]) -> None:
         self.open([Path(name) for name in names])
 
-    def _start(self, work: Any) -> None:  # noqa: ANN401 - a function for a Job
+    def cancel(self) -> None:
+        """Open nothing more; what is open stays."""
+        self._waiting.clear()
+        if self._job is not None:
+            self._job.cancel()
+
+    def _start(self, work: Work) -> None:
+        self._waiting.append(work)
         if self._job is None:
             self._count = 0
-            self._job = Job(work)
-            self._job.progressed.connect(self.progressed)
-            self._job.succeeded.connect(self._on_read)
-            self._job.failed.connect(self.failed)
-            self._job.finished.connect(self._on_finished)
-            self._job.start()
+            self.started.emit()
+            self._next()
+
+    def _next(self) -> None:
+        self._job = Job(self._waiting.popleft())
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self._on_read)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._job.start()
 
     def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
         from napari.layers import Layer
@@ -92,12 +113,15 @@ class Opener(QObject):
         layers, errors = found
         for data, attributes, kind in layers:
             self._viewer.add_layer(Layer.create(data, attributes, kind))
-        self._count = len(layers)
+        self._count += len(layers)
         for error in errors:
             self.failed.emit(error)
 
     def _on_finished(self) -> None:
         self._job = None
+        if self._waiting:
+            self._next()
+            return
         self.finished.emit(self._count)
 
 

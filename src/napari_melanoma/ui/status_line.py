@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
@@ -10,9 +12,11 @@ from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 
 SHOWN_AFTER_MS = 200
 
+Task = Literal["analysing", "opening", "saving"]
+
 
 class StatusLine(QWidget):
-    """Says what is done and what was done; keeps its height, so that nothing jumps.
+    """Says what is done and what was done, also where several things are; keeps its height, so that nothing jumps.
 
     Parameters
     ----------
@@ -21,17 +25,19 @@ class StatusLine(QWidget):
 
     Attributes
     ----------
-    cancelled : Signal()
-        The user pressed Cancel.
+    cancelled : Signal(str)
+        The user pressed Cancel while this task was shown.
     followed : Signal(str)
         The user clicked a link in the sentence.
     """
 
-    cancelled = Signal()
+    cancelled = Signal(str)
     followed = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
+        self._tasks: dict[Task, Progress] = {}
+        self._told: Task | None = None  # whose sentence is shown; None where it is no task's
         self._sentence = named(QLabel(), "status", "Status")
         self._sentence.setWordWrap(True)
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
@@ -40,7 +46,7 @@ class StatusLine(QWidget):
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
         self._cancel = tool("cancel", "Cancel", "Cancel (what is finished stays)")
-        self._cancel.clicked.connect(self.cancelled)
+        self._cancel.clicked.connect(self._on_cancel)
         icons.add(self._cancel, "playback-stop")
         self._running = row(self._bar, self._cancel, stretch=0)
         policy = self._running.sizePolicy()
@@ -71,42 +77,71 @@ class StatusLine(QWidget):
         sentence : str
             Plain text, or rich text with links.
         """
+        self._told = None
         self._sentence.setText(sentence)
 
-    def begin(self, sentence: str) -> None:
+    def begin(self, task: Task, sentence: str) -> None:
         """Show that something runs; the bar comes if it takes a moment.
 
         Parameters
         ----------
+        task : {"analysing", "opening", "saving"}
+            What runs; of several the one that began last is shown.
         sentence : str
             What is being done.
         """
-        self.say(sentence)
-        self._bar.setRange(0, 0)
-        self._timer.start()
+        self._tasks.pop(task, None)
+        self._tasks[task] = Progress(0, None, sentence.removesuffix(" ..."))
+        self._show()
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, task: Task, progress: Progress) -> None:
         """Show how far it is.
 
         Parameters
         ----------
+        task : {"analysing", "opening", "saving"}
+            One that began.
         progress : Progress
             As a job reports it.
         """
-        self.say(f"{progress.message} ...")
-        total = progress.total or 0
-        self._bar.setRange(0, total if total > 1 else 0)
-        self._bar.setValue(progress.done)
+        if task in self._tasks:
+            self._tasks[task] = progress
+            self._show()
 
-    def end(self, sentence: str | None = None) -> None:
-        """Hide the bar.
+    def end(self, task: Task, sentence: str | None = None) -> None:
+        """End a task; the bar goes on with another one that runs, or is hidden.
 
         Parameters
         ----------
+        task : {"analysing", "opening", "saving"}
+            One that began; nothing happens to the bar where it did not.
         sentence : str, optional
-            What was done; what was said last stays by default.
+            What was done; what was said since it began stays by default.
         """
-        self._timer.stop()
-        self._running.hide()
+        self._tasks.pop(task, None)
+        told = self._told
+        self._show()
         if sentence is not None:
             self.say(sentence)
+        elif not self._tasks and told == task:
+            self.say("")
+
+    def _show(self) -> None:
+        """Show the task that began last."""
+        if not self._tasks:
+            self._timer.stop()
+            self._running.hide()
+            return
+        task, progress = list(self._tasks.items())[-1]
+        self.say(f"{progress.message} ...")
+        self._told = task
+        total = progress.total or 0
+        self._bar.setRange(0, total if total > 1 else 0)
+        self._bar.setValue(progress.done)
+        self._cancel.setEnabled(task != "saving")  # which is done in a moment, and as a whole
+        if self._running.isHidden() and not self._timer.isActive():
+            self._timer.start()
+
+    def _on_cancel(self) -> None:
+        if self._tasks:
+            self.cancelled.emit(list(self._tasks)[-1])
