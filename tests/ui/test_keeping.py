@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QAbstractButton, QApplication
+from qtpy.QtWidgets import QAbstractButton, QApplication, QDoubleSpinBox
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
@@ -198,3 +198,59 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     assert window.dock.guard.eventFilter(window.dock.guard.window, QEvent(QEvent.Type.Close))
     assert "the disk is full" in window.dock.status.text
     window.dock.work.book.discard_unsaved()
+
+
+def blurred():
+    """A lesion whose border depends on the threshold: uint8 (row, column, channel)."""
+    rows, columns = np.mgrid[:120, :160]
+    grey = np.clip(2.5 * np.hypot(rows - 60, columns - 80), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def said(folder):
+    """What was saved: model, model in the options, threshold, and whether it was corrected."""
+    about = json.loads((folder / "result.json").read_text())
+    return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
+
+
+def test_undo_across_models_is_saved_with_the_model_that_made_the_mask(person, tmp_path):
+    person.dock.settings.folder = tmp_path
+    person.opens(rgb=blurred())
+    person.dock.model.model = "first"
+    person.analyses()
+    masks = [person.mask.copy()]
+    strikes(person, "mole", [(10, 100), (10, 140)])
+    masks.append(person.mask.copy())
+    person.dock.model.model = "second"
+    person.finds(QAbstractButton, "revert").click()  # the first model's, whatever is picked for next time
+    person.waits()
+    assert person.lesion.result.options.model == "first"
+    person.dock.mask_controls.set_values(0.9, person.dock.mask_controls.refinement)
+    person.analyses()
+    saves(person)
+    assert said(tmp_path / "mole") == ("second", "second", 0.9, False)
+    for mask, corrected in ((masks[0], False), (masks[1], True), (masks[0], False)):
+        person.layer("mask").undo()
+        person.waits()
+        assert np.array_equal(person.mask, mask)
+        saves(person)
+        assert said(tmp_path / "mole") == ("first", "first", 0.5, corrected)
+    assert person.finds(QDoubleSpinBox, "threshold").value() == 0.5
+
+
+def test_a_stroke_keeps_what_made_the_mask_whatever_the_controls_show(corrected, tmp_path):
+    corrected.dock.settings.folder = tmp_path
+    model = corrected.lesion.result.options.model
+    corrected.dock.model.model = "another"
+    strikes(corrected, "mole", [(100, 20), (100, 60)])
+    saves(corrected)
+    assert said(tmp_path / "mole") == (model, model, 0.5, True)
+
+
+def test_few_answers_are_kept_for_undo(person):
+    person.opens(rgb=blurred())
+    for threshold in (0.3, 0.4, 0.5, 0.6, 0.7):
+        person.dock.mask_controls.set_values(threshold, person.dock.mask_controls.refinement)
+        person.analyses()
+    origins = person.lesion.origins
+    assert [origin.options.threshold for origin in origins.values()] == [0.5, 0.6, 0.7]

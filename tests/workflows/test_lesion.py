@@ -81,6 +81,16 @@ def test_corrections_are_followed() -> None:
     assert corrected.probability is result.probability
 
 
+def test_a_correction_takes_the_region_alone_from_the_options() -> None:
+    result = _analyse(_photograph((100, 150, 40)))
+    wanted = {"model": "another", "threshold": 0.9, "refinement": {"smoothing": 0.0}, "roi": {"side_px": 64}}
+    corrected = remeasure(result, result.mask, LesionOptions.parse(wanted, "test"))
+    assert corrected.roi is not None
+    assert corrected.roi.image.shape == (64, 64, 3)
+    assert corrected.options.roi.side_px == 64
+    assert corrected.options.model_copy(update={"roi": result.options.roi}) == result.options
+
+
 def test_cancelled_between_the_steps() -> None:
     run = RunContext()
     run.cancel()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.ui.origin import Origin, Point, threshold_of
 from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, ModelStamp, derive, remeasure
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.ui.photographs import Source
 
-Point = tuple[int, int]
 BAND_ROWS = 128
+STEPS_KNOWN = 100  # as many as napari takes back
+ANSWERS_KNOWN = 3  # each is as large as the photograph
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,15 @@ class Change:
 class Lesion:
     """What the dock knows of one analysed photograph.
 
-    ``made`` says for each mask that the model gave (by fingerprint) with which options and which chosen point, so
-    that undo brings back the controls along with the mask.
+    ``origins`` says for each mask (by fingerprint) how it came about, so that undo brings back the model, the options
+    and the controls along with the mask.
     """
 
     result: LesionResult
     image_digest: str
     digest: str = ""
     chosen: Point | None = None
-    made: dict[str, tuple[LesionOptions, Point | None]] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     unsaved: bool = False
 
     @classmethod
@@ -76,7 +78,7 @@ class Lesion:
         Lesion
             With nothing to save.
         """
-        return cls(result, image_digest, digest, chosen, {digest: (result.options, chosen)})
+        return cls(result, image_digest, digest, chosen, {digest: Origin.of(result, chosen)})
 
     @property
     def corrected(self) -> bool:
@@ -98,7 +100,16 @@ class Lesion:
             self.unsaved = self.unsaved or drawn
         else:
             self.unsaved = False
-            self.made[change.digest] = (change.result.options, change.chosen)
+        self._remember(change.digest, Origin.of(change.result, change.chosen))
+
+    def _remember(self, digest: str, origin: Origin) -> None:
+        """Know the origin of a mask; of long ago, and of more than a few models, it is forgotten."""
+        before = self.origins.pop(digest, origin)
+        self.origins[digest] = origin if before.corrected or not origin.corrected else before
+        answers: dict[int, None] = {id(known.probability): None for known in reversed(self.origins.values())}
+        kept = list(answers)[:ANSWERS_KNOWN]
+        recent = [item for item in self.origins.items() if id(item[1].probability) in kept]
+        self.origins = dict(recent[-STEPS_KNOWN:])
 
 
 def drawn(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
@@ -306,13 +317,11 @@ def follow(lesion: Lesion, identity: str, mask: NDArray[np.bool_], options: Lesi
     digest = fingerprint(mask)
     if digest == lesion.digest:
         return None
-    if digest not in lesion.made:
-        result = remeasure(lesion.result, mask, options)
-        return Change(identity, result, None, digest, lesion.chosen)
-    options, chosen = lesion.made[digest]
-    result = remeasure(lesion.result, mask, options)
-    result = replace(result, corrected=False, threshold=_threshold(result, options))
-    return Change(identity, result, None, digest, chosen, restored=True)
+    origin = lesion.origins.get(digest)
+    if origin is None:
+        return Change(identity, remeasure(lesion.result, mask, options), None, digest, lesion.chosen)
+    result = origin.restore(lesion.result, mask, options.roi)
+    return Change(identity, result, None, digest, origin.chosen, restored=True)
 
 
 def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
@@ -323,7 +332,7 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
     result : LesionResult
         Any result of the photograph.
     options : LesionOptions
-        The new options.
+        The new options; the model is the result's.
     chosen : tuple of int or None
         A point (row, column) of the lesion that is meant.
 
@@ -332,10 +341,11 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
     LesionResult
         As ``workflows.lesion.derive`` gives it.
     """
+    options = options.model_copy(update={"model": result.options.model})  # another one may be picked for next time
     if options.refinement.smoothing != result.options.refinement.smoothing:
         return derive(result.photograph, result.probability, options, result.model, chosen)
     followed = remeasure(result, _thresholded(result, options, chosen), options)
-    return replace(followed, corrected=False, threshold=_threshold(result, options))
+    return replace(followed, options=options, corrected=False, threshold=threshold_of(result.model, options))
 
 
 def preview(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> Change:
@@ -365,8 +375,4 @@ def preview(identity: str, result: LesionResult, options: LesionOptions, chosen:
 def _thresholded(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
     from napari_melanoma.analysis.refinement import refine_mask
 
-    return refine_mask(result.smoothed >= _threshold(result, options), options.refinement, chosen)
-
-
-def _threshold(result: LesionResult, options: LesionOptions) -> float:
-    return result.model.threshold if options.threshold is None else options.threshold
+    return refine_mask(result.smoothed >= threshold_of(result.model, options), options.refinement, chosen)

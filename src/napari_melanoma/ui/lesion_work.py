@@ -15,7 +15,8 @@ from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.keeper import Keeper
 from napari_melanoma.ui.lesion_book import LesionBook
-from napari_melanoma.ui.lesion_steps import Change, Lesion, Point
+from napari_melanoma.ui.lesion_steps import Change, Lesion
+from napari_melanoma.ui.origin import Point
 from napari_melanoma.ui.photographs import pixel_size
 from napari_melanoma.ui.presenter import Presenter
 

@@ -194,7 +194,8 @@ def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOpti
     mask : numpy.ndarray
         bool (row, column), taken as it is.
     options : LesionOptions
-        Gives the ROI's margin, background and side.
+        Gives the ROI's margin, background and side, and nothing else: the model, threshold and refinement stay those
+        of the analysis, whatever they would be by now.
 
     Returns
     -------
@@ -208,7 +209,7 @@ def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOpti
         contours=contours(mask),
         roi=extract_roi(photograph.rgb, mask, options.roi),
         measurements=measure(mask, photograph.rgb, photograph.pixel_size),
-        options=options,
+        options=result.options.model_copy(update={"roi": options.roi}),
         corrected=True,
     )
 
