@@ -121,3 +121,24 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
     assert last["answer"] == {"model": {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4}}
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
+
+
+def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeypatch):
+    import napari_melanoma.worker as worker
+    from napari_melanoma.core.files import atomic_folder, write_json
+    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleConfig
+
+    def put(weights):
+        config = BundleConfig(name="mine", title="mine", architecture="unet")
+        with atomic_folder(tmp_path / "mine") as folder:
+            write_json(folder / CONFIG, config.model_dump(mode="json"))
+            (folder / WEIGHTS).write_bytes(weights)
+
+    loaded = []
+    monkeypatch.setattr(Segmenter, "load", lambda info: loaded.append(info.fingerprint) or len(loaded))
+    for weights in (b"one", b"one", b"two"):
+        if not loaded or weights == b"two":
+            put(weights)
+        worker._segmenter(str(tmp_path / "mine"))
+    assert len(loaded) == len(set(loaded)) == 2

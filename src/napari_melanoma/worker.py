@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from napari_melanoma.core.errors import MelanomaError
@@ -77,13 +78,23 @@ def _describe(error: Exception) -> str:
     return f"{said}. This is not an error that was foreseen; `napari-melanoma doctor` says what works on this machine."
 
 
-@lru_cache(maxsize=2)
 def _segmenter(model: str) -> Segmenter:
-    """Load a model once; two are kept, so that comparing them by turns stays quick."""
-    from napari_melanoma.inference.photograph import Segmenter
+    """Load a model once, and again when its files are other ones."""
+    from napari_melanoma.models.bundle import CONFIG, WEIGHTS
     from napari_melanoma.models.registry import find_bundle
 
-    return Segmenter.load(find_bundle(model))
+    folder = find_bundle(model).path
+    files = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
+    return _load(folder, tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
+
+
+@lru_cache(maxsize=2)  # so that comparing two models by turns stays quick
+def _load(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
+    """Load the bundle of a folder; ``files`` tells apart what was in it from what is there now."""
+    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.models.bundle import read_bundle
+
+    return Segmenter.load(read_bundle(folder))
 
 
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
+from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui import linked, recovery
 from napari_melanoma.ui.photographs import Source
 from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.worker_client import WorkerClient
 
 PATIENCE_MS = 20_000
 
@@ -209,3 +212,30 @@ def test_opening_can_be_cancelled(person, tmp_path):
     person.waits()
     assert len(person.viewer.layers) == 0
     assert person.dock.status.text == ""
+
+
+def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypatch):
+    def unlink(path, missing_ok=False):
+        raise PermissionError(f"{path} is used by another process")
+
+    person.opens()
+    person.dock.model.model = "slow-60"
+    person.clicks("primary")
+    wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    person.clicks("cancel")
+    person.waits()
+    assert "Stopped" in person.dock.status.text
+    assert person.dock.analyse.isEnabled()
+
+
+def test_the_worker_runs_nothing_that_lies_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
+    (home / "json.py").write_text("raise SystemExit('this is not the json of Python')")
+    monkeypatch.chdir(home)
+    client = WorkerClient()
+    errors = []
+    client.request("warm", model="no such model").failed.connect(errors.append)
+    wait_for(qtbot, lambda: len(errors) == 1)
+    client.close()
+    client.deleteLater()
+    assert isinstance(errors[0], BundleError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,15 +101,21 @@ class Analysis(QObject):
 
     def _end(self) -> None:
         for path in (self._image, self._answer):
-            path.unlink(missing_ok=True)
+            _remove(path)
         self.finished.emit()
+
+
+def _remove(array: Path) -> None:
+    """Remove an array, or leave it to the end of the client, whose folder goes as a whole."""
+    with suppress(OSError):  # Windows, where a worker that was killed a moment ago still holds it
+        array.unlink(missing_ok=True)
 
 
 def _read(source: Source, array: Path, run: RunContext) -> tuple[Photograph, str]:
     run.report(Progress(0, None, "Reading the photograph"))
     found = read(source, array)
     if run.cancelled:
-        array.unlink(missing_ok=True)
+        _remove(array)
     return found
 
 

@@ -24,6 +24,15 @@ log = logging.getLogger(__name__)
 class Request(QObject):
     """One question to the worker, with the four signals of a ``Job``.
 
+    Parameters
+    ----------
+    client : WorkerClient
+        Asks it.
+    line : bytes
+        The question as the worker reads it, JSON with a line's end.
+    number : int
+        By which the answer is known.
+
     Attributes
     ----------
     progressed, succeeded, failed : Signal(object)
@@ -54,7 +63,8 @@ class WorkerClient(QObject):
     Parameters
     ----------
     command : sequence of str, optional
-        Program and arguments of the child; ``python -m napari_melanoma worker`` by default.
+        Program and arguments of the child; ``python -P -m napari_melanoma worker`` by default: files
+        that lie in the current folder are no part of it.
 
     Attributes
     ----------
@@ -66,7 +76,7 @@ class WorkerClient(QObject):
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         super().__init__()
-        self._command = list(command or (python_executable(), "-m", "napari_melanoma", "worker"))
+        self._command = list(command or (python_executable(), "-P", "-m", "napari_melanoma", "worker"))
         self._waiting: deque[Request] = deque()
         self._asked: Request | None = None
         self._count = 0
