@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -254,3 +256,27 @@ def test_few_answers_are_kept_for_undo(person):
         person.analyses()
     origins = person.lesion.origins
     assert [origin.options.threshold for origin in origins.values()] == [0.5, 0.6, 0.7]
+
+
+def test_a_photograph_that_is_removed_is_freed_and_its_last_stroke_kept(corrected, qtbot):
+    corrected.draws(corrected.layer("mask"), [(100, 20), (100, 60)])
+    drawn = corrected.mask.copy()
+    probability = weakref.ref(corrected.lesion.result.probability)
+    corrected.viewer.layers.clear()  # before anything could follow the stroke
+    corrected.waits()
+    assert corrected.dock.work.book.lesions == {}
+    gc.collect()
+    assert probability() is None
+    corrected.opens()
+    offered(corrected, qtbot).click()
+    corrected.waits()
+    assert np.array_equal(corrected.mask, drawn)
+
+
+def test_of_a_photograph_that_is_removed_nothing_is_kept_where_nothing_was_corrected(person):
+    person.opens()
+    person.analyses()
+    person.viewer.layers.remove(person.viewer.layers["mole"])
+    person.waits()
+    assert person.dock.work.book.lesions == {}
+    assert kept() == []

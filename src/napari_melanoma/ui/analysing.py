@@ -80,7 +80,7 @@ class Analysing(QObject):
             self._controls.status.say("Every photograph here was corrected by hand, and stays so.")
 
     def _is_corrected(self, identity: str) -> bool:
-        self._work.follow_now()
+        self._work.watcher.flush()
         return self._work.book.is_corrected(identity)
 
     def _ask_to_replace(self) -> None:

@@ -39,7 +39,7 @@ class Correcting(QObject):
         controls.mask_controls.reverted.connect(self._on_revert)
         controls.roi.settled.connect(self._on_region)
         controls.model.changed.connect(self._remember)
-        controls.correction.strokes_layer.connect(work.watch)
+        controls.correction.strokes_layer.connect(work.watcher.watch)
         controls.correction.applied.connect(self._on_strokes)
         controls.correction.chosen.connect(self._on_choose)
 

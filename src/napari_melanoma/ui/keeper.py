@@ -75,6 +75,25 @@ class Keeper(QObject):
 
         self._latest.submit(f"keep {identity}", prepare)
 
+    def keep_last(
+        self, identity: str, lesion: Lesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
+    ) -> None:
+        """Write what is not saved of a photograph that was removed.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        lesion : Lesion
+            What was known.
+        mask : numpy.ndarray
+            bool (row, column), the mask as it was.
+        strokes : numpy.ndarray or None
+            uint8 (row, column); None where there were none.
+        """
+        place = recovery.place(lesion.image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_save_last, lesion, place, mask, strokes))
+
     def forget(self, identity: str, book: LesionBook) -> None:
         """Remove what was kept of a photograph, because it is saved or undone.
 
@@ -135,6 +154,15 @@ def _save(
 ) -> None:
     run.check()
     recovery.save(place, lesion.result, mask, lesion.chosen, strokes)
+
+
+def _save_last(
+    lesion: Lesion, place: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+) -> None:
+    if lesion.unsaved or strokes is not None or fingerprint(mask) != lesion.digest:
+        _save(lesion, place, mask, strokes, run)
+    else:
+        _remove(place, run)
 
 
 def _remove(place: Path, run: RunContext) -> None:

@@ -61,7 +61,7 @@ class LesionDock(LesionControls):
         self._preload = Job(preload)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.
-        for last in (self.connections.close, self.work.connections.close, self.work.book.forget_saved):
+        for last in (self.connections.close, self.work.watcher.connections.close, self.work.book.forget_saved):
             self.destroyed.connect(last)
         if client is None:
             self.destroyed.connect(release_worker)
@@ -86,6 +86,7 @@ class LesionDock(LesionControls):
         self.work.changed.connect(self._on_changed)
         self.work.restored.connect(self._show_options_of)
         self.work.saved.connect(self._on_saved)
+        self.work.dropped.connect(self._on_dropped)
         self.work.said.connect(self.status.say)
         self.work.keeper.found.connect(self.recovery.offer)
         self.work.failed.connect(self._on_not_saved)
@@ -195,6 +196,10 @@ class LesionDock(LesionControls):
 
     def _on_not_saved(self, error: Exception) -> None:
         self.status.end("saving")  # where it was another computation, the bar ends a moment early
+
+    def _on_dropped(self, identity: str) -> None:
+        self._looked.discard(identity)
+        self.recovery.withdraw(identity)
 
     def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:
         self.work.keeper.discard(found)

@@ -124,6 +124,24 @@ class LesionBook:
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
         return left if left is not None and left.data.shape == shape else None
 
+    def orphan(self, identity: str, role: str) -> Labels | None:
+        """Find a layer that was made from a photograph which was removed.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        role : str
+            What the layer was to it.
+
+        Returns
+        -------
+        napari.layers.Labels or None
+            None where it is gone as well.
+        """
+        layers = (layer for layer in self.viewer.layers if linked.identity(layer) == identity)
+        return next((layer for layer in layers if linked.role(layer) == role), None)
+
     def unsaved_names(self) -> list[str]:
         """List the photographs whose corrections were not saved.
 

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui import layers, lesion_steps, linked, saving
-from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.keeper import Keeper
+from napari_melanoma.ui.layer_watch import LayerWatch
 from napari_melanoma.ui.lesion_book import LesionBook
 from napari_melanoma.ui.lesion_steps import Change, Lesion
 from napari_melanoma.ui.origin import Point
@@ -21,8 +21,7 @@ from napari_melanoma.ui.photographs import pixel_size
 from napari_melanoma.ui.presenter import Presenter
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
-    from napari.utils.events import Event
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_melanoma.core.runs import RunContext
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.saving import Target
     from napari_melanoma.workflows.lesion import LesionOptions, LesionResult
 
-FOLLOW_MS = 150
 MEANWHILE = "You drew on the mask in the meantime, so it stays as you drew it."
 
 
@@ -55,6 +53,8 @@ class LesionWork(QObject):
         Undo brought back a mask of the model; the controls should show how it was made.
     saved : Signal(object, object)
         A ``saving.Target`` and the folder that was written.
+    dropped : Signal(str)
+        The photograph of this identity was removed.
     said : Signal(str)
         A sentence for the status line.
     failed : Signal(object)
@@ -64,31 +64,30 @@ class LesionWork(QObject):
     changed = Signal(str)
     restored = Signal(str)
     saved = Signal(object, object)
+    dropped = Signal(str)
     said = Signal(str)
     failed = Signal(object)
 
     def __init__(self, viewer: Viewer, options: Callable[[], LesionOptions], parent: QObject) -> None:
         super().__init__(parent)
         self.book = LesionBook(viewer)
-        self.connections = Connections()
         self.keeper = Keeper(self)
+        self.watcher = LayerWatch(self.book, self)
+        self.watcher.rested.connect(self._follow)
+        self.watcher.stroked.connect(partial(self.keeper.keep, book=self.book))
+        self.watcher.removed.connect(self._on_removed)
         self._options = options
-        self._drawn: set[str] = set()
         self._presenter = Presenter(self.book, self)
         self._presenter.shown.connect(self.changed)
-        self._presenter.drawable.connect(self.watch)
+        self._presenter.drawable.connect(self.watcher.watch)
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
-        self._follow_timer = QTimer(self)
-        self._follow_timer.setSingleShot(True)
-        self._follow_timer.setInterval(FOLLOW_MS)
-        self._follow_timer.timeout.connect(self.follow_now)
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be computed, shown or kept."""
-        return bool(self._drawn) or self._latest.busy or self._presenter.busy or self.keeper.busy
+        return self.watcher.busy or self._latest.busy or self._presenter.busy or self.keeper.busy
 
     def take(self, analysed: Analysed, before: str | None) -> None:
         """Show what the worker found; a mask that is shown already changes in one step that can be undone.
@@ -114,8 +113,7 @@ class LesionWork(QObject):
             linked.set_made(labels, self.book.lesions[identity].digest)
         if before is not None:
             self._replace(identity, None, lambda run: result, before)
-            self._drawn.add(identity)
-            self._follow_timer.start()
+            self.watcher.mark(identity)
 
     def bring_back(self, identity: str, found: Recovered) -> None:
         """Show corrections that a crash left; Ctrl+Z takes them back to the mask of the model.
@@ -134,32 +132,19 @@ class LesionWork(QObject):
             self.book.lesions[identity] = Lesion.new(found.result, found.image_digest, found.digest, found.chosen)
             self._presenter.show_new(identity, lambda: self._draw_recovered(identity, found))
 
-    def watch(self, labels: Labels) -> None:
-        """Let results follow what is drawn on a mask, and keep strokes that are drawn on scribbles.
+    def _on_removed(self, identity: str, gone: dict[str, Layer]) -> None:
+        """Let go of a photograph; corrections that were not saved are kept for the day it is opened again."""
+        lesion = self.book.lesions.pop(identity, None)
+        if lesion is not None:
+            mask, strokes = (gone.get(role) or self.book.orphan(identity, role) for role in ("mask", "scribbles"))
+            drawn = (
+                lesion.result.mask if mask is None or mask.data.shape != lesion.result.mask.shape else mask.data != 0
+            )
+            self.keeper.keep_last(identity, lesion, drawn, strokes.data if strokes and strokes.data.any() else None)
+        self.dropped.emit(identity)
 
-        Parameters
-        ----------
-        labels : napari.layers.Labels
-            The layer.
-        """
-        self.connections.connect(labels.events.paint, self._on_drawn)
-        self.connections.connect(labels.events.set_data, self._on_drawn)  # undo and redo emit only this
-
-    def _on_drawn(self, event: Event) -> None:
-        identity = linked.identity(event.source)
-        if identity not in self.book.lesions:
-            return
-        if event.source == self.book.mask(identity):
-            self._drawn.add(identity)
-            self._follow_timer.start()
-        else:
-            self.keeper.keep(identity, self.book)
-
-    def follow_now(self) -> None:
-        """Let results follow what was drawn up to now, without waiting for the hand to rest."""
-        for identity in self._drawn:
-            self._latest.submit(f"follow {identity}", partial(self._prepare_follow, identity))
-        self._drawn.clear()
+    def _follow(self, identity: str) -> None:
+        self._latest.submit(f"follow {identity}", partial(self._prepare_follow, identity))
 
     def _prepare_follow(self, identity: str) -> Work | None:
         labels, options = self.book.mask(identity), self._options()
@@ -257,8 +242,8 @@ class LesionWork(QObject):
         place : pathlib.Path
             The result's own folder, replaced where it exists.
         """
-        self._drawn.add(target.identity)
-        self.follow_now()
+        self.watcher.mark(target.identity)
+        self.watcher.flush()
         lesion = self.book.lesions[target.identity]
 
         def prepare() -> Work:
@@ -303,7 +288,7 @@ class LesionWork(QObject):
             return
         if found.scribbles is not None:
             strokes = layers.scribbles(self.book.viewer, image)
-            self.watch(strokes)
+            self.watcher.watch(strokes)
             layers.add_strokes(strokes, found.scribbles)
         photograph = replace(found.result.photograph, pixel_size=pixel_size(image))
         base = replace(found.result, photograph=photograph)

@@ -56,6 +56,22 @@ def identity(layer: Layer) -> str | None:
     return layer.metadata.get(KEY, {}).get("photograph")
 
 
+def role(layer: Layer) -> str | None:
+    """Say what a layer is to its photograph.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        Any layer.
+
+    Returns
+    -------
+    str or None
+        None for the photograph itself, and for layers that have nothing to do with one.
+    """
+    return layer.metadata.get(KEY, {}).get("role")
+
+
 def part(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
     """Find the layer of one role that was made from a photograph.
 

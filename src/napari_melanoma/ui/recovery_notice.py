@@ -55,6 +55,17 @@ class RecoveryNotice(QFrame):
         self._offers[identity] = found
         self.set_photograph(self._identity)
 
+    def withdraw(self, identity: str) -> None:
+        """Let go of an offer without an answer; it is made again when the photograph is opened again.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        """
+        self._offers.pop(identity, None)
+        self.set_photograph(self._identity)
+
     def set_photograph(self, identity: str | None) -> None:
         """Show the offer of a photograph, if there is one.
 

@@ -1,0 +1,115 @@
+"""Hears what the user does to masks, strokes and photographs in the viewer itself: drawing, undo, removing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.connections import Connections
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer
+    from napari.utils.events import Event
+
+    from napari_melanoma.ui.lesion_book import LesionBook
+
+FOLLOW_MS = 150
+
+
+class LayerWatch(QObject):
+    """Tells when a hand rests after drawing, and what went along when a photograph was removed.
+
+    Parameters
+    ----------
+    book : LesionBook
+        Lesions and the viewer.
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    rested : Signal(str)
+        The mask of the photograph of this identity was drawn on.
+    stroked : Signal(str)
+        The scribbles of the photograph of this identity were drawn on.
+    removed : Signal(str, object)
+        A photograph is gone; the layers that went along with it, by role.
+    """
+
+    rested = Signal(str)
+    stroked = Signal(str)
+    removed = Signal(str, object)
+
+    def __init__(self, book: LesionBook, parent: QObject) -> None:
+        super().__init__(parent)
+        self.connections = Connections()
+        self._book = book
+        self._drawn: set[str] = set()
+        self._gone: dict[str, dict[str, Layer]] = {}
+        self._rest = self._timer(FOLLOW_MS, self.flush)
+        self._end = self._timer(0, self._on_end)  # a photograph and its layers go one after the other
+        self.connections.connect(book.viewer.layers.events.removed, self._on_removed)
+
+    def _timer(self, wait_ms: int, slot: object) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(wait_ms)
+        timer.timeout.connect(slot)
+        return timer
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was done that nobody was told of yet."""
+        return bool(self._drawn or self._gone)
+
+    def watch(self, labels: Labels) -> None:
+        """Hear what is drawn on a layer, and undone.
+
+        Parameters
+        ----------
+        labels : napari.layers.Labels
+            A mask or scribbles.
+        """
+        self.connections.connect(labels.events.paint, self._on_drawn)
+        self.connections.connect(labels.events.set_data, self._on_drawn)  # undo and redo emit only this
+
+    def mark(self, identity: str) -> None:
+        """Take a mask for one that was drawn on.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        """
+        self._drawn.add(identity)
+        self._rest.start()
+
+    def flush(self) -> None:
+        """Tell of what was drawn up to now, without waiting for the hand to rest."""
+        drawn, self._drawn = self._drawn, set()
+        for identity in drawn:
+            self.rested.emit(identity)
+
+    def _on_drawn(self, event: Event) -> None:
+        identity = linked.identity(event.source)
+        if identity not in self._book.lesions:
+            return
+        if event.source == self._book.mask(identity):
+            self.mark(identity)
+        else:
+            self.stroked.emit(identity)
+
+    def _on_removed(self, event: Event) -> None:
+        identity = linked.identity(event.value)
+        if identity is not None:
+            self._gone.setdefault(identity, {})[linked.role(event.value) or "photograph"] = event.value
+            self._end.start()
+
+    def _on_end(self) -> None:
+        gone, self._gone = self._gone, {}
+        for identity, layers in gone.items():
+            if self._book.image(identity) is None:
+                self._drawn.discard(identity)
+                self.removed.emit(identity, layers)
