@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui import layers, lesion_steps, linked, saving
+from napari_melanoma.ui import lesion_steps, linked, saving
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.keeper import Keeper
 from napari_melanoma.ui.layer_watch import LayerWatch
@@ -19,6 +18,7 @@ from napari_melanoma.ui.lesion_steps import Change, Lesion
 from napari_melanoma.ui.origin import Point
 from napari_melanoma.ui.photographs import pixel_size
 from napari_melanoma.ui.presenter import Presenter
+from napari_melanoma.ui.recovering import Recovering
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.analysis_queue import Analysed
-    from napari_melanoma.ui.recovery import Recovered
     from napari_melanoma.ui.saving import Target
     from napari_melanoma.workflows.lesion import LesionOptions, LesionResult
 
@@ -80,6 +79,7 @@ class LesionWork(QObject):
         self._presenter = Presenter(self.book, self)
         self._presenter.shown.connect(self.changed)
         self._presenter.drawable.connect(self.watcher.watch)
+        self.recovering = Recovering(self.book, self._presenter, self._replace, self)
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
@@ -103,8 +103,9 @@ class LesionWork(QObject):
         if self.book.mask(identity) is not None:
             self._replace(identity, None, lambda run: result, before)
         elif self.book.image(identity) is not None:
+            expected = None if self.book.digest(identity) is None else before
             self.book.lesions[identity] = Lesion.new(result, analysed.image_digest, analysed.digest, None)
-            self._presenter.show_new(identity, lambda: self._put(identity, result, before))
+            self._presenter.show_new(identity, partial(self._put, identity, result, expected))
 
     def _put(self, identity: str, result: LesionResult, before: str | None) -> None:
         """Write a first result into the mask that a dock of before left, and follow it if it was drawn on."""
@@ -114,23 +115,6 @@ class LesionWork(QObject):
         if before is not None:
             self._replace(identity, None, lambda run: result, before)
             self.watcher.mark(identity)
-
-    def bring_back(self, identity: str, found: Recovered) -> None:
-        """Show corrections that a crash left; Ctrl+Z takes them back to the mask of the model.
-
-        Parameters
-        ----------
-        identity : str
-            Of the photograph.
-        found : Recovered
-            What was left.
-        """
-        self.keeper.adopt(identity, found)
-        if self.book.mask(identity) is not None:
-            self._draw_recovered(identity, found)
-        elif self.book.image(identity) is not None:
-            self.book.lesions[identity] = Lesion.new(found.result, found.image_digest, found.digest, found.chosen)
-            self._presenter.show_new(identity, lambda: self._draw_recovered(identity, found))
 
     def _on_removed(self, identity: str, gone: dict[str, Layer]) -> None:
         """Let go of a photograph; corrections that were not saved are kept for the day it is opened again."""
@@ -281,15 +265,3 @@ class LesionWork(QObject):
             if change.restored:
                 self.restored.emit(identity)
             self.changed.emit(identity)
-
-    def _draw_recovered(self, identity: str, found: Recovered) -> None:
-        image = self.book.image(identity)
-        if image is None:
-            return
-        if found.scribbles is not None:
-            strokes = layers.scribbles(self.book.viewer, image)
-            self.watcher.watch(strokes)
-            layers.add_strokes(strokes, found.scribbles)
-        photograph = replace(found.result.photograph, pixel_size=pixel_size(image))
-        base = replace(found.result, photograph=photograph)
-        self._replace(identity, found.chosen, lambda run: lesion_steps.drawn(base, found.mask))

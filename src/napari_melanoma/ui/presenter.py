@@ -29,7 +29,7 @@ class Presenter(QObject):
     Attributes
     ----------
     drawable : Signal(object)
-        A mask layer was made, on which the user may draw.
+        A mask or scribbles are there, on which the user may draw.
     shown : Signal(str)
         All layers of the photograph of this identity are there.
     """

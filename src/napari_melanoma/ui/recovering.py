@@ -1,0 +1,74 @@
+"""Brings corrections that a crash left back into the viewer, as a step that can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui import layers, lesion_steps
+from napari_melanoma.ui.lesion_steps import Lesion
+from napari_melanoma.ui.photographs import pixel_size
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.origin import Point
+    from napari_melanoma.ui.presenter import Presenter
+    from napari_melanoma.ui.recovery import Recovered
+    from napari_melanoma.workflows.lesion import LesionResult
+
+Put = Callable[[str, "Point | None", "Callable[[RunContext], LesionResult]"], None]
+
+
+class Recovering(QObject):
+    """Puts what was found where it belongs, beside or over what is there by now.
+
+    Parameters
+    ----------
+    book : LesionBook
+        Lesions and the viewer.
+    presenter : Presenter
+        Shows a photograph's layers where there are none.
+    put : callable
+        Puts a result in the place of a mask: takes identity, chosen point, and a function that makes the result.
+    parent : QObject
+        Who goes with it.
+    """
+
+    def __init__(self, book: LesionBook, presenter: Presenter, put: Put, parent: QObject) -> None:
+        super().__init__(parent)
+        self._book = book
+        self._presenter = presenter
+        self._put = put
+
+    def bring_back(self, identity: str, found: Recovered) -> None:
+        """Show corrections that a crash left; Ctrl+Z takes them back to the mask that is there, or the model's.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        found : Recovered
+            What was left.
+        """
+        if self._book.mask(identity) is not None:
+            self._draw(identity, found)
+        elif self._book.image(identity) is not None:
+            self._book.lesions[identity] = Lesion.new(found.result, found.image_digest, found.digest, found.chosen)
+            self._presenter.show_new(identity, partial(self._draw, identity, found))
+
+    def _draw(self, identity: str, found: Recovered) -> None:
+        image = self._book.image(identity)
+        if image is None:
+            return
+        if found.scribbles is not None:
+            strokes = layers.scribbles(self._book.viewer, image)
+            self._presenter.drawable.emit(strokes)
+            layers.add_strokes(strokes, found.scribbles)
+        photograph = replace(found.result.photograph, pixel_size=pixel_size(image))
+        base = replace(found.result, photograph=photograph)
+        self._put(identity, found.chosen, lambda run: lesion_steps.drawn(base, found.mask))
