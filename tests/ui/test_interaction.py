@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +241,31 @@ def test_the_worker_runs_nothing_that_lies_in_the_current_folder(home, nothing_l
     client.close()
     client.deleteLater()
     assert isinstance(errors[0], BundleError)
+
+
+OPENING = """
+import sys, napari
+from qtpy.QtWidgets import QApplication
+viewer = napari.Viewer(show=False)
+before = set(sys.modules)
+from napari_melanoma.ui import lesion
+from napari_melanoma.ui.worker_client import WorkerClient
+lesion.PRELOAD_MS = 10**8
+client = WorkerClient([sys.executable, sys.argv[1]])
+viewer.window.add_dock_widget(lesion.LesionDock(viewer, client), name="Lesion")
+QApplication.processEvents()
+print(*sorted(set(sys.modules) - before))
+client.close()
+viewer.close()
+"""
+
+
+def test_opening_the_dock_imports_nothing_that_takes_long(home):
+    """Counts imports and not seconds, which belong to the machine."""
+    worker = Path(__file__).with_name("fake_worker.py")
+    command = [sys.executable, "-c", OPENING, str(worker)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    imported = done.stdout.split()
+    assert "napari_melanoma.ui.lesion" in imported
+    heavy = ("torch", "skimage", "scipy.ndimage", "pandas", "matplotlib", "sklearn", "pydicom", "imagecodecs")
+    assert [name for name in imported if name.startswith(heavy)] == []

@@ -1,0 +1,54 @@
+"""That the measure of stalls counts our own work, and only that."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gui_stall.py"
+
+
+@pytest.fixture
+def bench():
+    spec = importlib.util.spec_from_file_location("gui_stall", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def our_slot(event):
+    time.sleep(0.1)
+
+
+def test_a_slow_slot_of_ours_counts_beside_and_inside_a_call_of_napari(bench, qtbot, monkeypatch):
+    from napari.components import LayerList
+    from napari.layers import Image
+
+    def insert(layers, index, layer, real=LayerList.insert):
+        time.sleep(1.0)
+        real(layers, index, layer)
+
+    monkeypatch.setattr(LayerList, "insert", insert)
+    monkeypatch.setattr(our_slot, "__module__", "napari_melanoma.ui.slow")
+    stopwatch = bench.Stopwatch()
+    with stopwatch.watching():
+        layers, image = LayerList(), Image(np.zeros((8, 8)))
+        layers.events.inserted.connect(our_slot)
+        stalls = bench.Stalls(stopwatch)
+
+        def turn():
+            time.sleep(0.2)
+            layers.append(image)
+
+        stalls.start()
+        QTimer.singleShot(20, turn)
+        qtbot.waitUntil(lambda: len(layers) == 1)
+        stalls.stop()
+    assert 290 <= max(stalls.ours) < 1000
+    assert max(stalls.napari) >= 990
+    assert LayerList.insert is insert
