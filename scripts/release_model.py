@@ -51,6 +51,10 @@ def main() -> int:
     folder = RunFolder(arguments.run)
     draft = read_bundle(folder.bundle)
     stored = _measure(Segmenter.load(draft), arguments.data)
+    failed = [str(name) for name, evaluation in stored.items() if evaluation.failed]
+    if failed:
+        sys.stderr.write(f"not released: some images of {', '.join(failed)} could not be measured\n")
+        return 1
     exact = _measure(_exact(folder, draft), arguments.data)
     for name, evaluation in stored.items():
         dice, full = evaluation.parts["all"]["DI"], exact[name].parts["all"]["DI"]
