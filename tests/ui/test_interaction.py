@@ -269,3 +269,22 @@ def test_opening_the_dock_imports_nothing_that_takes_long(home):
     assert "napari_melanoma.ui.lesion" in imported
     heavy = ("torch", "skimage", "scipy.ndimage", "pandas", "matplotlib", "sklearn", "pydicom", "imagecodecs")
     assert [name for name in imported if name.startswith(heavy)] == []
+
+
+def test_settings_are_kept_in_a_file_of_the_user(home):
+    Settings().ruler_mm = 25
+    kept = list((home / "settings").rglob("*.ini"))
+    assert len(kept) == 1
+    assert Settings().ruler_mm == 25
+
+
+def test_icons_follow_the_theme(person):
+    def darkness():
+        picture = person.finds(QAbstractButton, "paint").icon().pixmap(72, 72).toImage()
+        inks = [picture.pixelColor(x, y) for x in range(72) for y in range(72)]
+        return np.mean([ink.lightness() for ink in inks if ink.alpha() > 100])
+
+    person.viewer.theme = "dark"
+    on_dark = darkness()
+    person.viewer.theme = "light"
+    assert on_dark > darkness() + 50

@@ -6,7 +6,8 @@ import html
 from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QObject, QSize, Qt, Signal
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QIcon, QPainter, QPixmap
+from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import QAbstractButton, QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidget
 from superqt import QCollapsible
 
@@ -38,6 +39,8 @@ QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 """
 # The same blue in both themes: napari's own is too pale for white letters in the light one.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
+
+ICON_PX = 72  # shown at a quarter of it, so that it is sharp on every screen
 
 
 def named(widget: AnyWidget, name: str, spoken: str, tip: str = "") -> AnyWidget:
@@ -225,12 +228,12 @@ class ThemedIcons(QObject):
         from napari.utils.theme import get_theme
 
         theme = get_theme(str(self._viewer.theme))
-        icons = f"theme_{theme.id}:/"  # a search path that napari gives to Qt
+        colour = theme.icon.as_hex()
         for button, icon in self._buttons:
-            button.setIcon(QIcon(f"{icons}{icon}.svg"))
+            button.setIcon(_icon(icon, colour))
         for fold in self._folds:
-            fold.setExpandedIcon(QIcon(f"{icons}chevron_down.svg"))
-            fold.setCollapsedIcon(QIcon(f"{icons}right_arrow.svg"))
+            fold.setExpandedIcon(_icon("chevron_down", colour))
+            fold.setCollapsedIcon(_icon("right_arrow", colour))
         colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
@@ -257,6 +260,18 @@ class ThemedIcons(QObject):
 
     def _on_theme(self, event: object = None) -> None:
         self.apply()
+
+
+def _icon(name: str, colour: str) -> QIcon:
+    """Draw one of napari's icons in a colour."""
+    from napari.resources import get_colorized_svg, get_icon_path
+
+    picture = QPixmap(ICON_PX, ICON_PX)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    QSvgRenderer(get_colorized_svg(get_icon_path(name), colour).encode()).render(painter)
+    painter.end()
+    return QIcon(picture)
 
 
 def tool(name: str, spoken: str, tip: str = "", text: str = "", *, checkable: bool = False) -> QToolButton:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """Values kept by the platform's own store of settings, each read with a default that always works."""
+    """Values kept in a file of the user, on every platform alike, each read with a default that always works."""
 
     def __init__(self) -> None:
-        self._store = QSettings("napari-melanoma", "napari-melanoma")
+        self._store = QSettings(
+            QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-melanoma", "napari-melanoma"
+        )
 
     @property
     def options(self) -> LesionOptions:
