@@ -22,7 +22,7 @@ SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test env lint types contracts unit ui-pyqt6 ui-pyside6 covered coverage bench docs screenshots clean
+.PHONY: help demo test env lint types contracts unit ui ui-pyqt6 ui-pyside6 covered coverage bench docs screenshots clean
 
 help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ help: ## list what make can do here
 demo: $(VENV)/.ready-to-run ## open napari with an analysed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
 	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
 
-test: lint types contracts unit ui-pyqt6 ui-pyside6 covered ## lint, types, contracts, all tests under both Qts, coverage
+test: lint types contracts unit ui covered ## lint, types, contracts, all tests under both Qts, coverage
 	@echo "make test: everything passed"
 
 env: $(VENV)/.ready-to-test ## set up .venv for development
@@ -50,6 +50,12 @@ unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
 	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run -m pytest -n $(WORKERS) --ignore tests/ui
 	@$(BIN)/coverage combine --quiet
+
+ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once, each on a display of its own
+	@mkdir -p build
+	@$(MAKE) --no-print-directory ui-pyside6 > build/ui-pyside6.log 2>&1 & other=$$!; \
+	$(MAKE) --no-print-directory ui-pyqt6; first=$$?; \
+	wait $$other; second=$$?; cat build/ui-pyside6.log; exit $$((first || second))
 
 ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6
 	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
