@@ -80,7 +80,11 @@ def nothing_left(qtbot, qapp):
         assert not ours, ours
 
     qtbot.waitUntil(gone, timeout=PATIENCE_MS)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
+
+    def ended():  # a thread says that its job is done a moment before it ends
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
+
+    qtbot.waitUntil(ended, timeout=PATIENCE_MS)
     children = psutil.Process().children(recursive=True)
     assert not [child for child in children if FAKE_WORKER.name in " ".join(child.cmdline())]
 
