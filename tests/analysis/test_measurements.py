@@ -45,7 +45,7 @@ def test_every_measurement_is_explained_and_named_with_its_unit() -> None:
     for measurement in MEASUREMENTS:
         assert measurement.label
         assert measurement.explanation
-        suffix = {"px": "_px", "mm": "_mm", "mm²": "_mm2", "": ""}[measurement.unit]
+        suffix = {"px": "_px", "px²": "_px", "mm": "_mm", "mm²": "_mm2", "": ""}[measurement.unit]
         assert measurement.name.endswith(suffix)
 
 

@@ -32,7 +32,7 @@ def test_it_needs_no_other_file_and_says_what_matters(tmp_path):
     assert "http" not in page
     for said in ("Research use only", "20 µm per pixel (ruler)", "lesion-small on cpu", "Asymmetry", "mm²"):
         assert said in page
-    assert f"{result.measurements['area_px']:,.4g} px" in page
+    assert f"{result.measurements['area_px']:,.0f} px²" in page
 
 
 def test_without_a_lesion_it_says_so(tmp_path):

@@ -169,4 +169,4 @@ def test_imagenet_start_needs_an_encoder_it_knows(
     model = recipe.model.model_copy(update={"start": "imagenet"})
     with pytest.raises(BundleError, match="could not be fetched"):
         train(recipe.model_copy(update={"model": model}), tmp_path / "run", resume=False, run=RunContext())
-    assert _events(tmp_path / "run")[-1]["kind"] == "failed"
+    assert not (tmp_path / "run").exists()

@@ -29,7 +29,7 @@ class Measurement:
 
 
 MEASUREMENTS: tuple[Measurement, ...] = (
-    Measurement("area_px", "Area", "px", "Number of pixels of the mask"),
+    Measurement("area_px", "Area", "px²", "Number of pixels of the mask"),
     Measurement("perimeter_px", "Perimeter", "px", "Length of the border, holes included (Crofton's formula)"),
     Measurement("equivalent_diameter_px", "Equivalent diameter", "px", "Diameter of the disk of the same area"),
     Measurement("max_diameter_px", "Maximum diameter", "px", "Longest straight line between two points of the border"),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from importlib import import_module
 from typing import Any
+
+from napari_melanoma.core.errors import MelanomaError
+
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")  # the last chooses a platform that may need no display
 
 
 def call_ui(module: str, function: str, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it gives
@@ -24,6 +30,16 @@ def call_ui(module: str, function: str, *arguments: object, **named: object) -> 
     -------
     object
         What it returns.
+
+    Raises
+    ------
+    MelanomaError
+        Where there is no display: Qt would abort the process.
     """
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in DISPLAYS):
+        raise MelanomaError(
+            "no window can be opened: neither DISPLAY nor WAYLAND_DISPLAY is set. Log in at a desktop, or put "
+            "xvfb-run in front of the command; `napari-melanoma lesion` needs no window."
+        )
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     return getattr(import_module(f"napari_melanoma.ui.{module}"), function)(*arguments, **named)

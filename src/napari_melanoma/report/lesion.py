@@ -115,10 +115,15 @@ def _rows(values: dict[str, float]) -> list[dict[str, str]]:
     from napari_melanoma.analysis.measurements import MEASUREMENTS
 
     return [
-        {"label": item.label, "value": f"{values[item.name]:,.4g} {item.unit}", "explanation": item.explanation}
+        {"label": item.label, "value": f"{_number(values[item.name])} {item.unit}", "explanation": item.explanation}
         for item in MEASUREMENTS
         if item.name in values
     ]
+
+
+def _number(value: float) -> str:
+    """Write a number as people read it: four digits, all of those before the point, no powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _facts(about: dict[str, Any]) -> str:

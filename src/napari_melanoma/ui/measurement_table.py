@@ -35,8 +35,7 @@ def table_rows(values: Mapping[str, float]) -> list[Row]:
         if item.name in values and not item.unit.startswith("mm"):
             in_mm = physical.get(item.label)
             value = "" if in_mm is None or in_mm.name not in values else _said(values[in_mm.name], in_mm.unit)
-            unit = "px²" if item.name == "area_px" else item.unit
-            rows.append((item, _said(values[item.name], unit), value))
+            rows.append((item, _said(values[item.name], item.unit), value))
     return rows
 
 

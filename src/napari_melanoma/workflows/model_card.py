@@ -24,6 +24,7 @@ LIMITS = """## What it is not for
 - Several lesions at once: it marks what looks like lesion, and the analysis keeps the largest unless told otherwise.
 - Kinds of photograph that it was not trained on: total-body tiles, histology, fluorescence, mucosa and nails.
 - Dark skin: the images it learnt from show mostly light skin (Fitzpatrick I to III). Check each mask.
+- Lesions that fill the view: they are found in part. Elsewhere it tends to draw a little outside the border.
 - A border to be trusted where people disagree: two readers of one image reach a Dice index of about 0.8 to 0.9.
 
 Known to go wrong: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other moles near by.

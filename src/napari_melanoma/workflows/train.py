@@ -74,11 +74,12 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext) -> B
         Where the user stopped it; the folder can be resumed.
     """
     data = load_data(recipe)
+    network = start_network(recipe)  # before anything is written: a start that fails leaves no folder in its own way
     folder = _prepare(recipe, out, resume)
     folder.tell("started", train=len(data.train), tuning=len(data.tuning), resumed=resume, **provenance())
     with folder.logged():
         try:
-            bundle = _run(recipe, data, folder, ListeningContext(run, folder))
+            bundle = _run(recipe, data, network, folder, ListeningContext(run, folder))
         except Cancelled:
             folder.tell("cancelled")
             raise
@@ -174,7 +175,7 @@ def _prepare(recipe: TrainRecipe, out: Path, resume: bool) -> RunFolder:
     return folder
 
 
-def _run(recipe: TrainRecipe, data: TrainingData, folder: RunFolder, run: RunContext) -> BundleInfo:
+def _run(recipe: TrainRecipe, data: TrainingData, network: nn.Module, folder: RunFolder, run: RunContext) -> BundleInfo:
     """Decode, train, choose the threshold, write the bundle."""
     import torch
     from platformdirs import user_cache_path
@@ -185,7 +186,7 @@ def _run(recipe: TrainRecipe, data: TrainingData, folder: RunFolder, run: RunCon
     train_cache = build_cache(data.train, recipe.data.cache_size, caches, run=run)
     tuning_cache = build_cache(data.tuning, recipe.data.cache_size, caches, run=run)
     config = _bundle_config(recipe, data)
-    task = SegmentationTask(start_network(recipe), recipe, config)
+    task = SegmentationTask(network, recipe, config)
     if folder.last_checkpoint.exists():
         state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True)
         folder.keep_metrics_before(int(state["epoch"]) + 1)
