@@ -39,8 +39,8 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    colours = DirectLabelColormap(color_dict={None: YELLOW, 0: "transparent", 1: YELLOW})
-    labels = Labels(mask, opacity=0.1, colormap=colours)  # a stronger or a blue veil changes how the lesion looks
+    colours = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
+    labels = Labels(mask, opacity=0.08, colormap=colours)  # a coloured veil would change how the lesion looks
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
     add_part(viewer, image, "mask", labels)
