@@ -16,8 +16,8 @@ DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")  # the last chooses
 def call_ui(module: str, function: str, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - whatever it gives
     """Call a function of ``ui``, which stands beside the command line and not below it.
 
-    Ctrl+C then ends the process at once, as with any window: Qt's loop would never ask whether to go on. What was
-    corrected by hand is in the recovery file.
+    Ctrl+C, or a signal to terminate, then ends the process at once, as with any window: Qt's loop would never ask
+    whether to go on. What was corrected by hand is in the recovery file.
 
     Parameters
     ----------
@@ -41,5 +41,6 @@ def call_ui(module: str, function: str, *arguments: object, **named: object) -> 
             "no window can be opened: neither DISPLAY nor WAYLAND_DISPLAY is set. Log in at a desktop, or put "
             "xvfb-run in front of the command; `napari-melanoma lesion` needs no window."
         )
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wish, signal.SIG_DFL)
     return getattr(import_module(f"napari_melanoma.ui.{module}"), function)(*arguments, **named)
