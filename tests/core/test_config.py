@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,7 @@ class Recipe(Config):
     threshold: float | None = None
     margin: Margin = Margin()
     sizes: tuple[int, ...] = (256, 384)
+    batch: Annotated[int, Field(ge=2)] | Literal["auto"] = 16
 
 
 class Fault(NamedTuple):
@@ -34,7 +35,9 @@ class Fault(NamedTuple):
 
 
 FAULTS = [
-    Fault("an unknown key", {"name": "a", "sead": 1}, ("unknown key 'sead'", "known: margin, name, seed, sizes")),
+    Fault(
+        "an unknown key", {"name": "a", "sead": 1}, ("unknown key 'sead'", "known: batch, margin, name, seed, sizes")
+    ),
     Fault(
         "an unknown key inside",
         {"name": "a", "margin": {"size": 1}},
@@ -47,6 +50,7 @@ FAULTS = [
     Fault("two at once", {"sead": 1}, ("key 'name' is missing", "; ", "unknown key 'sead'")),
     Fault("an element of a list", {"name": "a", "sizes": [1, "big"]}, ("'sizes.1' is 'big'",)),
     Fault("no keys and values at all", [1, 2], ("'(top)' is [1, 2]",)),
+    Fault("neither of two types", {"name": "a", "batch": 1}, ("'batch' is 1: ", "to 2 or input should be 'auto'")),
     Fault("a key below a plain value", {"name": "a", "margin": 3}, ("'margin' is 3",)),
 ]
 

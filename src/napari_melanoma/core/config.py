@@ -46,19 +46,29 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = "; ".join(_describe(fault, cls) for fault in error.errors())
-            raise ConfigError(f"{where} is not a valid {cls.__name__}: {faults}") from None
+            faults: dict[str, list[str]] = {}
+            for fault in error.errors():
+                key, said = _describe(fault, cls)
+                faults.setdefault(key, []).append(said)
+            all_said = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
+            raise ConfigError(f"{where} is not a valid {cls.__name__}: {all_said}") from None
 
 
-def _describe(fault: ErrorDetails, model: type[Config]) -> str:
-    """Say one fault of a configuration: the key, what was found, what is allowed."""
-    key = ".".join(str(part) for part in fault["loc"]) or "(top)"
+def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
+    """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
+    location = tuple(part for part in fault["loc"] if not _names_a_type(part))
+    key = ".".join(str(part) for part in location) or "(top)"
     if fault["type"] == "extra_forbidden":
-        known = ", ".join(sorted(_fields_at(model, fault["loc"][:-1])))
-        return f"unknown key '{key}'" + (f" (known: {known})" if known else "")
+        known = ", ".join(sorted(_fields_at(model, location[:-1])))
+        return f"unknown key '{key}'", f"(known: {known})" if known else ""
     if fault["type"] == "missing":
-        return f"key '{key}' is missing"
-    return f"'{key}' is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        return f"key '{key}'", "is missing"
+    return f"'{key}' is {fault['input']!r}:", f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _names_a_type(part: int | str) -> bool:
+    """Tell the alternatives of a union, which pydantic puts into a location, from the names of fields."""
+    return isinstance(part, str) and (part.startswith(("constrained-", "literal[")) or part in ("int", "float", "str"))
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

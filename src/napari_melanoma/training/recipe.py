@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -14,10 +14,21 @@ class DataConfig(Config):
 
     datasets: tuple[str, ...] = Field(min_length=1, description="folders of data sets")
     split: str = Field("train", min_length=1, description="the split that is learnt from; 'all': every image")
-    tuning_fraction: float = Field(
-        0.1, gt=0, lt=0.5, description="share of that split (whole patients or lesions) that picks epoch and threshold"
+    held_out_split: str = Field("val", min_length=1, description="the split that the new model is judged on, unseen")
+    held_out_fraction: float = Field(
+        0.2, ge=0, lt=0.9, description="share of the patients of images without a split that is kept for judging"
     )
-    cache_size: int = Field(320, ge=32, description="side in pixels at which images are kept decoded")
+    tuning_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="share of the patients to learn from that picks epoch and threshold instead"
+    )
+    base: tuple[str, ...] = Field((), description="folders of data sets that keep a model from forgetting")
+    base_share: float = Field(0.5, gt=0, lt=1, description="share of each batch that comes from them")
+    sampling: Literal["shuffle", "balanced", "mixed"] = Field(
+        "shuffle",
+        description="balanced: each class as often, drawn with replacement; mixed: half of a batch so, half shuffled",
+    )
+    balance_by: Literal["diagnosis", "domain"] = Field("diagnosis", description="what a class is when sampling")
+    cache_size: int = Field(320, ge=32, le=2048, description="side in pixels at which images are kept decoded")
 
 
 class ModelConfig(Config):
@@ -26,7 +37,11 @@ class ModelConfig(Config):
     architecture: str = Field("deeplabv3plus", description="a name of the zoo")
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', or a bundle's name or folder")
-    input_size: int = Field(256, ge=32, multiple_of=32, description="side in pixels of the network's input")
+    input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
+    freeze_normalisation: bool = Field(
+        False,
+        description="keep the statistics of batch normalisation as they are, as few images ask for",
+    )
 
 
 class AugmentationConfig(Config):
@@ -61,16 +76,34 @@ class TrainRecipe(Config):
     model: ModelConfig = ModelConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: Literal["bce_dice", "bce", "soft_dice", "soft_jaccard"] = "bce_dice"
-    learning_rate: float = Field(2e-3, gt=0, description="highest of the one-cycle schedule")
+    lesion_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        1.0, description="weight of lesion pixels against skin in cross-entropy; auto: from their shares"
+    )
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(2e-3, gt=0, le=10, description="the highest of the schedule")
     encoder_rate: float = Field(0.5, gt=0, le=1, description="the encoder's learning rate relative to it")
-    weight_decay: float = Field(1e-2, ge=0)
-    batch_size: int = Field(16, ge=2)
+    weight_decay: float = Field(1e-2, ge=0, le=1)
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
+        16, description="images of one step, over all devices together; auto: what fits and runs fastest"
+    )
+    pieces: int = Field(
+        1, ge=1, description="each device computes its share of a step in so many pieces (gradient accumulation)"
+    )
     epochs: int = Field(16, ge=1)
     patience: int = Field(8, ge=1, description="epochs without a better tuning Jaccard before it stops")
-    gradient_clip: float = Field(1.0, gt=0)
+    gradient_clip: float = Field(1.0, gt=0, description="greatest norm of the gradient")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="the model is a moving average of the weights with this decay; 0: the weights"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    workers: int = Field(0, ge=0, description="processes that prepare images")
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1, description="how many of them on each machine; auto: all"
+    )
+    nodes: int = Field(1, ge=1, description="machines, as the cluster's scheduler gives them")
+    workers: int = Field(0, ge=0, description="processes that read images ahead")
+    samples: int = Field(6, ge=0, le=64, description="tuning images whose prediction is drawn after each epoch")
     seed: int = Field(0, ge=0)
     licence: str = Field("unknown", description="of the bundle that comes out")
     modalities: tuple[str, ...] = Field((), description="kinds of photograph it is meant for")
