@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QObject, QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import QAbstractButton, QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidget
 from superqt import QCollapsible
@@ -171,6 +172,19 @@ def section(title: str, name: str, content: QWidget, settings: Settings, is_open
     return fold
 
 
+@dataclass(frozen=True)
+class Palette:
+    """Colours of the theme for what is painted rather than styled, each as ``#rrggbb``."""
+
+    dark: bool = True
+    text: str = "#f0f1f2"
+    faint: str = "#9aa0a8"
+    background: str = "#262930"
+    raised: str = "#414851"
+    highlight: str = "#6a7380"
+    warning: str = "#e3b617"
+
+
 class ThemedIcons(QObject):
     """Gives buttons napari's icons and a dock its colours, and changes both with the theme.
 
@@ -187,12 +201,15 @@ class ThemedIcons(QObject):
     ----------
     changed : Signal()
         The colours are other ones.
+    palette : Palette
+        The colours as they are now.
     """
 
     changed = Signal()
 
     def __init__(self, viewer: Viewer, dock: QWidget, connections: Connections) -> None:
         super().__init__(dock)
+        self.palette = Palette()
         self._viewer = viewer
         self._dock = dock
         self._buttons: list[tuple[QAbstractButton, str]] = []
@@ -238,6 +255,11 @@ class ThemedIcons(QObject):
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
         self._link = "#6cb0f2" if dark else "#1f5fa8"
+        painted = {
+            name: QColor(getattr(theme, name).as_hex()).name()
+            for name in ("text", "background", "highlight", "warning")
+        }
+        self.palette = Palette(dark, faint=faint, raised=QColor(theme.foreground.as_hex()).name(), **painted)
         self._dock.setStyleSheet(STYLE.format(button=theme.primary, disabled=theme.foreground, faint=faint, **colours))
         self.changed.emit()
 
