@@ -1,25 +1,94 @@
-"""Splits that keep the images of one patient or lesion together."""
+"""Splits that keep the images of one patient or lesion together: what is learnt from, tuned on and held out."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from napari_melanoma.data.dataset import Sample
 
+EVERY_SPLIT = "all"
+HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
+ALWAYS_LEARNT = 2  # the first groups of a data set: one to learn from and one to tune on
+
+
+class SplitRules(Protocol):
+    """What a recipe says about its parts; ``training.recipe.DataConfig`` is one."""
+
+    @property
+    def split(self) -> str:
+        """The split that is learnt from; ``"all"``: every image."""
+
+    @property
+    def held_out_split(self) -> str:
+        """The split that the new model is judged on."""
+
+    @property
+    def held_out_fraction(self) -> float:
+        """Share of the groups of images without a split that is held out."""
+
+    @property
+    def tuning_fraction(self) -> float:
+        """Share of the groups to learn from that picks epoch and threshold instead."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images of a run: learnt from, steering (epoch, threshold), and unseen; no group is learnt and held out."""
+
+    learn: list[Sample]
+    tuning: list[Sample]
+    held_out: list[Sample]
+
+
+def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Parts:
+    """Split the images of a run into its parts.
+
+    A row that names its split goes where it says: ``rules.split`` is learnt from, ``rules.held_out_split`` is held
+    out, any other is left alone. Rows without a split are held out by the name of their group alone, so that no later
+    run with more images moves a group from one side to the other. Of each data set the first two groups are always
+    learnt from and the third is always held out, so that even five corrections can be judged. With the split
+    ``"all"`` every image is learnt from.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        Rows without a mask, and those of which a person said no, or nothing yet, are left out.
+    rules : SplitRules
+        Which split is which, and the shares.
+    seed : int
+        Chooses the groups to tune on; has no say in what is held out.
+
+    Returns
+    -------
+    Parts
+        Any part may be empty; whoever trains says what is too few.
+    """
+    found = [sample for sample in samples if sample.mask is not None and _is_reviewed(sample)]
+    if rules.split == EVERY_SPLIT:
+        learn, held_out = found, []
+    else:
+        aside = _held_out_groups([s for s in found if not s.split], rules.held_out_fraction)
+        learn = [s for s in found if s.split == rules.split or (not s.split and s.group not in aside)]
+        held_out = [s for s in found if s.split == rules.held_out_split or (not s.split and s.group in aside)]
+    learn, tuning = hold_out(learn, rules.tuning_fraction, seed)
+    return Parts(learn, tuning, held_out)
+
 
 def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Set a share of the groups aside, within each domain and diagnosis.
+    """Set a share of the groups aside, spread over domains and diagnoses; at least one group where there are two.
 
-    Which group goes where depends on its name and the seed alone, so that adding images moves few others.
+    Which group goes where depends on its name and the seed, so that adding images moves few others.
 
     Parameters
     ----------
     samples : sequence of Sample
         What to split.
     fraction : float
-        Share of the groups of each stratum that is set aside, 0 to 1.
+        Share of the groups that is set aside, 0 to 1.
     seed : int
         Another seed, another split.
 
@@ -28,17 +97,51 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[lis
     kept, aside : list of Sample
         No group is in both.
     """
-    strata: dict[tuple[str, str | None], set[str]] = defaultdict(set)
-    assigned: set[str] = set()
-    for sample in samples:
-        if sample.group not in assigned:
-            assigned.add(sample.group)
-            strata[sample.domain, sample.diagnosis].add(sample.group)
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
+        strata[sample.domain, sample.diagnosis or ""].append(group)
+    groups = sum(map(len, strata.values()))
+    wanted = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
     aside: set[str] = set()
-    for groups in strata.values():
-        ordered = sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest())
-        aside.update(ordered[: round(fraction * len(ordered))])
+    for stratum, share in _apportioned({key: len(names) for key, names in strata.items()}, wanted, str(seed)).items():
+        aside.update(sorted(strata[stratum], key=lambda group: _draw(str(seed), group))[:share])
     return (
         [sample for sample in samples if sample.group not in aside],
         [sample for sample in samples if sample.group in aside],
     )
+
+
+def _held_out_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
+    """Groups that are held out: by their own hash, but for the first three of a data set."""
+    if fraction <= 0:
+        return set()
+    domains: dict[str, dict[str, None]] = defaultdict(dict)
+    for sample in samples:
+        domains[sample.domain].setdefault(sample.group)
+    aside: set[str] = set()
+    for groups in domains.values():
+        ordered = list(groups)
+        aside.update(ordered[ALWAYS_LEARNT : ALWAYS_LEARNT + 1])
+        aside.update(group for group in ordered[ALWAYS_LEARNT + 1 :] if _draw(HELD_OUT_SALT, group) < fraction)
+    return aside
+
+
+def _apportioned(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> dict[tuple[str, str], int]:
+    """Share ``wanted`` places out by size; what division leaves goes to the largest remainders."""
+    total = sum(sizes.values())
+    exact = {key: wanted * size / total for key, size in sizes.items()}
+    shares = {key: int(value) for key, value in exact.items()}
+    by_remainder = sorted(sizes, key=lambda key: (shares[key] - exact[key], _draw(salt, "/".join(key))))
+    for key in by_remainder[: wanted - sum(shares.values())]:
+        shares[key] += 1
+    return shares
+
+
+def _draw(salt: str, name: str) -> float:
+    """Draw a number in [0, 1) that belongs to a name: the same on every machine and in every run."""
+    return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
+
+
+def _is_reviewed(sample: Sample) -> bool:
+    """Say whether a mask may be learnt from: nobody was asked for, or somebody said yes."""
+    return getattr(sample, "review", None) in (None, "", "accepted", "corrected")
