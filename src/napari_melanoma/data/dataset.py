@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
 
@@ -14,12 +15,17 @@ TABLES = ("dataset.csv", "metadata.csv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MODALITY_WORDS = ("dermoscopic", "macroscopic", "tbp_tile")
 
+Review = Literal["unreviewed", "accepted", "corrected", "rejected"]
+REVIEWS: tuple[Review, ...] = ("unreviewed", "accepted", "corrected", "rejected")
+LEARNT_FROM: tuple[Review, ...] = ("accepted", "corrected")
+
 
 @dataclass(frozen=True)
 class Sample:
     """One image of a data set with its reference mask; ``group`` is what must stay on one side of a split.
 
-    The group is the patient where one is named, else the lesion, else the image that it nearly duplicates.
+    The group is the patient where one is named, else the lesion, else the image that it nearly duplicates. ``review``
+    is what a person said of the mask: one of ``REVIEWS``, or None where the data set does not ask.
     """
 
     image_id: str
@@ -30,6 +36,7 @@ class Sample:
     domain: str
     modality: str | None = None
     diagnosis: str | None = None
+    review: str | None = None
 
 
 def read_dataset(folder: Path) -> list[Sample]:
@@ -37,7 +44,8 @@ def read_dataset(folder: Path) -> list[Sample]:
 
     ``dataset.csv`` names ``image_id`` and, where they are not ``images/<image_id>.*`` and ``masks/<image_id>.png``,
     ``path`` and ``mask_path`` relative to the folder; ``patient_id``, ``lesion_id``, ``near_duplicate_of``, ``split``,
-    ``modality`` and ``diagnosis`` are used where they are there. A ``metadata.csv`` with these columns will do.
+    ``modality``, ``diagnosis`` and ``review`` are used where they are there. A ``metadata.csv`` with these columns will
+    do.
 
     Parameters
     ----------
@@ -66,8 +74,24 @@ def read_dataset(folder: Path) -> list[Sample]:
     return samples
 
 
+def usable(samples: Iterable[Sample]) -> list[Sample]:
+    """Keep the samples that can be learnt from: with a mask that no person has rejected or not looked at yet.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        What ``read_dataset`` gave.
+
+    Returns
+    -------
+    list of Sample
+        In their order; those whose review is one of ``LEARNT_FROM``, or not asked.
+    """
+    return [s for s in samples if s.mask is not None and (s.review is None or s.review in LEARNT_FROM)]
+
+
 def with_masks(samples: Iterable[Sample], split: str | None = None) -> list[Sample]:
-    """Keep the samples that have a reference mask and, where asked for, belong to one split.
+    """Keep the samples that can be learnt from (``usable``) and, where asked for, belong to one split.
 
     Parameters
     ----------
@@ -84,15 +108,18 @@ def with_masks(samples: Iterable[Sample], split: str | None = None) -> list[Samp
     Raises
     ------
     DataSetError
-        Where none is left, naming the splits that there are.
+        Where none is left, naming the splits that there are and how many masks were passed over as not reviewed or
+        rejected.
     """
     found = list(samples)
-    kept = [s for s in found if s.mask is not None and split in (None, s.split)]
+    kept = [s for s in usable(found) if split in (None, s.split)]
     if not kept:
         splits = ", ".join(sorted({s.split or "(none)" for s in found})) or "(no rows)"
+        passed_over = sum(s.mask is not None for s in found) - len(usable(found))
+        reviews = f", {passed_over} masks not reviewed or rejected" if passed_over else ""
         raise DataSetError(
-            f"no image with a mask in the split '{split or 'any'}': {len(found)} rows, splits {splits}. "
-            "Name another split, or put the masks into masks/ under the names of the images."
+            f"no image with a mask in the split '{split or 'any'}': {len(found)} rows, splits {splits}{reviews}. "
+            "Name another split, put the masks into masks/ under the names of the images, or review them."
         )
     return kept
 
@@ -139,4 +166,5 @@ def _sample(row: dict[str, str], folder: Path, images: dict[str, Path], masks: d
         domain=folder.name,
         modality=modality if modality in MODALITY_WORDS else None,
         diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,
+        review=(row.get("review") or "").strip().lower() or None,
     )

@@ -1,0 +1,146 @@
+"""Which photographs of a folder to look at first: how unsure a model is of each, and what a person said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+import numpy as np
+
+from napari_melanoma.analysis.uncertainty import disagreement, entropy
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.io.photographs import find_photographs, read_photograph
+from napari_melanoma.models.preprocessing import fit_input
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+How = Literal["entropy", "disagreement"]
+HOWS: tuple[How, ...] = get_args(How)
+
+
+class LogitModel(Protocol):
+    """What a rating asks of a model; ``inference.photograph.Segmenter`` is one."""
+
+    info: BundleInfo
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the network on photographs of its input size.
+
+        Parameters
+        ----------
+        inputs : sequence of numpy.ndarray
+            Each uint8 (side, side, channel).
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (batch, side, side).
+        """
+
+
+@dataclass(frozen=True)
+class Rating:
+    """How unsure a model is of one photograph: ``score`` from 0 (sure) to 1, 1 also where it finds no lesion."""
+
+    score: float
+    how: str
+    lesion_found: bool
+    image_sha256: str
+    model: str
+    model_fingerprint: str
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """One photograph of a folder; ``review`` and ``image_id`` are None where the corrections do not have it."""
+
+    path: Path
+    review: str | None = None
+    image_id: str | None = None
+
+
+def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
+    """Say how unsure a model is of a photograph.
+
+    Parameters
+    ----------
+    model : LogitModel
+        A loaded model.
+    path : pathlib.Path
+        The photograph.
+    how : {"entropy", "disagreement"}
+        ``analysis.uncertainty`` says what they measure; the second one takes eight times as long.
+
+    Returns
+    -------
+    Rating
+        Higher scores are worth a look first.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the photograph cannot be read.
+    InputError
+        Where ``how`` is neither.
+    """
+    if how not in HOWS:
+        raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(HOWS)}.")
+    rgb = read_photograph(path).rgb
+    config = model.info.config
+    square = fit_input(rgb, config.input_size)
+    turns = range(8 if how == "disagreement" else 1)
+    logits = model.logits([np.ascontiguousarray(_turned(square, turn)) for turn in turns])
+    probabilities = [_turned_back(_sigmoid(answer), turn) for turn, answer in zip(turns, logits, strict=True)]
+    masks = [probability >= config.threshold for probability in probabilities]
+    found = bool(masks[0].any())
+    score = disagreement(masks) if how == "disagreement" else entropy(probabilities[0])
+    return Rating(score if found else 1.0, how, found, fingerprint(rgb), model.info.name, model.info.fingerprint)
+
+
+def list_folder(folder: Path, corrections: Corrections, *, run: RunContext | None = None) -> list[ReviewItem]:
+    """List the photographs of a folder with what a person said of each.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Searched with its subfolders.
+    corrections : Corrections
+        Known by the pixels of their photographs, whatever the files are called.
+    run : RunContext, optional
+        Takes the progress; may stop it.
+
+    Returns
+    -------
+    list of ReviewItem
+        In natural order of the paths.
+
+    Raises
+    ------
+    InputError
+        Where there is no photograph in it, or it cannot be read.
+    """
+    return [ReviewItem(path) for path in find_photographs([folder])]
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits to probability."""
+    return np.reciprocal(1.0 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32)
+
+
+def _turned(image: NDArray, turn: int) -> NDArray:
+    """One of the eight flips and rotations of a square image."""
+    return np.rot90(image.swapaxes(0, 1) if turn >= 4 else image, turn % 4)
+
+
+def _turned_back(image: NDArray, turn: int) -> NDArray:
+    """Undo ``_turned``."""
+    back = np.rot90(image, -(turn % 4))
+    return back.swapaxes(0, 1) if turn >= 4 else back
