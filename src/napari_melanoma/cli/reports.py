@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_melanoma.core.files import finite
-from napari_melanoma.core.runs import Progress
+from napari_melanoma.core.runs import Milestone, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -128,11 +128,12 @@ class _LogReport:
         self._said = -LOG_EVERY_S
 
     def progress(self, progress: Progress) -> None:
-        """Write a line now and then, and at the end."""
+        """Write a line now and then, at the end, and for what deserves one."""
         self.last = progress
         now = time.monotonic()
         self._first = self._first or (now, progress.done)
-        if now - self._said >= LOG_EVERY_S or progress.done == progress.total:
+        worth = isinstance(progress, Milestone) or progress.done == progress.total
+        if worth or now - self._said >= LOG_EVERY_S:
             self._said = now
             say(f"{_so_far(progress)}{_left(progress, now, self._first)}  {progress.message}", error=True)
 
@@ -164,6 +165,8 @@ class _TerminalReport(_LogReport):
             self._bar = _bar()
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
+        if isinstance(progress, Milestone):
+            self.tell("milestone", progress.message)
         self._bar.update(self._task, completed=progress.done, total=progress.total, description=progress.message)
 
     def tell(self, kind: str, text: str, **values: object) -> None:

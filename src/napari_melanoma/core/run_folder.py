@@ -1,22 +1,28 @@
-"""The run folder: what a training run writes as it goes, and the one file through which it is told to stop."""
+"""The run folder: what a training run writes as it goes, and the one file through which it is told what to do."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
-from napari_melanoma.core.files import finite, write_json, write_text
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.files import finite, save_error, write_json, write_text
 from napari_melanoma.core.runs import RunContext
 
-Wish = Literal["run", "cancel"]
+Wish = Literal["run", "pause", "cancel"]
+RESERVE_BYTES = 65536
+PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,31 @@ class RunFolder:
         """The model that a finished run leaves."""
         return self.path / "bundle"
 
+    @property
+    def data(self) -> Path:
+        """Table of the images of the run and the part that each plays."""
+        return self.path / "data.csv"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of the predictions drawn at the start and after each epoch."""
+        return self.path / "samples"
+
+    @property
+    def comparison(self) -> Path:
+        """Folder of what the gate found: the new model against the one it started from."""
+        return self.path / "comparison"
+
+    @property
+    def process(self) -> Path:
+        """Which process works here, or did last."""
+        return self.path / "process.json"
+
+    @property
+    def events(self) -> Path:
+        """What happened, a line an event."""
+        return self.path / "events.jsonl"
+
     def tell(self, kind: str, **values: object) -> None:
         """Append one event to ``events.jsonl``.
 
@@ -61,8 +92,36 @@ class RunFolder:
             JSON-able facts of the event.
         """
         line = json.dumps(finite({"time": round(time.time(), 3), "kind": kind, **values}))
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as events:
-            events.write(line + "\n")
+        _append(self.events, line + "\n")
+
+    def tell_last(self, kind: str, **values: object) -> None:
+        """Append the event that ends a run, on a full disk too: room for it was set aside when the run began.
+
+        Parameters
+        ----------
+        kind : str
+            ``"finished"``, ``"cancelled"`` or ``"failed"``.
+        **values : object
+            JSON-able facts of the event.
+        """
+        with suppress(OSError):
+            (self.path / ".reserve").unlink(missing_ok=True)
+        self.tell(kind, **values)
+
+    def read_events(self) -> list[dict[str, object]]:
+        """Read all events that were written to their end.
+
+        Returns
+        -------
+        list of dict
+            In their order; empty where there are none.
+        """
+        events = []
+        with suppress(OSError):
+            for line in self.events.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError):
+                    events.append(json.loads(line))
+        return [event for event in events if isinstance(event, dict)]
 
     def add_metrics(self, row: dict[str, float]) -> None:
         """Append one epoch to ``metrics.csv``; the first row's keys are the columns.
@@ -73,12 +132,28 @@ class RunFolder:
             Column to value.
         """
         path = self.path / "metrics.csv"
-        new = not path.exists() or path.stat().st_size == 0
-        with path.open("a", newline="", encoding="utf-8") as table:
-            writer = csv.DictWriter(table, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        if not path.exists() or path.stat().st_size == 0:
+            writer.writeheader()
+        writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+        _append(path, text.getvalue())
+
+    def mend(self) -> None:
+        """Cut off what a killed process left of a last line, and its temporary files; only the owner of the lock may.
+
+        Raises
+        ------
+        SaveError
+            Where the files cannot be written.
+        """
+        for path in (self.events, self.path / "metrics.csv"):
+            if path.exists():
+                _cut_last_line(path)
+        for folder in (self.path, self.checkpoints, self.samples):
+            for left in folder.glob(".*.????????*"):
+                if not left.name.startswith(".control."):  # somebody may be writing a wish right now
+                    _discard(left)
 
     def keep_metrics_before(self, epoch: int) -> None:
         """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat.
@@ -106,7 +181,7 @@ class RunFolder:
             wish = json.loads((self.path / "control.json").read_text(encoding="utf-8"))["wish"]
         except (OSError, ValueError, KeyError, TypeError):
             return "run"
-        return "cancel" if wish == "cancel" else "run"
+        return cast("Wish", wish) if wish in get_args(Wish) else "run"
 
     def ask(self, wish: Wish) -> None:
         """Write a wish for the run to follow.
@@ -114,7 +189,7 @@ class RunFolder:
         Parameters
         ----------
         wish : str
-            ``"run"`` or ``"cancel"``.
+            ``"run"``, ``"pause"`` or ``"cancel"``.
 
         Raises
         ------
@@ -122,6 +197,54 @@ class RunFolder:
             Where the file cannot be written.
         """
         write_json(self.path / "control.json", {"wish": wish})
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Work in this folder alone: lock it, say who works here, and set room aside for the last words.
+
+        Yields
+        ------
+        None
+            While the lock is held; it ends with the process too.
+
+        Raises
+        ------
+        RunError
+            Where another process works in the folder.
+        SaveError
+            Where the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0).acquire()
+        except Timeout:
+            raise RunError(f"another process works in {self.path}. Wait until it has ended, or cancel it.") from None
+        except OSError as error:
+            raise save_error(self.path, error) from error
+        with lock:
+            self._introduce()
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    (self.path / ".reserve").unlink(missing_ok=True)
+
+    def _introduce(self) -> None:
+        """Say which process this is, so that others can see whether it lives; set room aside."""
+        import socket
+
+        import psutil
+
+        me = psutil.Process()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        who = {"pid": me.pid, "created": me.create_time(), "host": socket.gethostname(), "started": started}
+        write_json(self.process, who)
+        try:
+            (self.path / ".reserve").write_bytes(os.urandom(RESERVE_BYTES))  # bytes that no file system folds away
+        except OSError as error:
+            raise save_error(self.path, error) from error
 
     @contextmanager
     def logged(self) -> Iterator[None]:
@@ -155,8 +278,44 @@ def _epoch(row: str, header: str) -> float:
         return math.inf
 
 
+def _append(path: Path, text: str) -> None:
+    """Append whole lines; where the disk refuses some of it, nothing of it stays."""
+    try:
+        with path.open("ab") as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                file.write(text.encode())
+                file.flush()
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise save_error(path, error) from error
+
+
+def _cut_last_line(path: Path) -> None:
+    """Remove what stands after the last end of line."""
+    try:
+        with path.open("rb+") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    except OSError as error:
+        raise save_error(path, error) from error
+
+
+def _discard(left: Path) -> None:
+    """Remove a temporary file or folder that nobody will rename any more."""
+    import shutil
+
+    with suppress(OSError):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
 class ListeningContext(RunContext):
-    """A run context that also hears a wish to cancel written into the run folder.
+    """A run context that also hears a wish written into the run folder: to stop, or to hold for a while.
 
     Parameters
     ----------
@@ -171,14 +330,30 @@ class ListeningContext(RunContext):
         self._outer = run
         self._folder = folder
 
+    def wish(self) -> Wish:
+        """Read what is wished of the run, by the program or through the folder.
+
+        Returns
+        -------
+        str
+            ``"run"``, ``"pause"`` or ``"cancel"``.
+        """
+        return "cancel" if self._outer.cancelled or self.cancelled else self._folder.wish()
+
     def check(self) -> None:
-        """Raise ``Cancelled`` if a stop was asked for, by the program or through the folder.
+        """Hold while a pause is wished; raise ``Cancelled`` if a stop was asked for.
 
         Raises
         ------
         Cancelled
-            After either wish.
+            After such a wish.
         """
-        if self._outer.cancelled or self._folder.wish() == "cancel":
+        if self.wish() == "pause":
+            self._folder.tell("paused")
+            while self.wish() == "pause":
+                time.sleep(PAUSE_S)
+            if self.wish() == "run":
+                self._folder.tell("continued")
+        if self.wish() == "cancel":
             self.cancel()
         super().check()

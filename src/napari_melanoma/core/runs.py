@@ -28,6 +28,10 @@ class Progress:
         return None if not self.total else min(1.0, self.done / self.total)
 
 
+class Milestone(Progress):
+    """A report that deserves a line of its own in a log, such as the end of an epoch."""
+
+
 def _ignore(progress: Progress) -> None:
     """Take a report and do nothing with it."""
 
