@@ -288,3 +288,48 @@ def test_icons_follow_the_theme(person):
     on_dark = darkness()
     person.viewer.theme = "light"
     assert on_dark > darkness() + 50
+
+
+@pytest.mark.parametrize("when", ["a moment before", "meanwhile"])
+def test_a_threshold_set_around_an_analysis_is_kept_and_is_no_drawing(person, qtbot, when):
+    person.opens("mole", gradient())
+    person.analyses()
+    person.dock.model.model = "slow-1"
+    slider = person.finds(QSlider, "threshold_slider")
+    if when == "a moment before":
+        slider.setValue(90)
+    person.clicks("primary")
+    if when == "meanwhile":
+        wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+        slider.setValue(90)
+    person.waits()
+    assert "analysed in" in person.dock.status.text
+    assert person.lesion.result.model.name == "slow-1"
+    assert person.lesion.result.threshold == 0.9
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    assert not person.lesion.corrected
+
+
+def test_a_threshold_set_during_the_first_analysis_is_kept(person, qtbot):
+    person.opens("mole", gradient())
+    person.dock.model.model = "slow-1"
+    person.clicks("primary")
+    wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    person.finds(QSlider, "threshold_slider").setValue(90)
+    person.waits()
+    assert person.lesion.result.threshold == 0.9
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+
+
+def test_redrawing_keeps_a_stroke_that_is_drawn_before_its_turn(person):
+    person.opens("mole", gradient())
+    person.analyses()
+    person.clicks("inside")
+    person.draws(person.layer("scribbles"), [(60, 70), (60, 90)], label=1, brush=5)
+    person.waits()
+    person.clicks("apply")
+    person.draws(person.layer("mask"), [(5, 5), (5, 60)])
+    drawn = person.mask[5, 5:60].copy()
+    assert drawn.all()
+    person.waits()
+    assert np.array_equal(person.mask[5, 5:60], drawn)

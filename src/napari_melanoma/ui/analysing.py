@@ -106,7 +106,9 @@ class Analysing(QObject):
 
     def _on_analysed(self, analysed: Analysed) -> None:
         self._last = analysed
-        self._work.take(analysed, self._before.get(analysed.identity))
+        seen = analysed.identity == self._controls.picker.identity
+        options = self._controls.options() if seen else analysed.result.options
+        self._work.take(analysed, self._before.get(analysed.identity), options)
 
     def _on_failed(self, error: Exception) -> None:
         self._error = error

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.ui.analysis_steps import conclude, read
 from napari_melanoma.ui.job import Job
-from napari_melanoma.ui.lesion_steps import conclude, read
 from napari_melanoma.ui.worker_client import Request, WorkerClient
 
 if TYPE_CHECKING:

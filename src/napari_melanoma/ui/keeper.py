@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_steps import Lesion
+    from napari_melanoma.ui.lesion_state import Lesion
     from napari_melanoma.ui.photographs import Source
 
 KEEP_MS = 600

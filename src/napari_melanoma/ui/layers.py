@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.ui.linked import Role, add_part, part
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image, Labels, Shapes
+    from napari.layers import Image, Labels, Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
@@ -76,12 +76,13 @@ def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float
     """
     from napari.layers import Image as ImageLayer
 
-    layer = part(viewer, image, "probability")
-    if layer is not None:
+    def make() -> ImageLayer:
+        limits = {"contrast_limits": (0.0, 1.0), "colormap": "magma", "opacity": 0.5, "visible": False}
+        return ImageLayer(probability, **limits)
+
+    layer = _layer(viewer, image, "probability", make)
+    if layer.data is not probability:
         layer.data = probability
-        return
-    limits = {"contrast_limits": (0.0, 1.0), "colormap": "magma", "opacity": 0.5, "visible": False}
-    add_part(viewer, image, "probability", ImageLayer(probability, **limits))
 
 
 def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
@@ -122,19 +123,25 @@ def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
 
 
 def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: Sequence[NDArray[np.float32]]) -> None:
-    """Draw outlines into the photograph's layer of a role, which is made where it is missing."""
+    """Draw outlines into the photograph's layer of a role."""
     from napari.layers import Shapes
 
-    layer = part(viewer, image, role)
-    if layer is None:
-        layer = Shapes(ndim=2, opacity=0.9 if role == "contour" else 0.6)
-        add_part(viewer, image, role, layer)
+    layer = _layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.9 if role == "contour" else 0.6))
     width = line_width(image)
     layer.data = []
     if outlines:
         colour = YELLOW if role == "contour" else WHITE
         layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=colour, face_color="transparent")
     layer.editable = False
+
+
+def _layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
+    """Give a photograph's layer of a role, made where it is missing."""
+    layer = part(viewer, image, role)
+    if layer is None:
+        layer = make()
+        add_part(viewer, image, role, layer)
+    return layer
 
 
 def line_width(image: Image) -> float:
@@ -193,14 +200,14 @@ def scribbles(viewer: Viewer, image: Image) -> Labels:
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    layer = part(viewer, image, "scribbles")
-    if layer is None:
+    def make() -> Labels:
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
         colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
         layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colours)
         layer.brush_size = max(3, round(min(shape) / 100))
-        add_part(viewer, image, "scribbles", layer)
-    return layer
+        return layer
+
+    return _layer(viewer, image, "scribbles", make)
 
 
 def ruler(viewer: Viewer, image: Image) -> Shapes:
@@ -220,12 +227,12 @@ def ruler(viewer: Viewer, image: Image) -> Shapes:
     """
     from napari.layers import Shapes
 
-    layer = part(viewer, image, "ruler")
-    if layer is None:
+    def make() -> Shapes:
         layer = Shapes(ndim=2, edge_color=SKY, edge_width=1.5 * line_width(image))
-        add_part(viewer, image, "ruler", layer)
         layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
-    return layer
+        return layer
+
+    return _layer(viewer, image, "ruler", make)
 
 
 def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:

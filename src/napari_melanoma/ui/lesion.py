@@ -11,11 +11,11 @@ from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut, QShowEvent
 
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.analysing import Analysing
+from napari_melanoma.ui.analysis_steps import preload
 from napari_melanoma.ui.close_guard import CloseGuard
 from napari_melanoma.ui.correcting import Correcting
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion_controls import ALL_KEY, ANALYSE_KEY, LesionControls
-from napari_melanoma.ui.lesion_steps import preload
 from napari_melanoma.ui.lesion_work import LesionWork
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.save_bar import SAVE_KEY

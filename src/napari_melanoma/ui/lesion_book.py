@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui import linked, recovery
-from napari_melanoma.ui.lesion_steps import Lesion
+from napari_melanoma.ui.lesion_state import Lesion
 from napari_melanoma.ui.photographs import Source
 
 if TYPE_CHECKING:

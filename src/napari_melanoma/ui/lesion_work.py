@@ -14,20 +14,24 @@ from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.keeper import Keeper
 from napari_melanoma.ui.layer_watch import LayerWatch
 from napari_melanoma.ui.lesion_book import LesionBook
-from napari_melanoma.ui.lesion_steps import Change, Lesion
+from napari_melanoma.ui.lesion_state import Change, Lesion
 from napari_melanoma.ui.origin import Point
 from napari_melanoma.ui.photographs import pixel_size
 from napari_melanoma.ui.presenter import Presenter
 from napari_melanoma.ui.recovering import Recovering
 
 if TYPE_CHECKING:
+    import numpy as np
     from napari.layers import Layer
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.analysis_queue import Analysed
     from napari_melanoma.ui.saving import Target
     from napari_melanoma.workflows.lesion import LesionOptions, LesionResult
+
+Make = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
+"""Makes a result from the one that is known and the mask as it is, uint8 (row, column)."""
 
 MEANWHILE = "You drew on the mask in the meantime, so it stays as you drew it."
 
@@ -89,7 +93,7 @@ class LesionWork(QObject):
         """Whether something is still to be computed, shown or kept."""
         return self.watcher.busy or self._latest.busy or self._presenter.busy or self.keeper.busy
 
-    def take(self, analysed: Analysed, before: str | None) -> None:
+    def take(self, analysed: Analysed, before: str | None, options: LesionOptions) -> None:
         """Show what the worker found; a mask that is shown already changes in one step that can be undone.
 
         Parameters
@@ -98,22 +102,27 @@ class LesionWork(QObject):
             Of a photograph that may have been removed in the meantime.
         before : str or None
             Fingerprint of the mask when the analysis was started: a mask that was drawn on since is kept.
+        options : LesionOptions
+            How the mask is wanted by now, which may be otherwise than when the analysis was started.
         """
         identity, result = analysed.identity, analysed.result
+        make: Make = partial(_as_wanted, result, options)
         if self.book.mask(identity) is not None:
-            self._replace(identity, None, lambda run: result, before)
+            self._replace(identity, make, expected=before or "", key="take")
         elif self.book.image(identity) is not None:
             expected = None if self.book.digest(identity) is None else before
             self.book.lesions[identity] = Lesion.new(result, analysed.image_digest, analysed.digest, None)
-            self._presenter.show_new(identity, partial(self._put, identity, result, expected))
+            if expected is None and options != result.options:
+                expected = analysed.digest
+            self._presenter.show_new(identity, partial(self._put, identity, make, expected))
 
-    def _put(self, identity: str, result: LesionResult, before: str | None) -> None:
+    def _put(self, identity: str, make: Make, before: str | None) -> None:
         """Write a first result into the mask that a dock of before left, and follow it if it was drawn on."""
         labels = self.book.mask(identity)
         if labels is not None:
             linked.set_made(labels, self.book.lesions[identity].digest)
         if before is not None:
-            self._replace(identity, None, lambda run: result, before)
+            self._replace(identity, make, expected=before, key="take")
             self.watcher.mark(identity)
 
     def _on_removed(self, identity: str, gone: dict[str, Layer]) -> None:
@@ -161,8 +170,7 @@ class LesionWork(QObject):
         """
         lesion, options = self.book.lesions[identity], self._options()
         point = chosen or lesion.chosen
-        result, digest = lesion.result, lesion.digest
-        self._replace(identity, point, lambda run: lesion_steps.rederive(result, options, point), digest)
+        self._replace(identity, lambda known, mask: lesion_steps.rederive(known, options, point), point, lesion.digest)
 
     def redraw(self, identity: str) -> None:
         """Redraw the border from the strokes of the scribbles layer.
@@ -172,30 +180,34 @@ class LesionWork(QObject):
         identity : str
             Of an analysed photograph.
         """
-        lesion, labels, strokes = self.book.lesions[identity], self.book.mask(identity), self.book.strokes(identity)
-        if strokes is None or labels is None:
+        lesion, strokes = self.book.lesions[identity], self.book.strokes(identity)
+        if strokes is None:
             self.said.emit("Draw a stroke inside the lesion or on the skin first.")
-            return
-        before = labels.data.copy()
-        self._replace(identity, lesion.chosen, lambda run: lesion_steps.by_strokes(lesion.result, before, strokes))
+        else:
+            self._replace(identity, lambda known, mask: lesion_steps.by_strokes(known, mask, strokes), lesion.chosen)
 
     def _replace(
         self,
         identity: str,
-        chosen: Point | None,
-        make: Callable[[RunContext], LesionResult],
+        make: Make,
+        chosen: Point | None = None,
         expected: str | None = None,
+        key: str = "replace",
     ) -> None:
-        """Put a result in the place of the mask, unless that is no longer the ``expected`` one."""
+        """Put a result in the place of the mask as it is when the turn has come.
+
+        Where a mask is ``expected``, it and those that a model gave are replaced, and one that was drawn since is not.
+        """
 
         def prepare() -> Work | None:
             labels = self.book.mask(identity)
             if labels is None:
                 return None
-            before = labels.data.copy()
-            return lambda run: lesion_steps.replacement(identity, make(run), before, chosen, expected)
+            lesion, before = self.book.lesions[identity], labels.data.copy()
+            known, allowed = lesion.result, None if expected is None else lesion.given | {expected}
+            return lambda run: lesion_steps.replacement(identity, make(known, before), before, chosen, allowed)
 
-        self._latest.submit(f"replace {identity}", prepare)
+        self._latest.submit(f"{key} {identity}", prepare)
 
     def measure_again(self, identity: str) -> None:
         """Crop and measure anew, after the scale or the options of the region changed.
@@ -265,3 +277,11 @@ class LesionWork(QObject):
             if change.restored:
                 self.restored.emit(identity)
             self.changed.emit(identity)
+
+
+def _as_wanted(
+    found: LesionResult, options: LesionOptions, known: LesionResult, mask: NDArray[np.uint8]
+) -> LesionResult:
+    """Take what an analysis found, with the options as they are wanted by now."""
+    wanted = options.model_copy(update={"model": found.options.model})
+    return found if wanted == found.options else lesion_steps.rederive(found, wanted, None)

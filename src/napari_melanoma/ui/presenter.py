@@ -13,7 +13,7 @@ from napari_melanoma.ui.job import Turns
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_steps import Change
+    from napari_melanoma.ui.lesion_state import Change
 
 
 class Presenter(QObject):

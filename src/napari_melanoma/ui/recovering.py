@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui import layers, lesion_steps
-from napari_melanoma.ui.lesion_steps import Lesion
+from napari_melanoma.ui.lesion_state import Lesion
 from napari_melanoma.ui.photographs import pixel_size
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.lesion_work import Make
     from napari_melanoma.ui.origin import Point
     from napari_melanoma.ui.presenter import Presenter
     from napari_melanoma.ui.recovery import Recovered
-    from napari_melanoma.workflows.lesion import LesionResult
 
-Put = Callable[[str, "Point | None", "Callable[[RunContext], LesionResult]"], None]
+Put = Callable[[str, "Make", "Point | None"], None]
 
 
 class Recovering(QObject):
@@ -34,7 +33,7 @@ class Recovering(QObject):
     presenter : Presenter
         Shows a photograph's layers where there are none.
     put : callable
-        Puts a result in the place of a mask: takes identity, chosen point, and a function that makes the result.
+        Puts a result in the place of a mask: takes identity, a function that makes the result, and the chosen point.
     parent : QObject
         Who goes with it.
     """
@@ -71,4 +70,4 @@ class Recovering(QObject):
             layers.add_strokes(strokes, found.scribbles)
         photograph = replace(found.result.photograph, pixel_size=pixel_size(image))
         base = replace(found.result, photograph=photograph)
-        self._put(identity, found.chosen, lambda run: lesion_steps.drawn(base, found.mask))
+        self._put(identity, lambda known, mask: lesion_steps.drawn(base, found.mask), found.chosen)

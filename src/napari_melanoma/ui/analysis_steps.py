@@ -1,0 +1,94 @@
+"""What an analysis does off the GUI thread before and after the worker answers; knows neither Qt nor layers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, ModelStamp, derive
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.ui.photographs import Source
+
+
+def read(source: Source, array: Path) -> tuple[Photograph, str]:
+    """Read a photograph and put its pixels where the worker finds them.
+
+    Parameters
+    ----------
+    source : Source
+        Taken from a layer.
+    array : pathlib.Path
+        The ``.npy`` to write.
+
+    Returns
+    -------
+    tuple
+        The photograph and the fingerprint of its pixels.
+
+    Raises
+    ------
+    InputError
+        Where the layer holds no photograph.
+    """
+    import numpy as np
+
+    photograph = source.read()
+    np.save(array, photograph.rgb)
+    return photograph, fingerprint(photograph.rgb)
+
+
+def conclude(
+    photograph: Photograph, array: Path, answer: dict[str, Any], options: LesionOptions
+) -> tuple[LesionResult, str]:
+    """Do what follows from the worker's answer.
+
+    Parameters
+    ----------
+    photograph : Photograph
+        What was asked about.
+    array : pathlib.Path
+        The probability, a ``.npy`` of float32 (row, column).
+    answer : dict
+        ``model``: the fields of a ``ModelStamp``.
+    options : LesionOptions
+        How to threshold, refine and crop.
+
+    Returns
+    -------
+    tuple
+        The whole analysis and the fingerprint of its mask.
+    """
+    import numpy as np
+
+    result = derive(photograph, np.load(array), options, ModelStamp(**answer["model"]))
+    return result, fingerprint(result.mask)
+
+
+def preload(run: RunContext) -> None:
+    """Import, by using it once on a few pixels, what the first analysis would otherwise wait for.
+
+    Parameters
+    ----------
+    run : RunContext
+        Asked once whether to go on.
+    """
+    import numpy as np
+
+    from napari_melanoma.analysis.scribbles import redraw
+    from napari_melanoma.io.photographs import Photograph
+
+    rgb = np.full((32, 32, 3), 200, np.uint8)
+    rgb[8:24, 8:24] = 60
+    strokes = np.zeros((32, 32), np.uint8)
+    strokes[12, 12], strokes[2, 2] = 1, 2
+    run.check()
+    import_module("pandas")  # napari does so with the first Labels layer, which would stop the window for as long
+    stamp = ModelStamp("none", "", "cpu", 0.5)
+    probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
+    result = derive(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
+    redraw(result.probability, rgb, result.mask, strokes)
