@@ -30,6 +30,7 @@ QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
 QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
     background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
 QLabel[quiet="true"] {{ color: {faint}; }}
+QLabel[fault="true"] {{ color: {warning}; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}

@@ -1,0 +1,343 @@
+"""One control for each kind of value that a configuration has: all say ``value``, ``fault`` and ``changed`` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QPlainTextEdit, QWidget
+
+from napari_melanoma.ui.look import tool
+from napari_melanoma.ui.number_box import Bounds, NumberBox
+from napari_melanoma.ui.word_list import join_words, split_words
+
+LINES = 4  # of a table of options
+
+
+class Editor(QWidget):
+    """A control for one value.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The user changed the value.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(4)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - whatever the field holds
+        """What the control shows; meaningless while there is a fault."""
+        raise NotImplementedError
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+        raise NotImplementedError
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with what was typed; empty where nothing is."""
+        return ""
+
+    @property
+    def control(self) -> QWidget:
+        """The widget that takes the focus, and with it the names of the field."""
+        first = self._row.itemAt(0).widget()
+        assert isinstance(first, QWidget)
+        return first
+
+
+class NumberEditor(Editor):
+    """A number.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether it takes whole numbers only.
+    bounds : Bounds
+        Which numbers are allowed.
+    """
+
+    def __init__(self, whole: bool, bounds: Bounds) -> None:
+        super().__init__()
+        self._box = NumberBox(whole, bounds)
+        self._box.changed.connect(self.changed)
+        self._row.addWidget(self._box, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The number."""
+        return self._box.value
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._box.value = value
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the text."""
+        return self._box.fault
+
+
+class WordOr(Editor):
+    """A value, or a word in its place, such as ``auto``: a button that stays pressed for the word.
+
+    Parameters
+    ----------
+    editor : Editor
+        Of the value; keeps what it shows while the word is chosen.
+    word : str or None
+        None is shown as ``none``.
+    """
+
+    def __init__(self, editor: Editor, word: str | None) -> None:
+        super().__init__()
+        self._editor = editor
+        self._word = word
+        said = "none" if word is None else word
+        self._button = tool(f"{said}_word", said, f"Press for '{said}' in place of a value", said, checkable=True)
+        self._button.toggled.connect(self._on_toggled)
+        editor.changed.connect(self.changed)
+        self._row.addWidget(editor, 1)
+        self._row.addWidget(self._button)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The value or the word."""
+        return self._word if self._button.isChecked() else self._editor.value
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        is_word = value == self._word
+        if not is_word:
+            self._editor.value = value
+        self._button.blockSignals(True)
+        self._button.setChecked(is_word)
+        self._button.blockSignals(False)
+        self._editor.setEnabled(not is_word)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the value, where it counts."""
+        return "" if self._button.isChecked() else self._editor.fault
+
+    @property
+    def control(self) -> QWidget:
+        """The control of the value."""
+        return self._editor.control
+
+    def _on_toggled(self, on: bool) -> None:
+        self._editor.setEnabled(not on)
+        self.changed.emit()
+
+
+class StillCombo(QComboBox):
+    """A combo box that leaves the wheel to the page unless it is in use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(6)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Scrolling past must not choose something else."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class ChoiceEditor(Editor):
+    """One of a few words.
+
+    Parameters
+    ----------
+    choices : sequence
+        The values; shown with spaces for underscores.
+    """
+
+    def __init__(self, choices: Sequence[Any]) -> None:
+        super().__init__()
+        self._combo = StillCombo()
+        for choice in choices:
+            self._combo.addItem(str(choice).replace("_", " "), choice)
+        self._combo.currentIndexChanged.connect(self._on_index)
+        self._row.addWidget(self._combo, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The word that is chosen."""
+        return self._combo.currentData()
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._combo.blockSignals(True)
+        self._combo.setCurrentIndex(self._combo.findData(value))
+        self._combo.blockSignals(False)
+
+    def _on_index(self, index: int) -> None:
+        self.changed.emit()
+
+
+class CheckEditor(Editor):
+    """Yes or no."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._check = QCheckBox()
+        self._check.toggled.connect(self._on_toggled)
+        self._row.addWidget(self._check, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """Whether it is checked."""
+        return self._check.isChecked()
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._check.blockSignals(True)
+        self._check.setChecked(value)
+        self._check.blockSignals(False)
+
+    def _on_toggled(self, on: bool) -> None:
+        self.changed.emit()
+
+
+class TextEditor(Editor):
+    """A line of text.
+
+    Parameters
+    ----------
+    shortest : int, optional
+        How many characters it needs.
+    """
+
+    def __init__(self, shortest: int = 0) -> None:
+        super().__init__()
+        self._shortest = shortest
+        self._line = QLineEdit()
+        self._line.textEdited.connect(self._on_edited)
+        self._row.addWidget(self._line, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The text."""
+        return str(self._line.text())
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.setText(value)
+        self._line.setCursorPosition(0)
+
+    @property
+    def fault(self) -> str:
+        """Say that it is too short."""
+        return "" if len(self.value) >= self._shortest else "is empty: type a few letters"
+
+    def _on_edited(self, text: str) -> None:
+        self.changed.emit()
+
+
+class WordsEditor(TextEditor):
+    """Several texts in one line, with commas between them; one that has a comma itself stands in quotes."""
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The texts."""
+        return split_words(str(self._line.text()))
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.setText(join_words(value))
+        self._line.setCursorPosition(0)
+
+    @property
+    def fault(self) -> str:
+        """Say that there are too few."""
+        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+
+
+class SeveralEditor(Editor):
+    """A fixed number of values side by side.
+
+    Parameters
+    ----------
+    editors : sequence of Editor
+        One for each.
+    """
+
+    def __init__(self, editors: Sequence[Editor]) -> None:
+        super().__init__()
+        self._editors = list(editors)
+        for editor in editors:
+            editor.changed.connect(self.changed)
+            self._row.addWidget(editor, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """A tuple."""
+        return tuple(editor.value for editor in self._editors)
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        for editor, part in zip(self._editors, value, strict=True):
+            editor.value = part
+
+    @property
+    def fault(self) -> str:
+        """The first fault."""
+        return next((editor.fault for editor in self._editors if editor.fault), "")
+
+    @property
+    def control(self) -> QWidget:
+        """The first control."""
+        return self._editors[0].control
+
+
+class TableEditor(Editor):
+    """Options whose names are not known here: a line of TOML each, ``decoder_channels = 64``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = QPlainTextEdit()
+        self._text.setPlaceholderText("name = value, one a line")
+        self._text.setTabChangesFocus(True)
+        self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self._text.setFixedHeight(self._text.fontMetrics().lineSpacing() * LINES + 12)
+        self._text.textChanged.connect(self.changed)
+        self._row.addWidget(self._text, 1)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """A dict; empty where the text cannot be read."""
+        return self._read()[0]
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        import tomli_w
+
+        self._text.blockSignals(True)
+        self._text.setPlainText(tomli_w.dumps(value).strip())
+        self._text.blockSignals(False)
+
+    @property
+    def fault(self) -> str:
+        """What a reader of TOML says of the text."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[dict[str, Any], str]:
+        import tomllib
+
+        try:
+            return tomllib.loads(self._text.toPlainText()), ""
+        except tomllib.TOMLDecodeError as error:
+            return {}, f'{error}. Expected lines such as: decoder_channels = 64, encoder = "name"'
