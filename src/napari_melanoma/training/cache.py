@@ -52,6 +52,21 @@ class Cache:
         """Count the images."""
         return len(self.images)
 
+    def read(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Copy a batch out of the cache.
+
+        Parameters
+        ----------
+        places : numpy.ndarray
+            int64, in any order.
+
+        Returns
+        -------
+        images, masks : numpy.ndarray
+            uint8 (image, row, column, channel), and 0 or 255 (image, row, column).
+        """
+        return self.images[places], self.masks[places]
+
 
 def build_cache(samples: Sequence[Sample], side: int, folder: Path, *, run: RunContext) -> Cache:
     """Decode samples into a memory-mapped cache, or open the one that is there for exactly these files.

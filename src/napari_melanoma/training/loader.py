@@ -1,94 +1,58 @@
-"""Batches of augmented images in an order and variation that follow from (seed, epoch, image) alone."""
+"""Batches of uint8 from the decoded images, for learning and for tuning; variation happens where the network is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.training.augment import Augmentation
+from napari_melanoma.training.sampling import ALONE, EpochSampler, Rank, shares
+from napari_melanoma.training.seeds import seed_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
     from torch.utils.data import DataLoader
 
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.training.cache import Cache
+    from napari_melanoma.training.prepare import Prepared
     from napari_melanoma.training.recipe import TrainRecipe
 
-Key = tuple[int, int]
+__all__ = ["Batch", "seed_of", "training_loader", "tuning_loader"]
+
+Batch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
-class EpochSampler:
-    """A shuffled order for each epoch; yields (epoch, index), so that a sample knows which variation is its turn.
-
-    Parameters
-    ----------
-    count : int
-        Of the images.
-    seed : int
-        Of the order.
-    """
-
-    def __init__(self, count: int, seed: int) -> None:
-        self._count = count
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next; Lightning calls it.
-
-        Parameters
-        ----------
-        epoch : int
-            Counted from 0.
-        """
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        """Count the samples of an epoch."""
-        return self._count
-
-    def __iter__(self) -> Iterator[Key]:
-        """Go through one epoch."""
-        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
-        return iter([(self._epoch, int(index)) for index in order])
-
-
-class AugmentedSamples:
-    """Images of a cache, varied; indexed by (epoch, index).
+class LearningBatches:
+    """Batches of a cache and of the base data after it, as they are; indexed by the keys of a batch.
 
     Parameters
     ----------
-    cache : Cache
-        Decoded images.
-    recipe : TrainRecipe
-        Gives augmentation, input size and seed.
+    learn : Cache
+        What is learnt from.
+    base : Cache, optional
+        What keeps a model from forgetting.
     """
 
-    def __init__(self, cache: Cache, recipe: TrainRecipe) -> None:
-        self._cache = cache
-        self._seed = recipe.seed
-        self._augment = Augmentation(recipe.augmentation, recipe.model.input_size)
+    def __init__(self, learn: Cache, base: Cache | None) -> None:
+        self._learn = learn
+        self._base = base
 
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self._cache)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        """Vary one image: uint8 (3, row, column) and mask (1, row, column)."""
-        import torch
-
-        epoch, index = key
-        image = torch.from_numpy(np.array(self._cache.images[index])).permute(2, 0, 1)
-        mask = torch.from_numpy(np.array(self._cache.masks[index]))[None]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self._seed, epoch, index))
-            return self._augment(image, mask)
+    def __getitem__(self, keys: NDArray[np.int64]) -> Batch:
+        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key)."""
+        base = self._base or ()
+        images = keys[:, 1] % (len(self._learn) + len(base))
+        from_base = images >= len(self._learn)
+        parts = [(~from_base, self._learn, images)]
+        if self._base is not None:
+            parts.append((from_base, self._base, images - len(self._learn)))
+        return *_tensors(_read(parts, len(keys))), keys
 
 
-class PlainSamples:
-    """Images of a cache as they are, resized to the network's input.
+class TuningBatches:
+    """Images of a cache as they are, resized to the network's input; indexed by places.
 
     Parameters
     ----------
@@ -102,86 +66,153 @@ class PlainSamples:
         self._cache = cache
         self._side = side
 
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self._cache)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Give one image: uint8 (3, row, column) and mask (1, row, column)."""
-        import torch
+    def __getitem__(self, places: NDArray[np.int64]) -> Batch:
+        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and keys (0, place)."""
         from torchvision.transforms.v2 import functional
 
-        image = torch.from_numpy(np.array(self._cache.images[index])).permute(2, 0, 1)
-        mask = torch.from_numpy(np.array(self._cache.masks[index]))[None]
+        images, masks = _tensors(self._cache.read(places))
         size = [self._side, self._side]
         nearest = functional.InterpolationMode.NEAREST
-        return functional.resize(image, size, antialias=True), functional.resize(mask, size, interpolation=nearest)
+        resized = functional.resize(images, size, antialias=True)
+        keys = np.stack([np.zeros_like(places), places], axis=1)
+        return resized, functional.resize(masks, size, interpolation=nearest), keys
 
 
-def seed_of(*numbers: int) -> int:
-    """Mix numbers into one seed.
+class InOrder:
+    """Places 0, 1, 2 ... in batches, those of one rank.
 
     Parameters
     ----------
-    *numbers : int
-        Such as seed, epoch and index.
-
-    Returns
-    -------
-    int
-        Of 63 bits.
+    count : int
+        Of the images.
+    batch_size : int
+        Images of a batch; the last one may hold fewer.
+    rank : Rank
+        Every how many-th image is given.
     """
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+    def __init__(self, count: int, batch_size: int, rank: Rank) -> None:
+        places = np.arange(rank.rank, count, rank.world_size)
+        self._batches = [places[first : first + batch_size] for first in range(0, len(places), batch_size)]
+
+    def __len__(self) -> int:
+        """Count the batches."""
+        return len(self._batches)
+
+    def __iter__(self) -> Any:  # noqa: ANN401
+        """Go through the batches."""
+        return iter(self._batches)
 
 
-def training_loader(cache: Cache, recipe: TrainRecipe) -> DataLoader:
+def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank: Rank = ALONE) -> DataLoader:
     """Make the loader of the images that are learnt from.
 
     Parameters
     ----------
-    cache : Cache
+    prepared : Prepared
         Decoded images.
     recipe : TrainRecipe
-        Gives batch size, augmentation, workers and seed.
+        Gives sampling, base share, workers and seed.
+    batch_size : int
+        Images of a step over all devices, as ``"auto"`` of the recipe was resolved.
+    rank : Rank, optional
+        Which share of each step comes out, and in how many pieces; by default all of it in one.
 
     Returns
     -------
     torch.utils.data.DataLoader
-        Batches of uint8 images and masks; an incomplete last batch is left out where there is more than one.
+        ``pieces`` batches a step, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and, as a
+        numpy array, keys (batch, 2) for ``BatchAugmentation``. Its sampler has ``set_epoch``.
+
+    Raises
+    ------
+    RunError
+        Where a step cannot be shared out evenly.
     """
-    from torch.utils.data import DataLoader
-
-    samples: Any = AugmentedSamples(cache, recipe)
-    return DataLoader(
-        samples,
-        batch_size=recipe.batch_size,
-        sampler=EpochSampler(len(samples), recipe.seed),
-        num_workers=recipe.workers,
-        multiprocessing_context="spawn" if recipe.workers else None,
-        persistent_workers=recipe.workers > 0,
-        drop_last=len(samples) > recipe.batch_size,
-    )
+    base = prepared.base
+    step = shares(recipe.data, batch_size, len(prepared.learn), len(base or ()))
+    classes = class_names(prepared.samples.learn, recipe.data.balance_by)
+    sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
+    return _loader(LearningBatches(prepared.learn, base), sampler, recipe.workers)
 
 
-def tuning_loader(cache: Cache, recipe: TrainRecipe) -> DataLoader:
+def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank: Rank = ALONE) -> DataLoader:
     """Make the loader of the images that pick the epoch and the threshold.
 
     Parameters
     ----------
-    cache : Cache
+    prepared : Prepared
         Decoded images.
     recipe : TrainRecipe
-        Gives batch size and input size.
+        Gives the input size.
+    batch_size : int
+        Images that are predicted at a time.
+    rank : Rank, optional
+        Which share comes out: every ``world_size``-th image; by default all.
 
     Returns
     -------
     torch.utils.data.DataLoader
-        Batches of uint8 images and masks in the cache's order.
+        Batches as ``training_loader`` gives them, resized to the input, in the order of ``prepared.samples.tuning``.
     """
+    batches = TuningBatches(prepared.tuning, recipe.model.input_size)
+    return _loader(batches, InOrder(len(prepared.tuning), batch_size, rank), workers=0)
+
+
+def class_names(samples: Sequence[Sample], by: str) -> list[str]:
+    """Say what class each image is of when sampling is balanced.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        The images.
+    by : str
+        ``"diagnosis"`` or ``"domain"``.
+
+    Returns
+    -------
+    list of str
+        Empty where it is not known: these make a class of their own.
+    """
+    return [getattr(sample, by) or "" for sample in samples]
+
+
+def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch asks for classes of its own
+    """Make a loader whose sampler names whole batches, so that each is read at once."""
+    import torch
     from torch.utils.data import DataLoader
 
-    samples: Any = PlainSamples(cache, recipe.model.input_size)  # torch asks for a class of its own, needs two methods
-    return DataLoader(samples, batch_size=recipe.batch_size)
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _read(parts: list[Any], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read a batch whose images lie in several caches: (chosen, cache, places in it) for each."""
+    images, masks = None, None
+    for chosen, cache, places in parts:
+        found = cache.read(places[chosen])
+        if images is None or masks is None:
+            images = np.empty((count, *found[0].shape[1:]), np.uint8)
+            masks = np.empty((count, *found[1].shape[1:]), np.uint8)
+        images[chosen], masks[chosen] = found
+    assert images is not None
+    assert masks is not None
+    return images, masks
+
+
+def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+    """Bring the channel to the front: views, no copies."""
+    import torch
+
+    images, masks = pixels
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)[:, None]
 
 
 def check_sizes(train: Sequence[object], tuning: Sequence[object], batch_size: int) -> str | None:
@@ -204,6 +235,4 @@ def check_sizes(train: Sequence[object], tuning: Sequence[object], batch_size: i
             f"{len(train)} images to learn from and {len(tuning)} to tune with; at least 2 and 1 are needed. "
             "Add images with masks, or raise data.tuning_fraction."
         )
-    if len(train) < batch_size:
-        return f"a batch of {batch_size} is more than the {len(train)} images to learn from. Lower batch_size."
     return None

@@ -50,6 +50,8 @@ class AugmentationConfig(Config):
     scale: tuple[float, float] = Field((0.6, 1.6), description="magnification is drawn between these")
     aspect: float = Field(1.25, ge=1, description="one side may be stretched by this factor against the other")
     shift: float = Field(0.15, ge=0, le=1, description="of the side, in each direction")
+    rotation: float = Field(180, ge=0, le=180, description="degrees, either way")
+    flip: bool = Field(True, description="mirror one image in two")
     elsewhere_probability: float = Field(
         0.06, ge=0, le=1, description="a near view of another part, often without a lesion or with a part of one"
     )

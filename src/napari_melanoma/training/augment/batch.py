@@ -1,0 +1,72 @@
+"""The variation of a whole batch, on whichever device it lies: one pass through the transforms of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from napari_melanoma.training.augment.chances import chances
+from napari_melanoma.training.augment.color import ColorJitter
+from napari_melanoma.training.augment.jpeg import Recompress
+from napari_melanoma.training.augment.sharpness import Blur, Coarsen, Noise, Sharpen
+from napari_melanoma.training.augment.warp import Warp
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.training.recipe import AugmentationConfig
+
+
+class BatchAugmentation:
+    """Varies batches of images and masks; what becomes of an image follows from the seed and its key alone.
+
+    Parameters
+    ----------
+    config : AugmentationConfig
+        How much of what.
+    side : int
+        Side in pixels of what comes out, a multiple of 16.
+    seed : int
+        Of the run.
+    """
+
+    def __init__(self, config: AugmentationConfig, side: int, seed: int) -> None:
+        self._seed = seed
+        self._transforms = v2.Compose(
+            [
+                Warp(config, side),
+                ColorJitter(config),
+                Coarsen(config),
+                Blur(config),
+                Sharpen(config),
+                Noise(config),
+                Recompress(config),
+            ]
+        )
+
+    def __call__(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Vary a batch.
+
+        Parameters
+        ----------
+        images, masks : torch.Tensor
+            uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device.
+        keys : numpy.ndarray
+            int64 (batch, 2): epoch and image of each.
+
+        Returns
+        -------
+        images : torch.Tensor
+            float32 in [0, 255] (batch, 3, side, side).
+        masks : torch.Tensor
+            uint8 0 or 255 (batch, 1, side, side).
+        """
+        with torch.no_grad():
+            sample = tv_tensors.Image(images), tv_tensors.Mask(masks), chances(self._seed, keys)
+            image, mask, _ = self._transforms(*sample)
+        return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)

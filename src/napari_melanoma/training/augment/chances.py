@@ -1,0 +1,114 @@
+"""The random numbers of each image of a batch: they follow from seed, epoch and image, and from nothing else.
+
+An image is therefore varied alike whichever batch, device or process it falls to, and a repeated epoch repeats it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.training.seeds import seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+# A new name goes to the end: the earlier ones then keep their numbers.
+NAMES = (
+    *("angle", "flip", "zoom", "stretch", "shift_x", "shift_y", "elsewhere"),
+    *("brightness", "contrast", "saturation", "hue"),
+    *("coarse", "coarseness", "blur", "sigma", "sharpen", "noise", "deviation", "jpeg", "quality"),
+)
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What chance has in store for the images of a batch, kept where the processor can read it without waiting.
+
+    Parameters
+    ----------
+    seeds : tuple of int
+        One for each image, for whatever needs more than a few numbers.
+    numbers : numpy.ndarray
+        float64 (image, name) in [0, 1), a column for each of ``NAMES``.
+    """
+
+    seeds: tuple[int, ...]
+    numbers: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.seeds)
+
+    def between(self, name: str, low: float, high: float) -> NDArray[np.float64]:
+        """Give each image's number, stretched to a range.
+
+        Parameters
+        ----------
+        name : str
+            One of ``NAMES``.
+        low, high : float
+            The ends of the range.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (image,).
+        """
+        return low + (high - low) * self.numbers[:, NAMES.index(name)]
+
+    def chosen(self, name: str, probability: float) -> NDArray[np.int64]:
+        """Say which images something happens to.
+
+        Parameters
+        ----------
+        name : str
+            One of ``NAMES``.
+        probability : float
+            Of it happening to an image.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64, their places in the batch, ascending.
+        """
+        return np.flatnonzero(self.between(name, 0, 1) < probability)
+
+    def of(self, places: NDArray[np.int64]) -> Chances:
+        """Keep some images of the batch.
+
+        Parameters
+        ----------
+        places : numpy.ndarray
+            int64, their places.
+
+        Returns
+        -------
+        Chances
+            In the order of the places.
+        """
+        return Chances(tuple(self.seeds[place] for place in places), self.numbers[places])
+
+
+def chances(seed: int, keys: Iterable[tuple[int, int]]) -> Chances:
+    """Draw the numbers of a batch.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    keys : iterable of tuple of int
+        (epoch, image) for each image of the batch.
+
+    Returns
+    -------
+    Chances
+        In the order of the keys.
+    """
+    seeds = tuple(seed_of(seed, int(epoch), int(image)) for epoch, image in keys)
+    numbers = np.array([np.random.default_rng(each).random(len(NAMES)) for each in seeds])
+    return Chances(seeds, numbers.reshape(len(seeds), len(NAMES)))

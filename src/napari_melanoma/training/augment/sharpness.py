@@ -1,0 +1,78 @@
+"""Changes of sharpness: coarse, blurred, sharpened and noisy images; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import conv2d, pad
+from torchvision.transforms.v2 import functional
+
+from napari_melanoma.training.augment.looks import Look, on
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_melanoma.training.augment.chances import Chances
+
+REACH = 4  # of the blur in pixels: twice the largest sigma
+SIGMA = (0.3, 2.0)
+SHARPENING = 4.0
+COARSEST = 1 / 3
+LEAST_COARSE = COARSEST + 0.6
+NOISIEST = 255 * 0.04
+
+
+class Coarsen(Look):
+    """Shrinks an image and enlarges it again, as a small or distant photograph looks."""
+
+    name = "coarse"
+
+    def change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Coarsen each image to a size of its own."""
+        side = images.shape[-1]
+        for image, share in zip(images, chance.between("coarseness", COARSEST, LEAST_COARSE), strict=True):
+            small = functional.resize(image, [int(side * share)] * 2, antialias=True)
+            image.copy_(functional.resize(small, [side, side], antialias=True))
+        return images
+
+
+class Blur(Look):
+    """Blurs with a Gaussian of a width of its own for each image."""
+
+    name = "blur"
+
+    def change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Convolve along rows, then along columns; each channel of each image is a group with a kernel of its own."""
+        sigma = chance.between("sigma", *SIGMA)[:, None]
+        kernel = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / sigma) ** 2)
+        weights = on(images.device, (kernel / kernel.sum(1, keepdims=True)).repeat(3, axis=0))
+        groups = len(weights)
+        padded = pad(images, (REACH,) * 4, mode="reflect").flatten(0, 1)[None]
+        rows = conv2d(padded, weights.view(groups, 1, -1, 1), groups=groups)
+        return conv2d(rows, weights.view(groups, 1, 1, -1), groups=groups).view_as(images)
+
+
+class Sharpen(Look):
+    """Sharpens, as telephones do."""
+
+    name = "sharpen"
+
+    def change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Sharpen all alike; torchvision takes floats in [0, 1]."""
+        return functional.adjust_sharpness(images / 255, SHARPENING) * 255
+
+
+class Noise(Look):
+    """Adds Gaussian noise of a strength of its own to each image."""
+
+    name = "noise"
+
+    def change(self, images: Tensor, chance: Chances) -> Tensor:
+        """Add noise that follows from the seed of each image."""
+        source = torch.Generator(images.device)
+        for image, seed, deviation in zip(images, chance.seeds, chance.between("deviation", 0, NOISIEST), strict=True):
+            noise = torch.randn(image.shape, generator=source.manual_seed(seed), device=images.device)
+            image.add_(noise, alpha=float(deviation))
+        return images

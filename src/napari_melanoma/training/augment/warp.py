@@ -1,0 +1,75 @@
+"""Rotation, mirroring, magnification, stretch and shift in one sampling of the batch; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import affine_grid, grid_sample
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.training.augment.chances import Chances
+    from napari_melanoma.training.recipe import AugmentationConfig
+
+
+class Warp(v2.Transform):
+    """Moves each image and its mask by a map of its own; beyond the border both are mirrored.
+
+    Parameters
+    ----------
+    config : AugmentationConfig
+        The ranges.
+    side : int
+        Of what comes out, in pixels.
+    """
+
+    def __init__(self, config: AugmentationConfig, side: int) -> None:
+        super().__init__()
+        self._config = config
+        self._side = side
+
+    def forward(
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: Chances
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, Chances]:
+        """Move uint8 images and masks: float32 images, masks of 0 and 255."""
+        matrix = torch.from_numpy(affine_maps(self._config, chance)).to(image.device, non_blocking=True)
+        grid = affine_grid(matrix, [len(matrix), 1, self._side, self._side], align_corners=False)
+        both = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
+        moved = grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        lesion = (moved[:, 3:] >= 127.5).to(torch.uint8) * 255
+        return tv_tensors.Image(moved[:, :3].contiguous()), tv_tensors.Mask(lesion), chance
+
+
+def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float32]:
+    """Turn chance into the maps from output to input coordinates, both in [-1, 1] with (x, y) order.
+
+    Parameters
+    ----------
+    config : AugmentationConfig
+        The ranges.
+    chance : Chances
+        Of the batch.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (batch, 2, 3).
+    """
+    elsewhere = chance.between("elsewhere", 0, 1) < config.elsewhere_probability
+    zoom = np.exp(chance.between("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
+    stretch = np.exp(chance.between("stretch", -1, 1) * np.log(config.aspect) / 2)
+    mirror = np.where(config.flip & (chance.between("flip", 0, 1) < 0.5), -1, 1)
+    angle = np.deg2rad(chance.between("angle", -config.rotation, config.rotation))
+    along_x, along_y = mirror * stretch / zoom, 1 / (stretch * zoom)
+    maps = np.empty((len(chance), 2, 3), np.float32)
+    maps[:, 0, 0], maps[:, 0, 1] = np.cos(angle) * along_x, -np.sin(angle) * along_y
+    maps[:, 1, 0], maps[:, 1, 1] = np.sin(angle) * along_x, np.cos(angle) * along_y
+    reach = 2 * np.where(elsewhere, 0.5, config.shift)
+    maps[:, 0, 2] = reach * chance.between("shift_x", -1, 1)
+    maps[:, 1, 2] = reach * chance.between("shift_y", -1, 1)
+    return maps
