@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.dataset import Sample, usable
 
 EVERY_SPLIT = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
@@ -56,7 +56,7 @@ def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Part
     Parameters
     ----------
     samples : iterable of Sample
-        Rows without a mask, and those of which a person said no, or nothing yet, are left out.
+        Those that are not ``data.dataset.usable`` are left out.
     rules : SplitRules
         Which split is which, and the shares.
     seed : int
@@ -67,7 +67,7 @@ def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Part
     Parts
         Any part may be empty; whoever trains says what is too few.
     """
-    found = [sample for sample in samples if sample.mask is not None and _is_reviewed(sample)]
+    found = usable(samples)
     if rules.split == EVERY_SPLIT:
         learn, held_out = found, []
     else:
@@ -140,8 +140,3 @@ def _apportioned(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> d
 def _draw(salt: str, name: str) -> float:
     """Draw a number in [0, 1) that belongs to a name: the same on every machine and in every run."""
     return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
-
-
-def _is_reviewed(sample: Sample) -> bool:
-    """Say whether a mask may be learnt from: nobody was asked for, or somebody said yes."""
-    return getattr(sample, "review", None) in (None, "", "accepted", "corrected")

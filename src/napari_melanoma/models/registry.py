@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
 
 DEFAULT_BUNDLE = "lesion-small"
@@ -69,3 +72,39 @@ def find_bundle(name_or_path: str) -> BundleInfo:
         return read_bundle(path)
     names = ", ".join(known) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")
+
+
+def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
+    """Copy a bundle into the user's model folder, so that it is listed and found by its name.
+
+    Parameters
+    ----------
+    bundle : BundleInfo
+        Any bundle; it stays where it is.
+    name : str, optional
+        What it shall be called; its own name by default. Where another model has that name, a number is added.
+
+    Returns
+    -------
+    BundleInfo
+        The copy. Weights that are there already under that name are not copied again.
+
+    Raises
+    ------
+    SaveError
+        Where the folder cannot be written; nothing half-written is left.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
+    taken = {known.name: known for known in list_bundles()}
+    wanted, number = stem, 1
+    while wanted in taken or (user_folder() / wanted).exists():
+        known = taken.get(wanted)
+        if known and known.path.parent == user_folder() and known.fingerprint == bundle.fingerprint:
+            return known
+        number += 1
+        wanted = f"{stem}-{number}"
+    config = bundle.config.model_copy(update={"name": wanted})
+    with atomic_folder(user_folder() / wanted) as folder:
+        shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
+        write_json(folder / CONFIG, config.model_dump(mode="json"))
+    return BundleInfo(user_folder() / wanted, config)

@@ -6,7 +6,6 @@ import atexit
 import json
 import logging
 import shutil
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 
 from napari_melanoma.core import errors
+from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.runs import Progress
 
 log = logging.getLogger(__name__)
@@ -226,22 +226,6 @@ class WorkerClient(QObject):
         message = f"The process that runs the model ended in the middle of its work ({reason}). Nothing was changed. "
         self.restarting.emit(reason)
         self._end(self._asked, "failed", errors.WorkerDied(message + "It is started again when you next ask."))
-
-
-def python_executable() -> str:
-    """Find the Python that runs this program; inside an application bundle ``sys.executable`` may be napari itself.
-
-    Returns
-    -------
-    str
-        Path of an interpreter that has this package.
-    """
-    here = Path(sys.executable)
-    if here.stem.lower().startswith("python") and here.stem.lower() != "pythonw":
-        return sys.executable
-    folder = Path(sys.prefix)
-    candidates = (here.with_name("python.exe"), folder / "python.exe", folder / "bin" / "python3")
-    return next((str(path) for path in candidates if path.is_file()), sys.executable)
 
 
 def _error(kind: str, message: str) -> Exception:

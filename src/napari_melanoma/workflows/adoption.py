@@ -1,0 +1,109 @@
+"""After the gate: taking a run's model over, or discarding it, each noted in the run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.registry import adopt
+
+ADOPTED, DISCARDED = "adopted.json", "discarded.json"
+
+
+def take_over(run: Path, name: str | None = None) -> BundleInfo:
+    """Put the model of a run among the user's own; the one it is to replace stays.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+    name : str, optional
+        What it shall be called; the recipe's name by default. Where that is taken a number is added.
+
+    Returns
+    -------
+    BundleInfo
+        The model in its new place; asked for again, the same one.
+
+    Raises
+    ------
+    BundleError
+        Where the run has left no model.
+    SaveError
+        Where the user's model folder cannot be written.
+    """
+    noted = _noted(run / ADOPTED)
+    if noted and isinstance(noted.get("path"), str):
+        try:
+            return read_bundle(Path(noted["path"]))
+        except (BundleError, ConfigError):  # removed since: take it over anew
+            pass
+    bundle = adopt(read_bundle(RunFolder(run).bundle), name)
+    write_json(run / ADOPTED, {"name": bundle.name, "path": str(bundle.path), "time": round(time.time(), 3)})
+    (run / DISCARDED).unlink(missing_ok=True)
+    return bundle
+
+
+def discard(run: Path) -> None:
+    """Note that the model of a run is not wanted; its files stay, so that it can be taken over after all.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be noted.
+    """
+    if not (run / DISCARDED).exists():
+        write_json(run / DISCARDED, {"time": round(time.time(), 3)})
+
+
+def adopted_name(run: Path) -> str | None:
+    """Give the name under which the model of a run was taken over.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    str or None
+        None where it was not.
+    """
+    noted = _noted(run / ADOPTED)
+    return str(noted["name"]) if noted and "name" in noted else None
+
+
+def is_discarded(run: Path) -> bool:
+    """Say whether the model of a run was found not to be wanted.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    bool
+        False where it was taken over.
+    """
+    return (run / DISCARDED).is_file() and not (run / ADOPTED).is_file()
+
+
+def _noted(path: Path) -> dict[str, Any] | None:
+    """Read a note; None where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None

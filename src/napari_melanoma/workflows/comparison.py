@@ -1,0 +1,214 @@
+"""What a comparison of two models found, as a value that is written to ``comparison.json`` and read from there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+
+Advice = Literal["take over", "keep", "cannot tell"]
+COMPARISON = "comparison.json"
+SHOWN = ("JA", "DI")  # the first of them decides
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """One of the two models: which it is, its threshold, and how well it does; estimates by metric (``JA``, ``DI``)."""
+
+    name: str
+    fingerprint: str
+    threshold: float
+    metrics: dict[str, Estimate]
+
+    @property
+    def JA(self) -> Estimate:  # noqa: N802 - the metric's name everywhere
+        """Jaccard index, mean over images."""
+        return self.metrics["JA"]
+
+    @property
+    def DI(self) -> Estimate:  # noqa: N802 - the metric's name everywhere
+        """Dice index, mean over images."""
+        return self.metrics["DI"]
+
+
+@dataclass(frozen=True)
+class DomainChange:
+    """What changed on the images of one data set; ``base`` says that the old model is meant to keep it."""
+
+    name: str
+    base: bool
+    patients: int
+    old: dict[str, Estimate]
+    new: dict[str, Estimate]
+    difference: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ImageChange:
+    """One image under both models: Jaccard and Dice of each, and a picture of the contours where it is shown."""
+
+    image_id: str
+    domain: str
+    image: Path
+    old: float
+    new: float
+    old_dice: float
+    new_dice: float
+    thumbnail: Path | None = None
+
+    @property
+    def change(self) -> float:
+        """Jaccard index of the new model less the old one's."""
+        return self.new - self.old
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images: new less old with 95 % intervals, what got better and worse, and the advice."""
+
+    old: ComparedModel
+    new: ComparedModel
+    difference: dict[str, Estimate]
+    domains: tuple[DomainChange, ...]
+    better: tuple[ImageChange, ...]
+    worse: tuple[ImageChange, ...]
+    advice: Advice
+    reason: str
+    images: int
+    patients: int
+    failed: tuple[tuple[str, str], ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    def summary(self) -> str:
+        """Say it as people write it in a line.
+
+        Returns
+        -------
+        str
+            Such as ``JA 0.842 -> 0.863, difference +0.021 (95 % interval +0.008 to +0.034)``.
+        """
+        change = self.difference["JA"]
+        return (
+            f"JA {self.old.JA.mean:.3f} -> {self.new.JA.mean:.3f}, difference {change.mean:+.3f} "
+            f"(95 % interval {change.low:+.3f} to {change.high:+.3f})"
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write ``comparison.json``; pictures are named relative to the folder, images by their path.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            That of the comparison.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written.
+        """
+        values = {"format_version": FORMAT_VERSION, **asdict(self)}
+        del values["path"]
+        for item in (*values["better"], *values["worse"]):
+            thumbnail = item["thumbnail"]
+            item["thumbnail"] = thumbnail and Path(thumbnail).relative_to(folder).as_posix()
+            item["image"] = str(item["image"])
+        write_json(folder / COMPARISON, values)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a comparison back.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            That of the comparison.
+
+        Returns
+        -------
+        Comparison
+            With ``path`` set to the folder.
+
+        Raises
+        ------
+        InputError
+            Where the folder holds none, half of one, or one of a later version of this program.
+        """
+        try:
+            values = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
+            return cls(
+                old=_model(values["old"]),
+                new=_model(values["new"]),
+                difference=_estimates(values["difference"]),
+                domains=tuple(_domain(item) for item in values["domains"]),
+                better=tuple(_image(item, folder) for item in values["better"]),
+                worse=tuple(_image(item, folder) for item in values["worse"]),
+                advice=values["advice"],
+                reason=values["reason"],
+                images=values["images"],
+                patients=values["patients"],
+                failed=tuple((image_id, error) for image_id, error in values["failed"]),
+                facts=values["facts"],
+                path=folder,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{folder} holds no comparison that this version can read ({type(error).__name__}: {error}). "
+                "Make it again: napari-melanoma compare RUN"
+            ) from error
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Read the comparison of a folder, of its file, or of the run that it belongs to.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder of a comparison, ``comparison.json`` itself, or a run folder.
+
+    Returns
+    -------
+    Comparison
+        As it was written.
+
+    Raises
+    ------
+    InputError
+        Where there is none that can be read.
+    """
+    folder = path.parent if path.name == COMPARISON else path
+    inside = folder / "comparison"
+    return Comparison.read(inside if (inside / COMPARISON).is_file() else folder)
+
+
+def _estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
+    """Estimates by metric; a bound that was not finite stays so."""
+    return {
+        name: Estimate(
+            *(math.nan if item[key] is None else item[key] for key in ("mean", "low", "high")), item["count"]
+        )
+        for name, item in values.items()
+    }
+
+
+def _model(values: Mapping[str, Any]) -> ComparedModel:
+    return ComparedModel(values["name"], values["fingerprint"], values["threshold"], _estimates(values["metrics"]))
+
+
+def _domain(values: Mapping[str, Any]) -> DomainChange:
+    estimates = {key: _estimates(values[key]) for key in ("old", "new", "difference")}
+    return DomainChange(values["name"], values["base"], values["patients"], **estimates)
+
+
+def _image(values: Mapping[str, Any], folder: Path) -> ImageChange:
+    thumbnail = values["thumbnail"]
+    places = {"image": Path(values["image"]), "thumbnail": folder / thumbnail if thumbnail else None}
+    return ImageChange(**{**values, **places})

@@ -1,0 +1,166 @@
+"""Starting a training run as a process of its own, which outlives whoever started it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.files import save_error
+from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.run_folder import RunFolder, Wish
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
+
+RECIPE = "recipe.toml"
+OUTPUT = "output.txt"
+_started: list[subprocess.Popen[bytes]] = []  # kept until they end: one that nobody asked after stays a zombie
+
+
+def runs_folder() -> Path:
+    """Folder in which the docks keep a user's runs; it need not exist.
+
+    Returns
+    -------
+    pathlib.Path
+        Below the platform's folder for application data.
+    """
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / "runs"
+
+
+def new_run(name: str, folder: Path | None = None) -> Path:
+    """Make an empty run folder of a name that is free.
+
+    Parameters
+    ----------
+    name : str
+        What the run is called after, such as the recipe's name.
+    folder : pathlib.Path, optional
+        Where; ``runs_folder()`` by default.
+
+    Returns
+    -------
+    pathlib.Path
+        Such as ``lesion-01``.
+
+    Raises
+    ------
+    SaveError
+        Where no folder can be made there.
+    """
+    parent = runs_folder() if folder is None else folder
+    stem = re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
+    number = 1
+    while True:
+        path = parent / f"{stem}-{number:02}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise save_error(path, error) from error
+        else:
+            return path
+
+
+def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool = True) -> None:
+    """Start a run that goes on when this process ends.
+
+    Its output goes to ``output.txt``; how it fares stands in the run folder (``workflows.runs.read_run``).
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        What to do.
+    out : pathlib.Path
+        The run folder.
+    resume : bool
+        Go on from the last finished epoch; a run that was stopped before its first begins anew.
+    queue : bool
+        Let it wait for the runs that were started before it.
+
+    Raises
+    ------
+    RunError
+        Where the run is at work already, or no process can be started.
+    SaveError
+        Where the folder cannot be written.
+    """
+    if alive(out):
+        raise RunError(f"{out.name} is at work already. Cancel it first, or choose another run.")
+    folder = RunFolder(out)
+    resume = resume and folder.config.exists()
+    write_toml(out / RECIPE, recipe)
+    folder.ask("run")
+    folder.tell("launched", resumed=resume)
+    try:
+        stamp = _spawn(command(out, resume=resume, queue=queue), out / OUTPUT)
+    except OSError as error:
+        said = f"no process could be started: {error}"
+        folder.tell("failed", type="RunError", message=said)
+        raise RunError(f"{said}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
+    stamp.write(out / PROCESS)
+
+
+def command(out: Path, *, resume: bool, queue: bool) -> list[str]:
+    """Give the command line of a run.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The run folder, with the recipe in it.
+    resume, queue : bool
+        Go on with it; wait for its turn.
+
+    Returns
+    -------
+    list of str
+        Program and arguments.
+    """
+    config = out / ("config.toml" if resume else RECIPE)
+    words = [python_executable(), "-P", "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out)]
+    return [*words, *["--resume"] * resume, *["--queue"] * queue, "--nice"]
+
+
+def ask(run: Path, wish: Wish) -> None:
+    """Tell a run to go on, pause or end; it acts within a batch.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+    wish : str
+        ``"run"``, ``"pause"`` or ``"cancel"``.
+
+    Raises
+    ------
+    SaveError
+        Where the wish cannot be written.
+    """
+    RunFolder(run).ask(wish)
+
+
+def reap() -> None:
+    """Take leave of our children that have ended, so that they do not stay in the table of processes."""
+    _started[:] = [child for child in _started if child.poll() is None]
+
+
+def _spawn(words: list[str], output: Path) -> ProcessStamp:
+    """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end."""
+    reap()
+    with output.open("ab") as log:
+        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        log.flush()
+        apart: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **apart)
+    _started.append(child)
+    return ProcessStamp.of(child.pid)

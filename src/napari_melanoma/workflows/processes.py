@@ -1,0 +1,140 @@
+"""The process of a run, known by ``process.json``: written at its start, asked for by whoever watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from napari_melanoma.core.files import write_json
+
+PROCESS = "process.json"
+SAME_PROCESS_S = 2.0  # how far two readings of one process's start may lie apart: the clock's whole seconds
+REMOTE_SILENCE_S = 600.0  # a run on another machine that has been silent for longer counts as gone
+
+
+@dataclass(frozen=True)
+class ProcessStamp:
+    """A process that cannot be mistaken for a later one of the same number: ``created`` tells them apart."""
+
+    pid: int
+    created: float
+    host: str
+    started: str
+
+    @classmethod
+    def of(cls, pid: int | None = None) -> Self:
+        """Stamp a process of this machine.
+
+        Parameters
+        ----------
+        pid : int, optional
+            Its number; this process by default.
+
+        Returns
+        -------
+        ProcessStamp
+            One that has ended already is stamped as created now.
+        """
+        number = os.getpid() if pid is None else pid
+        try:
+            created = psutil.Process(number).create_time()
+        except psutil.Error:
+            created = time.time()
+        return cls(number, created, socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read the stamp of a run folder.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+
+        Returns
+        -------
+        ProcessStamp or None
+            None where there is none, or half of one.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(int(values["pid"]), float(values["created"]), str(values["host"]), str(values["started"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the stamp.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file, replaced where it exists.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written.
+        """
+        write_json(path, asdict(self))
+
+    @property
+    def here(self) -> bool:
+        """Whether it belongs to this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there and can still do something; a zombie cannot. Asked on its own machine."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < SAME_PROCESS_S
+            return same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.AccessDenied:
+            return True  # it is there, and somebody else's
+        except psutil.Error:
+            return False
+
+
+def alive(run: Path) -> bool:
+    """Say whether the process of a run is at work, or waits for its turn.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    bool
+        On another machine than this one: whether it has written an event in the last ten minutes.
+    """
+    stamp = ProcessStamp.read(run / PROCESS)
+    if stamp is None:
+        return False
+    return stamp.alive if stamp.here else time.time() - _last_sign(run) < REMOTE_SILENCE_S
+
+
+def lower_priority() -> None:
+    """Let this process stand back behind the viewer and whatever else a person is waiting for."""
+    process = psutil.Process()
+    if sys.platform == "win32":
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        process.nice(max(10, int(process.nice())))
+
+
+def _last_sign(run: Path) -> float:
+    """When a run last wrote something of itself."""
+    try:
+        return (run / "events.jsonl").stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,126 @@
+"""The recipes that ship: what each is for in one line, and how one becomes complete with data and a start."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+
+FIRST = "fine-tune"  # what most people come for stands first
+NO_BUNDLE = ("imagenet", "none")
+
+
+@dataclass(frozen=True)
+class ShippedRecipe:
+    """A recipe without data: its name, a title, one line on what it is for, and the values that it sets."""
+
+    name: str
+    title: str
+    summary: str
+    values: dict[str, Any]
+
+    @property
+    def start(self) -> str | None:
+        """What it starts from by its own choice; None where it takes any model."""
+        start: str | None = self.values.get("model", {}).get("start")
+        return start
+
+    def recipe(self, datasets: Sequence[Path | str], start: str, **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
+        """Complete the recipe.
+
+        Parameters
+        ----------
+        datasets : sequence of path
+            Folders of data sets to learn from.
+        start : str
+            ``"imagenet"``, ``"none"``, or a bundle's name or folder. With a bundle the network is the bundle's, and
+            the new model is called after it.
+        **overrides : object
+            Fields of ``TrainRecipe`` that win over all else; a dict goes into the part of that name.
+
+        Returns
+        -------
+        TrainRecipe
+            Ready to run.
+
+        Raises
+        ------
+        BundleError
+            Where there is no such bundle.
+        ConfigError
+            Where an override is none, or no data set is named.
+        """
+        chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start}}
+        values = _merged(self.values, self._network(start))
+        return TrainRecipe.parse(_merged(_merged(values, chosen), overrides), f"recipe '{self.name}'")
+
+    def _network(self, start: str) -> dict[str, Any]:
+        """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
+        if start in NO_BUNDLE:
+            return {}
+        config = find_bundle(start).config
+        model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
+        model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
+        stem = config.name.removesuffix("-tuned")
+        about = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
+        return {**about, "model": model}
+
+
+@cache
+def shipped_recipes() -> tuple[ShippedRecipe, ...]:
+    """List the recipes that ship.
+
+    Returns
+    -------
+    tuple of ShippedRecipe
+        The one for corrected masks first.
+    """
+    folder = resources.files("napari_melanoma.training") / "recipes"
+    files = [item for item in folder.iterdir() if item.name.endswith(".toml")]
+    found = []
+    for file in files:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        summary, title = values.pop("summary"), values.pop("title")
+        found.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
+    return tuple(sorted(found, key=lambda item: (item.name != FIRST, item.name)))
+
+
+def shipped_recipe(name: str) -> ShippedRecipe:
+    """Give one of the recipes that ship.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"fine-tune"``.
+
+    Returns
+    -------
+    ShippedRecipe
+        The recipe.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none of that name.
+    """
+    known = {recipe.name: recipe for recipe in shipped_recipes()}
+    if name not in known:
+        raise ConfigError(f"there is no recipe '{name}' (known: {', '.join(known)}).")
+    return known[name]
+
+
+def _merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Put values over others; a network's own options are replaced as a whole."""
+    merged = dict(values)
+    for key, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "options"
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged

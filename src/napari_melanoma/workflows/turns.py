@@ -1,0 +1,161 @@
+"""Runs of one user on one machine take turns: a ticket each, the oldest whose process lives goes first."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.workflows.processes import ProcessStamp
+
+POLL_S = 0.5
+RANKS = ("LOCAL_RANK", "SLURM_PROCID")  # a process of one run that is not its first has no turn of its own
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A place in the queue, kept as a file whose name is its number; held until the run ends."""
+
+    path: Path
+    stamp: ProcessStamp
+    run: str
+
+    @property
+    def number(self) -> int:
+        """Lower goes first."""
+        return int(self.path.stem)
+
+
+def queue_folder() -> Path:
+    """Folder of the tickets of this user on this machine; a home that several machines share has one for each.
+
+    Returns
+    -------
+    pathlib.Path
+        It need not exist.
+    """
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-melanoma", appauthor=False) / "queue" / socket.gethostname()
+
+
+@contextmanager
+def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+    """Wait until no earlier run of this user is at work on this machine, and hold the turn meanwhile.
+
+    Tells ``queued`` events with the ``position`` (how many are before it), hears a wish to cancel. A ticket whose
+    process has gone is skipped. A further process of one run (several devices) does not wait.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The run folder, made where it is missing.
+    run : RunContext
+        Told of the wait, asked whether to go on.
+    sleep : callable
+        Waits for so many seconds.
+
+    Yields
+    ------
+    None
+        While it is this run's turn.
+
+    Raises
+    ------
+    Cancelled
+        Where it was stopped while it waited; the folder says so.
+    SaveError
+        Where no ticket can be written.
+    """
+    if any(os.environ.get(name, "0") not in ("", "0") for name in RANKS):
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    ticket = _draw(queue_folder(), out)
+    try:
+        _wait(ticket, RunFolder(out), run, sleep)
+        yield
+    finally:
+        ticket.path.unlink(missing_ok=True)
+
+
+def waiting_before(folder: Path, number: int) -> list[Ticket]:
+    """List the tickets that go before one; those of processes that have gone are removed.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the tickets.
+    number : int
+        The ticket's own.
+
+    Returns
+    -------
+    list of Ticket
+        The one at work first.
+    """
+    before = []
+    for ticket in _tickets(folder):
+        if ticket.number >= number:
+            break
+        if ticket.stamp.alive:
+            before.append(ticket)
+        else:
+            log.info("the process of %s has gone without giving its turn back", ticket.run)
+            ticket.path.unlink(missing_ok=True)
+    return before
+
+
+def _wait(ticket: Ticket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:
+    """Wait for the tickets before this one."""
+    told = None
+    while before := waiting_before(ticket.path.parent, ticket.number):
+        if len(before) != told:
+            told = len(before)
+            folder.tell("queued", position=told)
+            others = "1 other run" if told == 1 else f"{told} other runs"
+            run.report(Progress(0, None, f"Waiting for {others} to end"))
+        if run.cancelled or folder.wish() == "cancel":
+            folder.tell("cancelled")
+            raise Cancelled
+        sleep(POLL_S)
+
+
+def _draw(folder: Path, out: Path) -> Ticket:
+    """Take the next number."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        number = max((ticket.number for ticket in _tickets(folder)), default=0) + 1
+        ticket = Ticket(folder / f"{number:08}.json", ProcessStamp.of(), out.name)
+        write_json(ticket.path, {"run": ticket.run, **asdict(ticket.stamp)})
+    return ticket
+
+
+def _tickets(folder: Path) -> list[Ticket]:
+    """Every ticket that can be read, the lowest number first."""
+    found = []
+    for path in sorted(folder.glob("[0-9]*.json")):
+        stamp = ProcessStamp.read(path)
+        if stamp is not None:
+            found.append(Ticket(path, stamp, _run_name(path)))
+    return found
+
+
+def _run_name(path: Path) -> str:
+    """Name of the run of a ticket."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["run"])
+    except (OSError, ValueError, KeyError, TypeError):  # it has just been given back
+        return ""
