@@ -77,7 +77,7 @@ class RecoveryNotice(QFrame):
         self._identity = identity
         found = None if identity is None else self._offers.get(identity)
         if found is not None:
-            ago = _ago(time.time() - found.saved_at)
+            ago = ago(time.time() - found.saved_at)
             self._words.setText(f"You corrected this photograph {ago} and did not save it.")
         self.setVisible(found is not None)
 
@@ -95,8 +95,19 @@ class RecoveryNotice(QFrame):
             signal.emit(identity, found)  # type: ignore[attr-defined]
 
 
-def _ago(seconds: float) -> str:
-    """Say a time span as people do."""
+def ago(seconds: float) -> str:
+    """Say a time span as people do.
+
+    Parameters
+    ----------
+    seconds : float
+        How long since.
+
+    Returns
+    -------
+    str
+        Such as ``2 hours ago``.
+    """
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count:

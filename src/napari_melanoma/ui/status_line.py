@@ -12,7 +12,8 @@ from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 
 SHOWN_AFTER_MS = 200
 
-Task = Literal["analysing", "opening", "saving"]
+AT_ONCE = ("saving", "storing")  # are done in a moment, and as a whole
+Task = Literal["analysing", "opening", "saving", "storing", "rating", "importing"]
 
 
 class StatusLine(QWidget):
@@ -85,7 +86,7 @@ class StatusLine(QWidget):
 
         Parameters
         ----------
-        task : {"analysing", "opening", "saving"}
+        task : Task
             What runs; of several the one that began last is shown.
         sentence : str
             What is being done.
@@ -99,7 +100,7 @@ class StatusLine(QWidget):
 
         Parameters
         ----------
-        task : {"analysing", "opening", "saving"}
+        task : Task
             One that began.
         progress : Progress
             As a job reports it.
@@ -113,7 +114,7 @@ class StatusLine(QWidget):
 
         Parameters
         ----------
-        task : {"analysing", "opening", "saving"}
+        task : Task
             One that began; nothing happens to the bar where it did not.
         sentence : str, optional
             What was done; what was said since it began stays by default.
@@ -138,7 +139,7 @@ class StatusLine(QWidget):
         total = progress.total or 0
         self._bar.setRange(0, total if total > 1 else 0)
         self._bar.setValue(progress.done)
-        self._cancel.setEnabled(task != "saving")  # which is done in a moment, and as a whole
+        self._cancel.setEnabled(task not in AT_ONCE)
         if self._running.isHidden() and not self._timer.isActive():
             self._timer.start()
 

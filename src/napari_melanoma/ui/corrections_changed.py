@@ -1,0 +1,31 @@
+"""The one place where docks hear that the corrections are other ones than before."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from qtpy.QtCore import QObject, Signal
+
+
+class CorrectionsChanged(QObject):
+    """Tells every dock of a correction that was added, updated or taken back.
+
+    Attributes
+    ----------
+    changed : Signal(object)
+        The folder, a ``pathlib.Path``, whose table should be read again.
+    """
+
+    changed = Signal(object)
+
+
+@cache
+def corrections_changed() -> CorrectionsChanged:
+    """Give the object that tells.
+
+    Returns
+    -------
+    CorrectionsChanged
+        The same one to all docks of this program.
+    """
+    return CorrectionsChanged()
