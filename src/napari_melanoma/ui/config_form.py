@@ -135,6 +135,16 @@ class ConfigForm(QWidget):
         """
         self._each(config, FormField.give)
 
+    def renew(self, config: BaseModel) -> None:
+        """Take a configuration for the one to come back to, and show it where the user has changed nothing.
+
+        Parameters
+        ----------
+        config : pydantic.BaseModel
+            Such as the same recipe with another start.
+        """
+        self._each(config, FormField.renew)
+
     def _each(self, config: BaseModel, act: Callable[[FormField, Any], None]) -> None:
         for name, field in self._fields.items():
             act(field, getattr(config, name))

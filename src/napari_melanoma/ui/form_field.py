@@ -109,6 +109,21 @@ class FormField(QWidget):
         self._given = value
         self.set_value(value)
 
+    def renew(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+        """Take another value for the one to come back to, and show it unless the user has chosen one.
+
+        Parameters
+        ----------
+        value : object
+            One that the field allows.
+        """
+        chosen = self.is_changed
+        self._given = value
+        if chosen:
+            self._show_state()
+        else:
+            self.set_value(value)
+
     def _on_changed(self) -> None:
         self._show_state()
         self.changed.emit()

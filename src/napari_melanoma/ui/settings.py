@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QSettings
 
@@ -12,6 +12,8 @@ from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import LesionOptions
+
+Kept = TypeVar("Kept")
 
 
 class Settings:
@@ -57,6 +59,39 @@ class Settings:
     @ruler_mm.setter
     def ruler_mm(self, length: float) -> None:
         self._store.setValue("lesion/ruler_mm", length)
+
+    def kept(self, key: str, default: Kept) -> Kept:
+        """Read a value of a dock.
+
+        Parameters
+        ----------
+        key : str
+            Such as ``train/data``.
+        default : object
+            For a value that was never kept, or that another version kept as another kind.
+
+        Returns
+        -------
+        object
+            Of the kind of the default.
+        """
+        try:
+            value = json.loads(str(self._store.value(key, "null")))
+        except ValueError:
+            return default
+        return value if isinstance(value, type(default)) else default
+
+    def keep(self, key: str, value: object) -> None:
+        """Keep a value of a dock.
+
+        Parameters
+        ----------
+        key : str
+            ``kept`` gives the value back.
+        value : object
+            Whatever JSON can hold.
+        """
+        self._store.setValue(key, json.dumps(value))
 
     def is_open(self, section: str, default: bool) -> bool:
         """Say whether a section was left open.

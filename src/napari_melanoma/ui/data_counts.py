@@ -1,0 +1,114 @@
+"""What a data set folder has to offer for a training, in numbers and in one line; read in a thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A data set in numbers; ``waiting`` are images whose mask nobody has judged yet, ``refused`` those judged bad."""
+
+    folder: Path
+    images: int = 0
+    usable: int = 0
+    patients: int = 0
+    corrected: int = 0
+    waiting: int = 0
+    refused: int = 0
+
+    @property
+    def words(self) -> str:
+        """The numbers in one line."""
+        if not self.usable:
+            return "no image with a mask yet"
+        said = [f"{self.usable:,} {_plural('image', self.usable)} with masks"]
+        if self.corrected:
+            said.append(f"{self.corrected:,} corrected")
+        said.append(f"{self.patients:,} {_plural('patient', self.patients)}")
+        if self.waiting:
+            said.append(f"{self.waiting:,} to review")
+        return ", ".join(said)
+
+
+def count(folder: Path, run: RunContext) -> Counts:
+    """Read a data set and count.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        With ``dataset.csv``.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Counts
+        Of the corrections before the first one: all zero.
+
+    Raises
+    ------
+    DataSetError
+        Where the folder is gone or is no data set, saying what was expected.
+    """
+    from napari_melanoma.data.corrections import Corrections
+    from napari_melanoma.data.dataset import LEARNT_FROM, read_dataset
+
+    if is_corrections(folder) and not Corrections(folder).rows():
+        return Counts(folder)
+    if not folder.is_dir():
+        raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
+    samples = read_dataset(folder)
+    usable = [s for s in samples if s.mask is not None and s.review in (None, *LEARNT_FROM)]
+    return Counts(
+        folder,
+        images=len(samples),
+        usable=len(usable),
+        patients=len({sample.group for sample in usable}),
+        corrected=sum(sample.review == "corrected" for sample in samples),
+        waiting=sum(sample.review == "unreviewed" for sample in samples),
+        refused=sum(sample.review == "rejected" for sample in samples),
+    )
+
+
+def is_corrections(folder: Path) -> bool:
+    """Say whether a folder is the one that the Lesion dock adds corrections to.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Any folder.
+
+    Returns
+    -------
+    bool
+        Also where it does not exist yet.
+    """
+    from napari_melanoma.data.corrections import corrections_folder
+
+    return folder == corrections_folder()
+
+
+def folder_of(path: Path) -> Path:
+    """Take what a person chose or dropped for a data set.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A folder, or the table in it.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, absolute.
+    """
+    folder = path.parent if path.suffix.lower() == ".csv" else path
+    return folder.expanduser().absolute()
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"

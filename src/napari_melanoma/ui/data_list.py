@@ -1,0 +1,270 @@
+"""A list of data sets to tick, each with what it has to offer, counted in a thread; folders come by dialog or drop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.ui.data_counts import Counts, count, folder_of, is_corrections
+from napari_melanoma.ui.job import Latest, Work
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, tool
+from napari_melanoma.ui.settings import Settings
+
+READING = "reading ..."
+NO_CORRECTIONS = "none yet: correct a mask in the Lesion dock, then press Add to corrections there"
+INDENT_PX = 20  # under the words of a check box
+
+
+class DataSetRow(QWidget):
+    """One data set: a box to tick, what it has to offer, and a way to take it off the list.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+    icons : ThemedIcons
+        Gives the icon of the way off.
+
+    Attributes
+    ----------
+    toggled : Signal(bool)
+        The user ticked it, or no longer.
+    removed : Signal()
+        The user takes it off the list.
+    """
+
+    toggled = Signal(bool)
+    removed = Signal()
+
+    def __init__(self, folder: Path, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.folder = folder
+        self.counts: Counts | None = None
+        self.fixed = is_corrections(folder)
+        name = "Corrections" if self.fixed else folder.name
+        tip = "The masks that you corrected in the Lesion dock" if self.fixed else str(folder)
+        self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
+        self._about = quiet(READING)
+        self._about.setObjectName(f"about {name}")
+        self._about.setContentsMargins(INDENT_PX, 0, 0, 0)
+        self._off = tool(f"remove {name}", f"Take {name} off the list", f"Take {name} off the list; its files stay")
+        icons.add(self._off, "delete_shape")
+        self._off.setVisible(not self.fixed)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(0)
+        grid.addWidget(self.check, 0, 0)
+        grid.addWidget(self._off, 0, 1)
+        grid.addWidget(self._about, 1, 0, 1, 2)
+        grid.setColumnStretch(0, 1)
+        self.check.toggled.connect(self.toggled)
+        self._off.clicked.connect(self.removed)
+
+    @property
+    def used(self) -> bool:
+        """Whether it is ticked and has something to offer, as far as is known."""
+        return self.check.isChecked() and (self.counts is None or self.counts.usable > 0)
+
+    def show_counts(self, counts: Counts) -> None:
+        """Show what was counted.
+
+        Parameters
+        ----------
+        counts : Counts
+            Of this folder.
+        """
+        self.counts = counts
+        self.check.setEnabled(counts.usable > 0)
+        empty = self.fixed and not counts.images
+        self._say(NO_CORRECTIONS if empty else counts.words, fault=False)
+
+    def show_fault(self, sentence: str) -> None:
+        """Show why it cannot be used.
+
+        Parameters
+        ----------
+        sentence : str
+            What was expected and found.
+        """
+        self.counts = Counts(self.folder)
+        self.check.setEnabled(False)
+        self._say(sentence, fault=True)
+
+    def _say(self, words: str, *, fault: bool) -> None:
+        self._about.setText(words)
+        self._about.setProperty("quiet", not fault)
+        self._about.setProperty("fault", fault)
+        self._about.style().unpolish(self._about)
+        self._about.style().polish(self._about)
+
+
+class DataSetList(QWidget):
+    """Data sets of one purpose.
+
+    Parameters
+    ----------
+    name : str
+        Object name, and the name under which the list is kept.
+    spoken : str
+        What the data sets are for, for whoever hears the dock instead of seeing it.
+    settings : Settings
+        Remembers the folders.
+    icons : ThemedIcons
+        Gives icons.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Other data sets are used than before, or they have other counts.
+    failed : Signal(object)
+        An exception: a folder that was to be added is no data set.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, name: str, spoken: str, settings: Settings, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, name, spoken)
+        self.setToolTip("")
+        self._settings = settings
+        self._icons = icons
+        self._rows: dict[Path, DataSetRow] = {}
+        self._new: set[Path] = set()  # not known to be data sets yet
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(3)
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_counted)
+        for folder, used in settings.kept(f"train/{name}", dict[str, bool]()).items():
+            self._add_row(Path(folder), bool(used))
+
+    @property
+    def folders(self) -> list[Path]:
+        """The data sets that are used, in their order."""
+        return [folder for folder, row in self._rows.items() if row.used]
+
+    @property
+    def rows(self) -> list[DataSetRow]:
+        """Every data set on the list."""
+        return list(self._rows.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a data set is being counted."""
+        return self._latest.busy
+
+    def ask(self) -> None:
+        """Let the user choose a folder."""
+        dialog = QFileDialog(self.window(), "Folder with dataset.csv", str(Path.home()))
+        dialog.setObjectName("data_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self._on_chosen)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
+        """Put folders on the list once they are known to be data sets; one that is there already is ticked.
+
+        Parameters
+        ----------
+        paths : sequence of pathlib.Path
+            Folders, or tables in them.
+        used : bool, optional
+            Whether a new one is ticked.
+        """
+        for path in paths:
+            folder = folder_of(path)
+            if folder not in self._rows:
+                self._new.add(folder)
+                self._add_row(folder, used)
+            else:
+                self._rows[folder].check.setChecked(used)
+                self.recount(folder)
+
+    def use_only(self, folders: Sequence[Path]) -> None:
+        """Tick these data sets and no others; those that are not on the list come on it.
+
+        Parameters
+        ----------
+        folders : sequence of pathlib.Path
+            Such as a recipe names.
+        """
+        wanted = [folder_of(folder) for folder in folders]
+        for folder, row in self._rows.items():
+            row.check.setChecked(folder in wanted)
+        self.add(wanted)
+
+    def recount(self, folder: Path | None = None) -> None:
+        """Count again, for the files may be other ones.
+
+        Parameters
+        ----------
+        folder : pathlib.Path, optional
+            Every data set by default.
+        """
+        for each in [folder] if folder else list(self._rows):
+            self._latest.submit(str(each), partial(_counting, each))
+
+    def _add_row(self, folder: Path, used: bool) -> None:
+        row = DataSetRow(folder, self._icons)
+        row.check.setChecked(used)
+        row.toggled.connect(self._on_toggled)
+        row.removed.connect(partial(self._remove, folder))
+        self._rows[folder] = row
+        self._layout.addWidget(row, 0, Qt.AlignmentFlag.AlignTop)
+        if folder in self._new:
+            row.hide()
+        self.recount(folder)
+
+    def _remove(self, folder: Path) -> None:
+        row = self._rows.pop(folder, None)
+        self._new.discard(folder)
+        if row is not None:
+            row.hide()
+            row.deleteLater()
+            self._on_toggled()
+
+    def _on_chosen(self, name: str) -> None:
+        self.add([Path(name)])
+
+    def _on_toggled(self, on: bool = False) -> None:
+        known = {str(folder): row.check.isChecked() for folder, row in self._rows.items() if folder not in self._new}
+        self._settings.keep(f"train/{self.objectName()}", known)
+        self.changed.emit()
+
+    def _on_counted(self, found: tuple[Path, Counts | Exception]) -> None:
+        folder, counts = found
+        row = self._rows.get(folder)
+        if row is None:
+            return
+        if isinstance(counts, Counts):
+            self._new.discard(folder)
+            row.show_counts(counts)
+            row.show()
+        elif folder in self._new:
+            self._remove(folder)
+            self.failed.emit(counts)
+            return
+        else:
+            row.show_fault(str(counts))
+        self._on_toggled()
+
+
+def _counting(folder: Path) -> Work:
+    """Make the work of a thread: the folder with its counts, or with what is wrong with it."""
+
+    def work(run: RunContext) -> tuple[Path, Counts | Exception]:
+        try:
+            return folder, count(folder, run)
+        except MelanomaError as error:
+            return folder, error
+
+    return work

@@ -1,0 +1,137 @@
+"""What a model learns from: corrections, folders with ``dataset.csv``, and data that keep it from forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.data_list import DataSetList
+from napari_melanoma.ui.look import ThemedIcons, quiet, row, tool
+from napari_melanoma.ui.settings import Settings
+
+LOOK_MS = 2000  # how often the corrections are asked whether they have grown
+NO_BASE = "Nothing yet: add data that the model knows, and a share of each batch comes from it."
+
+
+class DataPicker(QWidget):
+    """Two lists of data sets: to learn from, and to keep what was learnt before.
+
+    Parameters
+    ----------
+    settings : Settings
+        Remembers the folders.
+    icons : ThemedIcons
+        Gives icons.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Other data sets are used than before, or they have other counts.
+    failed : Signal(object)
+        An exception: a folder is no data set.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+        super().__init__()
+        from napari_melanoma.data.corrections import corrections_folder
+
+        self._corrections = corrections_folder()
+        self._stamp: int | None = None
+        self.learn = DataSetList("learn_from", "Data sets to learn from", settings, icons)
+        self.base = DataSetList("base_data", "Data sets that keep it from forgetting", settings, icons)
+        if self._corrections not in [row.folder for row in self.learn.rows]:
+            self.learn.add([self._corrections])
+        self._hint = quiet(NO_BASE)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for title, name, part, tip in (
+            ("learn from", "add_data", self.learn, "Add a folder with dataset.csv; or drop one on the dock"),
+            ("keep from forgetting", "add_base", self.base, "Add data that the model was trained on before (optional)"),
+        ):
+            add = tool(name, f"Add a data set to: {title}", tip)
+            icons.add(add, "plus")
+            add.clicked.connect(part.ask)
+            layout.addWidget(row(QLabel(title), add, stretch=0))
+            layout.addWidget(part)
+            part.changed.connect(self._on_changed)
+            part.failed.connect(self.failed)
+        layout.addWidget(self._hint)
+        self._timer = QTimer(self)
+        self._timer.setInterval(LOOK_MS)
+        self._timer.timeout.connect(self._look)
+        self.setAcceptDrops(True)
+        self._on_changed()
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Folders to learn from."""
+        return tuple(str(folder) for folder in self.learn.folders)
+
+    @property
+    def base_data(self) -> tuple[str, ...]:
+        """Folders that keep it from forgetting."""
+        return tuple(str(folder) for folder in self.base.folders)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from on the list, ticked or not, as far as is known."""
+        return not any(row.counts is None or row.counts.images or not row.fixed for row in self.learn.rows)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a data set is being counted."""
+        return self.learn.busy or self.base.busy
+
+    def use(self, datasets: Sequence[str], base: Sequence[str]) -> None:
+        """Tick the data sets of a recipe and no others.
+
+        Parameters
+        ----------
+        datasets, base : sequence of str
+            Folders to learn from, and those that keep it from forgetting.
+        """
+        self.learn.use_only([Path(name) for name in datasets])
+        self.base.use_only([Path(name) for name in base])
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Accept folders."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Take folders: onto the list that they are dropped on."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        onto_base = self.base.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
+        event.acceptProposedAction()
+        (self.base if onto_base else self.learn).add(paths)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Count again: much may have happened meanwhile."""
+        super().showEvent(event)
+        self._timer.start()
+        self._look()
+
+    def _look(self) -> None:
+        """Count the corrections again where their table is another one."""
+        if not self.isVisible():
+            self._timer.stop()
+            return
+        try:
+            stamp = (self._corrections / "dataset.csv").stat().st_mtime_ns
+        except OSError:
+            stamp = 0
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.learn.recount(self._corrections)
+
+    def _on_changed(self) -> None:
+        self._hint.setVisible(not self.base.rows)
+        self.changed.emit()

@@ -1,0 +1,148 @@
+"""Which recipe: the shipped ones with a line about each, or one of the user's own from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.editors import StillCombo
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.workflows.recipes import ShippedRecipe
+
+PATTERN = "Recipes (*.toml)"
+
+
+class RecipePicker(QWidget):
+    """A combo box of recipes, with buttons that load one and save one.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives icons.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another recipe was picked or loaded.
+    saving : Signal(object)
+        The recipe as it is shown shall be saved as this ``pathlib.Path``.
+    failed : Signal(object)
+        An exception: a file is no recipe.
+    """
+
+    changed = Signal()
+    saving = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        from napari_melanoma.workflows.recipes import shipped_recipes
+
+        self._shipped = {recipe.name: recipe for recipe in shipped_recipes()}
+        self._loaded: dict[str, TrainRecipe] = {}
+        self.combo = named(StillCombo(), "recipe", "Recipe", "How the model learns")
+        for recipe in self._shipped.values():
+            self.combo.addItem(recipe.title, recipe.name)
+            self.combo.setItemData(self.combo.count() - 1, recipe.summary, Qt.ItemDataRole.ToolTipRole)
+        load = tool(
+            "load_recipe", "Load a recipe", "Load a recipe from a TOML file, such as config.toml of a run", "load"
+        )
+        save = tool(
+            "save_recipe", "Save the recipe", "Save this recipe as a TOML file, for the command line too", "save"
+        )
+        self._summary = quiet()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(row(self.combo, load, save, stretch=0))
+        layout.addWidget(self._summary)
+        self.combo.activated.connect(self._on_activated)
+        load.clicked.connect(self._ask_load)
+        save.clicked.connect(self._ask_save)
+        self._show()
+
+    @property
+    def shipped(self) -> ShippedRecipe | None:
+        """The shipped recipe that is picked; None where it is the user's own."""
+        return self._shipped.get(str(self.combo.currentData()))
+
+    @property
+    def loaded(self) -> TrainRecipe | None:
+        """The user's own recipe that is picked; None where it is a shipped one."""
+        return self._loaded.get(str(self.combo.currentData()))
+
+    def pick(self, name: str) -> None:
+        """Pick a shipped recipe; nobody is told.
+
+        Parameters
+        ----------
+        name : str
+            Of ``shipped_recipes()``; nothing happens for any other.
+        """
+        index = self.combo.findData(name)
+        if index >= 0:
+            self.combo.setCurrentIndex(index)
+            self._show()
+
+    def load(self, path: Path) -> None:
+        """Load a recipe from a file and pick it.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            A TOML file; ``failed`` says what is wrong with it.
+        """
+        from napari_melanoma.core.config import read_toml
+        from napari_melanoma.training.recipe import TrainRecipe
+
+        try:
+            self._loaded[str(path)] = read_toml(path, TrainRecipe)
+        except MelanomaError as error:
+            self.failed.emit(error)
+            return
+        if self.combo.findData(str(path)) < 0:
+            shown = f"{path.parent.name}/{path.name}" if path.name == "config.toml" else path.name
+            self.combo.addItem(shown, str(path))
+        self.pick(str(path))
+        self.changed.emit()
+
+    def _ask_load(self) -> None:
+        dialog = self._dialog("Load a recipe", "load_recipe_dialog", QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self._on_load)
+        dialog.open()
+
+    def _ask_save(self) -> None:
+        dialog = self._dialog("Save the recipe", "save_recipe_dialog", QFileDialog.FileMode.AnyFile)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("toml")
+        dialog.fileSelected.connect(self._on_save)
+        dialog.open()
+
+    def _dialog(self, title: str, name: str, mode: QFileDialog.FileMode) -> QFileDialog:
+        dialog = QFileDialog(self.window(), title, str(Path.home()))
+        dialog.setObjectName(name)
+        dialog.setFileMode(mode)
+        dialog.setNameFilter(PATTERN)
+        dialog.finished.connect(dialog.deleteLater)
+        return dialog
+
+    def _on_load(self, name: str) -> None:
+        self.load(Path(name))
+
+    def _on_save(self, name: str) -> None:
+        self.saving.emit(Path(name))
+
+    def _on_activated(self, index: int) -> None:
+        self._show()
+        self.changed.emit()
+
+    def _show(self) -> None:
+        shipped, loaded = self.shipped, self.loaded
+        self._summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")

