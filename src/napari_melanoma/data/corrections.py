@@ -1,43 +1,34 @@
-"""The corrections data set: what a person said of a model's masks, stored so that training reads it as any other."""
+"""The corrections data set: what a person said of a model's masks, stored so that training reads it as any other.
+
+The table is what counts. Files are written before it and never changed afterwards (another mask is another file), so a
+crash leaves at most a file that no row names, and a training that reads the folder meanwhile sees nothing move.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from pathlib import Path
 
 from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.change_log import Change, ChangeLog, Row
+from napari_melanoma.data.correction import Correction, cells
+from napari_melanoma.data.correction_files import FILES, StoredImage, removed_on_error
 from napari_melanoma.data.dataset import REVIEWS, Review
-from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
+from napari_melanoma.data.safe_names import free_name, safe_name
+from napari_melanoma.data.shared_table import Index, SharedTable
+from napari_melanoma.data.table_file import TableFile
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+__all__ = ["COLUMNS", "Correction", "Corrections", "Review", "corrections_folder"]
 
-
-@dataclass(frozen=True, eq=False)
-class Correction:
-    """One photograph with the mask that a person stands for (or rejects), and the model's own mask.
-
-    ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
-    size. A diagnosis, patient, lesion or modality of ``None`` leaves what the data set says already; "" empties it.
-    """
-
-    name: str
-    rgb: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    review: Review
-    reviewer: str = ""
-    model: str = ""
-    model_fingerprint: str = ""
-    prediction: NDArray[np.bool_] | None = None
-    diagnosis: str | None = None
-    patient_id: str | None = None
-    lesion_id: str | None = None
-    modality: str | None = None
-    source: Path | None = None
+COLUMNS = (
+    *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
+    *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256"),
+)
+AT_ONCE = 20  # photographs between two writings of the table
 
 
 def corrections_folder() -> Path:
@@ -54,7 +45,7 @@ def corrections_folder() -> Path:
 
 
 class Corrections:
-    """A data set folder that grows by a row a reviewed photograph; two windows may add to it at once.
+    """A data set folder that grows by a row a reviewed photograph; several windows may add to it at once.
 
     Parameters
     ----------
@@ -64,19 +55,25 @@ class Corrections:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or corrections_folder()
+        self._table = SharedTable(self.folder / "dataset.csv", COLUMNS)
+        self._log = ChangeLog(self.folder / "history.jsonl")
 
-    def rows(self) -> list[dict[str, str]]:
+    def rows(self) -> list[Row]:
         """Give the rows, in the order of the table.
 
         Returns
         -------
         list of dict
             Column name to text; empty where there is no table yet.
-        """
-        table = self.folder / "dataset.csv"
-        return read_table(table) if table.is_file() else []
 
-    def find(self, image_sha256: str) -> dict[str, str] | None:
+        Raises
+        ------
+        DataSetError
+            Where the table cannot be read.
+        """
+        return self._table.current().table.rows()
+
+    def find(self, image_sha256: str) -> Row | None:
         """Find the row of a photograph by its pixels.
 
         Parameters
@@ -88,8 +85,15 @@ class Corrections:
         -------
         dict or None
             Column name to text.
+
+        Raises
+        ------
+        DataSetError
+            Where the table cannot be read.
         """
-        return next((row for row in self.rows() if row.get("image_sha256") == image_sha256), None)
+        current = self._table.current()
+        number = current.by_digest.get(image_sha256)
+        return None if number is None else current.table.row(number)
 
     def count(self) -> dict[Review, int]:
         """Count the rows of each review state.
@@ -98,8 +102,13 @@ class Corrections:
         -------
         dict
             Every state of ``REVIEWS``, 0 where there is none.
+
+        Raises
+        ------
+        DataSetError
+            Where the table cannot be read.
         """
-        counted = Counter(row.get("review") or "unreviewed" for row in self.rows())
+        counted = Counter((row.get("review") or REVIEWS[0]).strip().lower() for row in self.rows())
         return {review: counted[review] for review in REVIEWS}
 
     def add(self, correction: Correction) -> str:
@@ -114,34 +123,52 @@ class Corrections:
         -------
         str
             Its ``image_id``.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written; the data set is as it was.
+        DataSetError
+            Where the table that is there cannot be read; nothing is written then.
         """
-        digest = fingerprint(correction.rgb)
-        rows = self.rows()
-        old = self.find(digest)
-        image_id = old["image_id"] if old else correction.name
-        write_rgb(self.folder / f"images/{image_id}.png", correction.rgb)
-        write_mask(self.folder / f"masks/{image_id}.png", correction.mask)
-        row = {
-            "image_id": image_id,
-            "path": f"images/{image_id}.png",
-            "mask_path": f"masks/{image_id}.png",
-            "patient_id": correction.patient_id or "",
-            "lesion_id": correction.lesion_id or "",
-            "diagnosis": correction.diagnosis or "",
-            "modality": correction.modality or "",
-            "source": PureWindowsPath(correction.source).name if correction.source else "",
-            "review": correction.review,
-            "reviewer": correction.reviewer,
-            "reviewed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": correction.model,
-            "model_fingerprint": correction.model_fingerprint,
-            "image_sha256": digest,
-        }
-        write_table(self.folder / "dataset.csv", [*(r for r in rows if r["image_id"] != image_id), row])
-        return image_id
+        return self.add_all([correction])[0]
+
+    def add_all(self, corrections: Iterable[Correction], *, run: RunContext | None = None) -> list[str]:
+        """Add several photographs; what was added before an error or a stop stays.
+
+        Parameters
+        ----------
+        corrections : iterable of Correction
+            Taken one by one, so a generator keeps one photograph in memory.
+        run : RunContext, optional
+            Asked before each whether to go on.
+
+        Returns
+        -------
+        list of str
+            The ``image_id`` of each.
+
+        Raises
+        ------
+        SaveError
+            Where one cannot be written.
+        DataSetError
+            Where the table that is there cannot be read; nothing is written then.
+        Cancelled
+            Where the user stopped it.
+        """
+        added: list[str] = []
+        waiting = iter(corrections)
+        for first in waiting:  # made outside the lock, so that other windows get their turn
+            with self._writing() as draft:
+                for correction in chain([first], islice(waiting, AT_ONCE - 1)):
+                    if run is not None:
+                        run.check()
+                    added.append(self._store(draft, correction))
+        return added
 
     def remove(self, image_id: str) -> bool:
-        """Take a row out of the data set; ``undo`` brings it back.
+        """Take a row out of the data set; its files stay, so that ``undo`` can bring it back.
 
         Parameters
         ----------
@@ -152,11 +179,19 @@ class Corrections:
         -------
         bool
             Whether there was one.
+
+        Raises
+        ------
+        SaveError
+            Where the table cannot be written; it is as it was.
+        DataSetError
+            Where it cannot be read.
         """
-        kept = [row for row in self.rows() if row["image_id"] != image_id]
-        there = len(kept) < len(self.rows())
-        write_table(self.folder / "dataset.csv", kept)
-        return there
+        with self._writing() as draft:
+            number = draft.by_id.get(image_id)
+            if number is not None:
+                draft.change(Change(image_id, draft.table.row(number), None, number), draft.table.without(number))
+        return number is not None
 
     def undo(self) -> str | None:
         """Take the last change back, whichever window or session made it.
@@ -165,5 +200,108 @@ class Corrections:
         -------
         str or None
             The ``image_id`` that it was about; None where there is nothing to take back.
+
+        Raises
+        ------
+        SaveError
+            Where the table cannot be written; it is as it was.
+        DataSetError
+            Where it cannot be read.
         """
+        if not self._table.path.exists():
+            return None
+        with self._writing() as draft:
+            while (change := self._log.last()) is not None:
+                number = draft.find(change.after or change.before or {})
+                row = None if number is None else draft.table.row(number)
+                if change.is_seen_in(row):
+                    table = _without_change(draft.table, change, number)
+                    self._table.save(table)
+                    self._log.take_back(change)
+                    self._discard(change, table)
+                    return change.image_id
+                self._log.take_back(change)
         return None
+
+    def _store(self, draft: _Draft, correction: Correction) -> str:
+        """Write the files of a correction and put its row into the draft."""
+        digest = fingerprint(correction.rgb)
+        number = draft.by_digest.get(digest)
+        before = None if number is None else draft.table.row(number)
+        image_id = before["image_id"] if before else free_name(safe_name(correction.name), draft.ids)
+        values = {**cells(correction), "image_id": image_id, "image_sha256": digest}
+        with removed_on_error([]) as fresh:
+            image = StoredImage(self.folder, safe_name(image_id), before or {}, fresh)
+            values["path"] = image.photograph(correction.rgb)
+            values["mask_path"] = image.mask("mask_path", correction.mask)
+            values["prediction_path"] = image.mask("prediction_path", correction.prediction)
+        draft.fresh += fresh
+        if number is None:
+            number = len(draft.table.records)
+            table = draft.table.insert(number, values)
+        else:
+            table = draft.table.put(number, values)
+        draft.change(Change(image_id, before, table.row(number), number), table)
+        return image_id
+
+    @contextmanager
+    def _writing(self) -> Iterator[_Draft]:
+        """Keep other writers out, give the table to change, and write it at the end, also after an error."""
+        with self._table.locked():
+            draft = _Draft(self._table.current())
+            try:
+                yield draft
+            finally:
+                self._commit(draft)
+
+    def _commit(self, draft: _Draft) -> None:
+        """Write what has changed: the history first, so that no change escapes undo, then the table."""
+        changes, draft.changes, fresh, draft.fresh = draft.changes, [], draft.fresh, []
+        if changes:
+            with removed_on_error(fresh):
+                self._log.append(changes)
+                self._table.save(draft.table)
+
+    def _discard(self, change: Change, table: TableFile) -> None:
+        """Delete the files that came with a change that was taken back; a photograph must not stay unasked."""
+        before, after = change.before or {}, change.after or {}
+        for column in FILES:
+            path = after.get(column)
+            if path and path != before.get(column) and path not in table.index(column):
+                with suppress(OSError):  # it does no harm where it stays
+                    (self.folder / path).unlink(missing_ok=True)
+
+
+class _Draft:
+    """A table that is being changed; the changes, and the files written for them, that it does not name yet on disk."""
+
+    def __init__(self, index: Index) -> None:
+        self.table = index.table
+        self.by_digest, self.by_id = dict(index.by_digest), dict(index.by_id)
+        self.ids = {image_id.lower() for image_id in index.by_id}
+        self.changes: list[Change] = []
+        self.fresh: list[Path] = []
+
+    def change(self, change: Change, table: TableFile) -> None:
+        """Take up a change of the table, unless it changes nothing."""
+        if not change.touched:
+            return
+        self.changes.append(change)
+        self.table = table
+        if change.before is None and change.after is not None:
+            self.ids.add(change.image_id.lower())
+            self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
+
+    def find(self, row: Row) -> int | None:
+        """Number of the row of the same photograph."""
+        digest = row.get("image_sha256", "")
+        return self.by_digest.get(digest) if digest else self.by_id.get(row.get("image_id", ""))
+
+
+def _without_change(table: TableFile, change: Change, number: int | None) -> TableFile:
+    """Give the table as it was before a change."""
+    if number is None:
+        return table.insert(change.position, change.before or {})
+    if change.before is None:
+        return table.without(number)
+    return table.put(number, change.taken_back(table.row(number)))

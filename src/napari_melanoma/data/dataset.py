@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.table_file import TableFile
 
 TABLES = ("dataset.csv", "metadata.csv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -65,7 +65,9 @@ def read_dataset(folder: Path) -> list[Sample]:
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
-    rows = _read_rows(table)
+    rows = TableFile.read(table).rows()
+    if not rows:
+        raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
     samples = [_sample(row, folder, images, masks) for row in rows]
     repeated = [image_id for image_id, count in Counter(sample.image_id for sample in samples).items() if count > 1]
@@ -122,19 +124,6 @@ def with_masks(samples: Iterable[Sample], split: str | None = None) -> list[Samp
             "Name another split, put the masks into masks/ under the names of the images, or review them."
         )
     return kept
-
-
-def _read_rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a table that has an image_id."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataSetError(f"cannot read {table}: {error}. Expected a CSV table in UTF-8.") from error
-    if not rows or "image_id" not in rows[0]:
-        found = ", ".join(rows[0]) if rows else "no rows"
-        raise DataSetError(f"{table} needs a column image_id and at least one row; found {found}.")
-    return rows
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:

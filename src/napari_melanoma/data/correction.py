@@ -1,0 +1,88 @@
+"""One correction: a photograph, the mask that a person stands for, and what else a row of the data set says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.dataset import REVIEWS, Review
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """One photograph with the mask that a person stands for (or rejects), and the model's own mask.
+
+    ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
+    size. A diagnosis, patient, lesion or modality of None leaves what the data set says already; "" empties it. Of
+    ``source``, the file the photograph came from, only the name is kept.
+
+    Raises
+    ------
+    DataSetError
+        Where sizes differ or ``review`` is no known word.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    review: Review
+    reviewer: str = ""
+    model: str = ""
+    model_fingerprint: str = ""
+    prediction: NDArray[np.bool_] | None = None
+    diagnosis: str | None = None
+    patient_id: str | None = None
+    lesion_id: str | None = None
+    modality: str | None = None
+    source: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no data set could hold."""
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise DataSetError(f"'{self.name}' is {self.rgb.dtype} {self.rgb.shape}: expected uint8 (row, column, 3).")
+        for what, mask in (("mask", self.mask), ("prediction", self.prediction)):
+            if mask is not None and mask.shape != self.rgb.shape[:2]:
+                raise DataSetError(
+                    f"the {what} of '{self.name}' is {mask.shape}, its photograph {self.rgb.shape[:2]} (row, column): "
+                    "expected one size."
+                )
+        if self.review not in REVIEWS:
+            raise DataSetError(f"'{self.review}' is no review state: expected {', '.join(REVIEWS)}.")
+
+
+def cells(correction: Correction) -> dict[str, str]:
+    """Give the cells of the table that follow from a correction alone.
+
+    Parameters
+    ----------
+    correction : Correction
+        What is to be stored.
+
+    Returns
+    -------
+    dict
+        Column name to text; those that it leaves as they are, are missing.
+    """
+    given = {
+        "patient_id": correction.patient_id,
+        "lesion_id": correction.lesion_id,
+        "diagnosis": correction.diagnosis,
+        "modality": correction.modality,
+        "source": None if correction.source is None else PureWindowsPath(correction.source).name,
+    }
+    return {
+        **{column: " ".join(text.split()) for column, text in given.items() if text is not None},
+        "review": correction.review,
+        "reviewer": " ".join(correction.reviewer.split()),
+        "reviewed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": correction.model,
+        "model_fingerprint": correction.model_fingerprint,
+    }

@@ -1,0 +1,291 @@
+"""The table of a data set as people leave it: what a spreadsheet made of the CSV is read, and kept in writing.
+
+A spreadsheet may reorder and add columns, end lines with CR LF, begin with a byte order mark and separate by
+semicolons. Rows that are not changed are written back character for character.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import atomic_file
+
+KEY = "image_id"
+SEPARATORS = (",", ";", "\t")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the text of a table is written: separator, line end, and whether a byte order mark stands before it."""
+
+    separator: str = ","
+    line_end: str = "\n"
+    byte_order_mark: bool = False
+
+    def line(self, cells: list[str]) -> str:
+        """Write cells as one record, without its line end.
+
+        Parameters
+        ----------
+        cells : list of str
+            In the order of the columns.
+
+        Returns
+        -------
+        str
+            Quoted where needed.
+        """
+        text = io.StringIO()
+        csv.writer(text, delimiter=self.separator, lineterminator="").writerow(cells)
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row: its text as it stands in the file, without the line end, and its cells."""
+
+    text: str
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """The content of a table; it does not change, each change gives another one."""
+
+    columns: tuple[str, ...]
+    records: tuple[Record, ...]
+    header: str
+    layout: Layout = Layout()
+
+    @classmethod
+    def empty(cls, columns: tuple[str, ...]) -> Self:
+        """Make a table without rows.
+
+        Parameters
+        ----------
+        columns : tuple of str
+            Its header.
+
+        Returns
+        -------
+        TableFile
+            Comma-separated, line feeds, no byte order mark.
+        """
+        return cls(columns, (), Layout().line(list(columns)))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a table.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            CSV in UTF-8.
+
+        Returns
+        -------
+        TableFile
+            Rows without any content, which spreadsheets leave at the end, are left out.
+
+        Raises
+        ------
+        DataSetError
+            Where the file cannot be read, is no such text or has no column ``image_id``.
+        """
+        try:
+            raw = path.read_bytes()
+            text = raw.decode("utf-8-sig")
+            lines = list(io.StringIO(text, newline=""))
+            layout = Layout(_separator(lines), _line_end(lines), raw.startswith(b"\xef\xbb\xbf"))
+            records = _records(lines, layout)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataSetError(f"cannot read {path}: {error}. Expected a CSV table in UTF-8.") from error
+        header = records[0] if records else Record("", [])
+        if KEY not in header.cells:
+            found = ", ".join(header.cells) or "no rows"
+            raise DataSetError(f"{path} needs a column image_id and at least one row; found {found}.")
+        return cls(tuple(header.cells), tuple(records[1:]), header.text, layout)
+
+    def write(self, path: Path) -> None:
+        """Write the table atomically.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file, replaced where it exists.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written; the previous one is still there.
+        """
+        lines = (self.header, *(record.text for record in self.records), "")
+        encoding = "utf-8-sig" if self.layout.byte_order_mark else "utf-8"
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(self.layout.line_end.join(lines).encode(encoding, "backslashreplace"))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each column stands; of two with one name the first."""
+        return {column: place for place, column in reversed(list(enumerate(self.columns)))}
+
+    def rows(self) -> list[dict[str, str]]:
+        """Give every row.
+
+        Returns
+        -------
+        list of dict
+            Column name to text; "" where a cell is missing.
+        """
+        return [self.row(index) for index in range(len(self.records))]
+
+    def row(self, index: int) -> dict[str, str]:
+        """Give one row.
+
+        Parameters
+        ----------
+        index : int
+            Counted from 0.
+
+        Returns
+        -------
+        dict
+            Column name to text; "" where a cell is missing.
+        """
+        cells = self.records[index].cells
+        return {column: cells[place] if place < len(cells) else "" for column, place in self._places.items()}
+
+    def index(self, column: str) -> dict[str, int]:
+        """Say where each value of a column is found.
+
+        Parameters
+        ----------
+        column : str
+            Its name.
+
+        Returns
+        -------
+        dict
+            Value to number of the first row with it; "" is left out, and empty where there is no such column.
+        """
+        place = self._places.get(column)
+        if place is None:
+            return {}
+        found = ((record.cells[place], n) for n, record in enumerate(self.records) if place < len(record.cells))
+        return {value: n for value, n in reversed(list(found)) if value}
+
+    def with_columns(self, columns: tuple[str, ...]) -> Self:
+        """Append the columns that are missing.
+
+        Parameters
+        ----------
+        columns : tuple of str
+            Those that there must be.
+
+        Returns
+        -------
+        TableFile
+            The same table where none is missing.
+        """
+        added = [column for column in columns if column not in self._places]
+        if not added:
+            return self
+        separator, width = self.layout.separator, len(self.columns) + len(added)
+        header = separator.join((self.header, self.layout.line(added)))
+        records = tuple(
+            Record(record.text + separator * missing, [*record.cells, *[""] * missing])
+            for record in self.records
+            for missing in (max(0, width - len(record.cells)),)
+        )
+        return replace(self, columns=(*self.columns, *added), records=records, header=header)
+
+    def put(self, index: int, values: Mapping[str, str]) -> Self:
+        """Change cells of a row.
+
+        Parameters
+        ----------
+        index : int
+            Its number.
+        values : mapping of str to str
+            Column name to text; columns that the table has not are left out.
+
+        Returns
+        -------
+        TableFile
+            With the other cells and rows as they are.
+        """
+        return self._with(index, index + 1, [self._record(list(self.records[index].cells), values)])
+
+    def insert(self, index: int, values: Mapping[str, str]) -> Self:
+        """Add a row.
+
+        Parameters
+        ----------
+        index : int
+            The number it gets; the end where there are fewer rows.
+        values : mapping of str to str
+            Column name to text; columns that the table has not are left out.
+
+        Returns
+        -------
+        TableFile
+            With one row more.
+        """
+        return self._with(index, index, [self._record([], values)])
+
+    def without(self, index: int) -> Self:
+        """Take a row out.
+
+        Parameters
+        ----------
+        index : int
+            Its number.
+
+        Returns
+        -------
+        TableFile
+            With one row less.
+        """
+        return self._with(index, index + 1, [])
+
+    def _with(self, start: int, stop: int, records: list[Record]) -> Self:
+        """Exchange some rows for others."""
+        return replace(self, records=(*self.records[:start], *records, *self.records[stop:]))
+
+    def _record(self, cells: list[str], values: Mapping[str, str]) -> Record:
+        """A row with some cells exchanged."""
+        cells += [""] * (len(self.columns) - len(cells))
+        for column, value in values.items():
+            if column in self._places:
+                cells[self._places[column]] = value
+        return Record(self.layout.line(cells), cells)
+
+
+def _separator(lines: list[str]) -> str:
+    """What separates the header's cells, judged by which one makes ``image_id`` a cell."""
+    header = lines[:1]
+    return next((s for s in SEPARATORS if KEY in next(csv.reader(header, delimiter=s), [])), SEPARATORS[0])
+
+
+def _line_end(lines: list[str]) -> str:
+    """How the first line ends."""
+    return "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+
+
+def _records(lines: list[str], layout: Layout) -> list[Record]:
+    """Parse lines to records, each with its own text; a quoted cell may hold line ends."""
+    reader = csv.reader(lines, delimiter=layout.separator)
+    records, start = [], 0
+    for cells in reader:
+        text = "".join(lines[start : reader.line_num]).rstrip("\r\n")
+        start = reader.line_num
+        if any(cells):
+            records.append(Record(text, cells))
+    return records
