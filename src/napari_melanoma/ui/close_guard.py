@@ -92,7 +92,7 @@ class CloseGuard(QObject):
         return True
 
 
-def ask(parent: QWidget, name: str, question: str, details: str) -> QMessageBox:
+def ask(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
     """Make a question box.
 
     Parameters
@@ -105,6 +105,8 @@ def ask(parent: QWidget, name: str, question: str, details: str) -> QMessageBox:
         In one sentence.
     details : str
         What the answers mean.
+    title : str, optional
+        Of the box: which dock asks.
 
     Returns
     -------
@@ -114,7 +116,7 @@ def ask(parent: QWidget, name: str, question: str, details: str) -> QMessageBox:
     box = QMessageBox(parent.window())
     box.setObjectName(name)
     box.setIcon(QMessageBox.Icon.Question)
-    box.setWindowTitle("Lesion")
+    box.setWindowTitle(title)
     box.setText(question)
     box.setInformativeText(details)
     return box

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.runs import RunContext
 
 
 @dataclass(frozen=True)
@@ -35,20 +34,20 @@ class Counts:
         return ", ".join(said)
 
 
-def count(folder: Path, run: RunContext) -> Counts:
+def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
     """Read a data set and count.
 
     Parameters
     ----------
     folder : pathlib.Path
         With ``dataset.csv``.
-    run : RunContext
-        Of the job.
+    may_be_empty : bool, optional
+        Whether a table without rows, or none yet, is no fault: so the corrections are before the first one.
 
     Returns
     -------
     Counts
-        Of the corrections before the first one: all zero.
+        All zero for an empty one.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def count(folder: Path, run: RunContext) -> Counts:
     from napari_melanoma.data.corrections import Corrections
     from napari_melanoma.data.dataset import LEARNT_FROM, read_dataset
 
-    if is_corrections(folder) and not Corrections(folder).rows():
+    if may_be_empty and not Corrections(folder).rows():
         return Counts(folder)
     if not folder.is_dir():
         raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
@@ -73,24 +72,6 @@ def count(folder: Path, run: RunContext) -> Counts:
         waiting=sum(sample.review == "unreviewed" for sample in samples),
         refused=sum(sample.review == "rejected" for sample in samples),
     )
-
-
-def is_corrections(folder: Path) -> bool:
-    """Say whether a folder is the one that the Lesion dock adds corrections to.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Any folder.
-
-    Returns
-    -------
-    bool
-        Also where it does not exist yet.
-    """
-    from napari_melanoma.data.corrections import corrections_folder
-
-    return folder == corrections_folder()
 
 
 def folder_of(path: Path) -> Path:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.ui.data_counts import Counts, count, folder_of, is_corrections
+from napari_melanoma.ui.data_counts import Counts, count, folder_of
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, tool
 from napari_melanoma.ui.settings import Settings
@@ -30,6 +30,8 @@ class DataSetRow(QWidget):
         The data set.
     icons : ThemedIcons
         Gives the icon of the way off.
+    is_corrections : bool
+        Whether it is the one that corrections are added to, which stays on the list.
 
     Attributes
     ----------
@@ -42,11 +44,11 @@ class DataSetRow(QWidget):
     toggled = Signal(bool)
     removed = Signal()
 
-    def __init__(self, folder: Path, icons: ThemedIcons) -> None:
+    def __init__(self, folder: Path, icons: ThemedIcons, is_corrections: bool) -> None:
         super().__init__()
         self.folder = folder
         self.counts: Counts | None = None
-        self.fixed = is_corrections(folder)
+        self.fixed = is_corrections
         name = "Corrections" if self.fixed else folder.name
         tip = "The masks that you corrected in the Lesion dock" if self.fixed else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
@@ -117,6 +119,8 @@ class DataSetList(QWidget):
         Remembers the folders.
     icons : ThemedIcons
         Gives icons.
+    corrections : pathlib.Path, optional
+        Where corrections are added to: always the first of the list.
 
     Attributes
     ----------
@@ -129,7 +133,9 @@ class DataSetList(QWidget):
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, name: str, spoken: str, settings: Settings, icons: ThemedIcons) -> None:
+    def __init__(
+        self, name: str, spoken: str, settings: Settings, icons: ThemedIcons, corrections: Path | None = None
+    ) -> None:
         super().__init__()
         named(self, name, spoken)
         self.setToolTip("")
@@ -142,8 +148,12 @@ class DataSetList(QWidget):
         self._layout.setSpacing(3)
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_counted)
-        for folder, used in settings.kept(f"train/{name}", dict[str, bool]()).items():
-            self._add_row(Path(folder), bool(used))
+        self._corrections = corrections
+        kept = {Path(folder): bool(used) for folder, used in settings.kept(f"train/{name}", dict[str, bool]()).items()}
+        if corrections is not None:
+            kept = {corrections: True} | kept
+        for folder, used in kept.items():
+            self._add_row(folder, used)
 
     @property
     def folders(self) -> list[Path]:
@@ -202,6 +212,22 @@ class DataSetList(QWidget):
             row.check.setChecked(folder in wanted)
         self.add(wanted)
 
+    def follow_corrections(self, folder: Path) -> None:
+        """Count the corrections again, wherever they are now.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Where corrections are added to.
+        """
+        before, self._corrections = self._corrections, folder
+        if before != folder and before is not None:
+            self._remove(before)
+            self._remove(folder)
+            self._add_row(folder, True)
+        else:
+            self.recount(folder)
+
     def recount(self, folder: Path | None = None) -> None:
         """Count again, for the files may be other ones.
 
@@ -211,15 +237,16 @@ class DataSetList(QWidget):
             Every data set by default.
         """
         for each in [folder] if folder else list(self._rows):
-            self._latest.submit(str(each), partial(_counting, each))
+            self._latest.submit(str(each), partial(_counting, each, each == self._corrections))
 
     def _add_row(self, folder: Path, used: bool) -> None:
-        row = DataSetRow(folder, self._icons)
+        is_corrections = folder == self._corrections
+        row = DataSetRow(folder, self._icons, is_corrections)
         row.check.setChecked(used)
         row.toggled.connect(self._on_toggled)
         row.removed.connect(partial(self._remove, folder))
         self._rows[folder] = row
-        self._layout.addWidget(row, 0, Qt.AlignmentFlag.AlignTop)
+        self._layout.insertWidget(0 if is_corrections else -1, row)
         if folder in self._new:
             row.hide()
         self.recount(folder)
@@ -258,12 +285,12 @@ class DataSetList(QWidget):
         self._on_toggled()
 
 
-def _counting(folder: Path) -> Work:
+def _counting(folder: Path, may_be_empty: bool) -> Work:
     """Make the work of a thread: the folder with its counts, or with what is wrong with it."""
 
     def work(run: RunContext) -> tuple[Path, Counts | Exception]:
         try:
-            return folder, count(folder, run)
+            return folder, count(folder, may_be_empty=may_be_empty)
         except MelanomaError as error:
             return folder, error
 

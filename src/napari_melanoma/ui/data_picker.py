@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.data_list import DataSetList
 from napari_melanoma.ui.look import ThemedIcons, quiet, row, tool
-from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.review_settings import ReviewSettings
 
-LOOK_MS = 2000  # how often the corrections are asked whether they have grown
 NO_BASE = "Nothing yet: add data that the model knows, and a share of each batch comes from it."
 
 
@@ -22,8 +22,8 @@ class DataPicker(QWidget):
 
     Parameters
     ----------
-    settings : Settings
-        Remembers the folders.
+    settings : ReviewSettings
+        Remembers the folders, and knows the one of the corrections.
     icons : ThemedIcons
         Gives icons.
 
@@ -38,16 +38,11 @@ class DataPicker(QWidget):
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
         super().__init__()
-        from napari_melanoma.data.corrections import corrections_folder
-
-        self._corrections = corrections_folder()
-        self._stamp: int | None = None
-        self.learn = DataSetList("learn_from", "Data sets to learn from", settings, icons)
+        self._settings = settings
+        self.learn = DataSetList("learn_from", "Data sets to learn from", settings, icons, settings.corrections)
         self.base = DataSetList("base_data", "Data sets that keep it from forgetting", settings, icons)
-        if self._corrections not in [row.folder for row in self.learn.rows]:
-            self.learn.add([self._corrections])
         self._hint = quiet(NO_BASE)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -64,9 +59,7 @@ class DataPicker(QWidget):
             part.changed.connect(self._on_changed)
             part.failed.connect(self.failed)
         layout.addWidget(self._hint)
-        self._timer = QTimer(self)
-        self._timer.setInterval(LOOK_MS)
-        self._timer.timeout.connect(self._look)
+        corrections_changed().changed.connect(self._on_corrections)
         self.setAcceptDrops(True)
         self._on_changed()
 
@@ -114,23 +107,12 @@ class DataPicker(QWidget):
         (self.base if onto_base else self.learn).add(paths)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Count again: much may have happened meanwhile."""
+        """Count the corrections again: another window may have added some."""
         super().showEvent(event)
-        self._timer.start()
-        self._look()
+        self._on_corrections()
 
-    def _look(self) -> None:
-        """Count the corrections again where their table is another one."""
-        if not self.isVisible():
-            self._timer.stop()
-            return
-        try:
-            stamp = (self._corrections / "dataset.csv").stat().st_mtime_ns
-        except OSError:
-            stamp = 0
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self.learn.recount(self._corrections)
+    def _on_corrections(self, folder: object = None) -> None:
+        self.learn.follow_corrections(self._settings.corrections)
 
     def _on_changed(self) -> None:
         self._hint.setVisible(not self.base.rows)

@@ -106,15 +106,15 @@ class WorkerClient(QObject):
         if self._process.state() == QProcess.ProcessState.NotRunning:
             self._process.start(self._command[0], self._command[1:])
 
-    def request(self, verb: str, **arguments: str) -> Request:
+    def request(self, verb: str, **arguments: Any) -> Request:  # noqa: ANN401 - whatever JSON can hold
         """Ask for something; asked questions are answered one after the other.
 
         Parameters
         ----------
         verb : str
             What the worker shall do.
-        **arguments : str
-            What the verb asks for; arrays go as paths of ``.npy`` files.
+        **arguments : object
+            What the verb asks for, as JSON can hold it; arrays go as paths of ``.npy`` files.
 
         Returns
         -------

@@ -1,0 +1,123 @@
+"""What can be said of a recipe before it is run: whether its network, its start and its data fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
+from napari_melanoma.core.runs import RunContext
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.training.recipe import TrainRecipe
+
+LEARN_AT_LEAST = 2
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How many images a run would learn from, tune on, hold out, and take from base data."""
+
+    learn: int
+    tuning: int
+    held_out: int
+    base: int = 0
+
+    @property
+    def words(self) -> str:
+        """The numbers in one line."""
+        said = [f"learns from {self.learn:,}", f"tunes on {self.tuning:,}"]
+        said.append(f"judged on {self.held_out:,} unseen" if self.held_out else "nothing is left to judge it on")
+        if self.base:
+            said.append(f"{self.base:,} against forgetting")
+        return ", ".join(said)
+
+
+def check(recipe: TrainRecipe, run: RunContext) -> Parts:
+    """Check a recipe without reading any image.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Complete, with data and a start.
+    run : RunContext
+        Asked whether to go on.
+
+    Returns
+    -------
+    Parts
+        What the images of its data sets would be used for.
+
+    Raises
+    ------
+    ConfigError
+        Where the architecture or its options are unknown, or differ from those of the start.
+    BundleError
+        Where the model to start from is gone.
+    DataSetError
+        Where a data set is missing or faulty, or there are too few images with masks.
+    """
+    from napari_melanoma.data.splits import split_parts
+
+    check_network(recipe)
+    run.check()
+    both = set(recipe.data.datasets) & set(recipe.data.base)
+    if both:
+        names = ", ".join(sorted(Path(name).name for name in both))
+        raise DataSetError(f"{names} is named twice, to learn from and against forgetting. Tick it in one list only.")
+    parts = split_parts(_read(recipe.data.datasets, run), recipe.data, recipe.seed)
+    base = split_parts(_read(recipe.data.base, run), recipe.data, recipe.seed).learn if recipe.data.base else []
+    if len(parts.learn) < LEARN_AT_LEAST or not parts.tuning:
+        raise DataSetError(
+            f"too few images with masks: {len(parts.learn)} to learn from and {len(parts.tuning)} to tune on; needed "
+            f"are {LEARN_AT_LEAST} and 1, of different patients. Add data, or accept more masks."
+        )
+    return Parts(len(parts.learn), len(parts.tuning), len(parts.held_out), len(base))
+
+
+def check_network(recipe: TrainRecipe) -> None:
+    """Check that the network exists and is the one of the model that it starts from.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model`` part.
+
+    Raises
+    ------
+    ConfigError
+        Where the architecture or its options are unknown, or differ from those of the start.
+    """
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.zoo import architectures
+
+    model = recipe.model
+    if model.architecture not in architectures():
+        raise ConfigError(f"there is no architecture '{model.architecture}' (known: {', '.join(architectures())}).")
+    config = architectures()[model.architecture].spec.config
+    options = config.parse(model.options, f"the options of {model.architecture}")
+    if model.start in ("imagenet", "none"):
+        return
+    start = find_bundle(model.start).config
+    if start.architecture != model.architecture or config.parse(start.options, "the start") != options:
+        raise ConfigError(
+            f"{start.name} is a {start.architecture} with other options than the recipe's: its weights do not fit. "
+            "Set architecture and options back under Advanced, Model, or start from something else."
+        )
+
+
+def _read(folders: Sequence[str], run: RunContext) -> list[Sample]:
+    """Read data sets; the fault of one says which it is."""
+    from napari_melanoma.data.dataset import read_dataset
+
+    samples = []
+    for folder in folders:
+        run.check()
+        try:
+            samples += read_dataset(Path(folder).expanduser())
+        except MelanomaError as error:
+            raise DataSetError(str(error)) from error
+    return samples
