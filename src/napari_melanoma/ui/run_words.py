@@ -224,3 +224,45 @@ def _after(report: RunReport) -> str:
 def _lower(sentence: str) -> str:
     """Begin with a small letter, as the other states do."""
     return sentence[:1].lower() + sentence[1:]
+
+
+def said_short(report: RunReport) -> str:
+    """Say where a run stands, in the fewest words.
+
+    Parameters
+    ----------
+    report : RunReport
+        As it was read.
+
+    Returns
+    -------
+    str
+        Such as ``epoch 4 of 20``, or the name of the state.
+    """
+    return said_state(report) if str(report.state) in ("running", "paused") else str(report.state)
+
+
+def said_facts(report: RunReport) -> str:
+    """Say in one line how far a run came, how good its model is, and what it gained.
+
+    Parameters
+    ----------
+    report : RunReport
+        As it was read.
+
+    Returns
+    -------
+    str
+        Such as ``20 of 20 epochs · Jaccard 0.863 · +0.021 to the old model``.
+    """
+    epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
+    parts = [epochs if report.epoch or not report.state.active else ""]
+    if report.best_jaccard is not None:
+        parts.append(f"Jaccard {report.best_jaccard:.3f}")
+    if report.comparison is not None:
+        parts.append(f"{report.comparison.difference['JA'].mean:+.3f} to the old")
+    if report.adopted is not None:
+        parts.append("taken over")
+    elif report.discarded:
+        parts.append("discarded")
+    return " · ".join(part for part in parts if part) or report.message
