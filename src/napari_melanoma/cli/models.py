@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,12 @@ SHOW_HELP = examples(
     "Show a model's card: data, metrics with intervals, limits and licence.",
 )
 
+IMPORT_HELP = examples(
+    "napari-melanoma models import runs/second/bundle",
+    "napari-melanoma models import downloads/bundle --name our-clinic",
+    "Copy a model into your model folder. It is listed from then on, in the docks too; the models that are there stay.",
+)
+
 app = typer.Typer(help="List models and show their cards.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -33,7 +40,7 @@ def list_(json: Json = False, debug: Debug = False) -> None:
 
         bundles = list_bundles()
         for info in bundles:
-            current.report.listing("model", f"{info.name:<20} {info.config.title}", **_facts(info))
+            current.report.listing("model", _line(info), **_facts(info))
         found = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'}"
         text = f"{found}; your own belong in {user_folder()}. A card: napari-melanoma models show NAME"
         current.done(text, count=len(bundles), user_folder=str(user_folder()))
@@ -55,6 +62,36 @@ def show(
         current.done(text, path=str(info.path))
 
 
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, or of a run that has one.")],
+    name: Annotated[str | None, typer.Option(help="What it shall be called; its own name by default.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Copy a model into the user's model folder."""
+    with session(json, debug) as current:
+        from napari_melanoma.models.bundle import read_bundle
+        from napari_melanoma.models.registry import adopt
+        from napari_melanoma.workflows.adoption import take_over
+
+        is_run = (path / "bundle").is_dir()
+        info = take_over(path, name) if is_run else adopt(read_bundle(path), name)
+        text = f"'{info.name}' is in {info.path}; use it: napari-melanoma lesion IMAGE --out DIR --model {info.name}"
+        current.done(text, name=info.name, path=str(info.path))
+
+
+def _line(info: BundleInfo) -> str:
+    """Name, title and descent of a model."""
+    parent = _parent(info)
+    return f"{info.name:<20} {info.config.title}" + (f" (from {parent})" if parent else "")
+
+
+def _parent(info: BundleInfo) -> str | None:
+    """Name of the model that a model was trained from, where it says so."""
+    parent = info.config.provenance.get("parent")
+    return str(parent["name"]) if isinstance(parent, dict) and "name" in parent else None
+
+
 def _facts(info: BundleInfo) -> dict[str, object]:
     """What a machine may want to know of a model."""
     config = info.config
@@ -67,9 +104,11 @@ def _facts(info: BundleInfo) -> dict[str, object]:
         "threshold": config.threshold,
         "modalities": list(config.modalities),
         "licence": config.licence,
+        "parent": _parent(info),
         "path": str(info.path),
     }
 
 
 add_verb(app, "list", list_, LIST_HELP)
 add_verb(app, "show", show, SHOW_HELP)
+add_verb(app, "import", import_, IMPORT_HELP)

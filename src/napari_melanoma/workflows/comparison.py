@@ -115,12 +115,9 @@ class Comparison:
         SaveError
             Where it cannot be written.
         """
-        values = {"format_version": FORMAT_VERSION, **asdict(self)}
-        del values["path"]
+        values = {"format_version": FORMAT_VERSION, **values_of(self)}
         for item in (*values["better"], *values["worse"]):
-            thumbnail = item["thumbnail"]
-            item["thumbnail"] = thumbnail and Path(thumbnail).relative_to(folder).as_posix()
-            item["image"] = str(item["image"])
+            item["thumbnail"] = item["thumbnail"] and Path(item["thumbnail"]).relative_to(folder).as_posix()
         write_json(folder / COMPARISON, values)
 
     @classmethod
@@ -189,14 +186,37 @@ def read_comparison(path: Path) -> Comparison:
     return Comparison.read(inside if (inside / COMPARISON).is_file() else folder)
 
 
+def values_of(comparison: Comparison) -> dict[str, Any]:
+    """Give a comparison as plain values.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The comparison.
+
+    Returns
+    -------
+    dict
+        What JSON can hold; paths as text.
+    """
+    values = asdict(comparison)
+    del values["path"]
+    for item in (*values["better"], *values["worse"]):
+        item |= {"image": str(item["image"]), "thumbnail": item["thumbnail"] and str(item["thumbnail"])}
+    return values
+
+
 def _estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    """Estimates by metric; a bound that was not finite stays so."""
+    """Estimates by metric; what was not finite stays so."""
     return {
-        name: Estimate(
-            *(math.nan if item[key] is None else item[key] for key in ("mean", "low", "high")), item["count"]
-        )
+        name: Estimate(_number(item["mean"]), _number(item["low"]), _number(item["high"]), item["count"])
         for name, item in values.items()
     }
+
+
+def _number(value: float | None) -> float:
+    """Read a number; JSON has null where it was not finite."""
+    return math.nan if value is None else float(value)
 
 
 def _model(values: Mapping[str, Any]) -> ComparedModel:

@@ -110,9 +110,9 @@ def evaluate(
     worst: list[tuple[float, int, Compared]] = []
     for sample in run.track(samples, "Measuring"):
         try:
-            compared, metrics = _measure(sample, model, threshold, options.refinement)
+            compared, metrics = measure_sample(sample, model, threshold, options.refinement)
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
-            images.append(_failure(sample, error, out))
+            images.append(Measured(sample, {}, why_failed(sample, error, out)))
             continue
         images.append(Measured(sample, metrics))
         heapq.heappush(worst, (-compared.dice, len(images), compared))
@@ -124,10 +124,36 @@ def evaluate(
     return evaluation
 
 
-def _measure(
+def measure_sample(
     sample: Sample, model: ProbabilityModel, threshold: float, refinement: RefinementConfig
 ) -> tuple[Compared, dict[str, float]]:
-    """Analyse one image and compare its mask with the reference."""
+    """Analyse one image as users get it and compare its mask with the reference.
+
+    Parameters
+    ----------
+    sample : Sample
+        With a mask.
+    model : ProbabilityModel
+        A loaded model.
+    threshold : float
+        From which probability on a pixel is lesion.
+    refinement : RefinementConfig
+        What is done to the mask.
+
+    Returns
+    -------
+    compared : Compared
+        The image and both masks.
+    metrics : dict
+        As ``analysis.overlap.overlap`` gives them.
+
+    Raises
+    ------
+    DataSetError
+        Where the mask is not of the image's size.
+    UnreadableImage
+        Where either cannot be read.
+    """
     assert sample.mask is not None
     rgb, reference = read_photograph(sample.image).rgb, read_mask(sample.mask)
     if rgb.shape[:2] != reference.shape:
@@ -141,11 +167,25 @@ def _measure(
     return Compared(sample.image_id, metrics["DI"], rgb, mask, reference), metrics
 
 
-def _failure(sample: Sample, error: Exception, out: Path) -> Measured:
-    """Note why an image could not be measured, without the names of folders."""
+def why_failed(sample: Sample, error: Exception, out: Path) -> str:
+    """Say why an image could not be measured, without the names of folders.
+
+    Parameters
+    ----------
+    sample : Sample
+        The image.
+    error : Exception
+        What went wrong.
+    out : pathlib.Path
+        Where the results go.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     log.debug("%s failed", sample.image, exc_info=error)
-    said = explain(error, sample.image, out)
-    return Measured(sample, {}, said.replace(str(sample.mask), f"the mask of '{sample.image_id}'"))
+    return explain(error, sample.image, out).replace(str(sample.mask), f"the mask of '{sample.image_id}'")
 
 
 def _evaluation(images: list[Measured], threshold: float) -> Evaluation:

@@ -1,0 +1,120 @@
+"""Whether a new model should take the old one's place: one rule, written once, in words that a person can check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.workflows.comparison import Advice, DomainChange
+
+LEAST = 5  # fewer images, or patients, tell nothing
+MAY_LOSE = 0.01
+ALIKE = 0.01
+TOO_MANY = 20  # times as many images as there are: no advice that helps
+
+
+def advise(new: DomainChange, others: Sequence[DomainChange]) -> tuple[Advice, str]:
+    """Say what to do, and why.
+
+    *Take over*, where the interval of the difference in Jaccard index on the new images lies above 0 and on no data
+    set more than 0.01 can have been lost (the interval's lower end is at or above -0.01). *Keep*, where the interval
+    on the new images lies below 0, or one of a data set below -0.01. *Cannot tell* otherwise, and wherever fewer than
+    5 images or 5 patients were held out.
+
+    Parameters
+    ----------
+    new : DomainChange
+        The images that the run was made for, of all its data sets together.
+    others : sequence of DomainChange
+        Each data set by itself, those that the model must not forget included; one with fewer than 5 patients cannot
+        speak.
+
+    Returns
+    -------
+    advice : str
+        ``"take over"``, ``"keep"`` or ``"cannot tell"``.
+    reason : str
+        One or two sentences, with what would help where the advice is none.
+    """
+    gain = new.difference["JA"]
+    if min(gain.count, new.patients) < LEAST:
+        return "cannot tell", (
+            f"Only {_images(gain.count)} of {new.patients} patients or lesions could be judged, and at least {LEAST} "
+            "of each are needed. Correct more masks and train again."
+        )
+    judged = [domain for domain in others if min(domain.patients, domain.difference["JA"].count) >= LEAST]
+    if gain.high < 0:
+        return "keep", f"The new model does worse on {_images(gain.count)} that neither has seen: {_said(gain)}."
+    forgotten = [domain for domain in judged if domain.difference["JA"].high < -MAY_LOSE]
+    if forgotten:
+        worst = min(forgotten, key=lambda domain: domain.difference["JA"].mean)
+        return "keep", f"The new model does worse on {worst.name}: {_said(worst.difference['JA'])}."
+    if gain.low <= 0:
+        return "cannot tell", _by_chance(gain)
+    doubtful = [domain for domain in judged if domain.difference["JA"].low < -MAY_LOSE]
+    if doubtful:
+        worst = min(doubtful, key=lambda domain: domain.difference["JA"].low)
+        return "cannot tell", _may_forget(gain, worst)
+    return "take over", _better(gain, judged)
+
+
+def images_to_tell(found: Estimate, limit: float) -> int | None:
+    """Estimate how many more images it takes until an interval no longer holds a limit.
+
+    Its width shrinks with the root of their number (where they are like those that there are).
+
+    Parameters
+    ----------
+    found : Estimate
+        A mean difference.
+    limit : float
+        What the interval shall leave out.
+
+    Returns
+    -------
+    int or None
+        None where it would take more than 20 times as many as there are.
+    """
+    distance, half = abs(found.mean - limit), (found.high - found.low) / 2
+    if not distance or not math.isfinite(half):
+        return None
+    needed = math.ceil(found.count * (half / distance) ** 2)
+    return max(1, needed - found.count) if needed <= TOO_MANY * found.count else None
+
+
+def _by_chance(gain: Estimate) -> str:
+    """Say that a difference may be chance, and what would help."""
+    if gain.low >= -ALIKE and gain.high <= ALIKE:
+        return f"The two do equally well: {_said(gain)}. Nothing is gained by changing."
+    return f"The difference may be chance: {_said(gain)}. {_help(images_to_tell(gain, 0.0))}"
+
+
+def _may_forget(gain: Estimate, domain: DomainChange) -> str:
+    """Say that the new images gain, but another data set may lose."""
+    change = domain.difference["JA"]
+    more = _help(images_to_tell(change, -MAY_LOSE))
+    return f"It gains {_said(gain)}, but it may lose more than {MAY_LOSE} on {domain.name}: {_said(change)}. {more}"
+
+
+def _better(gain: Estimate, judged: Sequence[DomainChange]) -> str:
+    """Say what is gained, and that nothing is lost as far as anybody looked."""
+    base = [domain.name for domain in judged if domain.base]
+    kept = f"It loses no more than {MAY_LOSE} on {', '.join(base)}." if base else "No other images were looked at."
+    return f"It gains {_said(gain)} on {_images(gain.count)} that neither has seen. {kept}"
+
+
+def _help(images: int | None) -> str:
+    """Say how many more images would tell."""
+    if images is None:
+        return "Far more held-out images than these would be needed to tell."
+    return f"About {images} more held-out image{'' if images == 1 else 's'} would tell."
+
+
+def _said(change: Estimate) -> str:
+    """Write a difference in Jaccard index with its interval."""
+    return f"JA {change.mean:+.3f} (95 % interval {change.low:+.3f} to {change.high:+.3f})"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"

@@ -1,0 +1,302 @@
+"""Two models on the same images, each as users get it: paired differences, who got better and worse, and an advice."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean, paired_difference
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.report.comparison import draw_changes, draw_contours
+from napari_melanoma.workflows.advice import advise
+from napari_melanoma.workflows.comparison import (
+    SHOWN,
+    ComparedModel,
+    Comparison,
+    DomainChange,
+    ImageChange,
+    read_comparison,
+)
+from napari_melanoma.workflows.comparison_page import write_page
+from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, why_failed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.workflows.lesion import ProbabilityModel
+
+    Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+
+__all__ = ["Comparison", "ComparisonOptions", "compare_loaded", "compare_models", "read_comparison"]
+
+PICTURED = 12  # images that got most better, and as many that got most worse
+NOTABLE = 0.005  # a smaller change of an image's Jaccard index is neither
+NEW_IMAGES = "new images"
+
+
+class ComparisonOptions(EvaluationOptions):
+    """What is compared, and how masks are made."""
+
+    base: tuple[str, ...] = Field((), description="names of data sets that the new model must not do worse on")
+
+
+@dataclass
+class _Pair:
+    """One image under both models."""
+
+    sample: Sample
+    old: dict[str, float] = field(default_factory=dict)
+    new: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def change(self) -> float:
+        """Difference in Jaccard index."""
+        return self.new["JA"] - self.old["JA"]
+
+    def row(self) -> dict[str, object]:
+        """Row of ``per_image.csv``."""
+        about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
+        found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
+        for metric in SHOWN:
+            old, new = self.old.get(metric), self.new.get(metric)
+            change = None if old is None or new is None else new - old
+            found |= {f"{metric}_old": old, f"{metric}_new": new, f"{metric}_difference": change}
+        return {**about, **found}
+
+
+class _Extremes:
+    """Keeps pictures of the images that changed most, and no others: a data set may have thousands."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[int, list[tuple[float, int, _Pair, NDArray[np.uint8]]]] = {1: [], -1: []}
+        self._count = 0
+        self._names: set[str] = set()
+
+    def offer(self, pair: _Pair, masks: Masks, rgb: NDArray[np.uint8]) -> None:
+        """Keep an image if it is among those that changed most in its direction."""
+        if abs(pair.change) < NOTABLE:
+            return
+        heap, change = self._heaps[1 if pair.change > 0 else -1], abs(pair.change)
+        if len(heap) == PICTURED and change <= heap[0][0]:
+            return
+        self._count += 1
+        item = (change, -self._count, pair, draw_contours(rgb, *masks))
+        if len(heap) < PICTURED:
+            heapq.heappush(heap, item)
+        else:
+            heapq.heapreplace(heap, item)
+
+    def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
+        """Write the pictures of one direction; the greatest change comes first."""
+        found = []
+        for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
+            sample = pair.sample
+            path = self._path(sample, folder / "thumbnails")
+            write_rgb(path, picture)
+            figures = (pair.old["JA"], pair.new["JA"], pair.old["DI"], pair.new["DI"])
+            found.append(ImageChange(sample.image_id, sample.domain, sample.image, *figures, path))
+        return tuple(found)
+
+    def _path(self, sample: Sample, folder: Path) -> Path:
+        """Find a file name for the picture of an image; data sets may have images of one name."""
+        image, domain = (re.sub(r"[^\w.-]+", "_", name) for name in (sample.image_id, sample.domain))
+        name = image if image not in self._names else f"{domain}-{image}"
+        self._names.add(name)
+        return folder / f"{name}.png"
+
+
+def compare_models(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    out: Path,
+    options: EvaluationOptions,
+    *,
+    run: RunContext,
+) -> Comparison:
+    """Load an old and a new model and compare them on the same images.
+
+    Parameters
+    ----------
+    models : sequence of BundleInfo
+        The old one and the new one.
+    samples : sequence of Sample
+        With reference masks; neither model should have learnt from them.
+    out : pathlib.Path
+        Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
+    options : EvaluationOptions
+        Threshold (by default each model's own) and refinement; ``ComparisonOptions`` names the base data too.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Comparison
+        Paired over images, intervals by bootstrap over patients or lesions.
+
+    Raises
+    ------
+    InputError
+        Where there are not two models.
+    BundleError
+        Where one's weights are damaged.
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    from napari_melanoma.inference.photograph import Segmenter
+
+    if len(models) != 2:
+        raise InputError(f"a comparison takes two models, the old one and the new one; {len(models)} were named.")
+    return compare_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run)
+
+
+def compare_loaded(
+    models: Sequence[ProbabilityModel],
+    samples: Sequence[Sample],
+    out: Path,
+    options: EvaluationOptions,
+    *,
+    run: RunContext,
+) -> Comparison:
+    """Compare two models that are loaded; ``compare_models`` says the rest.
+
+    Parameters
+    ----------
+    models : sequence of ProbabilityModel
+        The old one and the new one.
+    samples : sequence of Sample
+        With reference masks.
+    out : pathlib.Path
+        Gets the files.
+    options : EvaluationOptions
+        Threshold, refinement, base data.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Comparison
+        As it was written.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    old, new = models
+    extremes = _Extremes()
+    pairs = [
+        _measured(sample, (old, new), options, out, extremes)
+        for sample in run.track(samples, "Comparing the old and the new model")
+    ]
+    measured = [pair for pair in pairs if not pair.error]
+    if not measured:
+        why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
+        raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
+    base = options.base if isinstance(options, ComparisonOptions) else ()
+    comparison = _comparison((old, new), pairs, base, options)
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
+    write_table(out / "per_image.csv", [pair.row() for pair in pairs])
+    comparison = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
+    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured]
+    intervals = {domain.name: domain.difference["JA"] for domain in comparison.domains}
+    draw_changes(figures, intervals, out / "changes.png")
+    write_page(comparison, out)
+    comparison.write(out)  # last: whoever reads takes it for the sign that all is there
+    return comparison
+
+
+def _measured(
+    sample: Sample,
+    models: Sequence[ProbabilityModel],
+    options: EvaluationOptions,
+    out: Path,
+    extremes: _Extremes,
+) -> _Pair:
+    """Measure both models on one image; one that fails is noted, and the others go on."""
+    try:
+        (first, old), (second, new) = (
+            measure_sample(sample, model, _threshold(model, options), options.refinement) for model in models
+        )
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        return _Pair(sample, error=why_failed(sample, error, out))
+    pair = _Pair(sample, old, new)
+    extremes.offer(pair, (first.mask, second.mask, first.reference), first.rgb)
+    return pair
+
+
+def _threshold(model: ProbabilityModel, options: EvaluationOptions) -> float:
+    """The threshold at which a model is measured: its own unless one was asked for."""
+    return model.info.config.threshold if options.threshold is None else options.threshold
+
+
+def _comparison(
+    models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], base: Sequence[str], options: EvaluationOptions
+) -> Comparison:
+    """Estimate all there is to estimate, and advise."""
+    measured = [pair for pair in pairs if not pair.error]
+    names = sorted({pair.sample.domain for pair in measured})
+    domains = [_change(name, name in base, [p for p in measured if p.sample.domain == name]) for name in names]
+    of_new = [pair for pair in measured if pair.sample.domain not in base] or measured
+    advice, reason = advise(_change(NEW_IMAGES, False, of_new), domains)
+    whole = _change("all", False, measured)
+    old, new = (
+        ComparedModel(model.info.name, model.info.fingerprint, _threshold(model, options), metrics)
+        for model, metrics in zip(models, (whole.old, whole.new), strict=True)
+    )
+    return Comparison(
+        old=old,
+        new=new,
+        difference=whole.difference,
+        domains=tuple(domains),
+        better=(),
+        worse=(),
+        advice=advice,
+        reason=reason,
+        images=len(measured),
+        patients=whole.patients,
+        failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
+        facts={
+            "options": options.model_dump(mode="json"),
+            "interval": "95 % percentile bootstrap, paired, over patients or lesions, 2000 rounds, seed 0",
+            "provenance": provenance(),
+        },
+    )
+
+
+def _change(name: str, is_base: bool, pairs: Sequence[_Pair]) -> DomainChange:
+    """Estimate both models and their difference over some images."""
+    groups = [pair.sample.group for pair in pairs]
+
+    def estimates(of: Iterable[dict[str, float]]) -> dict[str, Estimate]:
+        figures = list(of)
+        return {metric: bootstrap_mean([item[metric] for item in figures], groups) for metric in SHOWN}
+
+    return DomainChange(
+        name,
+        is_base,
+        len(set(groups)),
+        old=estimates(pair.old for pair in pairs),
+        new=estimates(pair.new for pair in pairs),
+        difference={
+            metric: paired_difference([p.old[metric] for p in pairs], [p.new[metric] for p in pairs], groups)
+            for metric in SHOWN
+        },
+    )
