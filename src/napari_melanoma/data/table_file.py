@@ -134,7 +134,7 @@ class TableFile:
     @cached_property
     def _places(self) -> dict[str, int]:
         """Where each column stands; of two with one name the first."""
-        return {column: place for place, column in reversed(list(enumerate(self.columns)))}
+        return {column: self.columns.index(column) for column in self.columns}
 
     def rows(self) -> list[dict[str, str]]:
         """Give every row.
