@@ -13,10 +13,13 @@ from napari_melanoma.ui import linked
 from napari_melanoma.ui.analysing import Analysing
 from napari_melanoma.ui.analysis_steps import preload
 from napari_melanoma.ui.close_guard import CloseGuard
+from napari_melanoma.ui.collecting import Collecting
 from napari_melanoma.ui.correcting import Correcting
+from napari_melanoma.ui.corrections_bar import ADD_KEY
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion_controls import ALL_KEY, ANALYSE_KEY, LesionControls
 from napari_melanoma.ui.lesion_work import LesionWork
+from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.save_bar import SAVE_KEY
 from napari_melanoma.ui.saving import Target
@@ -50,6 +53,7 @@ class LesionDock(LesionControls):
         self.work = LesionWork(napari_viewer, self.options, self)
         self.analysing = Analysing(self, self.work, self._client)
         self.correcting = Correcting(self, self.work, napari_viewer)
+        self.collecting = Collecting(self, self.work)
         self.opener = Opener(napari_viewer, self)
         self.guard = CloseGuard(self, self.work.book)
         self.set_options(self.settings.options)
@@ -60,6 +64,7 @@ class LesionDock(LesionControls):
         QTimer.singleShot(0, self._client.warm)
         self._preload = Job(preload)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
+        QTimer.singleShot(PRELOAD_MS, self.collecting.desk.refresh)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.
         for last in (self.connections.close, self.work.watcher.connections.close, self.work.book.forget_saved):
             self.destroyed.connect(last)
@@ -91,7 +96,16 @@ class LesionDock(LesionControls):
         self.work.said.connect(self.status.say)
         self.work.keeper.found.connect(self.recovery.offer)
         self.work.failed.connect(self._on_not_saved)
-        for source in (self.analysing, self.work, self.work.keeper, self.guard, self.ruler, self.model, self.opener):
+        for source in (
+            self.analysing,
+            self.work,
+            self.work.keeper,
+            self.guard,
+            self.ruler,
+            self.model,
+            self.opener,
+            self.collecting,
+        ):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
@@ -101,6 +115,7 @@ class LesionDock(LesionControls):
             "Alt+Right": partial(self.picker.step, 1),
             "Alt+Left": partial(self.picker.step, -1),
             SAVE_KEY: self.save_bar.save,
+            ADD_KEY: self.collecting.add,
         }
         slots |= {key: self.correction.buttons[name].click for name, key in KEYS.items()}
         for key, slot in slots.items():
@@ -114,7 +129,7 @@ class LesionDock(LesionControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: an analysis, a computation, a file."""
-        return self.analysing.queue.busy or self.work.busy or self.opener.busy
+        return self.analysing.queue.busy or self.work.busy or self.opener.busy or self.collecting.busy
 
     def _refresh(self) -> None:
         self.show_state(self.picker.image, self.picker.combo.count(), self.analysing.queue.busy)
@@ -149,6 +164,7 @@ class LesionDock(LesionControls):
             self.show_lesion(None if lesion is None else lesion.result)
             self.correction.set_image(None if lesion is None else image)
             self._show_target()
+            self.collecting.show()
 
     def _show_target(self) -> None:
         """Say whose result Save would write, under the name that the photograph has now."""
@@ -175,6 +191,8 @@ class LesionDock(LesionControls):
             self.opener.sample()
         elif link == "open":
             self.opener.ask()
+        elif link == "train":
+            show_dock(self._viewer, "Train")
         else:
             QDesktopServices.openUrl(QUrl(link))
 
@@ -196,6 +214,8 @@ class LesionDock(LesionControls):
         self.status.end("saving", f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_not_saved(self, error: Exception) -> None:
+        self.collecting.forget()
+        self.status.end("storing")
         self.status.end("saving")  # where it was another computation, the bar ends a moment early
 
     def _on_dropped(self, identity: str) -> None:

@@ -8,12 +8,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
 from napari_melanoma.ui.model_picker import ModelPicker
 from napari_melanoma.ui.photograph_picker import PhotographPicker
 from napari_melanoma.ui.recovery_notice import RecoveryNotice
+from napari_melanoma.ui.review_settings import ReviewSettings
 from napari_melanoma.ui.roi_controls import RoiControls
 from napari_melanoma.ui.ruler import RulerPanel
 from napari_melanoma.ui.save_bar import SaveBar
@@ -48,6 +50,7 @@ class LesionControls(QWidget):
         named(self, "lesion_dock", "Lesion")
         self.setToolTip("")
         self.settings = Settings()
+        self.review_settings = ReviewSettings()
         self.connections = Connections()
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
@@ -62,6 +65,7 @@ class LesionControls(QWidget):
         self.roi = RoiControls()
         self.table = MeasurementTable()
         self.save_bar = SaveBar(self.settings, self.icons)
+        self.corrections = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
         self._lay_out()
         self.icons.apply()
@@ -121,6 +125,7 @@ class LesionControls(QWidget):
             Whether an analysis is running.
         """
         self.welcome.setVisible(image is None)
+        self.corrections.setVisible(image is not None)
         self._work.setVisible(image is not None)
         why = RUNNING if running else NO_PHOTOGRAPH
         ready = image is not None and not running
@@ -151,6 +156,7 @@ class LesionControls(QWidget):
         foot = QWidget()
         below = QVBoxLayout(foot)
         below.setContentsMargins(6, 0, 6, 6)
+        below.addWidget(self.corrections)
         below.addWidget(self.save_bar)
         below.addWidget(self.status)
         whole = QVBoxLayout(self)

@@ -78,6 +78,12 @@ class Lesion:
         return self.result.corrected
 
     @property
+    def touched(self) -> bool:
+        """Whether a person had a part in the mask: drew it, moved the threshold, or chose the lesion."""
+        moved = self.result.threshold != self.result.model.threshold
+        return self.corrected or moved or self.chosen is not None
+
+    @property
     def given(self) -> frozenset[str]:
         """Fingerprints of the masks that a model gave: nobody drew them, so nothing is lost with one."""
         return frozenset(digest for digest, origin in self.origins.items() if not origin.corrected)

@@ -181,6 +181,22 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
     return replace(followed, options=options, corrected=False, threshold=threshold_of(result.model, options))
 
 
+def prediction(result: LesionResult) -> NDArray[np.bool_]:
+    """Give the mask that the model would give by itself: its own threshold, no click, nothing drawn.
+
+    Parameters
+    ----------
+    result : LesionResult
+        Any result of the photograph.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column).
+    """
+    return _thresholded(result, result.options.model_copy(update={"threshold": None}), None)
+
+
 def preview(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> Change:
     """Find the contour that a threshold would give, without a new forward pass.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -34,6 +35,15 @@ Make = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
 """Makes a result from the one that is known and the mask as it is, uint8 (row, column)."""
 
 MEANWHILE = "You drew on the mask in the meantime, so it stays as you drew it."
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What was made of a lesion outside, such as a file, and who wants to hear of it on the GUI thread."""
+
+    identity: str
+    value: Any
+    then: Callable[[Any], None]
 
 
 class LesionWork(QObject):
@@ -238,26 +248,48 @@ class LesionWork(QObject):
         place : pathlib.Path
             The result's own folder, replaced where it exists.
         """
-        self.watcher.mark(target.identity)
-        self.watcher.flush()
-        lesion = self.book.lesions[target.identity]
 
-        def prepare() -> Work:
+        def write(lesion: Lesion) -> Work:
             result = lesion.result
-            return lambda run: (target, saving.save(result, target.name, place))
+            return lambda run: saving.save(result, target.name, place)
 
-        self._latest.submit(f"save {target.identity}", prepare)
+        self.hand_over("save", target.identity, write, lambda folder: self.saved.emit(target, folder))
 
-    def _on_done(self, done: Change | tuple[Target, Path] | None) -> None:
+    def hand_over(
+        self, key: str, identity: str, use: Callable[[Lesion], Work | None], then: Callable[[Any], None]
+    ) -> None:
+        """Let a lesion be kept somewhere as it is drawn now, after which it counts as saved.
+
+        Parameters
+        ----------
+        key : str
+            What is done with it; of several wishes of one key that wait, the last is fulfilled.
+        identity : str
+            Of an analysed photograph.
+        use : callable
+            Takes the ``Lesion`` when everything has followed its mask; gives what is to be done in a thread, or None.
+        then : callable
+            Takes what that gave, on the GUI thread.
+        """
+        self.watcher.mark(identity)
+        self.watcher.flush()
+
+        def prepare() -> Work | None:
+            lesion = self.book.lesions.get(identity)
+            work = None if lesion is None else use(lesion)
+            return None if work is None else lambda run: Handed(identity, work(run), then)
+
+        self._latest.submit(f"{key} {identity}", prepare)
+
+    def _on_done(self, done: Change | Handed | None) -> None:
         if isinstance(done, Change):
             self._take_over(done)
         elif done is not None:
-            target, place = done
-            lesion = self.book.lesions.get(target.identity)
+            lesion = self.book.lesions.get(done.identity)
             if lesion is not None:
                 lesion.unsaved = False
-                self.keeper.forget(target.identity, self.book)
-            self.saved.emit(target, place)
+                self.keeper.forget(done.identity, self.book)
+            done.then(done.value)
 
     def _take_over(self, change: Change) -> None:
         identity, lesion = change.identity, self.book.lesions.get(change.identity)

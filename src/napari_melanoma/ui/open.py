@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.ui.lesion import LesionDock
 
@@ -49,3 +50,27 @@ def viewer_with_dock() -> tuple[Viewer, LesionDock]:
     viewer = napari.Viewer()
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
     return viewer, dock
+
+
+def show_dock(viewer: Viewer, name: str) -> QWidget | None:
+    """Open one of our docks in a viewer, or bring the one that is there to the front.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    name : str
+        As in the menu, such as ``Train``.
+
+    Returns
+    -------
+    QWidget or None
+        The dock's widget; None where this installation has no such dock.
+    """
+    try:
+        frame, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    except ValueError:
+        return None
+    frame.show()
+    frame.raise_()
+    return widget

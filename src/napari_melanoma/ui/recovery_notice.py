@@ -77,8 +77,8 @@ class RecoveryNotice(QFrame):
         self._identity = identity
         found = None if identity is None else self._offers.get(identity)
         if found is not None:
-            ago = ago(time.time() - found.saved_at)
-            self._words.setText(f"You corrected this photograph {ago} and did not save it.")
+            when = ago(time.time() - found.saved_at)
+            self._words.setText(f"You corrected this photograph {when} and did not save it.")
         self.setVisible(found is not None)
 
     def _on_bring(self) -> None:

@@ -1,0 +1,174 @@
+"""What the corrections bar does with the photograph in view, and what it says of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored, Verdict, store_result
+from napari_melanoma.ui.photographs import KEY
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Review
+    from napari_melanoma.ui.job import Work
+    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.ui.lesion_state import Lesion
+    from napari_melanoma.ui.lesion_work import LesionWork
+
+Key = tuple[str, str, str, str, Path]
+
+
+class Collecting(QObject):
+    """Stores photographs with their masks in the corrections, each wish once.
+
+    Parameters
+    ----------
+    controls : LesionControls
+        The dock.
+    work : LesionWork
+        Knows the masks, also the stroke that was just drawn.
+
+    Attributes
+    ----------
+    stored : Signal(str, object)
+        The photograph of this identity stands in the corrections now, as the ``Stored`` says.
+    failed : Signal(object)
+        An exception; the corrections are as they were.
+    """
+
+    stored = Signal(str, object)
+    failed = Signal(object)
+
+    def __init__(self, controls: LesionControls, work: LesionWork) -> None:
+        super().__init__(controls)
+        self._controls = controls
+        self._work = work
+        self._bar = controls.corrections
+        self._said: dict[str, str] = {}
+        self._last: dict[str, Key] = {}
+        self.desk = CorrectionsDesk(controls.review_settings, self)
+        self.desk.changed.connect(self.show)
+        self.desk.taken_back.connect(self._on_taken_back)
+        self.desk.failed.connect(self._on_failed)
+        self._bar.added.connect(self.add)
+        self._bar.rejected.connect(self.reject)
+        self._bar.taken_back.connect(self.desk.undo)
+        self._bar.folder_chosen.connect(self._on_folder)
+        self._bar.diagnosed.connect(self._on_diagnosis)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being stored or read."""
+        return self.desk.busy
+
+    def show(self) -> None:
+        """Say of the photograph in view what can be stored, and what stands there already."""
+        identity = self._controls.picker.identity
+        lesion = self._lesion(identity)
+        standing = None if lesion is None else self.desk.standing.rows.get(lesion.image_digest)
+        state = None if lesion is None else "corrected" if lesion.touched else "accepted"
+        self._bar.set_photograph(state, identity is not None)
+        self._bar.set_folder(self.desk.folder, self.desk.standing.total)
+        self._bar.set_row(standing)
+        self._bar.offer(self.desk.standing.diagnoses)
+        known = "" if standing is None else standing.get("diagnosis", "")
+        self._bar.blockSignals(True)
+        self._bar.set_diagnosis(self._said.get(str(identity), known))
+        self._bar.blockSignals(False)
+
+    def add(self) -> None:
+        """Store the photograph in view with its mask as it is drawn now."""
+        identity = self._controls.picker.identity
+        if identity is not None and self._lesion(identity) is not None and self._bar.add.isEnabled():
+            self._store(identity)
+
+    def reject(self) -> None:
+        """Store that the photograph in view is of no use; it need not be analysed for that."""
+        identity = self._controls.picker.identity
+        if identity is None:
+            return
+        if self._lesion(identity) is not None:
+            self._store(identity, "rejected")
+            return
+        source = self._work.book.source(identity)
+        if source is not None:
+            self._controls.status.begin("storing", "Storing ...")
+            self.desk.reject(source, self._verdict(identity, "rejected"), partial(self._on_stored, identity))
+
+    def forget(self) -> None:
+        """Take nothing for stored: the same wish is fulfilled again, as after an error."""
+        self._last.clear()
+
+    def _store(self, identity: str, review: Review | None = None) -> None:
+        self._controls.status.begin("storing", "Storing ...")
+
+        def use(lesion: Lesion) -> Work | None:
+            image = self._work.book.image(identity)
+            verdict = self._verdict(identity, review or ("corrected" if lesion.touched else "accepted"))
+            key = (lesion.digest, verdict.review, verdict.diagnosis, verdict.reviewer, self.desk.folder)
+            if self._last.get(identity) == key or image is None:
+                self._controls.status.end("storing")
+                return None
+            self._last[identity] = key
+            folder, result, name = self.desk.folder, lesion.result, image.name
+            return lambda run: store_result(folder, result, name, verdict)
+
+        self._work.hand_over("store", identity, use, partial(self._on_stored, identity))
+
+    def _lesion(self, identity: str | None) -> Lesion | None:
+        """What is known of a photograph that was analysed and still has its mask."""
+        known = identity is not None and self._work.book.mask(identity) is not None
+        return self._work.book.lesions[str(identity)] if known else None
+
+    def _verdict(self, identity: str, review: Review) -> Verdict:
+        image = self._work.book.image(identity)
+        path = None if image is None else image.metadata.get(KEY, {}).get("path")
+        settings = self._controls.review_settings
+        if identity == self._controls.picker.identity:
+            settings.use_diagnosis(self._bar.diagnosis)
+            self._said[identity] = self._bar.diagnosis
+        return Verdict(review, settings.reviewer, self._said.get(identity, ""), Path(path) if path else None)
+
+    def _on_stored(self, identity: str, stored: Stored) -> None:
+        self.desk.take(stored)
+        link = self._controls.icons.link
+        folder = stored.standing.folder
+        count = stored.standing.total
+        train = f" {link('train', 'Train on them')}." if count else ""
+        where = link(folder.as_uri(), folder.name)
+        self._controls.status.end(
+            "storing",
+            f"{stored.image_id} stored as {stored.review} in {where}: {count} to learn from now.{train}",
+        )
+        self.stored.emit(identity, stored)
+
+    def _on_taken_back(self, image_id: str | None) -> None:
+        for identity in self._last:
+            lesion = self._lesion(identity)
+            standing = {} if lesion is None else self.desk.standing.rows.get(lesion.image_digest, {})
+            if lesion is not None and lesion.corrected and standing.get("image_id", image_id) == image_id:
+                lesion.unsaved = True  # what is drawn stands nowhere else now
+                self._work.keeper.keep(identity, self._work.book)
+        self.forget()
+        self._said.clear()
+        self.show()
+        count = self.desk.standing.total
+        there = f"Took back what was stored last of {image_id}: {count} to learn from now."
+        self._controls.status.say(there if image_id else "There is nothing to take back.")
+
+    def _on_failed(self, error: Exception) -> None:
+        self._controls.status.end("storing")
+        self.forget()
+        self.failed.emit(error)
+
+    def _on_folder(self, folder: Path) -> None:
+        self.forget()
+        self.desk.folder = folder
+
+    def _on_diagnosis(self, diagnosis: str) -> None:
+        identity = self._controls.picker.identity
+        if identity is not None:
+            self._said[identity] = diagnosis.strip()

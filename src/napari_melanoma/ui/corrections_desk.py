@@ -1,0 +1,263 @@
+"""The docks' hand on the corrections: reads, adds and takes back in a thread, and knows what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.ui.corrections_changed import corrections_changed
+from napari_melanoma.ui.job import Latest
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.corrections import Correction
+    from napari_melanoma.data.dataset import Review
+    from napari_melanoma.ui.photographs import Source
+    from napari_melanoma.ui.review_settings import ReviewSettings
+    from napari_melanoma.workflows.lesion import LesionResult
+
+COUNTED = ("accepted", "corrected")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a corrections folder says: its rows by the fingerprint of the photograph's pixels."""
+
+    folder: Path
+    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many rows a training can learn from."""
+        return sum(row.get("review") in COUNTED for row in self.rows.values())
+
+    @property
+    def diagnoses(self) -> list[str]:
+        """The diagnoses that are given in it, each once."""
+        return list(dict.fromkeys(said for row in self.rows.values() if (said := row.get("diagnosis", ""))))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person says of a photograph, beside its mask."""
+
+    review: Review
+    reviewer: str
+    diagnosis: str
+    source: Path | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was added or taken back: the row's ``image_id``, what was said, and what stands in the folder now."""
+
+    image_id: str
+    image_digest: str
+    review: str
+    standing: Standing
+
+
+class CorrectionsDesk(QObject):
+    """What a dock knows of the corrections, and does to them.
+
+    Parameters
+    ----------
+    settings : ReviewSettings
+        Says which folder.
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    changed : Signal()
+        ``standing`` is another one.
+    taken_back : Signal(object)
+        The ``image_id`` whose last change was undone, or None where there was nothing to undo.
+    failed : Signal(object)
+        An exception; what stands in the folder is as it was.
+    """
+
+    changed = Signal()
+    taken_back = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, settings: ReviewSettings, parent: QObject) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self.standing = Standing(settings.corrections)
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+        corrections_changed().changed.connect(self._on_changed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the folder is being read or written."""
+        return self._latest.busy
+
+    @property
+    def folder(self) -> Path:
+        """Where the corrections are."""
+        return self.standing.folder
+
+    @folder.setter
+    def folder(self, folder: Path) -> None:
+        self._settings.corrections = folder
+        self.standing = Standing(folder)
+        corrections_changed().changed.emit(folder)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what stands in the folder now."""
+        folder = self._settings.corrections
+        self._latest.submit("read", lambda: partial(_as_standing, folder))
+
+    def reject(self, source: Source, verdict: Verdict, then: Callable[[Stored], None]) -> None:
+        """Say of a photograph that was not analysed that it is of no use.
+
+        Parameters
+        ----------
+        source : Source
+            The photograph.
+        verdict : Verdict
+            With the review state ``rejected``.
+        then : callable
+            Takes the ``Stored``.
+        """
+        folder = self.folder
+        self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, verdict, then))
+
+    def undo(self) -> None:
+        """Take the last change back."""
+        folder = self.folder
+        self._latest.submit("undo", lambda: partial(_undo, folder))
+
+    def take(self, stored: Stored) -> None:
+        """Know of what was stored, and tell all docks.
+
+        Parameters
+        ----------
+        stored : Stored
+            What the thread gave back.
+        """
+        self.standing = stored.standing
+        corrections_changed().changed.emit(stored.standing.folder)
+        self.changed.emit()
+
+    def _on_changed(self, folder: Path) -> None:
+        self.refresh()
+
+    def _on_done(self, done: Callable[[CorrectionsDesk], None]) -> None:
+        done(self)
+
+
+def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict) -> Stored:
+    """Add an analysed photograph to the corrections; meant for a thread.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The corrections.
+    result : LesionResult
+        With the mask as a person leaves it.
+    name : str
+        Of the photograph's layer.
+    verdict : Verdict
+        What is said of it.
+
+    Returns
+    -------
+    Stored
+        With all that stands in the folder now.
+    """
+    from napari_melanoma.data.corrections import Correction
+    from napari_melanoma.ui.lesion_steps import prediction
+
+    correction = Correction(
+        name=name,
+        rgb=result.photograph.rgb,
+        mask=result.mask,
+        review=verdict.review,
+        model=result.model.name,
+        model_fingerprint=result.model.fingerprint,
+        prediction=prediction(result),
+        modality=result.photograph.modality,
+    )
+    return _add(folder, correction, verdict)
+
+
+def _add(folder: Path, correction: Correction, verdict: Verdict) -> Stored:
+    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.data.corrections import Corrections
+
+    said = replace(correction, reviewer=verdict.reviewer, diagnosis=verdict.diagnosis or None, source=verdict.source)
+    image_id = Corrections(folder).add(said)
+    return Stored(image_id, fingerprint(correction.rgb), verdict.review, read_standing(folder))
+
+
+def read_standing(folder: Path) -> Standing:
+    """Read the table of a corrections folder; meant for a thread.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The corrections; it need not exist.
+
+    Returns
+    -------
+    Standing
+        Its rows.
+    """
+    from napari_melanoma.data.corrections import Corrections
+
+    rows = Corrections(folder).rows()
+    return Standing(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
+
+
+def _as_standing(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - what is done with it on the GUI thread
+    standing = read_standing(folder)
+
+    def show(desk: CorrectionsDesk) -> None:
+        if standing.folder == desk.folder:
+            desk.standing = standing
+            desk.changed.emit()
+
+    return show
+
+
+def _reject(folder: Path, source: Source, verdict: Verdict, then: Callable[[Stored], None], run: RunContext) -> Any:  # noqa: ANN401 - as above
+    import numpy as np
+
+    from napari_melanoma.data.corrections import Correction
+
+    photograph = source.read()
+    nothing = np.zeros(photograph.rgb.shape[:2], bool)
+    correction = Correction(
+        photograph.name,
+        photograph.rgb,
+        nothing,
+        verdict.review,
+        modality=photograph.modality,
+    )
+    stored = _add(folder, correction, verdict)
+    return lambda desk: then(stored)
+
+
+def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
+    from napari_melanoma.data.corrections import Corrections
+
+    image_id = Corrections(folder).undo()
+    standing = read_standing(folder)
+
+    def show(desk: CorrectionsDesk) -> None:
+        desk.standing = standing
+        corrections_changed().changed.emit(folder)
+        desk.changed.emit()
+        desk.taken_back.emit(image_id)
+
+    return show

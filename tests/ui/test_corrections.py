@@ -1,0 +1,197 @@
+"""Add to corrections: what is stored, what is said of it, and that no wish is stored twice or lost."""
+
+from __future__ import annotations
+
+import getpass
+
+import numpy as np
+import pytest
+from qtpy.QtGui import QShortcut
+from qtpy.QtWidgets import QComboBox, QInputDialog, QLabel, QMenu, QToolButton
+
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.ui import recovery
+from napari_melanoma.ui.corrections_bar import in_words
+from napari_melanoma.ui.review_settings import ReviewSettings
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def corrections(tmp_path, home):
+    """The corrections that the docks of this test write to."""
+    ReviewSettings().corrections = tmp_path / "my corrections"
+    return Corrections(tmp_path / "my corrections")
+
+
+@pytest.fixture
+def analysed(corrections, person):
+    """Somebody with an analysed photograph: a dark disk of radius 25 around (60, 80)."""
+    person.opens()
+    person.analyses()
+    return person
+
+
+def adds(person):
+    person.clicks("add_correction")
+    person.waits()
+
+
+def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
+    assert analysed.finds(QLabel, "review_state").text() == "accepted"
+    adds(analysed)
+    (row,) = corrections.rows()
+    assert (row["image_id"], row["review"], row["reviewer"]) == ("mole", "accepted", getpass.getuser())
+    assert (row["model"], row["model_fingerprint"]) == (analysed.dock.model.model, "0" * 64)
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
+    assert "mole stored as accepted" in analysed.dock.status.text
+    assert "1 to learn from" in analysed.dock.status.text
+    assert "'train'" in analysed.dock.status.text
+    assert analysed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
+
+
+def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(analysed, corrections):
+    own = analysed.mask.copy()
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
+    adds(analysed)  # at once: the stroke has not settled yet
+    (row,) = corrections.rows()
+    assert (row["review"], row["diagnosis"]) == ("corrected", "blue nevus")
+    stored = read_mask(corrections.folder / row["mask_path"])
+    assert np.array_equal(stored, analysed.mask)
+    assert not np.array_equal(stored, own)
+    assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), own)
+    assert analysed.finds(QLabel, "review_state").text() == "corrected"
+    (sample,) = read_dataset(corrections.folder)
+    assert sample.review == "corrected"
+
+
+def test_what_is_in_the_corrections_counts_as_saved(analysed):
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    analysed.waits()
+    assert analysed.dock.work.book.unsaved_names() == ["mole"]
+    adds(analysed)
+    assert analysed.dock.work.book.unsaved_names() == []
+    assert not list(recovery.folder().glob("*/drawn.npz"))
+    analysed.clicks("undo_correction")
+    analysed.waits()
+    assert analysed.dock.work.book.unsaved_names() == ["mole"]
+    assert list(recovery.folder().glob("*/drawn.npz"))
+
+
+def test_a_moved_threshold_is_a_correction_too(analysed, corrections):
+    analysed.finds(QToolButton, "threshold_reset")
+    analysed.dock.mask_controls._box.setValue(0.8)
+    analysed.dock.correcting.settle()
+    analysed.waits()
+    adds(analysed)
+    assert corrections.rows()[0]["review"] == "corrected"
+
+
+def test_clicking_twice_stores_once_and_undo_takes_it_back(analysed, corrections):
+    analysed.clicks("add_correction")
+    analysed.clicks("add_correction")
+    analysed.waits()
+    adds(analysed)
+    assert len(corrections.rows()) == 1
+    analysed.clicks("undo_correction")
+    analysed.waits()
+    assert corrections.rows() == []
+    assert "Took back" in analysed.dock.status.text
+    assert not analysed.finds(QLabel, "standing").isVisibleTo(analysed.dock)
+    adds(analysed)
+    assert len(corrections.rows()) == 1
+
+
+def test_adding_after_more_correction_updates_the_row(analysed, corrections):
+    adds(analysed)
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analysed)
+    (row,) = corrections.rows()
+    assert row["review"] == "corrected"
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
+    analysed.clicks("undo_correction")
+    analysed.waits()
+    (row,) = corrections.rows()
+    assert row["review"] == "accepted"
+
+
+def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, person):
+    image = person.opens("blurred")
+    assert not person.finds(QToolButton, "reject").parent().isHidden()
+    person.clicks("reject")
+    person.waits()
+    (row,) = corrections.rows()
+    assert (row["image_id"], row["review"]) == ("blurred", "rejected")
+    assert row["image_sha256"] == fingerprint(np.ascontiguousarray(image.data))
+    assert "0 to learn from" in person.dock.status.text
+
+
+def test_a_photograph_opened_again_shows_what_stands_there(analysed, corrections):
+    analysed.finds(QComboBox, "diagnosis").setEditText("melanoma")
+    adds(analysed)
+    for layer in list(analysed.viewer.layers):
+        analysed.viewer.layers.remove(layer)
+    analysed.waits()
+    analysed.opens("under another name")
+    assert analysed.finds(QComboBox, "diagnosis").currentText() == ""
+    analysed.analyses()
+    assert analysed.finds(QComboBox, "diagnosis").currentText() == "melanoma"
+    assert "in corrections: accepted" in analysed.finds(QLabel, "standing").text()
+
+
+def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analysed):
+    box = analysed.finds(QComboBox, "diagnosis")
+    box.setEditText("Spitz nevus")
+    adds(analysed)
+    analysed.opens("another")
+    assert box.currentText() == ""
+    assert box.findText("Spitz nevus") == 1
+    analysed.dock.picker.step(-1)
+    assert box.currentText() == "Spitz nevus"
+
+
+def test_the_name_is_given_once(analysed, corrections, qtbot):
+    menu = analysed.finds(QToolButton, "corrections_menu").menu()
+    assert isinstance(menu, QMenu)
+    next(action for action in menu.actions() if action.objectName() == "reviewer").trigger()
+    dialog = analysed.dock.window().findChild(QInputDialog, "reviewer_dialog")
+    dialog.setTextValue("Ana")
+    dialog.accept()
+    adds(analysed)
+    assert corrections.rows()[0]["reviewer"] == "Ana"
+    assert ReviewSettings().reviewer == "Ana"
+
+
+def test_the_key_stores(analysed, corrections):
+    keys = {shortcut.key().toString(): shortcut for shortcut in analysed.dock.findChildren(QShortcut)}
+    keys["Ctrl+Alt+A"].activated.emit()
+    analysed.waits()
+    assert len(corrections.rows()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_the_next_click_tries_again(analysed, tmp_path):
+    (tmp_path / "a file").write_text("in the way")
+    analysed.dock.collecting.desk.folder = tmp_path / "a file"
+    analysed.waits()
+    adds(analysed)
+    assert "a file" in analysed.dock.status.text
+    analysed.dock.collecting.desk.folder = tmp_path / "room"
+    adds(analysed)
+    assert len(Corrections(tmp_path / "room").rows()) == 1
+
+
+WORDS = [
+    ("corrected", "N", "2026-01-01T00:00:00+00:00", "corrected by N, 2 minutes ago"),
+    ("rejected", "", "2026-01-01T00:02:00+00:00", "rejected, a moment ago"),
+    ("", "N", "yesterday", "unreviewed by N"),
+]
+
+
+@pytest.mark.parametrize(("review", "reviewer", "when", "words"), WORDS)
+def test_what_stands_there_in_words(review, reviewer, when, words):
+    row = {"review": review, "reviewer": reviewer, "reviewed_at": when}
+    assert in_words(row, 1_767_225_720.0) == f"in corrections: {words}"
