@@ -1,0 +1,134 @@
+"""What the gate says: pure functions from a comparison to what a person reads."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from napari_melanoma.ui.forest import Change
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.statistics import Estimate
+    from napari_melanoma.workflows.comparison import Comparison
+    from napari_melanoma.workflows.runs import RunReport
+
+METRICS = {"JA": "Jaccard", "DI": "Dice"}
+ADVICE = {
+    "take over": "Advice: take the new model over.",
+    "keep": "Advice: keep the old model.",
+    "cannot tell": "No advice: the images cannot tell.",
+}
+NOT_COMPARED = (
+    "The new model was not compared with the old one: no images were held out, or the comparison failed (the log says "
+    "which). Whether it is better is not known."
+)
+
+
+def said_counts(found: Comparison) -> str:
+    """Say what two models were compared on.
+
+    Parameters
+    ----------
+    found : Comparison
+        What was found.
+
+    Returns
+    -------
+    str
+        Such as ``On 37 images of 22 patients that neither has learnt from; 95 % intervals.``
+    """
+    images = f"{found.images} image{'' if found.images == 1 else 's'}"
+    patients = (
+        f"{found.patients} patient{'' if found.patients == 1 else 's'} or lesion{'' if found.patients == 1 else 's'}"
+    )
+    failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
+    return f"On {images} of {patients} that the run did not see; 95 % intervals.{failed}"
+
+
+def said_heading(name: str, count: int) -> str:
+    """Head a list of images that got better or worse.
+
+    Parameters
+    ----------
+    name : str
+        ``better`` or ``worse``.
+    count : int
+        How many are shown.
+
+    Returns
+    -------
+    str
+        Such as ``Better: 5 images``.
+    """
+    return (
+        f"No image got {name}"
+        if not count
+        else f"{name.capitalize()}: {count} image{'' if count == 1 else 's'}, most first"
+    )
+
+
+def said_choice(report: RunReport) -> str:
+    """Say what was chosen, where the model is, and how to go back.
+
+    Parameters
+    ----------
+    report : RunReport
+        Of the run.
+
+    Returns
+    -------
+    str
+        Empty where nothing was chosen.
+    """
+    old = "The old model" if report.comparison is None else report.comparison.old.name
+    if report.adopted is not None:
+        return f"Taken over as {report.adopted}: pick it as a model in the Lesion dock. {old} is still in the list."
+    if report.discarded:
+        return f"Discarded. {old} stays in use; the new model is kept in {report.path.name}, Take over brings it back."
+    return ""
+
+
+def changes_of(found: Comparison) -> list[Change]:
+    """Give the differences in Jaccard index: all images first, then each data set where there are several.
+
+    Parameters
+    ----------
+    found : Comparison
+        What was found.
+
+    Returns
+    -------
+    list of Change
+        In the order of the comparison.
+    """
+    count = f"all {found.images} images"
+    rows = [Change(count, found.old.JA.mean, found.new.JA.mean, found.difference["JA"])]
+    if len(found.domains) > 1:
+        rows += [
+            Change(
+                f"{domain.name}{' (not to forget)' if domain.base else ''}, {domain.difference['JA'].count}",
+                domain.old["JA"].mean,
+                domain.new["JA"].mean,
+                domain.difference["JA"],
+            )
+            for domain in found.domains
+        ]
+    return rows
+
+
+def said_ends(estimate: Estimate) -> str:
+    """Say an interval.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        A mean with its interval.
+
+    Returns
+    -------
+    str
+        Such as ``0.821 to 0.886``; empty where there is none.
+    """
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return ""
+    return f"{estimate.low:.3f} to {estimate.high:.3f}"
