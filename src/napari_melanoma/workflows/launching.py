@@ -99,6 +99,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     resume = resume and folder.config.exists()
     write_toml(out / RECIPE, recipe)
     folder.ask("run")
+    (out / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
     folder.tell("launched", resumed=resume)
     try:
         stamp = _spawn(command(out, resume=resume, queue=queue), out / OUTPUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +40,7 @@ EVENTS = "events.jsonl"
 HEAD_BYTES, TAIL_BYTES = 2**12, 2**16
 POLL_BYTES = 2**22
 SAID_LINES, SAID_CHARACTERS = 3, 600
+SPAWN_S = 10.0  # a system under load takes a while to start a process
 
 
 class RunState(StrEnum):
@@ -188,7 +190,7 @@ def read_run(path: Path) -> RunReport:
         metrics=metrics,
         step=step,
         started=first,
-        ended=None if at_work or not events else events[-1].get("time"),
+        ended=None if at_work or not events else _when(events[-1]),
         best_jaccard=max(jaccards, default=None),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_comparison(path),
@@ -226,7 +228,7 @@ def _ends_of(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
         tail = tail.partition(b"\n")[2]
     found = _parsed(tail[: tail.rfind(b"\n") + 1])
     begun = _parsed(head[: head.rfind(b"\n") + 1])[:1] or found[:1]
-    return (begun[0].get("time") if begun else None), found
+    return (_when(begun[0]) if begun else None), found
 
 
 def _parsed(lines: bytes) -> list[dict[str, Any]]:
@@ -275,9 +277,15 @@ def _state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
         if RunFolder(path).wish() == "cancel":
             return RunState.cancelling
         return STANDING.get(word, RunState.running) if word else RunState.starting
-    if word in ("", "launched") and (path / PROCESS).is_file():
-        return RunState.failed  # it never got as far as saying a word
-    return RunState.lost
+    if word == "launched" and not (path / PROCESS).is_file() and time.time() - _when(events[-1]) < SPAWN_S:
+        return RunState.starting
+    return RunState.failed if word == "launched" else RunState.lost  # failed: it never got as far as saying a word
+
+
+def _when(event: dict[str, Any]) -> float:
+    """Time of an event."""
+    time_ = event.get("time")
+    return float(time_) if isinstance(time_, int | float) else 0.0
 
 
 def _last_word(events: list[dict[str, Any]]) -> str:

@@ -1,0 +1,238 @@
+"""Starting runs as processes of their own: they outlive us, say why they could not begin, and wait for their turn."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows import launching, turns
+from napari_melanoma.workflows.launching import command, launch, new_run, runs_folder
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
+from napari_melanoma.workflows.runs import RunReport, RunState, read_run
+from napari_melanoma.workflows.turns import queue_folder, wait_for_turn
+
+RECIPE = TrainRecipe.parse({"data": {"datasets": ["somewhere"]}}, "the test")
+PATIENCE_S = 30.0
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let a launched run be another program."""
+
+    def program(code: str, interpreter: str = sys.executable) -> None:
+        monkeypatch.setattr(launching, "command", lambda out, **options: [interpreter, "-c", code, str(out)])
+
+    return program
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def settled(out: Path) -> RunReport:
+    until(lambda: not read_run(out).state.active)
+    return read_run(out)
+
+
+def test_names_of_runs_are_free(tmp_path: Path) -> None:
+    made = [new_run("Lesion, fine/tuned", tmp_path).name for _ in range(3)]
+    assert made == ["Lesion-fine-tuned-01", "Lesion-fine-tuned-02", "Lesion-fine-tuned-03"]
+    assert new_run("", tmp_path).name == "run-01"
+    assert new_run("x").parent == runs_folder()
+
+
+def test_no_folder_can_be_made_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SaveError, match="cannot write"):
+        new_run("x", tmp_path / "file")
+
+
+def test_a_run_outlives_whoever_started_it(tmp_path: Path) -> None:
+    """A program launches a run and ends; the run goes on, is found alive, and is no child of ours."""
+    out = tmp_path / "run-01"
+    code = f"""
+import sys
+from pathlib import Path
+from napari_melanoma.workflows import launching
+from napari_melanoma.training.recipe import TrainRecipe
+launching.command = lambda out, **options: [sys.executable, "-c", "import time; time.sleep(60)"]
+launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), Path({str(out)!r}))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    stamp = ProcessStamp.read(out / PROCESS)
+    assert stamp is not None
+    try:
+        assert alive(out)
+        assert read_run(out).state is RunState.starting
+        with pytest.raises(RunError, match="at work already"):
+            launch(RECIPE, out)
+    finally:
+        psutil.Process(stamp.pid).kill()
+    assert settled(out).state is RunState.failed
+
+
+def test_a_program_that_fails_at_once_says_why(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    pretend("import napari_melanoma.no_such_module")
+    launch(RECIPE, tmp_path / "run-01")
+    report = settled(tmp_path / "run-01")
+    assert report.state is RunState.failed
+    assert "No module named 'napari_melanoma.no_such_module'" in report.message
+    assert report.recipe == RECIPE
+
+
+def test_an_interpreter_that_is_not_there(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    pretend("pass", str(tmp_path / "no-python"))
+    with pytest.raises(RunError, match="no process could be started"):
+        launch(RECIPE, tmp_path / "run-01")
+    report = read_run(tmp_path / "run-01")
+    assert report.state is RunState.failed
+    assert "no process could be started" in report.message
+
+
+def test_our_dead_children_are_taken_leave_of(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    pretend("pass")
+    launch(RECIPE, tmp_path / "run-01")
+    stamp = ProcessStamp.read(tmp_path / "run-01" / PROCESS)
+    settled(tmp_path / "run-01")
+    assert stamp is not None
+    until(lambda: read_run(tmp_path / "run-01") is not None and not psutil.pid_exists(stamp.pid))
+
+
+def test_a_run_is_launched_again_after_its_end(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    out = tmp_path / "run-01"
+    pretend("raise SystemExit('first')")
+    launch(RECIPE, out)
+    assert settled(out).message == "first"
+    pretend("raise SystemExit('second')")
+    RunFolder(out).ask("cancel")
+    launch(RECIPE, out, resume=True)
+    assert RunFolder(out).wish() == "run"
+    assert settled(out).message == "second"
+
+
+def test_the_command_of_a_run(tmp_path: Path) -> None:
+    first, again = (command(tmp_path, resume=resume, queue=not resume) for resume in (False, True))
+    assert first[1:] == [
+        "-P", "-m", "napari_melanoma", "train", "--config", str(tmp_path / "recipe.toml"), "--out", str(tmp_path),
+        "--queue", "--nice",
+    ]  # fmt: skip
+    assert again[6:] == [str(tmp_path / "config.toml"), "--out", str(tmp_path), "--resume", "--nice"]
+
+
+def test_a_lone_run_does_not_wait(tmp_path: Path) -> None:
+    with wait_for_turn(tmp_path / "run", run=RunContext()):
+        assert len(list(queue_folder().glob("*.json"))) == 1
+    assert list(queue_folder().glob("*.json")) == []
+    assert RunFolder(tmp_path / "run").read_events() == []
+
+
+class Queue:
+    """Runs that come one after the other while others hold their turn, and what they said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.naps = 0
+        self.said: list[str] = []
+        self.run = RunContext(self._hear)
+
+    def _hear(self, progress: Progress) -> None:
+        self.said.append(progress.message)
+
+    def told(self, name: str) -> list[tuple[object, object]]:
+        return [(event["kind"], event.get("position")) for event in RunFolder(self.folder / name).read_events()]
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    return Queue(tmp_path)
+
+
+def test_first_come_first_served(queue: Queue) -> None:
+    """The third run waits for two, then for one, then it is its turn."""
+    first, second = (turns._draw(queue_folder(), queue.folder / name) for name in ("first", "second"))
+
+    def nap(seconds: float) -> None:
+        queue.naps += 1
+        if queue.naps == 2:
+            first.path.unlink()
+        if queue.naps == 4:
+            second.path.unlink()
+
+    with wait_for_turn(queue.folder / "third", run=queue.run, sleep=nap):
+        assert queue.naps == 4
+    assert queue.told("third") == [("queued", 2), ("queued", 1)]
+    assert queue.said == ["Waiting for 2 other runs to end", "Waiting for 1 other run to end"]
+
+
+def test_whoever_died_is_skipped(queue: Queue) -> None:
+    ticket = turns._draw(queue_folder(), queue.folder / "dead")
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    stamp = ProcessStamp.of(child.pid)
+    child.wait()
+    ticket.path.write_text(json.dumps({"run": "dead", **vars(stamp)}))
+    with wait_for_turn(queue.folder / "next", run=queue.run, sleep=pytest.fail):
+        assert not ticket.path.exists()
+
+
+@pytest.mark.parametrize("by", ["folder", "program"])
+def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
+    folder = RunFolder(queue.folder / "next")
+
+    def nap(seconds: float) -> None:
+        if by == "folder":
+            folder.ask("cancel")
+        else:
+            queue.run.cancel()
+
+    with (
+        wait_for_turn(queue.folder / "first", run=queue.run),
+        pytest.raises(Cancelled),
+        wait_for_turn(folder.path, run=queue.run, sleep=nap),
+    ):
+        pytest.fail("it was not its turn")
+    assert queue.told("next") == [("queued", 1), ("cancelled", None)]
+    assert read_run(folder.path).state is RunState.cancelled
+    assert list(queue_folder().glob("*.json")) == []
+
+
+def test_a_further_process_of_a_run_does_not_wait_for_itself(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wait_for_turn(queue.folder / "run", run=queue.run):
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with wait_for_turn(queue.folder / "run", run=queue.run, sleep=pytest.fail):
+            pass
+
+
+def test_two_processes_take_turns(tmp_path: Path) -> None:
+    """Each notes when it began and ended; in no order do they overlap."""
+    code = """
+import sys, time
+from pathlib import Path
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows.turns import wait_for_turn
+out = Path(sys.argv[1])
+with wait_for_turn(out, run=RunContext()):
+    began = time.time()
+    time.sleep(0.3)
+    (out / "turn").write_text(f"{began} {time.time()}")
+"""
+    children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"run-{n}")]) for n in range(3)]
+    assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
+    turns_taken = sorted(tuple(map(float, (tmp_path / f"run-{n}/turn").read_text().split())) for n in range(3))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(turns_taken))

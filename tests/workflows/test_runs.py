@@ -1,0 +1,252 @@
+"""What a run folder is read as: every state, half-written files, folders of others, and its events as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
+from napari_melanoma.workflows.runs import RunReport, RunState, RunTail, list_runs, read_run
+
+RECIPE = TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["somewhere"]}}, "the test")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run folder with a recipe and no events."""
+    (tmp_path / "run-01").mkdir()
+    write_toml(tmp_path / "run-01" / "config.toml", RECIPE)
+    return RunFolder(tmp_path / "run-01")
+
+
+@pytest.fixture(scope="module")
+def gone() -> ProcessStamp:
+    """A process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    stamp = ProcessStamp.of(child.pid)
+    child.wait()
+    return stamp
+
+
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """A child that has ended and that nobody has taken leave of."""
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    deadline = time.monotonic() + 20
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield child.pid
+    child.wait()
+
+
+LIVE = [
+    (["launched"], "run", RunState.starting, "Starting."),
+    (["launched", "queued"], "run", RunState.queued, "Waits for 2 other runs to end."),
+    (["launched", "queued", "started"], "run", RunState.running, "At work."),
+    (["started", "step"], "run", RunState.running, "Epoch 4 of 20."),
+    (["started", "step", "paused"], "pause", RunState.paused, "Paused;"),
+    (["started", "step", "paused", "continued"], "run", RunState.running, "Epoch 4 of 20."),
+    (["started", "step"], "cancel", RunState.cancelling, "Ends after the batch at hand"),
+    (["launched", "queued"], "cancel", RunState.cancelling, "Ends after"),
+    (["started", "cancelled"], "cancel", RunState.cancelled, "Cancelled after 2 of 20 epochs. Resume goes on"),
+    (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),
+    (["started", "progress"], "run", RunState.running, "Reading images."),
+    (["started", "failed"], "run", RunState.failed, "the disk is full"),
+    (["started", "finished"], "run", RunState.finished, "Finished after 2 epochs; threshold 0.52."),
+    (["started", "notice"], "run", RunState.running, "At work."),
+]  # fmt: skip
+DEAD = [
+    (["launched"], RunState.failed, "Its process ended before it began"),
+    (["launched", "queued"], RunState.lost, "It ended without a word: killed, or the machine went down. Resume"),
+    (["started", "step"], RunState.lost, "It ended without a word"),
+    (["started", "paused"], RunState.lost, "It ended without a word"),
+    (["started", "finished"], RunState.finished, "Finished after 2 epochs"),
+    (["started", "cancelled"], RunState.cancelled, "Cancelled after 2 of 20 epochs"),
+]  # fmt: skip
+FACTS: dict[str, dict[str, object]] = {
+    "queued": {"position": 2},
+    "step": {"epoch": 3, "loss": 0.2, "images_per_second": 58.0, "eta_s": 180},
+    "progress": {"message": "Reading images", "done": 3, "total": 9},
+    "failed": {"type": "SaveError", "message": "the disk is full"},
+    "finished": {"threshold": 0.52},
+}
+
+
+def tell(folder: RunFolder, kinds: list[str]) -> None:
+    for kind in kinds:
+        folder.tell(kind, **FACTS.get(kind, {}))
+    for epoch in range(2):
+        folder.add_metrics({"epoch": epoch, "loss": 0.5, "tuning_jaccard": 0.7 + epoch / 10})
+
+
+@pytest.mark.parametrize(
+    ("kinds", "wish", "state", "message"), LIVE, ids=lambda v: "-".join(v) if isinstance(v, list) else None
+)
+def test_a_run_whose_process_lives(kinds, wish, state, message, folder: RunFolder) -> None:
+    tell(folder, kinds)
+    folder.ask(wish)
+    ProcessStamp.of().write(folder.path / PROCESS)
+    report = read_run(folder.path)
+    assert (report.state, report.message[: len(message)]) == (state, message)
+    assert report.ended is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "state", "message"), DEAD, ids=lambda v: "-".join(v) if isinstance(v, list) else None
+)
+def test_a_run_whose_process_has_gone(kinds, state, message, folder: RunFolder, gone: ProcessStamp) -> None:
+    tell(folder, kinds)
+    gone.write(folder.path / PROCESS)
+    report = read_run(folder.path)
+    assert (report.state, report.message[: len(message)]) == (state, message)
+    assert report.ended is not None
+
+
+def test_what_a_report_says(folder: RunFolder) -> None:
+    tell(folder, ["started", "step", "step"])
+    ProcessStamp.of().write(folder.path / PROCESS)
+    report = read_run(folder.path)
+    assert (report.name, report.epoch, report.epochs, report.best_jaccard) == ("run-01", 2, 20, 0.8)
+    assert report.recipe == RECIPE
+    assert report.step["images_per_second"] == 58.0
+    assert [row["epoch"] for row in report.metrics] == [0, 1]
+    assert report.started == pytest.approx(time.time(), abs=60)
+    assert (report.bundle, report.comparison, report.adopted, report.discarded) == (None, None, None, False)
+
+
+def test_last_words_of_a_child_that_never_began(folder: RunFolder, gone: ProcessStamp) -> None:
+    folder.tell("launched")
+    gone.write(folder.path / PROCESS)
+    (folder.path / "output.txt").write_text(
+        "--- earlier\nan old error\n--- now\nTraceback\n  line\nImportError: no torch\n"
+    )
+    report = read_run(folder.path)
+    assert report.state is RunState.failed
+    assert report.message == "Traceback\nline\nImportError: no torch"
+
+
+def test_what_a_killed_child_said_last_is_told(folder: RunFolder, gone: ProcessStamp) -> None:
+    folder.tell("started")
+    gone.write(folder.path / PROCESS)
+    (folder.path / "output.txt").write_text("--- now\nCUDA error: device lost\n")
+    assert read_run(folder.path).message.endswith("Resume begins it again. It said last: CUDA error: device lost")
+
+
+def test_half_written_lines_are_not_there_yet(folder: RunFolder) -> None:
+    tell(folder, ["started", "step"])
+    ProcessStamp.of().write(folder.path / PROCESS)
+    with folder.events.open("a") as events:
+        events.write('not json\n[1]\n{"kind": 3}\n{"time": 1, "kind": "fail')
+    with (folder.path / "metrics.csv").open("a") as table:
+        table.write("2,0.4")
+    report = read_run(folder.path)
+    assert (report.state, report.epoch) == (RunState.running, 2)
+
+
+def test_a_recipe_of_another_version_is_none(folder: RunFolder) -> None:
+    folder.config.write_text('format = 9\nflux = "capacitor"\n')
+    tell(folder, ["started", "finished"])
+    report = read_run(folder.path)
+    assert (report.recipe, report.epochs, report.state) == (None, 0, RunState.finished)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(os.urandom(999))])
+@pytest.mark.parametrize("name", ["events.jsonl", "metrics.csv", "config.toml", PROCESS])
+def test_no_missing_or_foreign_file_raises(spoil, name: str, folder: RunFolder) -> None:
+    tell(folder, ["started", "step"])
+    ProcessStamp.of().write(folder.path / PROCESS)
+    spoil(folder.path / name)
+    assert isinstance(read_run(folder.path), RunReport)
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    report = read_run(tmp_path / "nowhere")
+    assert (report.state, report.message) == (RunState.lost, "There is nothing in this folder that a run has written.")
+
+
+def test_a_long_run_is_read_from_its_end(folder: RunFolder) -> None:
+    folder.tell("started")
+    line = json.dumps({"time": 1e9, "kind": "step", "epoch": 3, "loss": 0.1, "text": "x" * 100})
+    with folder.events.open("a") as events:
+        events.write(f"{line}\n" * 50_000)
+    ProcessStamp.of().write(folder.path / PROCESS)
+    began = time.perf_counter()
+    report = read_run(folder.path)
+    took = time.perf_counter() - began
+    assert (report.state, report.step["epoch"]) == (RunState.running, 3)
+    assert report.started == pytest.approx(time.time(), abs=60)
+    assert took < 1.0, "reading all of it takes longer than that"
+
+
+def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
+    for name, begun in (("a-01", 100.0), ("b-01", 300.0), ("c-01", 200.0)):
+        (tmp_path / name).mkdir()
+        write_toml(tmp_path / name / "config.toml", RECIPE)
+        (tmp_path / name / "events.jsonl").write_text(json.dumps({"time": begun, "kind": "started"}) + "\n")
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "note.txt").touch()
+    assert [report.name for report in list_runs(tmp_path)] == ["b-01", "c-01", "a-01"]
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+def test_a_tail_gives_each_event_once(folder: RunFolder) -> None:
+    tail = RunTail(folder.path)
+    assert tail.poll() == []
+    folder.tell("started")
+    with folder.events.open("a") as events:
+        events.write('{"kind": "st')
+    assert [event["kind"] for event in tail.poll()] == ["started"]
+    assert tail.poll() == []
+    with folder.events.open("a") as events:
+        events.write('ep"}\n')
+    folder.tell("epoch")
+    assert [event["kind"] for event in tail.poll()] == ["step", "epoch"]
+    folder.events.write_text('{"kind": "started"}\n')
+    assert [event["kind"] for event in tail.poll()] == ["started"]
+
+
+def test_alive_is_this_very_process(tmp_path: Path, gone: ProcessStamp) -> None:
+    assert not alive(tmp_path)
+    here = ProcessStamp.of()
+    here.write(tmp_path / PROCESS)
+    assert alive(tmp_path)
+    write_json(tmp_path / PROCESS, {**vars(here), "created": here.created - 60})
+    assert not alive(tmp_path), "another process has got the number since"
+    gone.write(tmp_path / PROCESS)
+    assert not alive(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no zombies")
+def test_a_zombie_is_not_alive(tmp_path: Path, zombie: int) -> None:
+    ProcessStamp.of(zombie).write(tmp_path / PROCESS)
+    assert not alive(tmp_path)
+
+
+def test_on_another_machine_alive_is_a_recent_event(folder: RunFolder) -> None:
+    write_json(folder.path / PROCESS, {**vars(ProcessStamp.of()), "host": "elsewhere"})
+    assert not alive(folder.path)
+    folder.tell("step")
+    assert alive(folder.path)
+    os.utime(folder.events, (time.time() - 3600,) * 2)
+    assert not alive(folder.path)
+
+
+def test_a_run_stands_back() -> None:
+    code = (
+        "import psutil\nfrom napari_melanoma.workflows.processes import lower_priority\n"
+        "before = int(psutil.Process().nice())\nlower_priority()\nlower_priority()\n"
+        "raise SystemExit(before == int(psutil.Process().nice()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
