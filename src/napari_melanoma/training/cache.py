@@ -1,147 +1,78 @@
-"""Images and masks decoded once into memory-mapped files, so that every epoch reads uint8 from disk and no JPEG."""
+"""Decoded images with their masks as training reads them: places in shards that are mapped into memory."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Sample
-from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask
-from napari_melanoma.models.preprocessing import fit_input
+from napari_melanoma.training.shards import read_items
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
-KEEP_DAYS = 30
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cache:
-    """Decoded images and masks in a folder; opened where they are used, so that handing it on copies no pixels."""
+    """Decoded images with their masks, in an order; opened where they are read, so that handing it on copies no pixels.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the shards.
+    side : int
+        Of the squares, in pixels.
+    shards : tuple of str
+        Names of the shards that are needed.
+    places : numpy.ndarray
+        int32 (item, 4): shard and place of the image, shard and place of the mask.
+    """
 
     folder: Path
-
-    @cached_property
-    def images(self) -> NDArray[np.uint8]:
-        """The images, uint8 (image, row, column, channel), read-only."""
-        return np.load(self.folder / "images.npy", mmap_mode="r")
-
-    @cached_property
-    def masks(self) -> NDArray[np.uint8]:
-        """The masks, uint8 0 or 255 (image, row, column), read-only."""
-        return np.load(self.folder / "masks.npy", mmap_mode="r")
-
-    def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
-        """Travel to another process as a path."""
-        return Cache, (self.folder,)
+    side: int
+    shards: tuple[str, ...]
+    places: NDArray[np.int32]
 
     def __len__(self) -> int:
         """Count the images."""
-        return len(self.images)
+        return len(self.places)
 
-    def read(self, places: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch out of the cache.
 
         Parameters
         ----------
-        places : numpy.ndarray
-            int64, in any order.
+        items : numpy.ndarray or sequence of int
+            Which, in any order.
 
         Returns
         -------
         images, masks : numpy.ndarray
-            uint8 (image, row, column, channel), and 0 or 255 (image, row, column).
+            uint8 (item, row, column, channel), and 0 or 255 (item, row, column).
         """
-        return self.images[places], self.masks[places]
+        places, square = self.places[np.asarray(items, dtype=np.int64)], (self.side, self.side)
+        return (
+            read_items(self.folder, self.shards, places[:, :2], (*square, 3)),
+            read_items(self.folder, self.shards, places[:, 2:], square),
+        )
 
+    def followed_by(self, other: Cache | None) -> Cache:
+        """Join the images of another cache of the same folder and side to these.
 
-def build_cache(samples: Sequence[Sample], side: int, folder: Path, *, run: RunContext) -> Cache:
-    """Decode samples into a memory-mapped cache, or open the one that is there for exactly these files.
+        Parameters
+        ----------
+        other : Cache or None
+            What comes after.
 
-    Parameters
-    ----------
-    samples : sequence of Sample
-        Each with a mask.
-    side : int
-        Images are resized to this square, antialiased.
-    folder : pathlib.Path
-        Where caches are kept; this one gets a sub-folder named after its content. Caches that no run has used for 30
-        days are removed from it.
-    run : RunContext
-        Told of the progress, asked whether to go on.
-
-    Returns
-    -------
-    Cache
-        Read-only arrays in the order of the samples.
-
-    Raises
-    ------
-    UnreadableImage
-        Where an image or mask cannot be decoded.
-    SaveError
-        Where the cache cannot be written.
-    Cancelled
-        Where the user stopped it; an unfinished cache is removed.
-    """
-    path = folder / _key(samples, side)
-    if not path.is_dir():
-        with atomic_folder(path) as temporary:
-            _fill(temporary, samples, side, run)
-    os.utime(path)
-    _prune(folder)
-    return Cache(path)
-
-
-def _prune(folder: Path) -> None:
-    """Remove caches that no run has used for a month: they hold people's photographs and fill the disk."""
-    limit = time.time() - KEEP_DAYS * 86400
-    for cache in folder.iterdir():
-        if cache.is_dir() and cache.stat().st_mtime < limit:
-            shutil.rmtree(cache, ignore_errors=True)
-
-
-def _fill(folder: Path, samples: Sequence[Sample], side: int, run: RunContext) -> None:
-    """Decode every sample into the two files of a new cache."""
-    count = len(samples)
-    create = np.lib.format.open_memmap
-    images = create(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 3))
-    masks = create(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=(count, side, side))
-    for index, sample in enumerate(run.track(samples, "Decoding images")):
-        images[index], masks[index] = _decode(sample, side)
-    images.flush()
-    masks.flush()
-
-
-def _decode(sample: Sample, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read one image and its mask and resize both to the square."""
-    from PIL import Image
-
-    assert sample.mask is not None
-    mask = Image.fromarray(read_mask(sample.mask).astype(np.uint8) * 255)
-    resized = np.asarray(mask.resize((side, side), Image.Resampling.BILINEAR))
-    return fit_input(read_photograph(sample.image).rgb, side), np.where(resized >= 128, 255, 0).astype(np.uint8)
-
-
-def _key(samples: Sequence[Sample], side: int) -> str:
-    """Name of the cache: changes with the files, their sizes and times, their order and the side."""
-    digest = hashlib.sha256(f"{FORMAT} {side}".encode())
-    for sample in samples:
-        for path in (sample.image, sample.mask):
-            assert path is not None
-            status = path.stat()
-            digest.update(f"\n{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:24]
+        Returns
+        -------
+        Cache
+            Of both; no pixel is copied.
+        """
+        if other is None:
+            return self
+        further = other.places + np.array([len(self.shards), 0] * 2, np.int32)
+        return Cache(self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, further]))

@@ -26,29 +26,20 @@ Batch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
 class LearningBatches:
-    """Batches of a cache and of the base data after it, as they are; indexed by the keys of a batch.
+    """Batches of a cache as they are, indexed by the keys of a batch.
 
     Parameters
     ----------
-    learn : Cache
-        What is learnt from.
-    base : Cache, optional
-        What keeps a model from forgetting.
+    cache : Cache
+        What is learnt from, then the base data.
     """
 
-    def __init__(self, learn: Cache, base: Cache | None) -> None:
-        self._learn = learn
-        self._base = base
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
 
     def __getitem__(self, keys: NDArray[np.int64]) -> Batch:
         """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key)."""
-        base = self._base or ()
-        images = keys[:, 1] % (len(self._learn) + len(base))
-        from_base = images >= len(self._learn)
-        parts = [(~from_base, self._learn, images)]
-        if self._base is not None:
-            parts.append((from_base, self._base, images - len(self._learn)))
-        return *_tensors(_read(parts, len(keys))), keys
+        return *_tensors(self._cache.read(keys[:, 1] % len(self._cache))), keys
 
 
 class TuningBatches:
@@ -71,15 +62,17 @@ class TuningBatches:
         from torchvision.transforms.v2 import functional
 
         images, masks = _tensors(self._cache.read(places))
+        keys = np.stack([np.zeros_like(places), places], axis=1)
+        if not len(places):
+            return images, masks, keys
         size = [self._side, self._side]
         nearest = functional.InterpolationMode.NEAREST
         resized = functional.resize(images, size, antialias=True)
-        keys = np.stack([np.zeros_like(places), places], axis=1)
         return resized, functional.resize(masks, size, interpolation=nearest), keys
 
 
 class InOrder:
-    """Places 0, 1, 2 ... in batches, those of one rank.
+    """Places 0, 1, 2 ... in batches, those of one rank; each rank has as many batches, if need be empty ones.
 
     Parameters
     ----------
@@ -93,7 +86,8 @@ class InOrder:
 
     def __init__(self, count: int, batch_size: int, rank: Rank) -> None:
         places = np.arange(rank.rank, count, rank.world_size)
-        self._batches = [places[first : first + batch_size] for first in range(0, len(places), batch_size)]
+        most = -(-count // rank.world_size)
+        self._batches = [places[first : first + batch_size] for first in range(0, most, batch_size)]
 
     def __len__(self) -> int:
         """Count the batches."""
@@ -133,7 +127,7 @@ def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, ra
     step = shares(recipe.data, batch_size, len(prepared.learn), len(base or ()))
     classes = class_names(prepared.samples.learn, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
-    return _loader(LearningBatches(prepared.learn, base), sampler, recipe.workers)
+    return _loader(LearningBatches(prepared.learn.followed_by(base)), sampler, recipe.workers)
 
 
 def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank: Rank = ALONE) -> DataLoader:
@@ -185,6 +179,7 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
     return DataLoader(
         batches,
         batch_size=None,
+        collate_fn=_as_it_is,
         sampler=sampler,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
@@ -193,18 +188,9 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
     )
 
 
-def _read(parts: list[Any], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read a batch whose images lie in several caches: (chosen, cache, places in it) for each."""
-    images, masks = None, None
-    for chosen, cache, places in parts:
-        found = cache.read(places[chosen])
-        if images is None or masks is None:
-            images = np.empty((count, *found[0].shape[1:]), np.uint8)
-            masks = np.empty((count, *found[1].shape[1:]), np.uint8)
-        images[chosen], masks[chosen] = found
-    assert images is not None
-    assert masks is not None
-    return images, masks
+def _as_it_is(batch: Batch) -> Batch:
+    """Leave the keys a numpy array, which stays with the processor: to read them there never waits for a GPU."""
+    return batch
 
 
 def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:

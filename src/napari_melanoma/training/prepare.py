@@ -1,16 +1,26 @@
-"""From the data sets of a recipe to what a run learns from: split, checked, decoded, and written down in data.csv."""
+"""From the data sets of a recipe to what a run learns from: checked, decoded, and written down in ``data.csv``."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.data.splits import Parts, split_parts
-from napari_melanoma.training.cache import Cache, build_cache
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.splits import Parts
+from napari_melanoma.training.cache import Cache
+from napari_melanoma.training.contents import read_contents
+from napari_melanoma.training.data_faults import named
+from napari_melanoma.training.decoding import Job, fill
+from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
+from napari_melanoma.training.store import Pair, PixelStore, user_store
+from napari_melanoma.training.survey import Survey, jobs_of, mask_of, survey
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.recipe import TrainRecipe
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run learns from, decoded; ``samples`` are in the order of the caches.
+    """What a run learns from, decoded; ``samples`` and ``base_samples`` are in the order of the caches.
 
     Parameters
     ----------
@@ -31,9 +41,9 @@ class Prepared:
     base_samples : tuple of Sample
         The rows of the base data that are learnt from.
     fingerprint : str
-        Changes with the content of any image or mask, and with what it is used for.
+        SHA-256; changes with the content of any image or mask, and with the part that it plays.
     lesion_share : float
-        Share of lesion pixels among those to learn from, 0 to 1.
+        Share of lesion in the masks to learn from, averaged over images, 0 to 1.
     """
 
     learn: Cache
@@ -45,17 +55,47 @@ class Prepared:
     lesion_share: float
 
 
+@dataclass(frozen=True)
+class DataReport:
+    """What a recipe would learn from.
+
+    Parameters
+    ----------
+    counts : dict
+        Images of each part: learn, tuning, held_out, base.
+    groups : int
+        Patients, lesions or single images among those to learn from and to tune with.
+    domains : dict
+        Images to learn from, of each data set.
+    lesion_share : float
+        Share of lesion in the masks to learn from, averaged over images, 0 to 1.
+    warnings : tuple of str
+        Sentences.
+    """
+
+    counts: dict[str, int]
+    groups: int
+    domains: dict[str, int]
+    lesion_share: float
+    warnings: tuple[str, ...]
+
+
 def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> Prepared:
     """Read, split, check and decode the images of a run.
+
+    Several processes of one run, or several runs, may do this at once: one fills the store while the others wait, and
+    then find all there.
 
     Parameters
     ----------
     recipe : TrainRecipe
         Names the data sets.
     folder : RunFolder
-        Gets ``data.csv``.
+        Gets ``data.csv``, and notices of what a person should know.
     resume : bool
-        Take the images that the run began with, as its own ``data.csv`` says.
+        Take the images that the run began with, as its own ``data.csv`` says, with the content that they had: rows
+        added since are left out, and files that were changed or removed are taken from the store. Where the run ended
+        before there was such a table, it is prepared anew.
     run : RunContext
         Told of the progress, asked whether to go on.
 
@@ -63,25 +103,143 @@ def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     -------
     Prepared
         Ready for the loaders.
+
+    Raises
+    ------
+    DataSetError
+        Where a data set is missing, or its files cannot serve.
+    RunError
+        Where there are too few images, or those of a run to resume are lost.
+    SaveError
+        Where the disk has no room.
+    Cancelled
+        Where the user stopped it; what was decoded is kept.
     """
-    from platformdirs import user_cache_path
+    with PixelStore.locked(user_store(), run) as store:
+        if resume and folder.data.exists():
+            rows = read_data(folder.data)
+            _restore(rows, store, recipe.data.cache_size, run)
+        else:
+            found = survey(recipe, store, run, keep=True)
+            rows = _rows(found)
+            write_data(folder.data, rows)
+            for notice in found.notices:
+                folder.tell("notice", message=notice)
+        prepared = _assemble(rows, store, recipe.data.cache_size)
+        store.use(folder.path, [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache])
+        store.prune()
+    return prepared
 
-    caches = user_cache_path("napari-melanoma", appauthor=False) / "training"
-    side = recipe.data.cache_size
 
-    def split(folders: tuple[str, ...]) -> Parts:
-        rows = [sample for name in folders for sample in read_dataset(Path(name).expanduser())]
-        return split_parts(rows, recipe.data, recipe.seed)
+def check_data(recipe: TrainRecipe, run: RunContext) -> DataReport:
+    """Check the images of a recipe as ``prepare_data`` does, and write nothing.
 
-    parts = split(recipe.data.datasets)
-    base = tuple(split(recipe.data.base).learn) if recipe.data.base else ()
-    learn = build_cache(parts.learn, side, caches, run=run)
-    return Prepared(
-        learn=learn,
-        tuning=build_cache(parts.tuning, side, caches, run=run),
-        base=build_cache(base, side, caches, run=run) if base else None,
-        samples=parts,
-        base_samples=base,
-        fingerprint=learn.folder.name,
-        lesion_share=float(learn.masks.mean()) / 255,
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Names the data sets.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    DataReport
+        What would be learnt from.
+
+    Raises
+    ------
+    DataSetError
+        Where a data set is missing, or its files cannot serve.
+    RunError
+        Where there are too few images.
+    Cancelled
+        Where the user stopped it.
+    """
+    with PixelStore.copied(user_store()) as store:
+        found = survey(recipe, store, run, keep=False)
+    parts = found.chosen.parts
+    return DataReport(
+        counts={
+            "learn": len(parts.learn),
+            "tuning": len(parts.tuning),
+            "held_out": len(parts.held_out),
+            "base": len(found.chosen.base),
+        },
+        groups=len({sample.group for sample in (*parts.learn, *parts.tuning)}),
+        domains=dict(sorted(Counter(sample.domain for sample in parts.learn).items())),
+        lesion_share=found.lesion_share,
+        warnings=found.notices,
     )
+
+
+def _rows(found: Survey) -> list[DataRow]:
+    """Say of each image which part it plays and what content it has."""
+    parts = found.chosen.parts
+    playing: tuple[tuple[Part, Iterable[Sample]], ...] = (
+        ("learn", parts.learn),
+        ("tuning", parts.tuning),
+        ("held_out", parts.held_out),
+        ("base", found.chosen.base),
+    )
+    return [
+        DataRow(part, sample, found.contents[sample.image].sha, found.contents[mask_of(sample)].sha)
+        for part, samples in playing
+        for sample in samples
+    ]
+
+
+def _restore(rows: Sequence[DataRow], store: PixelStore, side: int, run: RunContext) -> None:
+    """Decode again what the store has lost of a run, from files that are still what they were."""
+    lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, side)]
+    contents = read_contents(
+        [path for row in lost for path in (row.sample.image, mask_of(row.sample))], store.index, run
+    )
+    jobs: list[Job] = []
+    gone: list[Path] = list(contents.faults)
+    for row in lost:
+        if row.sample.image in contents.faults or mask_of(row.sample) in contents.faults:
+            continue
+        for job, sha in zip(jobs_of(row.sample, contents.known, keep=True), (row.image_sha, row.mask_sha), strict=True):
+            if job.content.sha == sha:
+                jobs.append(job)
+            elif store.slot(job.kind, side, sha) is None:
+                gone.append(job.path)
+    gone += fill(store, jobs, side, run)
+    if gone:
+        raise RunError(
+            f"{len(gone)} files that the run learns from were changed or removed, and their decoded pixels are not "
+            f"kept any more: {named(gone)}. Put them back as they were, or start a new run."
+        )
+
+
+def _is_stored(row: DataRow, store: PixelStore, side: int) -> bool:
+    """Say whether both files of a row are decoded."""
+    return bool(store.slot("image", side, row.image_sha) and store.slot("mask", side, row.mask_sha))
+
+
+def _assemble(rows: Sequence[DataRow], store: PixelStore, side: int) -> Prepared:
+    """Turn rows whose images are all decoded into caches."""
+
+    def samples(part: Part) -> list[Sample]:
+        return [row.sample for row in rows if row.part == part]
+
+    def cache(part: Part) -> Cache:
+        return store.cache([Pair(row.image_sha, row.mask_sha) for row in rows if row.part == part], side)
+
+    base = tuple(samples("base"))
+    return Prepared(
+        learn=cache("learn"),
+        tuning=cache("tuning"),
+        base=cache("base") if base else None,
+        samples=Parts(samples("learn"), samples("tuning"), samples("held_out")),
+        base_samples=base,
+        fingerprint=fingerprint(rows),
+        lesion_share=_lesion_share(rows, store),
+    )
+
+
+def _lesion_share(rows: Iterable[DataRow], store: PixelStore) -> float:
+    """Average the share of lesion over the masks to learn from."""
+    facts = [store.index.facts("mask", row.mask_sha) for row in rows if row.part == "learn"]
+    known = [found.lesion for found in facts if found is not None]
+    return sum(known) / max(1, len(known))

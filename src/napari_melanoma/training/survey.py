@@ -1,0 +1,259 @@
+"""Reading, splitting and checking the images of a recipe before the first epoch, each file once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.splits import Parts, split_parts
+from napari_melanoma.training import data_faults
+from napari_melanoma.training.contents import read_contents
+from napari_melanoma.training.decoding import Job, fill
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.training.cache_index import Content, Facts, Kind
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.store import PixelStore
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images of a run by the part that each plays.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the data that is learnt from.
+    base : tuple of Sample
+        Learnt from so that the model does not forget.
+    base_held_out : tuple of Sample
+        On which it is judged whether it has forgotten; the run must not learn from them.
+    """
+
+    parts: Parts
+    base: tuple[Sample, ...] = ()
+    base_held_out: tuple[Sample, ...] = ()
+
+    @property
+    def read(self) -> list[Sample]:
+        """Samples whose pixels the run reads: learn, tuning, base."""
+        return [*self.parts.learn, *self.parts.tuning, *self.base]
+
+    @property
+    def judged(self) -> list[Sample]:
+        """Samples that only the finished model sees."""
+        return [*self.parts.held_out, *self.base_held_out]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the images of a run once all are checked.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part, none of them in two.
+    contents : mapping
+        Path of an image or mask to the content of the file.
+    facts : mapping
+        Path of an image or mask to what was found when it was decoded.
+    notices : tuple of str
+        Sentences for a person.
+    """
+
+    chosen: Chosen
+    contents: Mapping[Path, Content]
+    facts: Mapping[Path, Facts]
+    notices: tuple[str, ...]
+
+    @property
+    def lesion_share(self) -> float:
+        """Share of lesion in the masks to learn from, averaged over images, 0 to 1."""
+        shares = [self.facts[mask_of(sample)].lesion for sample in self.chosen.parts.learn]
+        return sum(shares) / len(shares)
+
+
+def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: bool) -> Survey:
+    """Read, split and check the images of a recipe.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Names the data sets.
+    store : PixelStore
+        Asked what is known of the files already, told what is new.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    keep : bool
+        Put decoded pixels into the store; without it, files that nothing is known of are only looked at.
+
+    Returns
+    -------
+    Survey
+        Of images that can be learnt from.
+
+    Raises
+    ------
+    DataSetError
+        Where a data set is missing, or its files cannot serve.
+    RunError
+        Where there are too few.
+    SaveError
+        Where the disk has no room.
+    Cancelled
+        Where the user stopped it.
+    """
+    chosen = choose(recipe)
+    data_faults.check_counts(chosen.parts)
+    samples = [*chosen.read, *chosen.judged]
+    files = [path for sample in samples for path in (sample.image, mask_of(sample))]
+    contents = read_contents(files, store.index, run)
+    data_faults.check_readable(contents.faults)
+    data_faults.check_stated_sizes(samples, contents.known)
+    jobs = [*_jobs(chosen.read, contents.known, keep), *_jobs(chosen.judged, contents.known, keep=False)]
+    data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
+    facts = _facts(jobs, store)
+    data_faults.check_sizes(samples, facts)
+    chosen, notices = without_leaks(chosen, facts)
+    data_faults.check_counts(chosen.parts)
+    data_faults.check_lesions(chosen.parts.learn, facts)
+    return Survey(chosen, contents.known, facts, (*notices, *data_faults.warnings(chosen.parts, facts)))
+
+
+def choose(recipe: TrainRecipe) -> Chosen:
+    """Read the tables of the data sets and split their rows.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Names the data sets, and says what is held out.
+
+    Returns
+    -------
+    Chosen
+        Only rows with masks that a person has not turned down.
+
+    Raises
+    ------
+    DataSetError
+        Where a data set is missing or faulty.
+    """
+    parts = _split(recipe, recipe.data.datasets)
+    if not recipe.data.base:
+        return Chosen(parts)
+    try:
+        base = _split(recipe, recipe.data.base)
+    except DataSetError as error:
+        raise DataSetError(f"data.base: {error} Name another folder, or leave data.base empty.") from error
+    learnt = (*base.learn, *base.tuning)
+    if not learnt:
+        raise DataSetError(
+            f"data.base: found no image with a mask in the split '{recipe.data.split}' of "
+            f"{data_faults.named(recipe.data.base)}. Name another folder, or leave data.base empty."
+        )
+    return Chosen(parts, learnt, tuple(base.held_out))
+
+
+def without_leaks(chosen: Chosen, facts: Mapping[Path, Facts]) -> tuple[Chosen, list[str]]:
+    """Keep an image that is in two parts in one: for judging rather than tuning, for tuning rather than learning.
+
+    Images are the same where their pixels are, whichever data set, name and file format they are in.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part.
+    facts : mapping
+        Path of an image to what was found.
+
+    Returns
+    -------
+    chosen : Chosen
+        No image to learn from is tuned on or judged.
+    notices : list of str
+        A sentence for each kind of removal.
+    """
+    parts = chosen.parts
+    judged = {facts[sample.image].pixels for sample in chosen.judged}
+    tuning = [sample for sample in parts.tuning if facts[sample.image].pixels not in judged]
+    unseen = judged | {facts[sample.image].pixels for sample in tuning}
+    learn, base = (
+        [sample for sample in samples if facts[sample.image].pixels not in unseen]
+        for samples in (parts.learn, chosen.base)
+    )
+    notices = []
+    for what, before, after in (
+        ("learnt from", [*parts.learn, *chosen.base], [*learn, *base]),
+        ("tuned on", parts.tuning, tuning),
+    ):
+        removed = [sample.image_id for sample in before if sample not in set(after)]
+        if removed:
+            notices.append(
+                f"{len(removed)} images are not {what}, as the same picture is held out or tuned on under another "
+                f"name: {data_faults.named(removed)}."
+            )
+    return Chosen(Parts(learn, tuning, parts.held_out), tuple(base), chosen.base_held_out), notices
+
+
+def mask_of(sample: Sample) -> Path:
+    """Give the mask of a sample that was chosen for having one.
+
+    Parameters
+    ----------
+    sample : Sample
+        With a mask.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    assert sample.mask is not None
+    return sample.mask
+
+
+def jobs_of(sample: Sample, contents: Mapping[Path, Content], *, keep: bool) -> list[Job]:
+    """Say what there is to decode of a sample.
+
+    Parameters
+    ----------
+    sample : Sample
+        With a mask.
+    contents : mapping
+        Path to content, of both files.
+    keep : bool
+        Whether their pixels go into the store.
+
+    Returns
+    -------
+    list of Job
+        The image, then the mask.
+    """
+    kinds: tuple[tuple[Kind, Path], ...] = (("image", sample.image), ("mask", mask_of(sample)))
+    return [Job(kind, path, contents[path], keep) for kind, path in kinds]
+
+
+def _jobs(samples: Iterable[Sample], contents: Mapping[Path, Content], keep: bool) -> list[Job]:
+    """Say what there is to decode of samples."""
+    return [job for sample in samples for job in jobs_of(sample, contents, keep=keep)]
+
+
+def _facts(jobs: Sequence[Job], store: PixelStore) -> dict[Path, Facts]:
+    """Collect what was found in each file."""
+    facts = {}
+    for job in jobs:
+        found = store.index.facts(job.kind, job.content.sha)
+        assert found is not None
+        facts[job.path] = found
+    return facts
+
+
+def _split(recipe: TrainRecipe, folders: Iterable[str]) -> Parts:
+    """Read data sets and split their rows as one."""
+    rows = [sample for folder in folders for sample in read_dataset(Path(folder).expanduser())]
+    return split_parts(rows, recipe.data, recipe.seed)
