@@ -65,7 +65,8 @@ PLOTS = {
         Curve("Dice", "#d98cb8", "#9c3f77", symbol="s", dashed=True),
     ),
 }
-HEIGHT_PX = 2 * (124 + 20)  # kept before there is anything to see, so that nothing jumps
+LABELS = {"loss": "loss", "overlap": "overlap, 0 to 1"}
+HEIGHT_PX = 2 * (128 + 21)  # kept before there is anything to see, so that nothing jumps
 NOTHING_YET = "The curves begin with the first batches."
 SYMBOLS = {"o": "●", "s": "■", None: "━"}
 
@@ -105,7 +106,7 @@ class Curves(QWidget):
         self._stack = QStackedLayout(self)
         self._stack.addWidget(self._empty)
         self._stack.addWidget(self._page)
-        self.setMinimumHeight(HEIGHT_PX)
+        self.setFixedHeight(HEIGHT_PX)
         icons.changed.connect(self._on_theme)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
@@ -157,8 +158,8 @@ class Curves(QWidget):
         for title, curves in PLOTS.items():
             legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
             legend.setTextFormat(Qt.TextFormat.RichText)
-            legend.setContentsMargins(6, 0, 0, 0)
-            plot = named(module.CurvePlot(title, curves), f"plot_{title}", f"{title} over the epochs")
+            legend.setContentsMargins(0, 0, 0, 0)
+            plot = named(module.CurvePlot(LABELS[title], curves), f"plot_{title}", f"{title} over the epochs")
             plot.setToolTip("")
             plot.pointed.connect(self._on_pointed)
             self.plots[title], self._legends[title] = plot, legend
@@ -209,7 +210,7 @@ class Curves(QWidget):
                 parts.append(f"┊ best: epoch {int(best['epoch']) + 1}")
             elif title == "loss" and place is not None:
                 parts.append(place)
-            self._legends[title].setText("&nbsp;&nbsp; ".join(parts))
+            self._legends[title].setText("&nbsp; ".join(parts))
 
     def _said(self, curve: Curve, value: float | None) -> str:
         mark = f"<span style='color: {curve.colour(self._icons.palette)}'>{SYMBOLS[curve.symbol]}</span>"

@@ -16,7 +16,7 @@ from napari_melanoma.ui.look import ThemedIcons, named
 if TYPE_CHECKING:
     from napari_melanoma.analysis.statistics import Estimate
 
-ROW_PX = 34
+ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
 LEAST_SPAN = 0.02  # an axis that shows less would make much of nothing
 BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
@@ -100,13 +100,15 @@ class Forest(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         low, high = _axis(self.changes)
         font = QFont(self.font())
+        font.setBold(True)
+        painter.setFont(font)
         widest = max((painter.fontMetrics().horizontalAdvance(c.said_difference) for c in self.changes), default=0)
         for row, change in enumerate(self.changes):
             font.setBold(row == 0)
             painter.setFont(font)
-            place = QRectF(0, row * ROW_PX, self.width(), ROW_PX)
+            place = QRectF(MARGIN_PX, row * ROW_PX, self.width() - 2 * MARGIN_PX, ROW_PX)
             self._draw_words(painter, place, change)
-            axis = QRectF(4, place.center().y(), max(40.0, self.width() - widest - 20), ROW_PX / 2)
+            axis = QRectF(MARGIN_PX, place.center().y(), max(40.0, place.width() - widest - 12), ROW_PX / 2)
             self._draw_interval(painter, axis, change.difference, (low, high))
 
     def _draw_words(self, painter: QPainter, place: QRectF, change: Change) -> None:

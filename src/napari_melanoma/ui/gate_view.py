@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.forest import Forest
 from napari_melanoma.ui.gate_words import (
@@ -18,7 +18,7 @@ from napari_melanoma.ui.gate_words import (
     said_ends,
     said_heading,
 )
-from napari_melanoma.ui.look import ThemedIcons, named, quiet, row
+from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.thumbnails import Thumbnail, Thumbnails
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class GateView(QWidget):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setToolTip("")
+        self._advice.setWordWrap(False)
         for label in (self._title, self._advice):
             font = label.font()
             font.setBold(True)
@@ -183,6 +184,11 @@ class GateView(QWidget):
             compared.addWidget(self._headings[name])
             compared.addWidget(images)
         compared.addWidget(self._legend)
+        self._choice = QWidget()
+        choice = QHBoxLayout(self._choice)
+        choice.setContentsMargins(0, 0, 0, 0)
+        for button in (self.take, self.drop):  # equally wide: neither is the one to press
+            choice.addWidget(button, 1)
         layout = _column(self)
         for widget in (
             self._title,
@@ -192,7 +198,7 @@ class GateView(QWidget):
             self._reason,
             self._forest,
             self._compared,
-            row(self.take, self.drop, stretch=0),
+            self._choice,
             self._done,
         ):
             layout.addWidget(widget)
@@ -210,7 +216,7 @@ class _Figures(QWidget):
         grid.setVerticalSpacing(1)
         for column, title in enumerate(("", "old", "new", "difference")):
             grid.addWidget(quiet(title), 0, column)
-            grid.setColumnStretch(column, 1)
+            grid.setColumnStretch(column, int(column > 0))
         self._values: dict[tuple[str, str], tuple[QLabel, QLabel]] = {}
         for number, (metric, title) in enumerate(METRICS.items()):
             grid.addWidget(QLabel(title), 2 * number + 1, 0)
@@ -219,6 +225,9 @@ class _Figures(QWidget):
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
                 interval.setWordWrap(False)
+                font = interval.font()
+                font.setPointSizeF(8.0)
+                interval.setFont(font)
                 self._values[metric, which] = value, interval
                 grid.addWidget(value, 2 * number + 1, column)
                 grid.addWidget(interval, 2 * number + 2, column)

@@ -37,7 +37,7 @@ def said_counts(found: Comparison) -> str:
     str
         Such as ``On 37 images of 22 patients that neither has learnt from; 95 % intervals.``
     """
-    images = f"{found.images} image{'' if found.images == 1 else 's'}"
+    images = _images(found.images)
     patients = (
         f"{found.patients} patient{'' if found.patients == 1 else 's'} or lesion{'' if found.patients == 1 else 's'}"
     )
@@ -101,12 +101,11 @@ def changes_of(found: Comparison) -> list[Change]:
     list of Change
         In the order of the comparison.
     """
-    count = f"all {found.images} images"
-    rows = [Change(count, found.old.JA.mean, found.new.JA.mean, found.difference["JA"])]
+    rows = [Change(f"all {_images(found.images)}", found.old.JA.mean, found.new.JA.mean, found.difference["JA"])]
     if len(found.domains) > 1:
         rows += [
             Change(
-                f"{domain.name}{' (not to forget)' if domain.base else ''}, {domain.difference['JA'].count}",
+                f"{domain.name}{' (base data)' if domain.base else ''}, {_images(domain.difference['JA'].count)}",
                 domain.old["JA"].mean,
                 domain.new["JA"].mean,
                 domain.difference["JA"],
@@ -132,3 +131,7 @@ def said_ends(estimate: Estimate) -> str:
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"

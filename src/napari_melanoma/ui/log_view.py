@@ -30,7 +30,7 @@ class LogView(QWidget):
         font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         font.setPointSizeF(8.0)
         self._text.setFont(font)
-        self._text.setFixedHeight(150)
+        self._text.setFixedHeight(110)
         self._copy = tool("log_copy", "Copy the log", "Copy the log to the clipboard", "copy")
         self._copy.setEnabled(False)
         self._copy.clicked.connect(self._on_copy)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.curves import Curve
     from napari_melanoma.ui.look import Palette
 
-HEIGHT_PX, LEFT_PX = 124, 46
+HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 42, 32
+NUDGE_PX = 5  # so far pyqtgraph puts the names of axes outside
 
 
 class CurvePlot(pg.PlotWidget):
@@ -47,7 +48,7 @@ class CurvePlot(pg.PlotWidget):
         plot.setMenuEnabled(False)
         plot.setMouseEnabled(False, False)
         plot.hideButtons()
-        plot.layout.setContentsMargins(0, 2, 6, 0)
+        plot.layout.setContentsMargins(NUDGE_PX, 2, 6, NUDGE_PX)
         plot.getAxis("left").setWidth(LEFT_PX)
         self._items = {name: plot.plot(connect="finite", antialias=True) for name in self._curves}
         self._best = pg.InfiniteLine(angle=90)
@@ -139,11 +140,12 @@ class CurvePlot(pg.PlotWidget):
         small.setPointSizeF(8.0)
         for side, label in (("left", self._label), ("bottom", "epoch")):
             axis = self.getPlotItem().getAxis(side)
+            axis.enableAutoSIPrefix(False)
             axis.setPen(palette.highlight)
             axis.setTextPen(palette.text)
             axis.setStyle(tickFont=small, tickLength=-4, autoExpandTextSpace=False)
             axis.setLabel(label, color=palette.faint, **{"font-size": "8pt"})
-        self.getPlotItem().getAxis("bottom").setHeight(32)
+        self.getPlotItem().getAxis("bottom").setHeight(BOTTOM_PX)
         self._best.setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
         self._at.setPen(pg.mkPen(palette.highlight, width=1))
         for name, curve in self._curves.items():

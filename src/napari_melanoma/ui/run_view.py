@@ -171,6 +171,8 @@ class RunView(QWidget):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.path)))
 
     def _lay_out(self, icons: ThemedIcons, settings: Settings) -> None:
+        self._more.setMinimumHeight(2 * self._more.fontMetrics().lineSpacing() + 4)  # so that the buttons stay in place
+        self._more.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = self._state.font()
         font.setBold(True)
         self._state.setFont(font)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.picture import CalmSlider, Picture
+from napari_melanoma.ui.sample_picture import CalmSlider, Picture
 from napari_melanoma.ui.samples import BEFORE, Shown, read_sample
 
 if TYPE_CHECKING:

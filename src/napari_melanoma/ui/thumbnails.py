@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +47,7 @@ class ThumbnailButton(QAbstractButton):
 
     def __init__(self, item: Thumbnail, icons: ThemedIcons) -> None:
         super().__init__()
-        enlarged = "" if item.picture is None else f"<br><img src='{item.picture.as_posix()}' width='420'>"
+        enlarged = "" if item.picture is None else f"<br><img src='{html.escape(item.picture.as_posix())}' width='420'>"
         named(self, "thumbnail", item.tip, f"{item.tip}{enlarged}<br>Click: open it in the viewer")
         self.item = item
         self.image: QImage | None = None
@@ -116,7 +117,7 @@ class Thumbnails(QWidget):
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setContentsMargins(4, 0, 4, 0)
         self._grid.setSpacing(4)
         for column in range(COLUMNS):
             self._grid.setColumnStretch(column, 1)

@@ -1,4 +1,4 @@
-"""What several views of a run share: a picture that keeps its shape, and a slider that lets the page scroll."""
+"""What the sample predictions are shown with: a picture that keeps its shape, a slider that lets the page scroll."""
 
 from __future__ import annotations
 

@@ -1,0 +1,226 @@
+"""Run folders of every state, written by the contract alone, so that the widgets are tried without a training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+BEGAN = 1_700_000_000.0
+STATES = ("queued", "starting", "running", "paused", "cancelling", "cancelled", "failed", "finished", "lost")
+COLUMNS = ("epoch", "loss", "tuning_loss", "tuning_jaccard", "tuning_dice", "learning_rate", "seconds")
+
+
+def lesion(side=96, radius=26.0, yellow=None):
+    """Skin with a dark disk, a cyan ring where its border is and a yellow one where it was predicted."""
+    rows, columns = np.mgrid[:side, :side]
+    distance = np.hypot(rows - side / 2, columns - side / 2)
+    rgb = np.full((side, side, 3), (215, 170, 150), np.uint8)
+    rgb[distance <= side * 0.28] = (90, 60, 50)
+    if yellow is not None:
+        rgb[np.abs(distance - side * 0.28) < 1] = (92, 219, 240)
+        rgb[np.abs(distance - yellow) < 1] = (255, 221, 0)
+    return rgb
+
+
+def write_png(path, rgb):
+    from napari_melanoma.io.results import write_rgb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_rgb(path, rgb)
+
+
+class FakeRun:
+    """A run folder that is written as a run would write it.
+
+    ``state`` is one of ``STATES``; a run at work is given the process of the test itself.
+    """
+
+    def __init__(self, parent: Path, name="run-01", *, epochs=20, title="Fine-tuned on my masks"):
+        self.path = parent / name
+        self.path.mkdir(parents=True)
+        self.epochs, self.batches, self.now = epochs, 30, BEGAN
+        recipe = f'name = "mine"\ntitle = "{title}"\nepochs = {epochs}\n[data]\ndatasets = ["/data"]\n'
+        (self.path / "config.toml").write_text(recipe)
+
+    def tell(self, kind, **values):
+        self.now += 1
+        self._append("events.jsonl", json.dumps({"time": self.now, "kind": kind, **values}) + "\n")
+        return self
+
+    def _append(self, name, text):
+        with (self.path / name).open("a") as file:
+            file.write(text)
+
+    def log(self, text):
+        self._append("log.txt", text)
+        return self
+
+    def alive(self, pid=None):
+        """Say that a process is at work in it: that of the test, which certainly is."""
+        import platform
+
+        pid = os.getpid() if pid is None else pid
+        created = psutil.Process(pid).create_time()
+        stamp = {"pid": pid, "created": created, "host": platform.node(), "started": BEGAN}
+        (self.path / "process.json").write_text(json.dumps(stamp))
+        return self
+
+    def dead(self):
+        """Let its process be gone."""
+        stamp = {"pid": 2**22 - 1, "created": 1.0, "host": __import__("platform").node(), "started": BEGAN}
+        (self.path / "process.json").write_text(json.dumps(stamp))
+        return self
+
+    def wish(self, wish):
+        (self.path / "control.json").write_text(json.dumps({"wish": wish}))
+        return self
+
+    def begin(self, **values):
+        facts = {"learn": 120, "tuning": 14, "held_out": 30, "device": "cpu", "batch_size": 16, "epochs": self.epochs}
+        return self.tell("started", resumed=False, **{**facts, **values})
+
+    def step(self, epoch, batch, **values):
+        done = epoch + batch / self.batches
+        loss = 0.25 + 0.55 * math.exp(-done / 3) + 0.05 * math.sin(37 * done)
+        facts = {
+            "step": epoch * self.batches + batch,
+            "loss": loss,
+            "images_per_second": 58.2,
+            "eta_s": round((self.epochs - done) * 11),
+            "memory_mb": 1130,
+        }
+        return self.tell("step", epoch=epoch, batch=batch, batches=self.batches, **{**facts, **values})
+
+    def epoch(self, epoch, jaccard=None, **values):
+        jaccard = 0.86 - 0.3 * math.exp(-(epoch + 1) / 3) if jaccard is None else jaccard
+        row = {
+            "epoch": epoch,
+            "loss": 0.25 + 0.55 * math.exp(-(epoch + 1) / 3),
+            "tuning_loss": 0.3 + 0.5 * math.exp(-(epoch + 1) / 3) + 0.002 * epoch,
+            "tuning_jaccard": jaccard,
+            "tuning_dice": 2 * jaccard / (1 + jaccard),
+            "learning_rate": 1e-4,
+            "seconds": 11.0,
+            **values,
+        }
+        path = self.path / "metrics.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as table:
+            writer = csv.DictWriter(table, COLUMNS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        return self.tell("epoch", **row, best=True)
+
+    def learn(self, epochs, part=0):
+        """Run whole epochs, then a part of the batches of the next."""
+        for epoch in range(epochs):
+            for batch in range(1, self.batches + 1):
+                self.step(epoch, batch)
+            self.epoch(epoch)
+        for batch in range(1, part + 1):
+            self.step(epochs, batch)
+        return self
+
+    def samples(self, epochs, names=("mole-1", "mole-2"), *, photographs=True):
+        """Draw predictions of the start and of some epochs; they close in on the border."""
+        for number, name in enumerate(names):
+            write_png(self.path / "samples" / "start" / f"{name}.png", lesion(yellow=14.0 + 4 * number))
+            for epoch in range(epochs):
+                radius = 26.9 - (10 - 3 * number) * math.exp(-(epoch + 1) / 2)
+                self.sample(epoch, name, radius)
+        if photographs:
+            rows = ["part,image_id,domain,image"]
+            for name in names:
+                write_png(self.path.parent / "photographs" / f"{name}.png", lesion(side=160)[20:140])
+                rows.append(f"tuning,{name},mine,{self.path.parent / 'photographs' / name}.png")
+            (self.path / "data.csv").write_text("\n".join(rows) + "\n")
+        return self
+
+    def sample(self, epoch, name, radius=24.0):
+        write_png(self.path / "samples" / f"epoch-{epoch + 1:04d}" / f"{name}.png", lesion(yellow=radius))
+        return self
+
+    def bundle(self):
+        (self.path / "bundle").mkdir(exist_ok=True)
+        (self.path / "bundle" / "config.json").write_text("{}")
+        return self
+
+    def compare(self, *, images=37, gain=0.021, half=0.013, advice="take over", reason=None, shown=5, base=True):
+        """Leave a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
+        from napari_melanoma.analysis.statistics import Estimate
+        from napari_melanoma.workflows.comparison import ComparedModel, Comparison, DomainChange, ImageChange
+
+        def near(mean, half=0.03):
+            return Estimate(mean, mean - half, mean + half, images)
+
+        old = {"JA": near(0.842), "DI": near(0.911, 0.02)}
+        new = {"JA": near(0.842 + gain), "DI": near(0.911 + gain / 2, 0.02)}
+        difference = {"JA": near(gain, half), "DI": near(gain / 2, half / 2)}
+        less = {"JA": near(-0.002, 0.006), "DI": near(-0.001, 0.004)}
+        folder = self.path / "comparison"
+        folder.mkdir()
+
+        def change(number, sign):
+            picture = folder / "thumbnails" / f"{sign}{number}.png"
+            write_png(picture, lesion(yellow=20.0 + number))
+            photograph = self.path.parent / "photographs" / f"{sign}{number}.png"
+            write_png(photograph, lesion())
+            new = 0.8 + (0.1 - 0.015 * number) * (1 if sign == "better" else -1)
+            return ImageChange(f"{sign}-{number}", "mine", photograph, 0.8, new, 0.88, 0.9, picture)
+
+        domains = [DomainChange("mine", False, 22, old, new, difference)]
+        if base:
+            domains.append(DomainChange("isic2017", True, 150, old, {**new, "JA": near(0.84)}, less))
+        said = reason or "It gains JA +0.021 on images that neither has seen. It loses no more than 0.01 on isic2017."
+        Comparison(
+            old=ComparedModel("lesion-small", "a" * 64, 0.5, old),
+            new=ComparedModel("mine", "b" * 64, 0.52, new),
+            difference=difference,
+            domains=tuple(domains),
+            better=tuple(change(number, "better") for number in range(shown)),
+            worse=tuple(change(number, "worse") for number in range(max(0, shown - 3))),
+            advice=advice,
+            reason=said,
+            images=images,
+            patients=22,
+        ).write(folder)
+        return self
+
+    def adopted(self, name="mine"):
+        (self.path / "adopted.json").write_text(json.dumps({"name": name, "path": "/models/mine", "time": BEGAN}))
+        return self
+
+    def discarded(self):
+        (self.path / "discarded.json").write_text(json.dumps({"time": BEGAN}))
+        return self
+
+
+def fake_run(parent: Path, state: str, name: str | None = None, **options) -> FakeRun:
+    """A run in a state, as it looks in the middle of its way."""
+    run = FakeRun(parent, name or f"run-{state}", **options)
+    if state == "queued":
+        return run.alive().tell("launched").tell("queued", position=1)
+    if state == "starting":
+        return run.alive().tell("launched")
+    run.begin().learn(3, part=12).samples(3).log("2026-01-01 INFO epoch 3 of 20: Jaccard 0.750\n")
+    if state in ("running", "paused", "cancelling"):
+        run.alive()
+    if state == "paused":
+        return run.tell("paused")
+    if state == "cancelling":
+        return run.wish("cancel")
+    run_ended = {"cancelled": {}, "failed": {"type": "RunError", "message": "The disk is full. Free some space."}}
+    if state in run_ended:
+        return run.dead().tell(state, **run_ended[state])
+    if state == "lost":
+        return run.dead()
+    if state == "finished":
+        return run.dead().bundle().tell("finished", threshold=0.52, tuning_jaccard=0.75)
+    return run
