@@ -48,7 +48,12 @@ def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     return [(_simplified(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
 
 
-def draw_overlay(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int | None = None) -> NDArray[np.uint8]:
+def draw_overlay(
+    rgb: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    width_px: int | None = None,
+    colour: tuple[int, int, int] = YELLOW,
+) -> NDArray[np.uint8]:
     """Draw the contour of a mask on its photograph: yellow between dark edges, so that it is seen on every skin.
 
     Parameters
@@ -58,7 +63,9 @@ def draw_overlay(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int 
     mask : numpy.ndarray
         Boolean, (row, column).
     width_px : int, optional
-        Width of the yellow line; by default 1/250 of the image's shorter side, at least 1.
+        Width of the line; by default 1/250 of the image's shorter side, at least 1.
+    colour : tuple of int, optional
+        Red, green, blue of the line, 0 to 255; yellow by default.
 
     Returns
     -------
@@ -71,9 +78,9 @@ def draw_overlay(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int 
     draw = ImageDraw.Draw(image)
     width = width_px or max(1, round(min(rgb.shape[:2]) / 250))
     lines = [[(float(column), float(row)) for row, column in line] for line in contours(mask)]
-    for colour, extent in ((DARK, width + 2 * max(1, width // 3)), (YELLOW, width)):
+    for ink, extent in ((DARK, width + 2 * max(1, width // 3)), (colour, width)):
         for line in lines:
-            draw.line(line, fill=colour, width=extent, joint="curve")
+            draw.line(line, fill=ink, width=extent, joint="curve")
     return np.array(image)
 
 

@@ -37,5 +37,9 @@ class RunError(MelanomaError):
     """A training run cannot start, go on or be resumed as asked."""
 
 
+class TrainingError(MelanomaError):
+    """A training run came to a bad end by itself: numbers that are none, memory, a device, a lost process."""
+
+
 class WorkerDied(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """The process that answers the docks ended while an answer was awaited."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -70,11 +69,6 @@ class RunFolder:
     def comparison(self) -> Path:
         """Folder of what the gate found: the new model against the one it started from."""
         return self.path / "comparison"
-
-    @property
-    def process(self) -> Path:
-        """Which process works here, or did last."""
-        return self.path / "process.json"
 
     @property
     def events(self) -> Path:
@@ -200,7 +194,7 @@ class RunFolder:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Work in this folder alone: lock it, say who works here, and set room aside for the last words.
+        """Work in this folder alone: lock it, and set room aside for the last words.
 
         Yields
         ------
@@ -223,28 +217,14 @@ class RunFolder:
             raise RunError(f"another process works in {self.path}. Wait until it has ended, or cancel it.") from None
         except OSError as error:
             raise save_error(self.path, error) from error
+        reserve = self.path / ".reserve"
         with lock:
-            self._introduce()
             try:
+                reserve.write_bytes(os.urandom(RESERVE_BYTES))  # bytes that no file system folds away
                 yield
             finally:
                 with suppress(OSError):
-                    (self.path / ".reserve").unlink(missing_ok=True)
-
-    def _introduce(self) -> None:
-        """Say which process this is, so that others can see whether it lives; set room aside."""
-        import socket
-
-        import psutil
-
-        me = psutil.Process()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        who = {"pid": me.pid, "created": me.create_time(), "host": socket.gethostname(), "started": started}
-        write_json(self.process, who)
-        try:
-            (self.path / ".reserve").write_bytes(os.urandom(RESERVE_BYTES))  # bytes that no file system folds away
-        except OSError as error:
-            raise save_error(self.path, error) from error
+                    reserve.unlink(missing_ok=True)
 
     @contextmanager
     def logged(self) -> Iterator[None]:
@@ -357,3 +337,17 @@ class ListeningContext(RunContext):
         if self.wish() == "cancel":
             self.cancel()
         super().check()
+
+
+class HelpingContext(ListeningContext):
+    """A context for a process beside the one that owns the run folder: it leaves the folder's wishes to that one."""
+
+    def wish(self) -> Wish:
+        """Read what the program wishes of this process.
+
+        Returns
+        -------
+        str
+            ``"run"`` or ``"cancel"``.
+        """
+        return "cancel" if self._outer.cancelled or self.cancelled else "run"

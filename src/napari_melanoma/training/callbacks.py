@@ -1,26 +1,30 @@
-"""What a run folder needs of Lightning: events, metrics, atomic checkpoints, an ear for cancel; imports torch."""
+"""What a run folder needs of Lightning: events, metrics, the last and the best checkpoint; imports torch."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from napari_melanoma.core.errors import TrainingError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.runs import Milestone, Progress, RunContext
+from napari_melanoma.training.faults import diverged
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.training.clock import Clock, Pace
+    from napari_melanoma.training.segmentation import SegmentationTask
 
 EVENT_INTERVAL_S = 1.0
+MONITOR = "tuning_jaccard"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -28,84 +32,195 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ANN401 - Lightning's signature
         """Save; a crash in the middle leaves the earlier checkpoint whole."""
-        with atomic_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        save_state(checkpoint, Path(path))
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values atomically.
+
+    Parameters
+    ----------
+    state : dict
+        What ``torch.load(weights_only=True)`` can read again.
+    path : pathlib.Path
+        The file, replaced where it exists.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    # Into an open file: given a path, torch's own writer tells of a full disk as of an internal fault.
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 class RunWriter(Callback):
-    """Writes events and metrics as the run goes, reports progress, and ends the run when it is asked to.
+    """Writes step events, at most one a second, and reports progress.
 
     Parameters
     ----------
     folder : RunFolder
         Where to write.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Told of the progress.
+    clock : Clock
+        Says when it is time.
+    pace : Pace
+        Measures.
     """
 
-    def __init__(self, folder: RunFolder, run: RunContext) -> None:
+    def __init__(self, folder: RunFolder, run: RunContext, clock: Clock, pace: Pace) -> None:
         self._folder = folder
         self._run = run
-        self._told = self._epoch_began = time.monotonic()
+        self._clock = clock
+        self._pace = pace
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember when the epoch began."""
-        self._epoch_began = time.monotonic()
+        """Begin to measure."""
+        self._pace.begin_epoch()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure tuning apart."""
+        self._pace.begin_tuning()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep how long tuning took."""
+        self._pace.end_tuning()
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: torch.Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401 - Lightning's signature
+        pl_module: SegmentationTask,  # type: ignore[override]
+        outputs: Any,  # noqa: ANN401 - Lightning's signature
+        batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Stop if asked; otherwise say where the run stands, at most once a second."""
-        self._run.check()
-        now = time.monotonic()
-        if not trainer.is_global_zero or now - self._told < EVENT_INTERVAL_S:
-            return
-        self._told = now
-        self._tell_step(trainer, batch_idx + 1, len(batch[0]) * (batch_idx + 1) / (now - self._epoch_began))
+        """Say where the run stands."""
+        self._pace.count_batch()
+        if trainer.is_global_zero and self._clock.is_due("step", EVENT_INTERVAL_S):
+            self._tell(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
 
-    def _tell_step(self, trainer: Trainer, done: int, images_per_second: float) -> None:
+    def _tell(self, trainer: Trainer, task: SegmentationTask, done: int, images: int) -> None:
         """Write a step event and report it."""
-        batches, epochs = int(trainer.num_training_batches), int(trainer.max_epochs or 1)
-        share = (trainer.current_epoch + done / batches) / epochs
-        left = batches * (epochs - trainer.current_epoch) - done
-        seconds_each = (time.monotonic() - self._epoch_began) / done
-        loss = float(trainer.callback_metrics.get("loss_step", torch.nan))
+        epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
+        batches, tuning_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
+        left = batches * (epochs - epoch) - done
+        loss, speed = task.last_loss(), images / self._pace.batch_seconds()
         self._folder.tell(
             "step",
-            epoch=trainer.current_epoch,
+            epoch=epoch,
             step=trainer.global_step,
+            batch=done,
+            batches=batches,
             loss=loss,
-            images_per_second=round(images_per_second, 2),
-            eta_s=round(left * seconds_each),
-            memory_mb=round(psutil.Process().memory_info().rss / 2**20),
+            images_per_second=round(speed, 2),
+            eta_s=round(self._pace.seconds_left(left, tuning_batches, epochs - epoch + 1)),
+            **memory_in_use(task.device),
         )
-        message = f"Epoch {trainer.current_epoch + 1} of {epochs}, loss {loss:.3f}, {images_per_second:.0f} images/s"
-        self._run.report(Progress(round(1000 * share), 1000, message))
+        message = f"Epoch {epoch + 1} of {epochs}, loss {loss:.3f}, {speed:.0f} images/s"
+        self._run.report(Progress(round(1000 * (epoch + done / batches) / epochs), 1000, message))
 
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,  # noqa: ANN401 - Lightning's signature
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Stop if asked; a validation has many batches as well."""
-        self._run.check()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's metrics."""
-        if not trainer.is_global_zero:
-            return
-        names = ("loss_epoch", "tuning_loss", "tuning_jaccard", "tuning_dice")
-        values = {name.removesuffix("_epoch"): float(trainer.callback_metrics[name]) for name in names}
+class Keeper(Checkpoint):
+    """At the end of each epoch: writes its metrics, keeps the last and the best state, stops when none gets better.
+
+    Lightning's own callbacks forget the best score when a run folder has moved, and one that was stopped early would
+    go on for an epoch when resumed.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Where to write.
+    run : RunContext
+        Told of each epoch.
+    patience : int
+        Epochs without a better tuning Jaccard before it stops.
+    pace : Pace
+        Knows how long the epoch took.
+    """
+
+    def __init__(self, folder: RunFolder, run: RunContext, patience: int, pace: Pace) -> None:
+        self._folder = folder
+        self._run = run
+        self._patience = patience
+        self._pace = pace
+        self._best, self._best_epoch, self._waited = -math.inf, -1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a resumed run must know."""
+        return {"best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self._best, self._best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self._waited = state_dict["waited"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the start, so that resuming needs nothing else; do not go on with a run that had stopped early."""
+        if self._waited >= self._patience:
+            trainer.should_stop = True
+        if trainer.is_global_zero and not self._folder.last_checkpoint.exists():
+            save_state({"epoch": 0, "state_dict": pl_module.state_dict()}, self._folder.last_checkpoint)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Write, keep, and judge whether to go on; every process, as saving waits for all."""
+        epoch, values = trainer.current_epoch, pl_module.metrics
+        for name in ("loss", "tuning_loss"):
+            if not math.isfinite(values[name]):
+                raise TrainingError(diverged(pl_module.recipe, name.replace("_", " "), epoch, None))
+        self._miss_the_best(trainer)
+        better = values[MONITOR] > self._best
+        if better:
+            self._best, self._best_epoch = values[MONITOR], epoch
+        self._waited = 0 if better else self._waited + 1
+        if trainer.is_global_zero:
+            self._tell(trainer, values, better)
+        if better:
+            trainer.save_checkpoint(self._folder.best_checkpoint)
+        trainer.save_checkpoint(self._folder.last_checkpoint)
+        if self._waited >= self._patience:
+            trainer.should_stop = True
+            if trainer.is_global_zero and epoch + 1 < int(trainer.max_epochs or 1):
+                self._folder.tell("notice", message=f"stopped early: {self._waited} epochs brought nothing better.")
+
+    def _miss_the_best(self, trainer: Trainer) -> None:
+        """Begin to look for the best anew where somebody removed it."""
+        if trainer.strategy.broadcast(self._best_epoch >= 0 and not self._folder.best_checkpoint.exists()):
+            self._best = -math.inf
+            if trainer.is_global_zero:
+                epoch = self._best_epoch + 1
+                message = f"checkpoints were removed: the model of epoch {epoch}, the best so far, is lost."
+                self._folder.tell("notice", message=message)
+
+    def _tell(self, trainer: Trainer, values: dict[str, float], better: bool) -> None:
+        """Write the epoch into the table and the events, and report it."""
+        epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         rate = float(trainer.optimizers[0].param_groups[-1]["lr"])
-        seconds = time.monotonic() - self._epoch_began
-        row = {"epoch": trainer.current_epoch, **values, "learning_rate": rate, "seconds": seconds}
+        row = {"epoch": epoch, **values, "learning_rate": rate, "seconds": self._pace.epoch_seconds()}
         self._folder.add_metrics(row)
-        self._folder.tell("epoch", **row)
+        self._folder.tell("epoch", **row, best=better)
+        message = (
+            f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, tuning loss {values['tuning_loss']:.4f}, "
+            f"Jaccard {values[MONITOR]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
+        )
+        self._run.report(Milestone(round(1000 * (epoch + 1) / epochs), 1000, message))
+
+
+def memory_in_use(device: torch.device) -> dict[str, int]:
+    """Measure the memory of this process.
+
+    Parameters
+    ----------
+    device : torch.device
+        What it computes on.
+
+    Returns
+    -------
+    dict
+        ``memory_mb``, and on a CUDA device ``gpu_memory_mb``, the most that was reserved so far.
+    """
+    found = {"memory_mb": round(psutil.Process().memory_info().rss / 2**20)}
+    if device.type == "cuda":
+        found["gpu_memory_mb"] = round(torch.cuda.max_memory_reserved(device) / 2**20)
+    return found

@@ -1,81 +1,104 @@
-"""Runs a task under Lightning into a run folder: device, precision, checkpoints, early stopping, resuming."""
+"""Runs a task under Lightning into a run folder: devices, precision, checkpoints, early stopping, resuming."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.errors import RunError, TrainingError
+from napari_melanoma.training.faults import MEMORY, is_out_of_memory
+from napari_melanoma.training.places import further_pieces
+from napari_melanoma.training.sampling import Rank
+
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
+    from pathlib import Path
+
     from torch.utils.data import DataLoader
 
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.run_folder import ListeningContext, RunFolder
     from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.samples import SampleWriter
+    from napari_melanoma.training.segmentation import SegmentationTask
 
-MONITOR = "tuning_jaccard"
 KNOWN_WARNINGS = (
-    "Checkpoint directory .* exists and is not empty",  # as it is when a run is resumed
     "The .* does not have many workers",  # images are decoded already; more processes do not help
     "The number of training batches .* is smaller than the logging interval",  # small data sets are welcome
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.15
+    "Found .* module.* in eval mode at the start of training",  # frozen normalisation is meant to be
+    "Grad strides do not match bucket view strides",  # channels_last under DDP; a copy of small gradients
+    "The `srun` command is available on your system but is not used",  # a run on one device needs none
 )
 
+Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]
 
-def fit(
-    task: LightningModule,
-    loaders: tuple[DataLoader, DataLoader],
-    recipe: TrainRecipe,
-    folder: RunFolder,
-    run: RunContext,
-) -> None:
-    """Train a task; where the folder has a checkpoint, go on from its last finished epoch.
+
+@dataclass(frozen=True)
+class Fitting:
+    """One training as the engine sees it.
 
     Parameters
     ----------
-    task : lightning.pytorch.LightningModule
-        Logs ``loss`` and ``tuning_jaccard``; left with the weights of the best epoch.
-    loaders : tuple of torch.utils.data.DataLoader
-        What is learnt from, and what picks the epoch.
     recipe : TrainRecipe
-        Epochs, patience, precision, device, gradient clipping.
+        Epochs, patience, precision, devices, gradient clipping, averaging.
     folder : RunFolder
         Where checkpoints, events and metrics go.
-    run : RunContext
-        Told of the progress, asked within each batch whether to go on.
+    loaders : callable
+        A share of each step to the loaders of what is learnt from and of what picks the epoch.
+    step : int
+        Images of one step over all devices.
+    pieces : int
+        In which each device computes its share.
+    samples : SampleWriter, optional
+        Draws predictions as the run goes.
+    keep_pieces : callable
+        Told of a new number of pieces before it is tried.
+    """
+
+    recipe: TrainRecipe
+    folder: RunFolder
+    loaders: Loaders
+    step: int
+    pieces: int = 1
+    samples: SampleWriter | None = None
+    keep_pieces: Callable[[int], None] = lambda pieces: None
+
+
+def fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> None:
+    """Train a task; where the folder has a checkpoint, go on from its last finished epoch.
+
+    Where memory runs out on one device, the pieces of a step become smaller and the epoch begins again.
+
+    Parameters
+    ----------
+    task : SegmentationTask
+        Left with the weights of the best epoch.
+    fitting : Fitting
+        What to do.
+    run : ListeningContext
+        Told of the progress, asked after each batch whether to go on.
 
     Raises
     ------
     Cancelled
         Where the user stopped it; the last finished epoch is kept.
+    TrainingError
+        Where the numbers became none, or not even one image fits into memory.
     """
-    import torch
-    from lightning.pytorch import Trainer
-
-    from napari_melanoma.training.callbacks import AtomicCheckpoints
-
-    resume = str(folder.last_checkpoint) if folder.last_checkpoint.exists() else None
-    with _quiet():
-        trainer = Trainer(
-            max_epochs=recipe.epochs,
-            accelerator=recipe.device,
-            devices=1,
-            precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
-            gradient_clip_val=recipe.gradient_clip,
-            callbacks=_callbacks(recipe, folder, run),
-            plugins=[AtomicCheckpoints()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-        trainer.fit(task, *loaders, ckpt_path=resume, weights_only=True)  # a run folder may come from others
-    best = torch.load(folder.best_checkpoint, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
+    while not _fit_or_run_out(task, fitting, run):
+        pieces = further_pieces(fitting.step, 1, fitting.pieces)
+        where = "GPU" if accelerator(fitting.recipe) == "cuda" else "computer"
+        if pieces is None:
+            raise TrainingError(MEMORY.format(where=where))
+        fitting.keep_pieces(pieces)
+        message = f"the memory of the {where} was full: each step is now computed in {pieces} pieces of the same sum."
+        fitting.folder.tell("notice", message=message)
+        fitting = replace(fitting, pieces=pieces)
+    _take_best(task, fitting.folder.best_checkpoint)
 
 
 def choose_precision(recipe: TrainRecipe) -> str:
@@ -95,11 +118,81 @@ def choose_precision(recipe: TrainRecipe) -> str:
 
     if recipe.precision != "auto":
         return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
-    if recipe.device != "cpu" and torch.cuda.is_available():
+    device = accelerator(recipe)
+    if device == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    if recipe.device != "cpu" and torch.backends.mps.is_available():
-        return "32-true"
-    return "bf16-mixed" if cpu_has_bf16() else "32-true"
+    return "bf16-mixed" if device == "cpu" and cpu_has_bf16() else "32-true"
+
+
+def accelerator(recipe: TrainRecipe) -> str:
+    """Name the kind of device that a recipe trains on here.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``device``.
+
+    Returns
+    -------
+    str
+        ``"cuda"``, ``"mps"`` or ``"cpu"``.
+
+    Raises
+    ------
+    RunError
+        Where a GPU is asked for and there is none.
+    """
+    import torch
+
+    if recipe.device != "cpu":
+        if torch.cuda.is_available():
+            return "cuda"
+        if torch.backends.mps.is_available():
+            return "mps"
+        if recipe.device == "gpu":
+            raise RunError(
+                'device = "gpu", but torch finds no GPU here. Set device = "auto", or see: napari-melanoma doctor.'
+            )
+    return "cpu"
+
+
+def process_count(recipe: TrainRecipe) -> int:
+    """Count the processes that share each step of a run.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its devices and nodes.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    import torch
+
+    if recipe.devices != "auto":
+        return recipe.devices * recipe.nodes
+    return recipe.nodes * (torch.cuda.device_count() if accelerator(recipe) == "cuda" else 1)
+
+
+def device_name(recipe: TrainRecipe) -> str:
+    """Name the device that a recipe trains on here, as a person knows it.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``device``.
+
+    Returns
+    -------
+    str
+        Such as ``"cpu"`` or the product name of a GPU.
+    """
+    import torch
+
+    kind = accelerator(recipe)
+    return torch.cuda.get_device_name() if kind == "cuda" else kind
 
 
 def cpu_has_bf16() -> bool:
@@ -116,6 +209,80 @@ def cpu_has_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def _fit_or_run_out(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> bool:
+    """Train to the end, or until memory runs out, and then say False with all memory let go."""
+    import torch
+
+    try:
+        _fit(task, fitting, run)
+    except Exception as error:
+        # Beside other processes, which wait in a gradient's sum for this one, there is no going on.
+        if not is_out_of_memory(error) or torch.distributed.is_initialized():
+            raise
+    else:
+        return True
+    gc.collect()  # the error's frames held the tensors of the step
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
+
+
+def _fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> None:
+    """Run Lightning's trainer once."""
+    import torch
+    from lightning.pytorch import Trainer
+
+    from napari_melanoma.training.callbacks import AtomicCheckpoints
+
+    recipe, last = fitting.recipe, fitting.folder.last_checkpoint
+    state = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
+    if "loops" not in state and state:  # the start of the run, before any epoch was finished
+        task.load_state_dict(state["state_dict"])
+    task.train()
+    task.learn_from(fitting.loaders, fitting.pieces)
+    kind, several = accelerator(recipe), process_count(recipe) > 1
+    with _quiet():
+        trainer = Trainer(
+            max_epochs=recipe.epochs,
+            accelerator=kind,
+            devices=process_count(recipe) // recipe.nodes,
+            num_nodes=recipe.nodes,
+            strategy="ddp" if several else "auto",
+            sync_batchnorm=several and kind == "cuda" and not recipe.model.freeze_normalisation,
+            precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
+            accumulate_grad_batches=fitting.pieces,
+            gradient_clip_val=recipe.gradient_clip,
+            callbacks=_callbacks(fitting, run),
+            plugins=[AtomicCheckpoints(), *_slurm()],
+            default_root_dir=fitting.folder.path,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        resume = str(last) if "loops" in state else None
+        trainer.fit(task, ckpt_path=resume, weights_only=True)  # a folder may be another's
+
+
+def _slurm() -> list[Any]:
+    """Keep Lightning from saving in the middle of an epoch when SLURM sends a signal: such a state is not exact."""
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
+def _take_best(task: SegmentationTask, path: Path) -> None:
+    """Put the weights of the best epoch into the task."""
+    import torch
+
+    try:
+        best = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TrainingError(f"{path} was removed after the last epoch: its model is lost. Train again.") from None
+    task.load_state_dict(best["state_dict"])
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep from users what Lightning says to programmers: its tips, and warnings that are known and harmless."""
@@ -126,20 +293,19 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _callbacks(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> list[Any]:
-    """Early stopping, the two checkpoints (last and best) and the run folder's writer."""
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
+    """What happens beside learning; at the end of a validation predictions are drawn before the average is put away."""
+    from napari_melanoma.training.callbacks import Keeper, RunWriter
+    from napari_melanoma.training.clock import Clock, Pace
+    from napari_melanoma.training.control import Control
+    from napari_melanoma.training.ema import AveragedWeights
 
-    from napari_melanoma.training.callbacks import RunWriter
-
-    common: dict[str, Any] = {
-        "dirpath": folder.checkpoints,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-    }
+    recipe, folder, clock = fitting.recipe, fitting.folder, Clock()
+    pace = Pace(clock)
     return [
-        RunWriter(folder, run),
-        EarlyStopping(MONITOR, mode="max", patience=recipe.patience, check_on_train_epoch_end=True),
-        ModelCheckpoint(filename="best", monitor=MONITOR, mode="max", save_top_k=1, **common),
-        ModelCheckpoint(filename="last", save_top_k=1, **common),
+        Control(run.wish, folder, clock),
+        RunWriter(folder, run, clock, pace),
+        *([fitting.samples] if fitting.samples else []),
+        *([AveragedWeights(recipe.ema_decay)] if recipe.ema_decay else []),
+        Keeper(folder, run, recipe.patience, pace),
     ]

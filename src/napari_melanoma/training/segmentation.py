@@ -2,85 +2,179 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
+from torch import nn
 
 from napari_melanoma.models.zoo import encoder_of
-from napari_melanoma.training.loader import seed_of
+from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.losses import LOSSES
+from napari_melanoma.training.means import Means
+from napari_melanoma.training.optimisation import OPTIMISERS, SCHEDULES
+from napari_melanoma.training.sampling import Rank
+from napari_melanoma.training.seeds import seed_of
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
-    from torch import Tensor, nn
+    from torch import Tensor
+    from torch.utils.data import DataLoader
 
     from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.engine import Loaders
+    from napari_melanoma.training.loader import Batch
     from napari_melanoma.training.recipe import TrainRecipe
 
-Batch = tuple["Tensor", "Tensor"]
+NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class SegmentationTask(LightningModule):
     """A network that learns where lesions are.
+
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: means over the
+    images of all processes.
 
     Parameters
     ----------
     network : torch.nn.Module
         Normalised float (batch, 3, row, column) to logits (batch, 1, row, column).
     recipe : TrainRecipe
-        Loss, optimiser and seed.
+        Loss, optimiser, augmentation and seed.
     bundle : BundleConfig
         How images are normalised; the bundle that comes out says the same.
+    lesion_weight : float, optional
+        Of lesion pixels against skin in cross-entropy.
     """
 
-    def __init__(self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, lesion_weight: float = 1.0
+    ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
-        self._recipe = recipe
-        self._loss = LOSSES[recipe.loss]
+        self.recipe = recipe
+        self.metrics: dict[str, float] = {}
+        self._lesion_weight = lesion_weight
+        self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
         self._mean = 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(bundle.std).view(1, 3, 1, 1)
+        self._learning = Means("loss")
+        self._tuning = Means("tuning_loss", "tuning_jaccard", "tuning_dice")
+        self._loss = torch.tensor(float("nan"))
+        self._bad: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits, float32 (batch, 1, row, column), of images, uint8 (batch, 3, row, column)."""
+        """Give logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
         normalised = (images.float() - self._mean.to(images.device)) / self._std.to(images.device)
         return self.network(normalised.contiguous(memory_format=torch.channels_last)).float()
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch to learning; statistics of normalisation stay as they are where the recipe says so."""
+        super().train(mode)
+        if mode and self.recipe.model.freeze_normalisation:
+            for module in self.modules():
+                if isinstance(module, NORMALISATION):
+                    module.eval()
+        return self
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Apply the loss of the recipe to logits and target, float (batch, 1, row, column)."""
+        return LOSSES[self.recipe.loss](logits, target)
+
+    def learn_from(self, loaders: Loaders, pieces: int) -> None:
+        """Say where batches come from; which share this process gets is known when its trainer runs.
+
+        Parameters
+        ----------
+        loaders : callable
+            A share of each step to the loaders of what is learnt from and of what picks the epoch.
+        pieces : int
+            In which each process computes its share.
+        """
+        self._loaders, self._pieces = loaders, pieces
+
+    def train_dataloader(self) -> DataLoader:
+        """Give this process's share of what is learnt from."""
+        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[0]
+
+    def val_dataloader(self) -> DataLoader:
+        """Give this process's share of what picks the epoch."""
+        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[1]
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Vary images and masks on the device where the network is, while learning."""
+        images, masks, keys = batch
+        if self.trainer.training:
+            images, masks = self._augment(images, masks, keys)
+        return images, masks, keys
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the numbers of an epoch that was broken off."""
+        self._learning, self._bad = Means("loss"), None
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what the network itself draws (dropout), so that a resumed epoch repeats exactly."""
-        torch.manual_seed(seed_of(self._recipe.seed, self.current_epoch, batch_idx, 1))
+        torch.manual_seed(seed_of(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        images, masks = batch
-        loss = self._loss(self(images), masks.float() / 255)
-        self.log("loss", loss, on_step=True, on_epoch=True, batch_size=len(images), prog_bar=True)
+        images, masks, _ = batch
+        loss = self.loss(self(images), masks.float() / 255)
+        self._loss = loss.detach()
+        self._learning.add(len(images), self._loss)
+        self._remember_bad(batch_idx)
         return loss
 
+    def on_train_epoch_end(self) -> None:
+        """Take the mean over the epoch."""
+        self.metrics = {**self._learning.take(self.device), **self.metrics}
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log loss, Jaccard and Dice at one half, averaged over images."""
-        images, masks = batch
+        """Add loss, and Jaccard and Dice at one half; processes with fewer images get empty batches at the end."""
+        images, masks, _ = batch
+        if not len(images):
+            return
         logits, truth = self(images), masks > 127
         common = ((logits > 0) & truth).sum((1, 2, 3)).float()
         total = ((logits > 0).sum((1, 2, 3)) + truth.sum((1, 2, 3))).float()
-        values = {
-            "tuning_loss": self._loss(logits, truth.float()),
-            "tuning_jaccard": torch.where(total > 0, common / (total - common).clamp(min=1), 1.0).mean(),
-            "tuning_dice": torch.where(total > 0, 2 * common / total.clamp(min=1), 1.0).mean(),
-        }
-        self.log_dict(values, on_epoch=True, batch_size=len(images), prog_bar=True)
+        jaccard = torch.where(total > 0, common / (total - common).clamp(min=1), 1.0)
+        dice = torch.where(total > 0, 2 * common / total.clamp(min=1), 1.0)
+        self._tuning.add(len(images), self.loss(logits, truth.float()), jaccard.mean(), dice.mean())
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the numbers of a validation that was broken off."""
+        self._tuning = Means("tuning_loss", "tuning_jaccard", "tuning_dice")
+
+    def on_validation_epoch_end(self) -> None:
+        """Take the means over the tuning images."""
+        self.metrics = self._tuning.take(self.device)
+
+    def last_loss(self) -> float:
+        """Read the loss of the last batch; waits for the device."""
+        return float(self._loss)
+
+    def first_bad_batch(self) -> int | None:
+        """Say in which batch of this epoch the loss became no number, if it did; waits for the device."""
+        batch = -1 if self._bad is None else int(self._bad)
+        return batch if batch >= 0 else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW under a one-cycle schedule; the encoder, which has learnt already, moves more slowly."""
-        recipe = self._recipe
+        """Make optimiser and schedule as the recipe says; the encoder, which has learnt already, moves more slowly."""
+        recipe = self.recipe
         pretrained = encoder_of(self.network)
         encoder = list(pretrained.parameters()) if pretrained else []
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
         rates = [recipe.learning_rate * recipe.encoder_rate, recipe.learning_rate]
-        groups = [{"params": part, "lr": rate} for part, rate in zip((encoder, rest), rates, strict=True)]
-        optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        groups: list[dict[str, Any]] = [
+            {"params": part, "lr": rate} for part, rate in zip((encoder, rest), rates, strict=True) if part
+        ]
+        optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=0.2)
+        schedule = SCHEDULES[recipe.schedule](optimiser, [group["lr"] for group in groups], steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _remember_bad(self, batch_idx: int) -> None:
+        """Keep on the device in which batch the loss first was no number; nobody waits for it here."""
+        bad = torch.where(torch.isfinite(self._loss), -1, batch_idx)
+        self._bad = bad if self._bad is None else torch.where(self._bad >= 0, self._bad, bad)

@@ -1,51 +1,66 @@
-"""Train a model: from a recipe to a run folder whose last part is a bundle."""
+"""Train a model: from a recipe to a run folder whose last part is a bundle, judged against what it started from."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from importlib.metadata import version
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.analysis.overlap import jaccard_by_threshold
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
-from napari_melanoma.data.splits import hold_out
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
-from napari_melanoma.models.imagenet import load_imagenet
-from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.zoo import architectures, build_network, encoder_of
-from napari_melanoma.training.cache import build_cache
-from napari_melanoma.training.engine import fit
-from napari_melanoma.training.loader import check_sizes, training_loader, tuning_loader
+from napari_melanoma.models.bundle import BundleInfo, write_bundle
+from napari_melanoma.training.batch_size import find_batch_size
+from napari_melanoma.training.engine import Fitting, accelerator, choose_precision, device_name, fit, process_count
+from napari_melanoma.training.faults import SHARED_MEMORY, is_out_of_memory
+from napari_melanoma.training.loader import TuningBatches, training_loader, tuning_loader
+from napari_melanoma.training.places import further_pieces, is_first_process
+from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.sampling import shares
 from napari_melanoma.workflows.model_card import draft_card
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.training_bundle import bundle_config, choose_threshold
+from napari_melanoma.workflows.training_checks import check_recipe
+from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
+from napari_melanoma.workflows.training_start import (
+    Settled,
+    lesion_weight,
+    parent_of,
+    settle,
+    settled_in,
+    start_network,
+    wait_for_settled,
+)
+from napari_melanoma.workflows.turns import wait_for_turn
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.utils.data import DataLoader
 
-EVERY_SPLIT = "all"
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.samples import SampleWriter
+    from napari_melanoma.training.segmentation import SegmentationTask
+
 log = logging.getLogger(__name__)
-THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """The images of a run: what is learnt from, and what picks epoch and threshold; no patient is in both."""
+class Work:
+    """A run at work: its recipe and folder, the network as it starts, and whether it goes on with an earlier one."""
 
-    train: list[Sample]
-    tuning: list[Sample]
+    recipe: TrainRecipe
+    folder: RunFolder
+    network: nn.Module
+    resume: bool
 
 
-def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext) -> BundleInfo:
+def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queue: bool = False) -> BundleInfo | None:
     """Run a recipe.
 
     Parameters
@@ -58,206 +73,213 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext) -> B
         Go on from the last finished epoch of an earlier run of the same recipe.
     run : RunContext
         Told of the progress, asked whether to go on.
+    queue : bool
+        Wait for the runs of this user on this machine that were started before.
 
     Returns
     -------
-    BundleInfo
-        The model of the best epoch, in ``out/bundle``.
+    BundleInfo or None
+        The model of the best epoch, in ``out/bundle``; None in a process that helps another one with the run.
 
     Raises
     ------
     DataSetError
         Where the data cannot serve; nothing was trained.
     RunError
-        Where the folder holds another run, or there is nothing to resume.
+        Where the folder holds another run, another process works in it, or there is nothing to resume.
+    TrainingError
+        Where the run came to a bad end by itself.
     Cancelled
         Where the user stopped it; the folder can be resumed.
     """
-    data = load_data(recipe)
-    network = start_network(recipe)  # before anything is written: a start that fails leaves no folder in its own way
-    folder = _prepare(recipe, out, resume)
-    folder.tell("started", train=len(data.train), tuning=len(data.tuning), resumed=resume, **provenance())
-    with folder.logged():
-        try:
-            bundle = _run(recipe, data, network, folder, ListeningContext(run, folder))
-        except Cancelled:
-            folder.tell("cancelled")
-            raise
-        except Exception as error:
-            log.exception("the run failed")
-            folder.tell("failed", type=type(error).__name__, message=str(error))
-            raise
-    folder.tell("finished", threshold=bundle.config.threshold)
+    folder = RunFolder(out)
+    if not is_first_process(recipe):
+        _help(recipe, folder, run)
+        return None
+    launched = folder.events.exists()  # by a dock, which waits for a word
+    with told(folder) if launched else nullcontext():
+        _refuse(recipe, folder, resume)
+        if not resume:
+            check_recipe(recipe)  # before anything is written: a start that fails leaves no folder in its own way
+        network = start_network(recipe, weights=not (resume and folder.last_checkpoint.exists()))
+    with folder.owned(), folder.logged(), told(folder):
+        _begin(recipe, folder, resume)
+        with wait_for_turn(out, run=run) if queue else nullcontext():
+            return _work(Work(recipe, folder, network, resume), ListeningContext(run, folder))
+
+
+def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
+    """Refuse a folder that holds another run, or none to resume."""
+    path = folder.path
+    if not resume:
+        if folder.config.exists():
+            raise RunError(f"{path} holds a run already. Name a new folder, or resume it with --resume.")
+    elif not folder.config.exists():
+        raise RunError(f"{path} holds no run to resume: it has no config.toml. Start one without --resume.")
+    elif read_toml(folder.config, TrainRecipe) != recipe:
+        raise RunError(f"{path} was started with another recipe. Resume it with its own: --config {folder.config}.")
+
+
+def _begin(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
+    """Make the folder ready: mend what a kill left behind, say who works here, forget an epoch to be repeated."""
+    folder.mend()
+    if not resume:
+        write_toml(folder.config, recipe)
+    ProcessStamp.of().write(folder.path / PROCESS)
+    folder.ask("run")
+    folder.keep_metrics_before(_epochs_done(folder))
+
+
+def _work(work: Work, run: ListeningContext) -> BundleInfo:
+    """Prepare, train, choose the threshold, write the bundle, judge it."""
+    recipe, folder, phase = work.recipe, work.folder, Phase(run, work.folder)
+    prepared = prepare_data(recipe, folder, resume=work.resume, run=phase)
+    settled = settled_in(folder) or _settle(work, prepared, phase)
+    config = bundle_config(recipe, prepared, settled.parent)
+    task = _task(recipe, work.network, config, prepared)
+    _tell_start(work, prepared, settled)
+    fitting = replace(_fitting(recipe, folder, prepared, settled), samples=_samples(recipe, folder, prepared))
+    try:
+        fit(task, fitting, run)
+    except Exception as error:
+        _expect_less(error, fitting)
+        raise
+    bundle = _write(work, task, prepared, config, phase)
+    _judge(prepared, folder, phase)
+    jaccard, threshold = bundle.config.provenance["tuning_jaccard"], bundle.config.threshold
+    folder.tell_last("finished", threshold=threshold, tuning_jaccard=jaccard, bundle=folder.bundle.name)
     return bundle
 
 
-def load_data(recipe: TrainRecipe) -> TrainingData:
-    """Read and split what a recipe learns from.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Names the data sets.
-
-    Returns
-    -------
-    TrainingData
-        Samples with masks.
-
-    Raises
-    ------
-    DataSetError
-        Where a data set is missing or faulty.
-    RunError
-        Where there are too few images.
-    """
-    split = None if recipe.data.split == EVERY_SPLIT else recipe.data.split
-    samples = [
-        sample for name in recipe.data.datasets for sample in with_masks(read_dataset(Path(name).expanduser()), split)
-    ]
-    kept, aside = hold_out(samples, recipe.data.tuning_fraction, recipe.seed)
-    fault = check_sizes(kept, aside, recipe.batch_size)
-    if fault:
-        raise RunError(fault)
-    return TrainingData(kept, aside)
+def _settle(work: Work, prepared: Prepared, run: RunContext) -> Settled:
+    """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
+    recipe, size = work.recipe, work.recipe.batch_size
+    if size == "auto":
+        size = find_batch_size(work.network, recipe, len(prepared.learn), run)
+        work.folder.tell("notice", message=f"batch_size: {size} images a step run fastest here.")
+    settled = Settled(batch_size=size, pieces=recipe.pieces, parent=parent_of(recipe))
+    settle(work.folder, settled)
+    return settled
 
 
-def start_network(recipe: TrainRecipe) -> nn.Module:
-    """Build the network of a recipe with the weights that it starts from.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``model`` part and seed.
-
-    Returns
-    -------
-    torch.nn.Module
-        Ready to learn.
-
-    Raises
-    ------
-    BundleError
-        Where the weights to start from are missing or do not fit.
-    """
-    import torch
-
-    torch.manual_seed(recipe.seed)
-    network = build_network(recipe.model.architecture, recipe.model.options)
-    if recipe.model.start == "imagenet":
-        _start_encoder(network, recipe)
-    elif recipe.model.start != "none":
-        network.load_state_dict(load_network(find_bundle(recipe.model.start)).state_dict())
-    return network
-
-
-def _start_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
-    """Put ImageNet weights into the network's encoder."""
-    encoder = encoder_of(network)
-    config = architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
-    if encoder is None:
-        raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
-    load_imagenet(encoder, config.model_dump()["encoder"])
-
-
-def _prepare(recipe: TrainRecipe, out: Path, resume: bool) -> RunFolder:
-    """Make the run folder, or check that the one that is there can be resumed."""
-    folder = RunFolder(out)
-    if not resume:
-        if folder.config.exists():
-            raise RunError(f"{out} holds a run already. Name a new folder, or resume it with --resume.")
-        write_toml(folder.config, recipe)
-    elif not folder.config.exists():
-        raise RunError(f"{out} holds no run to resume: it has no config.toml. Start one without --resume.")
-    elif read_toml(folder.config, TrainRecipe) != recipe:
-        raise RunError(f"{out} was started with another recipe. Resume it with its own: --config {folder.config}.")
-    folder.ask("run")
-    return folder
-
-
-def _run(recipe: TrainRecipe, data: TrainingData, network: nn.Module, folder: RunFolder, run: RunContext) -> BundleInfo:
-    """Decode, train, choose the threshold, write the bundle."""
-    import torch
-    from platformdirs import user_cache_path
-
+def _task(recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> SegmentationTask:
+    """Make the task that Lightning runs."""
     from napari_melanoma.training.segmentation import SegmentationTask
 
-    caches = user_cache_path("napari-melanoma", appauthor=False) / "training"
-    train_cache = build_cache(data.train, recipe.data.cache_size, caches, run=run)
-    tuning_cache = build_cache(data.tuning, recipe.data.cache_size, caches, run=run)
-    config = _bundle_config(recipe, data)
-    task = SegmentationTask(network, recipe, config)
-    if folder.last_checkpoint.exists():
-        state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True)
-        folder.keep_metrics_before(int(state["epoch"]) + 1)
-    loaders = training_loader(train_cache, recipe), tuning_loader(tuning_cache, recipe)
-    fit(task, loaders, recipe, folder, run)
-    threshold, jaccard = choose_threshold(task, loaders[1], run)
-    provenance_ = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
-    config = config.model_copy(update={"threshold": threshold, "provenance": provenance_})
-    log.info("best tuning Jaccard %.4f at threshold %.2f", jaccard, threshold)
-    return write_bundle(folder.bundle, config, task.network, draft_card(config))
+    return SegmentationTask(network, recipe, config, lesion_weight(recipe, prepared.lesion_share))
 
 
-def choose_threshold(task: nn.Module, loader: DataLoader, run: RunContext) -> tuple[float, float]:
-    """Find the threshold, of fifty in [0.5, 1), with the highest mean Jaccard index (as P4 does).
-
-    Parameters
-    ----------
-    task : torch.nn.Module
-        uint8 images (batch, 3, row, column) to logits (batch, 1, row, column).
-    loader : torch.utils.data.DataLoader
-        Batches of images and masks that were not learnt from.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    threshold, jaccard : float
-        The threshold and its mean Jaccard index.
-    """
-    import torch
-
-    task.eval()
-    curves = []
-    with torch.inference_mode():
-        for images, masks in run.track(loader, "Choosing the threshold"):
-            probabilities = torch.sigmoid(task(images))[:, 0].numpy()
-            truths = (masks[:, 0] > 127).numpy()
-            curves += [jaccard_by_threshold(p, t, THRESHOLDS) for p, t in zip(probabilities, truths, strict=True)]
-    mean = np.mean(curves, axis=0)
-    best = int(mean.argmax())
-    return round(float(THRESHOLDS[best]), 2), float(mean[best])
-
-
-def _bundle_config(recipe: TrainRecipe, data: TrainingData) -> BundleConfig:
-    """Say what the bundle of a recipe will say of itself, but for the threshold."""
-    domains = {sample.domain for sample in data.train}
-    counts = {domain: sum(sample.domain == domain for sample in data.train) for domain in sorted(domains)}
-    return BundleConfig(
-        name=recipe.name,
-        title=recipe.title,
-        architecture=recipe.model.architecture,
-        options=recipe.model.options,
-        input_size=recipe.model.input_size,
-        modalities=recipe.modalities,
-        licence=recipe.licence,
-        provenance={
-            "train_images": counts,
-            "tuning_images": len(data.tuning),
-            "seed": recipe.seed,
-            "start": _start_name(recipe.model.start),
-            "epochs": recipe.epochs,
-            "loss": recipe.loss,
-            "lightning": version("lightning"),
-            **provenance(),
-        },
+def _fitting(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared, settled: Settled) -> Fitting:
+    """Say to the engine what to do."""
+    size, step = (
+        settled.batch_size,
+        shares(recipe.data, settled.batch_size, len(prepared.learn), len(prepared.base or ())),
+    )
+    return Fitting(
+        recipe,
+        folder,
+        loaders=lambda rank: (
+            training_loader(prepared, recipe, size, rank),
+            tuning_loader(prepared, recipe, max(1, step.step // (rank.world_size * rank.pieces)), rank),
+        ),
+        step=step.step,
+        pieces=settled.pieces,
+        keep_pieces=lambda pieces: settle(folder, settled.model_copy(update={"pieces": pieces})),
     )
 
 
-def _start_name(start: str) -> str:
-    """Say what a run started from without naming anybody's folder."""
-    if start in ("imagenet", "none"):
-        return start
-    bundle = find_bundle(start)
-    return f"{bundle.name}, weights {bundle.fingerprint[:12]}"
+def _samples(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> SampleWriter | None:
+    """Choose the tuning images whose prediction is drawn, spread over all of them."""
+    from napari_melanoma.training.samples import SampleWriter
+
+    count = len(prepared.tuning)
+    places = np.unique(np.linspace(0, count - 1, min(recipe.samples, count)).round().astype(np.int64))
+    if not len(places):
+        return None
+    images, masks, _ = TuningBatches(prepared.tuning, recipe.model.input_size)[places]
+    return SampleWriter(folder, [prepared.samples.tuning[place].image_id for place in places], images, masks)
+
+
+def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
+    """Say what is learnt from, on what, and how."""
+    recipe, folder, parts = work.recipe, work.folder, prepared.samples
+    folder.tell(
+        "started",
+        learn=len(parts.learn),
+        tuning=len(parts.tuning),
+        held_out=len(parts.held_out),
+        base=len(prepared.base_samples),
+        resumed=work.resume,
+        epoch=_epochs_done(folder),
+        epochs=recipe.epochs,
+        device=device_name(recipe),
+        devices=process_count(recipe),
+        precision=choose_precision(recipe),
+        batch_size=settled.batch_size,
+        pieces=settled.pieces,
+        **provenance(),
+    )
+    if recipe.precision == "auto" and choose_precision(recipe) == "32-true":
+        folder.tell("notice", message="bf16 is not used: this processor does not compute in it.")
+
+
+def _write(work: Work, task: SegmentationTask, prepared: Prepared, config: BundleConfig, run: RunContext) -> BundleInfo:
+    """Choose the threshold and write the bundle."""
+    loader = tuning_loader(prepared, work.recipe, 16)
+    threshold, jaccard = choose_threshold(task.to(accelerator(work.recipe)), loader, run)
+    known = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
+    config = config.model_copy(update={"threshold": threshold, "provenance": known})
+    log.info("best tuning Jaccard %.4f at threshold %.2f", jaccard, threshold)
+    return write_bundle(work.folder.bundle, config, task.network, draft_card(config))
+
+
+def _judge(prepared: Prepared, folder: RunFolder, run: RunContext) -> None:
+    """Compare the new model with the one it started from; the model is there whatever becomes of this."""
+    if not prepared.samples.held_out and not prepared.base_samples:
+        folder.tell("notice", message="no image was held out, so the new model was not compared with the old one.")
+        return
+    from napari_melanoma.workflows.gate import gate
+
+    try:
+        gate(folder.path, run=run)
+    except Cancelled:
+        folder.tell("notice", message="the comparison with the old model was cancelled; the new model is kept.")
+    except Exception as error:  # told to a person; the training itself went well
+        log.warning("the comparison failed", exc_info=error)
+        folder.tell("notice", message=f"the new model could not be compared with the old one: {error}")
+
+
+def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
+    """Compute a share of each step of a run whose folder another process owns."""
+    helping = HelpingContext(run, folder)
+    with told_by_helper(folder):
+        settled = wait_for_settled(folder, helping)
+        network = start_network(recipe, weights=not folder.last_checkpoint.exists())
+        prepared = prepare_data(recipe, folder, resume=True, run=helping)
+        task = _task(recipe, network, bundle_config(recipe, prepared, settled.parent), prepared)
+        fitting = _fitting(recipe, folder, prepared, settled)
+        try:
+            fit(task, fitting, helping)
+        except Exception as error:
+            _expect_less(error, fitting)
+            raise
+
+
+def _expect_less(error: Exception, fitting: Fitting) -> None:
+    """Where memory ran out on one of several devices, let a resumed run take smaller pieces."""
+    processes = process_count(fitting.recipe)
+    if is_out_of_memory(error) and processes > 1:
+        pieces = further_pieces(fitting.step, processes, fitting.pieces)
+        if pieces is not None:
+            fitting.keep_pieces(pieces)
+            raise TrainingError(SHARED_MEMORY.format(pieces=pieces)) from error
+
+
+def _epochs_done(folder: RunFolder) -> int:
+    """Count the epochs that a run has finished."""
+    import torch
+
+    if not folder.last_checkpoint.exists():
+        return 0
+    state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return int(state["epoch"]) + 1 if "loops" in state else 0

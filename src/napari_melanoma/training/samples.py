@@ -1,0 +1,75 @@
+"""Predictions of a few tuning images, drawn at the start and after each epoch, so that one sees it learn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from napari_melanoma.analysis.contours import draw_overlay
+from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.io.results import write_rgb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import Trainer
+    from torch import Tensor
+
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.training.segmentation import SegmentationTask
+
+CYAN = (0, 220, 255)
+
+
+class SampleWriter(Callback):
+    """Draws the predicted contour in yellow over the reference in cyan, on the photograph at the network's size.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Gets ``samples/start`` and ``samples/epoch-0001`` and so on.
+    names : sequence of str
+        What the files are called, one an image.
+    images, masks : torch.Tensor
+        uint8 (image, 3, row, column) and (image, 1, row, column).
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, masks: Tensor) -> None:
+        self._folder = folder
+        self._names = [f"{_safe(name)}.png" for name in names]
+        self._images = images
+        self._masks = masks
+
+    def on_train_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Draw what the start knows, unless a run before this one did."""
+        place = self._folder.samples / "start"
+        if trainer.is_global_zero and not place.exists():
+            self._draw(pl_module, place)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Draw what was learnt so far; the model is the averaged one at this moment, where there is one."""
+        if trainer.is_global_zero:
+            place = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
+            self._draw(pl_module, place)
+            shown = place.relative_to(self._folder.path).as_posix()
+            self._folder.tell("samples", epoch=trainer.current_epoch, folder=shown)
+
+    def _draw(self, task: SegmentationTask, place: Path) -> None:
+        """Predict one image after the other and write the pictures."""
+        training = task.training
+        task.eval()
+        with atomic_folder(place) as folder, torch.no_grad():
+            for name, image, mask in zip(self._names, self._images, self._masks, strict=True):
+                found = (task(image[None].to(task.device))[0, 0] > 0).cpu().numpy()
+                reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
+                write_rgb(folder / name, draw_overlay(reference, found))
+        task.train(training)
+
+
+def _safe(name: str) -> str:
+    """Make a file's name of an image's id."""
+    return re.sub(r"[^\w.-]+", "_", name)[:120] or "image"

@@ -1,0 +1,112 @@
+"""What a run tells of itself around the training proper: how far preparing is, what it runs on, how it ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from napari_melanoma.core.errors import SaveError, TrainingError
+from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.runs import Cancelled, Progress
+from napari_melanoma.training.faults import explain, is_peer_lost
+
+EVENT_INTERVAL_S = 1.0
+PEER_SPEAKS_WITHIN_S = 3.0
+log = logging.getLogger(__name__)
+
+
+class Phase(ListeningContext):
+    """A context whose progress is also told as events, at most one a second and at the end of each part.
+
+    Parameters
+    ----------
+    run : ListeningContext
+        Whoever started the run.
+    folder : RunFolder
+        Told of the progress.
+    """
+
+    def __init__(self, run: ListeningContext, folder: RunFolder) -> None:
+        super().__init__(run, folder)
+        self._told = -EVENT_INTERVAL_S
+        self.report = self._tell
+
+    def _tell(self, progress: Progress) -> None:
+        """Pass a report on, and write it where it is time."""
+        self._outer.report(progress)
+        now = time.monotonic()
+        if progress.done == progress.total or now - self._told >= EVENT_INTERVAL_S:
+            self._told = now
+            self._folder.tell("progress", message=progress.message, done=progress.done, total=progress.total)
+
+
+@contextmanager
+def told(folder: RunFolder) -> Iterator[None]:
+    """Leave a last word in the run folder, however the run ends, and turn faults of torch into sentences.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Where the last word goes.
+
+    Yields
+    ------
+    None
+        While the run goes on.
+
+    Raises
+    ------
+    Exception
+        What ended the run, or a ``TrainingError`` that explains it.
+    """
+    try:
+        yield
+    except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
+        folder.tell_last("cancelled")
+        raise
+    except Exception as error:
+        log.exception("the run failed")
+        known: Exception = (_heard_from_peer(folder) if is_peer_lost(error) else None) or explain(error)
+        with suppress(SaveError):  # the disk may be full to the last byte, or the folder may be gone
+            folder.tell_last("failed", type=type(known).__name__, message=str(known))
+        if known is error:
+            raise
+        raise known from error
+
+
+@contextmanager
+def told_by_helper(folder: RunFolder) -> Iterator[None]:
+    """Leave word of a fault in a process that helps another one with the run, unless it is the other one's.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of the run.
+
+    Yields
+    ------
+    None
+        While the run goes on.
+    """
+    try:
+        yield
+    except Cancelled:
+        pass  # the first process says so
+    except Exception as error:
+        if not is_peer_lost(error):
+            known = explain(error)
+            folder.tell("failed", type=type(known).__name__, message=str(known))
+        raise
+
+
+def _heard_from_peer(folder: RunFolder) -> TrainingError | None:
+    """Wait a little for the process whose fault it was to say what happened."""
+    end = time.monotonic() + PEER_SPEAKS_WITHIN_S
+    while time.monotonic() < end:
+        last = folder.read_events()[-1:]
+        if last and last[0]["kind"] == "failed":
+            return TrainingError(str(last[0].get("message")))
+        time.sleep(0.1)
+    return None

@@ -1,0 +1,209 @@
+"""What a run starts from, settled once: network and weights, the parent bundle, batch size; kept for resuming."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.models.bundle import BundleConfig, load_network
+from napari_melanoma.models.imagenet import load_imagenet
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.zoo import architectures, build_network, encoder_of
+from napari_melanoma.training.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SETTLED = "settled.json"
+WORDS = ("imagenet", "none")
+MOST_WEIGHT = 20.0  # a data set with hardly any lesion pixels would drown skin altogether
+WAIT_S, ASK_AGAIN_S = 3600.0, 0.2
+
+
+class Parent(Config):
+    """The bundle that a run started from: enough to know it again, and to feed its network the same way."""
+
+    name: str
+    fingerprint: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Settled(Config):
+    """What a recipe left open, as it was found when the run began; a resumed run does not ask again."""
+
+    batch_size: int
+    pieces: int = 1
+    parent: Parent | None = None
+
+
+def parent_of(recipe: TrainRecipe) -> Parent | None:
+    """Look up the bundle that a recipe starts from.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model.start``.
+
+    Returns
+    -------
+    Parent or None
+        None where it starts from ImageNet or from nothing.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle.
+    RunError
+        Where its network is another than the recipe's.
+    """
+    if recipe.model.start in WORDS:
+        return None
+    bundle = find_bundle(recipe.model.start)
+    config: BundleConfig = bundle.config
+    if config.architecture != recipe.model.architecture:
+        raise RunError(
+            f"'{bundle.name}' is a {config.architecture}, the recipe asks for a {recipe.model.architecture}. "
+            f'Set model.architecture = "{config.architecture}" and model.options to those of the bundle.'
+        )
+    return Parent(name=bundle.name, fingerprint=bundle.fingerprint, mean=config.mean, std=config.std)
+
+
+def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
+    """Build the network of a recipe with the weights that it starts from.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model`` part and seed.
+    weights : bool
+        False leaves them random: a checkpoint will bring others.
+
+    Returns
+    -------
+    torch.nn.Module
+        Ready to learn.
+
+    Raises
+    ------
+    BundleError
+        Where the weights to start from are missing or do not fit.
+    """
+    import torch
+
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe.model.architecture, recipe.model.options)
+    if not weights or recipe.model.start == "none":
+        return network
+    if recipe.model.start == "imagenet":
+        _start_encoder(network, recipe)
+        return network
+    try:
+        network.load_state_dict(load_network(find_bundle(recipe.model.start)).state_dict())
+    except RuntimeError as error:
+        raise RunError(
+            f"the weights of '{recipe.model.start}' do not fit the recipe's model.options {recipe.model.options}. "
+            "Give the options that the bundle has: napari-melanoma models show NAME."
+        ) from error
+    return network
+
+
+def lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
+    """Give the weight of lesion pixels in cross-entropy.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``lesion_weight``.
+    lesion_share : float
+        Share of lesion pixels in what is learnt from, 0 to 1.
+
+    Returns
+    -------
+    float
+        Such that lesion and skin weigh the same, where the recipe says ``"auto"``; at most 20.
+    """
+    if recipe.lesion_weight != "auto":
+        return recipe.lesion_weight
+    return min(MOST_WEIGHT, (1 - lesion_share) / lesion_share) if lesion_share > 0 else 1.0
+
+
+def settle(folder: RunFolder, settled: Settled) -> None:
+    """Write down what was settled.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Gets ``settled.json``.
+    settled : Settled
+        What to keep.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    write_json(folder.path / SETTLED, settled.model_dump(mode="json"))
+
+
+def settled_in(folder: RunFolder) -> Settled | None:
+    """Read what was settled when a run began.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of the run.
+
+    Returns
+    -------
+    Settled or None
+        None where nothing was yet.
+    """
+    import json
+
+    path: Path = folder.path / SETTLED
+    return Settled.parse(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
+
+
+def wait_for_settled(folder: RunFolder, run: RunContext) -> Settled:
+    """Wait, in a further process of a run, until the first one has settled what all must know.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of the run.
+    run : RunContext
+        Asked whether to go on.
+
+    Returns
+    -------
+    Settled
+        As the first process found it.
+
+    Raises
+    ------
+    RunError
+        Where it does not come.
+    """
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        run.check()
+        if (found := settled_in(folder)) is not None:
+            return found
+        time.sleep(ASK_AGAIN_S)
+    raise RunError(f"the first process of the run did not prepare {folder.path}. Its own output says why.")
+
+
+def _start_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
+    """Put ImageNet weights into the network's encoder."""
+    encoder = encoder_of(network)
+    config = architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
+    if encoder is None:
+        raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
+    load_imagenet(encoder, config.model_dump()["encoder"])
