@@ -188,7 +188,7 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - a Batch, which torch does not know
     """Leave the keys a numpy array, which stays with the processor: to read them there never waits for a GPU."""
     return batch
 
@@ -199,26 +199,3 @@ def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tenso
 
     images, masks = pixels
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)[:, None]
-
-
-def check_sizes(train: Sequence[object], tuning: Sequence[object], batch_size: int) -> str | None:
-    """Say what is wrong with the number of images, or nothing.
-
-    Parameters
-    ----------
-    train, tuning : sequence
-        What is learnt from, and what picks the epoch.
-    batch_size : int
-        Of the recipe.
-
-    Returns
-    -------
-    str or None
-        A sentence, or None where the numbers will do.
-    """
-    if len(train) < 2 or not tuning:
-        return (
-            f"{len(train)} images to learn from and {len(tuning)} to tune with; at least 2 and 1 are needed. "
-            "Add images with masks, or raise data.tuning_fraction."
-        )
-    return None

@@ -10,7 +10,7 @@ from torch import nn
 
 from napari_melanoma.models.zoo import encoder_of
 from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.losses import LOSSES
+from napari_melanoma.training.losses import make_loss
 from napari_melanoma.training.means import Means
 from napari_melanoma.training.optimisation import OPTIMISERS, SCHEDULES
 from napari_melanoma.training.sampling import Rank
@@ -54,7 +54,7 @@ class SegmentationTask(LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.metrics: dict[str, float] = {}
-        self._lesion_weight = lesion_weight
+        self._criterion = make_loss(recipe.loss, lesion_weight)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
         self._mean = 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(bundle.std).view(1, 3, 1, 1)
@@ -79,7 +79,7 @@ class SegmentationTask(LightningModule):
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe to logits and target, float (batch, 1, row, column)."""
-        return LOSSES[self.recipe.loss](logits, target)
+        return self._criterion(logits, target)
 
     def learn_from(self, loaders: Loaders, pieces: int) -> None:
         """Say where batches come from; which share this process gets is known when its trainer runs.
