@@ -1,0 +1,184 @@
+"""What a format says of an object's area, drawn as a mask: polygons, run lengths, pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.data.masks.fill import fill
+from napari_melanoma.data.masks.run_lengths import decode
+from napari_melanoma.io.results import read_mask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Size = tuple[int, int]
+
+
+class Area(Protocol):
+    """Something that can be drawn as a mask of a photograph."""
+
+    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
+        """Draw the area.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Rows and columns of the image that it was outlined on.
+        shape : tuple of int
+            Rows and columns of the mask; the area is scaled where they differ.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool (row, column).
+
+        Raises
+        ------
+        DataSetError
+            Where it cannot be read.
+        """
+
+    def points_outside(self, size: Size) -> int:
+        """Count the points of its outline that lie outside the image, where they are cut off.
+
+        Parameters
+        ----------
+        size : tuple of int
+            Rows and columns of the image.
+
+        Returns
+        -------
+        int
+            0 where it has no points.
+        """
+
+
+@dataclass(frozen=True)
+class MaskObject:
+    """One outlined object of an image.
+
+    ``image`` is the image's file name or stem as the format has it; ``label`` the object's class and ``diagnosis``
+    what else the format says of it, "" where nothing; ``size`` rows and columns of the image it was outlined on, None
+    where the format does not say.
+    """
+
+    image: str
+    area: Area
+    label: str = ""
+    size: Size | None = None
+    diagnosis: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Polygons(Area):
+    """Polygons, united; each is its rings, the outer one and its holes: float64 (point, 2) in (row, column).
+
+    Coordinates are those of pixel edges, as COCO, labelme and QuPath count: the first pixel reaches from 0 to 1.
+    """
+
+    polygons: Sequence[Sequence[NDArray[np.float64]]]
+
+    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
+        """Fill the polygons."""
+        scale = np.divide(shape, size)
+        mask = np.zeros(shape, bool)
+        for rings in self.polygons:
+            mask |= fill([ring * scale for ring in rings], shape)
+        return mask
+
+    def points_outside(self, size: Size) -> int:
+        """Count the points outside, up to half a pixel being rounding."""
+        points = np.concatenate([ring for rings in self.polygons for ring in rings])
+        return int(np.count_nonzero(((points < -0.5) | (points > np.add(size, 0.5))).any(axis=1)))
+
+
+@dataclass(frozen=True, eq=False)
+class RunLengths(Area):
+    """Runs of pixels outside and inside by turns, down the columns, as COCO has them."""
+
+    counts: Sequence[int]
+    size: Size
+
+    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
+        """Decode the runs."""
+        return resized(decode(self.counts, self.size), shape)
+
+    def points_outside(self, size: Size) -> int:
+        """Runs have no points."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Picture(Area):
+    """A file with 255 (or 1) inside and 0 outside."""
+
+    path: Path
+
+    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
+        """Read the file."""
+        try:
+            return resized(read_mask(self.path), shape)
+        except UnreadableImage as error:
+            raise DataSetError(str(error)) from error
+
+    def points_outside(self, size: Size) -> int:
+        """A picture has no points."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Patch(Area):
+    """An encoded picture of a part of the image whose first pixel is at ``top`` and ``left``, as labelme has them."""
+
+    encoded: bytes
+    top: int
+    left: int
+
+    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
+        """Decode the picture and put it in its place; what reaches out of the image is cut off."""
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(self.encoded)) as picture:
+                patch = np.asarray(picture.convert("L")) > 0
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataSetError(f"a mask inside the file is no picture ({error}). Save the annotation again.") from error
+        mask = np.zeros(size, bool)
+        top, left = max(0, self.top), max(0, self.left)
+        patch = patch[top - self.top : size[0] - self.top, left - self.left : size[1] - self.left]
+        mask[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
+        return resized(mask, shape)
+
+    def points_outside(self, size: Size) -> int:
+        """A picture has no points."""
+        return 0
+
+
+def resized(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
+    """Scale a mask; a pixel that is at least half inside is inside.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool (row, column).
+    shape : tuple of int
+        Rows and columns.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column); the mask itself where it has that shape.
+    """
+    if mask.shape == shape:
+        return mask
+    from PIL import Image
+
+    picture = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) >= 128

@@ -1,0 +1,96 @@
+"""Which formats of masks there are, and which one a path holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.masks import coco, geojson, labelme, pictures
+from napari_melanoma.data.masks.areas import MaskObject
+from napari_melanoma.data.masks.json_files import json_files, read_json
+
+MaskFormat = Literal["png", "coco", "labelme", "geojson"]
+MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
+
+_READERS: dict[MaskFormat, Callable[[Path], Iterator[MaskObject | str]]] = {
+    "png": pictures.read,
+    "coco": coco.read,
+    "labelme": labelme.read,
+    "geojson": geojson.read,
+}
+_RECOGNISED: dict[MaskFormat, Callable[[object], bool]] = {
+    "coco": coco.recognises,
+    "labelme": labelme.recognises,
+    "geojson": geojson.recognises,
+}
+
+
+def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[MaskObject], list[str]]:
+    """Read masks that were made elsewhere.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file or folder.
+    format_ : str, optional
+        One of ``MASK_FORMATS``; told by the content by default.
+
+    Returns
+    -------
+    objects : list of MaskObject
+        Nothing is drawn yet.
+    left_out : list of str
+        What kind of annotation was left out, once for each.
+
+    Raises
+    ------
+    InputError
+        Where there is no such path, or nothing of that format in it.
+    DataSetError
+        Where a file is not as its format says.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
+    found = list(_READERS[format_ or recognise(path)](path))
+    objects = [one for one in found if isinstance(one, MaskObject)]
+    if not objects:
+        raise DataSetError(
+            f"{path} holds no mask{f' in the format {format_}' if format_ else ''}. Expected a folder of PNG files, or "
+            "JSON of COCO, labelme or GeoJSON; --format names one of them."
+        )
+    return objects, [one for one in found if isinstance(one, str)]
+
+
+def recognise(path: Path) -> MaskFormat:
+    """Tell which format a path holds.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file or folder; in a folder JSON counts before pictures, which may be the photographs beside it.
+
+    Returns
+    -------
+    str
+        One of ``MASK_FORMATS``.
+
+    Raises
+    ------
+    DataSetError
+        Where it is none of them, or a JSON file cannot be read.
+    """
+    if not path.is_dir() and path.suffix.lower() in pictures.SUFFIXES:
+        return "png"
+    for file in json_files(path):
+        content = read_json(file)
+        format_ = next((name for name, recognises in _RECOGNISED.items() if recognises(content)), None)
+        if format_:
+            return format_
+    if path.is_dir() and pictures.picture_files(path):
+        return "png"
+    raise DataSetError(
+        f"{path} holds no masks that are known here: expected PNG files, or JSON of COCO, labelme or GeoJSON. "
+        "Export the masks as one of these."
+    )

@@ -1,0 +1,142 @@
+"""Reading JSON that somebody else wrote: every value that is not as expected becomes one error that says where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIXES = (".json", ".geojson")
+_FEWEST_POINTS = 3
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, in UTF-8.
+
+    Returns
+    -------
+    object
+        Its content.
+
+    Raises
+    ------
+    DataSetError
+        Where it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataSetError(f"{path} cannot be read as JSON ({error}). Export the annotations again.") from error
+
+
+def json_files(path: Path) -> list[Path]:
+    """List the JSON files that a path stands for.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file, or a folder, which is searched with its subfolders.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted; hidden ones are left out.
+    """
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+
+
+def take(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
+    """Take a value out of an object, if it is there and of the right kind.
+
+    Parameters
+    ----------
+    values : object
+        Should be a dict.
+    key : str
+        What is looked for.
+    kind : type or tuple of type
+        What it should be.
+    where : str
+        Names the object in the error.
+
+    Returns
+    -------
+    object
+        Of that kind.
+
+    Raises
+    ------
+    DataSetError
+        Where it is missing or something else.
+    """
+    found = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+        names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise DataSetError(f"{where}: expected '{key}' of type {names}, found {type(found).__name__}.")
+    return found
+
+
+def ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
+    """Read the points of an outline.
+
+    Parameters
+    ----------
+    points : object
+        Should be pairs ``[[x, y], ...]`` or a flat list ``[x, y, x, y ...]``; a third coordinate is left out.
+    where : str
+        Names the outline in the error.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        float64 (point, 2) in (row, column); None where there are too few points to enclose anything.
+
+    Raises
+    ------
+    DataSetError
+        Where they are no finite numbers, or an odd number of them.
+    """
+    try:
+        if not isinstance(points, Sequence) or isinstance(points, str):
+            raise TypeError
+        flat = not points or isinstance(points[0], int | float)
+        array = np.asarray(points if flat else [point[:2] for point in points], np.float64).reshape(-1, 2)
+    except (TypeError, ValueError):
+        array = np.full((1, 2), np.nan)
+    if not np.isfinite(array).all():
+        raise DataSetError(f"{where}: expected points as numbers [x, y], found {str(points)[:60]}.")
+    return array[:, ::-1] if len(array) >= _FEWEST_POINTS else None
+
+
+def text_of(values: Any, *keys: str) -> str:  # noqa: ANN401
+    """Give the first text found under some keys.
+
+    Parameters
+    ----------
+    values : object
+        A dict, or anything else.
+    *keys : str
+        In the order in which they are looked for; a number counts as its text.
+
+    Returns
+    -------
+    str
+        "" where there is none.
+    """
+    found = [values.get(key) for key in keys] if isinstance(values, dict) else []
+    return next((str(one).strip() for one in found if isinstance(one, str | int) and not isinstance(one, bool)), "")

@@ -1,0 +1,113 @@
+"""labelme JSON: a file an image, with polygons, rectangles, circles and painted masks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.masks.areas import Area, MaskObject, Patch, Polygons
+from napari_melanoma.data.masks.json_files import json_files, read_json, ring, take, text_of
+
+_CIRCLE_POINTS = 360
+
+
+def recognises(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
+    """Whether the content of a JSON file looks like labelme's.
+
+    Parameters
+    ----------
+    content : object
+        Of the file.
+
+    Returns
+    -------
+    bool
+        True for an object with shapes.
+    """
+    return isinstance(content, dict) and "shapes" in content
+
+
+def read(path: Path) -> Iterator[MaskObject | str]:
+    """Read the shapes of a labelme file, or of each in a folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file or folder.
+
+    Yields
+    ------
+    MaskObject or str
+        An object, or what kind of shape was left out because it encloses nothing.
+
+    Raises
+    ------
+    DataSetError
+        Where a file is no JSON or not as labelme writes it.
+    """
+    for file in json_files(path):
+        content = read_json(file)
+        if recognises(content):
+            yield from _objects(content, file)
+
+
+def _objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
+    """Objects of one file."""
+    stated = (content.get("imageHeight"), content.get("imageWidth"))
+    size = (stated[0], stated[1]) if isinstance(stated[0], int) and isinstance(stated[1], int) else None
+    for number, shape in enumerate(take(content, "shapes", list, str(file))):
+        where = f"{file}: shape {number}"
+        kind = text_of(shape, "shape_type") or "polygon"
+        area = _area(shape, kind, where)
+        if area is None:
+            yield f"shapes of type {kind}" if kind not in _DRAWN else f"shapes of type {kind} with too few points"
+            continue
+        yield MaskObject(
+            image=text_of(content, "imagePath") or file.stem,
+            area=area,
+            label=text_of(shape, "label"),
+            size=size,
+            diagnosis=_diagnosis(shape.get("flags")) or _diagnosis(content.get("flags")),
+        )
+
+
+def _area(shape: Any, kind: str, where: str) -> Area | None:  # noqa: ANN401
+    """What a shape encloses; None where it encloses nothing."""
+    if kind not in _DRAWN:
+        return None
+    points = take(shape, "points", list, where)
+    if kind == "polygon":
+        outline = ring(points, where)
+        return None if outline is None else Polygons([[outline]])
+    corners = ring([*points, *points], where)  # two points say it all; ring checks that they are numbers
+    if corners is None or len(points) != 2:
+        return None
+    (top, left), (bottom, right) = corners[0], corners[1]
+    if kind == "rectangle":
+        return Polygons([[np.array([[top, left], [top, right], [bottom, right], [bottom, left]])]])
+    if kind == "circle":  # a centre and a point on the border
+        angles = np.linspace(0, 2 * np.pi, _CIRCLE_POINTS, endpoint=False)
+        around = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        return Polygons([[corners[0] + np.hypot(bottom - top, right - left) * around]])
+    try:
+        encoded = base64.b64decode(take(shape, "mask", str, where), validate=True)
+    except binascii.Error as error:
+        raise DataSetError(f"{where}: its mask is no base64 text ({error}).") from error
+    return Patch(encoded, round(min(top, bottom)), round(min(left, right)))
+
+
+_DRAWN = ("polygon", "rectangle", "circle", "mask")
+
+
+def _diagnosis(flags: Any) -> str:  # noqa: ANN401
+    """The one flag that is set; labelme has no other place for what is true of a whole image."""
+    if isinstance(flags, dict):
+        chosen = [name for name, is_set in flags.items() if is_set is True]
+        return text_of(flags, "diagnosis") or (chosen[0] if len(chosen) == 1 else "")
+    return ""

@@ -1,0 +1,58 @@
+"""A folder of pictures: 255 (or 1) inside the lesion and 0 outside, named after the photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from napari_melanoma.data.masks.areas import MaskObject, Picture
+from napari_melanoma.data.masks.matching import plain_stem
+from napari_melanoma.io.photographs import stored_size
+
+SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
+
+
+def read(path: Path) -> Iterator[MaskObject | str]:
+    """List the masks of a folder and its subfolders.
+
+    Where masks lie beside their photographs, as ``x_mask.png`` beside ``x.jpg``, the latter are passed over.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder, or one file.
+
+    Yields
+    ------
+    MaskObject or str
+        A mask, or what was left out because it is no picture.
+    """
+    files = picture_files(path)
+    outlined = {
+        file.with_name(plain_stem(file.stem)) for file in files if plain_stem(file.stem) != file.stem.casefold()
+    }
+    for file in files:
+        stored = stored_size(file)
+        if file.with_name(file.stem.casefold()) in outlined:
+            continue
+        if stored is None:
+            yield f"files that are no pictures ({file.name})"
+        else:
+            yield MaskObject(file.name, Picture(file), size=(stored[1], stored[0]))
+
+
+def picture_files(path: Path) -> list[Path]:
+    """List the pictures that a path stands for.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A folder, searched with its subfolders, or a file.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted; hidden ones are left out.
+    """
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]

@@ -1,0 +1,205 @@
+"""Bring masks that were made elsewhere into a data set: match, draw, unite and store them, and say what did not fit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.corrections import Correction, Corrections, Review
+from napari_melanoma.data.dataset import LEARNT_FROM
+from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
+from napari_melanoma.data.masks.formats import MaskFormat, read_masks
+from napari_melanoma.data.masks.matching import ImageNames
+from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SAME_ASPECT = 0.01
+
+
+class ImportOptions(Config):
+    """How masks made elsewhere are taken."""
+
+    format: MaskFormat | None = Field(None, description="told by the content by default")
+    classes: tuple[str, ...] = Field((), description="objects of these classes are taken; all by default")
+    class_is_diagnosis: bool = Field(False, description="the class of the objects is the diagnosis of the image")
+    resize: bool = Field(False, description="scale masks of another size, where the aspect ratio is the same")
+    replace: bool = Field(False, description="let a mask replace one that was accepted or corrected in the data set")
+    review: Review = Field("accepted", description="review state that they get")
+    reviewer: str = Field("", description="who drew or checked them")
+    modality: Modality | None = Field(None, description="of all the photographs")
+
+
+@dataclass
+class ImportReport:
+    """What an import did: ``added`` image ids, and everything that did not fit, each with its reason.
+
+    ``faults`` are masks that could not be taken, by image or mask; ``kept`` are images whose mask in the data set a
+    person has reviewed already; ``without_mask`` are photographs that no mask belongs to; ``left_out`` counts objects
+    that enclose nothing or are of other classes; ``points_cut_off`` lay outside their image.
+    """
+
+    added: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    without_mask: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    points_cut_off: int = 0
+    resized: int = 0
+
+
+def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *, run: RunContext) -> ImportReport:
+    """Bring masks that were made elsewhere into a data set.
+
+    The data set is one of corrections (``data.corrections``): photographs are stored upright as PNG without metadata,
+    one that is in it already is updated, and each can be taken back.
+
+    Parameters
+    ----------
+    masks : pathlib.Path
+        A folder of PNG files, or a file or folder of COCO, labelme or GeoJSON.
+    images : pathlib.Path
+        Folder of the photographs.
+    out : pathlib.Path
+        The data set, made where it is missing.
+    options : ImportOptions
+        How they are taken.
+    run : RunContext
+        Takes the progress; may stop it, and what was stored stays.
+
+    Returns
+    -------
+    ImportReport
+        What was stored and what did not fit.
+
+    Raises
+    ------
+    InputError
+        Where there are no photographs, no masks, or none of the classes.
+    DataSetError
+        Where a file of masks is not as its format says.
+    SaveError
+        Where the data set cannot be written.
+    Cancelled
+        Where the user stopped it.
+    """
+    run.report(Progress(0, None, "Reading the masks"))
+    objects, left_out = read_masks(masks, options.format)
+    report = ImportReport(left_out=Counter(left_out))
+    pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, Picture)}
+    paths = [path for path in find_photographs([images]) if path.resolve() not in pictures]
+    if not paths:
+        raise InputError(f"{images} holds no photograph beside the masks. Name the folder of the photographs.")
+    matched = _matched(_of_classes(objects, options, report), paths, report)
+    used = {path for path, _ in matched}
+    report.without_mask = [path.name for path in paths if path not in used]
+    corrections = Corrections(out)
+    report.added = corrections.add_all(_drawn(matched, corrections, options, report, run), run=run)
+    return report
+
+
+def _of_classes(objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport) -> list[MaskObject]:
+    """Keep the objects of the classes that were asked for."""
+    if not options.classes:
+        return list(objects)
+    kept = [one for one in objects if one.label in options.classes]
+    if not kept:
+        found = ", ".join(sorted({one.label or "(none)" for one in objects}))
+        raise InputError(f"no object is of the class {' or '.join(options.classes)}: found the classes {found}.")
+    report.left_out["objects of other classes"] += len(objects) - len(kept)
+    return kept
+
+
+def _matched(
+    objects: Sequence[MaskObject], paths: Sequence[Path], report: ImportReport
+) -> list[tuple[Path, list[MaskObject]]]:
+    """Photographs with their objects; masks that belong to none, or to more than one, are faults."""
+    names, found = ImageNames(paths), defaultdict(list)
+    unmatched: dict[str, str] = {}
+    for one in objects:
+        candidates = names.find(one.image)
+        if len(candidates) == 1:
+            found[candidates[0]].append(one)
+        elif candidates:
+            unmatched[one.image] = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
+        else:
+            unmatched[one.image] = "belongs to no photograph: none of that name was found"
+    report.faults += unmatched.items()
+    return [(path, found[path]) for path in paths if path in found]
+
+
+def _drawn(
+    matched: list[tuple[Path, list[MaskObject]]],
+    corrections: Corrections,
+    options: ImportOptions,
+    report: ImportReport,
+    run: RunContext,
+) -> Iterator[Correction]:
+    """Read each photograph and draw its mask; what does not fit is noted instead."""
+    seen: set[str] = set()
+    for path, objects in run.track(matched, "Importing masks"):
+        try:
+            photograph = read_photograph(path)
+            digest = fingerprint(photograph.rgb)
+            row = corrections.find(digest)
+            if digest in seen:
+                raise DataSetError("shows the same pixels as another photograph: one mask each is taken")
+            if row and row["review"] in LEARNT_FROM and not options.replace:
+                report.kept.append(path.name)
+                continue
+            seen.add(digest)
+            yield _correction(photograph, path, objects, options, report)
+        except (DataSetError, UnreadableImage) as error:
+            report.faults.append((path.name, str(error)))
+
+
+def _correction(
+    photograph: Photograph, path: Path, objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport
+) -> Correction:
+    """Unite the objects of a photograph."""
+    shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
+    mask = np.zeros(shape, bool)
+    for one in objects:
+        mask |= _mask(one, shape, options, report)
+    if not mask.any():
+        raise DataSetError("its mask is empty")
+    given = {one.label if options.class_is_diagnosis else one.diagnosis for one in objects} - {""}
+    if len(given) > 1:
+        raise DataSetError(f"its objects disagree about the diagnosis: {', '.join(sorted(given))}")
+    return Correction(
+        name=path.stem,
+        rgb=photograph.rgb,
+        mask=mask,
+        review=options.review,
+        reviewer=options.reviewer,
+        diagnosis=next(iter(given), None),
+        modality=options.modality or photograph.modality,
+        source=path.name,
+    )
+
+
+def _mask(one: MaskObject, shape: Size, options: ImportOptions, report: ImportReport) -> NDArray[np.bool_]:
+    """Draw one object on a photograph, where it was outlined on one of that size."""
+    size = one.size or shape
+    if size != shape:
+        said = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
+        aspect = (size[0] * shape[1]) / (size[1] * shape[0])
+        if abs(aspect - 1) > _SAME_ASPECT:
+            turned = " (turned by its EXIF orientation?)" if size == shape[::-1] else ""
+            raise DataSetError(f"{said}{turned}")
+        if not options.resize:
+            raise DataSetError(f"{said}: --resize scales it")
+        report.resized += 1
+    report.points_cut_off += one.area.points_outside(size)
+    return one.area.draw(size, shape)
