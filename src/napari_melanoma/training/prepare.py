@@ -131,8 +131,8 @@ def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     return prepared
 
 
-def check_data(recipe: TrainRecipe, run: RunContext) -> DataReport:
-    """Check the images of a recipe as ``prepare_data`` does, and write nothing.
+def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
+    """Check the images of a recipe as ``prepare_data`` does.
 
     Parameters
     ----------
@@ -140,6 +140,8 @@ def check_data(recipe: TrainRecipe, run: RunContext) -> DataReport:
         Names the data sets.
     run : RunContext
         Told of the progress, asked whether to go on.
+    keep : bool
+        Keep what was decoded, for ``prepare_data`` to find; by default nothing is written.
 
     Returns
     -------
@@ -155,8 +157,8 @@ def check_data(recipe: TrainRecipe, run: RunContext) -> DataReport:
     Cancelled
         Where the user stopped it.
     """
-    with PixelStore.copied(user_store()) as store:
-        found = survey(recipe, store, run, keep=False)
+    with PixelStore.locked(user_store(), run) if keep else PixelStore.copied(user_store()) as store:
+        found = survey(recipe, store, run, keep=keep)
     parts = found.chosen.parts
     return DataReport(
         counts={

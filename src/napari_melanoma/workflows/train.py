@@ -96,16 +96,17 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queu
     if not is_first_process(recipe):
         _help(recipe, folder, run)
         return None
-    launched = folder.events.exists()  # by a dock, which waits for a word
-    with told(folder) if launched else nullcontext():
-        _refuse(recipe, folder, resume)
-        if not resume:
-            check_recipe(recipe)  # before anything is written: a start that fails leaves no folder in its own way
+    _refuse(recipe, folder, resume)
+    launched = folder.events.exists()  # by a dock, which follows the folder and waits for a word
+    listening = ListeningContext(run, folder)
+    with told(folder) if launched and not resume else nullcontext():
+        if not resume:  # before anything is written: a start that fails leaves no folder in its own way
+            check_recipe(recipe, Phase(listening, folder) if launched else run, keep=True)
         network = start_network(recipe, weights=not (resume and folder.last_checkpoint.exists()))
     with folder.owned(), folder.logged(), told(folder):
         _begin(recipe, folder, resume)
         with wait_for_turn(out, run=run) if queue else nullcontext():
-            return _work(Work(recipe, folder, network, resume), ListeningContext(run, folder))
+            return _work(Work(recipe, folder, network, resume), listening)
 
 
 def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:

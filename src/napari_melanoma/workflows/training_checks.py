@@ -1,30 +1,32 @@
-"""Whether a recipe can run here, found out before anything is written."""
+"""Whether a recipe can run here, found out before anything is written into a run folder."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.splits import Parts, split_parts
-from napari_melanoma.training.engine import choose_precision, process_count
-from napari_melanoma.training.loader import check_sizes
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training.engine import accelerator, process_count
+from napari_melanoma.training.prepare import DataReport, check_data
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.sampling import shares
 from napari_melanoma.workflows.training_start import parent_of
 
 
-def check_recipe(recipe: TrainRecipe) -> Parts:
-    """Check data, start and devices of a recipe; trains and writes nothing.
+def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
+    """Check start, devices and every image of a recipe; trains nothing.
 
     Parameters
     ----------
     recipe : TrainRecipe
         What to check.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    keep : bool
+        Keep the images that were decoded for the run that follows; by default nothing is written.
 
     Returns
     -------
-    Parts
-        The images of each part.
+    DataReport
+        The images of each part, and what a person should know of them.
 
     Raises
     ------
@@ -34,23 +36,34 @@ def check_recipe(recipe: TrainRecipe) -> Parts:
         Where there are too few images, or the devices asked for are not there.
     BundleError
         Where the start is not there.
+    Cancelled
+        Where the user stopped it.
     """
     parent_of(recipe)
-    choose_precision(recipe)
-    _check_steps(recipe)
-    rows = [sample for name in recipe.data.datasets for sample in read_dataset(Path(name).expanduser())]
-    parts = split_parts(rows, recipe.data, recipe.seed)
-    fault = check_sizes(parts.learn, parts.tuning, 0)
-    if fault:
-        raise RunError(fault)
-    return parts
+    _check_devices(recipe)
+    report = check_data(recipe, run, keep=keep)
+    _check_step(recipe, report)
+    return report
 
 
-def _check_steps(recipe: TrainRecipe) -> None:
+def _check_devices(recipe: TrainRecipe) -> None:
+    """Refuse more devices than there are."""
+    import torch
+
+    kind = accelerator(recipe)
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, recipe.devices if recipe.devices != "auto" else 1)
+    if recipe.devices != "auto" and recipe.devices > there:
+        raise RunError(f'devices = {recipe.devices}, but there are {there} here. Lower it, or set devices = "auto".')
+
+
+def _check_step(recipe: TrainRecipe, report: DataReport) -> None:
     """Refuse a step that cannot be shared out evenly."""
+    if recipe.batch_size == "auto":
+        return
+    step = shares(recipe.data, recipe.batch_size, report.counts["learn"], report.counts["base"]).step
     parts = process_count(recipe) * recipe.pieces
-    if recipe.batch_size != "auto" and recipe.batch_size % parts:
+    if step % parts:
         raise RunError(
-            f"batch_size = {recipe.batch_size} cannot be shared out evenly over {process_count(recipe)} devices in "
-            f"{recipe.pieces} pieces each. Set it to a multiple of {parts}."
+            f"a step of {step} images cannot be shared out evenly over {process_count(recipe)} devices with "
+            f"{recipe.pieces} pieces each. Set batch_size to a multiple of {parts}, at most the number of images."
         )
