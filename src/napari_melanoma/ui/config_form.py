@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 from pydantic import BaseModel
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.editors import (
     CheckEditor,
@@ -72,6 +72,7 @@ class ConfigForm(QWidget):
         column.setSpacing(5)
         rows = QWidget()
         layout = form(rows)
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # in a narrow dock the control goes below
         column.addWidget(rows)
         for name, info in model.model_fields.items():
             key = f"{prefix}{name}"

@@ -49,6 +49,7 @@ class DataSetRow(QWidget):
         self.folder = folder
         self.counts: Counts | None = None
         self.fixed = is_corrections
+        self._wanted = False
         name = "Corrections" if self.fixed else folder.name
         tip = "The masks that you corrected in the Lesion dock" if self.fixed else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
@@ -65,13 +66,23 @@ class DataSetRow(QWidget):
         grid.addWidget(self._off, 0, 1)
         grid.addWidget(self._about, 1, 0, 1, 2)
         grid.setColumnStretch(0, 1)
-        self.check.toggled.connect(self.toggled)
+        self.check.toggled.connect(self._on_toggled)
         self._off.clicked.connect(self.removed)
 
     @property
     def used(self) -> bool:
         """Whether it is ticked and has something to offer, as far as is known."""
-        return self.check.isChecked() and (self.counts is None or self.counts.usable > 0)
+        return self._wanted and (self.counts is None or self.counts.usable > 0)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it shall be used as soon as it has something to offer; an empty one is shown without its tick."""
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._show_tick()
 
     def show_counts(self, counts: Counts) -> None:
         """Show what was counted.
@@ -82,7 +93,7 @@ class DataSetRow(QWidget):
             Of this folder.
         """
         self.counts = counts
-        self.check.setEnabled(counts.usable > 0)
+        self._show_tick()
         empty = self.fixed and not counts.images
         self._say(NO_CORRECTIONS if empty else counts.words, fault=False)
 
@@ -95,8 +106,19 @@ class DataSetRow(QWidget):
             What was expected and found.
         """
         self.counts = Counts(self.folder)
-        self.check.setEnabled(False)
+        self._show_tick()
         self._say(sentence, fault=True)
+
+    def _show_tick(self) -> None:
+        usable = self.counts is None or self.counts.usable > 0
+        self.check.setEnabled(usable)
+        self.check.blockSignals(True)
+        self.check.setChecked(self._wanted and usable)
+        self.check.blockSignals(False)
+
+    def _on_toggled(self, on: bool) -> None:
+        self._wanted = on
+        self.toggled.emit(on)
 
     def _say(self, words: str, *, fault: bool) -> None:
         self._about.setText(words)
@@ -196,8 +218,9 @@ class DataSetList(QWidget):
                 self._new.add(folder)
                 self._add_row(folder, used)
             else:
-                self._rows[folder].check.setChecked(used)
+                self._rows[folder].wanted = used
                 self.recount(folder)
+                self._on_toggled()
 
     def use_only(self, folders: Sequence[Path]) -> None:
         """Tick these data sets and no others; those that are not on the list come on it.
@@ -209,8 +232,9 @@ class DataSetList(QWidget):
         """
         wanted = [folder_of(folder) for folder in folders]
         for folder, row in self._rows.items():
-            row.check.setChecked(folder in wanted)
+            row.wanted = folder in wanted
         self.add(wanted)
+        self._on_toggled()
 
     def follow_corrections(self, folder: Path) -> None:
         """Count the corrections again, wherever they are now.
@@ -242,7 +266,7 @@ class DataSetList(QWidget):
     def _add_row(self, folder: Path, used: bool) -> None:
         is_corrections = folder == self._corrections
         row = DataSetRow(folder, self._icons, is_corrections)
-        row.check.setChecked(used)
+        row.wanted = used
         row.toggled.connect(self._on_toggled)
         row.removed.connect(partial(self._remove, folder))
         self._rows[folder] = row
@@ -263,7 +287,7 @@ class DataSetList(QWidget):
         self.add([Path(name)])
 
     def _on_toggled(self, on: bool = False) -> None:
-        known = {str(folder): row.check.isChecked() for folder, row in self._rows.items() if folder not in self._new}
+        known = {str(folder): row.wanted for folder, row in self._rows.items() if folder not in self._new}
         self._settings.keep(f"train/{self.objectName()}", known)
         self.changed.emit()
 

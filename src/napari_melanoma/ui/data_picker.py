@@ -14,7 +14,7 @@ from napari_melanoma.ui.data_list import DataSetList
 from napari_melanoma.ui.look import ThemedIcons, quiet, row, tool
 from napari_melanoma.ui.review_settings import ReviewSettings
 
-NO_BASE = "Nothing yet: add data that the model knows, and a share of each batch comes from it."
+NO_BASE = "Optional: data that the model was trained on."
 
 
 class DataPicker(QWidget):

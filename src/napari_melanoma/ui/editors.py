@@ -14,6 +14,7 @@ from napari_melanoma.ui.number_box import Bounds, NumberBox
 from napari_melanoma.ui.word_list import join_words, split_words
 
 LINES = 4  # of a table of options
+TABLE_PX = 220
 
 
 class Editor(QWidget):
@@ -313,6 +314,7 @@ class TableEditor(Editor):
         self._text.setTabChangesFocus(True)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._text.setFixedHeight(self._text.fontMetrics().lineSpacing() * LINES + 12)
+        self._text.setMinimumWidth(TABLE_PX)
         self._text.textChanged.connect(self.changed)
         self._row.addWidget(self._text, 1)
 

@@ -67,10 +67,14 @@ class Estimator(QObject):
         self._recipe = recipe
         self._timer.start()
 
-    def drop(self) -> None:
-        """Want nothing; what is being measured is stopped, and its memory is free."""
+    def rest(self) -> None:
+        """Want nothing; what is being measured is measured to its end, and forgotten."""
         self._recipe = None
         self._timer.stop()
+
+    def drop(self) -> None:
+        """Want nothing; what is being measured is stopped, and its memory is free."""
+        self.rest()
         request, self._request = self._request, None
         if request is not None:
             request.cancel()

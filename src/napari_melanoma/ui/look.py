@@ -6,6 +6,7 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtSvg import QSvgRenderer
@@ -35,6 +36,7 @@ QToolButton {{ background-color: {button}; border: none; border-radius: 2px; pad
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
 QToolButton:disabled {{ background-color: {disabled}; }}
+QToolButton::menu-indicator {{ image: none; }}
 QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
@@ -216,6 +218,7 @@ class ThemedIcons(QObject):
         self._buttons: list[tuple[QAbstractButton, str]] = []
         self._folds: list[QCollapsible] = []
         self._link = ""
+        self._colour = ""  # until the theme was applied
         connections.connect(viewer.events.theme, self._on_theme)
 
     def add(self, button: QAbstractButton, icon: str) -> None:
@@ -230,6 +233,8 @@ class ThemedIcons(QObject):
         """
         button.setIconSize(QSize(18, 18))
         self._buttons.append((button, icon))
+        if self._colour:
+            button.setIcon(_icon(icon, self._colour))
 
     def fold(self, *sections: QCollapsible) -> None:
         """Give sections the theme's arrows.
@@ -240,18 +245,20 @@ class ThemedIcons(QObject):
             The sections.
         """
         self._folds.extend(sections)
+        for fold in sections if self._colour else ():
+            _set_arrows(fold, self._colour)
 
     def apply(self) -> None:
         """Set icons and colours as the theme is now."""
         from napari.utils.theme import get_theme
 
         theme = get_theme(str(self._viewer.theme))
-        colour = theme.icon.as_hex()
+        colour = self._colour = theme.icon.as_hex()
+        self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list come and go
         for button, icon in self._buttons:
             button.setIcon(_icon(icon, colour))
         for fold in self._folds:
-            fold.setExpandedIcon(_icon("chevron_down", colour))
-            fold.setCollapsedIcon(_icon("right_arrow", colour))
+            _set_arrows(fold, colour)
         colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
@@ -283,6 +290,11 @@ class ThemedIcons(QObject):
 
     def _on_theme(self, event: object = None) -> None:
         self.apply()
+
+
+def _set_arrows(fold: QCollapsible, colour: str) -> None:
+    fold.setExpandedIcon(_icon("chevron_down", colour))
+    fold.setCollapsedIcon(_icon("right_arrow", colour))
 
 
 def _icon(name: str, colour: str) -> QIcon:

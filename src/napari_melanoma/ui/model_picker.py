@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, Q
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
+from napari_melanoma.ui.models_changed import models_changed
 
 
 class ModelPicker(QWidget):
@@ -41,6 +42,7 @@ class ModelPicker(QWidget):
         self.refresh()
         self.combo.activated.connect(self._on_activated)
         self._card.clicked.connect(self._on_card)
+        models_changed().changed.connect(self._on_models)
 
     @property
     def model(self) -> str:
@@ -61,6 +63,13 @@ class ModelPicker(QWidget):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+
+    def _on_models(self, name: str) -> None:
+        """List what there is now, and pick the model that was taken over."""
+        self.refresh()
+        if name:
+            self.model = name
+            self.changed.emit()
 
     def _on_activated(self, index: int) -> None:
         self.changed.emit()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.editors import StillCombo
@@ -35,6 +35,8 @@ class RecipePicker(QWidget):
         The recipe as it is shown shall be saved as this ``pathlib.Path``.
     failed : Signal(object)
         An exception: a file is no recipe.
+    summary : QLabel
+        What the recipe is for; placed by whoever has the room.
     """
 
     changed = Signal()
@@ -51,21 +53,16 @@ class RecipePicker(QWidget):
         for recipe in self._shipped.values():
             self.combo.addItem(recipe.title, recipe.name)
             self.combo.setItemData(self.combo.count() - 1, recipe.summary, Qt.ItemDataRole.ToolTipRole)
-        load = tool(
-            "load_recipe", "Load a recipe", "Load a recipe from a TOML file, such as config.toml of a run", "load"
-        )
-        save = tool(
-            "save_recipe", "Save the recipe", "Save this recipe as a TOML file, for the command line too", "save"
-        )
-        self._summary = quiet()
+        self._more = tool("more_recipe", "Load or save a recipe", "Load a recipe from a file, or save this one", "...")
+        self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._more.setMenu(self._menu())
+        self.summary = named(quiet(), "recipe_summary", "What the recipe is for")
+        self.summary.setToolTip("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, load, save, stretch=0))
-        layout.addWidget(self._summary)
+        layout.addWidget(row(self.combo, self._more, stretch=0))
         self.combo.activated.connect(self._on_activated)
-        load.clicked.connect(self._ask_load)
-        save.clicked.connect(self._ask_save)
         self._show()
 
     @property
@@ -113,6 +110,24 @@ class RecipePicker(QWidget):
         self.pick(str(path))
         self.changed.emit()
 
+    def _menu(self) -> QMenu:
+        menu = QMenu(self)
+        for name, words, tip, slot in (
+            ("load_recipe", "Load a recipe ...", "A TOML file, such as config.toml of a run", self._ask_load),
+            (
+                "save_recipe",
+                "Save this recipe ...",
+                "As a TOML file, which runs on the command line too",
+                self._ask_save,
+            ),
+        ):
+            action = menu.addAction(words)
+            action.setObjectName(name)
+            action.setToolTip(tip)
+            action.triggered.connect(slot)
+        menu.setToolTipsVisible(True)
+        return menu
+
     def _ask_load(self) -> None:
         dialog = self._dialog("Load a recipe", "load_recipe_dialog", QFileDialog.FileMode.ExistingFile)
         dialog.fileSelected.connect(self._on_load)
@@ -145,4 +160,4 @@ class RecipePicker(QWidget):
 
     def _show(self) -> None:
         shipped, loaded = self.shipped, self.loaded
-        self._summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")
+        self.summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")

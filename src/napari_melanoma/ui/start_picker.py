@@ -104,7 +104,7 @@ class StartPicker(QWidget):
     def _show(self) -> None:
         bundle = self.bundle
         self._card.setEnabled(bundle is not None)
-        hint = bundle.config.title if bundle is not None else ""
+        hint = ""
         if self.start == IMAGENET:
             hint = "the encoder knows photographs of everyday things" if imagenet_is_here() else INSTALL
         elif self.start == NOTHING:
@@ -112,6 +112,10 @@ class StartPicker(QWidget):
         elif bundle is None:
             hint = "this model is not there any more"
         self._hint.setText(hint)
+        self._hint.setVisible(bool(hint))
+        self.combo.setToolTip(
+            bundle.config.title if bundle is not None else "The weights that the training begins with"
+        )
 
     def _on_card(self) -> None:
         try:

@@ -12,8 +12,8 @@ from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 
 SHOWN_AFTER_MS = 200
 
-AT_ONCE = ("saving", "storing")  # are done in a moment, and as a whole
-Task = Literal["analysing", "opening", "saving", "storing", "rating", "importing"]
+AT_ONCE = ("saving", "storing", "starting")  # are done in a moment, and as a whole
+Task = Literal["analysing", "opening", "saving", "storing", "rating", "importing", "starting"]
 
 
 class StatusLine(QWidget):

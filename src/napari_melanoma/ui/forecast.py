@@ -1,0 +1,161 @@
+"""What is known of a recipe before it is started: checked at once in a thread, then measured by a worker."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.checking import Parts, check
+from napari_melanoma.ui.estimating import Estimator, said, warning
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.worker_client import WorkerClient
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.training.recipe import TrainRecipe
+
+ESTIMATING = "estimating time and memory ..."
+REST_MS = 250  # of the controls, before the data sets are read
+KEPT = {"name": "estimate", "title": "", "licence": "", "seed": 0}  # have no say in time and memory
+
+
+class Forecast(QObject):
+    """Follows the recipe as it is shown.
+
+    Parameters
+    ----------
+    client : WorkerClient
+        Of its own, for the estimate.
+    parent : QObject
+        The dock.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Something else is known.
+    recipe : TrainRecipe or None
+        The one that is shown; None while it is none.
+    fault : str
+        Why it cannot be started; empty where it can, as far as is known.
+    warning : str
+        What may go wrong.
+    """
+
+    changed = Signal()
+
+    def __init__(self, client: WorkerClient, parent: QObject) -> None:
+        super().__init__(parent)
+        self.recipe: TrainRecipe | None = None
+        self.fault = ""
+        self.warning = ""
+        self._parts: Parts | None = None
+        self._time = ""
+        self._held = ""
+        self._checks = Latest(self, REST_MS)
+        self._checks.succeeded.connect(self._on_checked)
+        self._checks.failed.connect(self._on_fault)
+        self._estimator = Estimator(client, self)
+        self._estimator.estimated.connect(self._on_estimated)
+        self._estimator.failed.connect(self._on_not_estimated)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a check or an estimate is on its way."""
+        return self._checks.busy or self._estimator.busy
+
+    @property
+    def words(self) -> str:
+        """What is known, in two lines at most."""
+        lines = [self._parts.words if self._parts else "", self._held or self._time]
+        return "\n".join(_sentence(line) for line in lines if line)
+
+    def want(self, recipe: TrainRecipe) -> None:
+        """Check a recipe, and estimate it.
+
+        Parameters
+        ----------
+        recipe : TrainRecipe
+            Complete.
+        """
+        self.recipe = recipe
+        if not self._parts:
+            self.fault = "Reading the data ..."
+        self._checks.submit("check", lambda: partial(_checked, recipe))
+        self.changed.emit()
+
+    def cannot(self, fault: str) -> None:
+        """Say why there is no recipe.
+
+        Parameters
+        ----------
+        fault : str
+            A sentence.
+        """
+        self.recipe, self._parts, self._time = None, None, ""
+        self._checks.drop("check")
+        self._estimator.rest()
+        self.fault, self.warning = fault, ""
+        self.changed.emit()
+
+    def hold(self, why: str) -> None:
+        """Measure nothing for a while: a run needs the machine.
+
+        Parameters
+        ----------
+        why : str
+            Shown in place of an estimate; empty to go on.
+        """
+        if why == self._held:
+            return
+        self._held = why
+        if why:
+            self.stop()
+        elif self.recipe is not None:
+            self.want(self.recipe)
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """End the worker; ``want`` starts it again."""
+        self._estimator.drop()
+
+    def _on_checked(self, found: tuple[TrainRecipe, Parts | Exception]) -> None:
+        recipe, parts = found
+        if recipe != self.recipe:
+            return
+        if not isinstance(parts, Parts):
+            self._on_fault(parts)
+            return
+        self._parts, self.fault = parts, ""
+        if not self._held:
+            self._time = self._time or ESTIMATING
+            self._estimator.want(recipe.model_copy(update=KEPT))
+        self.changed.emit()
+
+    def _on_fault(self, error: Exception) -> None:
+        self._parts, self._time, self.warning = None, "", ""
+        self.fault = _sentence(str(error))
+        self._estimator.rest()
+        self.changed.emit()
+
+    def _on_estimated(self, answer: dict[str, Any]) -> None:
+        self._time, self.warning = said(answer), warning(answer)
+        self.changed.emit()
+
+    def _on_not_estimated(self, error: Exception) -> None:
+        self._time, self.warning = "", f"Time and memory could not be estimated: {error}"
+        self.changed.emit()
+
+
+def _checked(recipe: TrainRecipe, run: RunContext) -> tuple[TrainRecipe, Parts | Exception]:
+    try:
+        return recipe, check(recipe, run)
+    except MelanomaError as error:
+        return recipe, error
+
+
+def _sentence(text: str) -> str:
+    """Write words as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
