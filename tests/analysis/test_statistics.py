@@ -6,9 +6,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_melanoma.analysis import statistics
-from napari_melanoma.analysis.statistics import bootstrap_mean
+from napari_melanoma.analysis.statistics import bootstrap_mean, paired_difference
 
 
 def test_interval_has_the_width_of_theory() -> None:
@@ -59,3 +61,32 @@ def test_text() -> None:
 def test_nothing_to_average(values: list[float], groups: list[str] | None) -> None:
     with pytest.raises(ValueError, match="at least one value"):
         bootstrap_mean(values, groups)
+
+
+def test_a_paired_difference_is_that_of_the_means_and_far_narrower_than_unpaired() -> None:
+    rng = np.random.default_rng(0)
+    difficulty = rng.uniform(0.3, 0.9, 60)
+    old, new = difficulty + rng.normal(0, 0.01, 60), difficulty + 0.02 + rng.normal(0, 0.01, 60)
+    found = paired_difference(old, new)
+    assert found.mean == pytest.approx(new.mean() - old.mean())
+    assert found.low > 0.01
+    assert found.high - found.low < 0.1 * (bootstrap_mean(new).high - bootstrap_mean(new).low)
+
+
+def test_a_paired_difference_draws_whole_groups() -> None:
+    old, new, groups = [0.0] * 40, [0.1] * 20 + [0.0] * 20, ["a"] * 20 + ["b"] * 20
+    grouped, alone = paired_difference(old, new, groups), paired_difference(old, new)
+    assert (grouped.low, grouped.high) == pytest.approx((0.0, 0.1))
+    assert alone.low > 0.02
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
+def test_the_other_way_round_is_the_negative(pairs: list[tuple[float, float]]) -> None:
+    old, new = zip(*pairs, strict=True)
+    there, back = paired_difference(old, new, rounds=200), paired_difference(new, old, rounds=200)
+    assert (there.mean, there.low, there.high) == pytest.approx((-back.mean, -back.high, -back.low), abs=1e-12)
+
+
+def test_a_pair_needs_both() -> None:
+    with pytest.raises(ValueError, match="found 2 and 1"):
+        paired_difference([0.1, 0.2], [0.3])

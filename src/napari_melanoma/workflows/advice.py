@@ -79,7 +79,7 @@ def images_to_tell(found: Estimate, limit: float) -> int | None:
     distance, half = abs(found.mean - limit), (found.high - found.low) / 2
     if not distance or not math.isfinite(half):
         return None
-    needed = math.ceil(found.count * (half / distance) ** 2)
+    needed = math.ceil(round(found.count * (half / distance) ** 2, 6))
     return max(1, needed - found.count) if needed <= TOO_MANY * found.count else None
 
 

@@ -12,17 +12,16 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.splits import split_parts
-from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
 
 __all__ = ["discard", "gate", "held_out", "take_over"]
 
-HELD_OUT = "held_out"
 NO_BUNDLE = ("imagenet", "none")
 
 
@@ -83,19 +82,18 @@ def held_out(recipe: TrainRecipe, folder: RunFolder) -> tuple[list[Sample], tupl
     Raises
     ------
     RunError
-        Where there is none.
+        Where there is none, or ``data.csv`` cannot be read.
     """
-    rows = _rows(folder)
-    samples = [_sample(row) for row in rows if row.get("part") == HELD_OUT]
-    own = {sample.domain for sample in samples}
-    seen = {row.get("group") for row in rows if row.get("part") != HELD_OUT} | {sample.group for sample in samples}
-    of_base = [sample for sample in _base_held_out(recipe) if sample.group not in seen]
+    rows = read_data(folder.data)
+    samples = [row.sample for row in rows if row.part == "held_out"]
+    groups, names = {row.sample.group for row in rows}, {sample.domain for sample in samples}
+    of_base = [sample for sample in _base_held_out(recipe) if sample.group not in groups]
     if not samples and not of_base:
         raise RunError(
             f"{folder.path.name} held no image out, so nothing can be judged. Set data.held_out_fraction, or name "
             "images with the split that data.held_out_split says."
         )
-    return samples + of_base, tuple(sorted({sample.domain for sample in of_base} - own))
+    return samples + of_base, tuple(sorted({sample.domain for sample in of_base} - names))
 
 
 def _parent(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
@@ -113,27 +111,6 @@ def _own(folder: RunFolder) -> BundleInfo:
         return read_bundle(folder.bundle)
     except BundleError as error:
         raise RunError(f"{folder.path.name} has no model yet; let the run finish first.") from error
-
-
-def _rows(folder: RunFolder) -> list[dict[str, str]]:
-    """The table of the run's images."""
-    try:
-        return read_table(folder.data)
-    except OSError as error:
-        raise RunError(f"cannot read {folder.data}: {error.strerror}. It says which images were held out.") from error
-
-
-def _sample(row: dict[str, str]) -> Sample:
-    """One image of the run's table."""
-    return Sample(
-        image_id=row["image_id"],
-        image=Path(row["image"]),
-        mask=Path(row["mask"]),
-        group=row["group"],
-        split=HELD_OUT,
-        domain=row["domain"],
-        diagnosis=row.get("diagnosis") or None,
-    )
 
 
 def _base_held_out(recipe: TrainRecipe) -> Iterable[Sample]:

@@ -1,0 +1,73 @@
+"""Taking a bundle into the user's model folder: a free name, nothing replaced, twice is once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
+from napari_melanoma.models.registry import adopt, find_bundle, list_bundles, user_folder
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+def another(bundle: BundleInfo, folder: Path, **provenance: object) -> BundleInfo:
+    """A bundle of the same name with other weights."""
+    shutil.copytree(bundle.path, folder)
+    with (folder / "model.safetensors").open("ab") as weights:
+        weights.write(b" ")
+    values = bundle.config.model_copy(update={"provenance": provenance}).model_dump(mode="json")
+    write_json(folder / CONFIG, values)
+    return read_bundle(folder)
+
+
+def test_an_adopted_bundle_is_listed_and_found(tiny_bundle: BundleInfo) -> None:
+    adopted = adopt(tiny_bundle)
+    assert adopted.path == user_folder() / "tiny"
+    assert find_bundle("tiny") == adopted
+    assert adopted.fingerprint == tiny_bundle.fingerprint
+    assert adopted.card == tiny_bundle.card
+    assert tiny_bundle.path.is_dir()
+
+
+def test_a_name_that_is_taken_gets_a_number(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    names = [adopt(tiny_bundle).name, adopt(another(tiny_bundle, tmp_path / "new")).name]
+    assert names == ["tiny", "tiny-2"]
+    assert [info.name for info in list_bundles()][1:] == ["tiny", "tiny-2"]
+    assert find_bundle("tiny").fingerprint == tiny_bundle.fingerprint
+
+
+def test_twice_is_once(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    other = another(tiny_bundle, tmp_path / "new")
+    adopt(tiny_bundle)
+    assert adopt(other) == adopt(other) == adopt(adopt(other))
+    assert len(list(user_folder().iterdir())) == 2
+
+
+def test_the_shipped_model_keeps_its_name(tiny_bundle: BundleInfo) -> None:
+    assert adopt(tiny_bundle, "lesion-small").name == "lesion-small-2"
+
+
+@pytest.mark.parametrize(
+    ("wished", "given"), [("our clinic/2026", "our-clinic-2026"), ("../..", "model"), (" ü ", "ü")]
+)
+def test_a_name_is_one_folder(wished: str, given: str, tiny_bundle: BundleInfo) -> None:
+    adopted = adopt(tiny_bundle, wished)
+    assert (adopted.name, adopted.path.parent) == (given, user_folder())
+    assert read_bundle(adopted.path).config.name == given
+
+
+def test_descent_is_kept(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    parent = {"name": "lesion-small", "fingerprint": "ab"}
+    assert adopt(another(tiny_bundle, tmp_path / "new", parent=parent)).config.provenance["parent"] == parent
+
+
+def test_a_folder_that_cannot_be_written(tiny_bundle: BundleInfo) -> None:
+    user_folder().parent.mkdir(parents=True)
+    user_folder().touch()
+    with pytest.raises(SaveError, match="cannot write"):
+        adopt(tiny_bundle)

@@ -1,0 +1,66 @@
+"""The rule of the gate, case by case, and how many images would help."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.workflows.advice import advise, images_to_tell
+from napari_melanoma.workflows.comparison import DomainChange
+
+
+def change(
+    low: float, high: float, *, name: str = "new", count: int = 40, patients: int = 30, base: bool = False
+) -> DomainChange:
+    level = {"JA": Estimate(0.8, 0.7, 0.9, count)}
+    return DomainChange(name, base, patients, level, level, {"JA": Estimate((low + high) / 2, low, high, count)})
+
+
+CASES = [
+    ("a gain", change(0.01, 0.03), [], "take over", "It gains JA +0.020 (95 % interval +0.010 to +0.030) on 40 images"),
+    ("a loss", change(-0.03, -0.01), [], "keep", "The new model does worse on 40 images"),
+    ("perhaps a gain", change(-0.01, 0.04), [], "cannot tell", "The difference may be chance"),
+    ("alike", change(-0.004, 0.006), [], "cannot tell", "The two do equally well"),
+    ("few images", change(0.2, 0.3, count=4), [], "cannot tell", "Only 4 images of 30 patients or lesions"),
+    ("few patients", change(0.2, 0.3, patients=2), [], "cannot tell", "Only 40 images of 2 patients or lesions"),
+    ("it has forgotten", change(0.01, 0.03), [change(-0.05, -0.02, name="old", base=True)], "keep",
+     "The new model does worse on old: JA -0.035"),
+    ("it may have forgotten", change(0.01, 0.03), [change(-0.02, 0.01, name="old", base=True)], "cannot tell",
+     "It gains JA +0.020 (95 % interval +0.010 to +0.030), but it may lose more than 0.01 on old"),
+    ("it has not forgotten", change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)], "take over",
+     "It gains"),
+    ("one that is too small to speak", change(0.01, 0.03), [change(-0.5, -0.1, patients=3)], "take over", "It gains"),
+    ("a gain, at the edge", change(0.0, 0.03), [], "cannot tell", "The difference may be chance"),
+    ("a loss of what is allowed", change(0.01, 0.03), [change(-0.01, 0.01, name="old")], "take over", "It gains"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("new", "others", "advice", "reason"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_advice(new: DomainChange, others: list[DomainChange], advice: str, reason: str) -> None:
+    found, said = advise(new, others)
+    assert (found, said[: len(reason)]) == (advice, reason)
+
+
+def test_what_was_not_looked_at_is_said() -> None:
+    kept = advise(change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)])[1]
+    assert kept.endswith("It loses no more than 0.01 on old.")
+    assert advise(change(0.01, 0.03), [change(0.01, 0.03)])[1].endswith("No other images were looked at.")
+
+
+@pytest.mark.parametrize(
+    ("found", "limit", "more"),
+    [
+        (Estimate(0.02, -0.02, 0.06, 50), 0.0, 150),  # the interval is twice as wide as it may be: four times as many
+        (Estimate(0.0, -0.02, 0.02, 50), -0.01, 150),
+        (Estimate(0.001, -0.1, 0.1, 50), 0.0, None),
+        (Estimate(0.0, -0.1, 0.1, 50), 0.0, None),
+        (Estimate(0.02, -0.0001, 0.0401, 50), 0.0, 1),
+    ],
+)
+def test_images_to_tell(found: Estimate, limit: float, more: int | None) -> None:
+    assert images_to_tell(found, limit) == more
+
+
+def test_the_reason_says_how_many_images_would_tell() -> None:
+    assert advise(change(-0.02, 0.06), [])[1].endswith("About 120 more held-out images would tell.")
+    assert advise(change(-0.02, 0.021), [])[1].endswith("Far more held-out images than these would be needed to tell.")

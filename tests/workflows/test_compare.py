@@ -1,0 +1,191 @@
+"""Two models that differ by as much as we choose, on squares: the figures, the lists, the files and what fails."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded, compare_models
+from napari_melanoma.workflows.comparison import Comparison, read_comparison
+
+SIDE = 60
+EXACT = ComparisonOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
+BASE = EXACT.model_copy(update={"base": ("old-clinic",)})
+
+
+class Reader:
+    """Finds the grey square of a photograph, and takes it for wider or narrower than it is, as told for its grey."""
+
+    device = "cpu"
+
+    def __init__(self, name: str, missed: dict[int, int], threshold: float = 0.5) -> None:
+        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=SimpleNamespace(threshold=threshold))
+        self._missed = missed
+        self._default = missed.get(-1, 0)
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        grey = rgb[..., 0]
+        found = (grey < 200).astype(np.float32)
+        columns = np.flatnonzero(found.any(0))
+        missed = self._missed.get(int(grey.min()), self._default)
+        found[:, columns[len(columns) - missed :]] = 0.0
+        return found * 0.6
+
+
+def squares(folder: Path, count: int, each: int = 1) -> list[Sample]:
+    """Squares of 20 x 20 pixels; image ``n`` has the grey ``n``."""
+    for index in range(count):
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[20:40, 20:40] = True
+        rgb = np.full((SIDE, SIDE, 3), 255, np.uint8)
+        rgb[mask] = index
+        write_rgb(folder / f"images/s{index}.png", rgb)
+        write_mask(folder / f"masks/s{index}.png", mask)
+    rows = [{"image_id": f"s{i}", "patient_id": f"p{i // each}", "diagnosis": "ab"[i % 2]} for i in range(count)]
+    write_table(folder / "dataset.csv", rows)
+    return read_dataset(folder)
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    return squares(tmp_path / "clinic", 10)
+
+
+def compared(
+    samples: list[Sample], out: Path, old: Reader, new: Reader, options: ComparisonOptions = EXACT
+) -> Comparison:
+    return compare_loaded([old, new], samples, out, options, run=RunContext())
+
+
+OLD = Reader("old", {-1: 10})  # half of each square: Jaccard one half
+BETTER = Reader("new", {-1: 5, 3: 12})  # three quarters, but of one image less than before
+
+
+def test_figures(samples: list[Sample], tmp_path: Path) -> None:
+    found = compared(samples, tmp_path / "out", OLD, BETTER)
+    assert found.old.JA.mean == pytest.approx(0.5)
+    assert found.new.JA.mean == pytest.approx((9 * 0.75 + 0.4) / 10)
+    assert found.difference["JA"].mean == pytest.approx(0.215)
+    assert found.difference["JA"].low > 0.1
+    assert found.difference["DI"].mean == pytest.approx((9 * (6 / 7 - 2 / 3) + (4 / 7 - 2 / 3)) / 10)
+    assert (found.images, found.patients, found.advice) == (10, 10, "take over")
+    assert [(item.image_id, round(item.change, 3)) for item in found.worse] == [("s3", -0.1)]
+    assert len(found.better) == 9
+    assert found.summary().startswith("JA 0.500 -> 0.715, difference +0.215 (95 % interval +0.")
+
+
+def test_what_is_written_is_read_back(samples: list[Sample], tmp_path: Path) -> None:
+    found = compared(samples, tmp_path / "out", OLD, BETTER)
+    assert read_comparison(tmp_path / "out") == read_comparison(tmp_path / "out" / "comparison.json") == found
+    rows = list(csv.DictReader((tmp_path / "out/per_image.csv").read_text().splitlines()))
+    assert len(rows) == 10
+    assert float(rows[3]["JA_difference"]) == pytest.approx(-0.1)
+    picture = read_photograph(found.worse[0].thumbnail).rgb
+    assert picture.shape == (320, 320, 3)
+    page = (tmp_path / "out/comparison.html").read_text()
+    assert page.count("data:image/png;base64,") == 11
+    assert "Take over." in page
+    assert str(tmp_path) not in page
+    assert (tmp_path / "out/changes.png").stat().st_size > 1000
+
+
+def test_each_model_at_its_own_threshold(samples: list[Sample], tmp_path: Path) -> None:
+    """Nothing is at 0.7, so a model with that threshold finds nothing."""
+    found = compared(samples, tmp_path / "out", Reader("old", {}), Reader("new", {}, threshold=0.7))
+    assert (found.old.JA.mean, found.new.JA.mean) == (1.0, 0.0)
+    assert (found.old.threshold, found.new.threshold, found.advice) == (0.5, 0.7, "keep")
+
+
+def test_base_data_have_a_say_of_their_own(samples: list[Sample], tmp_path: Path) -> None:
+    """The new model gains on ten new images, and loses a quarter of each of the old ones."""
+    kept = squares(tmp_path / "old-clinic", 8)
+    for sample in kept:
+        rgb = read_photograph(sample.image).rgb.copy()
+        rgb[rgb < 200] += 100
+        write_rgb(sample.image, rgb)
+    forgetful = Reader("new", {-1: 5, **{100 + n: 15 for n in range(8)}})
+    found = compared([*samples, *kept], tmp_path / "out", OLD, forgetful, BASE)
+    assert {d.name: (d.base, round(d.difference["JA"].mean, 3)) for d in found.domains} == {
+        "clinic": (False, 0.25), "old-clinic": (True, -0.25),
+    }  # fmt: skip
+    assert found.advice == "keep"
+    assert "does worse on old-clinic" in found.reason
+
+
+def test_patients_are_drawn_not_images(tmp_path: Path) -> None:
+    """Ten images of two patients say as little as two images."""
+    found = compared(squares(tmp_path / "clinic", 10, each=5), tmp_path / "out", OLD, BETTER)
+    assert (found.patients, found.advice) == (2, "cannot tell")
+    assert "10 images of 2 patients" in found.reason
+
+
+def test_an_image_that_fails_is_named_and_the_others_are_compared(samples: list[Sample], tmp_path: Path) -> None:
+    samples[2].image.write_bytes(b"no image")
+    samples[4].mask.unlink()
+    found = compared(samples, tmp_path / "out", OLD, BETTER)
+    assert [image_id for image_id, _ in found.failed] == ["s2", "s4"]
+    assert found.images == 8
+    assert str(tmp_path) not in json.dumps(found.failed)
+    rows = list(csv.DictReader((tmp_path / "out/per_image.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows].count("failed") == 2
+    assert read_comparison(tmp_path / "out").failed == found.failed
+
+
+def test_a_model_that_fails_is_noted_image_by_image(samples: list[Sample], tmp_path: Path) -> None:
+    class Broken(Reader):
+        def probability(self, rgb: np.ndarray) -> np.ndarray:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(
+        DataSetError, match="none of 10 images could be compared; 's0': unexpected RuntimeError: out of"
+    ):
+        compared(samples, tmp_path / "out", OLD, Broken("new", {}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="none of 0 images"):
+        compared([], tmp_path / "out", OLD, BETTER)
+
+
+def test_cancelled_writes_nothing(samples: list[Sample], tmp_path: Path) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        compare_loaded([OLD, BETTER], samples, tmp_path / "out", EXACT, run=run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_the_twelve_that_changed_most(tmp_path: Path) -> None:
+    samples = squares(tmp_path / "clinic", 18)
+    found = compared(samples, tmp_path / "out", OLD, Reader("new", {n: max(0, 10 - n) for n in range(18)}))
+    assert [item.image_id for item in found.better] == [f"s{n}" for n in (*range(10, 18), 9, 8, 7, 6)]
+    assert len(list((tmp_path / "out/thumbnails").iterdir())) == 12
+
+
+def test_images_of_one_name_get_pictures_of_their_own(tmp_path: Path) -> None:
+    both = [*squares(tmp_path / "one", 3), *squares(tmp_path / "two", 3)]
+    found = compared(both, tmp_path / "out", OLD, Reader("new", {}))
+    assert len({item.thumbnail for item in found.better}) == 6
+
+
+def test_a_comparison_takes_two(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="takes two models"):
+        compare_models([], [], tmp_path, EXACT, run=RunContext())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"old": 3}', '{"format_version": 9}'])
+def test_a_file_that_is_no_comparison(text: str, tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text(text)
+    with pytest.raises(InputError, match="Make it again: napari-melanoma compare RUN"):
+        read_comparison(tmp_path)

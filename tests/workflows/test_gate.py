@@ -1,0 +1,163 @@
+"""After a run: which images judge it, against what, and what taking over and discarding leave in the folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.splits import split_parts
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import list_bundles, user_folder
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, write_data
+from napari_melanoma.workflows.adoption import discard, take_over
+from napari_melanoma.workflows.gate import gate, held_out
+from napari_melanoma.workflows.runs import read_run
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+def data_set(folder: Path, count: int, split: str = "") -> Path:
+    mask = np.zeros((48, 48), bool)
+    mask[12:36, 12:36] = True
+    for index in range(count):
+        write_rgb(folder / f"images/{folder.name}{index}.png", np.full((48, 48, 3), 10 * index, np.uint8))
+        write_mask(folder / f"masks/{folder.name}{index}.png", mask)
+    write_table(folder / "dataset.csv", [{"image_id": f"{folder.name}{n}", "split": split} for n in range(count)])
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_bundle: BundleInfo) -> TrainRecipe:
+    """Corrections, and base data, to start from the bundle with random weights."""
+    data = {
+        "datasets": [str(data_set(tmp_path / "corrections", 9))],
+        "base": [str(data_set(tmp_path / "known", 6, "val"))],
+    }
+    return TrainRecipe.parse({"data": data, "model": {"start": str(tiny_bundle.path)}}, "the test")
+
+
+@pytest.fixture
+def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> RunFolder:
+    """The folder of a run that has learnt nothing: its bundle is the one it started from."""
+    folder = RunFolder(tmp_path / "run-01")
+    folder.path.mkdir()
+    write_toml(folder.config, recipe)
+    parts = split_parts(read_dataset(Path(recipe.data.datasets[0])), recipe.data, recipe.seed)
+    by_part = {"learn": parts.learn, "tuning": parts.tuning, "held_out": parts.held_out}
+    write_data(folder.data, [DataRow(part, sample, "", "") for part, found in by_part.items() for sample in found])
+    shutil.copytree(tiny_bundle.path, folder.bundle)
+    folder.tell("started")
+    folder.tell("finished", threshold=0.5)
+    return folder
+
+
+def test_held_out_images_of_the_run_and_of_its_base(finished: RunFolder, recipe: TrainRecipe) -> None:
+    samples, base = held_out(recipe, finished)
+    of_run = split_parts(read_dataset(Path(recipe.data.datasets[0])), recipe.data, 0).held_out
+    assert [sample.image_id for sample in samples if sample.domain == "corrections"] == [s.image_id for s in of_run]
+    assert [sample.image_id for sample in samples if sample.domain == "known"] == [f"known{n}" for n in range(6)]
+    assert base == ("known",)
+
+
+def test_what_the_run_learnt_of_the_base_does_not_judge_it(finished: RunFolder, recipe: TrainRecipe) -> None:
+    learnt = read_dataset(Path(recipe.data.base[0]))[0]
+    with finished.data.open("a") as table:
+        table.write(f"base,{learnt.image_id},known,{learnt.group},,,,,{learnt.image},{learnt.mask},,\n")
+    assert "known0" not in {sample.image_id for sample in held_out(recipe, finished)[0]}
+
+
+def test_the_gate_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
+    said: list[str] = []
+    found = gate(finished.path, run=RunContext(lambda progress: said.append(progress.message)))
+    assert (found.old.name, found.new.name) == ("tiny", "tiny")
+    assert found.old.fingerprint == found.new.fingerprint == tiny_bundle.fingerprint
+    assert found.difference["JA"].mean == 0
+    assert found.advice == "cannot tell"
+    assert {domain.name: domain.base for domain in found.domains} == {"corrections": False, "known": True}
+    assert set(said) == {"Comparing the old and the new model"}
+    report = read_run(finished.path)
+    assert report.comparison == found
+    assert report.bundle == finished.bundle
+
+
+def test_a_run_from_nothing_is_judged_against_the_shipped_model(finished: RunFolder, recipe: TrainRecipe) -> None:
+    write_toml(finished.config, recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})}))
+    assert gate(finished.path, run=RunContext()).old.name == "lesion-small"
+
+
+def test_cancelled_keeps_an_earlier_comparison(finished: RunFolder) -> None:
+    first = gate(finished.path, run=RunContext())
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        gate(finished.path, run=run)
+    assert read_run(finished.path).comparison == first
+    assert not list(finished.path.glob(".comparison*"))
+
+
+def test_what_cannot_be_judged(finished: RunFolder, recipe: TrainRecipe) -> None:
+    alone = recipe.model_copy(update={"data": recipe.data.model_copy(update={"base": ()})})
+    write_data(finished.data, [])
+    with pytest.raises(RunError, match=r"run-01 held no image out.*Set data\.held_out_fraction"):
+        held_out(alone, finished)
+    finished.data.unlink()
+    with pytest.raises(RunError, match="the list of the run's images, cannot be read"):
+        held_out(alone, finished)
+
+
+def test_models_that_are_not_there(finished: RunFolder, recipe: TrainRecipe) -> None:
+    shutil.rmtree(finished.bundle)
+    with pytest.raises(RunError, match="run-01 has no model yet"):
+        gate(finished.path, run=RunContext())
+    gone = recipe.model.model_copy(update={"start": "thrown-away"})
+    write_toml(finished.config, recipe.model_copy(update={"model": gone}))
+    with pytest.raises(BundleError, match="the model that run-01 started from has gone"):
+        gate(finished.path, run=RunContext())
+
+
+def test_taken_over_twice_is_once(finished: RunFolder) -> None:
+    first, second = take_over(finished.path, "our-clinic"), take_over(finished.path, "our-clinic")
+    assert first == second
+    assert first.path == user_folder() / "our-clinic"
+    assert read_run(finished.path).adopted == "our-clinic"
+    assert [info.name for info in list_bundles()] == ["lesion-small", "our-clinic"]
+
+
+def test_taken_over_again_after_it_was_removed(finished: RunFolder) -> None:
+    shutil.rmtree(take_over(finished.path).path)
+    assert take_over(finished.path).path.is_dir()
+
+
+def test_discarded_then_taken_over_after_all(finished: RunFolder) -> None:
+    discard(finished.path)
+    discard(finished.path)
+    assert (read_run(finished.path).discarded, read_run(finished.path).adopted) == (True, None)
+    take_over(finished.path)
+    report = read_run(finished.path)
+    assert (report.discarded, report.adopted) == (False, "tiny")
+    discard(finished.path)
+    assert not read_run(finished.path).discarded, "a model in use is not thrown away by a click beside it"
+
+
+def test_no_model_to_take_over(finished: RunFolder) -> None:
+    shutil.rmtree(finished.bundle)
+    with pytest.raises(BundleError, match="is no model bundle"):
+        take_over(finished.path)
+    assert read_run(finished.path).adopted is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"path": 3}'])
+def test_a_note_that_cannot_be_read_is_none(text: str, finished: RunFolder) -> None:
+    (finished.path / "adopted.json").write_text(text)
+    assert read_run(finished.path).adopted is None
+    assert take_over(finished.path).name == "tiny"
