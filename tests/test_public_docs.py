@@ -163,10 +163,12 @@ def faults(tree: ast.Module) -> Iterator[str]:
             yield f"{public.name}: no hints for {', '.join(missing)}"
         marks = decorators(public.node)
         one_line_will_do = called_by_a_framework(public) or described_by_a_base(public, tree)
+        if {"setter", "overload"} & marks:
+            continue
         if {"property", "cached_property"} & marks or one_line_will_do:
             if not ast.get_docstring(public.node):
                 yield f"{public.name}: no docstring"
-        elif not {"setter", "overload"} & marks:
+        else:
             yield from (f"{public.name}: {fault}" for fault in faults_of_sections(public))
 
 

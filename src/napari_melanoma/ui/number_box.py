@@ -236,7 +236,20 @@ class NumberBox(QAbstractSpinBox):
         return enabled
 
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        """Let anything be typed; ``fault`` says what is wrong with it."""
+        """Let anything be typed; ``fault`` says what is wrong with it.
+
+        Parameters
+        ----------
+        text : str
+            What stands in the box.
+        position : int
+            Of the cursor.
+
+        Returns
+        -------
+        tuple
+            Acceptable, with both.
+        """
         return QValidator.State.Acceptable, text, position
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
