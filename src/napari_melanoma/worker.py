@@ -154,7 +154,36 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return {"model": vars(ModelStamp.of(model))}
 
 
-HANDLERS: dict[str, Handler] = {"warm": warm, "segment": segment}
+def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Say how unsure a model is of a photograph.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``model``: a bundle's name or path; ``image``: the photograph's file; ``how``: ``"entropy"`` or
+        ``"disagreement"``.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        The fields of ``workflows.review.Rating``.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle, or its weights do not fit.
+    UnreadableImage
+        Where the photograph cannot be read.
+    """
+    from napari_melanoma.workflows import review
+
+    run.report(Progress(0, None, "Rating the photograph"))
+    return vars(review.rate(_segmenter(arguments["model"]), Path(arguments["image"]), arguments["how"]))
+
+
+HANDLERS: dict[str, Handler] = {"warm": warm, "segment": segment, "rate": rate}
 
 
 def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,6 +61,31 @@ def read_dataset(folder: Path) -> list[Sample]:
     DataSetError
         Where the table is missing, has no ``image_id`` or no rows, repeats an id, or names an image that is not there.
     """
+    samples = list(each_sample(folder))
+    for fault in samples:
+        if isinstance(fault, DataSetError):
+            raise fault
+    return [sample for sample in samples if isinstance(sample, Sample)]
+
+
+def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
+    """Read a data set row by row, going on where a row is wrong.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+
+    Yields
+    ------
+    Sample or DataSetError
+        What a row says, or what is wrong with it, in the order of the table.
+
+    Raises
+    ------
+    DataSetError
+        Where the table is missing, has no ``image_id`` or no rows.
+    """
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
@@ -69,11 +93,17 @@ def read_dataset(folder: Path) -> list[Sample]:
     if not rows:
         raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
-    samples = [_sample(row, folder, images, masks) for row in rows]
-    repeated = [image_id for image_id, count in Counter(sample.image_id for sample in samples).items() if count > 1]
-    if repeated:
-        raise DataSetError(f"{table} repeats image_id {', '.join(repeated[:3])}: each row needs an id of its own.")
-    return samples
+    seen: set[str] = set()
+    for row in rows:
+        image_id = row["image_id"]
+        if image_id in seen:
+            yield DataSetError(f"{table} repeats image_id {image_id}: each row needs an id of its own.")
+            continue
+        seen.add(image_id)
+        try:
+            yield _sample(row, folder, images, masks)
+        except DataSetError as error:
+            yield error
 
 
 def usable(samples: Iterable[Sample]) -> list[Sample]:

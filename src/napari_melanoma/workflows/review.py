@@ -1,4 +1,4 @@
-"""Which photographs of a folder to look at first: how unsure a model is of each, and what a person said of it."""
+"""How unsure a model is of a photograph, so that a person looks first where a correction helps most."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import numpy as np
 from napari_melanoma.analysis.uncertainty import disagreement, entropy
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.io.photographs import find_photographs, read_photograph
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.models.preprocessing import fit_input
 
 if TYPE_CHECKING:
@@ -58,15 +56,6 @@ class Rating:
     model_fingerprint: str
 
 
-@dataclass(frozen=True)
-class ReviewItem:
-    """One photograph of a folder; ``review`` and ``image_id`` are None where the corrections do not have it."""
-
-    path: Path
-    review: str | None = None
-    image_id: str | None = None
-
-
 def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
     """Say how unsure a model is of a photograph.
 
@@ -103,31 +92,6 @@ def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
     found = bool(masks[0].any())
     score = disagreement(masks) if how == "disagreement" else entropy(probabilities[0])
     return Rating(score if found else 1.0, how, found, fingerprint(rgb), model.info.name, model.info.fingerprint)
-
-
-def list_folder(folder: Path, corrections: Corrections, *, run: RunContext | None = None) -> list[ReviewItem]:
-    """List the photographs of a folder with what a person said of each.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Searched with its subfolders.
-    corrections : Corrections
-        Known by the pixels of their photographs, whatever the files are called.
-    run : RunContext, optional
-        Takes the progress; may stop it.
-
-    Returns
-    -------
-    list of ReviewItem
-        In natural order of the paths.
-
-    Raises
-    ------
-    InputError
-        Where there is no photograph in it, or it cannot be read.
-    """
-    return [ReviewItem(path) for path in find_photographs([folder])]
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
