@@ -1,0 +1,57 @@
+"""Small pictures of photographs for lists, decoded no larger than is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.io.photographs import read_photograph
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+
+def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
+    """Read a photograph so small that it fits into a square.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any file that ``read_photograph`` reads.
+    side_px : int
+        Side of the square.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel=3), upright; the longer side is ``side_px`` or, of a smaller photograph, less.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is no photograph.
+    """
+    import numpy as np
+    from PIL import Image
+
+    picture = _jpeg(path, side_px)
+    if picture is None:
+        picture = Image.fromarray(read_photograph(path).rgb)
+    picture.thumbnail((side_px, side_px))
+    return np.asarray(picture)
+
+
+def _jpeg(path: Path, side_px: int) -> Image.Image | None:
+    """Decode a JPEG at an eighth of its size or so, which is many times quicker; None for every other file."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=("JPEG",)) as file:
+            if file.mode != "RGB":  # its colours need the care of the reader
+                return None
+            file.draft("RGB", (side_px, side_px))
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None

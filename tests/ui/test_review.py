@@ -1,0 +1,272 @@
+"""The Review dock as a person uses it: a folder rated, looked through, accepted, rejected, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from PIL import Image as PillowImage
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QShortcut
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
+
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.ui.review import ReviewDock
+from napari_melanoma.ui.review_list import STATE_ROLE, WORDS_ROLE
+from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.workflows.rating_cache import RatingCache
+
+PATIENCE_MS = 20_000
+
+
+def mole(shade):
+    """Skin with a dark disk: uint8 (row, column, channel), of other pixels for every shade."""
+    rows, columns = np.mgrid[:120, :160]
+    rgb = np.full((120, 160, 3), (215, 170, 150), np.uint8)
+    rgb[(rows - 60) ** 2 + (columns - 80) ** 2 <= 25**2] = (70, 45, 30 + shade)
+    return rgb
+
+
+def folder_of(place, *names):
+    """A folder of photographs; the fake worker takes the number at the end of a name for the score."""
+    place.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        PillowImage.fromarray(mole(number)).save(place / f"{name}.png")
+    return place
+
+
+@pytest.fixture
+def corrections(tmp_path, home, monkeypatch):
+    """The corrections that the docks of this test write to; ratings are kept in this test's own place too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    ReviewSettings().corrections = tmp_path / "my corrections"
+    return Corrections(tmp_path / "my corrections")
+
+
+class Reviewer:
+    """Does with the Review dock what a person would do, and waits as a person would."""
+
+    def __init__(self, viewer, dock, qtbot):
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+
+    def waits(self):
+        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+        self.qtbot.wait(20)
+        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+
+    def reviews(self, folder):
+        self.dock.welcome.dropped.emit([folder])
+        self.waits()
+
+    def shown(self, role=Qt.ItemDataRole.DisplayRole):
+        rows = self.dock.list
+        return [rows.index(row).data(role) for row in range(rows.rowCount())]
+
+    def presses(self, key):
+        keys = {shortcut.key().toString(): shortcut for shortcut in self.dock.findChildren(QShortcut)}
+        keys[key].activated.emit()
+        self.waits()
+
+    def clicks_on(self, name):
+        index = self.dock.list.index(self.shown().index(name))
+        self.dock.view.scrollTo(index)
+        place = self.dock.view.visualRect(index).center()
+        self.qtbot.mouseClick(self.dock.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        self.waits()
+
+    @property
+    def lesion(self):
+        return self.dock.opening._lesion
+
+    @property
+    def layers(self):
+        return [layer.name for layer in self.viewer.layers if "photograph" in layer.metadata["napari_melanoma"]]
+
+    def sees(self):
+        return self.lesion.picker.image.name
+
+
+@pytest.fixture
+def reviewer(viewer, shared_client, corrections, qtbot):
+    """Somebody in front of the Review dock as napari's menu opens it."""
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
+    somebody = Reviewer(viewer, made, qtbot)
+    yield somebody
+    somebody.waits()
+
+
+@pytest.fixture
+def three(reviewer, tmp_path):
+    """Somebody with three photographs that are rated: b is the least sure, then c, then a."""
+    reviewer.reviews(folder_of(tmp_path / "photos", "a-10", "b-90", "c-50"))
+    return reviewer
+
+
+def test_the_least_sure_come_first_with_words_and_numbers(three):
+    assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
+    assert three.shown(WORDS_ROLE) == ["very unsure 0.90", "unsure 0.50", "sure 0.10"]
+    assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
+    assert "3 photographs rated" in three.dock.status.text
+
+
+def test_choosing_opens_and_analyses_and_closes_the_one_before(three):
+    three.clicks_on("b-90.png")
+    assert three.sees() == "b-90"
+    assert three.lesion.picker.identity in three.lesion.work.book.lesions
+    three.clicks_on("c-50.png")
+    assert three.sees() == "c-50"
+    assert not [name for name in three.layers if name.startswith("b-90")]
+
+
+def test_keys_go_to_the_next_and_the_previous(three):
+    three.presses("Alt+Down")
+    assert three.sees() == "b-90"
+    three.presses("Alt+Down")
+    assert three.sees() == "c-50"
+    three.presses("Alt+Up")
+    assert three.sees() == "b-90"
+
+
+def test_accept_stores_and_brings_the_next_most_unsure(three, corrections):
+    three.presses("Alt+Down")
+    three.presses("Alt+A")
+    (row,) = corrections.rows()
+    assert (row["image_id"], row["review"]) == ("b-90", "accepted")
+    assert three.sees() == "c-50"
+    assert three.shown() == ["c-50.png", "a-10.png"]
+    three.presses("Alt+X")
+    three.presses("Alt+A")
+    assert [row["review"] for row in corrections.rows()] == ["accepted", "rejected", "accepted"]
+    assert three.shown() == []
+    assert "Every photograph here is reviewed" in three.dock.status.text
+    assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
+
+
+def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
+    three.presses("Alt+Down")
+    three.lesion.collecting.add()
+    three.waits()
+    assert corrections.rows()[0]["image_id"] == "b-90"
+    assert three.sees() == "c-50"
+
+
+def test_all_shows_what_was_said(three):
+    three.presses("Alt+Down")
+    three.presses("Alt+A")
+    combo = three.dock.findChild(QComboBox, "filter")
+    combo.setCurrentText("all")
+    combo.activated.emit(combo.currentIndex())
+    assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
+    assert three.shown(STATE_ROLE) == ["accepted", "to do", "to do"]
+
+
+def test_a_drawing_that_is_stored_nowhere_stays_open(three, person_draws):
+    three.presses("Alt+Down")
+    person_draws(three.viewer.layers["b-90 mask"])
+    three.presses("Alt+Down")  # at once: the stroke has not settled
+    assert three.sees() == "c-50"
+    assert "b-90 mask" in three.layers
+    assert "b-90 stays open" in three.dock.status.text
+    drawn = three.viewer.layers["b-90 mask"].data.copy()
+    assert drawn[5, 5:50].all()
+    three.presses("Alt+Up")
+    assert three.sees() == "b-90"
+    assert np.array_equal(three.viewer.layers["b-90 mask"].data, drawn)
+    three.presses("Alt+A")
+    assert three.sees() == "c-50"
+    assert not [name for name in three.layers if name.startswith("b-90")]
+
+
+@pytest.fixture
+def person_draws(qtbot):
+    """Draw a line with the mouse on a mask."""
+
+    def draw(layer):
+        from napari.utils._test_utils import read_only_mouse_event
+        from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+
+        layer.selected_label, layer.brush_size, layer.mode = 1, 9, "paint"
+        calls = (mouse_press_callbacks, mouse_move_callbacks, mouse_release_callbacks)
+        kinds = ("mouse_press", "mouse_move", "mouse_release")
+        for kind, call, point in zip(kinds, calls, ((5, 5), (5, 60), (5, 60)), strict=True):
+            position = tuple(layer.data_to_world(point))
+            moving = kind == "mouse_move"
+            call(layer, read_only_mouse_event(type=kind, is_dragging=moving, position=position, dims_displayed=(0, 1)))
+
+    return draw
+
+
+def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, tmp_path, monkeypatch):
+    three.presses("Alt+Down")
+    three.presses("Alt+A")
+    asked = []
+    monkeypatch.setattr(three.dock._client, "request", lambda verb, **arguments: asked.append(verb))
+    again = ReviewDock(viewer, three.dock._client)
+    viewer.window.add_dock_widget(again, name="again")
+    somebody = Reviewer(viewer, again, qtbot)
+    somebody.reviews(tmp_path / "photos")
+    assert somebody.shown() == ["c-50.png", "a-10.png"]
+    assert asked == []
+
+
+def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(home, tmp_path):
+    folder = folder_of(tmp_path / "photos", "a-10")
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.workflows.rating_cache import Known
+
+    cache, known = RatingCache(tmp_path / "ratings.sqlite"), Known(0.1, True, "f" * 64)
+    cache.keep(folder / "a-10.png", "model", "entropy", known)
+    assert cache.find_all([folder / "a-10.png"], "model", "entropy", run=RunContext()) == {0: known}
+    renamed = (folder / "a-10.png").rename(folder / "other.png")
+    assert cache.find_all([renamed], "model", "entropy", run=RunContext()) == {}
+    assert cache.find(renamed, "model", "entropy") == known
+    assert cache.find(renamed, "another model", "entropy") is None
+    PillowImage.fromarray(mole(99)).save(renamed)
+    os.utime(renamed, (1, 1))
+    assert cache.find(renamed, "model", "entropy") is None
+
+
+def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
+    folder = folder_of(tmp_path / "photos", *(f"slow-{number}" for number in range(10, 30)))
+    reviewer.dock.welcome.dropped.emit([folder])
+    qtbot.waitUntil(lambda: "Rating 2 of 20" in reviewer.dock.status.text, timeout=PATIENCE_MS)
+    reviewer.dock.status._cancel.click()
+    reviewer.waits()
+    assert "still to be rated" in reviewer.dock.status.text
+    assert reviewer.dock.rate.isEnabled()
+    assert "Rate " in reviewer.dock.rate.text()
+
+
+def test_what_cannot_be_rated_is_said_and_the_others_are_rated(reviewer, tmp_path):
+    folder = folder_of(tmp_path / "photos", "a-10", "dies-20", "empty-100", "b-30")
+    (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
+    reviewer.reviews(folder)
+    assert reviewer.shown()[:3] == ["empty-100.png", "b-30.png", "a-10.png"]
+    assert reviewer.shown(WORDS_ROLE)[0] == "no lesion found"
+    counts = reviewer.dock.list.items.counts()
+    assert (counts["to do"], counts["unreadable"]) == (3, 2)
+
+
+def test_a_folder_without_photographs_is_said(reviewer, tmp_path):
+    (tmp_path / "empty").mkdir()
+    reviewer.reviews(tmp_path / "empty")
+    assert "no photograph" in notification_manager.records[-1].message
+    assert reviewer.dock.welcome.isVisibleTo(reviewer.dock)
+
+
+def test_the_keys_of_both_docks_differ(three):
+    three.presses("Alt+Down")
+    keys = [[s.key().toString() for s in dock.findChildren(QShortcut)] for dock in (three.dock, three.lesion)]
+    assert not set(keys[0]) & set(keys[1])
+    assert all(len(set(one)) == len(one) for one in keys)
+
+
+def test_every_control_has_its_names(three):
+    controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.view]
+    assert len(controls) > 10
+    for control in controls:
+        assert control.objectName(), control
+        assert control.accessibleName(), control.objectName()
