@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,3 +62,31 @@ def recipe(blobs: Path) -> TrainRecipe:
         },
         "the test",
     )
+
+
+Change = Callable[..., TrainRecipe]
+
+
+@pytest.fixture
+def change() -> Change:
+    """Change values of a recipe; those of a part are given as a dict."""
+
+    def changed(recipe: TrainRecipe, **values: object) -> TrainRecipe:
+        whole = recipe.model_dump()
+        for name, value in values.items():
+            whole[name] = {**whole[name], **value} if isinstance(value, dict) else value
+        return TrainRecipe.parse(whole, "the test")
+
+    return changed
+
+
+@pytest.fixture
+def alone(recipe: TrainRecipe, change: Change) -> TrainRecipe:
+    """The same without images held out, so that no comparison follows."""
+    return change(recipe, data={"held_out_split": "nobody", "held_out_fraction": 0.0})
+
+
+@pytest.fixture
+def events() -> Callable[[Path], list[dict[str, Any]]]:
+    """Read all events of a run folder; each line must be whole."""
+    return lambda folder: [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

@@ -1,11 +1,18 @@
-"""How a run chooses its precision."""
+"""How a run chooses its precision, its optimiser and schedule, how large a step may be, and who owns the folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from napari_melanoma.training import engine
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training import batch_size, engine
+from napari_melanoma.training.places import further_pieces, is_first_process
 from napari_melanoma.training.recipe import TrainRecipe
+
+Change = Callable[..., TrainRecipe]
 
 
 @pytest.mark.parametrize(
@@ -26,3 +33,146 @@ def test_precision(
 
 def test_processor_is_asked() -> None:
     assert engine.cpu_has_bf16() in (True, False)
+
+
+def test_a_gpu_that_is_not_there_is_refused(recipe: TrainRecipe, change: Change) -> None:
+    import torch
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(RunError, match="finds no GPU"):
+        engine.accelerator(change(recipe, device="gpu"))
+    assert engine.accelerator(change(recipe, device="auto")) == "cpu"
+    assert engine.process_count(change(recipe, devices="auto")) == 1
+
+
+@pytest.mark.parametrize(("devices", "nodes", "expected"), [(1, 1, 1), (2, 1, 2), (4, 2, 8)])
+def test_processes(devices: int, nodes: int, expected: int, recipe: TrainRecipe, change: Change) -> None:
+    assert engine.process_count(change(recipe, devices=devices, nodes=nodes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("devices", "environment", "first"),
+    [
+        (1, {}, True),
+        (1, {"SLURM_PROCID": "3"}, True),  # one of several runs of a job, each on a device of its own
+        (2, {}, True),
+        (2, {"LOCAL_RANK": "0"}, True),
+        (2, {"LOCAL_RANK": "1"}, False),
+        (2, {"SLURM_PROCID": "0", "LOCAL_RANK": ""}, True),
+        (2, {"SLURM_PROCID": "1"}, False),
+        (2, {"RANK": "2", "LOCAL_RANK": "0"}, False),
+    ],
+)
+def test_the_first_process_owns_the_folder(
+    devices: int,
+    environment: dict[str, str],
+    first: bool,
+    recipe: TrainRecipe,
+    change: Change,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process(change(recipe, devices=devices)) is first
+
+
+@pytest.mark.parametrize(
+    ("step", "processes", "pieces", "expected"),
+    [(16, 1, 1, 2), (16, 1, 2, 4), (16, 2, 4, 8), (16, 2, 8, None), (5, 1, 1, 5), (9, 1, 1, 3), (1, 1, 1, None)],
+)
+def test_pieces_grow_until_each_is_one_image(step: int, processes: int, pieces: int, expected: int | None) -> None:
+    assert further_pieces(step, processes, pieces) == expected
+
+
+FULL = RuntimeError("CUDA out of memory")
+SIZES = [
+    ("a quarter of the images", 100, {}, 16),
+    ("never above 256", 100_000, {}, 256),
+    ("memory ends at 32", 100_000, {32: FULL}, 16),
+    ("slower for each image from 16 on", 100_000, {16: 1.2, 32: 1.2, 64: 1.2}, 8),
+    ("a little slower is good enough", 64, {16: 0.0104}, 16),
+    ("few images", 7, {}, 2),
+]
+
+
+@pytest.mark.parametrize(("images", "at", "expected"), [case[1:] for case in SIZES], ids=[case[0] for case in SIZES])
+def test_batch_size(
+    images: int,
+    at: dict[int, float | Exception],
+    expected: int,
+    recipe: TrainRecipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from torch import nn
+
+    def step(network: nn.Module, recipe: TrainRecipe, size: int) -> tuple[float, int]:
+        result = at.get(size, 0.01)
+        if isinstance(result, Exception):
+            raise result
+        return result * size, 0
+
+    monkeypatch.setattr(batch_size, "_try_step", step)
+    assert batch_size.find_batch_size(nn.Identity(), recipe, images, RunContext()) == expected
+
+
+def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe) -> None:
+    import torch
+    from torch import nn
+
+    network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert batch_size.find_batch_size(network, recipe, 16, RunContext()) in (2, 4)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+SCHEDULES = {
+    "one_cycle": lambda rates: rates[0] < 0.1 and max(rates) == pytest.approx(1) and rates[-1] < 0.01,
+    "cosine": lambda rates: rates[0] < 0.51 and max(rates) == pytest.approx(1) and rates[-1] < 0.01,
+    "constant": lambda rates: set(rates) == {1.0},
+}
+
+
+def test_every_name_of_the_recipe_has_its_function() -> None:
+    from napari_melanoma.training.optimisation import OPTIMISERS
+    from napari_melanoma.training.optimisation import SCHEDULES as KNOWN
+
+    fields = TrainRecipe.model_fields
+    assert set(fields["optimiser"].annotation.__args__) == set(OPTIMISERS)
+    assert set(fields["schedule"].annotation.__args__) == set(KNOWN) == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_schedule(name: str) -> None:
+    import torch
+
+    from napari_melanoma.training.optimisation import OPTIMISERS
+    from napari_melanoma.training.optimisation import SCHEDULES as KNOWN
+
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = OPTIMISERS["sgd"]([{"params": [weight], "lr": 1.0}], 0.0)
+    schedule = KNOWN[name](optimiser, [1.0], 101)
+    rates = []
+    for _ in range(101):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        if len(rates) < 101:
+            schedule.step()
+    assert SCHEDULES[name](rates), rates
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_optimiser_goes_downhill(name: str) -> None:
+    import torch
+
+    from napari_melanoma.training.optimisation import OPTIMISERS
+
+    weight = torch.nn.Parameter(torch.tensor([3.0]))
+    optimiser = OPTIMISERS[name]([{"params": [weight], "lr": 0.05}], 0.0)
+    for _ in range(200):
+        optimiser.zero_grad()
+        (weight**2).sum().backward()
+        optimiser.step()
+    assert abs(float(weight)) < 0.1

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.models.bundle import load_network, read_bundle
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.train import load_data, train
+from napari_melanoma.workflows.train import train as train_or_help
+
+Change = Callable[..., TrainRecipe]
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
-class StopAfter(RunContext):
-    """Cancels once a message has been reported."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(self._on_progress)
-        self._message = message
-
-    def _on_progress(self, progress: Progress) -> None:
-        if progress.message.startswith(self._message):
-            self.cancel()
+def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext) -> BundleInfo:
+    bundle = train_or_help(recipe, out, resume=resume, run=run)
+    assert bundle is not None
+    return bundle
 
 
 def _events(folder: Path) -> list[dict[str, object]]:
@@ -38,47 +36,49 @@ def test_run_folder_is_complete(recipe: TrainRecipe, tmp_path: Path) -> None:
     out = tmp_path / "run"
     bundle = train(recipe, out, resume=False, run=RunContext())
     assert bundle.path == out / "bundle"
-    assert [event["kind"] for event in _events(out) if event["kind"] != "step"] == [
-        "started",
-        "epoch",
-        "epoch",
-        "finished",
-    ]
+    events = [event for event in _events(out) if event["kind"] not in ("step", "progress", "notice")]
+    assert [event["kind"] for event in events] == ["started", "samples", "epoch", "samples", "epoch", "finished"]
+    started, finished = events[0], events[-1]
+    expected = {"learn": 16, "tuning": 4, "held_out": 4, "resumed": False, "device": "cpu", "precision": "32-true"}
+    assert started.items() >= {**expected, "batch_size": 4, "pieces": 1, "epoch": 0, "epochs": 2}.items()
+    assert finished["threshold"] == bundle.config.threshold
+    assert finished["bundle"] == "bundle"
+    assert events[2]["best"] is True
     rows = list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    for place in ("start", "epoch-0001", "epoch-0002"):
+        assert len(list((out / "samples" / place).glob("b*.png"))) == 4
+    process = json.loads((out / "process.json").read_text())
+    assert process["pid"] == os.getpid()
+    assert (out / "comparison" / "comparison.json").is_file()
     load_network(read_bundle(bundle.path))
+    assert not [path.name for path in out.rglob(".*") if path.name != ".lock"]
+
+
+def test_the_bundle_says_where_it_comes_from(alone: TrainRecipe, tmp_path: Path) -> None:
+    bundle = train(alone, tmp_path / "run", resume=False, run=RunContext())
     assert 0.5 <= bundle.config.threshold < 1
     assert "# blobs" in bundle.card
-    assert bundle.config.provenance["train_images"] == {"blobs": 16}
+    known = bundle.config.provenance
+    assert known["train_images"] == known["data"]["domains"] == {"blobs": 16}
+    assert known["parent"] is None
+    assert known["corrections"] == 0
+    assert {name: known["data"][name] for name in ("learn", "tuning", "held_out", "base")} == {
+        "learn": 16,
+        "tuning": 4,
+        "held_out": 0,
+        "base": 0,
+    }
+    assert len(known["data"]["fingerprint"]) == 64
+    assert known["recipe"]["data"]["datasets"] == ["blobs"]
+    assert known["packages"]["torch"]
 
 
-def test_learns(recipe: TrainRecipe, tmp_path: Path) -> None:
-    longer = recipe.model_copy(update={"epochs": 14, "learning_rate": 0.02})
+def test_learns(alone: TrainRecipe, tmp_path: Path) -> None:
+    longer = alone.model_copy(update={"epochs": 14, "learning_rate": 0.02})
     bundle = train(longer, tmp_path / "run", resume=False, run=RunContext())
     assert bundle.config.provenance["tuning_jaccard"] > 0.7
-
-
-def test_resumed_run_equals_an_uninterrupted_one(
-    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    from napari_melanoma.training import callbacks
-
-    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
-    whole = train(recipe, tmp_path / "whole", resume=False, run=RunContext())
-    with pytest.raises(Cancelled):
-        train(recipe, tmp_path / "parts", resume=False, run=StopAfter("Epoch 2"))
-    assert _events(tmp_path / "parts")[-1]["kind"] == "cancelled"
-    parts = train(recipe, tmp_path / "parts", resume=True, run=RunContext())
-    for (name, value), other in zip(
-        load_network(whole).state_dict().items(), load_network(parts).state_dict().values(), strict=True
-    ):
-        assert torch.equal(value, other), name
-    metrics = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parts")]
-    strip = [[line.rsplit(",", 1)[0] for line in lines] for lines in metrics]  # the last column is seconds
-    assert strip[0] == strip[1]
 
 
 def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,34 +91,71 @@ def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypa
     assert not folder.bundle.exists()
 
 
-def test_a_wish_in_the_folder_is_heard_while_images_are_decoded(recipe: TrainRecipe, tmp_path: Path) -> None:
+def test_a_launched_run_hears_its_folder_while_images_are_decoded(recipe: TrainRecipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-
-    def ask(progress: Progress) -> None:
-        assert progress.message == "Decoding images"
-        folder.ask("cancel")
+    folder.path.mkdir()
+    folder.tell("launched")  # as the dock does, which follows the folder from then on
 
     with pytest.raises(Cancelled):
-        train(recipe, folder.path, resume=False, run=RunContext(ask))
+        train(recipe, folder.path, resume=False, run=RunContext(lambda progress: folder.ask("cancel")))
+    kinds = [event["kind"] for event in _events(folder.path)]
+    assert kinds[0] == "launched"
+    assert kinds[-1] == "cancelled"
+    assert not folder.config.exists()
+
+
+def test_a_launched_run_that_cannot_start_says_so_in_its_folder(
+    recipe: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.tell("launched")
+    with pytest.raises(DataSetError):
+        train(change(recipe, data={"datasets": ["nowhere"]}), folder.path, resume=False, run=RunContext())
+    last = _events(folder.path)[-1]
+    assert last["kind"] == "failed"
+    assert "nowhere" in str(last["message"])
 
 
 def test_an_unexpected_error_is_left_in_the_folder(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise RuntimeError("CUDA out of memory")
+        raise RuntimeError("nobody foresaw this")
 
     monkeypatch.setattr("napari_melanoma.workflows.train.fit", fail)
     with pytest.raises(RuntimeError):
         train(recipe, tmp_path / "run", resume=False, run=RunContext())
-    assert _events(tmp_path / "run")[-1]["message"] == "CUDA out of memory"
+    assert _events(tmp_path / "run")[-1]["message"] == "nobody foresaw this"
     assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
 
 
-def test_a_start_from_a_bundle_names_no_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
-    first = train(recipe, tmp_path / "first", resume=False, run=RunContext())
-    model = recipe.model.model_copy(update={"start": str(first.path)})
-    second = train(recipe.model_copy(update={"model": model}), tmp_path / "second", resume=False, run=RunContext())
+def test_two_processes_never_work_in_one_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.owned(), pytest.raises(RunError, match="another process works"):
+        train(recipe, folder.path, resume=False, run=RunContext())
+    assert not folder.config.exists()
+
+
+def test_a_failed_comparison_does_not_fail_the_run(
+    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BundleError("the model that it started from has gone")
+
+    monkeypatch.setattr("napari_melanoma.workflows.gate.gate", fail)
+    train(recipe, tmp_path / "run", resume=False, run=RunContext())
+    *_, notice, last = _events(tmp_path / "run")
+    assert notice["kind"] == "notice"
+    assert "has gone" in str(notice["message"])
+    assert last["kind"] == "finished"
+
+
+def test_a_start_from_a_bundle_names_no_folder(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    first = train(alone, tmp_path / "first", resume=False, run=RunContext())
+    again = change(alone, model={"start": str(first.path)})
+    second = train(again, tmp_path / "second", resume=False, run=RunContext())
+    assert second.config.provenance["parent"] == {"name": "blobs", "fingerprint": first.fingerprint}
     assert second.config.provenance["start"] == f"blobs, weights {first.fingerprint[:12]}"
     assert str(tmp_path) not in (second.path / "config.json").read_text() + second.card
 
@@ -134,13 +171,25 @@ def test_nothing_to_resume(recipe: TrainRecipe, tmp_path: Path) -> None:
         train(recipe, tmp_path / "none", resume=True, run=RunContext())
 
 
-def test_resume_with_another_recipe(recipe: TrainRecipe, tmp_path: Path) -> None:
-    run = RunContext()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        train(recipe, tmp_path / "run", resume=False, run=run)
-    with pytest.raises(RunError, match="another recipe"):
-        train(recipe.model_copy(update={"seed": 9}), tmp_path / "run", resume=True, run=RunContext())
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [({"architecture": "unet"}, "is a deeplabv3plus"), ({}, "do not fit")],
+)
+def test_a_start_that_does_not_fit_is_said_before_anything_is_written(
+    model: dict[str, object], said: str, alone: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(RunError, match=said):
+        train(change(alone, model={"start": "lesion-small", **model}), out, resume=False, run=RunContext())
+    assert not out.exists()
+
+
+def test_a_step_that_cannot_be_shared_out_is_said_before_anything_is_written(
+    alone: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    with pytest.raises(RunError, match="multiple of 3"):
+        train(change(alone, pieces=3), tmp_path / "run", resume=False, run=RunContext())
+    assert not (tmp_path / "run").exists()
 
 
 def test_faulty_data_is_said_before_anything_is_written(recipe: TrainRecipe, tmp_path: Path) -> None:
@@ -150,10 +199,12 @@ def test_faulty_data_is_said_before_anything_is_written(recipe: TrainRecipe, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_no_patient_is_on_both_sides(recipe: TrainRecipe) -> None:
-    data = load_data(recipe)
-    assert not {s.group for s in data.train} & {s.group for s in data.tuning}
-    assert {s.split for s in [*data.train, *data.tuning]} == {"train"}
+def test_no_patient_is_on_both_sides(recipe: TrainRecipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "run", resume=False, run=RunContext())
+    rows = list(csv.DictReader((tmp_path / "run" / "data.csv").read_text().splitlines()))
+    groups = {part: {row["group"] for row in rows if row["part"] == part} for part in ("learn", "tuning", "held_out")}
+    assert all(groups.values())
+    assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values()))
 
 
 def test_imagenet_start_needs_an_encoder_it_knows(

@@ -267,7 +267,8 @@ def _append(path: Path, text: str) -> None:
                 file.write(text.encode())
                 file.flush()
             except OSError:
-                file.truncate(before)
+                with suppress(OSError):  # the first fault says more
+                    file.truncate(before)
                 raise
     except OSError as error:
         raise save_error(path, error) from error

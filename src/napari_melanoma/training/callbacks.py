@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from napari_melanoma.core.errors import TrainingError
+from napari_melanoma.core.errors import SaveError, TrainingError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.runs import Milestone, Progress, RunContext
 from napari_melanoma.training.faults import diverged
@@ -50,6 +50,8 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     SaveError
         Where it cannot be written.
     """
+    if not path.parent.parent.is_dir():  # writing would make a folder of that name again, with half a run in it
+        raise SaveError(f"cannot write {path}: the run folder was removed. Start the run again.")
     # Into an open file: given a path, torch's own writer tells of a full disk as of an internal fault.
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)

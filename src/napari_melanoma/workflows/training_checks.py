@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.training.engine import accelerator, process_count
@@ -52,6 +54,8 @@ def _check_devices(recipe: TrainRecipe) -> None:
 
     kind = accelerator(recipe)
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, recipe.devices if recipe.devices != "auto" else 1)
+    if process_count(recipe) > 1 and sys.platform == "win32":
+        raise RunError("several devices in one run have not been made to work on Windows. Set devices = 1.")
     if recipe.devices != "auto" and recipe.devices > there:
         raise RunError(f'devices = {recipe.devices}, but there are {there} here. Lower it, or set devices = "auto".')
 

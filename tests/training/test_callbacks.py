@@ -1,0 +1,143 @@
+"""Averaged weights, means over processes, frozen statistics, time without pauses: each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.training import clock as clocks
+from napari_melanoma.training.clock import Clock, Pace
+from napari_melanoma.training.recipe import TrainRecipe
+
+Change = Callable[..., TrainRecipe]
+
+
+def test_the_average_follows_the_weights_by_the_formula() -> None:
+    import torch
+    from torch import nn
+
+    from napari_melanoma.training.ema import AveragedWeights
+
+    network: Any = nn.BatchNorm1d(1)
+    average = AveragedWeights(0.9)
+    average.on_fit_start(SimpleNamespace(), network)  # type: ignore[arg-type]
+    expected = 1.0
+    for step in range(1, 31):
+        with torch.no_grad():
+            network.weight.fill_(step)
+            network.num_batches_tracked.fill_(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+        for piece in (step - 1, step):  # the first piece of a step changes nothing
+            average.on_train_batch_end(SimpleNamespace(global_step=piece), network)  # type: ignore[arg-type]
+    average.on_validation_epoch_start(SimpleNamespace(), network)  # type: ignore[arg-type]
+    assert float(network.weight) == pytest.approx(expected, rel=1e-5)
+    assert int(network.num_batches_tracked) == 30  # a count is copied, not averaged
+    average.on_validation_epoch_end(SimpleNamespace(), network)  # type: ignore[arg-type]
+    assert float(network.weight) == 30
+
+
+def test_means_count_images_not_batches() -> None:
+    import torch
+
+    from napari_melanoma.training.means import Means
+
+    means = Means("loss", "jaccard")
+    means.add(3, torch.tensor(1.0), torch.tensor(0.5))
+    means.add(1, torch.tensor(5.0), torch.tensor(0.9))
+    found = means.take(torch.device("cpu"))
+    assert found == pytest.approx({"loss": 2.0, "jaccard": 0.6})
+    assert str(means.take(torch.device("cpu"))) == "{'loss': nan, 'jaccard': nan}"
+
+
+def _task(recipe: TrainRecipe) -> Any:
+    from torch import nn
+
+    from napari_melanoma.training.segmentation import SegmentationTask
+
+    network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1), nn.Dropout(0.5))
+    return SegmentationTask(network, recipe, BundleConfig(name="x", title="x", architecture="x"))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_statistics_stay_and_weights_still_learn(frozen: bool, recipe: TrainRecipe, change: Change) -> None:
+    import torch
+
+    task = _task(change(recipe, model={"freeze_normalisation": frozen}))
+    task.train()
+    normalisation, dropout = task.network[1], task.network[2]
+    before = normalisation.running_mean.clone()
+    task(torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)).sum().backward()
+    assert torch.equal(normalisation.running_mean, before) is frozen
+    assert normalisation.weight.grad is not None
+    assert dropout.training
+    task.eval()
+    assert not dropout.training
+
+
+def test_the_first_batch_with_a_bad_loss_is_remembered(recipe: TrainRecipe) -> None:
+    import torch
+
+    task = _task(recipe)
+    assert task.first_bad_batch() is None
+    for batch, loss in enumerate((1.0, float("inf"), 2.0, float("nan"))):
+        task._loss = torch.tensor(loss)
+        task._remember_bad(batch)
+    assert task.first_bad_batch() == 1
+    task.on_train_epoch_start()
+    assert task.first_bad_batch() is None
+
+
+class Watch:
+    """A clock that a test turns."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 100.0
+        monkeypatch.setattr(clocks, "time", SimpleNamespace(monotonic=lambda: self.seconds))
+
+    def turn(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def test_a_pause_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(monkeypatch)
+    clock = Clock()
+    began = clock.now()
+    watch.turn(2)
+    with clock.stopped():
+        watch.turn(3600)
+    watch.turn(1)
+    assert clock.now() - began == pytest.approx(3)
+
+
+def test_what_is_done_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(monkeypatch)
+    clock = Clock()
+    due = []
+    for _ in range(6):
+        due.append(clock.is_due("step", 1.0))
+        watch.turn(0.6)
+    assert due == [False, False, True, False, True, False]
+    assert clock.is_due("other", 0.0)
+
+
+def test_the_time_left_counts_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(monkeypatch)
+    pace = Pace(Clock())
+    pace.begin_epoch()
+    for _ in range(5):
+        watch.turn(2)
+        pace.count_batch()
+    assert pace.seconds_left(batches=10, tuning_batches=4, passes=0) == pytest.approx(20)
+    assert pace.seconds_left(batches=10, tuning_batches=4, passes=3) == pytest.approx(20 + 3 * 4 * 2 * 0.4)  # a guess
+    pace.begin_tuning()
+    watch.turn(7)
+    pace.end_tuning()
+    pace.begin_epoch()
+    watch.turn(3)
+    pace.count_batch()
+    assert pace.seconds_left(batches=10, tuning_batches=4, passes=2) == pytest.approx(30 + 14)

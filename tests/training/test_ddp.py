@@ -1,0 +1,97 @@
+"""Two processes on the processor learn what one does and hear what it hears; each is a command of its own."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training.recipe import TrainRecipe
+
+Change = Callable[..., TrainRecipe]
+Events = Callable[[Path], list[dict[str, Any]]]
+PATIENCE_S = 300
+
+pytestmark = [
+    pytest.mark.usefixtures("user_folders"),
+    pytest.mark.skipif(sys.platform == "win32", reason="several devices are refused on Windows"),
+]
+
+
+def start(recipe: TrainRecipe, out: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a run as a person does, by the module, so that Lightning can start it again for the second process."""
+    config = out.with_suffix(".toml")
+    write_toml(config, recipe)
+    words = [sys.executable, "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def losses(out: Path) -> list[dict[str, float]]:
+    rows = csv.DictReader((out / "metrics.csv").read_text().splitlines())
+    return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture
+def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
+    """Nothing in it depends on which images stand beside an image: statistics of normalisation are frozen."""
+    model = {"freeze_normalisation": True}
+    return change(alone, model=model, epochs=3, devices=2, ema_decay=0.5, data={"tuning_fraction": 0.3})
+
+
+def test_two_processes_learn_what_one_does(
+    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    runs = {1: start(change(recipe_for_two, devices=1), tmp_path / "one"), 2: start(recipe_for_two, tmp_path / "two")}
+    said = {count: run.communicate(timeout=PATIENCE_S)[0] for count, run in runs.items()}
+    assert {count: run.returncode for count, run in runs.items()} == {1: 0, 2: 0}, said
+    for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            assert two[name] == pytest.approx(value, rel=0.02), name
+    kinds = [event["kind"] for event in events(tmp_path / "two") if event["kind"] not in ("step", "progress", "notice")]
+    assert kinds == ["started", *["samples", "epoch"] * 3, "finished"]  # by one process alone
+    assert said[2].count("Trained 'blobs'") == 1
+
+
+def test_cancel_and_resume_reach_every_process(
+    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    out = tmp_path / "run"
+    recipe = change(recipe_for_two, epochs=400, patience=400)
+    run = start(recipe, out)
+    wait_for(out, "epoch", run)
+    RunFolder(out).ask("pause")
+    wait_for(out, "paused", run)
+    RunFolder(out).ask("cancel")
+    said = run.communicate(timeout=PATIENCE_S)[0]
+    assert run.returncode == 130, said
+    assert events(out)[-1]["kind"] == "cancelled"
+    RunFolder(out).ask("run")
+    done = len(losses(out))
+    again = start(recipe, out, "--resume")
+    while len(losses(out)) <= done:
+        assert again.poll() is None, again.communicate()[0]
+        time.sleep(0.2)
+    again.terminate()  # as a cluster does
+    said = again.communicate(timeout=PATIENCE_S)[0]
+    assert again.returncode == 128 + 15, said
+    assert events(out)[-1]["kind"] == "cancelled"
+
+
+def wait_for(out: Path, kind: str, run: subprocess.Popen[str]) -> None:
+    """Wait until an event is told."""
+    end = time.monotonic() + PATIENCE_S
+    while not any(event["kind"] == kind for event in RunFolder(out).read_events()):
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < end, f"no event {kind}"
+        time.sleep(0.1)

@@ -1,0 +1,213 @@
+"""Whatever goes wrong with a run, its folder says so in a sentence, and what was finished is kept."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import RunError, SaveError, TrainingError
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.training.faults import explain, is_out_of_memory, is_peer_lost
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.train import train
+
+Change = Callable[..., TrainRecipe]
+Events = Callable[[Path], list[dict[str, Any]]]
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+FULL = "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 64 GB"
+PEER = "[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.1.1]:6341"
+WORKER = "DataLoader worker (pid 4242) is killed by signal: Killed."
+LOST = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at some other call"
+
+EXPLAINED = [
+    ("the processor's memory", RuntimeError(FULL), "memory of the computer is full"),
+    ("a GPU's memory", RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), "memory of the GPU is full"),
+    ("Python's memory", MemoryError(), "memory of the computer is full"),
+    ("a lost GPU", RuntimeError(LOST), r"GPU was lost .*unspecified launch failure\)"),
+    ("a lost process", RuntimeError(PEER), "another process of this run ended"),
+    ("a killed reader", RuntimeError(WORKER), "Lower workers"),
+    ("a full disk", OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+]
+
+
+@pytest.mark.parametrize(("fault", "said"), [case[1:] for case in EXPLAINED], ids=[case[0] for case in EXPLAINED])
+def test_a_fault_of_torch_becomes_a_sentence(fault: Exception, said: str) -> None:
+    found = explain(fault)
+    assert isinstance(found, TrainingError)
+    with pytest.raises(TrainingError, match=said):
+        raise found
+
+
+@pytest.mark.parametrize(
+    "fault", [RunError("a sentence already"), RuntimeError("nobody foresaw this"), OSError(13, "no")]
+)
+def test_what_is_known_or_unknown_stays_as_it_is(fault: Exception) -> None:
+    assert explain(fault) is fault
+
+
+def test_faults_are_told_apart() -> None:
+    import torch
+
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError(FULL))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+    assert is_peer_lost(RuntimeError(PEER))
+    assert not is_peer_lost(RuntimeError(LOST))
+
+
+def fails(recipe: TrainRecipe, out: Path, kind: type[Exception], said: str, run: RunContext | None = None) -> None:
+    with pytest.raises(kind, match=said):
+        train(recipe, out, resume=False, run=run or RunContext())
+
+
+def at(message: str, act: Callable[[], object]) -> RunContext:
+    """A context that acts at the first report that begins so."""
+    left = [act]
+
+    def report(progress: Progress) -> None:
+        if left and progress.message.startswith(message):
+            left.pop()()
+
+    return RunContext(report)
+
+
+def test_numbers_that_are_none_end_the_run_and_keep_the_best(
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.training.segmentation import SegmentationTask
+
+    real = SegmentationTask.loss
+
+    def loss(task: SegmentationTask, logits: Any, target: Any) -> Any:
+        spoilt = task.training and task.current_epoch == 1 and task.trainer.fit_loop.epoch_loop.batch_idx == 2
+        return real(task, logits, target) * (float("nan") if spoilt else 1)
+
+    monkeypatch.setattr(SegmentationTask, "loss", loss)
+    fails(alone, tmp_path, TrainingError, r"in epoch 2, batch 3\. Start again with a lower learning_rate")
+    last = events(tmp_path)[-1]
+    assert (last["kind"], last["type"]) == ("failed", "TrainingError")
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_full_disk_ends_the_run_which_goes_on_once_there_is_room(
+    alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    real, saved = torch.save, []
+
+    def save(state: object, file: Any) -> None:
+        saved.append(state)
+        if len(saved) == 4:  # start, best and last of the first epoch went well
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", save)
+    fails(alone, tmp_path, SaveError, "the disk is full")
+    assert "disk is full" in events(tmp_path)[-1]["message"]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert train(alone, tmp_path, resume=True, run=RunContext()) is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a disk that is always full")
+def test_events_that_cannot_be_written_end_the_run(alone: TrainRecipe, tmp_path: Path) -> None:
+    def fill() -> None:
+        (tmp_path / "events.jsonl").unlink()
+        (tmp_path / "events.jsonl").symlink_to("/dev/full")
+
+    fails(alone, tmp_path, SaveError, r"cannot write .*events\.jsonl: the disk is full", at("Epoch 1 of 2:", fill))
+
+
+def test_removed_checkpoints_are_told_and_the_run_goes_on(
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    recipe = change(alone, epochs=3, learning_rate=1e-9)  # no epoch is better than the first
+    run = at("Epoch 2 of 3", lambda: shutil.rmtree(tmp_path / "checkpoints"))
+    assert train(recipe, tmp_path, resume=False, run=run) is not None
+    told = [event for event in events(tmp_path) if event["kind"] in ("notice", "epoch", "finished")]
+    assert any("checkpoints were removed" in str(event.get("message")) for event in told)
+    assert next(event["best"] for event in told if event["kind"] == "epoch") is True
+    assert told[-1]["kind"] == "finished"
+
+
+def test_checkpoints_removed_after_the_last_epoch_fail_in_words(
+    alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.training import engine
+
+    real = engine._fit
+
+    def fit(*arguments: Any) -> None:
+        real(*arguments)
+        shutil.rmtree(tmp_path / "checkpoints")
+
+    monkeypatch.setattr(engine, "_fit", fit)
+    fails(alone, tmp_path, TrainingError, "was removed after the last epoch")
+    assert events(tmp_path)[-1]["kind"] == "failed"
+
+
+def test_a_removed_run_folder_fails_in_words(alone: TrainRecipe, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fails(alone, out, SaveError, "run folder was removed", at("Epoch 1 of 2:", lambda: shutil.rmtree(out)))
+
+
+class Hungry:
+    """Lets a step of more than so many images run out of memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, epoch: int = 0) -> None:
+        from napari_melanoma.training.segmentation import SegmentationTask
+
+        self.steps: list[int] = []
+        real = SegmentationTask.training_step
+
+        def step(task: SegmentationTask, batch: Any, batch_idx: int) -> Any:
+            self.steps.append(len(batch[0]))
+            if len(batch[0]) > most and task.current_epoch >= epoch:
+                raise error
+            return real(task, batch, batch_idx)
+
+        monkeypatch.setattr(SegmentationTask, "training_step", step)
+
+
+@pytest.mark.parametrize("kind", ["processor", "GPU"])
+def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
+    kind: str, alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    frozen = change(alone, model={"freeze_normalisation": True}, ema_decay=0.9)
+    whole = train(frozen, tmp_path / "whole", resume=False, run=RunContext())
+    hungry = Hungry(monkeypatch, 1, RuntimeError(FULL) if kind == "processor" else torch.OutOfMemoryError("full"), 1)
+    parts = train(frozen, tmp_path / "parts", resume=False, run=RunContext())
+    assert hungry.steps == [4] * 4 + [4] + [2] + [1] * 16  # an epoch, two tries, an epoch in four pieces each
+    told = [event["message"] for event in events(tmp_path / "parts") if event["kind"] == "notice"]
+    assert [message for message in told if "memory of the computer was full" in message and "2 pieces" in message]
+    assert [message for message in told if "4 pieces" in message]
+    assert [event["epoch"] for event in events(tmp_path / "parts") if event["kind"] == "epoch"] == [0, 1]
+    assert whole is not None
+    assert parts is not None
+    losses = [
+        [float(line.split(",")[1]) for line in (tmp_path / name / "metrics.csv").read_text().splitlines()[1:]]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0][0] == losses[1][0]
+    assert losses[1][1] == pytest.approx(losses[0][1], rel=1e-3)  # the same sum, in another order
+
+
+def test_memory_for_not_even_one_image_fails_in_words(
+    alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hungry(monkeypatch, 0, MemoryError())
+    fails(alone, tmp_path, TrainingError, "full even for one image at a time")
+    assert events(tmp_path)[-1]["kind"] == "failed"

@@ -1,0 +1,169 @@
+"""A run that was stopped, anywhere and by anything, ends with exactly the weights of one that never was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.models.bundle import load_network, read_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.train import train
+
+Change = Callable[..., TrainRecipe]
+Events = Callable[[Path], list[dict[str, Any]]]
+
+pytestmark = pytest.mark.usefixtures("user_folders", "every_batch")
+
+
+@pytest.fixture
+def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report each batch, so that a test can act at any."""
+    from napari_melanoma.training import callbacks
+
+    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
+
+
+class StopAt(RunContext):
+    """Cancels at the first report that begins so."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._on_progress)
+        self._message = message
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.message.startswith(self._message):
+            self.cancel()
+
+
+def stop(recipe: TrainRecipe, out: Path, message: str, *, resume: bool = False) -> None:
+    with pytest.raises(Cancelled):
+        train(recipe, out, resume=resume, run=StopAt(message))
+
+
+def resume(recipe: TrainRecipe, out: Path) -> None:
+    train(recipe, out, resume=True, run=RunContext())
+
+
+def without_seconds(out: Path) -> list[str]:
+    return [line.rsplit(",", 1)[0] for line in (out / "metrics.csv").read_text().splitlines()]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    import torch
+
+    states = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True) for out in (one, other)]
+    for part in ("state_dict", "live_state_dict"):
+        for name, value in states[0].get(part, {}).items():
+            assert torch.equal(value, states[1][part][name]), name
+    assert states[0]["callbacks"] == states[1]["callbacks"]
+    networks = [load_network(read_bundle(out / "bundle")).state_dict() for out in (one, other)]
+    for name, value in networks[0].items():
+        assert torch.equal(value, networks[1][name]), name
+    assert without_seconds(one) == without_seconds(other)
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "averaged weights in bf16": {"ema_decay": 0.9, "precision": "bf16"},
+    "two pieces, frozen statistics, sgd, cosine": {
+        "pieces": 2,
+        "optimiser": "sgd",
+        "schedule": "cosine",
+        "learning_rate": 0.01,
+        "model": {"freeze_normalisation": True},
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_resumed_run_equals_an_uninterrupted_one(
+    variant: dict[str, object], alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    recipe = change(alone, epochs=3, **variant)
+    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    stop(recipe, tmp_path / "parts", "Epoch 1 of 3, ")  # before any epoch is finished
+    stop(recipe, tmp_path / "parts", "Epoch 3 of 3, ", resume=True)
+    resume(recipe, tmp_path / "parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    started = [event for event in events(tmp_path / "parts") if event["kind"] == "started"]
+    assert [(event["resumed"], event["epoch"]) for event in started] == [(False, 0), (True, 0), (True, 2)]
+
+
+def test_a_resumed_run_needs_neither_its_start_nor_its_data(
+    alone: TrainRecipe, blobs: Path, tmp_path: Path, change: Change
+) -> None:
+    data = shutil.copytree(blobs, tmp_path / "data" / "blobs")
+    train(alone, tmp_path / "first", resume=False, run=RunContext())
+    start = shutil.copytree(tmp_path / "first" / "bundle", tmp_path / "start")
+    recipe = change(alone, model={"start": str(start)}, data={"datasets": [str(data)]})
+    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    stop(recipe, tmp_path / "parts", "Epoch 1 of 2, ")
+    shutil.rmtree(start)
+    shutil.rmtree(data)
+    resume(recipe, tmp_path / "parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    origins = [read_bundle(tmp_path / name / "bundle").config.provenance for name in ("whole", "parts")]
+    assert origins[0]["parent"] == origins[1]["parent"]
+
+
+def test_a_run_folder_may_be_moved(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    recipe = change(alone, epochs=3)
+    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    stop(recipe, tmp_path / "here", "Epoch 3 of 3, ")
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    resume(recipe, moved)
+    assert_same(tmp_path / "whole", moved)
+
+
+def test_a_run_that_had_stopped_early_does_not_learn_on(
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SaveError("the disk is full")
+
+    recipe = change(alone, epochs=9, patience=1, learning_rate=1e-9)  # nothing ever gets better
+    with monkeypatch.context() as patch, pytest.raises(SaveError):
+        patch.setattr("napari_melanoma.workflows.train.write_bundle", fail)
+        train(recipe, tmp_path, resume=False, run=RunContext())
+    resume(recipe, tmp_path)
+    found = events(tmp_path)
+    assert sum(event["kind"] == "epoch" for event in found) == 2
+    assert any("stopped early" in str(event.get("message")) for event in found)
+    assert found[-1]["kind"] == "finished"
+
+
+def test_what_a_kill_left_half_written_is_mended(alone: TrainRecipe, tmp_path: Path, events: Events) -> None:
+    stop(alone, tmp_path, "Epoch 2 of 2, ")
+    for name, text in (("events.jsonl", '{"time": 1, "ki'), ("metrics.csv", "1,0.4")):
+        with (tmp_path / name).open("a") as file:
+            file.write(text)
+    (tmp_path / "checkpoints" / ".last.0123abcd.ckpt").write_bytes(b"half")
+    resume(alone, tmp_path)
+    assert events(tmp_path)[-1]["kind"] == "finished"
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_resume_with_another_recipe(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    stop(alone, tmp_path / "run", "Epoch 1")
+    with pytest.raises(RunError, match="another recipe"):
+        resume(change(alone, seed=9), tmp_path / "run")
+
+
+def test_what_was_open_in_a_recipe_stays_settled(
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = iter((8, 2))
+    monkeypatch.setattr("napari_melanoma.workflows.train.find_batch_size", lambda *_: next(sizes))
+    recipe = change(alone, batch_size="auto")
+    stop(recipe, tmp_path, "Epoch 2 of 2, ")
+    resume(recipe, tmp_path)
+    assert [event["batch_size"] for event in events(tmp_path) if event["kind"] == "started"] == [8, 8]
+    assert json.loads((tmp_path / "settled.json").read_text())["batch_size"] == 8
