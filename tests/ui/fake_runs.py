@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,6 @@ class FakeRun:
 
     def alive(self, pid=None):
         """Say that a process is at work in it: that of the test, which certainly is."""
-        import platform
-
         pid = os.getpid() if pid is None else pid
         created = psutil.Process(pid).create_time()
         stamp = {"pid": pid, "created": created, "host": platform.node(), "started": BEGAN}
@@ -73,7 +72,7 @@ class FakeRun:
 
     def dead(self):
         """Let its process be gone."""
-        stamp = {"pid": 2**22 - 1, "created": 1.0, "host": __import__("platform").node(), "started": BEGAN}
+        stamp = {"pid": 2**22 - 1, "created": 1.0, "host": platform.node(), "started": BEGAN}
         (self.path / "process.json").write_text(json.dumps(stamp))
         return self
 
@@ -205,10 +204,9 @@ class FakeRun:
 def fake_run(parent: Path, state: str, name: str | None = None, **options) -> FakeRun:
     """A run in a state, as it looks in the middle of its way."""
     run = FakeRun(parent, name or f"run-{state}", **options)
-    if state == "queued":
-        return run.alive().tell("launched").tell("queued", position=1)
-    if state == "starting":
-        return run.alive().tell("launched")
+    if state in ("queued", "starting"):
+        run.alive().tell("launched")
+        return run.tell("queued", position=1) if state == "queued" else run
     run.begin().learn(3, part=12).samples(3).log("2026-01-01 INFO epoch 3 of 20: Jaccard 0.750\n")
     if state in ("running", "paused", "cancelling"):
         run.alive()

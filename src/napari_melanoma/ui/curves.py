@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QLabel, QStackedLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
@@ -158,7 +158,7 @@ class Curves(QWidget):
         for title, curves in PLOTS.items():
             legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
             legend.setTextFormat(Qt.TextFormat.RichText)
-            legend.setContentsMargins(0, 0, 0, 0)
+            legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
             plot = named(module.CurvePlot(LABELS[title], curves), f"plot_{title}", f"{title} over the epochs")
             plot.setToolTip("")
             plot.pointed.connect(self._on_pointed)

@@ -54,7 +54,7 @@ class GateView(QWidget):
         named(self, "gate", "New model against old").setToolTip("")
         self._icons = icons
         self._report: RunReport | None = None
-        self._asked = ""
+        self._asked = self._shown = ""
         self._title = named(QLabel(), "gate_title", "Which models")
         self._advice = named(QLabel(), "gate_advice", "Advice")
         self._reason = named(QLabel(), "gate_reason", "Reason of the advice")
@@ -109,9 +109,10 @@ class GateView(QWidget):
         same = before is not None and before.path == report.path
         if not same or report.adopted or report.discarded:
             self._asked = ""
-        found = report.comparison
-        if not same or before is None or before.comparison is None or found is None or before.bundle is None:
-            self._show_found(found)
+        found = repr(report.comparison)  # a comparison with not-a-number in it is not equal to itself
+        if found != self._shown:
+            self._shown = found
+            self._show_found(report.comparison)
         self._show_choice(report)
 
     def choice_failed(self) -> None:
@@ -225,9 +226,7 @@ class _Figures(QWidget):
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
                 interval.setWordWrap(False)
-                font = interval.font()
-                font.setPointSizeF(8.0)
-                interval.setFont(font)
+                interval.setStyleSheet("font-size: 8pt")  # a font set otherwise gives way to napari's style
                 self._values[metric, which] = value, interval
                 grid.addWidget(value, 2 * number + 1, column)
                 grid.addWidget(interval, 2 * number + 2, column)

@@ -50,6 +50,8 @@ class CurvePlot(pg.PlotWidget):
         plot.hideButtons()
         plot.layout.setContentsMargins(NUDGE_PX, 2, 6, NUDGE_PX)
         plot.getAxis("left").setWidth(LEFT_PX)
+        for side in ("left", "bottom"):  # before they are named: later it would scale them once more
+            plot.getAxis(side).enableAutoSIPrefix(False)
         self._items = {name: plot.plot(connect="finite", antialias=True) for name in self._curves}
         self._best = pg.InfiniteLine(angle=90)
         self._at = pg.InfiniteLine(angle=90)
@@ -140,7 +142,6 @@ class CurvePlot(pg.PlotWidget):
         small.setPointSizeF(8.0)
         for side, label in (("left", self._label), ("bottom", "epoch")):
             axis = self.getPlotItem().getAxis(side)
-            axis.enableAutoSIPrefix(False)
             axis.setPen(palette.highlight)
             axis.setTextPen(palette.text)
             axis.setStyle(tickFont=small, tickLength=-4, autoExpandTextSpace=False)

@@ -19,6 +19,7 @@ ANSWERS = {
     "cancel": STOPPING,
     "resume": "starting again ...",
 }
+BUTTON_PX = 60
 NO_RUN = "No run is shown"
 ENDED = "The run has ended"
 NOT_BEGUN = "The run has not begun to learn"
@@ -52,6 +53,7 @@ class RunButtons(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for button in (self.pause, self.cancel, self.resume, self.detach):
+            button.setMinimumWidth(BUTTON_PX)  # Qt's own is wider, and four would not fit
             layout.addWidget(button, 1)
         self.pause.clicked.connect(self._on_pause)
         self.cancel.clicked.connect(self._on_cancel)

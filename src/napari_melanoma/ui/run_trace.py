@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from napari_melanoma.ui.run_words import number
+
 MOST_POINTS = 1200  # more than a plot of 340 pixels can show
 
 
@@ -42,9 +44,9 @@ class Trace:
         """
         before = len(self._epochs), self._each
         for event in events:
-            place, loss = _place(event), event.get("loss")
-            if place is not None and isinstance(loss, int | float):
-                self._take(place, float(loss))
+            place, loss = _place(event), number(event, "loss")
+            if place is not None and loss is not None:
+                self._take(place, loss)
         return (len(self._epochs), self._each) != before
 
     def losses(self) -> Losses:
@@ -83,9 +85,7 @@ def _place(event: Mapping[str, Any]) -> float | None:
     """Say how many epochs are done at a step, None for what is no step."""
     if event.get("kind") != "step":
         return None
-    try:
-        batches = float(event.get("batches") or 0)
-        share = float(event.get("batch") or 0) / batches if batches else 0.5
-        return float(event["epoch"]) + share
-    except (KeyError, TypeError, ValueError):  # a line of another version
+    epoch, batches = number(event, "epoch"), number(event, "batches")
+    if epoch is None:  # a line of another version
         return None
+    return epoch + ((number(event, "batch") or 0.0) / batches if batches else 0.5)

@@ -111,8 +111,10 @@ class LogTail:
         return ""
 
     def _read(self, name: str, size: int) -> str:
+        inside = False
         if name != self._name or size < self._at:
             self._name, self._at = name, max(0, size - LOG_BYTES)
+            inside = self._at > 0
         if size == self._at:
             return ""
         try:
@@ -123,6 +125,8 @@ class LogTail:
             return ""
         whole = found[: found.rfind(b"\n") + 1]
         self._at += len(whole)
+        if inside:  # of a line, most likely
+            whole = whole.partition(b"\n")[2]
         return whole.decode("utf-8", errors="replace")
 
 

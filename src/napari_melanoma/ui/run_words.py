@@ -73,12 +73,12 @@ def said_best(report: RunReport) -> str:
     Returns
     -------
     str
-        Such as ``best Jaccard 0.863, epoch 12 of 20``.
+        Such as ``Jaccard 0.863 at epoch 12``.
     """
     best = best_row(report.metrics)
     if best is None:
         return "no epoch was measured"
-    return f"best Jaccard {best['tuning_jaccard']:.3f}, epoch {int(best['epoch']) + 1} of {report.epochs or '?'}"
+    return f"Jaccard {best['tuning_jaccard']:.3f} at epoch {int(best['epoch']) + 1}"
 
 
 def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

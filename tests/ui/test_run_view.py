@@ -1,0 +1,363 @@
+"""One run in words, pictures and buttons, whatever state it is in."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from fake_runs import STATES, FakeRun, fake_run
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QLabel, QProgressBar
+from stage import Stage
+
+from napari_melanoma.ui import run_watch
+from napari_melanoma.ui.run_trace import MOST_POINTS
+from napari_melanoma.ui.run_view import RunView
+from napari_melanoma.ui.run_watch import LOG_BYTES, LogTail
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def stage(home, qtbot, monkeypatch):
+    monkeypatch.setattr(run_watch, "INTERVAL_MS", 10)
+    made = Stage(qtbot)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def view(stage, qtbot):
+    made = stage.show(RunView(stage.icons, stage.settings))
+    yield made
+    qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+
+
+def text(view, name):
+    return view.findChild(QLabel, name).text()
+
+
+def show(view, qtbot, run):
+    with qtbot.waitSignal(view.watch.changed, timeout=PATIENCE_MS):
+        view.set_run(run.path)
+
+
+def until(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+
+WORDS = {
+    "queued": ("Queued", "1 other run"),
+    "starting": ("Starting", "Starting."),
+    "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
+    "paused": ("Paused in epoch 4 of 20", "memory"),
+    "cancelling": ("Stopping after this batch ...", "last finished epoch stays"),
+    "cancelled": ("Cancelled after epoch 3 of 20", "Resume goes on from epoch 4."),
+    "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
+    "finished": ("Finished: Jaccard 0.750 at epoch 3", "threshold 0.52"),
+    "lost": ("Lost after epoch 3 of 20", "Resume goes on from epoch 4."),
+}
+# Pause or Continue, Cancel, Resume, Detach.
+ENABLED = {
+    "queued": (False, True, False, True),
+    "starting": (False, True, False, True),
+    "running": (True, True, False, True),
+    "paused": (True, True, False, True),
+    "cancelling": (False, False, False, True),
+    "cancelled": (False, False, True, True),
+    "failed": (False, False, True, True),
+    "finished": (False, False, False, True),
+    "lost": (False, False, True, True),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_has_its_words_and_buttons(view, qtbot, tmp_path, state):
+    show(view, qtbot, fake_run(tmp_path, state))
+    said, more = WORDS[state]
+    assert text(view, "run_state") == said
+    assert more in text(view, "run_more")
+    assert text(view, "run_name") == f"run-{state} · Fine-tuned on my masks"
+    buttons = view.buttons
+    four = (buttons.pause, buttons.cancel, buttons.resume, buttons.detach)
+    assert tuple(button.isEnabled() for button in four) == ENABLED[state]
+    assert all(button.toolTip() for button in four)
+    assert buttons.pause.text() == ("Continue" if state == "paused" else "Pause")
+
+
+def test_progress_pace_and_memory_of_the_card_are_told(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    run.step(3, 15, eta_s=200, gpu_memory_mb=2310, images_per_second=4.25)
+    show(view, qtbot, run)
+    assert text(view, "run_more") == "3 min left · 4.2 images/s · 1.1 GB memory · 2.3 GB on the GPU"
+    bar = view.findChild(QProgressBar, "run_progress")
+    assert bar.value() / bar.maximum() == pytest.approx(3.5 / 20, abs=0.001)
+
+
+def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
+    show(view, qtbot, fake_run(tmp_path, "running").tell("progress", message="Comparing with lesion-small", done=3))
+    assert text(view, "run_state") == "Comparing with lesion-small"
+
+
+@pytest.mark.parametrize(
+    ("state", "button", "wish", "answer"),
+    [
+        ("running", "pause", "pause", "Pausing after this batch ..."),
+        ("paused", "pause", "run", "Going on ..."),
+        ("running", "cancel", "cancel", "Stopping after this batch ..."),
+        ("paused", "cancel", "cancel", "Stopping after this batch ..."),
+        ("queued", "cancel", "cancel", "Stopping after this batch ..."),
+    ],
+)
+def test_a_wish_is_answered_at_once_and_told_once(stage, view, qtbot, tmp_path, state, button, wish, answer):
+    show(view, qtbot, fake_run(tmp_path, state))
+    wishes = []
+    view.wish.connect(wishes.append)
+    pressed = getattr(view.buttons, button)
+    stage.clicks(pressed)
+    assert text(view, "run_state") == answer
+    assert not pressed.isEnabled()
+    pressed.click()  # of somebody who is impatient
+    assert wishes == [wish]
+    with qtbot.waitSignal(view.watch.changed, timeout=PATIENCE_MS):
+        pass
+    assert text(view, "run_state") == answer  # nothing has happened yet
+
+
+def test_the_answer_gives_way_to_what_the_run_says(stage, view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    stage.clicks(view.buttons.pause)
+    run.tell("paused")
+    until(qtbot, lambda: text(view, "run_state") == "Paused in epoch 4 of 20")
+    stage.clicks(view.buttons.pause)
+    run.tell("continued")
+    until(qtbot, lambda: text(view, "run_state") == "Epoch 4 of 20")
+    assert view.buttons.pause.isEnabled()
+
+
+def test_a_wish_that_could_not_be_told_is_taken_back(stage, view, qtbot, tmp_path):
+    show(view, qtbot, fake_run(tmp_path, "running"))
+    stage.clicks(view.buttons.cancel)
+    view.wish_failed()
+    assert text(view, "run_state") == "Epoch 4 of 20"
+    assert view.buttons.cancel.isEnabled()
+
+
+def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "cancelled")
+    show(view, qtbot, run)
+    until(qtbot, lambda: not view.watch.watching)
+    resumed = []
+    view.resume_wanted.connect(resumed.append)
+    stage.clicks(view.buttons.resume)
+    assert resumed == [run.path]
+    assert text(view, "run_state") == "Starting again ..."
+    run.alive().tell("started", resumed=True).step(3, 1)
+    until(qtbot, lambda: text(view, "run_state") == "Epoch 4 of 20")
+    assert view.watch.watching
+
+
+def test_detach_says_so_and_leaves_the_run_alone(stage, view, qtbot, tmp_path):
+    show(view, qtbot, fake_run(tmp_path, "running"))
+    with qtbot.waitSignal(view.detached):
+        stage.clicks(view.buttons.detach)
+    view.set_run(None)
+    assert "No run is shown" in text(view, "run_more")
+    assert not view.buttons.cancel.isEnabled()
+    assert not (tmp_path / "run-running" / "control.json").exists()
+
+
+def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running").tell("notice", message="The batch was halved to 8: out of memory.")
+    show(view, qtbot, run)
+    notice = view.findChild(QLabel, "run_notice")
+    assert notice.isVisible()
+    assert "halved to 8" in notice.text()
+
+
+def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
+    threads, heard = set(), []
+    real = run_watch.Looker.look
+    monkeypatch.setattr(
+        run_watch.Looker, "look", lambda looker, run: (threads.add(threading.current_thread()), real(looker, run))[1]
+    )
+    view.watch.events.connect(heard.extend)
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    run.step(3, 13).tell("notice", message="once")
+    until(qtbot, lambda: heard and heard[-1]["kind"] == "notice")
+    assert [event["kind"] for event in heard] == ["started", "epoch", "epoch", "epoch", "notice"]
+    assert threading.main_thread() not in threads
+
+
+def test_half_a_line_is_read_when_it_is_whole(view, qtbot, tmp_path):
+    run, heard = fake_run(tmp_path, "running"), []
+    view.watch.events.connect(heard.extend)
+    run._append("events.jsonl", '{"time": 1, "kind": "not')
+    show(view, qtbot, run)
+    assert all(event["kind"] != "notice" for event in heard)
+    run._append("events.jsonl", 'ice", "message": "whole"}\n')
+    until(qtbot, lambda: heard[-1]["kind"] == "notice")
+    assert heard[-1]["message"] == "whole"
+
+
+def test_fifty_thousand_events_become_few_points(view, qtbot, tmp_path):
+    run = FakeRun(tmp_path, epochs=1000).alive().begin()
+    line = '{{"time": 1, "kind": "step", "epoch": {}, "batch": {}, "batches": 50, "loss": {}}}\n'
+    steps = (line.format(n // 50, n % 50 + 1, 1 / (1 + n)) for n in range(50_000))
+    run._append("events.jsonl", "".join(steps))
+    sights = []
+    view.watch.seen.connect(sights.append)
+    show(view, qtbot, run)
+    losses = sights[0].losses
+    assert MOST_POINTS / 2 <= len(losses.values) <= MOST_POINTS
+    assert losses.epochs[-1] > 990
+    assert [event["kind"] for event in sights[0].events] == ["started"]
+
+
+def test_nobody_looks_at_a_hidden_or_ended_run(stage, view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    assert view.watch.watching
+    view.hide()
+    until(qtbot, lambda: not view.watch.busy)
+    assert not view.watch.watching
+    run.tell("cancelled")
+    run.dead()
+    view.show()
+    until(qtbot, lambda: text(view, "run_state") == "Cancelled after epoch 3 of 20")
+    until(qtbot, lambda: not view.watch.watching)
+
+
+def test_a_finished_run_is_watched_until_its_comparison_is_there(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "finished").alive()
+    show(view, qtbot, run)
+    assert view.watch.watching
+    run.compare()
+    until(qtbot, lambda: view.report.comparison is not None)
+    until(qtbot, lambda: not view.watch.watching)
+
+
+def test_a_folder_that_went_away_is_said_to_be_lost(view, qtbot, tmp_path):
+    import shutil
+
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    shutil.rmtree(run.path)
+    until(qtbot, lambda: text(view, "run_state").startswith("Lost"))
+    assert not view.buttons.pause.isEnabled()
+
+
+def test_another_run_shows_nothing_of_the_one_before(view, qtbot, tmp_path):
+    show(view, qtbot, fake_run(tmp_path, "running").log("of the first\n"))
+    until(qtbot, lambda: not view.samples.busy)
+    view.set_run(fake_run(tmp_path, "queued").path)
+    assert view.log.text == ""
+    assert text(view, "run_name") == "run-queued"
+    until(qtbot, lambda: text(view, "run_state") == "Queued")
+    assert view.samples.pictures["now"].image is None
+    assert view.log.text == ""
+
+
+def test_samples_show_image_before_and_now_of_any_epoch(stage, view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    samples = view.samples
+    pictures = samples.pictures
+
+    def settled():
+        return not view.busy and pictures["now"].image is not None
+
+    until(qtbot, settled)
+    assert pictures["image"].image.height() < pictures["image"].image.width()
+    assert pictures["now"].heightForWidth(100) == pytest.approx(75, abs=1)  # the photograph's shape, not the network's
+    assert samples._slider.value() == samples._slider.maximum() == 3
+    assert samples._captions["now"].text() == "epoch 3"
+    newest = pictures["now"].image
+    samples._slider.setValue(1)
+    until(qtbot, lambda: samples._captions["now"].text() == "epoch 1")
+    assert pictures["now"].image != newest
+    run.sample(3, "mole-1")
+    until(qtbot, lambda: samples._slider.maximum() == 4)
+    assert samples._slider.value() == 1  # who looks at an epoch stays there
+    assert "mole-1  (1 of 2)" in text(view, "sample_name")
+    stage.clicks(samples._next)
+    until(qtbot, lambda: "mole-2  (2 of 2)" in text(view, "sample_name"))
+    stage.clicks(samples._next)
+    until(qtbot, lambda: "mole-1" in text(view, "sample_name"))
+
+
+def test_the_newest_epoch_of_samples_is_followed(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    run.sample(3, "mole-1").sample(3, "mole-2")
+    until(qtbot, lambda: view.samples._captions["now"].text() == "epoch 4")
+
+
+def test_samples_do_without_their_photographs(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    (run.path / "data.csv").unlink()
+    show(view, qtbot, run)
+    until(qtbot, lambda: view.samples.pictures["now"].image is not None)
+    assert view.samples.pictures["image"].image is None
+
+
+def test_the_log_grows_and_is_copied(stage, view, qtbot, tmp_path):
+    stage.settings.set_open("log_section", True)
+    run = fake_run(tmp_path, "running")
+    show(view, qtbot, run)
+    run.log("second line\nhalf a li")
+    until(qtbot, lambda: "second line" in view.log.text)
+    assert view.log.text.splitlines()[-1] == "second line"
+    run.log("ne\n")
+    until(qtbot, lambda: view.log.text.splitlines()[-1] == "half a line")
+    assert view.log.text.count("epoch 3 of 20") == 1
+    view.log._copy.click()
+    assert QGuiApplication.clipboard().text() == view.log.text
+
+
+def test_a_reader_who_scrolled_up_stays_there(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running").log("".join(f"line {n}\n" for n in range(200)))
+    show(view, qtbot, run)
+    bar = view.log._text.verticalScrollBar()
+    assert bar.value() == bar.maximum()
+    bar.setValue(3)
+    run.log("news\n")
+    until(qtbot, lambda: "news" in view.log.text)
+    assert bar.value() == 3
+
+
+def test_a_child_that_never_began_to_log_is_heard_through_its_output(view, qtbot, tmp_path):
+    run = FakeRun(tmp_path).dead().tell("launched")
+    (run.path / "output.txt").write_text("ModuleNotFoundError: No module named 'torch'\n")
+    show(view, qtbot, run)
+    assert text(view, "run_state").startswith("Failed")
+    assert "No module named 'torch'" in view.log.text
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path):
+    (tmp_path / "log.txt").write_text("x" * 99 + "\n" + "line\n" * (LOG_BYTES // 5))
+    tail = LogTail(tmp_path)
+    first = tail.read()
+    assert len(first) <= LOG_BYTES
+    assert set(first.splitlines()) == {"line"}
+    assert tail.read() == ""
+
+
+def test_a_view_that_is_torn_down_while_it_looks_leaves_nothing(nothing_left, home, qtbot, tmp_path):
+    stage = Stage(qtbot)
+    view = stage.show(RunView(stage.icons, stage.settings))
+    show(view, qtbot, fake_run(tmp_path, "running"))
+    until(qtbot, lambda: bool(view.curves.plots))
+    view.set_run(fake_run(tmp_path, "paused").path)
+    assert view.busy
+    stage.close()
+
+
+def test_the_view_fits_a_narrow_dock_in_both_themes(stage, view, qtbot, tmp_path):
+    show(view, qtbot, fake_run(tmp_path, "running"))
+    until(qtbot, lambda: bool(view.curves.plots))
+    for theme in ("light", "dark"):
+        stage.viewer.theme = theme
+        assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
