@@ -25,6 +25,8 @@ VERBS = (
     "lesion",
     "train",
     "evaluate",
+    "data import-masks",
+    "data check",
     "models list",
     "models show",
     "phantom lesion",

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from napari_melanoma.cli import compare, demo, doctor, evaluate, lesion, models, open_viewer, phantom, train, worker
+from napari_melanoma.cli import (
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    lesion,
+    models,
+    open_viewer,
+    phantom,
+    train,
+    worker,
+)
 from napari_melanoma.cli.options import add_verb
 
 __all__ = ["app", "main"]
@@ -28,6 +40,7 @@ add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "train", train.train, train.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
 add_verb(app, "compare", compare.compare, compare.HELP)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(phantom.app, name="phantom")
 add_verb(app, "doctor", doctor.doctor, doctor.HELP)

@@ -163,7 +163,6 @@ def test_pictures(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     Image.fromarray(DRAWN.astype(np.uint8) * 255).save(tmp_path / "sub/a.png")
     Image.fromarray(DRAWN.astype(np.uint8)).save(tmp_path / "b_segmentation.png")
-    Image.fromarray(np.zeros((*SHAPE, 3), np.uint8)).save(tmp_path / "b.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
     assert recognise(tmp_path) == "png"

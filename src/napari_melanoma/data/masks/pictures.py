@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp")
 def read(path: Path) -> Iterator[MaskObject | str]:
     """List the masks of a folder and its subfolders.
 
-    Where masks lie beside their photographs, as ``x_mask.png`` beside ``x.jpg``, the latter are passed over.
+    Where masks lie beside photographs, as ``x_mask.png`` beside ``x.jpg``, only files with such a word are masks.
 
     Parameters
     ----------
@@ -27,14 +27,8 @@ def read(path: Path) -> Iterator[MaskObject | str]:
     MaskObject or str
         A mask, or what was left out because it is no picture.
     """
-    files = picture_files(path)
-    outlined = {
-        file.with_name(plain_stem(file.stem)) for file in files if plain_stem(file.stem) != file.stem.casefold()
-    }
-    for file in files:
+    for file in _masks(picture_files(path)):
         stored = stored_size(file)
-        if file.with_name(file.stem.casefold()) in outlined:
-            continue
         if stored is None:
             yield f"files that are no pictures ({file.name})"
         else:
@@ -56,3 +50,11 @@ def picture_files(path: Path) -> list[Path]:
     """
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+
+
+def _masks(files: list[Path]) -> list[Path]:
+    """Leave photographs out where there are pairs like ``x.jpg`` and ``x_mask.png``."""
+    named = [file for file in files if plain_stem(file.stem) != file.stem.casefold()]
+    photographs = {(file.parent, file.stem.casefold()) for file in files}
+    pairs = any((file.parent, plain_stem(file.stem)) in photographs for file in named)
+    return named if pairs else files

@@ -1,0 +1,132 @@
+"""``data``: masks made elsewhere into a data set, and a data set looked over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.data_check import DataCheck
+    from napari_melanoma.workflows.mask_import import ImportReport
+
+IMPORT_HELP = examples(
+    "napari-melanoma data import-masks masks --images photographs --out dataset",
+    "napari-melanoma data import-masks annotations.json --images photographs --out dataset --class lesion",
+    "Bring masks made elsewhere into a data set: a folder of PNG files, COCO, labelme or GeoJSON. Matches masks and "
+    "photographs by name, unites the objects of an image, and says what did not fit. The same command again, or with "
+    "more masks, adds what is new.",
+)
+CHECK_HELP = examples(
+    "napari-melanoma data check dataset",
+    "napari-melanoma data check dataset --json",
+    "Look a data set over: counts, review states, groups, splits, sizes, unreadable files, masks of another size, "
+    "images that occur twice. The exit code is 1 where something is wrong.",
+)
+
+app = typer.Typer(help="Import masks and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def import_masks(
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder or file of masks.")],
+    images: Annotated[Path, typer.Option("--images", metavar="FOLDER", help="Folder of the photographs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="Data set; made where it is missing.")],
+    format_: Annotated[str, typer.Option("--format", help="auto, png, coco, labelme or geojson.")] = "auto",
+    class_: Annotated[
+        list[str] | None, typer.Option("--class", help="Take objects of this class; may be given several times.")
+    ] = None,
+    class_is_diagnosis: Annotated[
+        bool, typer.Option("--class-is-diagnosis", help="The objects' class is the image's diagnosis.")
+    ] = False,
+    resize: Annotated[bool, typer.Option("--resize", help="Scale masks of another size but the same aspect.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace masks that were accepted or corrected in the data set.")
+    ] = False,
+    review: Annotated[str, typer.Option(help="Review state: unreviewed, accepted, corrected, rejected.")] = "accepted",
+    reviewer: Annotated[str, typer.Option(help="Who drew or checked the masks.")] = "",
+    modality: Annotated[str | None, typer.Option(help="dermoscopic, macroscopic or tbp_tile.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Import masks."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows import mask_import
+
+        given = {
+            "format": None if format_ == "auto" else format_,
+            "classes": class_ or (),
+            "class_is_diagnosis": class_is_diagnosis,
+            "resize": resize,
+            "replace": replace,
+            "review": review,
+            "reviewer": reviewer,
+            "modality": modality,
+        }
+        options = mask_import.ImportOptions.parse(given, "the command line")
+        current.after_stop = f"What was imported stays in {out}: run the same command again to go on."
+        report = mask_import.import_masks(masks, images, out, options, run=current.run)
+        _say_import(current, report, out)
+
+
+def _say_import(current: Session, report: ImportReport, out: Path) -> None:
+    """Say what was imported and what did not fit."""
+    for image, reason in report.faults:
+        current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
+    for what, count in report.left_out.items():
+        current.report.tell("left_out", f"left out: {count} {what}", what=what, count=count)
+    counts = [f"{len(report.added)} masks imported"]
+    counts += [f"{len(report.faults)} did not fit"] if report.faults else []
+    counts += [f"{len(report.kept)} images reviewed before and kept (--replace)"] if report.kept else []
+    counts += [f"{len(report.without_mask)} photographs without a mask"] if report.without_mask else []
+    counts += [f"{report.resized} objects scaled"] if report.resized else []
+    counts += [f"{report.points_cut_off} points outside their image cut off"] if report.points_cut_off else []
+    text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
+    values = {name: value for name, value in vars(report).items() if name not in ("faults", "left_out")}
+    current.done(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look a data set over."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.data_check import check_data
+
+        current.after_stop = "Nothing was written."
+        found = check_data(dataset, run=current.run)
+        current.report.listing("data", "\n".join(_lines(found)), **_facts(found))
+        for kind, things in (("fault", found.faults), ("note", found.notes)):
+            for about, said in things:
+                current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
+        faults = f"{len(found.faults)} fault{'' if len(found.faults) == 1 else 's'}"
+        text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {dataset}."
+        current.done(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
+
+
+def _facts(found: DataCheck) -> dict[str, object]:
+    """Everything but the faults and notes, which have lines of their own."""
+    return {name: value for name, value in vars(found).items() if name not in ("faults", "notes")}
+
+
+def _lines(found: DataCheck) -> list[str]:
+    """The counts, for people."""
+    named = {"reviews": found.reviews, "splits": found.splits, "diagnoses": found.diagnoses}
+    lines = [f"{found.images} images, {found.masks} with a mask, {found.usable} to learn from, {found.groups} groups"]
+    lines += [f"{what}: {', '.join(f'{name} {n}' for name, n in counts.items())}" for what, counts in named.items()]
+    if found.longer_side_px:
+        (short, *_, tall), (low, *_, high) = found.shorter_side_px, found.longer_side_px
+        lines.append(f"sides: {short} to {tall} px the shorter one, {low} to {high} px the longer one")
+    if found.lesion_percent:
+        least, middle, most = found.lesion_percent
+        lines.append(f"lesion: {least:.1f} to {most:.1f} % of the image, median {middle:.1f} %")
+    return lines
+
+
+add_verb(app, "import-masks", import_masks, IMPORT_HELP)
+add_verb(app, "check", check, CHECK_HELP)

@@ -1,0 +1,80 @@
+"""``data import-masks`` and ``data check``: what they say, to people and machines, and their exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.io.results import write_mask
+
+
+@pytest.fixture
+def masks(tmp_path: Path, photographs: Path) -> Path:
+    """Masks for two of the three photographs."""
+    for name in ("p0", "p1"):
+        write_mask(tmp_path / f"masks/{name}_mask.png", np.eye(80, 100, dtype=bool))
+    return tmp_path / "masks"
+
+
+IMPORT = ("data", "import-masks", "masks", "--images", "photographs", "--out", "set")
+
+
+def test_masks_are_imported_and_found_to_be_well(run, masks: Path, lines) -> None:
+    result = run(*IMPORT)
+    assert result.exit_code == 0, result.output
+    assert "2 masks imported, 1 photographs without a mask: data set in set" in result.stdout
+    checked = run(*result.stdout.split("next: napari-melanoma ")[1].split())
+    assert checked.exit_code == 0, checked.output
+    assert "2 images, 2 with a mask, 2 to learn from, 2 groups" in checked.stdout
+    assert "reviews: accepted 2" in checked.stdout
+    assert "Nothing is wrong with set." in checked.stdout
+    data, summary = [
+        line for line in lines(run("data", "check", "set", "--json").stdout) if line["event"] != "progress"
+    ]
+    assert (data["event"], data["usable"], data["reviews"]) == ("data", 2, {"accepted": 2})
+    assert (summary["status"], summary["faults"]) == ("done", 0)
+
+
+def test_what_does_not_fit_is_named_and_is_exit_code_1(run, masks: Path, lines) -> None:
+    write_mask(masks / "other.png", np.ones((80, 100), bool))
+    result = run(*IMPORT, "--json")
+    assert result.exit_code == 1
+    events = lines(result.stdout)
+    assert [(e["image"], e["error"]) for e in events if e["event"] == "failed"] == [
+        ("other.png", "belongs to no photograph: none of that name was found")
+    ]
+    assert (events[-1]["added"], events[-1]["failed"], events[-1]["exit_code"]) == (["p0", "p1"], 1, 1)
+    assert "2 images reviewed before and kept" in run(*IMPORT).stdout
+
+
+def test_a_faulty_data_set_is_exit_code_1(run, masks: Path, tmp_path: Path) -> None:
+    run(*IMPORT)
+    write_mask(tmp_path / "set/masks/p0.png", np.ones((4, 4), bool))
+    result = run("data", "check", "set")
+    assert result.exit_code == 1
+    assert "fault: p0: its mask has 4 x 4 pixels, the image 100 x 80" in result.stderr
+    assert "1 fault found" in result.stdout
+
+
+WRONG = [
+    (("--format", "tiff"), "'format' is 'tiff'"),
+    (("--review", "ok"), "'review' is 'ok'"),
+    (("--class", "mole"), "no object is of the class mole"),
+    (("--images", "nowhere"), "nowhere does not exist"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_a_wrong_command_writes_nothing(run, masks: Path, tmp_path: Path, words: tuple[str, str], said: str) -> None:
+    result = run(*IMPORT, *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_no_data_set_is_a_wrong_command(run) -> None:
+    result = run("data", "check", "nowhere")
+    assert result.exit_code == 2
+    assert "nowhere is no data set" in result.stderr

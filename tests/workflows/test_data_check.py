@@ -1,0 +1,111 @@
+"""A data set looked over: each thing that is wrong is found, and what is well is not complained about."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import read_table, write_mask, write_table
+from napari_melanoma.workflows.data_check import DataCheck, check_data
+
+
+def check(folder: Path) -> DataCheck:
+    return check_data(folder, run=RunContext())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four good images of three patients."""
+    folder = tmp_path / "set"
+    rng = np.random.default_rng(0)
+    mask = np.zeros((20, 30), bool)
+    mask[:10, :15] = True
+    (folder / "images").mkdir(parents=True)
+    for name in "abcd":
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(folder / f"images/{name}.png")
+        write_mask(folder / f"masks/{name}.png", mask)
+    rows = [
+        {"image_id": "a", "patient_id": "p", "split": "train", "diagnosis": "nevus", "review": "corrected"},
+        {"image_id": "b", "patient_id": "p", "split": "train", "diagnosis": "nevus", "review": "accepted"},
+        {"image_id": "c", "patient_id": "q", "split": "val", "diagnosis": "", "review": "rejected"},
+        {"image_id": "d", "patient_id": "r", "split": "", "diagnosis": "", "review": ""},
+    ]
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def test_a_good_data_set(folder: Path) -> None:
+    found = check(folder)
+    assert (found.images, found.masks, found.usable, found.groups) == (4, 4, 3, 3)
+    assert found.reviews == {"corrected": 1, "accepted": 1, "rejected": 1, "not asked": 1}
+    assert found.splits == {"train": 2, "val": 1, "(none)": 1}
+    assert found.diagnoses == {"nevus": 2, "(none)": 2}
+    assert (found.shorter_side_px, found.longer_side_px) == ((20, 20, 20), (30, 30, 30))
+    assert found.lesion_percent == (25.0, 25.0, 25.0)
+    assert (found.faults, found.notes) == ([], [])
+
+
+def changed(folder: Path, which: str, **values: str) -> None:
+    rows = [{**row, **values} if row["image_id"] == which else row for row in read_table(folder / "dataset.csv")]
+    write_table(folder / "dataset.csv", rows)
+
+
+FAULTS: list[tuple[str, Callable[[Path], object], str, str]] = [
+    ("missing image", lambda f: (f / "images/a.png").unlink(), "the table", "the image of 'a' is not there"),
+    ("repeated id", lambda f: changed(f, "b", image_id="a"), "the table", "repeats image_id a"),
+    ("no image", lambda f: (f / "images/a.png").write_bytes(b"text"), "a", "holds text"),
+    ("no mask", lambda f: (f / "masks/a.png").write_bytes(b"text"), "a", "cannot be read as a mask"),
+    ("size", lambda f: write_mask(f / "masks/a.png", np.ones((9, 9), bool)), "a", "9 x 9 pixels, the image 30 x 20"),
+    ("review", lambda f: changed(f, "a", review="ok"), "a", "its review is 'ok': expected unreviewed, accepted"),
+    ("patient", lambda f: changed(f, "a", split="val"), "p", "is in more than one split: train, val"),
+    ("twice", lambda f: shutil.copy(f / "images/a.png", f / "images/c.png"), "c", "shows the same pixels as a"),
+]
+
+
+@pytest.mark.parametrize(("harm", "about", "said"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
+def test_a_fault_is_found(folder: Path, harm: Callable[[Path], object], about: str, said: str) -> None:
+    harm(folder)
+    ((found_about, found_said),) = check(folder).faults
+    assert found_about == about
+    assert said in found_said
+
+
+def test_copies_that_stay_together_are_no_fault(folder: Path) -> None:
+    shutil.copy(folder / "images/a.png", folder / "images/b.png")
+    assert check(folder).faults == []
+
+
+def test_notes_are_no_faults(folder: Path) -> None:
+    write_mask(folder / "masks/a.png", np.zeros((20, 30), bool))
+    write_mask(folder / "masks/b.png", np.ones((20, 30), bool))
+    (folder / "masks/c@2.png").write_bytes(b"an older one")
+    found = check(folder)
+    assert found.faults == []
+    assert found.notes == [
+        ("a", "its mask is empty"),
+        ("b", "its mask covers everything"),
+        ("masks", "1 file that no row names"),
+    ]
+
+
+def test_images_without_masks(folder: Path) -> None:
+    shutil.rmtree(folder / "masks")
+    found = check(folder)
+    assert (found.masks, found.usable, found.lesion_percent, found.faults) == (0, 0, (), [])
+
+
+def test_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="is no data set"):
+        check(tmp_path)
+
+
+def test_real_data(shared_data: Path) -> None:
+    found = check(shared_data / "ph2")
+    assert (found.images, found.usable, found.faults) == (120, 120, [])

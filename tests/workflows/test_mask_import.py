@@ -1,0 +1,219 @@
+"""Masks made elsewhere become a data set: what matches is taken, what does not is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.io.results import read_mask, write_mask
+from napari_melanoma.workflows.mask_import import ImportOptions, ImportReport, import_masks
+
+SHAPE = (40, 60)
+Import = Callable[..., ImportReport]
+
+
+def square(side: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[:side, :side] = True
+    return mask
+
+
+def photograph(path: Path, seed: int, **saved: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rgb = np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(path, **saved)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("one.png", "two.jpg", "sub/three.png")):
+        photograph(tmp_path / "images" / name, seed)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def bring(tmp_path: Path, images: Path) -> Import:
+    def bring(masks: Path, **options: object) -> ImportReport:
+        parsed = ImportOptions.parse(options, "the test")
+        return import_masks(masks, images, tmp_path / "out", parsed, run=RunContext())
+
+    return bring
+
+
+def masks_of(folder: Path, **masks: np.ndarray) -> Path:
+    for name, mask in masks.items():
+        write_mask(folder / f"{name}.png", mask)
+    return folder
+
+
+def coco(path: Path, *annotations: tuple[str, str, list[float]], **image: object) -> Path:
+    """A COCO file: for each annotation the image, the class and the outline."""
+    names = list(dict.fromkeys(name for name, _, _ in annotations))
+    labels = list(dict.fromkeys(label for _, label, _ in annotations))
+    content = {
+        "images": [{"id": names.index(n), "file_name": n, "height": 40, "width": 60, **image} for n in names],
+        "categories": [{"id": labels.index(label), "name": label} for label in labels],
+        "annotations": [
+            {"image_id": names.index(n), "category_id": labels.index(label), "segmentation": [outline]}
+            for n, label, outline in annotations
+        ],
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def outline(left: float, right: float) -> list[float]:
+    return [left, 0, right, 0, right, 10, left, 10]
+
+
+def test_a_folder_of_pictures(bring: Import, tmp_path: Path) -> None:
+    masks = masks_of(tmp_path / "masks", one_mask=square(9), TWO=square(8), four=square(7))
+    report = bring(masks, reviewer="B", modality="dermoscopic")
+    assert report.added == ["one", "two"]
+    assert report.faults == [("four.png", "belongs to no photograph: none of that name was found")]
+    assert report.without_mask == ["three.png"]
+    samples = with_masks(read_dataset(tmp_path / "out"))
+    assert [(s.image_id, s.review, s.modality) for s in samples] == [
+        ("one", "accepted", "dermoscopic"),
+        ("two", "accepted", "dermoscopic"),
+    ]
+    assert [np.count_nonzero(read_mask(s.mask)) for s in samples] == [81, 64]
+    assert [row["source"] for row in Corrections(tmp_path / "out").rows()] == ["one.png", "two.jpg"]
+
+
+def test_again_is_no_change_and_a_reviewed_mask_is_kept(bring: Import, tmp_path: Path) -> None:
+    masks = masks_of(tmp_path / "masks", one=square(9), two=square(8))
+    bring(masks)
+    table = (tmp_path / "out/dataset.csv").read_bytes()
+    again = bring(masks_of(masks, one=square(20), two=square(21)))
+    assert (again.added, again.kept) == ([], ["one.png", "two.jpg"])
+    assert (tmp_path / "out/dataset.csv").read_bytes() == table
+    assert bring(masks, replace=True).added == ["one", "two"]
+    assert np.count_nonzero(read_mask(with_masks(read_dataset(tmp_path / "out"))[0].mask)) == 400
+    assert Corrections(tmp_path / "out").undo() == "two"
+
+
+def test_what_nobody_reviewed_is_taken_anew(bring: Import, tmp_path: Path) -> None:
+    masks = masks_of(tmp_path / "masks", one=square(9))
+    bring(masks, review="unreviewed")
+    assert bring(masks).added == ["one"]
+    assert Corrections(tmp_path / "out").count()["accepted"] == 1
+
+
+def test_objects_of_an_image_are_united_or_chosen_by_class(bring: Import, tmp_path: Path) -> None:
+    objects = [
+        ("one.png", "nevus", outline(0, 5)),
+        ("one.png", "nevus", outline(20, 25)),
+        ("one.png", "ruler", outline(40, 60)),
+    ]
+    masks = coco(tmp_path / "coco.json", *objects, ("two.jpg", "ruler", outline(0, 9)))
+    report = bring(masks, classes=["nevus"], class_is_diagnosis=True)
+    assert report.added == ["one"]
+    assert report.left_out == {"objects of other classes": 2}
+    (sample,) = with_masks(read_dataset(tmp_path / "out"))
+    assert sample.diagnosis == "nevus"
+    assert np.count_nonzero(read_mask(sample.mask)) == 100
+    assert bring(masks, replace=True).added == ["one", "two"]
+    assert np.count_nonzero(read_mask(with_masks(read_dataset(tmp_path / "out"))[0].mask)) == 300
+    with pytest.raises(InputError, match="no object is of the class mole: found the classes nevus, ruler"):
+        bring(masks, classes=["mole"])
+
+
+def test_objects_that_disagree(bring: Import, tmp_path: Path) -> None:
+    masks = coco(tmp_path / "c.json", ("one.png", "nevus", outline(0, 5)), ("one.png", "melanoma", outline(20, 25)))
+    report = bring(masks, class_is_diagnosis=True)
+    assert report.faults == [("one.png", "its objects disagree about the diagnosis: melanoma, nevus")]
+
+
+def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
+    masks = masks_of(tmp_path / "masks", one=square(40, (80, 120)), two=square(8, (60, 60)), three=square(9, (60, 40)))
+    faults = dict(bring(masks).faults)
+    assert (
+        faults["one.png"] == "its mask is for 120 x 80 pixels, the upright photograph has 60 x 40: --resize scales it"
+    )
+    assert faults["two.jpg"].endswith("the upright photograph has 60 x 40")
+    assert faults["three.png"].endswith("(turned by its EXIF orientation?)")
+    report = bring(masks, resize=True)
+    assert (report.added, report.resized, len(report.faults)) == (["one"], 1, 2)
+    (sample,) = with_masks(read_dataset(tmp_path / "out"))
+    assert np.array_equal(read_mask(sample.mask), square(20))
+
+
+def test_polygons_are_scaled_before_they_are_drawn(bring: Import, tmp_path: Path) -> None:
+    masks = coco(tmp_path / "c.json", ("one.png", "lesion", [0, 0, 41, 0, 41, 21, 0, 21]), height=80, width=120)
+    assert bring(masks, resize=True).resized == 1
+    mask = read_mask(with_masks(read_dataset(tmp_path / "out"))[0].mask)
+    assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centres lie on them
+    assert mask[:10, :20].all()
+
+
+def test_points_outside_are_counted(bring: Import, tmp_path: Path) -> None:
+    masks = coco(tmp_path / "c.json", ("one.png", "lesion", outline(-9, 5)), ("two.jpg", "lesion", outline(70, 80)))
+    report = bring(masks)
+    assert (report.added, report.points_cut_off) == (["one"], 6)
+    assert report.faults == [("two.jpg", "its mask is empty")]
+
+
+def test_photographs_of_one_name_or_one_content(tmp_path: Path, images: Path, bring: Import) -> None:
+    photograph(images / "sub/two.jpg", 7)
+    photograph(images / "copy.png", 0)
+    masks = masks_of(tmp_path / "masks", one=square(9), two=square(8), copy=square(3))
+    report = bring(masks)
+    assert report.added == ["copy"]
+    faults = dict(report.faults)
+    assert "two.jpg: rename one of them" in faults["two.png"]
+    assert faults["one.png"] == "shows the same pixels as another photograph: one mask each is taken"
+
+
+def test_masks_beside_their_photographs(tmp_path: Path, images: Path, bring: Import) -> None:
+    masks_of(images, one_mask=square(9), two_segmentation=square(8))
+    report = bring(images)
+    assert report.added == ["one", "two"]
+    assert report.without_mask == ["three.png"]
+    assert report.faults == []
+
+
+def test_a_photograph_that_cannot_be_read(bring: Import, tmp_path: Path, images: Path) -> None:
+    (images / "one.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    masks = masks_of(tmp_path / "masks", one=square(9), two=square(8))
+    report = bring(masks)
+    assert report.added == ["two"]
+    assert "cannot be decoded" in dict(report.faults)["one.png"]
+
+
+def test_the_upright_photograph_counts_and_nothing_of_its_metadata_stays(tmp_path: Path, bring: Import) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x010F] = "Secret Camera"
+    photograph(tmp_path / "images/turned.jpg", 9, exif=exif)
+    masks = masks_of(tmp_path / "masks", turned=square(9, (60, 40)))
+    assert bring(masks).added == ["turned"]
+    stored = (tmp_path / "out/images/turned.png").read_bytes()
+    assert b"Secret" not in stored
+    with Image.open(tmp_path / "out/images/turned.png") as image:
+        assert image.size == (40, 60)
+
+
+def test_no_photographs(tmp_path: Path, bring: Import, images: Path) -> None:
+    for path in list(images.rglob("*.*")):
+        path.unlink()
+    masks_of(images, one=square(9))
+    with pytest.raises(InputError, match="holds no photograph beside the masks"):
+        bring(images)
+
+
+def test_a_stop_keeps_what_was_stored(tmp_path: Path, images: Path) -> None:
+    masks = masks_of(tmp_path / "masks", one=square(9), two=square(8), three=square(7))
+    run = RunContext(lambda progress: run.cancel() if progress.done == 2 else None)
+    with pytest.raises(Cancelled):
+        import_masks(masks, images, tmp_path / "out", ImportOptions(), run=run)
+    assert len(Corrections(tmp_path / "out").rows()) == 2
