@@ -183,7 +183,35 @@ def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return vars(review.rate(_segmenter(arguments["model"]), Path(arguments["image"]), arguments["how"]))
 
 
-HANDLERS: dict[str, Handler] = {"warm": warm, "segment": segment, "rate": rate}
+def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Say how long a training would take and how much memory.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``recipe``: the values of a ``TrainRecipe``.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        The fields of ``workflows.estimate.Estimate``.
+
+    Raises
+    ------
+    ConfigError
+        Where the recipe is none.
+    DataSetError
+        Where a data set is missing or faulty.
+    """
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.workflows.estimate import estimate as forecast
+
+    return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
+
+
+HANDLERS: dict[str, Handler] = {"warm": warm, "segment": segment, "rate": rate, "estimate": estimate}
 
 
 def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:

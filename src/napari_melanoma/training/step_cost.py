@@ -1,0 +1,201 @@
+"""What one step of learning costs here, in time and memory: measured on the network itself; imports torch late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.training.engine import accelerator, choose_precision
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from napari_melanoma.training.recipe import TrainRecipe
+
+PROBE = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the measured step: a graphics card is idle with fewer
+SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # of its input; a larger one costs more by its area
+ENOUGH_S, MOST = 0.5, 5  # steps are repeated until they took so long together, or so often
+MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
+FLOAT = 4
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What learning costs on this machine.
+
+    Parameters
+    ----------
+    image_s : float
+        Seconds for an image of a step: variation, forward and backward pass.
+    update_s : float
+        Seconds for the optimiser, once a step.
+    forward_s : float
+        Seconds for an image that is only answered.
+    image_bytes : int
+        Memory for an image of a step: what is kept for the backward pass.
+    fixed_bytes : int
+        Memory whatever the step: weights, gradients, the optimiser's state, their average.
+    device, precision : str
+        Where and how.
+    """
+
+    image_s: float
+    update_s: float
+    forward_s: float
+    image_bytes: int
+    fixed_bytes: int
+    device: str
+    precision: str
+
+
+def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepCost:
+    """Run a few small steps of a recipe's network, with random weights on random images; gradients pile up unused.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Network, input size, augmentation, loss, optimiser, precision, device.
+    clock : callable
+        Gives seconds.
+
+    Returns
+    -------
+    StepCost
+        Of this machine as busy as it is now.
+
+    Raises
+    ------
+    ConfigError
+        Where the network has no such options.
+    RunError
+        Where a GPU is asked for and there is none.
+    """
+    import torch
+
+    device = accelerator(recipe)
+    side = min(recipe.model.input_size, SIDE[device])
+    larger = (recipe.model.input_size / side) ** 2
+    model = recipe.model.model_copy(update={"input_size": side})
+    trial = _Trial(recipe.model_copy(update={"model": model}), device)
+    with _kept() as kept:
+        trial.learn()
+    apart = {parameter.untyped_storage().data_ptr() for parameter in trial.network.parameters()}
+    saved = sum(size for place, size in kept.items() if place not in apart)
+    learn_s = _seconds(trial.learn, device, clock)
+    update_s = _seconds(trial.update, device, clock)
+    with torch.inference_mode():
+        trial.network.eval()
+        forward_s = _seconds(trial.answer, device, clock)
+    weights = FLOAT * sum(parameter.numel() for parameter in trial.network.parameters())
+    copies = 2 + MOMENTS[recipe.optimiser] + (recipe.ema_decay > 0)
+    return StepCost(
+        image_s=larger * learn_s / trial.images,
+        update_s=update_s,
+        forward_s=larger * forward_s / trial.images,
+        image_bytes=round(larger * saved / trial.images),
+        fixed_bytes=weights * copies,
+        device=device,
+        precision=choose_precision(recipe),
+    )
+
+
+class _Trial:
+    """A network with all that a step needs, and a few random images."""
+
+    def __init__(self, recipe: TrainRecipe, device: str) -> None:
+        import numpy as np
+        import torch
+
+        from napari_melanoma.models.zoo import build_network
+        from napari_melanoma.training.augment.batch import BatchAugmentation
+        from napari_melanoma.training.losses import make_loss
+        from napari_melanoma.training.optimisation import OPTIMISERS
+
+        self.images, side = PROBE[device], recipe.data.cache_size
+        self._recipe, self._device = recipe, device
+        self._mixed = choose_precision(recipe) == "bf16-mixed"
+        network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
+        if recipe.model.freeze_normalisation:
+            _freeze_normalisation(self.network)
+        self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
+        self._loss = make_loss(recipe.loss)
+        groups = [{"params": list(self.network.parameters()), "lr": recipe.learning_rate}]
+        self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
+        draw = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (self.images, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
+        self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
+        self._keys = np.stack([np.zeros(self.images, np.int64), np.arange(self.images)], axis=1)
+
+    def learn(self) -> None:
+        """Vary the images, answer, and go back."""
+        images, masks = self._augment(self._pixels, self._masks, self._keys)
+        self._loss(self._logits(images), masks.float() / 255).backward()
+
+    def update(self) -> None:
+        """Move the weights."""
+        self._optimiser.step()
+
+    def answer(self) -> None:
+        """Answer without learning."""
+        side = self._recipe.model.input_size
+        self._logits(self._pixels[..., :1, :1].float().expand(-1, -1, side, side))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        import torch
+
+        images = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
+            return self.network(images).float()
+
+
+@contextmanager
+def _kept() -> Iterator[dict[int, int]]:
+    """Note what is kept for the backward pass: the place of each piece of memory and its bytes."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:  # noqa: ANN401 - torch's signature
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
+
+
+def _freeze_normalisation(network: nn.Module) -> None:
+    """Keep statistics as they are, as the task does; it takes another time."""
+    from napari_melanoma.training.segmentation import NORMALISATION
+
+    for module in network.modules():
+        if isinstance(module, NORMALISATION):
+            module.eval()
+
+
+def _seconds(work: Callable[[], None], device: str, clock: Clock) -> float:
+    """Time what is done again and again; the quickest counts, for the others were disturbed."""
+    times: list[float] = []
+    while len(times) < MOST and sum(times) < ENOUGH_S:
+        _wait(device)
+        began = clock()
+        work()
+        _wait(device)
+        times.append(clock() - began)
+    return min(times)
+
+
+def _wait(device: str) -> None:
+    """Wait until a device has done all that it was given."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()

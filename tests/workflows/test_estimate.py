@@ -1,0 +1,165 @@
+"""Time and memory of a run: counted from recipe and data, scaled from a step; the step is measured with our clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma import worker
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_cost import StepCost, measure_step
+from napari_melanoma.workflows import estimate as module
+from napari_melanoma.workflows.estimate import MB, Estimate, Plan, estimate, plan_of, scaled
+
+COST = StepCost(0.5, 0.1, 0.05, 50 * MB, 60 * MB, "cpu", "32-true")
+PLAN = Plan(learn=100, tuning=20, held_out=10, batch=8, piece=8, processes=1, steps=12, epochs=5)
+NOTHING = dict.fromkeys(("START_S", "READ_S", "JUDGE_S"), 0.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small images without a split."""
+    folder = tmp_path_factory.mktemp("data") / "few"
+    for index in range(40):
+        write_rgb(folder / f"images/i{index}.png", np.full((8, 8, 3), 99, np.uint8))
+        write_mask(folder / f"masks/i{index}.png", np.eye(8, dtype=bool))
+    write_table(folder / "dataset.csv", [{"image_id": f"i{n}"} for n in range(40)])
+    return folder
+
+
+@pytest.fixture
+def recipe(folder: Path) -> TrainRecipe:
+    values = {
+        "device": "cpu",
+        "epochs": 3,
+        "batch_size": 4,
+        "data": {"datasets": [str(folder)], "cache_size": 48},
+        "model": {
+            "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+            "input_size": 32,
+            "start": "none",
+        },
+    }
+    return TrainRecipe.parse(values, "the test")
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_known", {})
+
+
+def test_time_is_steps_times_their_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NOTHING.items():
+        monkeypatch.setattr(module, name, value)
+    found = scaled(COST, PLAN)
+    learning, answering, judging = 60 * (8 * 0.5 + 0.1), 20 * 6 * 0.05, 2 * 10 * 0.05
+    assert found.seconds == pytest.approx(learning + answering + judging)
+    assert (found.steps, found.epochs, found.images) == (60, 5, 100)
+    assert "500 ms an image" in found.rests_on
+
+
+def test_start_and_reading_count_too() -> None:
+    assert scaled(COST, replace(PLAN, steps=0, tuning=0, held_out=0)).seconds == module.START_S + 100 * module.READ_S
+
+
+def test_memory_is_that_of_what_is_computed_at_once() -> None:
+    whole, pieces = scaled(COST, PLAN).memory_mb, scaled(COST, replace(PLAN, piece=2)).memory_mb
+    assert whole - pieces == pytest.approx(module.WORKSPACE * 6 * 50)
+    assert pieces == pytest.approx(module.PROGRAM_MB["cpu"] + 60 + module.WORKSPACE * 2 * 50)
+
+
+def test_two_devices_share_the_images_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "START_S", 0.0)
+    alone = scaled(COST, replace(PLAN, tuning=0, held_out=0, learn=0))
+    together = scaled(COST, replace(PLAN, tuning=0, held_out=0, learn=0, processes=2))
+    assert alone.seconds - together.seconds == pytest.approx(60 * 4 * 0.5)
+
+
+PLANS = [
+    ("whole steps of what is learnt", {}, {"batch": 4, "piece": 4, "steps": 6, "epochs": 3}),
+    ("in pieces", {"pieces": 2}, {"batch": 4, "piece": 2, "steps": 6}),
+    ("more in a step than there are", {"batch_size": 64}, {"steps": 1}),
+    ("auto is a quarter of the images at most", {"batch_size": "auto"}, {"batch": 4}),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), [case[1:] for case in PLANS], ids=[case[0] for case in PLANS])
+def test_plan(change: dict[str, object], expected: dict[str, int], recipe: TrainRecipe) -> None:
+    plan = plan_of(recipe.model_copy(update=change))
+    assert plan.learn + plan.tuning + plan.held_out == 40
+    assert {name: getattr(plan, name) for name in expected} == expected
+
+
+def test_base_data_take_their_share_of_each_step(folder: Path, recipe: TrainRecipe) -> None:
+    data = recipe.data.model_copy(update={"base": (str(folder),), "base_share": 0.5})
+    plan = plan_of(recipe.model_copy(update={"data": data}))
+    assert (plan.batch, plan.steps) == (4, plan_of(recipe).learn // 2)
+
+
+def test_the_cost_of_a_step_is_what_the_clock_says(recipe: TrainRecipe) -> None:
+    """Each look at the clock is a tenth of a second later than the one before."""
+    ticks = count()
+    cost = measure_step(recipe, clock=lambda: next(ticks) / 10)
+    assert cost.image_s == pytest.approx(0.1 / 2)
+    assert cost.update_s == pytest.approx(0.1)
+    assert cost.forward_s == pytest.approx(0.1 / 2)
+    assert cost.device == "cpu"
+
+
+def test_a_larger_input_costs_by_its_area(recipe: TrainRecipe) -> None:
+    def cost(side: int) -> StepCost:
+        ticks = count()
+        large = recipe.model.model_copy(update={"input_size": side})
+        return measure_step(recipe.model_copy(update={"model": large}), clock=lambda: next(ticks) / 10)
+
+    small, large = cost(256), cost(512)
+    assert large.image_s == pytest.approx(4 * small.image_s)
+    assert large.image_bytes == pytest.approx(4 * small.image_bytes)
+
+
+def test_memory_of_a_step_is_that_of_the_network(recipe: TrainRecipe) -> None:
+    """Twice the side, four times what is kept; weights, gradients and two moments stay."""
+    small, large = (
+        measure_step(recipe.model_copy(update={"model": recipe.model.model_copy(update={"input_size": side}), **more}))
+        for side, more in ((64, {"precision": "fp32"}), (128, {"precision": "fp32", "ema_decay": 0.9}))
+    )
+    assert large.image_bytes / small.image_bytes == pytest.approx(4, rel=0.25)
+    assert large.fixed_bytes / small.fixed_bytes == pytest.approx(5 / 4)
+
+
+def test_it_is_measured_once(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("napari_melanoma.training.step_cost.measure_step", lambda recipe: COST)
+    run = RunContext(lambda progress: said.append(progress.message))
+    first = estimate(recipe, run=run)
+    again = estimate(recipe.model_copy(update={"epochs": 6, "batch_size": 8, "learning_rate": 1e-4}), run=run)
+    assert (first.epochs, again.epochs) == (3, 6)
+    estimate(recipe.model_copy(update={"precision": "fp32"}), run=run)
+    assert said == ["Measuring a step"] * 2
+
+
+def test_the_worker_answers(recipe: TrainRecipe) -> None:
+    said: list[Progress] = []
+    answer = worker.HANDLERS["estimate"]({"recipe": recipe.model_dump(mode="json")}, RunContext(said.append))
+    assert Estimate(**answer).device == "cpu"
+    assert answer["seconds"] > 0
+    assert answer["memory_mb"] > 100
+    with pytest.raises(ConfigError, match="the recipe is not a valid TrainRecipe"):
+        worker.HANDLERS["estimate"]({"recipe": {}}, RunContext())
+
+
+def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        estimate(recipe, run=run)
+    gone = recipe.data.model_copy(update={"datasets": (str(tmp_path / "gone"),)})
+    with pytest.raises(DataSetError, match="is no data set"):
+        estimate(recipe.model_copy(update={"data": gone}), run=RunContext())
