@@ -1,14 +1,31 @@
-"""Image and mask move together, and the seed decides how."""
+"""What variation promises: image and mask move together, the key decides, and what is switched off changes nothing."""
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms.v2 import functional
 
-from napari_melanoma.training.augment import Augmentation
+from napari_melanoma.training.augment.batch import BatchAugmentation
+from napari_melanoma.training.augment.chances import NAMES, Chances, chances
+from napari_melanoma.training.augment.color import YIQ
+from napari_melanoma.training.augment.jpeg import recompress
 from napari_melanoma.training.recipe import AugmentationConfig
 
-ALWAYS = AugmentationConfig(
+SIDE = 64
+OFF = AugmentationConfig(
+    scale=(1, 1),
+    aspect=1,
+    shift=0,
+    rotation=0,
+    flip=False,
+    elsewhere_probability=0,
     brightness=0,
     contrast=0,
     saturation=0,
@@ -19,49 +36,146 @@ ALWAYS = AugmentationConfig(
     jpeg_probability=0,
     noise_probability=0,
 )
+GEOMETRY = {"scale": (0.6, 1.6), "aspect": 1.25, "shift": 0.15, "rotation": 180.0, "flip": True}
+LOOKS = sorted(name for name in AugmentationConfig.model_fields if name.endswith("_probability"))
+LOOKS.remove("elsewhere_probability")
+COLORS = ("brightness", "contrast", "saturation", "hue")
 
 
-def _disk() -> tuple[object, object]:
-    import torch
+def changed(**values: object) -> AugmentationConfig:
+    return OFF.model_copy(update=values)
 
-    rows, columns = np.mgrid[:80, :80]
+
+def keys(*images: int, epoch: int = 0) -> np.ndarray:
+    return np.array([(epoch, image) for image in images])
+
+
+def batch(count: int, side: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images of smooth colours with an off-centre ellipse, which is their mask."""
+    rows, columns = np.mgrid[:side, :side]
     mask = ((rows - 30) ** 2 / 400 + (columns - 45) ** 2 / 200) < 1
-    rgb = np.where(mask[None], 0, 255).astype(np.uint8).repeat(3, 0)
-    return torch.from_numpy(rgb), torch.from_numpy(mask[None].astype(np.uint8) * 255)
+    skin = np.stack([200 + 30 * np.sin(rows / 9), 150 + 20 * np.cos(columns / 7), 120 + rows / 4])
+    rgb = np.where(mask, np.array([90, 60, 50])[:, None, None], skin).astype(np.uint8)
+    images = torch.from_numpy(rgb)[None].repeat(count, 1, 1, 1)
+    return images, torch.from_numpy(mask[None, None].astype(np.uint8) * 255).repeat(count, 1, 1, 1)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_mask_follows_image(seed: int) -> None:
-    import torch
-
-    augment = Augmentation(ALWAYS, 64)
-    torch.manual_seed(seed)
-    image, mask = augment(*_disk())
-    assert image.shape == (3, 64, 64)
-    assert mask.shape == (1, 64, 64)
-    dark = image[0] < 128
-    assert (dark == (mask[0] > 127)).float().mean() > 0.995
+def as_image(mask: torch.Tensor) -> torch.Tensor:
+    return mask.repeat(1, 3, 1, 1)
 
 
-@pytest.mark.parametrize("field", [name for name in AugmentationConfig.model_fields if name.endswith("_probability")])
-def test_each_change_of_look_leaves_type_and_size(field: str) -> None:
-    import torch
-
-    augment = Augmentation(ALWAYS.model_copy(update={field: 1.0}), 64)
-    torch.manual_seed(0)
-    image, mask = augment(*_disk())
-    assert image.dtype == mask.dtype == torch.uint8
-    assert image.shape == (3, 64, 64)
-    assert set(mask.unique().tolist()) <= {0, 255}
+def vary(config: AugmentationConfig, places: np.ndarray, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    return BatchAugmentation(config, SIDE, seed)(*batch(len(places)), places)
 
 
-def test_the_seed_decides() -> None:
-    import torch
+def test_everything_off_changes_nothing() -> None:
+    images, masks = batch(3, SIDE)
+    varied, moved = BatchAugmentation(OFF, SIDE, 0)(images, masks, keys(0, 1, 2))
+    assert torch.equal(moved, masks)
+    torch.testing.assert_close(varied, images.float(), atol=1e-3, rtol=0)
 
-    augment = Augmentation(AugmentationConfig(), 64)
-    results = []
-    for seed in (5, 5, 6):
-        torch.manual_seed(seed)
-        results.append(augment(*_disk())[0])
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), epoch=st.integers(0, 1000), elsewhere=st.sampled_from([0.0, 1.0]))
+def test_an_image_that_equals_its_mask_still_does_when_moved(seed: int, epoch: int, elsewhere: float) -> None:
+    masks = batch(4)[1]
+    config = changed(**GEOMETRY, elsewhere_probability=elsewhere)
+    varied, moved = BatchAugmentation(config, SIDE, seed)(as_image(masks), masks, keys(0, 1, 2, 3, epoch=epoch))
+    assert varied.shape == (4, 3, SIDE, SIDE)
+    assert moved.dtype == torch.uint8
+    assert set(moved.unique().tolist()) <= {0, 255}
+    assert torch.equal(as_image(moved) == 255, varied >= 127.5)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), places=st.lists(st.integers(0, 10**6), min_size=2, max_size=5, unique=True))
+def test_what_becomes_of_an_image_does_not_depend_on_its_batch(seed: int, places: list[int]) -> None:
+    augment = BatchAugmentation(AugmentationConfig(), SIDE, seed)
+    together = augment(*batch(len(places)), keys(*places))
+    alone = augment(*batch(1), keys(places[-1]))
+    assert (together[0][-1:] - alone[0]).abs().mean() < 0.01  # sums may be of another order
+    assert torch.equal(together[1][-1:], alone[1])
+
+
+def test_seed_epoch_and_image_decide_and_nothing_else() -> None:
+    first = vary(AugmentationConfig(), keys(1, 2, 3))[0]
+    torch.rand(7)
+    assert torch.equal(vary(AugmentationConfig(), keys(1, 2, 3))[0], first)
+    for other in (
+        vary(AugmentationConfig(), keys(1, 2, 3), seed=1),
+        vary(AugmentationConfig(), keys(1, 2, 3, epoch=1)),
+    ):
+        assert all(not torch.equal(one, another) for one, another in zip(first, other[0], strict=True))
+
+
+@pytest.mark.parametrize("field", LOOKS)
+def test_a_look_changes_the_image_and_not_the_mask(field: str) -> None:
+    images, masks = batch(4, SIDE)
+    varied, moved = BatchAugmentation(changed(**{field: 1.0}), SIDE, 0)(images, masks, keys(0, 1, 2, 3))
+    assert torch.equal(moved, masks)
+    assert varied.dtype == torch.float32
+    assert float(varied.min()) >= 0
+    assert float(varied.max()) <= 255
+    difference = (varied - images).abs().mean((1, 2, 3))
+    assert all(0.05 < each < 40 for each in difference.tolist())
+    assert (varied.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max() < 2  # none of them is a shift of light
+
+
+@pytest.mark.parametrize("field", LOOKS)
+def test_a_look_befalls_as_many_images_as_asked(field: str) -> None:
+    images, masks = batch(64, SIDE)
+    varied = BatchAugmentation(changed(**{field: 0.5}), SIDE, 3)(images, masks, keys(*range(64)))[0]
+    touched = ((varied - images).abs().amax((1, 2, 3)) > 0.01).sum()
+    assert 20 <= int(touched) <= 44
+
+
+@pytest.mark.parametrize("field", COLORS)
+def test_a_color_change_does_what_its_name_says(field: str) -> None:
+    images, masks = batch(16, SIDE)
+    varied = BatchAugmentation(changed(**{field: 0.2}), SIDE, 0)(images, masks, keys(*range(16)))[0].double()
+    before, after = (torch.einsum("ij,bjyx->biyx", torch.from_numpy(YIQ), x.double()) for x in (images, varied))
+    chroma = [x[:, 1:].norm(dim=1) for x in (before, after)]
+    if field in ("saturation", "hue"):
+        torch.testing.assert_close(after[:, 0], before[:, 0], atol=2.0, rtol=0)  # luma stays, but where it was clipped
+    if field == "hue":
+        torch.testing.assert_close(chroma[1], chroma[0], atol=2.5, rtol=0)
+    if field == "contrast":
+        torch.testing.assert_close(after[:, 0].mean((1, 2)), before[:, 0].mean((1, 2)), atol=1.0, rtol=0)
+    if field == "brightness":
+        ratio = (after[:, 0] / before[:, 0]).flatten(1)
+        assert (ratio.std(1) < 0.02).all()
+        assert ratio.mean(1).min() < 0.9 < 1.1 < ratio.mean(1).max()
+    assert (varied - images).abs().amax((1, 2, 3)).min() > 0.05
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 95])
+def test_recompression_is_what_jpeg_does(quality: int) -> None:
+    rgb = np.ascontiguousarray(batch(1, SIDE)[0][0].permute(1, 2, 0).numpy())
+    file = BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=quality)
+    expected = np.asarray(Image.open(file)).astype(float)
+    found = recompress(torch.from_numpy(rgb).permute(2, 0, 1)[None].float(), np.array([quality]))
+    difference = np.abs(found.clamp(0, 255)[0].permute(1, 2, 0).numpy() - expected).mean()
+    assert difference < 1.0
+    assert difference < 0.5 * np.abs(expected - rgb).mean() + 0.5
+
+
+def test_sharpening_is_that_of_torchvision() -> None:
+    images, masks = batch(2, SIDE)
+    varied = BatchAugmentation(changed(sharpen_probability=1.0), SIDE, 0)(images, masks, keys(0, 1))[0]
+    torch.testing.assert_close(varied, 255 * functional.adjust_sharpness(images / 255, 4.0), atol=1e-2, rtol=0)
+
+
+def test_chances_are_spread_evenly_and_names_do_not_share_them() -> None:
+    numbers = chances(5, [(epoch, image) for epoch in range(20) for image in range(50)]).numbers
+    assert numbers.shape == (1000, len(NAMES))
+    np.testing.assert_allclose(numbers.mean(0), 0.5, atol=0.04)
+    correlation = np.corrcoef(numbers.T) - np.eye(len(NAMES))
+    assert np.abs(correlation).max() < 0.12
+
+
+def test_chosen_follows_the_probability() -> None:
+    drawn = Chances((1, 2, 3), np.tile([[0.1], [0.5], [0.9]], (1, len(NAMES))))
+    assert drawn.chosen("blur", 0.0).tolist() == []
+    assert drawn.chosen("blur", 0.6).tolist() == [0, 1]
+    assert drawn.of(np.array([2])).seeds == (3,)

@@ -51,12 +51,12 @@ class Cache:
         Returns
         -------
         images, masks : numpy.ndarray
-            uint8 (item, row, column, channel), and 0 or 255 (item, row, column).
+            uint8 (item, 3, row, column), and 0 or 255 (item, 1, row, column).
         """
-        places, square = self.places[np.asarray(items, dtype=np.int64)], (self.side, self.side)
+        places = self.places[np.asarray(items, dtype=np.int64)]
         return (
-            read_items(self.folder, self.shards, places[:, :2], (*square, 3)),
-            read_items(self.folder, self.shards, places[:, 2:], square),
+            read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side)),
+            read_items(self.folder, self.shards, places[:, 2:], (1, self.side, self.side)),
         )
 
     def followed_by(self, other: Cache | None) -> Cache:

@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import SaveError
 
 Kind = Literal["image", "mask"]
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha TEXT, width INTEGER, height INTEGER

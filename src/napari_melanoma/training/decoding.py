@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What came of a file: its pixels, fitted to the square, and what was found."""
+    """What came of a file: its pixels (channel, row, column), fitted to the square, and what was found."""
 
     pixels: NDArray[np.uint8]
     facts: Facts
@@ -139,8 +139,8 @@ def _is_missing(job: Job, store: PixelStore, side: int) -> bool:
 
 
 def _shape(kind: Kind, side: int) -> tuple[int, ...]:
-    """Shape of one item."""
-    return (side, side, 3) if kind == "image" else (side, side)
+    """Shape of one item, the channel first as networks want it."""
+    return (3 if kind == "image" else 1, side, side)
 
 
 def _decode(job: Job, side: int) -> Decoded | str:
@@ -162,7 +162,7 @@ def _decode_image(path: Path, side: int) -> Decoded:
     rgb = read_photograph(path).rgb
     digest = hashlib.sha256(repr(rgb.shape).encode())
     digest.update(np.ascontiguousarray(rgb).data)
-    return Decoded(fit_input(rgb, side), Facts(rgb.shape[0], rgb.shape[1], 0.0, digest.hexdigest()))
+    return Decoded(fit_input(rgb, side).transpose(2, 0, 1), Facts(rgb.shape[0], rgb.shape[1], 0.0, digest.hexdigest()))
 
 
 def _decode_mask(path: Path, side: int) -> Decoded:
@@ -172,7 +172,7 @@ def _decode_mask(path: Path, side: int) -> Decoded:
     mask = read_mask(path)
     resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BILINEAR)
     pixels = np.where(np.asarray(resized) >= 128, 255, 0).astype(np.uint8)
-    return Decoded(pixels, Facts(mask.shape[0], mask.shape[1], float(mask.mean()), ""))
+    return Decoded(pixels[None], Facts(mask.shape[0], mask.shape[1], float(mask.mean()), ""))
 
 
 def _check_room(folder: Path, jobs: Sequence[Job], side: int) -> None:

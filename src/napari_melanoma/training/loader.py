@@ -194,8 +194,8 @@ def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - a Batch, which torch does no
 
 
 def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Bring the channel to the front: views, no copies."""
+    """Give arrays as tensors, which share their memory."""
     import torch
 
     images, masks = pixels
-    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks)[:, None]
+    return torch.from_numpy(images), torch.from_numpy(masks)

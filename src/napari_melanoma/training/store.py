@@ -140,7 +140,7 @@ class PixelStore:
         Parameters
         ----------
         shape : tuple of int
-            (item, row, column) and, for images, channel.
+            (item, channel, row, column).
         pixels : iterable of numpy.ndarray
             uint8, one item after the other.
 

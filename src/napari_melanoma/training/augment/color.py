@@ -46,11 +46,12 @@ class ColorJitter(v2.Transform):
             return image, mask, chance
         images = image.as_subclass(torch.Tensor)
         matrix, towards_grey = color_maps(config, chance)
-        pixels = images.flatten(2)
-        grey = torch.einsum("bc,c->b", pixels.mean(2), on(images.device, YIQ[0]))
-        offset = (on(images.device, towards_grey) * grey).view(-1, 1, 1)
-        changed = torch.baddbmm(offset, on(images.device, matrix), pixels).clamp_(0, 255)
-        return tv_tensors.Image(changed.view_as(images)), mask, chance
+        grey = images.mean((2, 3)) @ on(images.device, YIQ[0])
+        offset = on(images.device, towards_grey) * grey
+        changed = offset.view(-1, 1, 1, 1).expand_as(images).contiguous()
+        for channel, weights in enumerate(on(images.device, matrix).unbind(2)):
+            changed.addcmul_(images[:, channel, None], weights[:, :, None, None])
+        return tv_tensors.Image(changed.clamp_(0, 255)), mask, chance
 
 
 def color_maps(config: AugmentationConfig, chance: Chances) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -43,6 +43,7 @@ COLOR = (
 )
 # JFIF: luma and the differences of blue and red from it.
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+RGB = np.linalg.inv(YCBCR)
 
 
 class Recompress(Look):
@@ -71,12 +72,11 @@ def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
         float32, alike; not clipped.
     """
     device = images.device
-    to_planes = on(device, YCBCR)
-    planes = torch.einsum("pc,bcyx->bpyx", to_planes, images)
+    planes = torch.einsum("pc,bcyx->bpyx", on(device, YCBCR), images)
     luma = _lose(planes[:, :1] - 128, steps(LUMA, quality)) + 128
     color = _lose(avg_pool2d(planes[:, 1:], 2), steps(COLOR, quality))
     whole = interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
-    return torch.einsum("cp,bpyx->bcyx", torch.linalg.inv(to_planes), torch.cat([luma, whole], dim=1))
+    return torch.einsum("cp,bpyx->bcyx", on(device, RGB), torch.cat([luma, whole], dim=1))
 
 
 def steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:

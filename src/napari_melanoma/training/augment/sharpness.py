@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 from torchvision.transforms.v2 import functional
 
 from napari_melanoma.training.augment.looks import Look, on
@@ -44,14 +44,12 @@ class Blur(Look):
     name = "blur"
 
     def change(self, images: Tensor, chance: Chances) -> Tensor:
-        """Convolve along rows, then along columns; each channel of each image is a group with a kernel of its own."""
+        """Convolve along one axis, then along the other."""
         sigma = chance.between("sigma", *SIGMA)[:, None]
         kernel = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / sigma) ** 2)
-        weights = on(images.device, (kernel / kernel.sum(1, keepdims=True)).repeat(3, axis=0))
-        groups = len(weights)
-        padded = pad(images, (REACH,) * 4, mode="reflect").flatten(0, 1)[None]
-        rows = conv2d(padded, weights.view(groups, 1, -1, 1), groups=groups)
-        return conv2d(rows, weights.view(groups, 1, 1, -1), groups=groups).view_as(images)
+        weights = on(images.device, kernel / kernel.sum(1, keepdims=True))
+        padded = pad(images, (REACH,) * 4, mode="reflect")
+        return _filter(_filter(padded, weights, axis=2), weights, axis=3)
 
 
 class Sharpen(Look):
@@ -60,8 +58,12 @@ class Sharpen(Look):
     name = "sharpen"
 
     def change(self, images: Tensor, chance: Chances) -> Tensor:
-        """Sharpen all alike; torchvision takes floats in [0, 1]."""
-        return functional.adjust_sharpness(images / 255, SHARPENING) * 255
+        """Move each pixel inside away from the mean of its neighbourhood, in which it counts for five of thirteen."""
+        ones = images.new_ones(len(images), 3)
+        inside = images[..., 1:-1, 1:-1]
+        mean = _filter(_filter(images, ones, axis=2), ones, axis=3).add_(inside, alpha=4).div_(13)
+        inside.lerp_(mean, 1 - SHARPENING)
+        return images
 
 
 class Noise(Look):
@@ -76,3 +78,12 @@ class Noise(Look):
             noise = torch.randn(image.shape, generator=source.manual_seed(seed), device=images.device)
             image.add_(noise, alpha=float(deviation))
         return images
+
+
+def _filter(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Sum shifted images, each image with weights of its own: a sixth of what a grouped convolution takes."""
+    length = images.shape[axis] - weights.shape[1] + 1
+    total = torch.zeros_like(images.narrow(axis, 0, length))
+    for place, weight in enumerate(weights.unbind(1)):
+        total.addcmul_(images.narrow(axis, place, length), weight[:, None, None, None])
+    return total

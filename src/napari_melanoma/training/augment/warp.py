@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from napari_melanoma.training.augment.chances import Chances
     from napari_melanoma.training.recipe import AugmentationConfig
@@ -38,11 +39,35 @@ class Warp(v2.Transform):
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, Chances]:
         """Move uint8 images and masks: float32 images, masks of 0 and 255."""
         matrix = torch.from_numpy(affine_maps(self._config, chance)).to(image.device, non_blocking=True)
-        grid = affine_grid(matrix, [len(matrix), 1, self._side, self._side], align_corners=False)
         both = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
+        grid = sampling_grid(matrix, self._side)
         moved = grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        lesion = (moved[:, 3:] >= 127.5).to(torch.uint8) * 255
-        return tv_tensors.Image(moved[:, :3].contiguous()), tv_tensors.Mask(lesion), chance
+        lesion = (moved[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
+        return tv_tensors.Image(moved[:, :3]), tv_tensors.Mask(lesion), chance
+
+
+def sampling_grid(matrix: Tensor, side: int) -> Tensor:
+    """Give the points that affine maps send the pixels of a square to.
+
+    The same numbers as ``torch.nn.functional.affine_grid`` gives without aligned corners, from two sums of a row and a
+    column instead of a product with every pixel's coordinates, which takes a third of the time of the sampling itself.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor
+        float32 (batch, 2, 3).
+    side : int
+        Of the square, in pixels.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (batch, row, column, 2) in [-1, 1], (x, y) order.
+    """
+    centres = (2 * torch.arange(side, device=matrix.device) + 1) / side - 1
+    along_rows = matrix[:, :, 1, None] * centres + matrix[:, :, 2, None]
+    along_columns = matrix[:, :, 0, None] * centres
+    return (along_rows[:, :, :, None] + along_columns[:, :, None, :]).permute(0, 2, 3, 1)
 
 
 def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float32]:
