@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
+from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.runs import RunContext
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.training.recipe import TrainRecipe
-
-LEARN_AT_LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,12 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     BundleError
         Where the model to start from is gone.
     DataSetError
-        Where a data set is missing or faulty, or there are too few images with masks.
+        Where a data set is missing or faulty.
+    RunError
+        Where there are too few images with masks.
     """
-    from napari_melanoma.data.splits import split_parts
+    from napari_melanoma.training.data_faults import check_counts
+    from napari_melanoma.training.survey import choose
 
     check_network(recipe)
     run.check()
@@ -68,14 +67,9 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     if both:
         names = ", ".join(sorted(Path(name).name for name in both))
         raise DataSetError(f"{names} is named twice, to learn from and against forgetting. Tick it in one list only.")
-    parts = split_parts(_read(recipe.data.datasets, run), recipe.data, recipe.seed)
-    base = split_parts(_read(recipe.data.base, run), recipe.data, recipe.seed).learn if recipe.data.base else []
-    if len(parts.learn) < LEARN_AT_LEAST or not parts.tuning:
-        raise DataSetError(
-            f"too few images with masks: {len(parts.learn)} to learn from and {len(parts.tuning)} to tune on; needed "
-            f"are {LEARN_AT_LEAST} and 1, of different patients. Add data, or accept more masks."
-        )
-    return Parts(len(parts.learn), len(parts.tuning), len(parts.held_out), len(base))
+    chosen = choose(recipe)
+    check_counts(chosen.parts)
+    return Parts(len(chosen.parts.learn), len(chosen.parts.tuning), len(chosen.judged), len(chosen.base))
 
 
 def check_network(recipe: TrainRecipe) -> None:
@@ -107,17 +101,3 @@ def check_network(recipe: TrainRecipe) -> None:
             f"{start.name} is a {start.architecture} with other options than the recipe's: its weights do not fit. "
             "Set architecture and options back under Advanced, Model, or start from something else."
         )
-
-
-def _read(folders: Sequence[str], run: RunContext) -> list[Sample]:
-    """Read data sets; the fault of one says which it is."""
-    from napari_melanoma.data.dataset import read_dataset
-
-    samples = []
-    for folder in folders:
-        run.check()
-        try:
-            samples += read_dataset(Path(folder).expanduser())
-        except MelanomaError as error:
-            raise DataSetError(str(error)) from error
-    return samples

@@ -40,8 +40,8 @@ class Forecast(QObject):
         The one that is shown; None while it is none.
     fault : str
         Why it cannot be started; empty where it can, as far as is known.
-    warning : str
-        What may go wrong.
+    warning, basis : str
+        What may go wrong; what the estimate rests on.
     """
 
     changed = Signal()
@@ -51,6 +51,7 @@ class Forecast(QObject):
         self.recipe: TrainRecipe | None = None
         self.fault = ""
         self.warning = ""
+        self.basis = ""
         self._parts: Parts | None = None
         self._time = ""
         self._held = ""
@@ -141,7 +142,7 @@ class Forecast(QObject):
         self.changed.emit()
 
     def _on_estimated(self, answer: dict[str, Any]) -> None:
-        self._time, self.warning = said(answer), warning(answer)
+        self._time, self.warning, self.basis = said(answer), warning(answer), str(answer.get("rests_on", ""))
         self.changed.emit()
 
     def _on_not_estimated(self, error: Exception) -> None:

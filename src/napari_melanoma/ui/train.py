@@ -152,6 +152,7 @@ class TrainDock(TrainControls):
     def _show_forecast(self) -> None:
         known = self.forecasting
         self.forecast.setText(known.words)
+        self.forecast.setToolTip(known.basis)
         self.warning.setText(known.fault or known.warning)
         self.warning.setVisible(bool(known.fault or known.warning))
         self.show_state("Starting ..." if self.desk.starting else known.fault, empty=self.data.is_empty)
