@@ -12,22 +12,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from questions import answer
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
 PATIENCE_MS = 20_000
-
-
-def answer(qtbot, name, button):
-    """Press a button of a question, and wait until the question is gone."""
-    from qtpy.QtWidgets import QApplication
-
-    def boxes():
-        return [box for box in QApplication.topLevelWidgets() if box.objectName() == name and box.isVisible()]
-
-    qtbot.waitUntil(lambda: len(boxes()) == 1, timeout=PATIENCE_MS)
-    next(found for found in boxes()[0].buttons() if button in found.text()).click()
-    qtbot.waitUntil(lambda: not boxes(), timeout=PATIENCE_MS)
 
 
 def photograph(lesions=((60, 80, 25),), shape=SHAPE):

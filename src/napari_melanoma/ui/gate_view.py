@@ -17,6 +17,7 @@ from napari_melanoma.ui.gate_words import (
     said_counts,
     said_ends,
     said_heading,
+    said_mean,
 )
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.thumbnails import Thumbnail, Thumbnails
@@ -241,9 +242,8 @@ class _Figures(QWidget):
             ):
                 value, interval = self._values[metric, which]
                 estimate = values.get(metric)
-                sign = "+" if which == "difference" else ""
-                value.setText("–" if estimate is None else f"{estimate.mean:{sign}.3f}")
-                interval.setText("" if estimate is None else said_ends(estimate))
+                value.setText(said_mean(estimate, signed=which == "difference"))
+                interval.setText(said_ends(estimate))
 
 
 def _thumbnail(change: ImageChange) -> Thumbnail:

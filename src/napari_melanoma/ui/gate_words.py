@@ -115,12 +115,32 @@ def changes_of(found: Comparison) -> list[Change]:
     return rows
 
 
-def said_ends(estimate: Estimate) -> str:
+def said_mean(estimate: Estimate | None, *, signed: bool) -> str:
+    """Say a mean.
+
+    Parameters
+    ----------
+    estimate : Estimate or None
+        None where it was not measured.
+    signed : bool
+        Whether to write a plus, as of a difference.
+
+    Returns
+    -------
+    str
+        Such as ``0.863``; a dash where it is not known.
+    """
+    if estimate is None or not math.isfinite(estimate.mean):
+        return "–"
+    return f"{estimate.mean:+.3f}" if signed else f"{estimate.mean:.3f}"
+
+
+def said_ends(estimate: Estimate | None) -> str:
     """Say an interval.
 
     Parameters
     ----------
-    estimate : Estimate
+    estimate : Estimate or None
         A mean with its interval.
 
     Returns
@@ -128,7 +148,7 @@ def said_ends(estimate: Estimate) -> str:
     str
         Such as ``0.821 to 0.886``; empty where there is none.
     """
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+    if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
 

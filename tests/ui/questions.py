@@ -1,0 +1,17 @@
+"""How a test answers a question that a dock asks."""
+
+from __future__ import annotations
+
+PATIENCE_MS = 20_000
+
+
+def answer(qtbot, name, button):
+    """Press a button of a question, and wait until the question is gone."""
+    from qtpy.QtWidgets import QApplication
+
+    def boxes():
+        return [box for box in QApplication.topLevelWidgets() if box.objectName() == name and box.isVisible()]
+
+    qtbot.waitUntil(lambda: len(boxes()) == 1, timeout=PATIENCE_MS)
+    next(found for found in boxes()[0].buttons() if button in found.text()).click()
+    qtbot.waitUntil(lambda: not boxes(), timeout=PATIENCE_MS)

@@ -1,0 +1,238 @@
+"""The gate: figures with intervals, an advice with its reason, images that can be opened, and a choice made once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from fake_runs import fake_run
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
+from stage import Stage
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.ui.forest import Change, _axis, interval_colour, said_interval
+from napari_melanoma.ui.gate_view import GateView
+from napari_melanoma.workflows.runs import read_run
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def stage(home, qtbot):
+    made = Stage(qtbot)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gate(stage, qtbot):
+    made = stage.show(GateView(stage.icons))
+    yield made
+    qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return fake_run(tmp_path, "finished")
+
+
+def show(gate, run):
+    gate.show_comparison(read_run(run.path))
+
+
+def text(gate, name):
+    return gate.findChild(QLabel, name).text()
+
+
+def test_without_a_new_model_there_is_nothing_to_see(gate, tmp_path):
+    assert not gate.isVisible()
+    show(gate, fake_run(tmp_path, "running"))
+    assert not gate.isVisible()
+
+
+def test_old_and_new_stand_side_by_side_with_intervals(gate, run):
+    show(gate, run.compare())
+    assert text(gate, "gate_title") == "mine (new) against lesion-small (old)"
+    found = {name: (text(gate, f"gate_{name}"), text(gate, f"gate_{name}_interval")) for name in ("old_JA", "new_JA")}
+    assert found == {"old_JA": ("0.842", "0.812 to 0.872"), "new_JA": ("0.863", "0.833 to 0.893")}
+    assert text(gate, "gate_difference_JA") == "+0.021"
+    assert text(gate, "gate_difference_JA_interval") == "0.008 to 0.034"
+    assert text(gate, "gate_difference_DI") == "+0.011"
+    assert "37 images of 22 patients or lesions" in text(gate, "gate_counts")
+    assert "95 %" in text(gate, "gate_counts")
+
+
+def test_each_data_set_has_its_row(gate, run):
+    show(gate, run.compare())
+    rows = [(change.name, change.said, change.said_difference) for change in gate._forest.changes]
+    assert rows == [
+        ("all 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
+        ("mine, 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
+        ("isic2017 (base data), 37 images", "0.842 → 0.840", "-0.002 (-0.008 to +0.004)"),
+    ]
+    assert "isic2017" in gate._forest.accessibleDescription()
+
+
+@pytest.mark.parametrize(
+    ("advice", "words"),
+    [
+        ("take over", "Advice: take the new model over."),
+        ("keep", "Advice: keep the old model."),
+        ("cannot tell", "No advice: the images cannot tell."),
+    ],
+)
+def test_an_advice_never_stands_without_its_reason(gate, run, advice, words):
+    show(gate, run.compare(advice=advice, reason="Only 3 images could be judged, and at least 5 are needed."))
+    assert text(gate, "gate_advice") == words
+    assert "at least 5 are needed" in text(gate, "gate_reason")
+    assert gate.take.isEnabled()
+    assert gate.drop.isEnabled()  # the user decides, whatever the advice
+
+
+def test_a_model_that_was_not_compared_is_not_judged(gate, run):
+    show(gate, run)
+    assert gate.isVisible()
+    assert "was not compared" in text(gate, "gate_reason")
+    assert not gate._figures.isVisible()
+    assert gate.take.isEnabled()
+
+
+def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
+    show(gate, run.compare(shown=5))
+    better, worse = gate.images["better"].buttons, gate.images["worse"].buttons
+    assert [button.item.caption for button in better] == ["+0.10", "+0.08", "+0.07", "+0.06", "+0.04"]
+    assert [button.item.caption for button in worse] == ["-0.10", "-0.08"]
+    qtbot.waitUntil(lambda: all(button.image is not None for button in [*better, *worse]), timeout=PATIENCE_MS)
+    with qtbot.waitSignal(gate.open_image) as opened:
+        stage.clicks(worse[1])
+    assert opened.args == [str(run.path.parent / "photographs" / "worse1.png")]
+    with qtbot.waitSignal(gate.open_image):
+        qtbot.keyClick(better[0], Qt.Key.Key_Space)
+    assert "Jaccard 0.800 → 0.900" in better[0].accessibleName()
+
+
+def test_no_image_that_changed_is_said(gate, run):
+    show(gate, run.compare(shown=0))
+    assert gate._headings["better"].text() == "No image got better"
+    assert gate._headings["worse"].text() == "No image got worse"
+
+
+def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
+    run.compare(shown=2)
+    for picture in (run.path / "comparison" / "thumbnails").iterdir():
+        picture.unlink()
+    show(gate, run)
+    qtbot.waitUntil(lambda: not gate.busy, timeout=PATIENCE_MS)
+    button = gate.images["better"].buttons[0]
+    assert button.image is None
+    assert button.isEnabled()
+
+
+def test_taking_over_is_wished_once_and_said_with_the_way_back(stage, gate, run, qtbot):
+    show(gate, run.compare())
+    wished = []
+    gate.take_over.connect(wished.append)
+    stage.clicks(gate.take)
+    gate.take.click()
+    gate.drop.click()
+    assert wished == [run.path]
+    assert text(gate, "gate_done") == "Taking over ..."
+    show(gate, run)  # the run is read again before it is done
+    assert not gate.take.isEnabled()
+    show(gate, run.adopted("mine-2"))
+    assert "Taken over as mine-2" in text(gate, "gate_done")
+    assert "lesion-small is still in the list" in text(gate, "gate_done")
+    assert not gate.take.isEnabled()
+    assert not gate.drop.isEnabled()
+
+
+def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot):
+    show(gate, run.compare())
+    with qtbot.waitSignal(gate.discard) as wished:
+        stage.clicks(gate.drop)
+    assert wished.args == [run.path]
+    show(gate, run.discarded())
+    assert "lesion-small stays in use" in text(gate, "gate_done")
+    assert not gate.drop.isEnabled()
+    with qtbot.waitSignal(gate.take_over):
+        stage.clicks(gate.take)
+
+
+def test_a_choice_that_failed_can_be_made_again(stage, gate, run):
+    show(gate, run.compare())
+    stage.clicks(gate.take)
+    gate.choice_failed()
+    assert gate.take.isEnabled()
+    assert text(gate, "gate_done") == ""
+
+
+def test_another_run_forgets_the_choice_of_the_one_before(stage, gate, run, tmp_path):
+    show(gate, run.compare())
+    stage.clicks(gate.take)
+    show(gate, fake_run(tmp_path, "finished", "run-other").compare(gain=-0.03, advice="keep", shown=1))
+    assert gate.take.isEnabled()
+    assert text(gate, "gate_difference_JA") == "-0.030"
+    assert len(gate.images["better"].buttons) == 1
+
+
+def test_looking_again_builds_nothing_anew(gate, run):
+    show(gate, run.compare())
+    before = gate.images["better"].buttons
+    show(gate, run)
+    assert gate.images["better"].buttons is before
+
+
+def test_figures_that_are_not_known_are_dashes(gate, run):
+    report = read_run(run.compare().path)
+    unknown = Estimate(math.nan, math.nan, math.nan, 1)
+    metrics = {"JA": unknown}
+    found = dataclasses.replace(
+        report.comparison,
+        new=dataclasses.replace(report.comparison.new, metrics=metrics),
+        difference=metrics,
+    )
+    gate.show_comparison(dataclasses.replace(report, comparison=found))
+    assert text(gate, "gate_new_JA") == "–"
+    assert text(gate, "gate_new_DI") == "–"
+    assert gate._forest.changes[0].said_difference == "–"
+    gate.grab()  # and it can be drawn
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_it_fits_a_narrow_dock(stage, gate, run, theme):
+    show(gate, run.compare(shown=12))
+    stage.viewer.theme = theme
+    assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
+    assert not gate.grab().isNull()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "meaning"),
+    [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "nothing"), (0.0, 0.03, "nothing")],
+)
+def test_a_colour_says_only_what_the_interval_says(low, high, meaning):
+    found = {dark: interval_colour(Estimate((low + high) / 2, low, high, 9), dark) for dark in (True, False)}
+    expected = {"better": ("#56b4e9", "#0066a8"), "worse": ("#e69f00", "#b35c00"), "nothing": ("", "")}
+    assert (found[True], found[False]) == expected[meaning]
+
+
+def test_the_axis_holds_every_interval_and_zero():
+    changes = [Change("a", 0.8, 0.9, Estimate(0.1, 0.05, 0.2, 9)), Change("b", 0.8, 0.8, Estimate(0.0, 0.0, 0.0, 9))]
+    low, high = _axis(changes)
+    assert low < 0
+    assert high > 0.2
+    low, high = _axis(changes[1:])
+    assert high - low >= 0.02  # of nothing, not much is made
+
+
+def test_an_interval_without_ends_is_not_invented():
+    assert said_interval(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
+
+
+def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
+    stage = Stage(qtbot)
+    gate = stage.show(GateView(stage.icons))
+    show(gate, run.compare(shown=3))
+    stage.close()

@@ -1,0 +1,237 @@
+"""The list of runs: in order, up to date, and careful with what it removes."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+from fake_runs import STATES, fake_run
+from qtpy.QtCore import QModelIndex, QPoint, Qt
+from questions import answer
+from stage import Stage
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.ui import runs_list
+from napari_melanoma.ui.runs_list import RunsList
+
+PATIENCE_MS = 20_000
+
+
+class Trash:
+    """Takes the place of the platform's trash."""
+
+    full = False
+
+    def __init__(self, name):
+        self._name = name
+
+    def moveToTrash(self):  # noqa: N802 - Qt's name
+        if not self.full:
+            shutil.rmtree(self._name)
+        return not self.full
+
+
+@pytest.fixture
+def stage(home, qtbot, monkeypatch):
+    monkeypatch.setattr(runs_list, "INTERVAL_MS", 10)
+    monkeypatch.setattr(runs_list, "QFile", type("FakeFile", (Trash,), {}))
+    made = Stage(qtbot)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def listed(stage, folder, qtbot):
+    """The list over a folder; called once the folder is as the test wants it."""
+    made = []
+
+    def show():
+        made.append(RunsList(stage.icons, folder))
+        with qtbot.waitSignal(made[-1].listed, timeout=PATIENCE_MS):
+            stage.show(made[-1])
+        return made[-1]
+
+    yield show
+    for one in made:
+        one.hide()
+        qtbot.waitUntil(lambda one=one: not one.busy, timeout=PATIENCE_MS)
+
+
+def until(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+
+def said(runs, row):
+    return runs.view.model().index(row).data(Qt.ItemDataRole.AccessibleTextRole)
+
+
+def test_no_run_is_an_invitation(listed):
+    runs = listed()
+    assert "What you start is listed here" in runs._empty.text()
+    assert runs._empty.isVisible()
+    assert not runs.view.isVisible()
+
+
+def test_runs_are_listed_with_their_figures_the_newest_first(listed, folder):
+    fake_run(folder, "finished", "run-1").compare().adopted()
+    for number, state in enumerate(("running", "failed"), start=2):
+        run = fake_run(folder, state, f"run-{number}")
+        events = run.path / "events.jsonl"
+        events.write_text(events.read_text().replace('"time": 17', f'"time": {17 + number}'))
+    runs = listed()
+    assert [report.name for report in runs.reports] == ["run-3", "run-2", "run-1"]
+    assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · Jaccard 0.750"
+    assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · Jaccard 0.750"
+    assert said(runs, 2).endswith("3 of 20 epochs · Jaccard 0.750 · +0.021 to the old · taken over")
+
+
+# Look, Resume, Remove.
+ENABLED = {
+    "queued": (True, False, False),
+    "starting": (True, False, False),
+    "running": (True, False, False),
+    "paused": (True, False, False),
+    "cancelling": (True, False, False),
+    "cancelled": (True, True, True),
+    "failed": (True, True, True),
+    "finished": (True, False, True),
+    "lost": (True, True, True),
+}
+
+
+def test_buttons_follow_the_state_and_say_why_not(listed, folder):
+    for state in STATES:
+        fake_run(folder, state)
+    runs = listed()
+    three = (runs.look, runs.resume, runs.remove)
+    assert [button.isEnabled() for button in three] == [False] * 3
+    assert {button.toolTip() for button in three} == {"Choose a run first"}
+    for state in STATES:
+        runs.select(folder / f"run-{state}")
+        assert tuple(button.isEnabled() for button in three) == ENABLED[state], state
+    runs.select(folder / "run-running")
+    assert runs.remove.toolTip() == "It is at work: cancel it first"
+
+
+def test_a_run_is_looked_at_by_button_and_by_double_click(stage, listed, folder, qtbot):
+    run = fake_run(folder, "finished")
+    runs, chosen = listed(), []
+    runs.chosen.connect(chosen.append)
+    runs.select(run.path)
+    stage.clicks(runs.look)
+    place = runs.view.visualRect(runs.view.model().index(0)).center()
+    qtbot.mouseClick(runs.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    qtbot.mouseDClick(runs.view.viewport(), Qt.MouseButton.LeftButton, pos=place + QPoint(1, 0))
+    assert chosen == [run.path] * 2
+
+
+def test_resume_is_wished_for(stage, listed, folder, qtbot):
+    run = fake_run(folder, "lost")
+    runs = listed()
+    runs.select(run.path)
+    with qtbot.waitSignal(runs.resume_wanted) as wished:
+        stage.clicks(runs.resume)
+    assert wished.args == [run.path]
+
+
+def test_the_list_follows_what_happens_and_keeps_the_selection(listed, folder, qtbot, monkeypatch):
+    threads = set()
+    real = runs_list._listed
+    monkeypatch.setattr(runs_list, "_listed", lambda *of: (threads.add(threading.current_thread()), real(*of))[1])
+    run = fake_run(folder, "running")
+    runs = listed()
+    runs.select(run.path)
+    run.epoch(3).step(4, 1)
+    until(qtbot, lambda: "epoch 5 of 20" in said(runs, 0))
+    assert runs.selected.path == run.path
+    later = fake_run(folder, "queued", "run-later")
+    until(qtbot, lambda: len(runs.reports) == 2)
+    assert runs.selected.path == run.path
+    run.tell("cancelled")
+    until(qtbot, lambda: runs.resume.isEnabled())
+    assert later.path in {report.path for report in runs.reports}
+    assert threading.main_thread() not in threads
+
+
+def test_a_hidden_list_is_not_read(listed, folder, qtbot):
+    runs = listed()
+    runs.hide()
+    until(qtbot, lambda: not runs.busy)
+    assert not runs._timer.isActive()
+    fake_run(folder, "running")
+    with qtbot.waitSignal(runs.listed, timeout=PATIENCE_MS):
+        runs.show()
+    assert len(runs.reports) == 1
+
+
+@pytest.mark.parametrize("pressed", ["Cancel", "Remove"])
+def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
+    run = fake_run(folder, "finished")
+    runs, removed = listed(), []
+    runs.removed.connect(removed.append)
+    runs.select(run.path)
+    stage.clicks(runs.remove)
+    answer(qtbot, "remove_run", pressed)
+    if pressed == "Cancel":
+        assert not runs.busy or runs._removing is None
+        assert run.path.exists()
+    else:
+        until(qtbot, lambda: removed == [run.path])
+        until(qtbot, lambda: runs.reports == [])
+        assert not run.path.exists()
+
+
+def test_a_run_that_came_to_life_meanwhile_is_not_removed(stage, listed, folder, qtbot):
+    run = fake_run(folder, "cancelled")
+    runs, failed = listed(), []
+    runs.failed.connect(failed.append)
+    runs.select(run.path)
+    stage.clicks(runs.remove)
+    run.alive()
+    answer(qtbot, "remove_run", "Remove")
+    until(qtbot, lambda: bool(failed))
+    assert isinstance(failed[0], RunError)
+    assert "Cancel it first" in str(failed[0])
+    assert run.path.exists()
+
+
+def test_where_there_is_no_trash_nothing_is_removed(stage, listed, folder, qtbot, monkeypatch):
+    monkeypatch.setattr(runs_list.QFile, "full", True)
+    run = fake_run(folder, "failed")
+    runs, failed = listed(), []
+    runs.failed.connect(failed.append)
+    runs.select(run.path)
+    stage.clicks(runs.remove)
+    answer(qtbot, "remove_run", "Remove")
+    until(qtbot, lambda: bool(failed))
+    assert str(run.path) in str(failed[0])
+    assert run.path.exists()
+
+
+def test_rows_are_drawn_in_both_themes_and_fit(stage, listed, folder):
+    for state in STATES:
+        fake_run(folder, state, f"a-rather-long-name-of-a-run-{state}").compare()
+    runs = listed()
+    pictures = []
+    for theme in ("light", "dark"):
+        stage.viewer.theme = theme
+        pictures.append(runs.view.viewport().grab().toImage())
+    assert pictures[0] != pictures[1]
+    assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
+    assert not runs.view.horizontalScrollBar().isVisible()
+    assert runs.view.model().rowCount(QModelIndex()) == len(STATES)
+
+
+def test_a_list_leaves_nothing_behind(nothing_left, home, qtbot, folder):
+    fake_run(folder, "running")
+    stage = Stage(qtbot)
+    runs = RunsList(stage.icons, folder)
+    stage.show(runs)
+    assert runs.busy
+    stage.close()
