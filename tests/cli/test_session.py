@@ -88,6 +88,17 @@ def test_a_log_gets_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr().err.splitlines() == ["1/4  x", "3/4, 6 s left  x", "4/4  x"]
 
 
+def test_what_is_left_of_a_new_stretch_of_work_is_judged_by_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([100.0, 400.0, 500.0, 520.0])
+    monkeypatch.setattr(reports.time, "monotonic", lambda: next(clock))
+    report = reports.choose_report(as_json=False)
+    for done, total in ((1, 2), (2, 2), (10, 100), (20, 100)):
+        report.progress(Progress(done, total, "x"))
+    assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 160 s left  x"]
+
+
 def test_a_terminal_gets_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(reports.sys.stderr, "isatty", lambda: True)
     report = reports.choose_report(as_json=False)

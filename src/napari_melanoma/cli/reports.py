@@ -129,9 +129,10 @@ class _LogReport:
 
     def progress(self, progress: Progress) -> None:
         """Write a line now and then, at the end, and for what deserves one."""
-        self.last = progress
         now = time.monotonic()
-        self._first = self._first or (now, progress.done)
+        if self._first is None or self.last is None or progress.total != self.last.total:  # another stretch of work
+            self._first = (now, progress.done)
+        self.last = progress
         worth = isinstance(progress, Milestone) or progress.done == progress.total
         if worth or now - self._said >= LOG_EVERY_S:
             self._said = now
