@@ -10,47 +10,53 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-POSSIBLE = 0.05
-
 
 def entropy(probability: NDArray[np.float32]) -> float:
-    """Mean binary entropy, in bits, of the pixels that may be lesion.
+    """Measure how much doubt there is for each pixel of the lesion that is expected.
+
+    With the binary entropy H(p) in bits of each pixel, b = sum H(p) / sum p is bits of doubt for each pixel of expected
+    lesion, and the score is b / (1 + b). Sure skin adds nothing to either sum, so a larger image does not count as more
+    unsure; the doubtful band around a lesion is set against the lesion's own area, as one minus Dice sets its errors,
+    so neither does a larger lesion (the plain mean of H over the image mostly measures how long the border is). Where a
+    model finds nothing, p is small everywhere and H(p) / p about log2(1 / p) + 1.4, so the score comes near 1.
 
     Parameters
     ----------
     probability : numpy.ndarray
-        float32 (row, column) in [0, 1].
+        Floating points in [0, 1] (row, column).
 
     Returns
     -------
     float
-        From 0 (sure) to 1; 1 where no pixel may be lesion.
+        From 0 (sure of every pixel) to 1; 1 where the probability is 0 everywhere.
     """
-    p = probability[probability >= POSSIBLE].astype(np.float64)
-    if p.size == 0:
-        return 1.0
-    q = 1.0 - p
-    return float(-np.mean(p * np.log2(p) + np.where(q > 0, q * np.log2(np.maximum(q, 1e-300)), 0.0)))
+    inside = probability.astype(np.float64)
+    outside = 1.0 - inside
+    doubt = sum(-float(np.sum(p * np.log2(p, where=p > 0, out=np.zeros_like(p)))) for p in (inside, outside))
+    expected = float(inside.sum())
+    return doubt / (doubt + expected) if expected > 0 else 1.0
 
 
 def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
-    """Give one minus the mean Jaccard index of all pairs of masks of one image.
+    """Measure how much several masks of one image differ: one minus the mean Jaccard index of all pairs.
+
+    The masks are those of the flipped and turned image, each turned back: a model that knows what it sees gives the same
+    each time (test-time augmentation as in Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103). A pair without any
+    lesion pixel counts as disagreeing, for nothing was found that could agree.
 
     Parameters
     ----------
     masks : sequence of numpy.ndarray
-        bool (row, column) each, of one shape, turned back to the same orientation.
+        At least two, bool (row, column), of one shape.
 
     Returns
     -------
     float
-        From 0 (all agree) to 1; 1 where all are empty.
+        From 0 (all are equal) to 1; 1 where all are empty.
     """
     stack = np.stack([mask.ravel() for mask in masks]).astype(np.float32)
-    if not stack.any():
-        return 1.0
-    both = stack @ stack.T
+    both = stack @ stack.T  # exact up to 2**24 pixels
     areas = both.diagonal()
-    union = areas[:, None] + areas[None] - both
+    union = areas[:, None] + areas[None, :] - both
     pairs = np.triu_indices(len(stack), 1)
     return float(1.0 - np.mean(both[pairs] / np.maximum(union[pairs], 1.0)))

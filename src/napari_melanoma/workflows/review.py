@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 How = Literal["entropy", "disagreement"]
 HOWS: tuple[How, ...] = get_args(How)
+TURNS = 8  # four rotations, each also mirrored
 
 
 class LogitModel(Protocol):
@@ -46,10 +47,13 @@ class LogitModel(Protocol):
 
 @dataclass(frozen=True)
 class Rating:
-    """How unsure a model is of one photograph: ``score`` from 0 (sure) to 1, 1 also where it finds no lesion."""
+    """How unsure a model is of one photograph: ``score`` from 0 (sure) to 1, 1 also where it finds no lesion.
+
+    ``image_sha256`` is the fingerprint of the photograph's pixels, by which corrections know it.
+    """
 
     score: float
-    how: str
+    how: How
     lesion_found: bool
     image_sha256: str
     model: str
@@ -66,12 +70,12 @@ def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
     path : pathlib.Path
         The photograph.
     how : {"entropy", "disagreement"}
-        ``analysis.uncertainty`` says what they measure; the second one takes eight times as long.
+        ``analysis.uncertainty`` says what they measure; the second one runs the network eight times.
 
     Returns
     -------
     Rating
-        Higher scores are worth a look first.
+        The higher its score, the sooner a look is worth it.
 
     Raises
     ------
@@ -83,15 +87,38 @@ def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
     if how not in HOWS:
         raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(HOWS)}.")
     rgb = read_photograph(path).rgb
+    score, found = score_pixels(model, rgb, how)
+    return Rating(score, how, found, fingerprint(rgb), model.info.name, model.info.fingerprint)
+
+
+def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: How) -> tuple[float, bool]:
+    """Rate a photograph that is in memory, at the network's own size.
+
+    Parameters
+    ----------
+    model : LogitModel
+        A loaded model.
+    rgb : numpy.ndarray
+        uint8 (row, column, channel), upright sRGB.
+    how : {"entropy", "disagreement"}
+        As ``rate`` takes it.
+
+    Returns
+    -------
+    score : float
+        From 0 (sure) to 1; 1 where no lesion was found.
+    lesion_found : bool
+        Whether any pixel of the upright photograph reaches the model's threshold.
+    """
     config = model.info.config
     square = fit_input(rgb, config.input_size)
-    turns = range(8 if how == "disagreement" else 1)
-    logits = model.logits([np.ascontiguousarray(_turned(square, turn)) for turn in turns])
-    probabilities = [_turned_back(_sigmoid(answer), turn) for turn, answer in zip(turns, logits, strict=True)]
+    turns = range(TURNS if how == "disagreement" else 1)
+    answers = model.logits([np.ascontiguousarray(_turned(square, turn)) for turn in turns])
+    probabilities = [_turned_back(_sigmoid(answer), turn) for turn, answer in zip(turns, answers, strict=True)]
     masks = [probability >= config.threshold for probability in probabilities]
-    found = bool(masks[0].any())
-    score = disagreement(masks) if how == "disagreement" else entropy(probabilities[0])
-    return Rating(score if found else 1.0, how, found, fingerprint(rgb), model.info.name, model.info.fingerprint)
+    if not masks[0].any():
+        return 1.0, False
+    return (disagreement(masks) if how == "disagreement" else entropy(probabilities[0])), True
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,10 +128,10 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _turned(image: NDArray, turn: int) -> NDArray:
     """One of the eight flips and rotations of a square image."""
-    return np.rot90(image.swapaxes(0, 1) if turn >= 4 else image, turn % 4)
+    return np.rot90(image.swapaxes(0, 1) if turn >= TURNS // 2 else image, turn % 4)
 
 
 def _turned_back(image: NDArray, turn: int) -> NDArray:
     """Undo ``_turned``."""
     back = np.rot90(image, -(turn % 4))
-    return back.swapaxes(0, 1) if turn >= 4 else back
+    return back.swapaxes(0, 1) if turn >= TURNS // 2 else back

@@ -1,0 +1,79 @@
+"""Does looking at the most unsure photographs first pay? How a rating goes with the error that a person would mend.
+
+    python benchmarks/uncertainty_order.py --data DATASET --split val
+
+prints, for each way of rating, the Spearman correlation of the score with one minus Dice, and the mean Dice of the
+photographs rated most unsure beside that of as many drawn at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from napari_melanoma.analysis.overlap import overlap
+from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, derive
+from napari_melanoma.workflows.review import HOWS, score_pixels
+
+DRAWS = 10_000
+
+
+def main() -> None:
+    """Rate, compare and print."""
+    asked = arguments()
+    model = Segmenter.load(find_bundle(asked.model))
+    samples = with_masks(read_dataset(asked.data), asked.split)[: asked.count]
+    dice, scores = np.zeros(len(samples)), {how: np.zeros(len(samples)) for how in HOWS}
+    for number, sample in enumerate(samples):
+        photograph = read_photograph(sample.image)
+        result = derive(photograph, model.probability(photograph.rgb), LesionOptions(), ModelStamp.of(model))
+        dice[number] = overlap(result.mask, read_mask(sample.mask))["DI"]
+        for how in HOWS:
+            scores[how][number] = score_pixels(model, photograph.rgb, how)[0]
+    print(
+        f"{model.info.name} on {asked.data.name} {asked.split or ''}: {len(dice)} images, mean Dice {dice.mean():.3f}"
+    )
+    found = {how: figures(scores[how], dice, asked.first) for how in HOWS}
+    for how, one in found.items():
+        low, high = one["random_interval"]
+        print(
+            f"{how:<12}  Spearman with 1 - Dice {one['spearman']:.2f};  Dice of the {asked.first} most unsure "
+            f"{one['most_unsure']:.3f}, of {asked.first} at random {one['random']:.3f} (95 % {low:.3f} to {high:.3f})"
+        )
+    print(json.dumps(found))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of a data set with masks")
+    parser.add_argument("--split", help="such as val; every image by default")
+    parser.add_argument("--model", default=DEFAULT_BUNDLE, help="a model's name or folder")
+    parser.add_argument("--count", type=int, help="at most so many images")
+    parser.add_argument("--first", type=int, default=20, help="how many a person would look at")
+    return parser.parse_args()
+
+
+def figures(score: np.ndarray, dice: np.ndarray, first: int) -> dict[str, object]:
+    """Correlation, and Dice of those that come first beside as many drawn at random."""
+    rng = np.random.default_rng(0)
+    drawn = [dice[rng.choice(len(dice), first, replace=False)].mean() for _ in range(DRAWS)]
+    return {
+        "spearman": round(float(spearmanr(score, 1 - dice).statistic), 3),
+        "most_unsure": round(float(dice[np.argsort(-score, kind="stable")[:first]].mean()), 3),
+        "random": round(float(np.mean(drawn)), 3),
+        "random_interval": [round(float(q), 3) for q in np.quantile(drawn, (0.025, 0.975))],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""How unsure a model is: what counts, and what must not count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_melanoma.analysis.uncertainty import disagreement, entropy
+
+
+def disc(side: int, radius: float, blur: float) -> np.ndarray:
+    """A lesion whose border fades over ``blur`` pixels, as a logistic curve."""
+    rows, columns = np.indices((side, side)) - (side - 1) / 2
+    return (1 / (1 + np.exp((np.hypot(rows, columns) - radius) / blur))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    probability: np.ndarray
+    expected: float
+
+
+CASES = [
+    Case("sure of every pixel", np.eye(8, dtype=np.float32), 0.0),
+    Case("half for every pixel: 1 bit for half a pixel", np.full((5, 6), 0.5, np.float32), 2 / 3),
+    Case("a quarter: 0.811 bits for a quarter of a pixel", np.full((5, 6), 0.25, np.float32), 0.811278 / 1.061278),
+    Case("nothing at all", np.zeros((5, 6), np.float32), 1.0),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_entropy(case: Case) -> None:
+    assert entropy(case.probability) == pytest.approx(case.expected, abs=1e-6)
+
+
+def test_neither_a_large_image_nor_a_large_lesion_wins() -> None:
+    lesion = disc(101, 25, 1.5)
+    assert entropy(np.kron(lesion, np.ones((3, 3), np.float32))) == pytest.approx(entropy(lesion), rel=1e-6)
+    assert entropy(np.pad(lesion, 300)) == pytest.approx(entropy(lesion), rel=1e-6)
+    assert entropy(disc(202, 50, 3.0)) == pytest.approx(entropy(lesion), rel=0.02)
+    assert entropy(disc(202, 60, 1.5)) < entropy(lesion)
+
+
+def test_a_blurred_border_is_less_sure_and_nothing_found_least() -> None:
+    scores = [entropy(disc(101, 25, blur)) for blur in (0.5, 1, 2, 4, 8)]
+    faint = [entropy(np.full((64, 64), p, np.float32)) for p in (0.1, 0.01, 1e-4)]
+    assert scores == sorted(scores)
+    assert faint == sorted(faint)
+    assert max(scores) < min(faint)
+
+
+@given(arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32)))
+def test_entropy_is_a_share(probability: np.ndarray) -> None:
+    assert 0.0 <= entropy(probability) <= 1.0
+
+
+def half(rows: slice) -> np.ndarray:
+    mask = np.zeros((8, 8), bool)
+    mask[rows] = True
+    return mask
+
+
+EMPTY = half(slice(0))
+PAIRS = [
+    ("all equal", [half(slice(4))] * 8, 0.0),
+    ("nothing in common", [half(slice(4)), half(slice(4, 8))], 1.0),
+    ("half in common", [half(slice(4)), half(slice(2, 4))], 0.5),
+    ("the mean of three pairs", [half(slice(4)), half(slice(2, 4)), half(slice(4, 8))], 1 - 0.5 / 3),
+    ("nothing found", [EMPTY] * 8, 1.0),
+    ("nothing found but once", [EMPTY, EMPTY, half(slice(4))], 1.0),
+]
+
+
+@pytest.mark.parametrize(("masks", "expected"), [pair[1:] for pair in PAIRS], ids=[pair[0] for pair in PAIRS])
+def test_disagreement(masks: list[np.ndarray], expected: float) -> None:
+    assert disagreement(masks) == pytest.approx(expected)
+    assert disagreement(masks[::-1]) == pytest.approx(expected)
+
+
+@given(arrays(bool, (3, 5, 4)), st.randoms())
+def test_disagreement_is_a_share_and_knows_no_order(masks: np.ndarray, random) -> None:
+    shuffled = random.sample(list(masks), 3)
+    assert 0.0 <= disagreement(list(masks)) <= 1.0
+    assert disagreement(shuffled) == pytest.approx(disagreement(list(masks)))

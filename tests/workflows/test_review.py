@@ -1,0 +1,117 @@
+"""Rating photographs: who is asked what, and what ranks as unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma import worker
+from napari_melanoma.analysis.overlap import overlap
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.workflows.review import HOWS, rate, score_pixels
+
+SIDE = 32
+Logits = Callable[[np.ndarray], np.ndarray]
+
+
+class Model:
+    """Answers with a function of the photograph, which it keeps."""
+
+    def __init__(self, folder: Path, answer: Logits) -> None:
+        (folder / "model.safetensors").write_bytes(b"weights")
+        self.info = BundleInfo(
+            folder, BundleConfig(name="fake", title="Fake", architecture="none", input_size=SIDE, threshold=0.6)
+        )
+        self._answer = answer
+        self.asked: list[np.ndarray] = []
+
+    def logits(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        self.asked += inputs
+        return np.stack([self._answer(image.astype(np.float32).mean(-1)) for image in inputs]).astype(np.float32)
+
+
+def dark(grey: np.ndarray) -> np.ndarray:
+    """The same whichever way the photograph is turned."""
+    return (120 - grey) / 8
+
+
+def upper(grey: np.ndarray) -> np.ndarray:
+    """Finds whatever is dark in the upper half only, so it depends on how the photograph is turned."""
+    return np.where(np.arange(SIDE)[:, None] < SIDE // 2, dark(grey), -20)
+
+
+def nothing(grey: np.ndarray) -> np.ndarray:
+    return np.full_like(grey, -0.1)  # 0.475, below the threshold
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A dark square off the middle, on light skin, not square."""
+    rgb = np.full((60, 90, 3), 220, np.uint8)
+    rgb[6:26, 12:60] = 60
+    Image.fromarray(rgb).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_a_rating_says_who_rated_what(tmp_path: Path, path: Path) -> None:
+    model = Model(tmp_path, dark)
+    found = rate(model, path)
+    assert (found.how, found.lesion_found, found.model) == ("entropy", True, "fake")
+    assert found.model_fingerprint == model.info.fingerprint
+    assert found.image_sha256 == fingerprint(read_photograph(path).rgb)
+    assert 0 < found.score < 0.2
+    assert [image.shape for image in model.asked] == [(SIDE, SIDE, 3)]
+
+
+def test_disagreement_asks_eight_different_views(tmp_path: Path, path: Path) -> None:
+    model = Model(tmp_path, dark)
+    assert rate(model, path, "disagreement").score == 0.0
+    assert len({image.tobytes() for image in model.asked}) == 8
+    assert rate(Model(tmp_path, upper), path, "disagreement").score > 0.5
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_finding_nothing_is_as_unsure_as_can_be(tmp_path: Path, path: Path, how: str) -> None:
+    found = rate(Model(tmp_path, nothing), path, how)
+    assert (found.score, found.lesion_found) == (1.0, False)
+
+
+def test_what_cannot_be_rated(tmp_path: Path, path: Path) -> None:
+    model = Model(tmp_path, dark)
+    with pytest.raises(InputError, match="'guess' is no way to rate"):
+        rate(model, path, "guess")
+    with pytest.raises(UnreadableImage):
+        rate(model, tmp_path / "none.png")
+
+
+def test_the_worker_rates(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_segmenter", lambda name: Model(tmp_path, dark))
+    arguments = {"model": "fake", "image": str(path), "how": "entropy"}
+    answer = worker.HANDLERS["rate"](arguments, RunContext())
+    assert answer == vars(rate(Model(tmp_path, dark), path))
+
+
+def test_the_order_helps_on_real_photographs(shared_data: Path) -> None:
+    from scipy.stats import spearmanr
+
+    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+
+    model = Segmenter.load(find_bundle(DEFAULT_BUNDLE), "cpu")
+    scores, errors = [], []
+    for sample in with_masks(read_dataset(shared_data / "pad_ufes"), "val")[::5]:
+        rgb = read_photograph(sample.image).rgb
+        mask = model.probability(rgb) >= model.info.config.threshold
+        errors.append(1 - overlap(mask, read_mask(sample.mask))["DI"])
+        scores.append(score_pixels(model, rgb, "entropy")[0])
+    assert spearmanr(scores, errors).statistic > 0.5  # 0.80 over all 141
