@@ -15,6 +15,7 @@ from napari_melanoma.ui.editors import (
     ChoiceEditor,
     Editor,
     NumberEditor,
+    NumbersEditor,
     SeveralEditor,
     TableEditor,
     TextEditor,
@@ -209,6 +210,8 @@ def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # n
     if origin is tuple:
         if parts == (str, Ellipsis):
             return WordsEditor(_shortest(metadata))
+        if parts[1:] == (Ellipsis,) and parts[0] in (int, float):
+            return NumbersEditor(parts[0] is int, _shortest(metadata))
         if Ellipsis not in parts:
             return SeveralEditor([editor_for(part) for part in parts])
     if annotation is bool:

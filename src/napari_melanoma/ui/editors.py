@@ -10,7 +10,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QPlainTextEdit, QWidget
 
 from napari_melanoma.ui.look import tool
-from napari_melanoma.ui.number_box import Bounds, NumberBox
+from napari_melanoma.ui.number_box import Bounds, NumberBox, show
 from napari_melanoma.ui.word_list import join_words, split_words
 
 LINES = 4  # of a table of options
@@ -265,6 +265,46 @@ class WordsEditor(TextEditor):
     def fault(self) -> str:
         """Say that there are too few."""
         return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+
+
+class NumbersEditor(TextEditor):
+    """Any count of numbers in one line, with commas between them.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether they are whole.
+    shortest : int, optional
+        How many there must be.
+    """
+
+    def __init__(self, whole: bool, shortest: int = 0) -> None:
+        super().__init__(shortest)
+        self._kind = int if whole else float
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """The numbers, as far as they can be read."""
+        return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._reads(word))
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._line.setText(", ".join(show(number) for number in value))
+
+    @property
+    def fault(self) -> str:
+        """Say which is no number, or that there are too few."""
+        wrong = [word for word in split_words(str(self._line.text())) if not self._reads(word)]
+        if wrong:
+            return f"'{wrong[0]}' is no {'whole number' if self._kind is int else 'number'}"
+        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+
+    def _reads(self, word: str) -> bool:
+        try:
+            self._kind(word)
+        except ValueError:
+            return False
+        return True
 
 
 class SeveralEditor(Editor):

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QAbstractSpinBox
 
 Number = int | float
 SMALLEST = 1e-6  # below it a step down from a value that may be zero gives zero
+NOTHING = 1e-300  # has no leading digit that could be told
 FIRST = 0.01  # the first step up from zero
 
 
@@ -130,7 +131,7 @@ def stepped(value: Number, steps: int, bounds: Bounds) -> Number:
     one = _next_whole if isinstance(value, int) else _next
     for _ in range(abs(steps)):
         further = one(value, 1 if steps > 0 else -1, bounds)
-        if not bounds.allow(further):
+        if not bounds.allow(further) or math.isinf(further):
             return value
         value = further
     return value
@@ -150,7 +151,7 @@ def _next(value: Number, way: int, bounds: Bounds) -> float:
 
 def _by_digit(value: float, way: int) -> float:
     """Change the leading digit by one; a number without a second digit goes down in the next smaller magnitude."""
-    if value == 0:
+    if abs(value) < NOTHING:
         return way * FIRST
     if value < 0:
         return -_by_digit(-value, -way)
