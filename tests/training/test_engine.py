@@ -129,8 +129,8 @@ def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe
 
 
 SCHEDULES = {
-    "one_cycle": lambda rates: rates[0] < 0.1 and max(rates) == pytest.approx(1) and rates[-1] < 0.01,
-    "cosine": lambda rates: rates[0] < 0.51 and max(rates) == pytest.approx(1) and rates[-1] < 0.01,
+    "one_cycle": lambda rates: rates[0] < 0.1 and 0.98 < max(rates) <= 1 and rates[-1] < 0.01,
+    "cosine": lambda rates: rates[0] < 0.51 and 0.98 < max(rates) <= 1 and rates[-1] < 0.01,
     "constant": lambda rates: set(rates) == {1.0},
 }
 
@@ -175,4 +175,4 @@ def test_optimiser_goes_downhill(name: str) -> None:
         optimiser.zero_grad()
         (weight**2).sum().backward()
         optimiser.step()
-    assert abs(float(weight)) < 0.1
+    assert abs(float(weight.detach())) < 0.1

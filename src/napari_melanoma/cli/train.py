@@ -10,6 +10,7 @@ import typer
 from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.runs import Cancelled
 
 PARTS = {"learn": "to learn from", "tuning": "to tune with", "held_out": "held out", "base": "of the base data"}
 HELP = examples(
@@ -17,7 +18,8 @@ HELP = examples(
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
     "Train a segmentation model as the recipe says. RUN receives config.toml, data.csv, events.jsonl, metrics.csv, "
     "samples/, checkpoints/ and, at the end, bundle/ and comparison/. A run that was stopped goes on from its last "
-    "finished epoch with --resume. --check says what would be learnt from and writes nothing.",
+    "finished epoch with --resume. --check says what would be learnt from and how long it would take, and writes "
+    "nothing.",
 )
 
 
@@ -53,8 +55,13 @@ def _train(current: Session, config: Path, out: Path, *, resume: bool, queue: bo
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.workflows.train import train as run_recipe
 
-    current.after_stop = f"Go on with: napari-melanoma train --config {out / 'config.toml'} --out {out} --resume"
-    bundle = run_recipe(read_toml(config, TrainRecipe), out, resume=resume, run=current.run, queue=queue)
+    recipe, began = read_toml(config, TrainRecipe), out / "config.toml"
+    try:
+        bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)
+    except Cancelled:
+        if began.exists():
+            current.after_stop = f"Go on with: napari-melanoma train --config {began} --out {out} --resume"
+        raise
     if bundle is None:  # this process helped another one, which has the last word
         return
     text = (
@@ -66,12 +73,28 @@ def _train(current: Session, config: Path, out: Path, *, resume: bool, queue: bo
 
 def _check(current: Session, config: Path) -> None:
     """Say what a run would learn from, and how long it would take."""
+    from dataclasses import asdict
+
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.workflows.estimate import estimate
     from napari_melanoma.workflows.training_checks import check_recipe
 
-    report = check_recipe(read_toml(config, TrainRecipe), current.run)
+    recipe = read_toml(config, TrainRecipe)
+    report = check_recipe(recipe, current.run)
     for warning in report.warnings:
         current.report.tell("warning", f"Warning: {warning}", message=warning)
+    needed = estimate(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
-    current.done(f"{config} can run. Images: {counts}.", images=report.counts, warnings=list(report.warnings))
+    text = (
+        f"{config} can run. Images: {counts}. It would take at most about {_duration(needed.seconds)} for "
+        f"{needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
+    )
+    current.done(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
