@@ -84,6 +84,20 @@ def test_the_share_held_out_is_near_the_one_asked_for() -> None:
     assert len(split_parts(samples(2000), Rules(held_out_fraction=0.3), 0).held_out) == pytest.approx(600, abs=60)
 
 
+@pytest.mark.parametrize("name", ["a", "b", "c", "d", "e"])
+def test_few_groups_are_held_out_by_their_share_not_by_luck(name: str) -> None:
+    counts = [len(split_parts(samples(n, domain=name), Rules(), 0).held_out) for n in range(3, 51)]
+    assert all(max(1, n // 5) <= held <= n / 5 + 1.5 for n, held in enumerate(counts, 3))
+
+
+def test_a_row_that_is_taken_out_moves_few_others() -> None:
+    found = samples(200)
+    before = groups(split_parts(found, Rules(), 0).held_out)
+    for gone in range(0, 200, 7):
+        after = groups(split_parts(found[:gone] + found[gone + 1 :], Rules(), 0).held_out)
+        assert len(after - before) <= (4 if gone < 50 else 0)
+
+
 def test_nothing_asked_for_holds_nothing_out() -> None:
     assert split_parts(samples(50), Rules(held_out_fraction=0.0), 0).held_out == []
 

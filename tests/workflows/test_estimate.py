@@ -83,8 +83,8 @@ def test_two_devices_share_the_images_of_a_step(monkeypatch: pytest.MonkeyPatch)
 
 
 PLANS = [
-    ("whole steps of what is learnt", {}, {"batch": 4, "piece": 4, "steps": 6, "epochs": 3}),
-    ("in pieces", {"pieces": 2}, {"batch": 4, "piece": 2, "steps": 6}),
+    ("whole steps of what is learnt", {}, {"batch": 4, "piece": 4, "steps": 7, "epochs": 3}),
+    ("in pieces", {"pieces": 2}, {"batch": 4, "piece": 2, "steps": 7}),
     ("more in a step than there are", {"batch_size": 64}, {"steps": 1}),
     ("auto is a quarter of the images at most", {"batch_size": "auto"}, {"batch": 4}),
 ]

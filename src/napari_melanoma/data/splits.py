@@ -13,6 +13,7 @@ from napari_melanoma.data.dataset import Sample, usable
 EVERY_SPLIT = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
 ALWAYS_LEARNT = 2  # the first groups of a data set: one to learn from and one to tune on
+STEADY = 10  # until so many are held out, chance alone would leave too few to judge by
 
 
 class SplitRules(Protocol):
@@ -48,10 +49,10 @@ def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Part
     """Split the images of a run into its parts.
 
     A row that names its split goes where it says: ``rules.split`` is learnt from, ``rules.held_out_split`` is held
-    out, any other is left alone. Rows without a split are held out by the name of their group alone, so that no later
-    run with more images moves a group from one side to the other. Of each data set the first two groups are always
-    learnt from and the third is always held out, so that even five corrections can be judged. With the split
-    ``"all"`` every image is learnt from.
+    out, any other is left alone. Rows without a split are held out by the name of their group, never by the seed, and
+    rows that are added move no group from one side to the other. Of each data set the first two groups are learnt
+    from and the third is held out; until ten are held out, the share that is asked for is kept to, so that thirty
+    corrections can be judged. With the split ``"all"`` every image is learnt from.
 
     Parameters
     ----------
@@ -112,18 +113,27 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[lis
 
 
 def _held_out_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
-    """Groups that are held out: by their own hash, but for the first three of a data set."""
-    if fraction <= 0:
-        return set()
+    """Groups that are held out, of each data set by itself."""
     domains: dict[str, dict[str, None]] = defaultdict(dict)
     for sample in samples:
         domains[sample.domain].setdefault(sample.group)
-    aside: set[str] = set()
-    for groups in domains.values():
-        ordered = list(groups)
-        aside.update(ordered[ALWAYS_LEARNT : ALWAYS_LEARNT + 1])
-        aside.update(group for group in ordered[ALWAYS_LEARNT + 1 :] if _draw(HELD_OUT_SALT, group) < fraction)
-    return aside
+    return {group for groups in domains.values() for group in _held_out(groups, fraction)}
+
+
+def _held_out(groups: Iterable[str], fraction: float) -> list[str]:
+    """Hold groups out by their hash; the first of them also by what is held out before, so that few are enough.
+
+    A group's fate hangs on those before it in the table alone, so rows that are added change nothing.
+    """
+    held: list[str] = []
+    for position, group in enumerate(groups, start=1):
+        share = fraction * position
+        wanted = _draw(HELD_OUT_SALT, group) < fraction
+        if 0 < share < STEADY:
+            wanted = (wanted and len(held) < share + 0.5) or len(held) < max(1, int(share))
+        if wanted and position > ALWAYS_LEARNT:
+            held.append(group)
+    return held
 
 
 def _apportioned(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> dict[tuple[str, str], int]:
