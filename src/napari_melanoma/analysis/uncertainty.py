@@ -40,9 +40,9 @@ def entropy(probability: NDArray[np.float32]) -> float:
 def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
     """Measure how much several masks of one image differ: one minus the mean Jaccard index of all pairs.
 
-    The masks are those of the flipped and turned image, each turned back: a model that knows what it sees gives the same
-    each time (test-time augmentation as in Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103). A pair without any
-    lesion pixel counts as disagreeing, for nothing was found that could agree.
+    The masks are those of the flipped and turned image, each turned back: a model that knows what it sees gives the
+    same each time (test-time augmentation as in Wang et al. 2019, doi:10.1016/j.neucom.2019.01.103). A pair without
+    any lesion pixel counts as disagreeing, for nothing was found that could agree.
 
     Parameters
     ----------
