@@ -380,6 +380,7 @@ class TableEditor(Editor):
         import tomllib
 
         try:
-            return tomllib.loads(self._text.toPlainText()), ""
+            text = self._text.document().toRawText()  # toPlainText makes plain blanks of hard ones
+            return tomllib.loads(text.replace("\u2029", "\n")), ""
         except tomllib.TOMLDecodeError as error:
             return {}, f'{error}. Expected lines such as: decoder_channels = 64, encoder = "name"'

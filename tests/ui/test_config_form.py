@@ -1,0 +1,339 @@
+"""Forms made from configurations: what goes in comes out, to the last digit, and what is typed wrongly is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QPlainTextEdit
+from stage import Stage
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.zoo import architectures
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.config_form import ConfigForm, editor_for
+from napari_melanoma.ui.number_box import Bounds, NumberBox, show, stepped
+from napari_melanoma.ui.word_list import join_words, split_words
+from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.workflows.recipes import shipped_recipes
+
+STEPS = [
+    (0.002, 0.003, 0.001),
+    (0.01, 0.02, 0.009),
+    (1e-5, 2e-5, 9e-6),
+    (0.35, 0.4, 0.3),
+    (10.0, 10.0, 9.0),
+]
+CLOSE_TO_ONE = [(0.0, 0.01, 0.0), (0.5, 0.6, 0.4), (0.9, 0.91, 0.8), (0.99, 0.991, 0.98), (0.999, 0.9991, 0.998)]
+
+
+@pytest.mark.parametrize(("value", "up", "down"), STEPS)
+def test_a_step_changes_the_leading_digit(value, up, down):
+    bounds = Bounds(above=0, high=10)
+    assert stepped(value, 1, bounds) == pytest.approx(up, rel=1e-12)
+    assert stepped(value, -1, bounds) == pytest.approx(down, rel=1e-12)
+
+
+@pytest.mark.parametrize(("value", "up", "down"), CLOSE_TO_ONE)
+def test_close_below_a_limit_a_step_changes_what_is_missing(value, up, down):
+    bounds = Bounds(low=0, below=1)
+    assert stepped(value, 1, bounds) == pytest.approx(up, rel=1e-12)
+    assert stepped(value, -1, bounds) == pytest.approx(down, rel=1e-12)
+
+
+@pytest.mark.parametrize(("value", "up", "down"), [(32, 64, 32), (48, 64, 32), (256, 288, 224), (2048, 2048, 2016)])
+def test_a_whole_number_steps_by_its_multiple(value, up, down):
+    bounds = Bounds(low=32, high=2048, multiple=32)
+    assert (stepped(value, 1, bounds), stepped(value, -1, bounds)) == (up, down)
+
+
+@given(st.floats(1e-9, 10), st.integers(-30, 30))
+def test_no_step_leaves_the_limits(value, steps):
+    bounds = Bounds(above=0, high=10)
+    assert bounds.allow(stepped(value, steps, bounds))
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e308, 9e307, -1e308])
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_step_of_the_greatest_and_smallest_numbers_is_a_number(value, way):
+    assert math.isfinite(stepped(value, way, Bounds()))
+
+
+@given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
+def test_a_number_is_read_as_it_was_written(value):
+    assert type(value)(float(show(value)) if isinstance(value, float) else int(show(value))) == value
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        (Bounds(low=0, high=1), "0 to 1"),
+        (Bounds(above=0, high=10), "0 to 10, not 0 itself"),
+        (Bounds(low=1), "1 or more"),
+        (Bounds(above=0), "more than 0"),
+        (Bounds(low=32, high=2048, multiple=32), "32 to 2048, a multiple of 32"),
+        (Bounds(), ""),
+    ],
+)
+def test_limits_are_said_in_words(bounds, words):
+    assert bounds.words == words
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")))
+
+
+@given(st.lists(WORDS))
+def test_words_are_read_as_they_were_written(words):
+    assert split_words(join_words(words)) == tuple(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a, b", ("a", "b")), (" ", ()), ("a,", ("a",)), ('"a, b" , c', ("a, b", "c"))]
+)
+def test_words_as_a_person_types_them(text, words):
+    assert split_words(text) == words
+
+
+@pytest.fixture
+def stage(home, qtbot):
+    made = Stage(qtbot)
+    yield made
+    made.close()
+
+
+def form_of(stage, model: type[BaseModel]) -> ConfigForm:
+    return stage.show(ConfigForm(model, stage.settings, stage.icons, lambda key: True))
+
+
+@pytest.mark.parametrize("recipe", shipped_recipes(), ids=lambda recipe: recipe.name)
+def test_a_shipped_recipe_comes_out_as_it_went_in(stage, recipe):
+    form = form_of(stage, TrainRecipe)
+    shown = recipe.recipe(["masks", "more, masks"], recipe.start or "lesion-small")
+    form.set_values(shown)
+    assert TrainRecipe.parse(form.values(), "the form") == shown
+    assert form.faults == []
+
+
+MODELS = [TrainRecipe, LesionOptions, *(entry.spec.config for entry in architectures().values())]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_configuration_has_a_form(stage, model):
+    needed = {"data": {"datasets": ["masks"]}} if model is TrainRecipe else {}
+    shown = model.parse(needed, "the test")
+    form = form_of(stage, model)
+    form.give(shown)
+    assert model.parse(form.values(), "the form") == shown
+    assert form.changes == 0
+
+
+def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchStrategy:
+    """Strategy for what a field allows, from the same facts as the form is made of."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = tuple(item for part in parts[1:] for item in getattr(part, "metadata", [part]))
+        return values_of(parts[0], (*metadata, *inner))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.items()
+        return st.fixed_dictionaries({name: values_of(info.annotation, tuple(info.metadata)) for name, info in fields})
+    if origin is Literal:
+        return st.sampled_from(parts)
+    if origin is tuple:
+        if Ellipsis in parts:
+            shortest = next((limit.min_length for limit in metadata if isinstance(limit, MinLen)), 0)
+            return st.lists(values_of(parts[0]), min_size=shortest, max_size=3).map(tuple)
+        return st.tuples(*(values_of(part) for part in parts))
+    if origin is dict:
+        keys = st.text("abcdefg_", min_size=1, max_size=6)
+        return st.dictionaries(keys, st.one_of(st.booleans(), st.integers(-9, 9), st.floats(-1, 1), WORDS), max_size=4)
+    if origin is not None:
+        return st.one_of(*(values_of(part, metadata) for part in parts))
+    if annotation is bool:
+        return st.booleans()
+    if annotation in (int, float):
+        return numbers(annotation is int, metadata)
+    return WORDS.filter(lambda word: len(word) >= sum(getattr(limit, "min_length", 0) for limit in metadata))
+
+
+def numbers(whole: bool, metadata: tuple[object, ...]) -> st.SearchStrategy:
+    limits = {type(limit): limit for limit in metadata}
+    low = limits[Ge].ge if Ge in limits else limits[Gt].gt if Gt in limits else None
+    high = limits[Le].le if Le in limits else limits[Lt].lt if Lt in limits else None
+    if not whole:
+        options = {"allow_nan": False, "allow_infinity": False}
+        return st.floats(low, high, exclude_min=Gt in limits, exclude_max=Lt in limits, **options)
+    multiple = limits[MultipleOf].multiple_of if MultipleOf in limits else 1
+    return st.integers(math.ceil((low or 0) / multiple), None if high is None else high // multiple).map(
+        lambda count: count * multiple
+    )
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.data())
+def test_any_recipe_comes_out_as_it_went_in(stage, data):
+    form = stage.page.findChild(ConfigForm, "whole") or form_of(stage, TrainRecipe)
+    form.setObjectName("whole")
+    shown = TrainRecipe.parse(data.draw(values_of(TrainRecipe)), "hypothesis")
+    form.set_values(shown)
+    assert TrainRecipe.parse(form.values(), "the form") == shown
+    assert form.faults == []
+
+
+@pytest.fixture
+def form(stage):
+    made = form_of(stage, TrainRecipe)
+    made.give(TrainRecipe.parse({"data": {"datasets": ["masks"]}}, "the test"))
+    for fold in made._sections.values():
+        fold.expand(animate=False)
+    return made
+
+
+def types(qtbot, widget, text):
+    line = widget.lineEdit() if isinstance(widget, NumberBox) else widget
+    line.selectAll()
+    qtbot.keyClicks(line, text)
+
+
+def test_a_small_number_is_typed_shown_and_kept(form, qtbot):
+    box = form.findChild(NumberBox, "learning_rate")
+    types(qtbot, box, "0.00001")
+    assert form.values()["learning_rate"] == 1e-5
+    box.stepBy(1)
+    assert box.text() == "2e-5"
+    form.give(TrainRecipe.parse({"data": {"datasets": ["masks"]}, "learning_rate": 1e-5}, "the test"))
+    assert box.text() == "1e-5"
+
+
+FAULTS = [
+    ("epochs", "0", "'0' is not allowed: expected a whole number (1 or more)"),
+    ("epochs", "many", "'many' is not allowed: expected a whole number (1 or more)"),
+    ("learning_rate", "0", "'0' is not allowed: expected a number (0 to 10, not 0 itself)"),
+    ("model.input_size", "100", "'100' is not allowed: expected a whole number (32 to 2048, a multiple of 32)"),
+    ("name", "", "is empty: type a few letters"),
+]
+
+
+@pytest.mark.parametrize(("key", "typed", "fault"), FAULTS)
+def test_what_is_not_allowed_is_said_below_it(form, qtbot, key, typed, fault):
+    widget = form.findChild(NumberBox, key) or form.findChild(QLineEdit, key)
+    types(qtbot, widget, typed)
+    if not typed:
+        qtbot.keyClick(widget, Qt.Key.Key_Backspace)
+    label = form.findChild(QLabel, f"{key}.fault")
+    assert label.text() == fault
+    assert label.isVisibleTo(form)
+    assert form.faults == [f"{key.rpartition('.')[2].replace('_', ' ')}: {fault}"]
+    qtbot.mouseClick(form.findChild(QAbstractButton, f"{key}.reset"), Qt.MouseButton.LeftButton)
+    assert form.faults == []
+
+
+def test_options_are_lines_of_toml(form):
+    table = form.findChild(QPlainTextEdit, "model.options")
+    table.setPlainText('encoder = "a"\nchannels = [1, 2]')
+    assert form.values()["model"]["options"] == {"encoder": "a", "channels": [1, 2]}
+    table.setPlainText("encoder = ")
+    assert "Expected lines such as" in form.faults[0]
+
+
+class Channels(Config):
+    """Numbers of any count."""
+
+    channels: tuple[int, ...] = Field((8, 16), min_length=1)
+
+
+def test_numbers_of_any_count_stand_in_one_line(stage, qtbot):
+    form = form_of(stage, Channels)
+    form.give(Channels())
+    line = form.findChild(QLineEdit, "channels")
+    assert line.text() == "8, 16"
+    types(qtbot, line, "4,8,12")
+    assert form.values() == {"channels": (4, 8, 12)}
+    types(qtbot, line, "4, many")
+    assert form.faults == ["channels: 'many' is no whole number"]
+
+
+def test_a_word_stands_for_a_number(form, qtbot):
+    box = form.findChild(NumberBox, "batch_size")
+    button = next(found for found in box.parent().parent().findChildren(QAbstractButton) if found.text() == "auto")
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert form.values()["batch_size"] == "auto"
+    assert not box.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert form.values()["batch_size"] == 16
+
+
+def test_what_was_changed_is_seen_and_leads_back(form, qtbot):
+    check = form.findChild(QCheckBox, "model.freeze_normalisation")
+    back = form.findChild(QAbstractButton, "model.freeze_normalisation.reset")
+    assert not back.isVisibleTo(form)
+    check.setChecked(True)
+    assert back.isVisibleTo(form)
+    assert back.toolTip() == "Back to no"
+    assert form._sections["model"].text() == "Model  (1 changed)"
+    with qtbot.waitSignal(form.changed):
+        qtbot.mouseClick(back, Qt.MouseButton.LeftButton)
+    assert not check.isChecked()
+    assert not back.isVisibleTo(form)
+    assert form._sections["model"].text() == "Model"
+
+
+def test_another_variant_keeps_what_was_changed_by_hand(form, qtbot):
+    types(qtbot, form.findChild(NumberBox, "epochs"), "5")
+    other = TrainRecipe.parse({"data": {"datasets": ["masks"]}, "epochs": 40, "seed": 7}, "the test")
+    form.renew(other)
+    assert form.values()["epochs"] == 5
+    assert form.values()["seed"] == 7
+    assert form.findChild(QAbstractButton, "epochs.reset").toolTip() == "Back to 40"
+
+
+def test_descriptions_and_limits_are_tooltips(form):
+    tip = form.findChild(NumberBox, "ema_decay").toolTip()
+    assert "moving average" in tip
+    assert "Allowed: 0 to 1, not 1 itself." in tip
+    assert form.findChild(QComboBox, "optimiser").accessibleName() == "optimiser"
+
+
+def test_scrolling_past_changes_nothing(form, qtbot):
+    from qtpy.QtCore import QPoint, QPointF
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QApplication
+
+    before = form.values()
+    for widget in (form.findChild(NumberBox, "epochs"), form.findChild(QComboBox, "loss")):
+        widget.clearFocus()
+        none, phase = Qt.MouseButton.NoButton, Qt.ScrollPhase.NoScrollPhase
+        modifier = Qt.KeyboardModifier.NoModifier
+        event = QWheelEvent(QPointF(5, 5), QPointF(5, 5), QPoint(), QPoint(0, 120), none, modifier, phase, False)
+        QApplication.sendEvent(widget, event)
+    assert form.values() == before
+
+
+def test_the_form_fits_a_narrow_dock(form, stage, qtbot):
+    qtbot.wait(50)
+    assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
+    for widget in visible_controls(form):
+        right = widget.mapTo(stage.page, widget.rect().topRight()).x()
+        assert right <= stage.page.width(), widget.objectName()
+
+
+def visible_controls(form) -> Iterator[Any]:
+    for kind in (NumberBox, QLineEdit, QComboBox, QCheckBox, QPlainTextEdit):
+        yield from (widget for widget in form.findChildren(kind) if widget.isVisible())
+
+
+class Odd(Config):
+    """A configuration with a field that nobody made a control for."""
+
+    either: int | str = Field(1)
+
+
+def test_a_field_without_a_control_is_an_error():
+    with pytest.raises(TypeError, match="one kind of value and one word"):
+        editor_for(Odd.model_fields["either"].annotation)
