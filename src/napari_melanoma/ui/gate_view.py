@@ -214,20 +214,22 @@ class _Figures(QWidget):
         named(self, "gate_figures", "Old and new in figures").setToolTip("")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(6)
+        grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(1)
         for column, title in enumerate(("", "old", "new", "difference")):
             grid.addWidget(quiet(title), 0, column)
             grid.setColumnStretch(column, int(column > 0))
         self._values: dict[tuple[str, str], tuple[QLabel, QLabel]] = {}
         for number, (metric, title) in enumerate(METRICS.items()):
-            grid.addWidget(QLabel(title), 2 * number + 1, 0)
+            grid.addWidget(named(QLabel(metric), f"gate_{metric}", title), 2 * number + 1, 0)
             for column, which in enumerate(("old", "new", "difference"), start=1):
                 value, interval = QLabel(), quiet()
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
                 interval.setWordWrap(False)
-                interval.setStyleSheet("font-size: 8pt")  # a font set otherwise gives way to napari's style
+                interval.setStyleSheet(
+                    "font-size: 8pt; padding: 0px 0px 0px 2px"
+                )  # a font set otherwise gives way to napari's style
                 self._values[metric, which] = value, interval
                 grid.addWidget(value, 2 * number + 1, column)
                 grid.addWidget(interval, 2 * number + 2, column)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.comparison import Comparison
     from napari_melanoma.workflows.runs import RunReport
 
-METRICS = {"JA": "Jaccard", "DI": "Dice"}
+METRICS = {"JA": "Jaccard index, mean over images", "DI": "Dice index, mean over images"}
 ADVICE = {
     "take over": "Advice: take the new model over.",
     "keep": "Advice: keep the old model.",
