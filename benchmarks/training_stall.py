@@ -1,0 +1,233 @@
+"""How long the window stands still while a training runs beside it: at rest, and while a photograph is moved.
+
+A timer fires every few milliseconds; the gaps between its calls are what a person feels, napari's own drawing
+included. They are taken at rest, panning, and panning and zooming, first without a training, then beside one: a real
+child process that learns the shipped network from phantoms at 256 pixels, started as the Train dock starts it, at lower
+priority, while the dock shows its curves.
+
+Run with ``python benchmarks/training_stall.py [--columns 3000 --rows 2000] [--seconds 20]``, under
+``xvfb-run -s "-screen 0 1600x1200x24"`` where there is no display. The exit code is 1 where the 99th percentile beside
+a training reaches 50 ms. The lines without a training say how far the machine, and drawing without a graphics card,
+are at fault by themselves: where these are long, nothing can be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import napari
+import numpy as np
+from gui_stall import Stopwatch, photograph, wait
+from qtpy.QtCore import QSettings, Qt, QTimer
+
+from napari_melanoma.ui.train import TrainDock
+from napari_melanoma.workflows.runs import ask, launch, new_run, read_run
+
+TICK_MS, PAN_MS = 5, 16  # a screen is drawn anew 60 times a second
+LIMIT_MS = 50.0
+PHANTOMS, SIDE_PX = 48, 288
+STARTED_S, ENDED_S = 300.0, 120.0
+FOLDERS = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
+
+
+class Gaps:
+    """Records the gaps between the calls of a timer, and what of each was napari's drawing, in ms."""
+
+    def __init__(self, drawing: Stopwatch) -> None:
+        self.found: list[float] = []
+        self.apart: list[float] = []
+        self._drawing = drawing
+        self._last = self._drawn = 0.0
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.setInterval(TICK_MS)
+        self._timer.timeout.connect(self._on_tick)
+
+    def start(self) -> None:
+        """Begin to record."""
+        self.found, self.apart = [], []
+        self._last, self._drawn = time.perf_counter(), self._drawing.seconds
+        self._timer.start()
+
+    def stop(self) -> None:
+        """End recording."""
+        self._on_tick()
+        self._timer.stop()
+
+    def _on_tick(self) -> None:
+        now, drawn = time.perf_counter(), self._drawing.seconds
+        self.found.append(1000 * (now - self._last))
+        self.apart.append(1000 * (now - self._last - (drawn - self._drawn)))
+        self._last, self._drawn = now, drawn
+
+
+def percentile(gaps: list[float], share: float) -> float:
+    """Give the gap that a share of all gaps does not exceed, in ms."""
+    return float(np.percentile(gaps, 100 * share))
+
+
+def report(what: str, gaps: Gaps) -> float:
+    """Print the gaps of a phase; gives the 99th percentile in ms."""
+    worst, apart = percentile(gaps.found, 0.99), percentile(gaps.apart, 0.99)
+    print(
+        f"{what:34} p50 {percentile(gaps.found, 0.5):5.1f}   p99 {worst:5.1f}   max {max(gaps.found):5.0f} ms; "
+        f"apart from drawing p99 {apart:5.1f} ms ({len(gaps.found)} gaps)",
+        flush=True,
+    )
+    return worst
+
+
+def measure(what: str, gaps: Gaps, seconds: float, *moving: Callable[[], None]) -> float:
+    """Record the gaps for a while, with things that are done 60 times a second meanwhile."""
+    timer, until = QTimer(), time.monotonic() + seconds
+    timer.setTimerType(Qt.TimerType.PreciseTimer)
+    for move in moving:
+        timer.timeout.connect(move)
+    gaps.start()
+    if moving:
+        timer.start(PAN_MS)
+    wait(lambda: time.monotonic() > until)
+    timer.stop()
+    gaps.stop()
+    return report(what, gaps)
+
+
+class Hand:
+    """Pans a photograph in circles and zooms in and out, as a hand at the mouse does."""
+
+    def __init__(self, viewer: napari.Viewer, rows: int, columns: int) -> None:
+        scene = getattr(viewer, "scene", viewer)  # napari 0.9 has moved the camera
+        self._camera, self._rows, self._columns = scene.camera, rows, columns
+        self._zoom = float(self._camera.zoom)
+        self._turn = 0.0
+
+    def pan(self) -> None:
+        """Move a little further around the middle."""
+        self._turn += 0.05
+        row = self._rows * (0.5 + 0.2 * math.sin(self._turn))
+        column = self._columns * (0.5 + 0.2 * math.cos(self._turn))
+        self._camera.center = (0.0, row, column)
+
+    def zoom(self) -> None:
+        """Zoom a little further in, or out again."""
+        self._turn += 0.05
+        self._camera.zoom = self._zoom * (2.0 + math.sin(self._turn))
+
+
+def write_phantoms(folder: Path) -> Path:
+    """Write a data set of phantom lesions."""
+    from napari_melanoma.data.phantom.config import LesionPhantomConfig
+    from napari_melanoma.data.phantom.lesion import lesion_phantoms
+    from napari_melanoma.io.results import write_mask, write_rgb, write_table
+
+    rows = []
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for number, phantom in enumerate(lesion_phantoms(LesionPhantomConfig(size=(SIDE_PX, SIDE_PX)), PHANTOMS)):
+        name = f"phantom-{number:02}"
+        write_rgb(folder / "images" / f"{name}.png", phantom.rgb)
+        write_mask(folder / "masks" / f"{name}.png", phantom.mask)
+        rows.append({"image_id": name, "patient_id": name, "split": "train" if number % 6 else "val"})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def start_training(data: Path, run: Path) -> None:
+    """Start the child as the dock would."""
+    from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+    from napari_melanoma.training.recipe import TrainRecipe
+
+    bundle = find_bundle(DEFAULT_BUNDLE).config
+    values: dict[str, Any] = {
+        "name": "stall",
+        "epochs": 1000,
+        "patience": 1000,
+        "data": {"datasets": [str(data)]},
+        "model": {
+            "architecture": bundle.architecture,
+            "options": dict(bundle.options),
+            "start": DEFAULT_BUNDLE,
+            "input_size": bundle.input_size,
+        },
+    }
+    launch(TrainRecipe.parse(values, "the benchmark"), run)
+
+
+def learning(run: Path) -> bool:
+    """Say whether the child computes batches; ends the measure where it has died."""
+    found = read_run(run)
+    if not found.state.active:
+        output = run / "output.txt"
+        raise SystemExit(f"the training ended: {found.message}\n{output.read_text() if output.exists() else ''}")
+    return bool(found.step)
+
+
+def measure_all(viewer: napari.Viewer, home: Path, gaps: Gaps, arguments: argparse.Namespace) -> dict[str, float]:
+    """Measure every phase without a training and beside one; gives the percentiles of the latter in ms."""
+    data = write_phantoms(home / "phantoms")
+    viewer.window.resize(1400, 900)
+    dock = TrainDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Train", area="right")
+    viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
+    wait(lambda: not dock.busy)
+    hand = Hand(viewer, arguments.rows, arguments.columns)
+    phases: tuple[tuple[str, tuple[Callable[[], None], ...]], ...] = (
+        ("at rest", ()),
+        ("panning", (hand.pan,)),
+        ("panning and zooming", (hand.pan, hand.zoom)),
+    )
+    for what, moves in phases:
+        measure(f"{what}, no training", gaps, arguments.seconds, *moves)
+    run = new_run("stall", home / "runs")
+    try:
+        start_training(data, run)
+        dock.desk.look_at(run)
+        wait(lambda: learning(run), STARTED_S)
+        wait(lambda: bool(dock.page.run.curves.plots), STARTED_S)
+        found = {what: measure(f"{what}, training", gaps, arguments.seconds, *moves) for what, moves in phases}
+        learning(run)  # that it was there to the end
+    finally:
+        ask(run, "cancel")
+        wait(lambda: not read_run(run).state.active, ENDED_S)
+    print(f"the training went on at {read_run(run).step.get('images_per_second')} images/s")
+    return found
+
+
+def main() -> int:
+    """Print the gaps; the exit code is 1 where a training makes them too long."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--columns", type=int, default=3000)
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long each of the six phases takes")
+    parser.add_argument("--slack", type=float, default=1.0, help="multiplies the limit, for a machine that is busy")
+    arguments = parser.parse_args()
+
+    drawing = Stopwatch()
+    with TemporaryDirectory(prefix="training-stall-", ignore_cleanup_errors=True) as name, drawing.watching():
+        for variable in FOLDERS:  # nothing of the user's is read or written, nor is waited for a run of theirs
+            os.environ[variable] = name
+        QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, name)
+        viewer = napari.Viewer()
+        found = measure_all(viewer, Path(name), Gaps(drawing), arguments)
+        viewer.close()
+    broken = [
+        f"{what} beside a training: p99 {worst:.0f} ms, allowed are {arguments.slack * LIMIT_MS:.0f} ms"
+        for what, worst in found.items()
+        if worst >= arguments.slack * LIMIT_MS
+    ]
+    if "torch" in sys.modules:
+        broken.append("torch was imported by the viewer")
+    print("\n".join(broken) or "within all limits")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
