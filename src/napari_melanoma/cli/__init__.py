@@ -18,6 +18,8 @@ from napari_melanoma.cli import (
     models,
     open_viewer,
     phantom,
+    recipes,
+    runs,
     train,
     worker,
 )
@@ -42,6 +44,8 @@ add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
 add_verb(app, "compare", compare.compare, compare.HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(runs.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
 add_verb(app, "doctor", doctor.doctor, doctor.HELP)
 add_verb(app, "demo", demo.demo, demo.HELP)

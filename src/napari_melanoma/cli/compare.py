@@ -96,7 +96,8 @@ def _tell(current: Session, path: Path, found: Comparison) -> None:
 
 def _finish(current: Session, found: Comparison, where: str) -> None:
     """Say the advice, and what failed."""
-    failed = f"; {len(found.failed)} images failed" if found.failed else ""
+    count = len(found.failed)
+    failed = f" {count} image{'' if count == 1 else 's'} failed." if count else ""
     text = f"{found.advice.capitalize()}: {found.reason}{failed} ({where})"
     current.done(text, some_failed=bool(found.failed), advice=found.advice, reason=found.reason)
 

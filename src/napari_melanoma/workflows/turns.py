@@ -73,7 +73,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
     Raises
     ------
     Cancelled
-        Where it was stopped while it waited; the folder says so.
+        Where it was stopped while it waited; whoever works in the folder tells its end.
     SaveError
         Where no ticket can be written.
     """
@@ -126,7 +126,6 @@ def _wait(ticket: Ticket, folder: RunFolder, run: RunContext, sleep: Callable[[f
             others = "1 other run" if told == 1 else f"{told} other runs"
             run.report(Progress(0, None, f"Waiting for {others} to end"))
         if run.cancelled or folder.wish() == "cancel":
-            folder.tell("cancelled")
             raise Cancelled
         sleep(POLL_S)
 

@@ -1,0 +1,70 @@
+"""``recipes``: the shipped recipes, and writing one out with data and a start, ready for ``train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.session import session
+
+LIST_HELP = examples(
+    "napari-melanoma recipes list",
+    "napari-melanoma recipes list --json",
+    "List the recipes that ship and what each is for.",
+)
+WRITE_HELP = examples(
+    "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
+    "napari-melanoma recipes write fine-tune --data corrections --base isic2017 --start lesion-small --out recipe.toml",
+    "Write a shipped recipe as a file, complete with data and what to start from. Change in it what you like, then: "
+    "napari-melanoma train --config recipe.toml --out RUN",
+)
+
+app = typer.Typer(help="List the shipped recipes; write one out.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def list_(json: Json = False, debug: Debug = False) -> None:
+    """List the shipped recipes."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.recipes import shipped_recipes
+
+        recipes = shipped_recipes()
+        for recipe in recipes:
+            text = f"{recipe.name:<16} {recipe.summary}"
+            values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
+            current.report.listing("recipe", text, **values)
+        current.done(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
+
+
+def write(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a shipped recipe.")],
+    data: Annotated[list[Path], typer.Option("--data", metavar="DATASET", help="To learn from; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The recipe, a TOML file.")],
+    start: Annotated[str | None, typer.Option(help="A model's name or folder, 'imagenet' or 'none'.")] = None,
+    base: Annotated[
+        list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data that keep the model from forgetting.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a shipped recipe as a file."""
+    with session(json, debug) as current:
+        from napari_melanoma.core.config import write_toml
+        from napari_melanoma.core.errors import ConfigError
+        from napari_melanoma.models.registry import DEFAULT_BUNDLE
+        from napari_melanoma.workflows.recipes import shipped_recipe
+
+        if out.exists():
+            raise ConfigError(f"{out} exists already. Name another file, or remove it.")
+        shipped = shipped_recipe(name)
+        known = {"data": {"base": [str(folder) for folder in base]}} if base else {}
+        recipe = shipped.recipe(data, start or shipped.start or DEFAULT_BUNDLE, **known)
+        write_toml(out, recipe)
+        run = f"napari-melanoma train --config {out} --out RUN"
+        current.done(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
+
+
+add_verb(app, "list", list_, LIST_HELP)
+add_verb(app, "write", write, WRITE_HELP)

@@ -1,0 +1,110 @@
+"""``runs``: which training runs there are and how each fares; pausing and cancelling one from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.session import session
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.runs import RunReport
+
+LIST_HELP = examples(
+    "napari-melanoma runs list",
+    "napari-melanoma runs list runs --json",
+    "List training runs, the newest first. Without FOLDER: those that were started in napari.",
+)
+ASK_HELP = {
+    "pause": "Hold a run at the next batch; it keeps its memory. napari-melanoma runs unpause lets it go on.",
+    "unpause": "Let a run that is held go on.",
+    "cancel": "End a run after the batch at hand. What was learnt up to its last finished epoch stays, and "
+    "napari-melanoma train --resume goes on from there.",
+}
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
+
+app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def list_(
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Folder that holds run folders.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the runs of a folder."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.runs import list_runs, runs_folder
+
+        reports = list_runs(folder)
+        for report in reports:
+            current.report.listing("run", _line(report), **_facts(report))
+        where = folder or runs_folder()
+        current.done(f"{len(reports)} run{'' if len(reports) == 1 else 's'} in {where}", count=len(reports))
+
+
+def pause(run: Run, json: Json = False, debug: Debug = False) -> None:
+    """Hold a run."""
+    _ask(run, "pause", "will pause at the next batch", json, debug)
+
+
+def unpause(run: Run, json: Json = False, debug: Debug = False) -> None:
+    """Let a run go on."""
+    _ask(run, "run", "goes on", json, debug)
+
+
+def cancel(run: Run, json: Json = False, debug: Debug = False) -> None:
+    """End a run."""
+    _ask(run, "cancel", "will end after the batch at hand; go on with: napari-melanoma train --resume", json, debug)
+
+
+def _ask(path: Path, wish: Literal["run", "pause", "cancel"], said: str, json: bool, debug: bool) -> None:
+    """Tell a run that is at work what is wished of it."""
+    with session(json, debug) as current:
+        from napari_melanoma.core.errors import RunError
+        from napari_melanoma.workflows.runs import ask, read_run
+
+        report = read_run(path)
+        if not report.state.active:
+            raise RunError(f"{path} is {report.state}, not at work. {report.message}")
+        ask(path, wish)
+        current.done(f"{path.name} {said}", path=str(path), wish=wish)
+
+
+def _line(report: RunReport) -> str:
+    """Name, state, what it came to and how it fares."""
+    jaccard = "" if report.best_jaccard is None else f"{report.best_jaccard:.3f}"
+    return f"{report.name:<28} {report.state:<10} {jaccard:<6} {' '.join(report.message.split())}"
+
+
+def _facts(report: RunReport) -> dict[str, object]:
+    """What a machine may want to know of a run."""
+    comparison = report.comparison
+    return {
+        "name": report.name,
+        "path": str(report.path),
+        "state": str(report.state),
+        "message": report.message,
+        "epoch": report.epoch,
+        "epochs": report.epochs,
+        "best_jaccard": report.best_jaccard,
+        "eta_s": report.step.get("eta_s"),
+        "advice": comparison.advice if comparison else None,
+        "adopted": report.adopted,
+    }
+
+
+def _ask_help(verb: str) -> str:
+    """Help of a verb that tells a run something."""
+    return examples(
+        f"napari-melanoma runs {verb} runs/first", f"napari-melanoma runs {verb} runs/first --json", ASK_HELP[verb]
+    )
+
+
+add_verb(app, "list", list_, LIST_HELP)
+add_verb(app, "pause", pause, _ask_help("pause"))
+add_verb(app, "unpause", unpause, _ask_help("unpause"))
+add_verb(app, "cancel", cancel, _ask_help("cancel"))

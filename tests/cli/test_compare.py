@@ -1,0 +1,142 @@
+"""``compare`` and ``models import`` as users type them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import user_folder
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, write_data
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+
+Run = Callable[..., Result]
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    """Six photographs with masks; one of them is none."""
+    folder = tmp_path / "clinic"
+    mask = np.zeros((48, 48), bool)
+    mask[12:36, 12:36] = True
+    for index in range(6):
+        write_rgb(folder / f"images/c{index}.png", np.full((48, 48, 3), 20 * index, np.uint8))
+        write_mask(folder / f"masks/c{index}.png", mask)
+    write_table(folder / "dataset.csv", [{"image_id": f"c{n}", "split": "val"} for n in range(6)])
+    return folder
+
+
+@pytest.fixture
+def finished(tmp_path: Path, clinic: Path, tiny_bundle: BundleInfo) -> Path:
+    """A run whose bundle is the one it started from."""
+    folder = RunFolder(tmp_path / "run-01")
+    folder.path.mkdir()
+    values = {"data": {"datasets": [str(clinic)]}, "model": {"start": str(tiny_bundle.path)}}
+    write_toml(folder.config, TrainRecipe.parse(values, "the test"))
+    write_data(folder.data, [DataRow("held_out", sample, "", "") for sample in read_dataset(clinic)])
+    shutil.copytree(tiny_bundle.path, folder.bundle)
+    return folder.path
+
+
+def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInfo, lines) -> None:
+    model = ("--model", tiny_bundle.path) * 2
+    done = run("compare", *model, "--data", clinic, "--split", "val", "--out", "out")
+    assert done.exit_code == 0, done.output
+    table = done.stdout.splitlines()
+    assert table[0].split() == ["images", "n", "metric", "tiny", "tiny", "difference", "(95", "%", "interval)"]
+    assert table[1].split()[:3] == ["all", "6", "JA"]
+    assert table[-1].startswith("Cannot tell: The two do equally well: JA +0.000")
+    assert table[-1].endswith("(written to out/comparison.json; a page to look at: out/comparison.html)")
+    found = lines(run("compare", *model, "--data", clinic, "--out", "out", "--json").stdout)
+    (comparison,) = (line for line in found if line["event"] == "comparison")
+    assert comparison["difference"]["JA"]["mean"] == 0.0
+    assert (found[-1]["event"], found[-1]["advice"]) == ("summary", "cannot tell")
+    assert {path.name for path in Path("out").iterdir()} == {
+        "changes.png", "comparison.html", "comparison.json", "per_image.csv",
+    }  # fmt: skip
+
+
+def test_base_data_are_named(run: Run, clinic: Path, tiny_bundle: BundleInfo) -> None:
+    shutil.copytree(clinic, clinic.with_name("known"))
+    words = ("--data", clinic, "--base", clinic.with_name("known"), "--out", "out")
+    assert run("compare", *("--model", tiny_bundle.path) * 2, *words).exit_code == 0
+    domains = json.loads(Path("out/comparison.json").read_text())["domains"]
+    assert {domain["name"]: domain["base"] for domain in domains} == {"clinic": False, "known": True}
+
+
+def test_the_gate_of_a_run(run: Run, finished: Path) -> None:
+    done = run("compare", finished)
+    assert done.exit_code == 0, done.output
+    assert (finished / "comparison/comparison.json").is_file()
+    assert "Cannot tell" in done.stdout.splitlines()[-1]
+
+
+def test_an_image_that_fails_is_exit_code_1(run: Run, finished: Path, clinic: Path) -> None:
+    (clinic / "images/c3.png").write_bytes(b"no image")
+    done = run("compare", finished)
+    assert done.exit_code == 1
+    assert " 1 image failed. (written to" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a RUN, or the old and the new model"),
+        (("--model", "a", "--data", "b", "--out", "c"), "name a RUN, or the old and the new model"),
+        (("nowhere",), "cannot read nowhere"),
+        (("nowhere", "--split", "val"), "a RUN says itself which models and images are compared"),
+        (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is no data set"),
+    ],
+)
+def test_a_command_line_that_names_too_little(words: tuple[str, ...], said: str, run: Run) -> None:
+    done = run("compare", *words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_a_run_at_work_is_left_alone(run: Run, finished: Path) -> None:
+    ProcessStamp.of().write(finished / PROCESS)
+    done = run("compare", finished)
+    assert done.exit_code == 2
+    assert "run-01 is at work; it compares by itself when it ends." in done.stderr
+
+
+def test_a_bundle_is_imported_under_a_name(run: Run, tiny_bundle: BundleInfo) -> None:
+    done = run("models", "import", tiny_bundle.path, "--name", "our-clinic")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith(f"'our-clinic' is in {user_folder() / 'our-clinic'}; use it:")
+    assert "our-clinic" in run("models", "list").stdout
+
+
+def test_the_model_of_a_run_is_taken_over_and_says_where_it_comes_from(run: Run, finished: Path, lines) -> None:
+    config = finished / "bundle/config.json"
+    values = json.loads(config.read_text())
+    values["provenance"] = {"parent": {"name": "lesion-small", "fingerprint": "ab"}}
+    config.write_text(json.dumps(values))
+    assert run("models", "import", finished).exit_code == 0
+    assert (finished / "adopted.json").is_file()
+    (line,) = (line for line in run("models", "list").stdout.splitlines() if line.startswith("tiny"))
+    assert line.endswith("(from lesion-small)")
+    listed = lines(run("models", "list", "--json").stdout)
+    assert {line["name"]: line["parent"] for line in listed if line["event"] == "model"} == {
+        "lesion-small": None, "tiny": "lesion-small",
+    }  # fmt: skip
+
+
+def test_what_is_no_bundle_cannot_be_imported(run: Run, tmp_path: Path) -> None:
+    done = run("models", "import", tmp_path)
+    assert done.exit_code == 2
+    assert "is no model bundle: it has no config.json" in done.stderr

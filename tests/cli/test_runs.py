@@ -1,0 +1,96 @@
+"""``runs`` and ``recipes`` as users type them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+
+Run = Callable[..., Result]
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run that has finished two of twenty epochs and is at work."""
+    folder = RunFolder(tmp_path / "runs" / "lesion-01")
+    folder.path.mkdir(parents=True)
+    write_toml(folder.config, TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["x"]}}, "the test"))
+    folder.tell("started")
+    folder.tell("step", epoch=2, loss=0.3)
+    for epoch in range(2):
+        folder.add_metrics({"epoch": epoch, "tuning_jaccard": 0.7 + epoch / 10})
+    ProcessStamp.of().write(folder.path / PROCESS)
+    return folder
+
+
+def test_runs_are_listed(run: Run, folder: RunFolder, lines) -> None:
+    listed = run("runs", "list", "runs").stdout.splitlines()
+    assert listed[0].split() == ["lesion-01", "running", "0.800", "Epoch", "3", "of", "20."]
+    assert listed[1] == "1 run in runs"
+    (found, summary) = lines(run("runs", "list", "runs", "--json").stdout)
+    assert (found["name"], found["state"], found["epoch"], found["best_jaccard"]) == ("lesion-01", "running", 2, 0.8)
+    assert summary["count"] == 1
+
+
+def test_no_runs_yet(run: Run) -> None:
+    done = run("runs", "list")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("0 runs in ")
+
+
+@pytest.mark.parametrize(("verb", "wish"), [("pause", "pause"), ("unpause", "run"), ("cancel", "cancel")])
+def test_a_run_at_work_is_told(verb: str, wish: str, run: Run, folder: RunFolder) -> None:
+    folder.ask("run" if wish != "run" else "pause")
+    done = run("runs", verb, folder.path)
+    assert done.exit_code == 0, done.output
+    assert folder.wish() == wish
+
+
+def test_a_run_that_has_ended_is_told_nothing(run: Run, folder: RunFolder) -> None:
+    folder.tell("finished", threshold=0.5)
+    done = run("runs", "cancel", folder.path)
+    assert done.exit_code == 2
+    assert "is finished, not at work. Finished after 2 epochs" in done.stderr
+    assert folder.wish() == "run"
+
+
+def test_recipes_are_listed(run: Run) -> None:
+    listed = run("recipes", "list").stdout.splitlines()
+    assert listed[0].startswith("fine-tune        A few to a few hundred corrected masks")
+    assert len(listed) == 5
+
+
+def test_a_recipe_is_written_ready_to_run(run: Run, lines) -> None:
+    words = ("recipes", "write", "fine-tune", "--data", "corrections", "--base", "isic2017", "--out", "recipe.toml")
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    recipe = read_toml(Path("recipe.toml"), TrainRecipe)
+    assert (recipe.data.datasets, recipe.data.base, recipe.model.start) == (
+        ("corrections",),
+        ("isic2017",),
+        "lesion-small",
+    )
+    assert recipe.model.freeze_normalisation
+    again = run(*words)
+    assert again.exit_code == 2
+    assert "recipe.toml exists already" in again.stderr
+
+
+def test_a_recipe_keeps_a_start_of_its_own(run: Run) -> None:
+    run("recipes", "write", "from-scratch", "--data", "x", "--out", "recipe.toml")
+    assert read_toml(Path("recipe.toml"), TrainRecipe).model.start == "none"
+
+
+def test_an_unknown_recipe(run: Run) -> None:
+    done = run("recipes", "write", "fast", "--data", "x", "--out", "recipe.toml")
+    assert done.exit_code == 2
+    assert "there is no recipe 'fast' (known: fine-tune, from-imagenet, from-scratch, quick-look)" in done.stderr
