@@ -17,9 +17,9 @@ from napari_melanoma.training.recipe import TrainRecipe
 COUNT = 24
 
 
-def draw_blobs(folder: Path, count: int = COUNT, side: int = 48) -> Path:
+def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) -> Path:
     """Write a data set whose lesions are dark disks on bright skin."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     rows, columns = np.mgrid[:side, :side]
@@ -41,6 +41,12 @@ def draw_blobs(folder: Path, count: int = COUNT, side: int = 48) -> Path:
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data set."""
     return draw_blobs(tmp_path_factory.mktemp("data") / "blobs")
+
+
+@pytest.fixture
+def draw() -> Callable[..., Path]:
+    """Draw another data set of this kind into a folder."""
+    return draw_blobs
 
 
 @pytest.fixture

@@ -1,91 +1,114 @@
-"""The order of images follows from seed and epoch."""
+"""Batches of uint8 with their keys, the same for every process, read from the store by places."""
 
 from __future__ import annotations
 
-import os
 import pickle
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.training.cache import build_cache
-from napari_melanoma.training.loader import AugmentedSamples, EpochSampler, check_sizes, training_loader
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training.loader import LearningBatches, training_loader, tuning_loader
+from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.sampling import Rank
+
+pytestmark = pytest.mark.usefixtures("user_folders")
 
 
-def test_each_epoch_is_a_permutation_of_its_own() -> None:
-    sampler = EpochSampler(50, seed=1)
-    orders = []
-    for epoch in (0, 1, 0):
-        sampler.set_epoch(epoch)
-        keys = list(sampler)
-        assert {key[0] for key in keys} == {epoch}
-        orders.append([key[1] for key in keys])
-    assert sorted(orders[0]) == list(range(50))
-    assert orders[0] == orders[2] != orders[1]
+@pytest.fixture
+def prepared(recipe: TrainRecipe, tmp_path: Path) -> Prepared:
+    return prepare_data(recipe, RunFolder(tmp_path / "run"), resume=False, run=RunContext())
 
 
-def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, blobs: Path, tmp_path: Path) -> None:
+def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: Prepared) -> None:
     import torch
 
-    cache = build_cache(read_dataset(blobs), 48, tmp_path, run=RunContext())
-    first, second = training_loader(cache, recipe), training_loader(cache, recipe)
+    first, second = (training_loader(prepared, recipe, 4) for _ in range(2))
     next(iter(first))  # draws from torch's generator in between change nothing
-    for (images, masks), (others, other_masks) in zip(first, second, strict=True):
+    assert len(first) == len(prepared.learn) // 4
+    for (images, masks, keys), (others, other_masks, other_keys) in zip(first, second, strict=True):
+        assert images.dtype == masks.dtype == torch.uint8
+        assert images.shape == (4, 3, 48, 48)
+        assert masks.shape == (4, 1, 48, 48)
+        assert isinstance(keys, np.ndarray)  # a tensor would be sent to the GPU, and waited for
         assert torch.equal(images, others)
         assert torch.equal(masks, other_masks)
-        assert images.shape == (4, 3, 32, 32)
+        assert np.array_equal(keys, other_keys)
 
 
-def test_cache_is_opened_again_and_changes_with_the_files(blobs: Path, tmp_path: Path) -> None:
-    samples = read_dataset(blobs)
-    first = build_cache(samples, 48, tmp_path, run=RunContext())
-    build_cache(samples, 48, tmp_path, run=RunContext())
-    assert len(list(tmp_path.iterdir())) == 1
-    build_cache(samples[:5], 48, tmp_path, run=RunContext())
-    assert len(list(tmp_path.iterdir())) == 2
-    assert set(np.unique(first.masks)) == {0, 255}
+def test_the_key_is_the_image(recipe: TrainRecipe, prepared: Prepared) -> None:
+    for images, masks, keys in training_loader(prepared, recipe, 4):
+        expected, expected_masks = prepared.learn.read(keys[:, 1])
+        assert np.array_equal(images.numpy(), expected)
+        assert np.array_equal(masks.numpy(), expected_masks)
 
 
-def test_cancelled_cache_leaves_nothing(blobs: Path, tmp_path: Path) -> None:
-    run = RunContext()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        build_cache(read_dataset(blobs), 48, tmp_path, run=run)
-    assert list(tmp_path.iterdir()) == []
+def test_ranks_share_the_steps_of_one_process(recipe: TrainRecipe, prepared: Prepared) -> None:
+    alone = [set(keys[:, 1].tolist()) for *_, keys in training_loader(prepared, recipe, 4)]
+    shared = [
+        [set(keys[:, 1].tolist()) for *_, keys in training_loader(prepared, recipe, 4, Rank(rank, 2))]
+        for rank in (0, 1)
+    ]
+    assert [first | second for first, second in zip(*shared, strict=True)] == alone
 
 
-@pytest.mark.parametrize(
-    ("train", "tuning", "batch", "said"),
-    [(1, 1, 1, "at least 2"), (10, 0, 4, "at least 2"), (3, 1, 4, "Lower batch_size"), (4, 1, 4, None)],
-)
-def test_sizes(train: int, tuning: int, batch: int, said: str | None) -> None:
-    fault = check_sizes([0] * train, [0] * tuning, batch)
-    assert fault is None if said is None else said in str(fault)
-
-
-def test_samples_travel_to_another_process_without_their_pixels(
-    recipe: TrainRecipe, blobs: Path, tmp_path: Path
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_tuning_images_come_once_over_all_ranks_in_as_many_batches(
+    processes: int, recipe: TrainRecipe, prepared: Prepared
 ) -> None:
     import torch
 
-    samples = AugmentedSamples(build_cache(read_dataset(blobs), 48, tmp_path, run=RunContext()), recipe)
-    here = samples[1, 3]
-    sent = pickle.dumps(samples)
-    assert len(sent) < 20_000 < samples._cache.images.nbytes
-    there = pickle.loads(sent)[1, 3]
+    loaders = [tuning_loader(prepared, recipe, 2, Rank(rank, processes)) for rank in range(processes)]
+    assert len({len(loader) for loader in loaders}) == 1
+    batches = [batch for loader in loaders for batch in loader]
+    assert sorted(np.concatenate([keys[:, 1] for *_, keys in batches])) == list(range(len(prepared.tuning)))
+    for images, masks, keys in batches:
+        assert images.dtype == torch.uint8
+        assert len(images) == len(masks) == len(keys)
+        assert not len(images) or images.shape[1:] == (3, 32, 32)
+        assert set(masks.unique().tolist()) <= {0, 255}
+
+
+def test_base_data_fills_its_share_of_each_batch(
+    recipe: TrainRecipe, draw: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = draw(tmp_path / "base", count=12, seed=1)
+    data = recipe.data.model_copy(update={"base": (str(base),), "base_share": 0.25})
+    recipe = recipe.model_copy(update={"data": data})
+    prepared = prepare_data(recipe, RunFolder(tmp_path / "run"), resume=False, run=RunContext())
+    assert prepared.base is not None
+    assert len(prepared.base) == len(prepared.base_samples) == 8  # those of its split that is learnt from
+    for images, _, keys in training_loader(prepared, recipe, 4):
+        places = keys[:, 1] % (len(prepared.learn) + len(prepared.base))
+        from_base = places >= len(prepared.learn)
+        assert from_base.sum() == 1
+        expected = prepared.base.read(places[from_base] - len(prepared.learn))[0]
+        assert np.array_equal(images.numpy()[from_base], expected)
+
+
+def test_batches_travel_to_another_process_without_their_pixels(prepared: Prepared) -> None:
+    import torch
+
+    batches = LearningBatches(prepared.learn)
+    keys = np.array([(1, 3), (1, 0)])
+    here, sent = batches[keys], pickle.dumps(batches)
+    assert len(sent) < 20_000 < len(prepared.learn) * 48 * 48 * 4
+    there = pickle.loads(sent)[keys]
     assert torch.equal(here[0], there[0])
     assert torch.equal(here[1], there[1])
 
 
-def test_a_cache_that_nobody_used_for_long_is_removed(blobs: Path, tmp_path: Path) -> None:
-    samples = read_dataset(blobs)
-    old = build_cache(samples[:3], 48, tmp_path, run=RunContext()).folder
-    month_ago = time.time() - 31 * 86400
-    os.utime(old, (month_ago, month_ago))
-    new = build_cache(samples, 48, tmp_path, run=RunContext()).folder
-    assert list(tmp_path.iterdir()) == [new]
+def test_workers_give_what_this_process_gives(recipe: TrainRecipe, prepared: Prepared) -> None:
+    import torch
+
+    ahead = training_loader(prepared, recipe.model_copy(update={"workers": 1}), 4)
+    for (images, masks, keys), (others, other_masks, other_keys) in zip(
+        ahead, training_loader(prepared, recipe, 4), strict=True
+    ):
+        assert torch.equal(images, others)
+        assert torch.equal(masks, other_masks)
+        assert np.array_equal(keys, other_keys)

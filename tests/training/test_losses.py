@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from napari_melanoma.training.losses import LOSSES
+from napari_melanoma.training.losses import LOSSES, WEIGHTED, make_loss
 
 # Two pixels: probability 1/2 and 3/4, target 1 and 0.
 CROSS_ENTROPY = (math.log(2) + math.log(4)) / 2
@@ -46,3 +46,14 @@ def test_an_image_without_lesion_can_be_learnt(name: str) -> None:
     right, wrong = torch.full_like(target, -20.0), torch.full_like(target, 20.0)
     assert float(LOSSES[name](right, target)) < 0.01
     assert float(LOSSES[name](wrong, target)) > 0.5
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_weight_of_lesion(name: str) -> None:
+    import torch
+
+    logits = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 1, 2)
+    target = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 1, 1, 2)
+    added = 2 * math.log(2) / 2 if name in WEIGHTED else 0.0  # the one pixel of lesion counts three times
+    assert float(make_loss(name, 3.0)(logits, target)) == pytest.approx(EXPECTED[name] + added)
+    assert float(make_loss(name)(logits, target)) == pytest.approx(EXPECTED[name])

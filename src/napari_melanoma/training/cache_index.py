@@ -123,7 +123,7 @@ class CacheIndex:
         """
         with closing(sqlite3.connect(":memory:")) as memory:
             if path.exists():
-                with suppress(sqlite3.DatabaseError), closing(_connect(path)) as stored:
+                with suppress(sqlite3.DatabaseError), closing(_connect_to_read(path)) as stored:
                     stored.backup(memory)
             memory.executescript(SCHEMA)
             yield cls(memory)
@@ -279,6 +279,15 @@ def _open_or_begin(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)  # its shards have lost their meaning, and go when they are old
         return _connect(path)
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the file without a right to change it; one of another format is as good as none."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    if connection.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+        connection.close()
+        raise sqlite3.DatabaseError("another format")
+    return connection
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -52,7 +52,7 @@ def check_readable(faults: Mapping[Path, str]) -> None:
         said = [text if str(path) in text else f"{path} {text}" for path, text in faults.items()]
         more = f" {len(said) - NAMED} more files cannot be read either." if len(said) > NAMED else ""
         raise DataSetError(
-            f"expected {len(said)} more readable files. {' '.join(sentence(text) for text in said[:NAMED])}{more} "
+            f"{len(said)} of the files cannot be used. {' '.join(sentence(text) for text in said[:NAMED])}{more} "
             "Replace them, or take their rows out of the table."
         )
 
@@ -210,10 +210,10 @@ def warnings(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
     if not judged:
         found.append("No image is held out, so the new model cannot be judged against the old one.")
     elif judged < FEW_TO_JUDGE:
-        found.append(f"Only {judged} held-out images: too few to tell whether the new model is better.")
+        found.append(f"Only {judged} of the images are held out: too few to tell whether the new model is better.")
     if len(parts.tuning) < FEW_TO_TUNE:
-        found.append(f"Only {len(parts.tuning)} images pick the epoch and the threshold: both will be rough.")
+        found.append(f"Epoch and threshold are picked on only {len(parts.tuning)} of the images: both will be rough.")
     empty = [sample.image_id for sample in parts.learn if sample.mask and facts[sample.mask].lesion == 0]
     if empty:
-        found.append(f"{len(empty)} images to learn from have an empty mask: {named(empty)}.")
+        found.append(f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {named(empty)}.")
     return found

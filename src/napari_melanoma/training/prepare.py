@@ -209,8 +209,8 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, side: int, run: RunCont
     gone += fill(store, jobs, side, run)
     if gone:
         raise RunError(
-            f"{len(gone)} files that the run learns from were changed or removed, and their decoded pixels are not "
-            f"kept any more: {named(gone)}. Put them back as they were, or start a new run."
+            "the run learns from files that were changed or removed, and whose decoded pixels are not kept any more: "
+            f"{named(gone)}. Put them back as they were, or start a new run."
         )
 
 

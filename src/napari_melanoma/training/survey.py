@@ -194,8 +194,8 @@ def without_leaks(chosen: Chosen, facts: Mapping[Path, Facts]) -> tuple[Chosen, 
         removed = [sample.image_id for sample in before if sample not in set(after)]
         if removed:
             notices.append(
-                f"{len(removed)} images are not {what}, as the same picture is held out or tuned on under another "
-                f"name: {data_faults.named(removed)}."
+                f"Not {what}, as the same picture is held out or tuned on under another name: "
+                f"{data_faults.named(removed)}."
             )
     return Chosen(Parts(learn, tuning, parts.held_out), tuple(base), chosen.base_held_out), notices
 

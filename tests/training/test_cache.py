@@ -1,0 +1,319 @@
+"""The store of decoded images: by content, once, whole, for as long as a run may need them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.training import decoding, shards
+from napari_melanoma.training.cache import Cache
+from napari_melanoma.training.contents import read_contents
+from napari_melanoma.training.decoding import fill
+from napari_melanoma.training.store import INDEX, KEEP_DAYS, Pair, PixelStore
+from napari_melanoma.training.survey import jobs_of
+
+SIDE = 32
+MONTHS_AGO = time.time() - (KEEP_DAYS + 1) * 86400
+
+
+class Filled(NamedTuple):
+    cache: Cache
+    decoded: list[str]
+    faults: dict[Path, str]
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are decoded."""
+    names: list[str] = []
+    for kind in ("_decode_image", "_decode_mask"):
+        real = getattr(decoding, kind)
+
+        def counted(path: Path, side: int, real: Callable = real) -> decoding.Decoded:
+            names.append(path.name)
+            return real(path, side)
+
+        monkeypatch.setattr(decoding, kind, counted)
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
+    """Bring samples into the store."""
+
+    def filled(samples: list[Sample], run: RunContext | None = None, owner: Path | None = None) -> Filled:
+        run = run or RunContext()
+        decoded.clear()
+        with PixelStore.locked(folder, run) as store:
+            files = [path for sample in samples for path in (sample.image, sample.mask)]
+            contents = read_contents(files, store.index, run)
+            jobs = [job for sample in samples for job in jobs_of(sample, contents.known, keep=True)]
+            faults = fill(store, jobs, SIDE, run)
+            bad = set(faults)
+            pairs = [
+                Pair(contents.known[sample.image].sha, contents.known[sample.mask].sha)
+                for sample in samples
+                if not bad & {sample.image, sample.mask}
+            ]
+            cache = store.cache(pairs, SIDE)
+            if owner:
+                store.use(owner, [cache])
+            store.prune()
+        return Filled(cache, sorted(decoded), faults)
+
+    return filled
+
+
+@pytest.fixture
+def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
+    return draw(tmp_path / "data", count=8)
+
+
+def age(folder: Path) -> None:
+    for path in folder.iterdir():
+        os.utime(path, (MONTHS_AGO, MONTHS_AGO))
+
+
+def shards_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.npy")}
+
+
+def test_pixels_are_those_of_the_files(fill_store: Callable[..., Filled], data: Path) -> None:
+    samples = read_dataset(data)
+    images, masks = fill_store(samples).cache.read(np.array([5, 0, 5]))
+    assert images.shape == (3, 3, SIDE, SIDE)
+    assert masks.shape == (3, 1, SIDE, SIDE)
+    assert np.array_equal(images[0], images[2])
+    expected = np.asarray(
+        Image.open(samples[5].image).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    )
+    assert np.array_equal(images[0].transpose(1, 2, 0), expected)
+    assert set(np.unique(masks)) == {0, 255}
+    whole = np.asarray(Image.open(samples[5].mask))
+    assert abs((masks[0] > 0).mean() - (whole > 0).mean()) < 0.02
+
+
+def test_what_is_known_is_not_decoded_again(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
+    samples = read_dataset(data)
+    assert len(fill_store(samples[:6]).decoded) == 12
+    before = shards_of(folder)
+    again = fill_store(samples)
+    assert again.decoded == ["b06.png", "b06.png", "b07.png", "b07.png"]
+    assert before < shards_of(folder)
+    assert len(again.cache) == 8
+
+
+def test_a_corrected_mask_decodes_one_mask(fill_store: Callable[..., Filled], data: Path) -> None:
+    samples = read_dataset(data)
+    before = fill_store(samples).cache.read(range(8))
+    shutil.copy(samples[1].mask, samples[0].mask)
+    assert fill_store(samples).decoded == []  # the store has seen this content
+    mask = np.asarray(Image.open(samples[2].mask)).copy()
+    mask[:4] = 255
+    Image.fromarray(mask).save(samples[2].mask)
+    after = fill_store(samples)
+    assert after.decoded == ["b02.png"]
+    images, masks = after.cache.read(range(8))
+    assert np.array_equal(images, before[0])
+    assert [place for place in range(8) if not np.array_equal(masks[place], before[1][place])] == [0, 2]
+
+
+def test_the_same_image_in_two_data_sets_is_kept_once(
+    fill_store: Callable[..., Filled], data: Path, tmp_path: Path
+) -> None:
+    fill_store(read_dataset(data))
+    shutil.copytree(data, tmp_path / "copy")
+    assert fill_store(read_dataset(tmp_path / "copy")).decoded == []
+
+
+def test_unchanged_files_are_not_even_read(
+    fill_store: Callable[..., Filled], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = read_dataset(data)
+    fill_store(samples)
+
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("napari_melanoma.training.contents._read", refuse)
+    assert len(fill_store(samples).cache) == 8
+
+
+def test_large_data_is_kept_in_several_shards(
+    fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 3 * SIDE * SIDE * 3)
+    samples = read_dataset(data)
+    cache = fill_store(samples).cache
+    assert len(cache.shards) == len(shards_of(folder)) == 4  # images by 3, 3 and 2, masks by 8
+    shuffled = np.array([7, 0, 3, 3, 5])
+    images, masks = cache.read(shuffled)
+    for place, item in enumerate(shuffled):
+        assert np.array_equal(images[place], decoding._decode_image(samples[item].image, SIDE).pixels)
+        assert np.array_equal(masks[place], decoding._decode_mask(samples[item].mask, SIDE).pixels)
+
+
+def test_a_damaged_file_is_named_and_the_others_are_kept(fill_store: Callable[..., Filled], data: Path) -> None:
+    samples = read_dataset(data)
+    content = samples[3].image.read_bytes()
+    samples[3].image.write_bytes(content[: len(content) // 2])
+    filled = fill_store(samples)
+    assert list(filled.faults) == [samples[3].image]
+    assert "truncated or damaged" in filled.faults[samples[3].image]
+    assert len(filled.cache) == 7
+    samples[3].image.write_bytes(content)
+    assert fill_store(samples).decoded == ["b03.png"]
+
+
+def test_a_cancelled_filling_keeps_whole_shards_alone(
+    fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 3 * SIDE * SIDE * 3)
+
+    def stop(progress: Progress) -> None:
+        if (progress.message, progress.done) == ("Decoding images", 5):
+            run.cancel()
+
+    run = RunContext(stop)
+    with pytest.raises(Cancelled):
+        fill_store(read_dataset(data), run)
+    assert len(shards_of(folder)) == 1
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    assert len(fill_store(read_dataset(data)).decoded) == 13
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training import shards
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.store import PixelStore
+from napari_melanoma.training.survey import survey
+shards.SHARD_BYTES = 3 * 32 * 32 * 3
+
+def die(progress):
+    if (progress.message, progress.done) == ("Decoding images", int(sys.argv[3])):
+        os._exit(9)
+
+run = RunContext(die)
+recipe = TrainRecipe.parse({"data": {"datasets": [sys.argv[1]], "split": "all", "cache_size": 32}}, "test")
+with PixelStore.locked(Path(sys.argv[2]), run) as store:
+    survey(recipe, store, run, keep=True)
+"""
+
+
+@pytest.mark.parametrize("at", [1, 4, 8, 15])
+def test_a_killed_filling_costs_no_more_than_a_shard(
+    at: int, fill_store: Callable[..., Filled], data: Path, folder: Path
+) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), str(at)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == 9
+    samples = read_dataset(data)
+    filled = fill_store(samples)
+    assert 16 - at <= len(filled.decoded) <= 16 - at + 3 + (at > 8) * 5  # masks of one size fill one shard
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    images, masks = filled.cache.read(range(8))
+    for place, sample in enumerate(samples):
+        assert np.array_equal(images[place], decoding._decode_image(sample.image, SIDE).pixels)
+        assert np.array_equal(masks[place], decoding._decode_mask(sample.mask, SIDE).pixels)
+
+
+def test_two_processes_fill_one_store(data: Path, folder: Path, fill_store: Callable[..., Filled]) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), "-1"]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert len(shards_of(folder)) == 4  # as one process leaves it
+    assert fill_store(read_dataset(data)).decoded == []
+
+
+def test_waiting_for_another_process_can_be_cancelled(folder: Path) -> None:
+    def stop(progress: Progress) -> None:
+        assert progress.message.startswith("Waiting for another run")
+        waiting.cancel()
+
+    waiting = RunContext(stop)
+    with PixelStore.locked(folder, RunContext()), pytest.raises(Cancelled), PixelStore.locked(folder, waiting):
+        pytest.fail("two hold the lock")
+
+
+def test_a_disk_without_room_is_said_before_anything_is_decoded(
+    fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
+) -> None:
+    usage = shutil.disk_usage(data)._replace(free=decoding.RESERVE_BYTES + 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(SaveError, match=r"need 0\.0 GB .* are free.*cache_size"):
+        fill_store(read_dataset(data))
+    assert decoded == []
+    assert shards_of(folder) == set()
+
+
+def test_what_nobody_used_for_long_is_removed(
+    fill_store: Callable[..., Filled], data: Path, folder: Path, tmp_path: Path
+) -> None:
+    samples = read_dataset(data)
+    run = tmp_path / "run"
+    run.mkdir()
+    fill_store(samples[:2], owner=run)
+    fill_store(samples[2:4])
+    kept = shards_of(folder)
+    age(folder)
+    fill_store(samples[4:6])
+    assert len(kept & shards_of(folder)) == 2  # those of the run, which could go on
+    (run / "bundle").mkdir()
+    age(folder)
+    fill_store(samples[6:7])
+    assert kept & shards_of(folder) == set()
+    assert sorted(fill_store(samples[:1]).decoded) == ["b00.png", "b00.png"]
+
+
+def test_pixels_that_somebody_removed_are_decoded_again(
+    fill_store: Callable[..., Filled], data: Path, folder: Path
+) -> None:
+    fill_store(read_dataset(data))
+    for path in folder.glob("*.npy"):
+        path.unlink()
+    assert len(fill_store(read_dataset(data)).decoded) == 16
+
+
+@pytest.mark.parametrize("damage", ["no database", "another format"])
+def test_a_store_whose_index_is_lost_is_filled_again(
+    damage: str, fill_store: Callable[..., Filled], data: Path, folder: Path
+) -> None:
+    fill_store(read_dataset(data))
+    if damage == "no database":
+        (folder / INDEX).write_bytes(b"not a database" * 1000)
+    else:
+        with sqlite3.connect(folder / INDEX) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    assert len(fill_store(read_dataset(data)).decoded) == 16
+
+
+def test_joined_caches_read_as_one(fill_store: Callable[..., Filled], data: Path) -> None:
+    samples = read_dataset(data)
+    first, second = fill_store(samples[:3]).cache, fill_store(samples[3:]).cache
+    whole, joined = fill_store(samples).cache, first.followed_by(second)
+    assert len(joined) == 8
+    assert first.followed_by(None) is first
+    for part, expected in zip(joined.read(range(8)), whole.read(range(8)), strict=True):
+        assert np.array_equal(part, expected)

@@ -1,0 +1,274 @@
+"""What a run learns from: checked before anything else, written down, found again when the run goes on."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError, MelanomaError, RunError
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.store import user_store
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+SIDE = 48
+
+
+@pytest.fixture
+def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
+    return draw(tmp_path / "blobs")
+
+
+@pytest.fixture
+def of_data(recipe: TrainRecipe, data: Path, change: Callable[..., TrainRecipe]) -> TrainRecipe:
+    return change(recipe, data={"datasets": (str(data),)})
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def prepare(recipe: TrainRecipe, folder: RunFolder, resume: bool = False) -> Prepared:
+    return prepare_data(recipe, folder, resume=resume, run=RunContext())
+
+
+def edit_table(data: Path, edit: Callable[[dict[str, str]], dict[str, str] | None]) -> None:
+    """Change rows of a data set; None removes one."""
+    rows = list(csv.DictReader((data / "dataset.csv").read_text().splitlines()))
+    edited = [row for row in map(edit, rows) if row is not None]
+    lines = [",".join(edited[0]), *(",".join(row.values()) for row in edited)]
+    (data / "dataset.csv").write_text("\n".join(lines) + "\n")
+
+
+def pixels(prepared: Prepared) -> list[np.ndarray]:
+    caches = [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache]
+    return [part for cache in caches for part in cache.read(range(len(cache)))]
+
+
+def test_what_comes_out(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+    prepared = prepare(of_data, run_folder)
+    parts = prepared.samples
+    assert [len(prepared.learn), len(prepared.tuning)] == [len(parts.learn), len(parts.tuning)] == [16, 4]
+    assert prepared.base is None
+    assert {sample.split for sample in parts.held_out} == {"val"}
+    assert not {s.group for s in parts.learn} & {s.group for s in [*parts.tuning, *parts.held_out]}
+    masks = [np.asarray(Image.open(sample.mask)) > 0 for sample in parts.learn]
+    assert prepared.lesion_share == pytest.approx(np.mean([mask.mean() for mask in masks]))
+    rows = list(csv.DictReader(run_folder.data.read_text().splitlines()))
+    assert [row["part"] for row in rows] == ["learn"] * 16 + ["tuning"] * 4 + ["held_out"] * 4
+    assert [row["image_id"] for row in rows[:16]] == [sample.image_id for sample in parts.learn]
+    assert all(len(row["image_sha"]) == len(row["mask_sha"]) == 64 for row in rows)
+
+
+def test_fingerprint_is_of_content_and_parts_and_not_of_places(
+    of_data: TrainRecipe, data: Path, tmp_path: Path, change: Callable[..., TrainRecipe]
+) -> None:
+    first = prepare(of_data, RunFolder(tmp_path / "first")).fingerprint
+    moved = shutil.copytree(data, tmp_path / "elsewhere" / "blobs")
+    elsewhere = change(of_data, data={"datasets": (str(moved),)})
+    assert prepare(elsewhere, RunFolder(tmp_path / "second")).fingerprint == first
+    other_parts = change(of_data, data={"tuning_fraction": 0.4})
+    assert prepare(other_parts, RunFolder(tmp_path / "third")).fingerprint != first
+    write_mask(moved / "masks/b03.png", np.eye(SIDE, dtype=bool))
+    assert prepare(elsewhere, RunFolder(tmp_path / "fourth")).fingerprint != first
+
+
+def test_a_resumed_run_keeps_the_images_it_began_with(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:
+    began = prepare(of_data, run_folder)
+    table = run_folder.data.read_bytes()
+    edit_table(data, lambda row: None if row["image_id"] == "b01" else row)
+    (data / "images/b02.png").unlink()
+    write_mask(data / "masks/b03.png", np.eye(SIDE, dtype=bool))
+    resumed = prepare(of_data, run_folder, resume=True)
+    assert resumed.samples == began.samples
+    assert resumed.fingerprint == began.fingerprint
+    assert resumed.lesion_share == began.lesion_share
+    assert run_folder.data.read_bytes() == table
+    for part, expected in zip(pixels(resumed), pixels(began), strict=True):
+        assert np.array_equal(part, expected)
+
+
+def test_what_the_store_lost_of_a_resumed_run_is_decoded_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+    began = pixels(prepare(of_data, run_folder))
+    for path in user_store().glob("*.npy"):
+        path.unlink()
+    for part, expected in zip(pixels(prepare(of_data, run_folder, resume=True)), began, strict=True):
+        assert np.array_equal(part, expected)
+
+
+def test_what_is_lost_altogether_is_named(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:
+    learnt = prepare(of_data, run_folder).samples.learn
+    for path in user_store().glob("*.npy"):
+        path.unlink()
+    write_mask(learnt[0].mask, np.eye(SIDE, dtype=bool))
+    learnt[1].image.unlink()
+    with pytest.raises(RunError, match="files that were changed or removed") as fault:
+        prepare(of_data, run_folder, resume=True)
+    assert str(learnt[0].mask) in str(fault.value)
+    assert str(learnt[1].image) in str(fault.value)
+
+
+def test_a_run_that_ended_before_its_table_was_written_is_prepared_anew(
+    of_data: TrainRecipe, run_folder: RunFolder
+) -> None:
+    assert len(prepare(of_data, run_folder, resume=True).learn) == 16
+
+
+def test_a_table_that_is_no_table_is_refused(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+    run_folder.path.mkdir()
+    run_folder.data.write_text("part,image_id\nlesson,b01\n")
+    with pytest.raises(RunError, match=r"data\.csv.*cannot be read"):
+        prepare(of_data, run_folder, resume=True)
+
+
+def spoil_size(data: Path) -> None:
+    for name in ("b00", "b01", "b02", "b03"):
+        write_mask(data / f"masks/{name}.png", np.ones((20, 30), dtype=bool))
+
+
+def spoil_orientation(data: Path) -> None:
+    """The image is stored on its side, and so is its mask, which has no EXIF to say so."""
+    upright = np.full((SIDE, 32, 3), 200, np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(upright).save(data / "images/b00.png", exif=exif)
+    write_mask(data / "masks/b00.png", np.ones((SIDE, 32), dtype=bool))
+
+
+def spoil_image(data: Path) -> None:
+    content = (data / "images/b05.png").read_bytes()
+    (data / "images/b05.png").write_bytes(content[:200])
+
+
+def spoil_held_out(data: Path) -> None:
+    (data / "masks/b23.png").write_bytes(b"no image")
+
+
+def leave_no_lesion(data: Path) -> None:
+    for mask in (data / "masks").iterdir():
+        write_mask(mask, np.zeros((SIDE, SIDE), dtype=bool))
+
+
+def leave_no_skin(data: Path) -> None:
+    for mask in (data / "masks").iterdir():
+        write_mask(mask, np.ones((SIDE, SIDE), dtype=bool))
+
+
+def leave_one_patient(data: Path) -> None:
+    edit_table(data, lambda row: {**row, "patient_id": "somebody"} if row["split"] == "train" else row)
+
+
+def leave_one_image(data: Path) -> None:
+    edit_table(data, lambda row: row if row["image_id"] in ("b00", "b23") else None)
+
+
+def leave_no_mask(data: Path) -> None:
+    shutil.rmtree(data / "masks")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_size, r"found 4 of another: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
+        (spoil_orientation, r"found 1 of another: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
+        (spoil_image, r"1 of the files cannot be used.*b05\.png.*truncated or damaged.*Replace"),
+        (spoil_held_out, r"b23\.png cannot be read as a mask"),
+        (leave_no_lesion, "found no pixel of lesion in any of the 16 masks"),
+        (leave_no_skin, "found no pixel of skin in any of the 16 masks"),
+        (leave_one_patient, "all 20 images to learn from are of one patient"),
+        (leave_one_image, "1 images to learn from and 0 to tune with"),
+        (leave_no_mask, "0 images to learn from"),
+        (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is not there"),
+    ],
+)
+@pytest.mark.parametrize("step", ["check", "prepare"])
+def test_faulty_data_is_said_first(
+    step: str, spoil: Callable[[Path], Any], said: str, of_data: TrainRecipe, data: Path, run_folder: RunFolder
+) -> None:
+    spoil(data)
+    with pytest.raises(MelanomaError, match=said):
+        if step == "check":
+            check_data(of_data, RunContext())
+        else:
+            prepare(of_data, run_folder)
+    assert not run_folder.path.exists()
+
+
+def test_base_data_that_is_not_there_is_said(
+    of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
+) -> None:
+    with pytest.raises(DataSetError, match=r"data\.base: .* is no data set.*leave data\.base empty"):
+        check_data(change(of_data, data={"base": (str(tmp_path / "nowhere"),)}), RunContext())
+    edit_table(base := draw(tmp_path / "base", count=8), lambda row: {**row, "split": "test"})
+    with pytest.raises(DataSetError, match=r"data\.base: found no image with a mask in the split 'train'"):
+        check_data(change(of_data, data={"base": (str(base),)}), RunContext())
+
+
+@pytest.mark.parametrize("held_out_by", ["the data", "the base data"])
+def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
+    held_out_by: str,
+    of_data: TrainRecipe,
+    data: Path,
+    run_folder: RunFolder,
+    change: Callable[..., TrainRecipe],
+    draw: Callable[..., Path],
+    tmp_path: Path,
+    events: Callable[[Path], list[dict[str, Any]]],
+) -> None:
+    recipe, held_out = of_data, data / "images/b22.png"
+    if held_out_by == "the base data":
+        base = draw(tmp_path / "base", count=12, seed=5)
+        recipe, held_out = change(of_data, data={"base": (str(base),)}), base / "images/b10.png"
+    learnt = prepare(of_data, RunFolder(tmp_path / "before")).samples.learn[0]
+    Image.open(held_out).save(tmp_path / "again.png", compress_level=0)  # the same pixels in another file
+    shutil.move(tmp_path / "again.png", learnt.image)
+    prepared = prepare(recipe, run_folder)
+    assert learnt not in prepared.samples.learn
+    assert len(prepared.samples.learn) == len(prepared.learn) == 15
+    assert len(prepared.samples.held_out) == 4
+    assert "Not learnt from, as the same picture is held out" in events(run_folder.path)[0]["message"]
+    assert learnt.image_id in events(run_folder.path)[0]["message"]
+
+
+def test_a_check_counts_warns_and_leaves_no_trace(of_data: TrainRecipe, data: Path, tmp_path: Path) -> None:
+    write_mask(data / "masks/b00.png", np.zeros((SIDE, SIDE), dtype=bool))
+    before = sorted(tmp_path.rglob("*"))
+    report = check_data(of_data, RunContext())
+    assert report.counts == {"learn": 16, "tuning": 4, "held_out": 4, "base": 0}
+    assert report.groups == 10
+    assert report.domains == {"blobs": 16}
+    assert 0.1 < report.lesion_share < 0.3
+    assert report.warnings == (
+        "Only 4 of the images are held out: too few to tell whether the new model is better.",
+        "1 of the 16 masks to learn from are empty: b00.",
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_check_knows_what_was_decoded_before(
+    of_data: TrainRecipe, run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(of_data, run_folder)
+    before = {path: path.stat().st_mtime_ns for path in user_store().iterdir()}
+    monkeypatch.delattr("napari_melanoma.training.decoding.read_photograph")
+    assert check_data(of_data, RunContext()).counts["learn"] == 16
+    assert {path: path.stat().st_mtime_ns for path in user_store().iterdir()} == before
+
+
+def test_a_cancelled_preparation_leaves_no_table(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        prepare_data(of_data, run_folder, resume=False, run=run)
+    assert not run_folder.data.exists()

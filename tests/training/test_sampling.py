@@ -1,0 +1,121 @@
+"""Which images a step learns from: the same for whoever asks, whole steps, every class or base image as promised."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.training.recipe import DataConfig
+from napari_melanoma.training.sampling import ALONE, EpochSampler, Rank, Shares, shares
+
+DATA = DataConfig(datasets=("somewhere",))
+
+
+def sampler(count: int, step: Shares, base: int = 0, rank: Rank = ALONE, seed: int = 1) -> EpochSampler:
+    return EpochSampler([""] * count, base, step, seed, rank)
+
+
+def test_each_epoch_is_a_permutation_of_its_own() -> None:
+    order = sampler(50, Shares(10))
+    epochs = []
+    for epoch in (0, 1, 0):
+        order.set_epoch(epoch)
+        batches = list(order)
+        assert [len(keys) for keys in batches] == [10] * 5
+        assert len(order) == 5
+        keys = np.concatenate(batches)
+        assert set(keys[:, 0]) == {epoch}
+        epochs.append(keys[:, 1].tolist())
+    assert sorted(epochs[0]) == list(range(50))
+    assert epochs[0] == epochs[2] != epochs[1]
+
+
+def test_an_epoch_is_cut_to_whole_steps_and_leaves_out_others_each_time() -> None:
+    order = sampler(11, Shares(4))
+    left_out = [set(range(11)) - set(order.keys(epoch)[..., 1].ravel().tolist()) for epoch in range(20)]
+    assert {len(images) for images in left_out} == {3}
+    assert set().union(*left_out) == set(range(11))
+
+
+@given(
+    learn=st.integers(2, 40),
+    base=st.integers(0, 30),
+    batch=st.integers(2, 20),
+    sampling=st.sampled_from(["shuffle", "balanced", "mixed"]),
+    epoch=st.integers(0, 200),
+)
+@settings(max_examples=60)
+def test_a_step_has_what_its_shares_say(learn: int, base: int, batch: int, sampling: str, epoch: int) -> None:
+    config = DATA.model_copy(update={"sampling": sampling})
+    step = shares(config, batch, learn, base)
+    assert step.step == (batch if base else min(batch, learn))
+    assert step.learn >= 1
+    assert (step.base >= 1) == (base > 0)
+    order = sampler(learn, step, base)
+    keys = order.keys(epoch)
+    assert keys.shape == (max(1, learn // step.learn), step.step, 2)
+    images = keys[..., 1] % order.total
+    assert (np.sum(images >= learn, axis=1) == step.base).all()
+    assert len(np.unique(keys[..., 1])) == keys[..., 1].size  # an image that comes again is varied anew
+    assert keys.min() >= 0
+
+
+@pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (2, 1), (1, 4), (2, 2)])
+def test_ranks_and_pieces_share_the_same_steps(processes: int, pieces: int) -> None:
+    step = Shares(shuffled=4, balanced=2, base=2)
+    whole = sampler(30, step, base=9).keys(3)
+    found = []
+    for rank in range(processes):
+        order = sampler(30, step, base=9, rank=Rank(rank, processes, pieces))
+        order.set_epoch(3)
+        batches = list(order)
+        assert len(batches) == len(order) == len(whole) * pieces
+        assert {len(batch) for batch in batches} == {8 // processes // pieces}
+        found.append(np.concatenate(batches).reshape(len(whole), -1, 2))
+    together = np.concatenate(found, axis=1)
+    np.testing.assert_array_equal(np.sort(together[..., 1], axis=1), np.sort(whole[..., 1], axis=1))
+
+
+def test_each_rank_sees_a_bit_of_everything() -> None:
+    order = sampler(64, Shares(shuffled=8, base=8), base=64, rank=Rank(0, 2))
+    images = np.concatenate([keys for epoch in range(10) for keys in _epoch(order, epoch)])[:, 1] % order.total
+    assert 0.4 < np.mean(images >= 64) < 0.6
+
+
+def test_a_step_that_cannot_be_shared_out_is_refused() -> None:
+    with pytest.raises(RunError, match="multiple of 4"):
+        sampler(30, Shares(6), rank=Rank(0, 2, 2))
+
+
+def test_balanced_draws_each_class_as_often() -> None:
+    classes = ["nevus"] * 90 + ["melanoma"] * 10
+    order = EpochSampler(classes, 0, shares(DATA.model_copy(update={"sampling": "balanced"}), 10, 100, 0), seed=0)
+    images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(20)]) % 100
+    assert 0.45 < np.mean(images >= 90) < 0.55
+
+
+def test_mixed_keeps_half_of_a_step_shuffled() -> None:
+    classes = ["nevus"] * 90 + ["melanoma"] * 10
+    step = shares(DATA.model_copy(update={"sampling": "mixed"}), 10, 100, 0)
+    assert step == Shares(shuffled=5, balanced=5)
+    order = EpochSampler(classes, 0, step, seed=0)
+    images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(40)]) % 100
+    assert 0.25 < np.mean(images >= 90) < 0.35
+
+
+def test_base_data_is_gone_through_before_any_of_it_comes_again() -> None:
+    order = sampler(6, Shares(shuffled=3, base=2), base=7)
+    images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(7)]) % order.total
+    drawn = images[images >= 6]
+    assert len(drawn) == 28
+    assert set(Counter(drawn.tolist()).values()) == {4}
+
+
+def _epoch(order: EpochSampler, epoch: int) -> list[np.ndarray]:
+    order.set_epoch(epoch)
+    return list(order)
