@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core import run_folder
+from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
+from napari_melanoma.core.runs import Cancelled, RunContext
 
 
 @pytest.fixture
@@ -70,7 +76,7 @@ def test_a_table_without_a_header_gets_one(folder: RunFolder) -> None:
     assert table(folder) == "epoch,loss\n0,0.5\n"
 
 
-@pytest.mark.parametrize("wish", ["run", "cancel"])
+@pytest.mark.parametrize("wish", ["run", "pause", "cancel"])
 def test_a_wish_reaches_the_run(folder: RunFolder, wish: str) -> None:
     folder.ask(wish)
     assert folder.wish() == wish
@@ -81,3 +87,114 @@ def test_without_a_clear_wish_the_run_goes_on(folder: RunFolder, content: str | 
     if content is not None:
         (folder.path / "control.json").write_text(content)
     assert folder.wish() == "run"
+
+
+def kinds(folder: RunFolder) -> list[object]:
+    return [event["kind"] for event in folder.read_events()]
+
+
+def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
+    folder.tell("started")
+    folder.add_metrics({"epoch": 0, "loss": 0.5})
+    for name in ("events.jsonl", "metrics.csv"):
+        with (folder.path / name).open("ab") as file:
+            file.write(b'{"kind": "st\xc3')
+    left = [".events.0123abcd.jsonl", "checkpoints/.best.0123abcd.ckpt", "samples/.epoch-0001.0123abcd"]
+    for name in left[:2]:
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("half")
+    (folder.path / left[2]).mkdir(parents=True)
+    wish = folder.path / ".control.0123abcd.json"
+    wish.write_text("{")
+    folder.mend()
+    folder.tell("epoch")
+    assert kinds(folder) == ["started", "epoch"]
+    assert table(folder) == "epoch,loss\n0,0.5\n"
+    assert not [name for name in left if (folder.path / name).exists()]
+    assert wish.exists()  # a dock may be writing it right now
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"\n", b"a\nb"])
+def test_mending_twice_is_mending_once(folder: RunFolder, content: bytes) -> None:
+    folder.events.write_bytes(content)
+    folder.mend()
+    once = folder.events.read_bytes()
+    folder.mend()
+    assert folder.events.read_bytes() == once == content[: content.rfind(b"\n") + 1]
+
+
+def test_a_folder_is_owned_by_one(folder: RunFolder) -> None:
+    with folder.owned():
+        assert (folder.path / ".reserve").stat().st_size == run_folder.RESERVE_BYTES
+        with pytest.raises(RunError, match="another process works"), folder.owned():
+            pytest.fail("owned twice")
+    with folder.owned():
+        folder.tell_last("cancelled")
+        assert not (folder.path / ".reserve").exists()  # its room went to the last words
+    assert kinds(folder) == ["cancelled"]
+
+
+def test_half_a_line_is_taken_back_where_the_disk_is_full(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk:
+        """A file that takes half of what it is given."""
+
+        def __init__(self, file: IO[bytes]) -> None:
+            self._file = file
+
+        def __enter__(self) -> FullDisk:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def write(self, data: bytes) -> None:
+            self._file.write(data[: len(data) // 2])
+            self._file.flush()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    folder.tell("started")
+    before = folder.events.read_bytes()
+    real = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, *args, **kwargs: FullDisk(real(path, *args, **kwargs)))
+        with pytest.raises(SaveError, match="the disk is full"):
+            folder.tell("step")
+    assert folder.events.read_bytes() == before
+
+
+def test_a_pause_holds_until_another_wish(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            folder.ask("run")
+
+    monkeypatch.setattr(run_folder.time, "sleep", sleep)
+    folder.ask("pause")
+    ListeningContext(RunContext(), folder).check()
+    assert len(naps) == 3
+    assert kinds(folder) == ["paused", "continued"]
+
+
+@pytest.mark.parametrize("how", ["through the folder", "by the program"])
+def test_a_paused_run_can_be_cancelled(how: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = RunContext()
+    cancel = outer.cancel if how == "by the program" else lambda: folder.ask("cancel")
+    monkeypatch.setattr(run_folder.time, "sleep", lambda seconds: cancel())
+    folder.ask("pause")
+    with pytest.raises(Cancelled):
+        ListeningContext(outer, folder).check()
+    assert kinds(folder) == ["paused"]
+
+
+def test_a_helper_hears_its_program_alone(folder: RunFolder) -> None:
+    outer = RunContext()
+    helping = HelpingContext(outer, folder)
+    folder.ask("cancel")
+    assert helping.wish() == "run"
+    outer.cancel()
+    assert helping.wish() == "cancel"

@@ -35,10 +35,10 @@ def test_the_average_follows_the_weights_by_the_formula() -> None:
         for piece in (step - 1, step):  # the first piece of a step changes nothing
             average.on_train_batch_end(SimpleNamespace(global_step=piece), network)  # type: ignore[arg-type]
     average.on_validation_epoch_start(SimpleNamespace(), network)  # type: ignore[arg-type]
-    assert float(network.weight) == pytest.approx(expected, rel=1e-5)
+    assert float(network.weight.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(network.num_batches_tracked) == 30  # a count is copied, not averaged
     average.on_validation_epoch_end(SimpleNamespace(), network)  # type: ignore[arg-type]
-    assert float(network.weight) == 30
+    assert float(network.weight.detach()) == 30
 
 
 def test_means_count_images_not_batches() -> None:

@@ -286,7 +286,8 @@ def _take_best(task: SegmentationTask, path: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep from users what Lightning says to programmers: its tips, and warnings that are known and harmless."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message)

@@ -47,6 +47,9 @@ class SegmentationTask(LightningModule):
         Of lesion pixels against skin in cross-entropy.
     """
 
+    _mean: Tensor
+    _std: Tensor
+
     def __init__(
         self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, lesion_weight: float = 1.0
     ) -> None:
@@ -56,8 +59,9 @@ class SegmentationTask(LightningModule):
         self.metrics: dict[str, float] = {}
         self._criterion = make_loss(recipe.loss, lesion_weight)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
-        self._mean = 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1)
-        self._std = 255 * torch.tensor(bundle.std).view(1, 3, 1, 1)
+        # Buffers, so that they lie where the network does; not in checkpoints, for the bundle says them.
+        self.register_buffer("_mean", 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", 255 * torch.tensor(bundle.std).view(1, 3, 1, 1), persistent=False)
         self._learning = Means("loss")
         self._tuning = Means("tuning_loss", "tuning_jaccard", "tuning_dice")
         self._loss = torch.tensor(float("nan"))
@@ -65,7 +69,7 @@ class SegmentationTask(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
-        normalised = (images.float() - self._mean.to(images.device)) / self._std.to(images.device)
+        normalised = (images.float() - self._mean) / self._std
         return self.network(normalised.contiguous(memory_format=torch.channels_last)).float()
 
     def train(self, mode: bool = True) -> Self:

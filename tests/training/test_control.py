@@ -1,0 +1,93 @@
+"""A run at work hears what is wished of it, takes its turn, and leaves word of whatever ended it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import TrainingError
+from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows import training_events
+from napari_melanoma.workflows.train import train
+from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
+
+Events = Callable[[Path], list[dict[str, Any]]]
+PEER = "Connection closed by peer"
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+def test_pause_continue_and_cancel_while_it_learns(
+    alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.training import callbacks, control
+
+    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
+    folder, wishes = RunFolder(tmp_path / "run"), iter(["run", "cancel"])
+    monkeypatch.setattr(control.time, "sleep", lambda seconds: folder.ask(next(wishes)))
+    reports: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        if progress.message.startswith("Epoch"):
+            folder.ask("pause")
+
+    with pytest.raises(Cancelled):
+        train(alone, folder.path, resume=False, run=RunContext(report), queue=True)
+    kinds = [event["kind"] for event in events(folder.path) if event["kind"] not in ("progress", "notice")]
+    assert kinds == ["started", "step", "paused", "continued", "step", "paused", "cancelled"]
+    assert threading.active_count() < 20
+
+
+def test_each_epoch_is_a_milestone(alone: TrainRecipe, tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    train(alone, tmp_path / "run", resume=False, run=RunContext(reports.append))
+    milestones = [report.message for report in reports if isinstance(report, Milestone)]
+    assert [message[:12] for message in milestones] == ["Epoch 1 of 2", "Epoch 2 of 2"]
+    assert "(best)" in milestones[0]
+
+
+def test_a_phase_tells_its_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(training_events.time, "monotonic", lambda: now[0])
+    folder, heard = RunFolder(tmp_path), []
+    phase = Phase(ListeningContext(RunContext(heard.append), folder), folder)
+    for _ in phase.track(range(10), "Decoding images"):
+        now[0] += 0.3
+    assert len(heard) == 10
+    assert [event["done"] for event in folder.read_events()] == [1, 5, 9, 10]
+
+
+def test_the_last_word_is_the_cause_not_its_echo(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RuntimeError), told_by_helper(folder):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+    with pytest.raises(TrainingError, match="device-side assert"), told(folder):
+        raise RuntimeError(PEER)
+    first, last = folder.read_events()
+    assert first["kind"] == last["kind"] == "failed"
+    assert first["message"] == last["message"]
+
+
+def test_an_echo_without_a_cause_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_events, "PEER_SPEAKS_WITHIN_S", 0.0)
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RuntimeError), told_by_helper(folder):
+        raise RuntimeError(PEER)
+    with pytest.raises(TrainingError, match="another process of this run ended"), told(folder):
+        raise RuntimeError(PEER)
+    assert len(folder.read_events()) == 1
+
+
+@pytest.mark.parametrize("end", [Cancelled(), KeyboardInterrupt(), SystemExit(1)])
+def test_every_stop_is_a_cancel(end: BaseException, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(type(end)), told(folder):
+        raise end
+    assert [event["kind"] for event in folder.read_events()] == ["cancelled"]
