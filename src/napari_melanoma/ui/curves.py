@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.job import Job
+from napari_melanoma.ui.job import Job, Turns
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.run_trace import Losses
 from napari_melanoma.ui.run_words import best_row, number
@@ -83,6 +84,8 @@ class Curves(QWidget):
     ----------
     ready : Signal()
         The plots are there; they come a moment after the widget is first shown.
+    plots : dict
+        Title to plot; empty before that.
     """
 
     ready = Signal()
@@ -96,7 +99,9 @@ class Curves(QWidget):
         self._rows: list[dict[str, float]] = []
         self._at: float | None = None
         self.plots: dict[str, CurvePlot] = {}
+        self._built: dict[str, CurvePlot] = {}
         self._legends: dict[str, QLabel] = {}
+        self._turns = Turns(self)
         self._empty = quiet(NOTHING_YET)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._page = QWidget()
@@ -155,23 +160,29 @@ class Curves(QWidget):
         return found
 
     def _on_imported(self, module: Any) -> None:  # noqa: ANN401 - mypy knows no attributes of a module
-        for title, curves in PLOTS.items():
-            legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
-            legend.setTextFormat(Qt.TextFormat.RichText)
-            legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-            plot = named(module.CurvePlot(LABELS[title], curves), f"plot_{title}", f"{title} over the epochs")
-            plot.setToolTip("")
-            plot.pointed.connect(self._on_pointed)
-            self.plots[title], self._legends[title] = plot, legend
-            self._column.addWidget(legend)
-            self._column.addWidget(plot)
+        """Build one plot a turn; two at once would be felt."""
+        self._turns.add(*(partial(self._add_plot, module.CurvePlot, title) for title in PLOTS), self._on_built)
+
+    def _add_plot(self, kind: type[CurvePlot], title: str) -> None:
+        legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
+        legend.setTextFormat(Qt.TextFormat.RichText)
+        legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        plot = named(kind(LABELS[title], PLOTS[title]), f"plot_{title}", f"{title} over the epochs")
+        plot.setToolTip("")
+        plot.set_palette(self._icons.palette)
+        plot.pointed.connect(self._on_pointed)
+        self._built[title], self._legends[title] = plot, legend
+        self._column.addWidget(legend)
+        self._column.addWidget(plot)
+
+    def _on_built(self) -> None:
+        self.plots = self._built
         self._column.addStretch(1)
-        self._on_theme()
         self._draw()
         self.ready.emit()
 
     def _on_theme(self) -> None:
-        for plot in self.plots.values():
+        for plot in self._built.values():
             plot.set_palette(self._icons.palette)
         self._tell()
 
