@@ -21,6 +21,7 @@ from napari_melanoma.data import corrections as module
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections, corrections_folder
 from napari_melanoma.data.dataset import read_dataset, usable, with_masks
 from napari_melanoma.data.table_file import Record, TableFile
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 
 SHAPE = (24, 32)
@@ -330,6 +331,37 @@ def test_two_windows_adding_at_once_lose_nothing(folder: Path) -> None:
         taken_back += 1
     assert 25 <= taken_back <= 30
     assert [*content(folder)] == ["dataset.csv"]
+
+
+ADD_FOR_EVER = """
+import sys, numpy as np
+from pathlib import Path
+from napari_melanoma.data.corrections import Correction, Corrections
+corrections, mask = Corrections(Path(sys.argv[1])), np.ones((20, 20), bool)
+for seed in range(10**6):
+    rgb = np.random.default_rng(seed % 7).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    mask[seed % 20, seed % 19] ^= True
+    corrections.add(Correction("name", rgb, mask, "corrected", prediction=~mask))
+    print("added", flush=True)
+"""
+
+
+def test_killed_at_any_moment_the_folder_is_whole_and_can_be_taken_back(folder: Path) -> None:
+    for moment in range(6):
+        command = [sys.executable, "-c", ADD_FOR_EVER, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as window:
+            window.stdout.readline()
+            time.sleep(0.1 + 0.037 * moment)
+            window.kill()
+        rows = Corrections(folder).rows()
+        assert len({row["image_id"] for row in rows}) == len(rows) > 0
+        for sample in with_masks(read_dataset(folder)):
+            assert read_mask(sample.mask).shape == read_photograph(sample.image).rgb.shape[:2] == (20, 20)
+        Corrections(folder).add(drawn(moment))
+        assert Corrections(folder).undo() == f"photo_{moment}"
+    while Corrections(folder).undo():
+        assert all((folder / row["mask_path"]).is_file() for row in Corrections(folder).rows())
+    assert Corrections(folder).rows() == []
 
 
 def test_somebody_who_writes_for_long_is_named(corrections: Corrections, folder: Path, monkeypatch) -> None:

@@ -43,8 +43,8 @@ class Layout:
             Quoted where needed.
         """
         text = io.StringIO()
-        csv.writer(text, delimiter=self.separator, lineterminator="").writerow(cells)
-        return text.getvalue()
+        csv.writer(text, delimiter=self.separator, lineterminator="\r\n").writerow(cells)  # so it quotes both
+        return text.getvalue().removesuffix("\r\n")
 
 
 @dataclass(frozen=True)

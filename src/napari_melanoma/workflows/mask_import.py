@@ -151,17 +151,23 @@ def _drawn(
     for path, objects in run.track(matched, "Importing masks"):
         try:
             photograph = read_photograph(path)
-            digest = fingerprint(photograph.rgb)
-            row = corrections.find(digest)
+        except UnreadableImage as error:
+            report.faults.append((path.name, str(error)))
+            continue
+        digest = fingerprint(photograph.rgb)
+        row = corrections.find(digest)
+        if row and row["review"] in LEARNT_FROM and not options.replace and digest not in seen:
+            report.kept.append(path.name)
+            continue
+        try:
             if digest in seen:
                 raise DataSetError("shows the same pixels as another photograph: one mask each is taken")
-            if row and row["review"] in LEARNT_FROM and not options.replace:
-                report.kept.append(path.name)
-                continue
-            seen.add(digest)
-            yield _correction(photograph, path, objects, options, report)
-        except (DataSetError, UnreadableImage) as error:
+            correction = _correction(photograph, path, objects, options, report)
+        except DataSetError as error:
             report.faults.append((path.name, str(error)))
+            continue
+        seen.add(digest)
+        yield correction
 
 
 def _correction(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,43 @@ def test_what_a_format_draws(case: Case, tmp_path: Path) -> None:
     assert np.count_nonzero(double ^ np.kron(case.expected, np.ones((2, 2), bool))) <= 8  # corners of scaled pictures
 
 
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 40) | st.sampled_from([1e400, -1e300, 1e18, 10**400, "", "x", "P"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "type", "a"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+def places(content: Any, place: tuple = ()) -> list[tuple]:
+    """Where every value inside a value stands."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content if isinstance(content, list) else ())
+    return [place, *(found for key, value in inner for found in places(value, (*place, key)))]
+
+
+def exchanged(content: Any, place: tuple, value: Any) -> Any:
+    if not place:
+        return value
+    copy = dict(content) if isinstance(content, dict) else list(content)
+    copy[place[0]] = exchanged(copy[place[0]], place[1:], value)
+    return copy
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_whatever_is_wrong_in_a_file_is_said_in_words(tmp_path_factory, data: st.DataObject) -> None:
+    content = data.draw(st.sampled_from([case.content for case in CASES]), "content")
+    place = data.draw(st.sampled_from(places(content)), "place")
+    wrong = exchanged(content, place, data.draw(ANYTHING, "value"))
+    path = written(tmp_path_factory.getbasetemp(), wrong, "fuzz.json")
+    with suppress(DataSetError):  # any other error fails the test
+        objects, _ = read_masks(path)
+        for one in objects:
+            assert one.area.points_outside(SHAPE) >= 0
+            assert one.area.draw(one.size or SHAPE, SHAPE).shape == SHAPE
+
+
 def test_a_circle_of_labelme(tmp_path: Path) -> None:
     ((one,), _) = read_masks(written(tmp_path, labelme([[15, 10], [15, 4]], "circle")))
     rows, columns = np.mgrid[:20, :30] + 0.5
@@ -228,7 +266,7 @@ def test_a_wrong_file_is_one_error(content: Any, said: str, tmp_path: Path) -> N
 DRAWN_WRONG = [
     (coco({"size": [20, 30], "counts": [5, 5]}), "add up to 10 pixels, but 20 rows of 30"),
     (coco({"size": [20, 30], "counts": [-5, 605]}), "add up to 600 pixels"),
-    (labelme([[1, 1], [2, 2]], "mask", mask="AAAA"), "is no picture"),
+    (labelme([[1, 1], [2, 2]], "mask", mask="AAAA"), "is no PNG"),
 ]
 
 

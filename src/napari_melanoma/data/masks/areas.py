@@ -13,6 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.data.masks.fill import fill
 from napari_melanoma.data.masks.run_lengths import decode
+from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.results import read_mask
 
 if TYPE_CHECKING:
@@ -143,22 +144,29 @@ class Patch(Area):
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Decode the picture and put it in its place; what reaches out of the image is cut off."""
-        from PIL import Image
-
-        try:
-            with Image.open(io.BytesIO(self.encoded)) as picture:
-                patch = np.asarray(picture.convert("L")) > 0
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataSetError(f"a mask inside the file is no picture ({error}). Save the annotation again.") from error
+        patch = self._decoded()
         mask = np.zeros(size, bool)
         top, left = max(0, self.top), max(0, self.left)
-        patch = patch[top - self.top : size[0] - self.top, left - self.left : size[1] - self.left]
-        mask[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
+        bottom, right = min(size[0], self.top + patch.shape[0]), min(size[1], self.left + patch.shape[1])
+        if top < bottom and left < right:
+            mask[top:bottom, left:right] = patch[
+                top - self.top : bottom - self.top, left - self.left : right - self.left
+            ]
         return resized(mask, shape)
 
     def points_outside(self, size: Size) -> int:
         """A picture has no points."""
         return 0
+
+    def _decoded(self) -> NDArray[np.bool_]:
+        """The picture's own pixels."""
+        from napari_melanoma.io.pillow_images import open_lazily
+
+        try:
+            with open_lazily(io.BytesIO(self.encoded), "PNG") as picture:
+                return np.asarray(picture.convert("L")) > 0
+        except DAMAGE as error:
+            raise DataSetError(f"a mask inside the file is no PNG ({error}). Save the annotation again.") from error
 
 
 def resized(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.masks.areas import Area, MaskObject, Polygons, RunLengths
-from napari_melanoma.data.masks.json_files import json_files, read_json, ring, take, text_of
+from napari_melanoma.data.masks.json_files import image_size, json_files, read_json, ring, take, text_of
 from napari_melanoma.data.masks.run_lengths import decompress
 
 
@@ -55,7 +55,7 @@ def read(path: Path) -> Iterator[MaskObject | str]:
 def _objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
     """Objects of one file."""
     lists = {key: take(content, key, list, str(file)) for key in ("images", "annotations")}
-    names = {one.get("id"): text_of(one, "name") for one in content.get("categories") or [] if isinstance(one, dict)}
+    names = {text_of(one, "id"): text_of(one, "name") for one in _list(content.get("categories"))}
     images = {take(one, "id", (int, str), f"{file}: an image"): one for one in lists["images"]}
     for number, one in enumerate(lists["annotations"]):
         where = f"{file}: annotation {number}"
@@ -66,12 +66,11 @@ def _objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
         if area is None:
             yield "annotations without an outline"
             continue
-        stated = (image.get("height"), image.get("width"))
-        size = (stated[0], stated[1]) if isinstance(stated[0], int) and isinstance(stated[1], int) else None
+        size = image_size(image.get("height"), image.get("width"))
         yield MaskObject(
             image=take(image, "file_name", str, f"{file}: an image"),
             area=area,
-            label=names.get(one.get("category_id"), ""),
+            label=names.get(text_of(one, "category_id"), ""),
             size=area.size if isinstance(area, RunLengths) else size,
             diagnosis=_diagnosis(one) or _diagnosis(image),
         )
@@ -80,20 +79,26 @@ def _objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
 def _area(segmentation: Any, where: str) -> Area | None:  # noqa: ANN401
     """Polygons or run lengths; None where there is no area."""
     if isinstance(segmentation, dict):
-        size = take(segmentation, "size", list, where)
+        stated = take(segmentation, "size", list, where)
         counts = take(segmentation, "counts", (list, str), where)
-        if len(size) != 2 or not all(isinstance(side, int) for side in size):
-            raise DataSetError(f"{where}: expected 'size' as [rows, columns], found {size}.")
+        size = image_size(*stated) if len(stated) == 2 else None
+        if size is None:
+            raise DataSetError(f"{where}: expected 'size' as [rows, columns], found {stated}.")
         try:
             runs = decompress(counts) if isinstance(counts, str) else [int(count) for count in counts]
-        except (DataSetError, TypeError, ValueError) as error:
+        except (DataSetError, TypeError, ValueError, ArithmeticError) as error:
             raise DataSetError(f"{where}: {error}") from error
-        return RunLengths(runs, (size[0], size[1]))
+        return RunLengths(runs, size)
     if not isinstance(segmentation, list) or not segmentation:
         return None
     parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
     rings = [found for part in parts if (found := ring(part, where)) is not None]
     return Polygons([[one] for one in rings]) if rings else None
+
+
+def _list(found: Any) -> list[Any]:  # noqa: ANN401
+    """A list, empty where it is none."""
+    return found if isinstance(found, list) else []
 
 
 def _diagnosis(values: dict[str, Any]) -> str:

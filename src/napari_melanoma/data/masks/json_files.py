@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.masks.areas import Size
+from napari_melanoma.io.formats import MAX_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".json", ".geojson")
 _FEWEST_POINTS = 3
+_FARTHEST = 1e9  # pixels; farther points are nonsense, and arithmetic with them overflows
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -116,11 +119,28 @@ def ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
             raise TypeError
         flat = not points or isinstance(points[0], int | float)
         array = np.asarray(points if flat else [point[:2] for point in points], np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError, ArithmeticError):
         array = np.full((1, 2), np.nan)
     if not np.isfinite(array).all():
         raise DataSetError(f"{where}: expected points as numbers [x, y], found {str(points)[:60]}.")
-    return array[:, ::-1] if len(array) >= _FEWEST_POINTS else None
+    return np.clip(array[:, ::-1], -_FARTHEST, _FARTHEST) if len(array) >= _FEWEST_POINTS else None
+
+
+def image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
+    """Read the size of an image.
+
+    Parameters
+    ----------
+    rows, columns : object
+        Should be whole numbers.
+
+    Returns
+    -------
+    tuple of int or None
+        Rows and columns; None where they are no size that a photograph could have.
+    """
+    are_sides = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (rows, columns))
+    return (rows, columns) if are_sides and rows * columns <= MAX_PIXELS else None
 
 
 def text_of(values: Any, *keys: str) -> str:  # noqa: ANN401

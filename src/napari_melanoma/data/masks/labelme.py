@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.masks.areas import Area, MaskObject, Patch, Polygons
-from napari_melanoma.data.masks.json_files import json_files, read_json, ring, take, text_of
+from napari_melanoma.data.masks.json_files import image_size, json_files, read_json, ring, take, text_of
 
 _CIRCLE_POINTS = 360
 
@@ -59,8 +59,7 @@ def read(path: Path) -> Iterator[MaskObject | str]:
 
 def _objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
     """Objects of one file."""
-    stated = (content.get("imageHeight"), content.get("imageWidth"))
-    size = (stated[0], stated[1]) if isinstance(stated[0], int) and isinstance(stated[1], int) else None
+    size = image_size(content.get("imageHeight"), content.get("imageWidth"))
     for number, shape in enumerate(take(content, "shapes", list, str(file))):
         where = f"{file}: shape {number}"
         kind = text_of(shape, "shape_type") or "polygon"
