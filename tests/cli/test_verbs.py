@@ -174,15 +174,15 @@ def test_training_says_what_was_written_and_what_next(run, tmp_path: Path, tiny:
 
     asked = {}
 
-    def trained(recipe, out, *, resume, run):
-        asked.update(datasets=recipe.data.datasets, out=out, resume=resume)
+    def trained(recipe, out, *, resume, run, queue):
+        asked.update(datasets=recipe.data.datasets, out=out, resume=resume, queue=queue)
         return read_bundle(tiny)
 
     monkeypatch.setattr(train, "train", trained)
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
-    result = run("train", "--config", "recipe.toml", "--out", "run", "--resume")
+    result = run("train", "--config", "recipe.toml", "--out", "run", "--resume", "--queue")
     assert result.exit_code == 0, result.output
-    assert asked == {"datasets": ("dataset",), "out": Path("run"), "resume": True}
+    assert asked == {"datasets": ("dataset",), "out": Path("run"), "resume": True, "queue": True}
     assert f"napari-melanoma evaluate --model {tiny}" in result.stdout
 
 

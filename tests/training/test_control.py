@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.errors import TrainingError
+from napari_melanoma.core.errors import Diverged, TrainingError
 from napari_melanoma.core.run_folder import ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.training.recipe import TrainRecipe
@@ -73,6 +73,13 @@ def test_the_last_word_is_the_cause_not_its_echo(tmp_path: Path) -> None:
     first, last = folder.read_events()
     assert first["kind"] == last["kind"] == "failed"
     assert first["message"] == last["message"]
+
+
+@pytest.mark.parametrize("end", [Cancelled(), Diverged("the loss is no number")])
+def test_what_all_processes_come_to_is_told_by_the_first_alone(end: Exception, tmp_path: Path) -> None:
+    with told_by_helper(RunFolder(tmp_path)):
+        raise end
+    assert not (tmp_path / "events.jsonl").exists()
 
 
 def test_an_echo_without_a_cause_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.errors import RunError, SaveError, TrainingError
+from napari_melanoma.core.errors import Diverged, RunError, SaveError, TrainingError
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.training.faults import explain, is_out_of_memory, is_peer_lost
 from napari_melanoma.training.recipe import TrainRecipe
@@ -92,9 +92,9 @@ def test_numbers_that_are_none_end_the_run_and_keep_the_best(
         return real(task, logits, target) * (float("nan") if spoilt else 1)
 
     monkeypatch.setattr(SegmentationTask, "loss", loss)
-    fails(alone, tmp_path, TrainingError, r"in epoch 2, batch 3\. Start again with a lower learning_rate")
+    fails(alone, tmp_path, Diverged, r"in epoch 2, batch 3\. Start again with a lower learning_rate")
     last = events(tmp_path)[-1]
-    assert (last["kind"], last["type"]) == ("failed", "TrainingError")
+    assert (last["kind"], last["type"]) == ("failed", "Diverged")
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
     assert not (tmp_path / "bundle").exists()
 

@@ -41,5 +41,9 @@ class TrainingError(MelanomaError):
     """A training run came to a bad end by itself: numbers that are none, memory, a device, a lost process."""
 
 
+class Diverged(TrainingError):  # noqa: N818 - reads as what it is at the place it is raised
+    """The numbers of a training are none any more; every process of the run comes to this at the same batch."""
+
+
 class WorkerDied(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """The process that answers the docks ended while an answer was awaited."""

@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from napari_melanoma.core.errors import SaveError, TrainingError
+from napari_melanoma.core.errors import Diverged, SaveError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.runs import Milestone, Progress, RunContext
 from napari_melanoma.training.faults import diverged
@@ -170,7 +170,7 @@ class Keeper(Checkpoint):
         epoch, values = trainer.current_epoch, pl_module.metrics
         for name in ("loss", "tuning_loss"):
             if not math.isfinite(values[name]):
-                raise TrainingError(diverged(pl_module.recipe, name.replace("_", " "), epoch, None))
+                raise Diverged(diverged(pl_module.recipe, name.replace("_", " "), epoch, None))
         self._miss_the_best(trainer)
         better = values[MONITOR] > self._best
         if better:

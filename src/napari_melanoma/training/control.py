@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from napari_melanoma.core.errors import TrainingError
+from napari_melanoma.core.errors import Diverged
 from napari_melanoma.core.run_folder import PAUSE_S, RunFolder, Wish
 from napari_melanoma.core.runs import Cancelled
 from napari_melanoma.training.faults import diverged
@@ -63,7 +63,7 @@ class Control(Callback):
         bad = pl_module.first_bad_batch() if look else None
         code = self._follow(trainer, GO if bad is None else GIVE_UP)
         if code == GIVE_UP:
-            raise TrainingError(diverged(pl_module.recipe, "loss", trainer.current_epoch, bad))
+            raise Diverged(diverged(pl_module.recipe, "loss", trainer.current_epoch, bad))
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
         """Do what is wished; a validation has many batches as well."""

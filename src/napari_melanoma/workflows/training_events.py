@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from napari_melanoma.core.errors import SaveError, TrainingError
+from napari_melanoma.core.errors import Diverged, SaveError, TrainingError
 from napari_melanoma.core.run_folder import ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress
 from napari_melanoma.training.faults import explain, is_peer_lost
@@ -64,7 +64,8 @@ def told(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
-        folder.tell_last("cancelled")
+        if _last_word(folder) != "cancelled":  # as a run says that was cancelled while it waited for its turn
+            folder.tell_last("cancelled")
         raise
     except Exception as error:
         log.exception("the run failed")
@@ -92,8 +93,8 @@ def told_by_helper(folder: RunFolder) -> Iterator[None]:
     """
     try:
         yield
-    except Cancelled:
-        pass  # the first process says so
+    except (Cancelled, Diverged):
+        log.info("ended together with the first process, which says why")
     except Exception as error:
         if not is_peer_lost(error):
             known = explain(error)
@@ -101,12 +102,16 @@ def told_by_helper(folder: RunFolder) -> Iterator[None]:
         raise
 
 
+def _last_word(folder: RunFolder) -> object:
+    """Kind of the last event."""
+    return next((event["kind"] for event in reversed(folder.read_events())), None)
+
+
 def _heard_from_peer(folder: RunFolder) -> TrainingError | None:
     """Wait a little for the process whose fault it was to say what happened."""
     end = time.monotonic() + PEER_SPEAKS_WITHIN_S
     while time.monotonic() < end:
-        last = folder.read_events()[-1:]
-        if last and last[0]["kind"] == "failed":
-            return TrainingError(str(last[0].get("message")))
+        if _last_word(folder) == "failed":
+            return TrainingError(str(folder.read_events()[-1].get("message")))
         time.sleep(0.1)
     return None

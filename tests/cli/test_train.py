@@ -1,0 +1,93 @@
+"""``train --check`` says what would be learnt from, and writes nothing; a log gets a line for each epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.cli.reports import choose_report
+from napari_melanoma.core.runs import Milestone, Progress
+from napari_melanoma.workflows import estimate as estimates
+from napari_melanoma.workflows.estimate import Estimate
+
+RECIPE = """
+epochs = 3
+batch_size = 2
+precision = "fp32"
+device = "cpu"
+[data]
+datasets = ["blobs"]
+tuning_fraction = 0.3
+cache_size = 48
+[model]
+start = "none"
+input_size = 32
+options = { encoder = "mobilenetv3_small_050", decoder_channels = 16 }
+"""
+NEEDED = Estimate(7300.0, 900.0, 12, 18, 3, "cpu", "32-true", "a step measured here")
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Path:
+    """Twelve photographs with a dark square on each."""
+    folder = tmp_path / "blobs"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    mask = np.zeros((48, 48), np.uint8)
+    mask[12:36, 14:30] = 255
+    for index in range(12):
+        pixels = np.where(mask[..., None] > 0, (90, 50, 40 + index), (230, 190, 170)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"b{index}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"b{index}.png")
+    rows = "".join(f"b{index},{'val' if index < 2 else 'train'}\n" for index in range(12))
+    (folder / "dataset.csv").write_text(f"image_id,split\n{rows}")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no step."""
+    monkeypatch.setattr(estimates, "estimate", lambda recipe, *, run: NEEDED)
+
+
+@pytest.mark.usefixtures("known_cost", "blobs")
+def test_check_counts_and_estimates_and_writes_nothing(run, tmp_path: Path) -> None:
+    before = sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts)
+    result = run("train", "--config", "recipe.toml", "--check", "--json")
+    assert result.exit_code == 0, result.output
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert last["images"] == {"learn": 7, "tuning": 3, "held_out": 2, "base": 0}
+    assert last["estimate"]["seconds"] == 7300
+    assert "2.0 h for 3 epochs on cpu" in last["message"]
+    assert sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts) == before
+
+
+@pytest.mark.usefixtures("known_cost")
+def test_check_refuses_a_mask_of_another_size(run, blobs: Path) -> None:
+    Image.fromarray(np.full((20, 20), 255, np.uint8)).save(blobs / "masks" / "b5.png")
+    result = run("train", "--config", "recipe.toml", "--check")
+    assert result.exit_code == 2
+    assert "b5" in result.stderr
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_run_needs_a_folder(run) -> None:
+    result = run("train", "--config", "recipe.toml")
+    assert result.exit_code == 2
+    assert "--out RUN" in result.stderr
+
+
+def test_a_log_has_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    report = choose_report(as_json=False)
+    for done in range(1, 6):
+        kind = Milestone if done in (2, 4) else Progress
+        report.progress(kind(done, 9, f"number {done}"))
+    said = capsys.readouterr().err
+    assert [number for number in range(1, 6) if f"number {number}" in said] == [1, 2, 4]
