@@ -17,11 +17,11 @@ from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows import launching, turns
+from napari_melanoma.workflows import launching
 from napari_melanoma.workflows.launching import command, launch, new_run, runs_folder
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
 from napari_melanoma.workflows.runs import RunReport, RunState, read_run
-from napari_melanoma.workflows.turns import queue_folder, wait_for_turn
+from napari_melanoma.workflows.turns import draw_ticket, queue_folder, wait_for_turn
 
 RECIPE = TrainRecipe.parse({"data": {"datasets": ["somewhere"]}}, "the test")
 PATIENCE_S = 30.0
@@ -166,7 +166,7 @@ def queue(tmp_path: Path) -> Queue:
 
 def test_first_come_first_served(queue: Queue) -> None:
     """The third run waits for two, then for one, then it is its turn."""
-    first, second = (turns._draw(queue_folder(), queue.folder / name) for name in ("first", "second"))
+    first, second = (draw_ticket(queue.folder / name, ProcessStamp.of()) for name in ("first", "second"))
 
     def nap(seconds: float) -> None:
         queue.naps += 1
@@ -182,13 +182,46 @@ def test_first_come_first_served(queue: Queue) -> None:
 
 
 def test_whoever_died_is_skipped(queue: Queue) -> None:
-    ticket = turns._draw(queue_folder(), queue.folder / "dead")
+    ticket = draw_ticket(queue.folder / "dead", ProcessStamp.of())
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     stamp = ProcessStamp.of(child.pid)
     child.wait()
     ticket.path.write_text(json.dumps({"run": "dead", **vars(stamp)}))
     with wait_for_turn(queue.folder / "next", run=queue.run, sleep=pytest.fail):
         assert not ticket.path.exists()
+
+
+def test_whoever_was_launched_first_goes_first(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    """The ticket is drawn at the launch, for a child may take long to get as far as waiting."""
+    pretend("import sys; sys.stdin.close(); import time; time.sleep(60)")
+    launch(RECIPE, tmp_path / "slow")
+    slow = ProcessStamp.read(tmp_path / "slow" / PROCESS)
+    assert slow is not None
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        psutil.Process(slow.pid).kill()
+        until(lambda: not alive(tmp_path / "slow"))
+
+    with wait_for_turn(tmp_path / "quick", run=RunContext(), sleep=nap):
+        assert len(naps) == 1
+    assert [event["kind"] for event in RunFolder(tmp_path / "quick").read_events()] == ["queued"]
+
+
+def test_a_ticket_drawn_at_the_launch_is_that_of_the_child(tmp_path: Path) -> None:
+    first = draw_ticket(tmp_path / "run", ProcessStamp.of())
+    draw_ticket(tmp_path / "later", ProcessStamp.of())
+    with wait_for_turn(tmp_path / "run", run=RunContext(), sleep=pytest.fail):
+        assert draw_ticket(tmp_path / "run", ProcessStamp.of()).number == first.number
+
+
+def test_a_run_that_died_in_the_queue_goes_to_its_end(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead = draw_ticket(tmp_path / "run", ProcessStamp.of(child.pid))
+    child.wait()
+    later = draw_ticket(tmp_path / "later", ProcessStamp.of())
+    assert dead.number < later.number < draw_ticket(tmp_path / "run", ProcessStamp.of()).number
 
 
 @pytest.mark.parametrize("by", ["folder", "program"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.run_folder import RunFolder, Wish
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp, alive
+from napari_melanoma.workflows.turns import draw_ticket
 
 RECIPE = "recipe.toml"
 OUTPUT = "output.txt"
@@ -108,6 +110,8 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
         folder.tell("failed", type="RunError", message=said)
         raise RunError(f"{said}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
     stamp.write(out / PROCESS)
+    if queue:
+        draw_ticket(out, stamp)  # here and now: the child takes seconds to come that far, some children longer
 
 
 def command(out: Path, *, resume: bool, queue: bool) -> list[str]:
@@ -151,6 +155,14 @@ def ask(run: Path, wish: Wish) -> None:
 def reap() -> None:
     """Take leave of our children that have ended, so that they do not stay in the table of processes."""
     _started[:] = [child for child in _started if child.poll() is None]
+
+
+@atexit.register
+def _let_go() -> None:
+    """Leave to themselves the children that are to outlive us; without this, each is warned of."""
+    reap()
+    for child in _started:
+        child.returncode = 0
 
 
 def _spawn(words: list[str], output: Path) -> ProcessStamp:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.workflows.processes import ProcessStamp
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ticket:
-    """A place in the queue, kept as a file whose name is its number; held until the run ends."""
+    """The place of the run in the folder ``run`` in the queue: a file named by its number, held until the run ends."""
 
     path: Path
     stamp: ProcessStamp
@@ -81,12 +81,48 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
-    ticket = _draw(queue_folder(), out)
+    ticket = draw_ticket(out, ProcessStamp.of())
     try:
         _wait(ticket, RunFolder(out), run, sleep)
         yield
     finally:
         ticket.path.unlink(missing_ok=True)
+
+
+def draw_ticket(out: Path, stamp: ProcessStamp) -> Ticket:
+    """Take the next number for a run; one that was drawn for it already, by whoever launched it, is kept.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The run folder.
+    stamp : ProcessStamp
+        The process that waits.
+
+    Returns
+    -------
+    Ticket
+        With that process on it.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from filelock import FileLock
+
+    folder, run = queue_folder(), str(out.absolute())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            tickets = _tickets(folder)
+            own = next((ticket for ticket in tickets if ticket.run == run and ticket.stamp.alive), None)
+            number = own.number if own else max((ticket.number for ticket in tickets), default=0) + 1
+            ticket = Ticket(folder / f"{number:08}.json", stamp, run)
+            write_json(ticket.path, {"run": run, **asdict(stamp)})
+            return ticket
+    except OSError as error:
+        raise save_error(folder, error) from error
 
 
 def waiting_before(folder: Path, number: int) -> list[Ticket]:
@@ -128,18 +164,6 @@ def _wait(ticket: Ticket, folder: RunFolder, run: RunContext, sleep: Callable[[f
         if run.cancelled or folder.wish() == "cancel":
             raise Cancelled
         sleep(POLL_S)
-
-
-def _draw(folder: Path, out: Path) -> Ticket:
-    """Take the next number."""
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
-        number = max((ticket.number for ticket in _tickets(folder)), default=0) + 1
-        ticket = Ticket(folder / f"{number:08}.json", ProcessStamp.of(), out.name)
-        write_json(ticket.path, {"run": ticket.run, **asdict(ticket.stamp)})
-    return ticket
 
 
 def _tickets(folder: Path) -> list[Ticket]:
