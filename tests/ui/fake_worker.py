@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.io.photographs import read_photograph
@@ -43,5 +43,14 @@ def rate(arguments, run):
     return {"score": int(number) / 100, "lesion_found": kind != "empty", "image_sha256": fingerprint(rgb)}
 
 
+def estimate(arguments, run):
+    """The batch size says how it misbehaves; an epoch takes a minute."""
+    recipe = arguments["recipe"]
+    memory = 1e9 if recipe["batch_size"] == 4096 else 1130
+    if recipe["batch_size"] == 4095:
+        raise RunError("a GPU is asked for and there is none.")
+    return {"seconds": 60.0 * recipe["epochs"], "memory_mb": memory, "device": "cpu", "rests_on": "one step"}
+
+
 if __name__ == "__main__":
-    raise SystemExit(main({"segment": segment, "rate": rate}))
+    raise SystemExit(main({"segment": segment, "rate": rate, "estimate": estimate}))

@@ -66,7 +66,7 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     both = set(recipe.data.datasets) & set(recipe.data.base)
     if both:
         names = ", ".join(sorted(Path(name).name for name in both))
-        raise DataSetError(f"{names} is named twice, to learn from and against forgetting. Tick it in one list only.")
+        raise DataSetError(f"the data set {names} is named twice, to learn from and against forgetting. Tick it once.")
     chosen = choose(recipe)
     check_counts(chosen.parts)
     return Parts(len(chosen.parts.learn), len(chosen.parts.tuning), len(chosen.judged), len(chosen.base))

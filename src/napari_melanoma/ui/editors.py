@@ -55,6 +55,11 @@ class Editor(QWidget):
         assert isinstance(first, QWidget)
         return first
 
+    @property
+    def controls(self) -> list[QWidget]:
+        """Every widget that takes the focus."""
+        return [self.control]
+
 
 class NumberEditor(Editor):
     """A number.
@@ -342,6 +347,11 @@ class SeveralEditor(Editor):
     def control(self) -> QWidget:
         """The first control."""
         return self._editors[0].control
+
+    @property
+    def controls(self) -> list[QWidget]:
+        """Every control, from left to right."""
+        return [control for editor in self._editors for control in editor.controls]
 
 
 class TableEditor(Editor):

@@ -49,7 +49,9 @@ class FormField(QWidget):
         self.label = QLabel(words)
         self.label.setToolTip(tooltip(words, info))
         self.label.setBuddy(editor.control)
-        named(editor.control, key, words, tooltip(words, info))
+        for number, control in enumerate(editor.controls, 1):
+            several = f" {number}" if number > 1 else ""
+            named(control, f"{key}{several}", f"{words}{several}", tooltip(words, info))
         self._back = tool(f"{key}.reset", f"Reset {words}")
         icons.add(self._back, "step_left")
         self._back.setFixedWidth(BACK_PX)

@@ -1,0 +1,633 @@
+"""The Train dock, driven as a person would; runs are launched by a stand-in that writes their folders."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runs import FakeRun, fake_run
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent, QShortcut
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QDockWidget,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QMainWindow,
+    QWidget,
+)
+
+from conftest import FAKE_WORKER, Person
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui import estimating, forecast
+from napari_melanoma.ui.corrections_changed import corrections_changed
+from napari_melanoma.ui.number_box import NumberBox
+from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.train import TrainDock
+from napari_melanoma.ui.worker_client import WorkerClient
+from napari_melanoma.workflows import runs
+from napari_melanoma.workflows.recipes import shipped_recipes
+
+PATIENCE_MS = 20_000
+
+
+def write_data_set(folder: Path, count=12, side=24, **columns) -> Path:
+    """A data set of dark squares; two images of each patient."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        mask = np.zeros((side, side), bool)
+        row, column = rng.integers(2, side - 12, 2)
+        mask[row : row + 10, column : column + 10] = True
+        rgb = np.where(mask[..., None], (90, 50, 40), (230, 190, 170)).astype(np.uint8)
+        write_rgb(folder / "images" / f"b{index:02}.png", rgb)
+        write_mask(folder / "masks" / f"b{index:02}.png", mask)
+        rows.append({"image_id": f"b{index:02}", "patient_id": f"p{index // 2}", **columns})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+class Launched:
+    """Stands in for the launch of a process: it leaves a run folder as a run that has begun would."""
+
+    def __init__(self):
+        self.recipes, self.paths, self.resumed = [], [], []
+        self.error = None
+
+    def __call__(self, recipe, out, *, resume=False, queue=True):
+        if self.error is not None:
+            raise self.error
+        self.recipes.append(recipe)
+        self.paths.append(out)
+        self.resumed.append(resume)
+        write_toml(out / "config.toml", recipe)
+        run = FakeRun.__new__(FakeRun)
+        run.path, run.epochs, run.batches, run.now = out, recipe.epochs, 30, 1_700_000_000.0
+        run.alive().tell("launched").begin(epochs=recipe.epochs)
+        self.last = run
+
+
+@pytest.fixture
+def user(home, monkeypatch):
+    """Data folders of this test alone, and no waiting for controls to rest."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setattr(forecast, "REST_MS", 10)
+    monkeypatch.setattr(estimating, "REST_MS", 10)
+    return home
+
+
+@pytest.fixture
+def launched(user, monkeypatch):
+    made = Launched()
+    monkeypatch.setattr(runs, "launch", made)
+    return made
+
+
+@pytest.fixture
+def blobs(user):
+    return write_data_set(user / "blobs")
+
+
+class Trainer(Person):
+    """Somebody in front of the Train dock."""
+
+    def adds(self, folder):
+        self.dock.data.learn.add([folder])
+        self.waits()
+
+    def types(self, name, text):
+        box = self.finds(QWidget, name)
+        line = box.lineEdit() if isinstance(box, NumberBox) else box
+        line.selectAll()
+        self.qtbot.keyClicks(line, text)
+        self.waits()
+
+    def picks(self, name, data):
+        combo = self.finds(QComboBox, name)
+        index = combo.findData(data)
+        assert index >= 0, data
+        combo.setCurrentIndex(index)
+        combo.activated.emit(index)
+        self.waits()
+
+    def until(self, condition):
+        self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+    def says(self, name):
+        return self.finds(QLabel, name).text()
+
+    def starts(self):
+        self.clicks("primary")
+        self.until(lambda: not self.dock.desk.starting)
+        self.waits()
+
+
+@pytest.fixture
+def opens_dock(user, nothing_left, qtbot):
+    """Opens the Train dock, each time in a window of its own: napari's without its canvas, which is slow to make."""
+    opened = []
+
+    def open_dock():
+        window, viewer = QMainWindow(), ViewerModel()
+        client = WorkerClient([sys.executable, str(FAKE_WORKER)])
+        dock = TrainDock(viewer, client)
+        frame = QDockWidget()
+        frame.setWidget(dock)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
+        window.setCentralWidget(QWidget())
+        window.resize(900, 700)
+        window.show()
+        opened.append((window, dock, client))
+        trainer = Trainer(viewer, dock, qtbot)
+        trainer.until(lambda: dock.desk._attached)
+        trainer.waits()
+        return trainer
+
+    yield open_dock
+    for window, dock, client in opened:
+        qtbot.waitUntil(lambda dock=dock: not dock.busy, timeout=PATIENCE_MS)
+        client.close()
+        client.deleteLater()
+        window.hide()
+        window.deleteLater()
+
+
+@pytest.fixture
+def trainer(opens_dock, launched):
+    return opens_dock()
+
+
+@pytest.fixture
+def ready(trainer, blobs):
+    """Somebody who has added a data set."""
+    trainer.adds(blobs)
+    assert trainer.dock.start.isEnabled(), trainer.dock.start.toolTip()
+    return trainer
+
+
+def test_without_data_the_dock_says_how_to_get_some(trainer):
+    assert trainer.dock.welcome.isVisibleTo(trainer.dock)
+    words = trainer.says("welcome_words")
+    assert "Correct masks in the Lesion dock" in words
+    assert "choose a folder" in words
+    assert not trainer.dock.start.isEnabled()
+
+
+def test_a_folder_is_counted_and_ticked(ready):
+    assert not ready.dock.welcome.isVisibleTo(ready.dock)
+    assert ready.says("about blobs") == "12 images with masks, 6 patients"
+    assert "Learns from" in ready.says("forecast")
+    assert "About 20 min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
+
+
+def test_the_folder_is_remembered(ready, opens_dock, blobs):
+    again = opens_dock()
+    assert again.dock.data.datasets == (str(blobs),)
+
+
+def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
+    trainer.dock.welcome.followed.emit("folder")
+    dialog = trainer.dock.window().findChild(QFileDialog, "data_dialog")
+    dialog.fileSelected.emit(str(blobs))
+    dialog.reject()
+    trainer.waits()
+    other = write_data_set(user / "other", 4)
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(other / "dataset.csv"))])
+    none, copy = Qt.KeyboardModifier.NoModifier, Qt.DropAction.CopyAction
+    trainer.dock.data.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
+    trainer.waits()
+    assert trainer.dock.data.datasets == (str(blobs), str(other))
+
+
+def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):
+    (user / "holiday").mkdir()
+    trainer.adds(user / "holiday")
+    assert "holiday is no data set: expected a table dataset.csv" in trainer.dock.status.text
+    assert [row.folder.name for row in trainer.dock.data.learn.rows] == ["corrections"]
+
+
+def test_a_data_set_that_went_away_is_said_where_it_stands(ready, opens_dock, blobs):
+    blobs.rename(blobs.with_name("elsewhere"))
+    again = opens_dock()
+    assert "is not there" in again.says("about blobs")
+    assert not again.dock.start.isEnabled()
+    again.clicks("remove blobs")
+    assert again.dock.welcome.isVisibleTo(again.dock)
+
+
+def test_corrections_come_by_themselves(trainer, user):
+    folder = trainer.dock.settings.corrections
+    write_data_set(folder, 8, review="corrected")
+    corrections_changed().changed.emit(folder)
+    trainer.waits()
+    assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients"
+    assert trainer.finds(QCheckBox, "use Corrections").isChecked()
+    assert trainer.dock.start.isEnabled()
+
+
+def test_base_data_keep_from_forgetting(ready, user, launched):
+    base = write_data_set(user / "known", 6)
+    ready.dock.data.base.add([base])
+    ready.waits()
+    assert "against forgetting" in ready.says("forecast")
+    ready.starts()
+    assert launched.recipes[0].data.base == (str(base),)
+
+
+def test_the_same_data_for_both_is_refused(ready, blobs):
+    ready.dock.data.base.add([blobs])
+    ready.waits()
+    assert "The data set blobs is named twice" in ready.says("warning")
+    assert not ready.dock.start.isEnabled()
+
+
+def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
+    ready.types("name", "mine")
+    ready.types("epochs", "3")
+    ready.types("learning_rate", "1e-5")
+    shown = ready.dock.recipe()
+    ready.starts()
+    assert launched.recipes == [shown]
+    assert (shown.name, shown.epochs, shown.learning_rate) == ("mine", 3, 1e-5)
+    assert shown.data.datasets == (str(blobs),)
+    assert shown.model.start == "lesion-small"
+    assert ready.dock.on_run
+    assert ready.dock.page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
+    assert ready.dock.status.text == "mine-01 goes on if you close napari."
+
+
+def test_two_clicks_start_one_run(ready, launched):
+    ready.clicks("primary")
+    ready.dock.start.click()
+    ready.dock._on_start()
+    ready.waits()
+    assert len(launched.paths) == 1
+
+
+def test_a_second_run_says_for_whom_it_waits(ready, launched):
+    ready.starts()
+    first = launched.paths[0].name
+    ready.clicks("back")
+    ready.waits()
+    assert first in ready.says("runs_at_work")
+    ready.starts()
+    assert ready.dock.status.text == f"{launched.paths[1].name} waits for its turn behind {first}."
+
+
+def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
+    ready.starts()
+    ready.clicks("back")
+    ready.waits()
+    assert "estimated when no run is at work" in ready.says("forecast")
+    launched.last.dead().tell("finished", threshold=0.5)
+    ready.dock.runs.refresh()
+    ready.waits()
+    ready.until(lambda: "measured with one step" in ready.says("forecast"))
+
+
+def test_a_launch_that_fails_is_said(ready, launched):
+    launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
+    ready.starts()
+    assert "no process could be started" in ready.dock.status.text
+    assert not ready.dock.on_run
+    assert ready.dock.start.isEnabled()
+
+
+def test_what_cannot_be_trained_is_said_at_once(trainer, user):
+    trainer.adds(write_data_set(user / "few", 2))
+    assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
+    assert trainer.dock.start.toolTip() == trainer.says("warning")
+    assert not trainer.dock.start.isEnabled()
+
+
+def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
+    folder = write_data_set(user / "broken", 12)
+    (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
+    trainer.adds(folder)
+    assert "the mask of 'b00' is not there" in trainer.dock.status.text
+
+
+@pytest.mark.parametrize(("name", "typed"), [("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")])
+def test_a_value_that_is_not_allowed_disables_start(ready, name, typed):
+    ready.types(name, typed)
+    assert not ready.dock.start.isEnabled()
+    assert "is not allowed" in ready.dock.start.toolTip()
+    ready.clicks(f"{name}.reset")
+    ready.waits()
+    assert ready.dock.start.isEnabled()
+
+
+def advanced(trainer):
+    fold = trainer.dock.form._fold
+    fold.expand(animate=False)
+    fold.toggled.emit(True)
+    return trainer
+
+
+def test_too_little_memory_is_said_in_words(ready):
+    advanced(ready).types("batch_size", "4096")
+    assert "more memory than is free now" in ready.says("warning")
+    assert ready.dock.start.isEnabled()
+
+
+def test_an_estimate_that_fails_hinders_nobody(ready):
+    advanced(ready).types("batch_size", "4095")
+    assert "could not be estimated: a GPU is asked for" in ready.says("warning")
+    assert ready.dock.start.isEnabled()
+
+
+def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
+    ready.types("epochs", "7")
+    assert "About 7 min" in ready.says("forecast")
+
+
+@pytest.mark.parametrize("recipe", shipped_recipes(), ids=lambda recipe: recipe.name)
+def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
+    ready.picks("recipe", recipe.name)
+    start = recipe.start or "lesion-small"
+    assert ready.dock.start_from.start == start
+    assert ready.says("recipe_summary") == recipe.summary
+    assert ready.dock.recipe() == recipe.recipe([blobs], start)
+
+
+def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
+    ready.picks("recipe", "from-scratch")
+    ready.types("epochs", "9")
+    ready.picks("start_from", "lesion-small")
+    recipe = ready.dock.recipe()
+    assert recipe.epochs == 9
+    assert recipe.model.start == "lesion-small"
+    assert recipe.name == "lesion-small-tuned"
+
+
+def test_a_network_that_does_not_fit_the_start_is_said(ready):
+    advanced(ready).types("model.architecture", "unet")
+    ready.waits()
+    assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
+    assert not ready.dock.start.isEnabled()
+
+
+def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, blobs, monkeypatch):
+    from napari_melanoma.ui import start_picker, train
+
+    for module in (start_picker, train):
+        monkeypatch.setattr(module, "imagenet_is_here", lambda: False)
+    trainer = opens_dock()
+    trainer.adds(blobs)
+    combo = trainer.finds(QComboBox, "start_from")
+    assert not combo.model().item(combo.findData("imagenet")).isEnabled()
+    trainer.picks("recipe", "from-imagenet")
+    assert "pip install napari-melanoma[imagenet]" in trainer.says("warning")
+    assert not trainer.dock.start.isEnabled()
+
+
+def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
+    ready.types("epochs", "5")
+    path = user / "mine.toml"
+    ready.dock.recipes.saving.emit(path)
+    ready.waits()
+    shown = ready.dock.recipe()
+    assert read_toml(path, TrainRecipe) == shown
+    assert "Saved as" in ready.dock.status.text
+    ready.picks("recipe", "quick-look")
+    ready.dock.recipes.load(path)
+    ready.waits()
+    assert ready.dock.recipe() == shown
+    assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
+
+
+def test_a_file_that_is_no_recipe_is_said(ready, user):
+    (user / "odd.toml").write_text("epochs = 'many'\n")
+    ready.dock.recipes.load(user / "odd.toml")
+    assert "odd.toml is not a valid TrainRecipe" in ready.dock.status.text
+    assert "odd.toml is not a valid" in notification_manager.records[-1].message
+
+
+def test_the_recipe_and_the_start_of_the_last_time_come_back(ready, opens_dock):
+    ready.picks("recipe", "quick-look")
+    again = opens_dock()
+    assert again.dock.recipes.shipped.name == "quick-look"
+
+
+def test_a_running_run_is_found_again(opens_dock, launched):
+    fake_run(runs.runs_folder(), "finished")
+    fake_run(runs.runs_folder(), "running")
+    trainer = opens_dock()
+    assert trainer.dock.on_run
+    assert trainer.dock.page.path.name == "run-running"
+    trainer.clicks("back")
+    assert [report.name for report in trainer.dock.runs.reports] == ["run-running", "run-finished"]
+
+
+def test_finished_runs_are_listed_and_looked_at(opens_dock, launched):
+    run = fake_run(runs.runs_folder(), "finished").compare()
+    trainer = opens_dock()
+    assert not trainer.dock.on_run
+    trainer.dock.runs.chosen.emit(run.path)
+    assert trainer.dock.on_run
+    assert trainer.dock.page.path == run.path
+
+
+def test_a_stopped_run_goes_on(opens_dock, launched):
+    run = fake_run(runs.runs_folder(), "cancelled")
+    trainer = opens_dock()
+    trainer.dock.runs.resume_wanted.emit(run.path)
+    trainer.until(lambda: launched.resumed == [True])
+    trainer.waits()
+    assert trainer.dock.page.path == run.path
+
+
+def wish_of(path):
+    from napari_melanoma.core.run_folder import RunFolder
+
+    return RunFolder(path).wish()
+
+
+@pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
+def test_wishes_reach_the_run(ready, launched, wish):
+    ready.starts()
+    ready.dock.page.run.wish.emit(wish)
+    ready.waits()
+    assert wish_of(launched.paths[0]) == wish
+
+
+def test_a_detached_run_is_left_alone(ready, launched):
+    ready.starts()
+    ready.dock.page.run.detached.emit()
+    ready.waits()
+    assert not ready.dock.on_run
+    assert ready.dock.page.path is None
+    assert wish_of(launched.paths[0]) == "run"
+    assert "left to itself" in ready.dock.status.text
+
+
+def close(trainer, pressed):
+    """Close the window and press a button of the question, if one is asked."""
+    from qtpy.QtCore import QTimer
+
+    asked = []
+
+    def press():
+        boxes = [
+            box for box in QApplication.topLevelWidgets() if box.objectName() == "runs_at_work" and box.isVisible()
+        ]
+        if boxes:
+            asked.append(boxes[0].text())
+            next(button for button in boxes[0].buttons() if pressed in button.text()).click()
+
+    timer = QTimer()
+    timer.timeout.connect(press)
+    timer.start(50)
+    closed = trainer.dock.window().close()
+    timer.stop()
+    return closed, asked
+
+
+@pytest.fixture
+def at_work(opens_dock, launched, blobs):
+    """Somebody whose window is really shown, and whose run is at work."""
+    trainer = opens_dock()
+    trainer.adds(blobs)
+    trainer.starts()
+    return trainer
+
+
+def test_closing_over_a_run_can_be_taken_back(at_work, launched):
+    closed, asked = close(at_work, "Cancel")
+    assert not closed
+    assert asked == [f"{launched.paths[0].name}: not finished yet."]
+    assert wish_of(launched.paths[0]) == "run"
+
+
+def test_closing_can_stop_the_run(at_work, launched):
+    closed, _ = close(at_work, "Stop after this batch")
+    assert closed
+    assert wish_of(launched.paths[0]) == "cancel"
+
+
+def test_closing_can_let_the_run_go_on(at_work, launched):
+    closed, asked = close(at_work, "goes on without napari")
+    assert closed
+    assert len(asked) == 1
+    assert wish_of(launched.paths[0]) == "run"
+
+
+def test_closing_asks_nothing_of_a_run_that_was_let_go(at_work):
+    at_work.dock.page.run.detached.emit()
+    at_work.waits()
+    closed, asked = close(at_work, "Cancel")
+    assert closed
+    assert asked == []
+
+
+def finished_run(tiny_bundle):
+    """A finished run whose bundle can really be taken over."""
+    import shutil
+
+    run = fake_run(runs.runs_folder(), "finished").compare()
+    shutil.rmtree(run.path / "bundle")
+    shutil.copytree(tiny_bundle.path, run.path / "bundle")
+    return run
+
+
+def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launched, tiny_bundle, qtbot):
+    from napari_melanoma.models.registry import list_bundles
+    from napari_melanoma.ui.model_picker import ModelPicker
+
+    run = finished_run(tiny_bundle)
+    trainer = opens_dock()
+    lesion = ModelPicker(trainer.dock.icons)
+    qtbot.addWidget(lesion)
+    trainer.dock.desk.look_at(run.path)
+    for _ in range(2):
+        trainer.dock.page.gate.take_over.emit(run.path)
+        trainer.waits()
+    assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
+    assert "tiny is taken over" in trainer.dock.status.text
+    assert lesion.model == "tiny"
+    assert trainer.finds(QComboBox, "start_from").findData("tiny") >= 0
+    assert (run.path / "adopted.json").is_file()
+
+
+def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launched, tiny_bundle):
+    run = finished_run(tiny_bundle)
+    trainer = opens_dock()
+    trainer.dock.desk.look_at(run.path)
+    for _ in range(2):
+        trainer.dock.page.gate.discard.emit(run.path)
+        trainer.waits()
+    assert (run.path / "discarded.json").is_file()
+    assert "is discarded" in trainer.dock.status.text
+    trainer.dock.page.gate.take_over.emit(run.path)
+    trainer.waits()
+    assert not (run.path / "discarded.json").exists()
+
+
+def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
+    run = fake_run(runs.runs_folder(), "finished")
+    trainer = opens_dock()
+    trainer.dock.page.gate.take_over.emit(run.path)
+    trainer.waits()
+    assert "is no model bundle" in trainer.dock.status.text
+
+
+def test_escape_leads_back(at_work):
+    assert at_work.dock.on_run
+    keys = {shortcut.key().toString(): shortcut for shortcut in at_work.dock.findChildren(QShortcut)}
+    keys["Esc"].activated.emit()
+    assert not at_work.dock.on_run
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
+    trainer = opens_dock()
+    trainer.viewer.theme = theme
+    trainer.adds(blobs)
+    advanced(trainer)
+    for fold in trainer.dock.form._rest._sections.values():
+        fold.expand(animate=False)
+    window = trainer.dock.window()
+    window.resizeDocks([trainer.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: trainer.dock.width() <= 345, timeout=PATIENCE_MS)
+    for page in (trainer.dock.form, trainer.dock.data, trainer.dock.start_from, trainer.dock.recipes):
+        for widget in page.findChildren(QWidget):
+            if widget.isVisible() and isinstance(widget, QAbstractButton | QComboBox | QLineEdit | NumberBox):
+                right = widget.mapTo(trainer.dock, widget.rect().topRight()).x()
+                assert right < trainer.dock.width(), widget.objectName()
+
+
+def test_every_control_has_names(ready):
+    advanced(ready)
+    for kind in (QAbstractButton, QComboBox, NumberBox):
+        for widget in ready.dock.findChildren(kind):
+            if type(widget).__module__.startswith("napari_melanoma") or widget.objectName():
+                assert widget.objectName()
+                assert widget.accessibleName() or widget.objectName().startswith("qt_"), widget.objectName()
+
+
+def test_torch_is_never_imported(ready):
+    # Other tests of this process may have imported it: ask what the dock's own modules hold.
+    ours = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]
+    assert not [module for module in ours if hasattr(module, "torch")]
+
+
+def test_settings_are_kept_as_json(user):
+    settings = Settings()
+    settings.keep("train/x", {"a": [1, 2]})
+    assert settings.kept("train/x", dict[str, list[int]]()) == {"a": [1, 2]}
+    assert settings.kept("train/x", "text") == "text"
+    assert settings.kept("train/nothing", 3) == 3

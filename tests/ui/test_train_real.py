@@ -1,0 +1,74 @@
+"""The Train dock in napari itself, with a training that really runs: from the menu to the model taken over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+
+import psutil
+import pytest
+from qtpy.QtCore import Qt
+from test_train import Trainer, write_data_set
+
+from conftest import FAKE_WORKER
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui import train
+from napari_melanoma.ui.worker_client import WorkerClient
+
+PATIENCE_MS = 300_000  # a child that imports torch on a machine that is busy otherwise
+TINY = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
+
+
+@pytest.fixture
+def trainer(home, nothing_left, make_napari_viewer, qtbot, monkeypatch):
+    """Somebody who opened the dock from napari's menu."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setattr(train, "WorkerClient", lambda: WorkerClient([sys.executable, str(FAKE_WORKER)]))
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Train")
+    made = Trainer(viewer, dock, qtbot)
+    made.waits()
+    yield made
+    with contextlib.suppress(RuntimeError):
+        qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
+
+
+def tiny(recipe: TrainRecipe) -> TrainRecipe:
+    """The same recipe with a network that learns in seconds."""
+    model = recipe.model.model_copy(update={"options": TINY, "input_size": 32, "freeze_normalisation": False})
+    data = recipe.data.model_copy(update={"cache_size": 48})
+    quick = {"epochs": 2, "batch_size": 4, "device": "cpu", "precision": "fp32", "samples": 2}
+    return recipe.model_copy(update={**quick, "name": "tiny", "model": model, "data": data})
+
+
+def state(trainer) -> str:
+    report = trainer.dock.page.run.report
+    return "" if report is None else str(report.state)
+
+
+def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
+    from napari_melanoma.models.registry import list_bundles
+
+    def until(condition):
+        qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+    trainer.adds(write_data_set(home / "blobs", 12, side=32))
+    trainer.picks("start_from", "none")
+    trainer.dock.form.set_values(tiny(trainer.dock.recipe()))
+    trainer.dock._review()
+    trainer.waits()
+    trainer.starts()
+    run = trainer.dock.page.path
+    assert run.name == "tiny-01"
+    until(lambda: state(trainer) == "finished")
+    until(lambda: trainer.dock.page.gate.isVisible())
+    pid = json.loads((run / "process.json").read_text())["pid"]
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert len(trainer.dock.page.run.report.metrics) == 2
+    until(trainer.dock.page.gate.take.isEnabled)
+    qtbot.mouseClick(trainer.dock.page.gate.take, Qt.MouseButton.LeftButton)
+    until(lambda: "is taken over" in trainer.dock.status.text)
+    assert "tiny" in [bundle.name for bundle in list_bundles()]
+    trainer.clicks("back")
+    assert trainer.dock.start_from.combo.findData("tiny") >= 0
