@@ -10,7 +10,7 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.ui.review import ReviewDock
@@ -270,3 +270,24 @@ def test_every_control_has_its_names(three):
     for control in controls:
         assert control.objectName(), control
         assert control.accessibleName(), control.objectName()
+
+
+def test_masks_made_elsewhere_are_imported_with_a_report(three, corrections, tmp_path, qtbot):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    disk = (mole(0)[..., 1] < 100).astype(np.uint8) * 255
+    PillowImage.fromarray(disk).save(masks / "b-90.png")
+    PillowImage.fromarray(disk).save(masks / "of another study.png")
+    menu = three.dock.masks.menu()
+    next(action for action in menu.actions() if action.objectName() == "import_folder").trigger()
+    dialog = three.dock.window().findChild(QFileDialog, "masks_dialog")
+    dialog.fileSelected.emit(str(masks))
+    dialog.reject()
+    three.waits()
+    (row,) = corrections.rows()
+    assert (row["image_id"], row["review"]) == ("b-90", "accepted")
+    assert "1 mask imported, 1 did not fit, 2 photographs without a mask" in three.dock.status.text
+    assert three.shown() == ["c-50.png", "a-10.png"]
+    box = three.dock.window().findChild(QMessageBox, "import_report")
+    assert "of another study" in box.detailedText()
+    box.done(0)

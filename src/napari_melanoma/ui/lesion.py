@@ -19,6 +19,7 @@ from napari_melanoma.ui.corrections_bar import ADD_KEY
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion_controls import ALL_KEY, ANALYSE_KEY, LesionControls
 from napari_melanoma.ui.lesion_work import LesionWork
+from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.save_bar import SAVE_KEY
@@ -47,6 +48,7 @@ class LesionDock(LesionControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
+        keep_shaders()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self._looked: set[str] = set()

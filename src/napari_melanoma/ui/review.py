@@ -10,10 +10,13 @@ from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QFileDialog
 
+from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
 from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.review_controls import ACCEPT_KEY, NEXT_KEY, PREVIOUS_KEY, REJECT_KEY, ReviewControls
+from napari_melanoma.ui.review_import import MaskImport, in_words, show_report
 from napari_melanoma.ui.review_items import ReviewItems
 from napari_melanoma.ui.review_opening import ReviewOpening
 from napari_melanoma.ui.review_rating import ReviewRating
@@ -23,6 +26,7 @@ from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, relea
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from napari_melanoma.workflows.mask_import import ImportReport
     from napari_melanoma.workflows.rating_cache import Known
 
 
@@ -39,6 +43,7 @@ class ReviewDock(ReviewControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
+        keep_shaders()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self._folder: Path | None = None
@@ -47,6 +52,7 @@ class ReviewDock(ReviewControls):
         self.desk = CorrectionsDesk(self.settings, self)
         self.rating = ReviewRating(self._client, self)
         self.opening = ReviewOpening(napari_viewer, self)
+        self.importing = MaskImport(self, self.masks)
         self._latest = Latest(self)
         self.model.model = self.settings.options.model
         self.how.setCurrentIndex(max(0, self.how.findData(self.settings.how)))
@@ -88,7 +94,11 @@ class ReviewDock(ReviewControls):
         self.opening.refused.connect(self._on_cannot_open)
         self.opening.changed.connect(self._show_actions)
         self.desk.changed.connect(self._on_corrections)
-        for source in (self._latest, self.rating, self.desk, self.model):
+        self.importing.started.connect(partial(self.status.begin, "importing", "Importing masks ..."))
+        self.importing.progressed.connect(partial(self.status.progress, "importing"))
+        self.importing.imported.connect(self._on_imported)
+        self.importing.finished.connect(partial(self.status.end, "importing"))
+        for source in (self._latest, self.rating, self.desk, self.model, self.importing):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
@@ -105,7 +115,7 @@ class ReviewDock(ReviewControls):
     def busy(self) -> bool:
         """Whether anything is on its way."""
         mine = self._latest.busy or self.rating.busy or self.desk.busy or self.pictures.busy
-        return mine or self.opening.busy or self.view.busy
+        return mine or self.opening.busy or self.view.busy or self.importing.busy
 
     def open_folder(self, folder: Path) -> None:
         """Review the photographs of a folder.
@@ -141,6 +151,8 @@ class ReviewDock(ReviewControls):
         self._on_dropped([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
 
     def _refresh(self) -> None:
+        self.importing.photographs, self.importing.out = self._folder, self.desk.folder
+        self.importing.reviewer = self.settings.reviewer
         folder = "" if self._folder is None else self._folder.name
         self.show_state(folder, self.rating.busy, len(self.list.items.unrated()))
         self.folder.setToolTip(str(self._folder or ""))
@@ -160,6 +172,8 @@ class ReviewDock(ReviewControls):
     def _on_link(self, link: str) -> None:
         if link == "choose":
             self.ask_folder()
+        elif link == "import":
+            self.importing.ask()
         elif link == "train":
             show_dock(self._viewer, "Train")
         else:
@@ -268,6 +282,13 @@ class ReviewDock(ReviewControls):
         self.list.items.review(self._reviews())
         self.view.arrange()
 
+    def _on_imported(self, report: ImportReport) -> None:
+        corrections_changed().changed.emit(self.desk.folder)
+        sentence = in_words(report)[0]
+        train = f" {self.icons.link('train', 'Train on them')}." if report.added else ""
+        self.status.end("importing", sentence + train)
+        show_report(self, report)
+
     def _on_kept(self, name: str) -> None:
         self.status.say(f"{name} stays open: what you drew on it is stored nowhere yet.")
 
@@ -280,6 +301,8 @@ class ReviewDock(ReviewControls):
     def _on_cancelled(self, task: str) -> None:
         if task == "rating":
             self.rating.cancel()
+        elif task == "importing":
+            self.importing.cancel()
 
     def _on_failed(self, error: Exception) -> None:
         from napari.utils import notifications

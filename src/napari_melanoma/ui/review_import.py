@@ -1,0 +1,191 @@
+"""Masks made elsewhere into the corrections: asks where they are, imports in a thread, and reports what matched."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QToolButton, QWidget
+
+from napari_melanoma.ui.job import Job
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.workflows.mask_import import ImportReport
+
+LISTED = 200  # faults that the details name one by one
+
+
+class MaskImport(QObject):
+    """What the button for masks made elsewhere does.
+
+    Parameters
+    ----------
+    dock : QWidget
+        The Review dock.
+    button : QToolButton
+        Gets a menu: masks as pictures, or in a file.
+
+    Attributes
+    ----------
+    started : Signal()
+        Masks are being imported now.
+    progressed, failed : Signal(object)
+        A ``Progress``; an exception.
+    imported : Signal(object)
+        The ``ImportReport``.
+    finished : Signal()
+        Last of all, in every case.
+    """
+
+    started = Signal()
+    progressed = Signal(object)
+    failed = Signal(object)
+    imported = Signal(object)
+    finished = Signal()
+
+    def __init__(self, dock: QWidget, button: QToolButton) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._job: Job | None = None
+        self.photographs: Path | None = None
+        self.out: Path | None = None
+        self.reviewer = ""
+        menu = QMenu(button)
+        folder = menu.addAction("A folder of masks: PNG, or JSON files ...")
+        folder.setObjectName("import_folder")
+        file = menu.addAction("A file: COCO, labelme or GeoJSON ...")
+        file.setObjectName("import_file")
+        folder.triggered.connect(partial(self.ask, "folder"))
+        file.triggered.connect(partial(self.ask, "file"))
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+
+    @property
+    def busy(self) -> bool:
+        """Whether masks are being imported."""
+        return self._job is not None
+
+    def ask(self, kind: str = "folder", checked: bool = False) -> None:
+        """Let the user say where the masks are.
+
+        Parameters
+        ----------
+        kind : {"folder", "file"}
+            What to choose.
+        checked : bool, optional
+            As Qt's actions hand it over.
+        """
+        filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
+        self._ask("masks_dialog", f"Masks: choose the {kind}", filters, self._on_masks)
+
+    def start(self, masks: Path, photographs: Path) -> None:
+        """Import masks; does nothing while others are being imported.
+
+        Parameters
+        ----------
+        masks : pathlib.Path
+            A folder or a file.
+        photographs : pathlib.Path
+            The folder of the photographs that they belong to.
+        """
+        if self._job is not None or self.out is None:
+            return
+        self._job = Job(partial(_import, masks, photographs, self.out, self.reviewer))
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self.imported)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self.started.emit()
+        self._job.start()
+
+    def cancel(self) -> None:
+        """Import nothing more; what is imported stays."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _ask(self, name: str, title: str, filters: tuple[str, ...], then: object) -> None:
+        dialog = QFileDialog(self._dock.window(), title, str(self.photographs or Path.home()))
+        dialog.setObjectName(name)
+        if filters:
+            dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+            dialog.setNameFilters(list(filters))
+        else:
+            dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(then)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_masks(self, name: str) -> None:
+        if self.photographs is not None:
+            self.start(Path(name), self.photographs)
+        else:
+            self._ask("photographs_dialog", "Photographs: choose the folder", (), partial(self._on_photographs, name))
+
+    def _on_photographs(self, masks: str, name: str) -> None:
+        self.start(Path(masks), Path(name))
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self.finished.emit()
+
+
+def _import(masks: Path, photographs: Path, out: Path, reviewer: str, run: RunContext) -> ImportReport:
+    from napari_melanoma.workflows.mask_import import ImportOptions, import_masks
+
+    return import_masks(masks, photographs, out, ImportOptions(reviewer=reviewer), run=run)
+
+
+def in_words(report: ImportReport) -> tuple[str, str]:
+    """Say what an import did.
+
+    Parameters
+    ----------
+    report : ImportReport
+        As ``import_masks`` gives it.
+
+    Returns
+    -------
+    tuple of str
+        One sentence, and the details, line by line; no details where everything matched.
+    """
+    said = [f"{len(report.added):,} mask{'' if len(report.added) == 1 else 's'} imported"]
+    if report.faults:
+        said.append(f"{len(report.faults):,} did not fit")
+    if report.kept:
+        said.append(f"{len(report.kept):,} kept as reviewed before")
+    if report.without_mask:
+        said.append(f"{len(report.without_mask):,} photographs without a mask")
+    details = [f"{name}: {why}" for name, why in report.faults[:LISTED]]
+    if len(report.faults) > LISTED:
+        details.append(f"... and {len(report.faults) - LISTED:,} more")
+    details += [f"{count:,} {what} left out" for what, count in report.left_out.items()]
+    details += [f"{name}: its mask in the corrections was reviewed, and stays" for name in report.kept[:LISTED]]
+    return ", ".join(said) + ".", "\n".join(details)
+
+
+def show_report(parent: QWidget, report: ImportReport) -> None:
+    """Show what did not fit, where something did not.
+
+    Parameters
+    ----------
+    parent : QWidget
+        The dock.
+    report : ImportReport
+        As ``import_masks`` gives it.
+    """
+    sentence, details = in_words(report)
+    if not details:
+        return
+    box = QMessageBox(parent.window())
+    box.setObjectName("import_report")
+    box.setIcon(QMessageBox.Icon.Information)
+    box.setWindowTitle("Import masks")
+    box.setText(sentence)
+    box.setInformativeText(details if details.count("\n") < 6 else "What did not fit, and why, is in the details.")
+    box.setDetailedText(details)
+    box.addButton(QMessageBox.StandardButton.Close)
+    box.finished.connect(box.deleteLater)
+    box.open()
