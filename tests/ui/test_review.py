@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
@@ -16,7 +14,6 @@ from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.ui.review import ReviewDock
 from napari_melanoma.ui.review_list import STATE_ROLE, WORDS_ROLE
 from napari_melanoma.ui.review_settings import ReviewSettings
-from napari_melanoma.workflows.rating_cache import RatingCache
 
 PATIENCE_MS = 20_000
 
@@ -210,23 +207,6 @@ def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, 
     somebody.reviews(tmp_path / "photos")
     assert somebody.shown() == ["c-50.png", "a-10.png"]
     assert asked == []
-
-
-def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(home, tmp_path):
-    folder = folder_of(tmp_path / "photos", "a-10")
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.workflows.rating_cache import Known
-
-    cache, known = RatingCache(tmp_path / "ratings.sqlite"), Known(0.1, True, "f" * 64)
-    cache.keep(folder / "a-10.png", "model", "entropy", known)
-    assert cache.find_all([folder / "a-10.png"], "model", "entropy", run=RunContext()) == {0: known}
-    renamed = (folder / "a-10.png").rename(folder / "other.png")
-    assert cache.find_all([renamed], "model", "entropy", run=RunContext()) == {}
-    assert cache.find(renamed, "model", "entropy") == known
-    assert cache.find(renamed, "another model", "entropy") is None
-    PillowImage.fromarray(mole(99)).save(renamed)
-    os.utime(renamed, (1, 1))
-    assert cache.find(renamed, "model", "entropy") is None
 
 
 def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):

@@ -1,0 +1,73 @@
+"""Ratings kept between sessions: by content, model and way, and never in the way."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.workflows.rating_cache import Known, RatingCache
+
+KNOWN = Known(0.25, True, "f" * 64)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return RatingCache(tmp_path / "cache" / "ratings.sqlite")
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    path = tmp_path / "mole.png"
+    path.write_bytes(b"pixels")
+    return path
+
+
+def test_a_rating_is_found_by_content_model_and_way(cache, photograph):
+    cache.keep(photograph, "model", "entropy", KNOWN)
+    assert cache.find(photograph, "model", "entropy") == KNOWN
+    assert cache.find(photograph, "another", "entropy") is None
+    assert cache.find(photograph, "model", "disagreement") is None
+    assert cache.find_all([photograph], "model", "entropy", run=RunContext()) == {0: KNOWN}
+
+
+def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(cache, photograph):
+    cache.keep(photograph, "model", "entropy", KNOWN)
+    renamed = photograph.rename(photograph.with_name("other.png"))
+    assert cache.find_all([renamed], "model", "entropy", run=RunContext()) == {}
+    assert cache.find(renamed, "model", "entropy") == KNOWN
+    assert cache.find_all([photograph, renamed], "model", "entropy", run=RunContext()) == {1: KNOWN}
+    renamed.write_bytes(b"others")
+    os.utime(renamed, (1, 1))
+    assert cache.find_all([renamed], "model", "entropy", run=RunContext()) == {}
+    assert cache.find(renamed, "model", "entropy") is None
+
+
+def test_a_damaged_database_is_begun_anew(cache, photograph):
+    cache.path.parent.mkdir()
+    cache.path.write_bytes(b"no database" * 1000)
+    assert cache.find(photograph, "model", "entropy") is None
+    cache.keep(photograph, "model", "entropy", KNOWN)
+    assert cache.find(photograph, "model", "entropy") == KNOWN
+
+
+def test_where_nothing_can_be_written_everything_is_unknown(tmp_path, photograph):
+    (tmp_path / "a file").write_text("in the way")
+    cache = RatingCache(tmp_path / "a file" / "ratings.sqlite")
+    cache.keep(photograph, "model", "entropy", KNOWN)
+    assert cache.find(photograph, "model", "entropy") is None
+
+
+def test_a_file_that_is_gone_is_said(cache, tmp_path):
+    with pytest.raises(UnreadableImage, match="gone"):
+        cache.find(tmp_path / "gone.png", "model", "entropy")
+
+
+def test_a_look_at_many_can_be_stopped(cache, photograph):
+    cache.keep(photograph, "model", "entropy", KNOWN)
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        cache.find_all([photograph], "model", "entropy", run=run)
