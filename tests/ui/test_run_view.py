@@ -48,7 +48,7 @@ def until(qtbot, condition):
 
 WORDS = {
     "queued": ("Queued", "1 other run"),
-    "starting": ("Starting", "Starting."),
+    "starting": ("Starting", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
     "cancelling": ("Stopping after this batch ...", "last finished epoch stays"),
@@ -95,8 +95,12 @@ def test_progress_pace_and_memory_of_the_card_are_told(view, qtbot, tmp_path):
 
 
 def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
-    show(view, qtbot, fake_run(tmp_path, "running").tell("progress", message="Comparing with lesion-small", done=3))
+    run = fake_run(tmp_path, "running").tell("progress", message="Comparing with lesion-small", done=3, total=7)
+    show(view, qtbot, run)
     assert text(view, "run_state") == "Comparing with lesion-small"
+    assert text(view, "run_more") == "3 of 7"
+    run.tell("progress", message="Comparing with lesion-small", done=5, total=7)
+    until(qtbot, lambda: text(view, "run_more") == "5 of 7")
 
 
 @pytest.mark.parametrize(

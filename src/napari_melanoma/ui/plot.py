@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.curves import Curve
     from napari_melanoma.ui.look import Palette
 
-HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 42, 32
+HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32
 NUDGE_PX = 5  # so far pyqtgraph puts the names of axes outside
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
@@ -55,6 +55,7 @@ class RunView(QWidget):
         named(self, "run_view", "Run").setToolTip("")
         self.watch = RunWatch(self)
         self.report: RunReport | None = None
+        self._doing: dict[str, Any] = {}
         self._name = named(QLabel(), "run_name", "Name of the run")
         self._state = named(QLabel(), "run_state", "State of the run")
         self._more = named(quiet(), "run_more", "More about the run")
@@ -103,6 +104,7 @@ class RunView(QWidget):
         self._notice.say("")
         if other:
             self.report = None
+            self._doing = {}
             self._name.setText("" if path is None else path.name)
             self._state.setText("")
             self._more.setText(NO_RUN if path is None else "Reading ...")
@@ -131,6 +133,7 @@ class RunView(QWidget):
 
     def _on_seen(self, sight: Sight) -> None:
         report = self.report = sight.report
+        self._doing = next((event for event in reversed(sight.events) if event["kind"] == "progress"), self._doing)
         self._name.setText(_title(report))
         self.buttons.show_report(report)
         self.watch.expecting = bool(self.buttons.answer)
@@ -148,7 +151,7 @@ class RunView(QWidget):
             return
         state = self.buttons.answer or said_state(self.report)
         self._state.setText(f"{state[:1].upper()}{state[1:]}")
-        self._more.setText(said_more(self.report))
+        self._more.setText(said_more(self.report, self._doing))
         share = share_done(self.report)
         unknown = share is None or (share == 0 and str(self.report.state) == "starting")
         self._bar.setRange(0, 0 if unknown and self.report.state.active else 1000)

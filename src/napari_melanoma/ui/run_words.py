@@ -29,8 +29,7 @@ def said_state(report: RunReport) -> str:
     if state in ("queued", "starting"):
         return state
     if state == "running":
-        doing = report.message.rstrip(".")
-        return _where(report) if not doing or doing.startswith("Epoch ") else _lower(doing)
+        return _where(report) if is_learning(report) else _lower(report.message.rstrip("."))
     if state == "paused":
         return f"paused in {_where(report)}" if report.step or report.metrics else "paused"
     if state == "cancelling":
@@ -40,8 +39,34 @@ def said_state(report: RunReport) -> str:
     return f"{state} {_after(report)}"
 
 
-def said_more(report: RunReport) -> str:
+def said_more(report: RunReport, doing: Mapping[str, Any] | None = None) -> str:
     """Say what else there is to know: the pace of a run at work, why one ended, and what can be done.
+
+    Parameters
+    ----------
+    report : RunReport
+        As it was read.
+    doing : mapping, optional
+        The last progress event, of a run that is doing something else than learning.
+
+    Returns
+    -------
+    str
+        One sentence or a few figures; may be empty.
+    """
+    state = str(report.state)
+    if state == "running" and is_learning(report):
+        return said_pace(report.step)
+    if state in ("running", "starting"):
+        done, total = number(doing or {}, "done"), number(doing or {}, "total")
+        return "" if done is None or not total else f"{done:.0f} of {total:.0f}"
+    if state == "finished" and report.started and report.ended:
+        return f"{report.message} It took {said_seconds(report.ended - report.started)}."
+    return report.message
+
+
+def is_learning(report: RunReport) -> bool:
+    """Say whether a run at work goes through its epochs, and is not before or after them.
 
     Parameters
     ----------
@@ -50,16 +75,10 @@ def said_more(report: RunReport) -> str:
 
     Returns
     -------
-    str
-        One sentence or a few figures; may be empty.
+    bool
+        False where it says that it is doing something else.
     """
-    if str(report.state) == "running" and report.step:
-        return said_pace(report.step)
-    if str(report.state) == "running":
-        return ""
-    if str(report.state) == "finished" and report.started and report.ended:
-        return f"{report.message} It took {said_seconds(report.ended - report.started)}."
-    return report.message
+    return not report.message or report.message.startswith("Epoch ")
 
 
 def said_best(report: RunReport) -> str:

@@ -103,7 +103,17 @@ class RunRows(QStyledItemDelegate):
         return QSize(200, 2 * option.fontMetrics.height() + 2 * MARGIN)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
-        """Draw the two lines."""
+        """Draw the two lines.
+
+        Parameters
+        ----------
+        painter : QPainter
+            Of the list.
+        option : QStyleOptionViewItem
+            Place, font, and whether the run is selected.
+        index : QModelIndex
+            Which run.
+        """
         model = index.model()
         if not isinstance(model, RunsModel):
             return
