@@ -134,6 +134,19 @@ def test_objects_that_disagree(bring: Import, tmp_path: Path) -> None:
     assert report.faults == [("one.png", "its objects disagree about the diagnosis: melanoma, nevus")]
 
 
+def test_a_table_says_whose_photographs_they_are(bring: Import, tmp_path: Path) -> None:
+    table = tmp_path / "known.csv"
+    table.write_text("patient_id,age,image_id,diagnosis\np7,60,one,melanoma\np7,60,two,\n", encoding="utf-8")
+    masks = coco(tmp_path / "c.json", ("one.png", "nevus", outline(0, 5)), ("two.jpg", "nevus", outline(0, 9)))
+    bring(masks, metadata=table, class_is_diagnosis=True)
+    first, second = with_masks(read_dataset(tmp_path / "out"))
+    assert first.group == second.group == "out/p7"
+    assert [first.diagnosis, second.diagnosis] == ["melanoma", "nevus"]
+    table.write_text("name\none\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has no rows with an image_id"):
+        bring(masks, metadata=table)
+
+
 def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(40, (80, 120)), two=square(8, (60, 60)), three=square(9, (60, 40)))
     faults = dict(bring(masks).faults)

@@ -49,6 +49,9 @@ def import_masks(
     review: Annotated[str, typer.Option(help="Review state: unreviewed, accepted, corrected, rejected.")] = "accepted",
     reviewer: Annotated[str, typer.Option(help="Who drew or checked the masks.")] = "",
     modality: Annotated[str | None, typer.Option(help="dermoscopic, macroscopic or tbp_tile.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="image_id with patient_id, lesion_id, diagnosis, modality.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -65,6 +68,7 @@ def import_masks(
             "review": review,
             "reviewer": reviewer,
             "modality": modality,
+            "metadata": metadata,
         }
         options = mask_import.ImportOptions.parse(given, "the command line")
         current.after_stop = f"What was imported stays in {out}: run the same command again to go on."

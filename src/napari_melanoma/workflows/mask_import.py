@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
 from napari_melanoma.data.masks.matching import ImageNames
 from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph
+from napari_melanoma.io.results import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,9 @@ class ImportOptions(Config):
     review: Review = Field("accepted", description="review state that they get")
     reviewer: str = Field("", description="who drew or checked them")
     modality: Modality | None = Field(None, description="of all the photographs")
+    metadata: Path | None = Field(
+        None, description="table with image_id and patient_id, lesion_id, diagnosis, modality"
+    )
 
 
 @dataclass
@@ -105,8 +109,31 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     used = {path for path, _ in matched}
     report.without_mask = [path.name for path in paths if path not in used]
     corrections = Corrections(out)
-    report.added = corrections.add_all(_drawn(matched, corrections, options, report, run), run=run)
+    known = {} if options.metadata is None else _known(options.metadata)
+    drawn = _drawn(matched, corrections, options, report, run)
+    report.added = corrections.add_all((_described(one, known.get(one.name, {})) for one in drawn), run=run)
     return report
+
+
+def _known(table: Path) -> dict[str, dict[str, str]]:
+    """Rows of a table of metadata by the photographs' names."""
+    rows = read_table(table)
+    if not rows or "image_id" not in rows[0]:
+        raise InputError(
+            f"{table} has no rows with an image_id, the photograph's name without suffix. Add that column."
+        )
+    return {row["image_id"]: row for row in rows}
+
+
+def _described(correction: Correction, row: dict[str, str]) -> Correction:
+    """Add to a correction what a table knows of the photograph."""
+    return replace(
+        correction,
+        patient_id=row.get("patient_id") or None,
+        lesion_id=row.get("lesion_id") or None,
+        diagnosis=row.get("diagnosis") or correction.diagnosis,
+        modality=row.get("modality") or correction.modality,
+    )
 
 
 def _of_classes(objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport) -> list[MaskObject]:
