@@ -173,11 +173,11 @@ def test_detach_says_so_and_leaves_the_run_alone(stage, view, qtbot, tmp_path):
 
 
 def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running").tell("notice", message="The batch was halved to 8: out of memory.")
+    run = fake_run(tmp_path, "running").tell("notice", message="the batch was halved to 8: out of memory.")
     show(view, qtbot, run)
     notice = view.findChild(QLabel, "run_notice")
     assert notice.isVisible()
-    assert "halved to 8" in notice.text()
+    assert notice.text() == "The batch was halved to 8: out of memory."
 
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
@@ -297,6 +297,23 @@ def test_the_newest_epoch_of_samples_is_followed(view, qtbot, tmp_path):
     show(view, qtbot, run)
     run.sample(3, "mole-1").sample(3, "mole-2")
     until(qtbot, lambda: view.samples._captions["now"].text() == "epoch 4")
+
+
+def test_a_picture_that_comes_after_its_folder_is_shown(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    (run.path / "samples" / "epoch-0004").mkdir()
+    show(view, qtbot, run)
+    until(qtbot, lambda: view.samples._captions["now"].text() == "epoch 4")
+    assert view.samples.pictures["now"].image is None
+    run.sample(3, "mole-1").tell("samples", epoch=3, folder="samples/epoch-0004")
+    until(qtbot, lambda: view.samples.pictures["now"].image is not None)
+
+
+def test_a_folder_of_samples_that_is_being_written_is_not_shown(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    (run.path / "samples" / ".epoch-0004.1a2b3c4d").mkdir()
+    show(view, qtbot, run)
+    assert view.samples._epochs == ("start", "epoch-0001", "epoch-0002", "epoch-0003")
 
 
 def test_samples_do_without_their_photographs(view, qtbot, tmp_path):

@@ -142,8 +142,10 @@ class RunView(QWidget):
         self.samples.show_samples(sight.path, sight.epochs)
         self.log.add(sight.log)
         for event in sight.events:
-            if event["kind"] in ("notice", "started"):
+            if event["kind"] == "notice":
                 self._notice.say(str(event.get("message", "")))
+            elif event["kind"] == "samples":
+                self.samples.refresh()
 
     def _show_words(self) -> None:
         """Say where the run stands, and at once what was just wished for."""
@@ -214,7 +216,7 @@ class _Notice(QFrame):
 
     def say(self, words: str) -> None:
         """Show words, or nothing."""
-        self._words.setText(words)
+        self._words.setText(f"{words[:1].upper()}{words[1:]}")
         self.setVisible(bool(words))
 
 

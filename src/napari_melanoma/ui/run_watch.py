@@ -256,7 +256,8 @@ def _goes_on(report: RunReport) -> bool:
 def _epochs(path: Path) -> tuple[str, ...]:
     """Name the folders with sample predictions, the one from before the training first."""
     try:
-        names = [entry.name for entry in (path / "samples").iterdir() if entry.is_dir()]
+        folders = [entry.name for entry in (path / "samples").iterdir() if entry.is_dir()]
     except OSError:
         return ()
+    names = [name for name in folders if not name.startswith(".")]  # one of these is being written
     return tuple(sorted(names, key=lambda name: (name != "start", name)))

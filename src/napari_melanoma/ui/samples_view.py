@@ -89,6 +89,10 @@ class SamplesView(QWidget):
         self._empty.setVisible(not epochs)
         self._ask()
 
+    def refresh(self) -> None:
+        """Read the pictures again: a folder is there before the last of them."""
+        self._ask()
+
     def step(self, by: int, checked: bool = False) -> None:
         """Show another image.
 
