@@ -43,18 +43,18 @@ def train(
             lower_priority()
         if check:
             _check(current, config)
-        elif out is None:
-            raise RunError("no run folder was named. Say where the run shall write: --out RUN, or only --check.")
         else:
             _train(current, config, out, resume=resume, queue=queue)
 
 
-def _train(current: Session, config: Path, out: Path, *, resume: bool, queue: bool) -> None:
+def _train(current: Session, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
     """Run the recipe."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.workflows.train import train as run_recipe
 
+    if out is None:
+        raise RunError("no run folder was named. Say where the run shall write: --out RUN, or only --check.")
     recipe, began = read_toml(config, TrainRecipe), out / "config.toml"
     try:
         bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)

@@ -96,11 +96,23 @@ class Pace:
         self._tuning_s = self._clock.now() - self._tuning_began
 
     def epoch_seconds(self) -> float:
-        """Seconds since the epoch began."""
+        """Say how long the epoch has taken so far.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
         return self._clock.now() - self._began
 
     def batch_seconds(self) -> float:
-        """Seconds a batch of this epoch took."""
+        """Say how long a batch of this epoch took.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
         return self.epoch_seconds() / max(1, self._done)
 
     def seconds_left(self, batches: int, tuning_batches: int, passes: int) -> float:

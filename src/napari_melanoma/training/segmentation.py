@@ -73,7 +73,18 @@ class SegmentationTask(LightningModule):
         return self.network(normalised.contiguous(memory_format=torch.channels_last)).float()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to learning; statistics of normalisation stay as they are where the recipe says so."""
+        """Switch to learning; statistics of normalisation stay as they are where the recipe says so.
+
+        Parameters
+        ----------
+        mode : bool
+            False switches to use.
+
+        Returns
+        -------
+        SegmentationTask
+            This one.
+        """
         super().train(mode)
         if mode and self.recipe.model.freeze_normalisation:
             for module in self.modules():
@@ -82,7 +93,18 @@ class SegmentationTask(LightningModule):
         return self
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Apply the loss of the recipe to logits and target, float (batch, 1, row, column)."""
+        """Apply the loss of the recipe.
+
+        Parameters
+        ----------
+        logits, target : torch.Tensor
+            Float (batch, 1, row, column); the target in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
         return self._criterion(logits, target)
 
     def learn_from(self, loaders: Loaders, pieces: int) -> None:
@@ -154,11 +176,23 @@ class SegmentationTask(LightningModule):
         self.metrics = self._tuning.take(self.device)
 
     def last_loss(self) -> float:
-        """Read the loss of the last batch; waits for the device."""
+        """Read the loss of the last batch; waits for the device.
+
+        Returns
+        -------
+        float
+            Not a number before the first batch.
+        """
         return float(self._loss)
 
     def first_bad_batch(self) -> int | None:
-        """Say in which batch of this epoch the loss became no number, if it did; waits for the device."""
+        """Say in which batch of this epoch the loss became no number; waits for the device.
+
+        Returns
+        -------
+        int or None
+            Counted from 0; None where it is a number still.
+        """
         batch = -1 if self._bad is None else int(self._bad)
         return batch if batch >= 0 else None
 

@@ -93,7 +93,9 @@ def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
     Raises
     ------
     BundleError
-        Where the weights to start from are missing or do not fit.
+        Where the weights to start from are missing or damaged.
+    RunError
+        Where they do not fit the recipe's options.
     """
     import torch
 
