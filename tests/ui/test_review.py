@@ -104,7 +104,7 @@ def three(reviewer, tmp_path):
 
 def test_the_least_sure_come_first_with_words_and_numbers(three):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
-    assert three.shown(WORDS_ROLE) == ["very unsure 0.90", "unsure 0.50", "sure 0.10"]
+    assert three.shown(WORDS_ROLE) == ["very unsure 0.90", "very unsure 0.50", "sure 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
     assert "3 photographs rated" in three.dock.status.text
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeySequence, QShortcut
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 
 from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
@@ -67,16 +66,15 @@ class ReviewDock(ReviewControls):
             self.destroyed.connect(release_worker)
 
     def _connect(self) -> None:
-        self.welcome.dropped.connect(self._on_dropped)
+        self.folder_chosen.connect(self.open_folder)
         self.welcome.followed.connect(self._on_link)
         self.status.followed.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
-        self.choose.clicked.connect(self.ask_folder)
         self.rate.clicked.connect(self._on_rate)
         self.model.changed.connect(self._on_model)
         self.how.activated.connect(self._on_model)
         self.filter.activated.connect(self._on_filter)
-        self.view.chosen.connect(self._on_chosen)
+        self.view.chosen.connect(self._turn_to)
         self.next.clicked.connect(partial(self._step, 1))
         self.previous.clicked.connect(partial(self._step, -1))
         self.accept.clicked.connect(self.opening.accept)
@@ -102,12 +100,8 @@ class ReviewDock(ReviewControls):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
-        slots = {
-            NEXT_KEY: partial(self._step, 1),
-            PREVIOUS_KEY: partial(self._step, -1),
-            ACCEPT_KEY: self.opening.accept,
-            REJECT_KEY: self.opening.reject,
-        }
+        slots = {NEXT_KEY: partial(self._step, 1), PREVIOUS_KEY: partial(self._step, -1)}
+        slots |= {ACCEPT_KEY: self.opening.accept, REJECT_KEY: self.opening.reject}
         for key, slot in slots.items():
             QShortcut(QKeySequence(key), self).activated.connect(slot)
 
@@ -130,26 +124,6 @@ class ReviewDock(ReviewControls):
         model, how = self.model.model, str(self.how.currentData())
         self._latest.submit("list", lambda: partial(list_photographs, folder, model, how))
 
-    def ask_folder(self) -> None:
-        """Let the user choose a folder."""
-        dialog = QFileDialog(self.window(), "Folder of photographs", str(self.settings.review_folder or Path.home()))
-        dialog.setObjectName("review_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Accept a folder, also where another one is shown."""
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Take a folder."""
-        event.acceptProposedAction()
-        self._on_dropped([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
-
     def _refresh(self) -> None:
         self.importing.photographs, self.importing.out = self._folder, self.desk.folder
         self.importing.reviewer = self.settings.reviewer
@@ -162,13 +136,6 @@ class ReviewDock(ReviewControls):
     def _show_actions(self) -> None:
         self.show_actions(self.opening.is_shown, self.opening.ready)
 
-    def _on_folder(self, name: str) -> None:
-        self.open_folder(Path(name))
-
-    def _on_dropped(self, paths: list[Path]) -> None:
-        if paths:
-            self.open_folder(paths[0] if paths[0].is_dir() else paths[0].parent)
-
     def _on_link(self, link: str) -> None:
         if link == "choose":
             self.ask_folder()
@@ -180,7 +147,9 @@ class ReviewDock(ReviewControls):
             QDesktopServices.openUrl(QUrl(link))
 
     def _on_listed(self, listed: Listed) -> None:
-        self.status.end("opening")
+        count = len(listed.paths)
+        said = f"{count:,} photographs{', all rated before' if count == len(listed.known) else ''}."
+        self.status.end("opening", said if count else None)
         self._fingerprint = listed.fingerprint
         if listed.folder is not None:
             self._folder = self.settings.review_folder = listed.folder
@@ -236,9 +205,6 @@ class ReviewDock(ReviewControls):
 
     def _turn_to(self, item: int) -> None:
         self.view.turn_to(item)
-        self.opening.open(self.list.items.paths[item])
-
-    def _on_chosen(self, item: int) -> None:
         self.opening.open(self.list.items.paths[item])
 
     def _step(self, by: int) -> None:

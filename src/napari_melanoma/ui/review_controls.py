@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
@@ -49,7 +51,14 @@ class ReviewControls(QWidget):
     ----------
     viewer : napari.viewer.Viewer
         The viewer that it is docked in.
+
+    Attributes
+    ----------
+    folder_chosen : Signal(object)
+        The user chose or dropped this folder, a ``pathlib.Path``.
     """
+
+    folder_chosen = Signal(object)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -87,8 +96,37 @@ class ReviewControls(QWidget):
         self.status = StatusLine(self.icons)
         self.icons.add(self.previous, "up_arrow")
         self.icons.add(self.next, "down_arrow")
+        self.choose.clicked.connect(self.ask_folder)
+        self.welcome.dropped.connect(self._on_dropped)
         self._lay_out()
         self.icons.apply()
+
+    def ask_folder(self) -> None:
+        """Let the user choose a folder."""
+        dialog = QFileDialog(self.window(), "Folder of photographs", str(self.settings.review_folder or Path.home()))
+        dialog.setObjectName("review_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self._on_folder)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Accept a folder, also where another one is shown."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Take a folder."""
+        event.acceptProposedAction()
+        self._on_dropped([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
+
+    def _on_folder(self, name: str) -> None:
+        self.folder_chosen.emit(Path(name))
+
+    def _on_dropped(self, paths: list[Path]) -> None:
+        if paths:
+            self.folder_chosen.emit(paths[0] if paths[0].is_dir() else paths[0].parent)
 
     def show_state(self, folder: str, running: bool, unrated: int) -> None:
         """Show what can be done now, and why not where it cannot.
@@ -159,4 +197,5 @@ class ReviewControls(QWidget):
         whole.addWidget(self._work, 1)
         whole.addStretch(0)
         whole.addWidget(self.status)
+        self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.setMinimumWidth(300)

@@ -52,7 +52,8 @@ class ReviewDelegate(QStyledItemDelegate):
         elif option.state & QStyle.StateFlag.State_MouseOver:
             painter.fillRect(option.rect, QColor(colours.raised))
         text = QColor("white") if selected else QColor(colours.text)
-        faint = QColor("#dfe9f4") if selected else QColor(colours.faint)
+        faint = QColor(text)
+        faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed grey would fade on it
         self._paint_picture(painter, option.rect, index, faint)
         words = option.rect.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
         self._paint_words(painter, words, index, (text, faint))

@@ -18,7 +18,7 @@ STATES: tuple[State, ...] = ("to do", "accepted", "corrected", "rejected", "unre
 TO_DO, UNREADABLE = 0, 4
 LAST = np.iinfo(np.uint16).max  # where what was not rated yet stands in the order
 WORDS: dict[str, tuple[tuple[float, str], ...]] = {
-    "entropy": ((0.2, "sure"), (0.4, "fairly sure"), (0.6, "unsure"), (2.0, "very unsure")),
+    "entropy": ((0.15, "sure"), (0.25, "fairly sure"), (0.4, "unsure"), (2.0, "very unsure")),
     "disagreement": ((0.05, "sure"), (0.12, "fairly sure"), (0.25, "unsure"), (2.0, "very unsure")),
 }
 
