@@ -1,20 +1,30 @@
 """Makes the pictures of the documentation from the running program, so that they show what a user will see.
 
-Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark]`` with a display, or under
-``xvfb-run -s "-screen 0 1600x1000x24"``.
+Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark] [--only train]`` with a
+display, or under ``xvfb-run -s "-screen 0 1600x1000x24"``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
-from napari_melanoma.ui.lesion import LesionDock
-from napari_melanoma.ui.open import viewer_with_dock
+from napari_melanoma.ui.open import show_dock, viewer_with_dock
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.ui.train import TrainDock
+
+PHANTOMS, EPOCHS = 24, 4
 
 
 def picture(widget: QWidget, path: Path) -> None:
@@ -24,7 +34,7 @@ def picture(widget: QWidget, path: Path) -> None:
         raise SystemExit(f"cannot write {path}")
 
 
-def narrow(dock: LesionDock) -> None:
+def narrow(dock: QWidget) -> None:
     """Give the dock the least width that it promises to work at, in its window."""
     frame = dock.parentWidget()
     dock.window().resizeDocks([frame], [340], Qt.Orientation.Horizontal)
@@ -35,24 +45,94 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--photograph", type=Path)
+    parser.add_argument("--only", choices=("lesion", "train"), help="pictures of one dock alone")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
+    if arguments.only != "train":
+        lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
+    if arguments.only == "lesion":
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        train_pictures(Path(folder), arguments.out, arguments.theme)
+    return 0
+
+
+def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
+    """Picture the Lesion dock: empty, and with an analysed photograph."""
     viewer, dock = viewer_with_dock()
-    viewer.theme = arguments.theme
+    viewer.theme = theme
     window = dock.window()
     window.resize(1400, 900)
     narrow(dock)
-    picture(dock, arguments.out / "lesion-dock-empty.png")
-    open_and_analyse(dock, arguments.photograph)
+    picture(dock, out / "lesion-dock-empty.png")
+    open_and_analyse(dock, photograph)
     dock.analyse.click()  # once more, for a picture of what a user sees from the second photograph on
     while dock.busy:
         let_qt_work(0.05)
-    picture(window, arguments.out / "lesion-dock.png")
-    picture(dock, arguments.out / "lesion-dock-controls.png")
+    picture(window, out / "lesion-dock.png")
+    picture(dock, out / "lesion-dock-controls.png")
     viewer.close()
-    return 0
+
+
+def train_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the Train dock: ready, at work and at the gate, with a training of phantoms that takes a few minutes."""
+    import napari
+
+    # On Linux the models and runs of whoever makes the pictures stay out of them.
+    os.environ["XDG_DATA_HOME"] = str(folder / "user")
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Train")
+    dock.window().resize(1400, 900)
+    narrow(dock)
+    picture(dock, out / "train-dock-empty.png")
+    dock.data.learn.add([phantoms(folder / "phantoms")])
+    wait_until(lambda: dock.start.isEnabled() and not dock.busy)
+    picture(dock, out / "train-dock.png")
+    dock.form.set_values(quick(dock))
+    dock._review()
+    wait_until(lambda: dock.start.isEnabled())
+    dock.start.click()
+    wait_until(lambda: dock.page.run.report is not None and dock.page.run.report.epoch >= EPOCHS - 1)
+    picture(dock, out / "train-dock-run.png")
+    wait_until(lambda: str(dock.page.run.report.state) in ("finished", "failed", "lost"))
+    wait_until(lambda: dock.page.run.report.comparison is not None)
+    picture(dock, out / "train-dock-gate.png")
+    viewer.close()
+
+
+def phantoms(folder: Path) -> Path:
+    """Write a data set of phantom lesions."""
+    from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+    from napari_melanoma.io.results import write_mask, write_rgb, write_table
+
+    rows = []
+    for seed in range(PHANTOMS):
+        made = lesion_phantom(LesionPhantomConfig(seed=seed))
+        write_rgb(folder / "images" / f"phantom{seed:02}.png", made.rgb)
+        write_mask(folder / "masks" / f"phantom{seed:02}.png", made.mask)
+        rows.append({"image_id": f"phantom{seed:02}", "patient_id": f"p{seed // 2}"})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def quick(dock: TrainDock) -> TrainRecipe:
+    """The recipe that is shown, with images so small that it ends soon."""
+    recipe = dock.recipe()
+    model = recipe.model.model_copy(update={"input_size": 96})
+    data = recipe.data.model_copy(update={"cache_size": 96})
+    return recipe.model_copy(update={"epochs": EPOCHS, "model": model, "data": data})
+
+
+def wait_until(condition: Callable[[], bool], minutes: float = 10.0) -> None:
+    """Let Qt work until something is so."""
+    deadline = time.monotonic() + 60 * minutes
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {minutes:g} minutes in vain")
+        let_qt_work(0.1)
 
 
 if __name__ == "__main__":
