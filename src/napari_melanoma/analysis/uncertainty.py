@@ -55,7 +55,7 @@ def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
         From 0 (all are equal) to 1; 1 where all are empty.
     """
     stack = np.stack([mask.ravel() for mask in masks]).astype(np.float32)
-    both = stack @ stack.T  # exact up to 2**24 pixels
+    both = (stack @ stack.T).astype(np.float64)  # float32 counts exactly up to 2**24 pixels, and quickly
     areas = both.diagonal()
     union = areas[:, None] + areas[None, :] - both
     pairs = np.triu_indices(len(stack), 1)
