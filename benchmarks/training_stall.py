@@ -35,7 +35,7 @@ TICK_MS, PAN_MS = 5, 16  # a screen is drawn anew 60 times a second
 LIMIT_MS = 50.0
 PHANTOMS, SIDE_PX = 48, 288
 STARTED_S, ENDED_S = 300.0, 120.0
-FOLDERS = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
+FOLDERS = ("XDG_DATA_HOME", "XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
 
 
 class Gaps:
@@ -187,6 +187,7 @@ def measure_all(viewer: napari.Viewer, home: Path, gaps: Gaps, arguments: argpar
     for what, moves in phases:
         measure(f"{what}, no training", gaps, arguments.seconds, *moves)
     run = new_run("stall", home / "runs")
+    os.environ["XDG_CACHE_HOME"] = str(home)  # of the child; napari has its own icons there
     try:
         start_training(data, run)
         dock.desk.look_at(run)
