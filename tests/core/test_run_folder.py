@@ -198,3 +198,20 @@ def test_a_helper_hears_its_program_alone(folder: RunFolder) -> None:
     assert helping.wish() == "run"
     outer.cancel()
     assert helping.wish() == "cancel"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "launched"),
+    [
+        ([], False),
+        (["launched"], True),
+        (["launched", "progress", "queued"], True),
+        (["launched", "started"], False),
+        (["launched", "started", "cancelled"], False),
+        (["started", "cancelled", "launched", "progress"], True),
+    ],
+)
+def test_a_run_is_launched_until_it_has_begun(kinds: list[str], launched: bool, folder: RunFolder) -> None:
+    for kind in kinds:
+        folder.tell(kind)
+    assert folder.launched is launched

@@ -22,6 +22,7 @@ from napari_melanoma.core.runs import RunContext
 Wish = Literal["run", "pause", "cancel"]
 RESERVE_BYTES = 65536
 PAUSE_S = 0.2
+LANDMARKS = ("launched", "started", "cancelled", "failed", "finished")
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,12 @@ class RunFolder:
             Where the file cannot be written.
         """
         write_json(self.path / "control.json", {"wish": wish})
+
+    @property
+    def launched(self) -> bool:
+        """Whether a process was launched for this folder that has not begun its work yet."""
+        kinds = [event.get("kind") for event in self.read_events()]
+        return next((kind for kind in reversed(kinds) if kind in LANDMARKS), None) == "launched"
 
     @contextmanager
     def owned(self) -> Iterator[None]:

@@ -127,7 +127,8 @@ def _begin(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
     if not resume:
         write_toml(folder.config, recipe)
     ProcessStamp.of().write(folder.path / PROCESS)
-    folder.ask("run")
+    if not folder.launched:  # whoever launched it has said "run", and may have changed their mind since
+        folder.ask("run")
     folder.keep_metrics_before(_epochs_done(folder))
 
 
@@ -227,7 +228,8 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
 def _write(work: Work, task: SegmentationTask, prepared: Prepared, config: BundleConfig, run: RunContext) -> BundleInfo:
     """Choose the threshold and write the bundle."""
     loader = tuning_loader(prepared, work.recipe, 16)
-    threshold, jaccard = choose_threshold(task.to(accelerator(work.recipe)), loader, run)
+    usual = config.threshold if config.provenance["parent"] else None
+    threshold, jaccard = choose_threshold(task.to(accelerator(work.recipe)), loader, run, usual=usual)
     known = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
     config = config.model_copy(update={"threshold": threshold, "provenance": known})
     log.info("best tuning Jaccard %.4f at threshold %.2f", jaccard, threshold)
