@@ -61,7 +61,8 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     trainer.starts()
     run = trainer.dock.page.path
     assert run.name == "tiny-01"
-    until(lambda: state(trainer) == "finished")
+    until(lambda: state(trainer) in ("finished", "failed", "lost"))
+    assert state(trainer) == "finished", trainer.dock.page.run.report.message
     until(lambda: trainer.dock.page.gate.isVisible())
     pid = json.loads((run / "process.json").read_text())["pid"]
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
