@@ -270,6 +270,13 @@ def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     assert ready.dock.status.text == "mine-01 goes on if you close napari."
 
 
+def test_what_was_said_at_the_start_goes_with_the_end(ready, launched):
+    ready.starts()
+    assert "goes on if you close napari" in ready.dock.status.text
+    launched.last.dead().tell("finished", threshold=0.5)
+    ready.until(lambda: ready.dock.status.text == "")
+
+
 def test_two_clicks_start_one_run(ready, launched):
     ready.clicks("primary")
     ready.dock.start.click()

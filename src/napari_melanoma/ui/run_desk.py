@@ -45,6 +45,7 @@ class RunDesk(QObject):
         super().__init__(controls)
         self._controls = controls
         self._attached = False
+        self._said = ""
         self._reports: list[RunReport] = []
         self._starter = Starter(self)
         self._decider = Decider(self)
@@ -70,6 +71,7 @@ class RunDesk(QObject):
     def _connect_page(self) -> None:
         page, decider = self._controls.page, self._decider
         page.left.connect(self.leave)
+        page.run.watch.changed.connect(self._on_report)
         page.run.wish.connect(self._on_wish)
         page.run.resume_wanted.connect(self._starter.resume)
         page.run.detached.connect(self._on_detached)
@@ -128,9 +130,15 @@ class RunDesk(QObject):
     def _on_started(self, run: Path) -> None:
         before = [report.name for report in self.at_work if report.path != run]
         turn = f"waits for its turn behind {', '.join(before)}" if before else "goes on if you close napari"
-        self._controls.status.end("starting", f"{run.name} {turn}.")
+        self._said = f"{run.name} {turn}."
+        self._controls.status.end("starting", self._said)
         self.look_at(run)
         self._controls.runs.refresh()
+
+    def _on_report(self, report: RunReport) -> None:
+        """Take back what was said at the start, once it is no longer so."""
+        if not report.state.active and self._said and self._controls.status.text == self._said:
+            self._controls.status.say("")
 
     def _on_not_started(self, error: Exception) -> None:
         self._controls.status.end("starting")
