@@ -51,7 +51,7 @@ class Recompress(Look):
 
     name = "jpeg"
 
-    def change(self, images: Tensor, chance: Chances) -> Tensor:
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Lose what JPEG loses."""
         return recompress(images, np.floor(chance.between("quality", QUALITY[0], QUALITY[1] + 1)))
 

@@ -41,11 +41,11 @@ class Look(v2.Transform):
         if len(chosen):
             images = image.as_subclass(torch.Tensor)
             places = torch.from_numpy(chosen).to(images.device, non_blocking=True)
-            images[places] = self.change(images[places], chance.of(chosen)).clamp_(0, 255)
+            images[places] = self._change(images[places], chance.of(chosen)).clamp_(0, 255)
         return image, mask, chance
 
     @abstractmethod
-    def change(self, images: Tensor, chance: Chances) -> Tensor:
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Change images.
 
         Parameters

@@ -29,7 +29,7 @@ class Coarsen(Look):
 
     name = "coarse"
 
-    def change(self, images: Tensor, chance: Chances) -> Tensor:
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Coarsen each image to a size of its own."""
         side = images.shape[-1]
         for image, share in zip(images, chance.between("coarseness", COARSEST, LEAST_COARSE), strict=True):
@@ -43,7 +43,7 @@ class Blur(Look):
 
     name = "blur"
 
-    def change(self, images: Tensor, chance: Chances) -> Tensor:
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Convolve along one axis, then along the other."""
         sigma = chance.between("sigma", *SIGMA)[:, None]
         kernel = np.exp(-0.5 * (np.arange(-REACH, REACH + 1) / sigma) ** 2)
@@ -57,7 +57,7 @@ class Sharpen(Look):
 
     name = "sharpen"
 
-    def change(self, images: Tensor, chance: Chances) -> Tensor:
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Move each pixel inside away from the mean of its neighbourhood, in which it counts for five of thirteen."""
         ones = images.new_ones(len(images), 3)
         inside = images[..., 1:-1, 1:-1]
@@ -71,7 +71,7 @@ class Noise(Look):
 
     name = "noise"
 
-    def change(self, images: Tensor, chance: Chances) -> Tensor:
+    def _change(self, images: Tensor, chance: Chances) -> Tensor:
         """Add noise that follows from the seed of each image."""
         source = torch.Generator(images.device)
         for image, seed, deviation in zip(images, chance.seeds, chance.between("deviation", 0, NOISIEST), strict=True):
