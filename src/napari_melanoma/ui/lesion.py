@@ -23,7 +23,7 @@ from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.save_bar import SAVE_KEY
-from napari_melanoma.ui.saving import Target
+from napari_melanoma.ui.saving import Target, to_save
 from napari_melanoma.ui.scribble import KEYS
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -209,7 +209,8 @@ class LesionDock(LesionControls):
         self.correcting.settle()
         if target.identity in self.work.book.lesions:
             self.status.begin("saving", "Saving ...")
-            self.work.save(target, place)
+            told = partial(self.work.saved.emit, target)
+            self.work.hand_over("save", target.identity, partial(to_save, target, place), told)
 
     def _on_saved(self, target: Target, folder: Path) -> None:
         self.save_bar.remember(target, folder)

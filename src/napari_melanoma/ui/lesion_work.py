@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui import lesion_steps, linked, saving
+from napari_melanoma.ui import lesion_steps, linked
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.keeper import Keeper
 from napari_melanoma.ui.layer_watch import LayerWatch
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.ui.analysis_queue import Analysed
-    from napari_melanoma.ui.saving import Target
     from napari_melanoma.workflows.lesion import LesionOptions, LesionResult
 
 Make = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
@@ -237,23 +235,6 @@ class LesionWork(QObject):
             return lambda run: lesion_steps.again(identity, lesion, options, size)
 
         self._latest.submit(f"measure {identity}", prepare)
-
-    def save(self, target: Target, place: Path) -> None:
-        """Save a result as it is drawn now; ``saved`` says where.
-
-        Parameters
-        ----------
-        target : saving.Target
-            An analysed photograph.
-        place : pathlib.Path
-            The result's own folder, replaced where it exists.
-        """
-
-        def write(lesion: Lesion) -> Work:
-            result = lesion.result
-            return lambda run: saving.save(result, target.name, place)
-
-        self.hand_over("save", target.identity, write, lambda folder: self.saved.emit(target, folder))
 
     def hand_over(
         self, key: str, identity: str, use: Callable[[Lesion], Work | None], then: Callable[[Any], None]

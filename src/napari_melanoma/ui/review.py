@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +101,7 @@ class ReviewDock(ReviewControls):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
-        slots = {NEXT_KEY: partial(self._step, 1), PREVIOUS_KEY: partial(self._step, -1)}
+        slots: dict[str, Callable[[], None]] = {NEXT_KEY: partial(self._step, 1), PREVIOUS_KEY: partial(self._step, -1)}
         slots |= {ACCEPT_KEY: self.opening.accept, REJECT_KEY: self.opening.reject}
         for key, slot in slots.items():
             QShortcut(QKeySequence(key), self).activated.connect(slot)

@@ -38,11 +38,34 @@ class ReviewDelegate(QStyledItemDelegate):
         self._icons = icons
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Give every row the same height."""
+        """Give every row the same height.
+
+        Parameters
+        ----------
+        option : QStyleOptionViewItem
+            Where, and whether it is selected.
+        index : QModelIndex
+            The row.
+
+        Returns
+        -------
+        QSize
+            In pixels.
+        """
         return QSize(160, ROW_PX)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Paint a row."""
+        """Paint a row.
+
+        Parameters
+        ----------
+        painter : QPainter
+            Of the view.
+        option : QStyleOptionViewItem
+            Where, and whether it is selected.
+        index : QModelIndex
+            The row.
+        """
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colours = self._icons.palette

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_melanoma.ui.job import Work
+    from napari_melanoma.ui.lesion_state import Lesion
     from napari_melanoma.workflows.lesion import LesionResult
 
 TABLE = "results.csv"
@@ -38,6 +40,27 @@ def place(folder: Path, name: str) -> Path:
         A folder in it; characters that no file name can have become ``_``.
     """
     return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
+
+
+def to_save(target: Target, saved: Path, lesion: Lesion) -> Work:
+    """Prepare to save a lesion as it is now.
+
+    Parameters
+    ----------
+    target : Target
+        Whose result it is.
+    saved : pathlib.Path
+        The result's own folder, replaced where it exists.
+    lesion : Lesion
+        What is known of it.
+
+    Returns
+    -------
+    callable
+        For a thread; does what ``save`` does.
+    """
+    result = lesion.result
+    return lambda run: save(result, target.name, saved)
 
 
 def save(result: LesionResult, name: str, saved: Path) -> Path:
