@@ -45,7 +45,7 @@ def advise(new: DomainChange, others: Sequence[DomainChange]) -> tuple[Advice, s
         )
     judged = [domain for domain in others if min(domain.patients, domain.difference["JA"].count) >= LEAST]
     if gain.high < 0:
-        return "keep", f"The new model does worse on {_images(gain.count)} that neither has seen: {_said(gain)}."
+        return "keep", f"The new model does worse on {_images(gain.count)}: {_said(gain)}."
     forgotten = [domain for domain in judged if domain.difference["JA"].high < -MAY_LOSE]
     if forgotten:
         worst = min(forgotten, key=lambda domain: domain.difference["JA"].mean)
@@ -101,7 +101,7 @@ def _better(gain: Estimate, judged: Sequence[DomainChange]) -> str:
     """Say what is gained, and that nothing is lost as far as anybody looked."""
     base = [domain.name for domain in judged if domain.base]
     kept = f"It loses no more than {MAY_LOSE} on {', '.join(base)}." if base else "No other images were looked at."
-    return f"It gains {_said(gain)} on {_images(gain.count)} that neither has seen. {kept}"
+    return f"It gains {_said(gain)} on {_images(gain.count)}. {kept}"
 
 
 def _help(images: int | None) -> str:
