@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.overlap import METRICS, jaccard_by_threshold, overlap
+from napari_melanoma.analysis.overlap import METRICS, choose_best, jaccard_by_threshold, overlap
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,28 @@ def test_one_pass_equals_many(probability: np.ndarray, reference: np.ndarray) ->
     thresholds = np.linspace(0.1, 0.9, 9)
     plain = [overlap(probability >= threshold, reference)["JA"] for threshold in thresholds]
     assert jaccard_by_threshold(probability, reference, thresholds) == pytest.approx(plain)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Values of images (rows) under settings (columns), the usual setting, and the one to choose."""
+
+    name: str
+    curves: list[list[float]]
+    usual: int | None
+    expected: int
+
+
+CHOICES = [
+    Choice("nothing is usual: the best mean", [[0.5, 0.7], [0.6, 0.5]], None, 1),
+    Choice("better on each image", [[0.5, 0.6], [0.6, 0.7], [0.2, 0.31]], 0, 1),
+    Choice("better by one lucky image", [[0.5, 0.9], [0.6, 0.59], [0.7, 0.69]], 0, 0),
+    Choice("one image is no evidence", [[0.5, 0.9]], 0, 0),
+    Choice("the usual one is the best", [[0.9, 0.5], [0.8, 0.6]], 0, 0),
+    Choice("no difference at all", [[0.5, 0.5], [0.6, 0.6]], 1, 1),
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
+def test_another_setting_than_the_usual_one_needs_more_than_chance(choice: Choice) -> None:
+    assert choose_best(np.array(choice.curves), choice.usual) == choice.expected

@@ -38,13 +38,11 @@ def test_the_one_for_corrections_stands_first() -> None:
 def test_fine_tuning_is_gentle() -> None:
     recipe = shipped_recipe("fine-tune").recipe(["corrections"], "lesion-small", data={"base": ["known"]})
     first = TrainRecipe.parse({"data": {"datasets": ["x"]}}, "the defaults")
-    assert recipe.learning_rate <= 2e-4
-    assert recipe.learning_rate * recipe.encoder_rate <= 5e-5
+    assert recipe.learning_rate < first.learning_rate
     assert recipe.model.freeze_normalisation
     assert 0 < recipe.ema_decay < 1
+    assert recipe.patience >= recipe.epochs, "the few tuning images are no reason to stop"
     assert (recipe.data.base, recipe.data.base_share) == (("known",), 0.5)
-    assert recipe.augmentation.brightness < first.augmentation.brightness
-    assert recipe.augmentation.scale[1] < first.augmentation.scale[1]
 
 
 def test_the_network_is_that_of_the_bundle(tiny_bundle: BundleInfo) -> None:

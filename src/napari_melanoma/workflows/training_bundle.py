@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.analysis.overlap import jaccard_by_threshold
+from napari_melanoma.analysis.overlap import choose_best, jaccard_by_threshold
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig
@@ -41,7 +41,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
     BundleConfig
         Names no folder of anybody's.
     """
-    normalisation: dict[str, Any] = {"mean": parent.mean, "std": parent.std} if parent else {}
+    kept: dict[str, Any] = parent.model_dump(include={"mean", "std", "threshold"}) if parent else {}
     return BundleConfig(
         name=recipe.name,
         title=recipe.title,
@@ -51,12 +51,16 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         modalities=recipe.modalities,
         licence=recipe.licence,
         provenance=_origin(recipe, prepared, parent),
-        **normalisation,
+        **kept,
     )
 
 
-def choose_threshold(task: nn.Module, loader: DataLoader, run: RunContext) -> tuple[float, float]:
+def choose_threshold(
+    task: nn.Module, loader: DataLoader, run: RunContext, *, usual: float | None = None
+) -> tuple[float, float]:
     """Find the threshold, of fifty in [0.5, 1), with the highest mean Jaccard index (as P4 does).
+
+    A model that was fine-tuned keeps the threshold of its parent unless another is better by more than chance.
 
     Parameters
     ----------
@@ -66,6 +70,8 @@ def choose_threshold(task: nn.Module, loader: DataLoader, run: RunContext) -> tu
         Batches of images, masks and keys that were not learnt from.
     run : RunContext
         Asked whether to go on.
+    usual : float, optional
+        The parent's threshold; none by default.
 
     Returns
     -------
@@ -76,15 +82,16 @@ def choose_threshold(task: nn.Module, loader: DataLoader, run: RunContext) -> tu
 
     task.eval()
     device = next(task.parameters()).device
+    thresholds = THRESHOLDS if usual is None else np.union1d(THRESHOLDS, [usual])
     curves = []
     with torch.inference_mode():
         for images, masks, _ in run.track(loader, "Choosing the threshold"):
             probabilities = torch.sigmoid(task(images.to(device)))[:, 0].cpu().numpy()
             truths = (masks[:, 0] > 127).numpy()
-            curves += [jaccard_by_threshold(p, t, THRESHOLDS) for p, t in zip(probabilities, truths, strict=True)]
-    mean = np.mean(curves, axis=0)
-    best = int(mean.argmax())
-    return round(float(THRESHOLDS[best]), 2), float(mean[best])
+            curves += [jaccard_by_threshold(p, t, thresholds) for p, t in zip(probabilities, truths, strict=True)]
+    found = np.array(curves)
+    best = choose_best(found, None if usual is None else int(np.searchsorted(thresholds, usual)))
+    return round(float(thresholds[best]), 2), float(found[:, best].mean())
 
 
 def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> dict[str, Any]:

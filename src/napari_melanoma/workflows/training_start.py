@@ -33,6 +33,7 @@ class Parent(Config):
     fingerprint: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    threshold: float
 
 
 class Settled(Config):
@@ -72,7 +73,8 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
             f"'{bundle.name}' is a {config.architecture}, the recipe asks for a {recipe.model.architecture}. "
             f'Set model.architecture = "{config.architecture}" and model.options to those of the bundle.'
         )
-    return Parent(name=bundle.name, fingerprint=bundle.fingerprint, mean=config.mean, std=config.std)
+    known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
+    return Parent(fingerprint=bundle.fingerprint, **known)
 
 
 def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
