@@ -204,7 +204,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of a data set; phantoms by default")
-    parser.add_argument("--images", type=int, default=160, help="phantoms")
+    parser.add_argument(
+        "--images", type=int, default=288, help="phantoms; what a run does once an epoch weighs less with more"
+    )
     parser.add_argument("--architecture", default="deeplabv3plus")
     parser.add_argument("--side", type=int, default=256, help="of the network's input, in pixels")
     parser.add_argument("--batch-size", type=int, default=16)
