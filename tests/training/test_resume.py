@@ -102,7 +102,7 @@ def test_a_resumed_run_needs_neither_its_start_nor_its_data(
     data = shutil.copytree(blobs, tmp_path / "data" / "blobs")
     train(alone, tmp_path / "first", resume=False, run=RunContext())
     start = shutil.copytree(tmp_path / "first" / "bundle", tmp_path / "start")
-    recipe = change(alone, model={"start": str(start)}, data={"datasets": [str(data)]})
+    recipe = change(alone, blend=0.6, model={"start": str(start)}, data={"datasets": [str(data)]})
     train(recipe, tmp_path / "whole", resume=False, run=RunContext())
     stop(recipe, tmp_path / "parts", "Epoch 1 of 2, ")
     shutil.rmtree(start)

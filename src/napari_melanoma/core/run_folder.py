@@ -47,6 +47,11 @@ class RunFolder:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def start_weights(self) -> Path:
+        """Weights that the run started from, where its recipe blends them with what was learnt."""
+        return self.checkpoints / "start.safetensors"
+
+    @property
     def best_checkpoint(self) -> Path:
         """State after the best epoch so far."""
         return self.checkpoints / "best.ckpt"

@@ -98,6 +98,12 @@ class TrainRecipe(Config):
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="the model is a moving average of the weights with this decay; 0: the weights"
     )
+    blend: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of what was learnt in the model; the rest stays as the bundle it started from",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(

@@ -17,6 +17,7 @@ from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, Ru
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.models.bundle import BundleInfo, write_bundle
 from napari_melanoma.training.batch_size import find_batch_size
+from napari_melanoma.training.blending import blend_with_start, keep_start
 from napari_melanoma.training.engine import Fitting, accelerator, choose_precision, device_name, fit, process_count
 from napari_melanoma.training.faults import SHARED_MEMORY, is_out_of_memory
 from napari_melanoma.training.loader import TuningBatches, training_loader, tuning_loader
@@ -138,6 +139,9 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     prepared = prepare_data(recipe, folder, resume=work.resume, run=phase)
     settled = settled_in(folder) or _settle(work, prepared, phase)
     config = bundle_config(recipe, prepared, settled.parent)
+    blended = settled.parent is not None and recipe.blend < 1
+    if blended and not folder.last_checkpoint.exists():
+        keep_start(work.network, folder.start_weights)
     task = _task(recipe, work.network, config, prepared)
     _tell_start(work, prepared, settled)
     fitting = replace(_fitting(recipe, folder, prepared, settled), samples=_samples(recipe, folder, prepared))
@@ -146,6 +150,8 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     except Exception as error:
         _expect_less(error, fitting)
         raise
+    if blended:
+        blend_with_start(task.network, folder.start_weights, recipe.blend)
     bundle = _write(work, task, prepared, config, phase)
     _judge(prepared, folder, phase)
     jaccard, threshold = bundle.config.provenance["tuning_jaccard"], bundle.config.threshold
