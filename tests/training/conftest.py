@@ -30,7 +30,12 @@ def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) 
         Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/b{index:02}.png")
         write_mask(folder / f"masks/b{index:02}.png", mask)
     table = [
-        {"image_id": f"b{index:02}", "patient_id": f"p{index // 2}", "split": "train" if index < count - 4 else "val"}
+        {
+            "image_id": f"b{index:02}",
+            "patient_id": f"p{index // 2}",
+            "split": "train" if index < count - 4 else "val",
+            "modality": "macroscopic",
+        }
         for index in range(count)
     ]
     write_table(folder / "dataset.csv", table)

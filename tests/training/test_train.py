@@ -60,6 +60,7 @@ def test_the_bundle_says_where_it_comes_from(alone: TrainRecipe, tmp_path: Path)
     bundle = train(alone, tmp_path / "run", resume=False, run=RunContext())
     assert 0.5 <= bundle.config.threshold < 1
     assert "# blobs" in bundle.card
+    assert bundle.config.modalities == ("macroscopic",)
     known = bundle.config.provenance
     assert known["train_images"] == known["data"]["domains"] == {"blobs": 16}
     assert known["parent"] is None

@@ -41,6 +41,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
     BundleConfig
         Names no folder of anybody's.
     """
+    seen = [sample.modality for sample in prepared.samples.learn if sample.modality]
     kept: dict[str, Any] = parent.model_dump(include={"mean", "std", "threshold"}) if parent else {}
     return BundleConfig(
         name=recipe.name,
@@ -48,7 +49,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         architecture=recipe.model.architecture,
         options=recipe.model.options,
         input_size=recipe.model.input_size,
-        modalities=recipe.modalities,
+        modalities=tuple(dict.fromkeys([*recipe.modalities, *sorted(seen)])),
         licence=recipe.licence,
         provenance=_origin(recipe, prepared, parent),
         **kept,
