@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.errors import Diverged, TrainingError
-from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.errors import Diverged, RunError, TrainingError
+from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows import train as workflow
 from napari_melanoma.workflows import training_events
 from napari_melanoma.workflows.train import train
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
 
+Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
 PEER = "Connection closed by peer"
 
@@ -43,6 +45,79 @@ def test_pause_continue_and_cancel_while_it_learns(
     kinds = [event["kind"] for event in events(folder.path) if event["kind"] not in ("progress", "notice")]
     assert kinds == ["started", "step", "paused", "continued", "step", "paused", "cancelled"]
     assert threading.active_count() < 20
+
+
+PHASES = ("prepare_data", "find_batch_size", "choose_threshold")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_stop_from_outside_ends_every_phase(
+    phase: str, alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunContext()
+    stop_in(phase, run, monkeypatch)
+    recipe = change(alone, epochs=1, samples=0, batch_size="auto" if phase == "find_batch_size" else 4)
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "run", resume=False, run=run)
+    assert events(tmp_path / "run")[-1]["kind"] == "cancelled"
+
+
+def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for a stop, as Ctrl+C does, when a phase begins; it then asks the context that it was given."""
+    real = getattr(workflow, phase)
+
+    def work(*arguments: Any, **named: Any) -> Any:
+        run.cancel()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(workflow, phase, work)
+
+
+def test_a_stop_while_models_are_compared_keeps_the_new_one(
+    recipe: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.workflows import gate
+
+    run = RunContext()
+
+    def judge(path: Path, *, run: RunContext) -> None:
+        outside.cancel()
+        run.check()
+
+    outside = run
+    monkeypatch.setattr(gate, "gate", judge)
+    assert train(change(recipe, epochs=1, samples=0), tmp_path / "run", resume=False, run=run) is not None
+    told = events(tmp_path / "run")
+    assert "comparison with the old model was cancelled" in told[-2]["message"]
+    assert told[-1]["kind"] == "finished"
+
+
+def test_a_helper_hears_the_program_and_leaves_the_folder_to_the_first(tmp_path: Path) -> None:
+    outside, folder = RunContext(), RunFolder(tmp_path)
+    helping = HelpingContext(outside, folder)
+    folder.ask("cancel")
+    helping.check()
+    outside.cancel()
+    with pytest.raises(Cancelled):
+        helping.check()
+
+
+def test_a_run_that_another_process_began_meanwhile_is_refused(
+    alone: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    real = workflow.start_network
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        folder.path.mkdir()
+        folder.config.write_text("of another")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(workflow, "start_network", late)
+    with pytest.raises(RunError, match="holds a run already"):
+        train(alone, folder.path, resume=False, run=RunContext())
+    assert folder.config.read_text() == "of another"
+    assert folder.read_events() == []
 
 
 def test_each_epoch_is_a_milestone(alone: TrainRecipe, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.training import batch_size, engine
-from napari_melanoma.training.places import further_pieces, is_first_process
+from napari_melanoma.training.places import RANKS, further_pieces, is_first_process
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -62,6 +62,8 @@ def test_processes(devices: int, nodes: int, expected: int, recipe: TrainRecipe,
         (2, {"SLURM_PROCID": "0", "LOCAL_RANK": ""}, True),
         (2, {"SLURM_PROCID": "1"}, False),
         (2, {"RANK": "2", "LOCAL_RANK": "0"}, False),
+        (2, {"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),  # the first of another machine
+        (2, {"GROUP_RANK": "1"}, False),
     ],
 )
 def test_the_first_process_owns_the_folder(
@@ -72,7 +74,7 @@ def test_the_first_process_owns_the_folder(
     change: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+    for name in RANKS:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -244,13 +244,6 @@ def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
     assert list(queue_folder().glob("*.json")) == []
 
 
-def test_a_further_process_of_a_run_does_not_wait_for_itself(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    with wait_for_turn(queue.folder / "run", run=queue.run):
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        with wait_for_turn(queue.folder / "run", run=queue.run, sleep=pytest.fail):
-            pass
-
-
 def test_two_processes_take_turns(tmp_path: Path) -> None:
     """Each notes when it began and ended; in no order do they overlap."""
     code = """

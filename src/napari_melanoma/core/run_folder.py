@@ -323,6 +323,11 @@ class ListeningContext(RunContext):
         self._outer = run
         self._folder = folder
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop was asked for here, or further out by whoever started the run."""
+        return super().cancelled or self._outer.cancelled
+
     def wish(self) -> Wish:
         """Read what is wished of the run, by the program or through the folder.
 
@@ -331,7 +336,7 @@ class ListeningContext(RunContext):
         str
             ``"run"``, ``"pause"`` or ``"cancel"``.
         """
-        return "cancel" if self._outer.cancelled or self.cancelled else self._folder.wish()
+        return "cancel" if self.cancelled else self._folder.wish()
 
     def check(self) -> None:
         """Hold while a pause is wished; raise ``Cancelled`` if a stop was asked for.
@@ -363,4 +368,4 @@ class HelpingContext(ListeningContext):
         str
             ``"run"`` or ``"cancel"``.
         """
-        return "cancel" if self._outer.cancelled or self.cancelled else "run"
+        return "cancel" if self.cancelled else "run"

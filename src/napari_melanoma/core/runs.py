@@ -66,7 +66,7 @@ class RunContext:
         Cancelled
             After ``cancel`` was called.
         """
-        if self._cancelled.is_set():
+        if self.cancelled:
             raise Cancelled
 
     def track(self, items: Iterable[Item], message: str) -> Iterator[Item]:

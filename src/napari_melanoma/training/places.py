@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # set by torchrun, by srun, and by Lightning for those that it starts
+# Set by torchrun, by srun, by Lightning for those that it starts; the last two are numbers of machines.
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 
 
 def is_first_process(recipe: TrainRecipe) -> bool:

@@ -104,10 +104,12 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queu
         if not resume:  # before anything is written: a start that fails leaves no folder in its own way
             check_recipe(recipe, Phase(listening, folder) if launched else run, keep=True)
         network = start_network(recipe, weights=not (resume and folder.last_checkpoint.exists()))
-    with folder.owned(), folder.logged(), told(folder):
-        _begin(recipe, folder, resume)
-        with wait_for_turn(out, run=run) if queue else nullcontext():
-            return _work(Work(recipe, folder, network, resume), listening)
+    with folder.owned():
+        _refuse(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile
+        with folder.logged(), told(folder):
+            _begin(recipe, folder, resume)
+            with wait_for_turn(out, run=run) if queue else nullcontext():
+                return _work(Work(recipe, folder, network, resume), listening)
 
 
 def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.workflows.processes import ProcessStamp
 
 POLL_S = 0.5
-RANKS = ("LOCAL_RANK", "SLURM_PROCID")  # a process of one run that is not its first has no turn of its own
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +52,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
     """Wait until no earlier run of this user is at work on this machine, and hold the turn meanwhile.
 
     Tells ``queued`` events with the ``position`` (how many are before it), hears a wish to cancel. A ticket whose
-    process has gone is skipped. A further process of one run (several devices) does not wait.
+    process has gone is skipped.
 
     Parameters
     ----------
@@ -77,9 +75,6 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
     SaveError
         Where no ticket can be written.
     """
-    if any(os.environ.get(name, "0") not in ("", "0") for name in RANKS):
-        yield
-        return
     out.mkdir(parents=True, exist_ok=True)
     ticket = draw_ticket(out, ProcessStamp.of())
     try:
