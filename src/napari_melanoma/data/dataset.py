@@ -68,6 +68,52 @@ def read_dataset(folder: Path) -> list[Sample]:
     return [sample for sample in samples if isinstance(sample, Sample)]
 
 
+def read_datasets(folders: Iterable[Path]) -> list[Sample]:
+    """Read several data sets; the name of the folder tells them, their patients and their figures apart.
+
+    Parameters
+    ----------
+    folders : iterable of pathlib.Path
+        The data sets.
+
+    Returns
+    -------
+    list of Sample
+        In their order.
+
+    Raises
+    ------
+    DataSetError
+        Where ``check_names`` or ``read_dataset`` says so.
+    """
+    found = list(folders)
+    check_names(found)
+    return [sample for folder in found for sample in read_dataset(folder)]
+
+
+def check_names(folders: Iterable[Path]) -> None:
+    """Refuse different folders of one name, whose patients nobody could tell apart.
+
+    Parameters
+    ----------
+    folders : iterable of pathlib.Path
+        Data sets; the same folder may be named again.
+
+    Raises
+    ------
+    DataSetError
+        Naming the two.
+    """
+    known: dict[str, Path] = {}
+    for folder in folders:
+        first = known.setdefault(folder.name, folder)
+        if first.resolve() != folder.resolve():
+            raise DataSetError(
+                f"two data sets have the name '{folder.name}': {first} and {folder}. Their patients could not be told "
+                "apart; rename one of the folders."
+            )
+
+
 def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
     """Read a data set row by row, going on where a row is wrong.
 

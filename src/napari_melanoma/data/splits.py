@@ -12,8 +12,7 @@ from napari_melanoma.data.dataset import Sample, usable
 
 EVERY_SPLIT = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
-ALWAYS_LEARNT = 2  # the first groups of a data set: one to learn from and one to tune on
-STEADY = 10  # until so many are held out, chance alone would leave too few to judge by
+ENOUGH = 3  # groups of a data set: one for each part
 
 
 class SplitRules(Protocol):
@@ -38,21 +37,25 @@ class SplitRules(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """The images of a run: learnt from, steering (epoch, threshold), and unseen; no group is learnt and held out."""
+    """The images of a run: learnt from, steering (epoch, threshold), and unseen; no group is learnt and held out.
+
+    ``left_out`` are those that were to be learnt from, although others of their group are held out.
+    """
 
     learn: list[Sample]
     tuning: list[Sample]
     held_out: list[Sample]
+    left_out: tuple[Sample, ...] = ()
 
 
 def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Parts:
     """Split the images of a run into its parts.
 
     A row that names its split goes where it says: ``rules.split`` is learnt from, ``rules.held_out_split`` is held
-    out, any other is left alone. Rows without a split are held out by the name of their group, never by the seed, and
-    rows that are added move no group from one side to the other. Of each data set the first two groups are learnt
-    from and the third is held out; until ten are held out, the share that is asked for is kept to, so that thirty
-    corrections can be judged. With the split ``"all"`` every image is learnt from.
+    out, any other is left alone. Rows without a split are held out by a hash of their group alone, never by the seed
+    or by what else is in the table, so that rows which come, go, or change their review move no other group. Only
+    where that holds none of three or more groups of a data set out, the one with the smallest hash is. A group of
+    which anything is held out is not learnt from. With the split ``"all"`` every image is learnt from.
 
     Parameters
     ----------
@@ -70,13 +73,13 @@ def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Part
     """
     found = usable(samples)
     if rules.split == EVERY_SPLIT:
-        learn, held_out = found, []
-    else:
-        aside = _held_out_groups([s for s in found if not s.split], rules.held_out_fraction)
-        learn = [s for s in found if s.split == rules.split or (not s.split and s.group not in aside)]
-        held_out = [s for s in found if s.split == rules.held_out_split or (not s.split and s.group in aside)]
-    learn, tuning = hold_out(learn, rules.tuning_fraction, seed)
-    return Parts(learn, tuning, held_out)
+        return Parts(*hold_out(found, rules.tuning_fraction, seed), [])
+    aside = _held_out_groups([s for s in found if not s.split], rules.held_out_fraction)
+    held_out = [s for s in found if (s.group in aside if not s.split else s.split == rules.held_out_split)]
+    unseen, judged = {s.group for s in held_out}, {id(s) for s in held_out}
+    named = [s for s in found if s.split in ("", rules.split) and id(s) not in judged]
+    learn, tuning = hold_out([s for s in named if s.group not in unseen], rules.tuning_fraction, seed)
+    return Parts(learn, tuning, held_out, tuple(s for s in named if s.group in unseen))
 
 
 def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -121,18 +124,11 @@ def _held_out_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
 
 
 def _held_out(groups: Iterable[str], fraction: float) -> list[str]:
-    """Hold groups out by their hash; the first of them also by what is held out before, so that few are enough.
-
-    A group's fate hangs on those before it in the table alone, so rows that are added change nothing.
-    """
-    held: list[str] = []
-    for position, group in enumerate(groups, start=1):
-        share = fraction * position
-        wanted = _draw(HELD_OUT_SALT, group) < fraction
-        if 0 < share < STEADY:
-            wanted = (wanted and len(held) < share + 0.5) or len(held) < max(1, int(share))
-        if wanted and position > ALWAYS_LEARNT:
-            held.append(group)
+    """Hold groups out by their hash; of three or more at least one, where any is asked for."""
+    draws = {group: _draw(HELD_OUT_SALT, group) for group in groups}
+    held = [group for group, draw in draws.items() if draw < fraction]
+    if not held and fraction > 0 and len(draws) >= ENOUGH:
+        held = [min(draws, key=draws.__getitem__)]
     return held
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.dataset import Sample, check_names, read_datasets
 from napari_melanoma.data.splits import Parts, split_parts
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.contents import read_contents
@@ -33,11 +33,14 @@ class Chosen:
         Learnt from so that the model does not forget.
     base_held_out : tuple of Sample
         On which it is judged whether it has forgotten; the run must not learn from them.
+    left_out : tuple of Sample
+        Not learnt from, although the recipe asks for it, as others of their patient are held out.
     """
 
     parts: Parts
     base: tuple[Sample, ...] = ()
     base_held_out: tuple[Sample, ...] = ()
+    left_out: tuple[Sample, ...] = ()
 
     @property
     def read(self) -> list[Sample]:
@@ -122,6 +125,7 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     chosen, notices = without_leaks(chosen, facts)
     data_faults.check_counts(chosen.parts)
     data_faults.check_lesions(chosen.parts.learn, facts)
+    notices += _of_patients(chosen)
     return Survey(chosen, contents.known, facts, (*notices, *data_faults.warnings(chosen.parts, facts)))
 
 
@@ -141,11 +145,12 @@ def choose(recipe: TrainRecipe) -> Chosen:
     Raises
     ------
     DataSetError
-        Where a data set is missing or faulty.
+        Where a data set is missing or faulty, or two have one name.
     """
+    check_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base)])
     parts = _split(recipe, recipe.data.datasets)
     if not recipe.data.base:
-        return Chosen(parts)
+        return Chosen(parts, left_out=parts.left_out)
     try:
         base = _split(recipe, recipe.data.base)
     except DataSetError as error:
@@ -156,7 +161,7 @@ def choose(recipe: TrainRecipe) -> Chosen:
             f"data.base: found no image with a mask in the split '{recipe.data.split}' of "
             f"{data_faults.named(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
-    return Chosen(parts, learnt, tuple(base.held_out))
+    return _without_judged_patients(Chosen(parts, learnt, tuple(base.held_out), (*parts.left_out, *base.left_out)))
 
 
 def without_leaks(chosen: Chosen, facts: Mapping[Path, Facts]) -> tuple[Chosen, list[str]]:
@@ -191,13 +196,15 @@ def without_leaks(chosen: Chosen, facts: Mapping[Path, Facts]) -> tuple[Chosen, 
         ("learnt from", [*parts.learn, *chosen.base], [*learn, *base]),
         ("tuned on", parts.tuning, tuning),
     ):
-        removed = [sample.image_id for sample in before if sample not in set(after)]
+        kept = {id(sample) for sample in after}
+        removed = [sample.image_id for sample in before if id(sample) not in kept]
         if removed:
             notices.append(
                 f"Not {what}, as the same picture is held out or tuned on under another name: "
                 f"{data_faults.named(removed)}."
             )
-    return Chosen(Parts(learn, tuning, parts.held_out), tuple(base), chosen.base_held_out), notices
+    chosen = replace(chosen, parts=Parts(learn, tuning, parts.held_out), base=tuple(base))
+    return chosen, notices
 
 
 def mask_of(sample: Sample) -> Path:
@@ -253,7 +260,44 @@ def _facts(jobs: Sequence[Job], store: PixelStore) -> dict[Path, Facts]:
     return facts
 
 
+def _without_judged_patients(chosen: Chosen) -> Chosen:
+    """Learn from nobody who is held out, where the base data and those of the run are of the same patients."""
+    judged = {sample.group for sample in chosen.judged}
+    parts, left_out = chosen.parts, [sample for sample in chosen.read if sample.group in judged]
+    if not left_out:
+        return chosen
+    learn, tuning, base = (
+        [sample for sample in samples if sample.group not in judged]
+        for samples in (parts.learn, parts.tuning, chosen.base)
+    )
+    return Chosen(
+        Parts(learn, tuning, parts.held_out), tuple(base), chosen.base_held_out, (*chosen.left_out, *left_out)
+    )
+
+
+def _of_patients(chosen: Chosen) -> list[str]:
+    """Say what was done about patients who are held out, and who may be held out under one name in two data sets."""
+    found = []
+    if chosen.left_out:
+        groups = {sample.group for sample in chosen.left_out}
+        found.append(
+            f"{len(chosen.left_out)} of the images are not learnt from, as others of their patient or lesion are held "
+            f"out: {data_faults.named(sorted(groups))}. Give all images of a patient the same split."
+        )
+    judged, read = ({_owner(sample) for sample in samples} for samples in (chosen.judged, chosen.read))
+    if shared := sorted(judged & read):
+        found.append(
+            f"{len(shared)} of the patients, lesions or images are held out in one data set, and learnt from in another "
+            f"under the same name: {data_faults.named(shared)}. If they are the same people, give them the same split."
+        )
+    return found
+
+
+def _owner(sample: Sample) -> str:
+    """Name of the patient, lesion or image whose group a sample is in, without its data set."""
+    return sample.group.removeprefix(f"{sample.domain}/")
+
+
 def _split(recipe: TrainRecipe, folders: Iterable[str]) -> Parts:
     """Read data sets and split their rows as one."""
-    rows = [sample for folder in folders for sample in read_dataset(Path(folder).expanduser())]
-    return split_parts(rows, recipe.data, recipe.seed)
+    return split_parts(read_datasets(Path(folder).expanduser() for folder in folders), recipe.data, recipe.seed)
