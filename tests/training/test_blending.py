@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from napari_melanoma.core.errors import TrainingError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.training.blending import blend_with_start, keep_start
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.training.blending import blend_with_start, keep_start, read_start
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.train import train
+
+Change = Callable[..., TrainRecipe]
+
+pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 def _network(value: float) -> nn.Module:
@@ -32,35 +38,68 @@ def _network(value: float) -> nn.Module:
 def test_the_share_is_that_of_what_was_learnt(share: float, expected: float, tmp_path: Path) -> None:
     keep_start(_network(1.0), tmp_path / "start.safetensors")
     network = _network(3.0)
-    blend_with_start(network, tmp_path / "start.safetensors", share)
+    start = read_start(tmp_path / "start.safetensors")
+    assert start is not None
+    blend_with_start(network, start, share)
     assert [float(parameter.detach().max()) for parameter in network.parameters()] == pytest.approx([expected] * 4)
     assert float(network[1].running_mean) == pytest.approx(expected)
     assert int(network[1].num_batches_tracked) == 30
 
 
-def test_a_start_that_has_gone_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="set blend = 1"):
-        blend_with_start(_network(1.0), tmp_path / "gone.safetensors", 0.5)
+@pytest.mark.parametrize("content", [None, b"", b"half of it"])
+def test_a_start_that_has_gone_or_is_damaged_is_none(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "start").write_bytes(content)
+    assert read_start(tmp_path / "start") is None
 
 
-def test_the_bundle_of_a_run_is_blended_with_the_one_it_started_from(
-    alone: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe]
+@pytest.fixture
+def start(tiny_bundle: BundleInfo, tmp_path: Path) -> Path:
+    """A bundle of one's own to start from."""
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "start"))
+
+
+@pytest.mark.parametrize("lost", [["checkpoints"], ["checkpoints", "start.safetensors"]], ids=["", "kept weights"])
+def test_a_model_is_blended_with_its_start_whatever_of_the_run_was_removed(
+    lost: list[str], alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
-    first = train(alone, tmp_path / "first", resume=False, run=RunContext())
-    assert first is not None
-    recipe = change(alone, blend=0.25, model={"start": str(first.path)})
-    second = train(recipe, tmp_path / "second", resume=False, run=RunContext())
-    assert second is not None
-    old, new = load_file(first.path / "model.safetensors"), load_file(second.path / "model.safetensors")
-    learnt = torch.load(tmp_path / "second/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    out = tmp_path / "run"
+    recipe = change(alone, samples=0, blend=0.25, model={"start": str(start)})
+    bundle = train(recipe, out, resume=False, run=removing(*(out / name for name in lost)))
+    assert bundle is not None
+    old, new = load_file(start / "model.safetensors"), load_file(bundle.path / "model.safetensors")
+    learnt = torch.load(out / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
     name = next(name for name in old if name.endswith("weight"))
     expected = old[name].float().lerp(learnt[f"network.{name}"], 0.25)
     assert torch.allclose(new[name].float(), expected, atol=2e-3)
     assert not torch.allclose(new[name].float(), learnt[f"network.{name}"], atol=2e-3)
 
 
-def test_without_a_bundle_to_start_from_nothing_is_blended(
-    alone: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe]
+def test_a_model_whose_start_is_lost_is_written_as_it_learnt_and_that_is_said(
+    alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
-    train(change(alone, blend=0.25), tmp_path / "run", resume=False, run=RunContext())
-    assert not (tmp_path / "run/checkpoints/start.safetensors").exists()
+    out = tmp_path / "run"
+    recipe = change(alone, samples=0, blend=0.25, model={"start": str(start)})
+    bundle = train(recipe, out, resume=False, run=removing(out / "start.safetensors", start))
+    assert bundle is not None
+    learnt = torch.load(out / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    new = load_file(bundle.path / "model.safetensors")
+    assert all(torch.allclose(new[name].float(), learnt[f"network.{name}"].float(), 1e-2, 2e-3) for name in new)
+    notices = [str(event["message"]) for event in RunFolder(out).read_events() if event["kind"] == "notice"]
+    assert [notice for notice in notices if "not blended" in notice]
+
+
+def removing(*paths: Path) -> RunContext:
+    """A context that removes files and folders in the middle of a run."""
+
+    def report(progress: Progress) -> None:
+        if progress.message.startswith("Epoch 1 of 2:"):
+            for path in paths:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return RunContext(report)
+
+
+def test_without_a_bundle_to_start_from_nothing_is_blended(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    train(change(alone, epochs=1, samples=0, blend=0.25), tmp_path / "run", resume=False, run=RunContext())
+    assert not (tmp_path / "run/start.safetensors").exists()

@@ -49,7 +49,7 @@ class RunFolder:
     @property
     def start_weights(self) -> Path:
         """Weights that the run started from, where its recipe blends them with what was learnt."""
-        return self.checkpoints / "start.safetensors"
+        return self.path / "start.safetensors"
 
     @property
     def best_checkpoint(self) -> Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import TrainingError
 from napari_melanoma.core.files import atomic_file
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 
 def keep_start(network: nn.Module, path: Path) -> None:
@@ -33,33 +36,43 @@ def keep_start(network: nn.Module, path: Path) -> None:
         temporary.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
 
 
-def blend_with_start(network: nn.Module, path: Path, share: float) -> None:
+def read_start(path: Path) -> dict[str, Tensor] | None:
+    """Read the weights that a run started from.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What ``keep_start`` wrote.
+
+    Returns
+    -------
+    dict or None
+        Name to value; None where the file has gone or is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        log.warning("cannot read %s: %s", path, error)
+        return None
+
+
+def blend_with_start(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
     """Move a network towards the weights that it started from (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 
     Parameters
     ----------
     network : torch.nn.Module
         As it has learnt; changed in place. Counters stay as they are.
-    path : pathlib.Path
-        What ``keep_start`` wrote.
+    start : mapping of str to torch.Tensor
+        The weights, by the names of the network's state.
     share : float
         Of what was learnt, 0 to 1.
-
-    Raises
-    ------
-    TrainingError
-        Where the file has gone or is damaged.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
-    try:
-        start = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"cannot read {path}, the weights that the run started from: {error}. Train again, or set blend = 1."
-        ) from error
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if value.is_floating_point():

@@ -31,6 +31,7 @@ from napari_melanoma.workflows.training_bundle import bundle_config, choose_thre
 from napari_melanoma.workflows.training_checks import check_recipe
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
 from napari_melanoma.workflows.training_start import (
+    Parent,
     Settled,
     lesion_weight,
     parent_of,
@@ -38,6 +39,7 @@ from napari_melanoma.workflows.training_start import (
     settled_in,
     start_network,
     wait_for_settled,
+    weights_of_start,
 )
 from napari_melanoma.workflows.turns import wait_for_turn
 
@@ -141,8 +143,7 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     prepared = prepare_data(recipe, folder, resume=work.resume, run=phase)
     settled = settled_in(folder) or _settle(work, prepared, phase)
     config = bundle_config(recipe, prepared, settled.parent)
-    blended = settled.parent is not None and recipe.blend < 1
-    if blended and not folder.last_checkpoint.exists():
+    if settled.parent and recipe.blend < 1 and not folder.last_checkpoint.exists():
         keep_start(work.network, folder.start_weights)
     task = _task(recipe, work.network, config, prepared)
     _tell_start(work, prepared, settled)
@@ -152,13 +153,26 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     except Exception as error:
         _expect_less(error, fitting)
         raise
-    if blended:
-        blend_with_start(task.network, folder.start_weights, recipe.blend)
+    if settled.parent and recipe.blend < 1:
+        _blend(work, task, settled.parent)
     bundle = _write(work, task, prepared, config, phase)
     _judge(prepared, folder, phase)
     jaccard, threshold = bundle.config.provenance["tuning_jaccard"], bundle.config.threshold
     folder.tell_last("finished", threshold=threshold, tuning_jaccard=jaccard, bundle=folder.bundle.name)
     return bundle
+
+
+def _blend(work: Work, task: SegmentationTask, parent: Parent) -> None:
+    """Move what was learnt towards the start; hours of learning are not thrown away where the start is lost."""
+    start = weights_of_start(work.recipe, work.folder, parent)
+    if start is None:
+        message = (
+            f"the weights of '{parent.name}' that the run started from are gone: the model is what was learnt, not "
+            "blended with them, and may have forgotten more of what it knew."
+        )
+        work.folder.tell("notice", message=message)
+    else:
+        blend_with_start(task.network, start, work.recipe.blend)
 
 
 def _settle(work: Work, prepared: Prepared, run: RunContext) -> Settled:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
@@ -15,11 +17,13 @@ from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.imagenet import load_imagenet
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
+from napari_melanoma.training.blending import read_start
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+log = logging.getLogger(__name__)
 SETTLED = "settled.json"
 WORDS = ("imagenet", "none")
 MOST_WEIGHT = 20.0  # a data set with hardly any lesion pixels would drown skin altogether
@@ -116,6 +120,34 @@ def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
             "Give the options that the bundle has: napari-melanoma models show NAME."
         ) from error
     return network
+
+
+def weights_of_start(recipe: TrainRecipe, folder: RunFolder, parent: Parent) -> Mapping[str, Tensor] | None:
+    """Find the weights that a run started from: in its folder, or else in the bundle, if that is still the same.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model.start``.
+    folder : RunFolder
+        Of the run.
+    parent : Parent
+        The bundle as it was when the run began.
+
+    Returns
+    -------
+    mapping of str to torch.Tensor or None
+        Name to value; None where they are lost.
+    """
+    kept = read_start(folder.start_weights)
+    if kept is not None:
+        return kept
+    try:
+        bundle = find_bundle(recipe.model.start)
+        return load_network(bundle).state_dict() if bundle.fingerprint == parent.fingerprint else None
+    except MelanomaError as error:
+        log.warning("the bundle that the run started from cannot be read: %s", error)
+        return None
 
 
 def lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
