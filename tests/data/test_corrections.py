@@ -77,7 +77,7 @@ def test_a_correction_is_a_row_with_its_files(corrections: Corrections, folder: 
         "path": "images/photo_0.png",
         "mask_path": "masks/photo_0.png",
         "prediction_path": "predictions/photo_0.png",
-        "split": "",
+        "split": "train",
         "source": "Photo 0.JPG",
         "review": "corrected",
         "reviewed_at": row["reviewed_at"],
@@ -101,7 +101,7 @@ def test_training_reads_it_and_learns_from_what_was_reviewed(corrections: Correc
     assert [sample.review for sample in samples] == list(reviews)
     assert [sample.image_id for sample in usable(samples)] == ["photo_1", "photo_2"]
     assert [sample.group for sample in with_masks(samples)] == ["corrections/p1", "corrections/p2"]
-    with pytest.raises(DataSetError, match=r"1 rows, splits \(none\), 1 masks not reviewed or rejected"):
+    with pytest.raises(DataSetError, match=r"1 rows, splits train, 1 masks not reviewed or rejected"):
         with_masks(samples[:1])
 
 
@@ -204,7 +204,7 @@ def test_a_table_of_another_origin_gets_the_columns(corrections: Corrections, fo
     text = (folder / "dataset.csv").read_text("utf-8").splitlines()
     assert text[0].startswith("image_id,split,path,mask_path")
     assert text[1] == "old,train" + "," * 14
-    assert text[2].startswith("OLD-2,,images/OLD-2.png")
+    assert text[2].startswith("OLD-2,train,images/OLD-2.png")
     assert [sample.review for sample in read_dataset(folder)] == [None, "corrected"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from napari_melanoma.data.correction_files import FILES, StoredImage, removed_on
 from napari_melanoma.data.dataset import REVIEWS, Review
 from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.shared_table import Index, SharedTable
+from napari_melanoma.data.split_choice import SplitChoice
 from napari_melanoma.data.table_file import TableFile
 
 __all__ = ["COLUMNS", "Correction", "Corrections", "Review", "corrections_folder"]
@@ -230,6 +232,7 @@ class Corrections:
         before = None if number is None else draft.table.row(number)
         image_id = before["image_id"] if before else free_name(safe_name(correction.name), draft.ids)
         values = {**cells(correction), "image_id": image_id, "image_sha256": digest}
+        values["split"] = draft.splits.of({**(before or {}), **values}, before)
         with removed_on_error([]) as fresh:
             image = StoredImage(self.folder, safe_name(image_id), before or {}, fresh)
             values["path"] = image.photograph(correction.rgb)
@@ -282,12 +285,19 @@ class _Draft:
         self.changes: list[Change] = []
         self.fresh: list[Path] = []
 
+    @cached_property
+    def splits(self) -> SplitChoice:
+        """Splits of the patients."""
+        return SplitChoice(self.table.rows())
+
     def change(self, change: Change, table: TableFile) -> None:
         """Take up a change of the table, unless it changes nothing."""
         if not change.touched:
             return
         self.changes.append(change)
         self.table = table
+        if change.after is not None:
+            self.splits.note(change.after)
         if change.before is None and change.after is not None:
             self.ids.add(change.image_id.lower())
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position

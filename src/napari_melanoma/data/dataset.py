@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -152,6 +152,23 @@ def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
             yield error
 
 
+def owner_of(row: Mapping[str, str]) -> str:
+    """Name what keeps the images of a table together.
+
+    Parameters
+    ----------
+    row : mapping
+        Column name to text.
+
+    Returns
+    -------
+    str
+        The patient where one is named, else the lesion, else the image that it nearly duplicates, else the image.
+    """
+    keys = ("patient_id", "lesion_id", "near_duplicate_of")
+    return next((row[key] for key in keys if row.get(key)), row["image_id"])
+
+
 def usable(samples: Iterable[Sample]) -> list[Sample]:
     """Keep the samples that can be learnt from: with a mask that no person has rejected or not looked at yet.
 
@@ -220,13 +237,12 @@ def _sample(row: dict[str, str], folder: Path, images: dict[str, Path], masks: d
                 f"{folder}: the {what} of '{image_id}' is not there (looked for {path or 'images/' + image_id + '.*'})."
             )
     assert image is not None
-    owner = next((row[key] for key in ("patient_id", "lesion_id", "near_duplicate_of") if row.get(key)), image_id)
     modality = row.get("modality") or None
     return Sample(
         image_id=image_id,
         image=image,
         mask=mask,
-        group=f"{folder.name}/{owner}",
+        group=f"{folder.name}/{owner_of(row)}",
         split=row.get("split") or "",
         domain=folder.name,
         modality=modality if modality in MODALITY_WORDS else None,

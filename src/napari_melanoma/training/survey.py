@@ -287,8 +287,9 @@ def _of_patients(chosen: Chosen) -> list[str]:
     judged, read = ({_owner(sample) for sample in samples} for samples in (chosen.judged, chosen.read))
     if shared := sorted(judged & read):
         found.append(
-            f"{len(shared)} of the patients, lesions or images are held out in one data set, and learnt from in another "
-            f"under the same name: {data_faults.named(shared)}. If they are the same people, give them the same split."
+            f"{len(shared)} of the patients, lesions or images are held out in one data set, and learnt from in "
+            f"another under the same name: {data_faults.named(shared)}. If they are the same people, give them the "
+            "same split."
         )
     return found
 
