@@ -233,6 +233,7 @@ def _fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> Non
     from lightning.pytorch import Trainer
 
     from napari_melanoma.training.callbacks import AtomicCheckpoints
+    from napari_melanoma.training.helpers import Helpers, WatchedDDP, give_up
 
     recipe, last = fitting.recipe, fitting.folder.last_checkpoint
     state = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
@@ -241,13 +242,14 @@ def _fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> Non
     task.train()
     task.learn_from(fitting.loaders, fitting.pieces)
     kind, several = accelerator(recipe), process_count(recipe) > 1
-    with _quiet():
+    helpers = Helpers(lambda said: give_up(fitting.folder, helpers, said))
+    with _quiet(), helpers.watched():
         trainer = Trainer(
             max_epochs=recipe.epochs,
             accelerator=kind,
             devices=process_count(recipe) // recipe.nodes,
             num_nodes=recipe.nodes,
-            strategy="ddp" if several else "auto",
+            strategy=WatchedDDP(helpers) if several else "auto",
             sync_batchnorm=several and kind == "cuda" and not recipe.model.freeze_normalisation,
             precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
             accumulate_grad_batches=fitting.pieces,

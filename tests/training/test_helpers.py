@@ -1,0 +1,64 @@
+"""Whoever helps a run cannot end it unheard: a helper that dies is told of, one that leaves when all do is not."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training import helpers as module
+from napari_melanoma.training.helpers import Helpers, give_up
+
+
+def child(code: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-I", "-S", "-c", code])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to die of")
+def test_a_helper_that_dies_is_told_of_once() -> None:
+    heard: queue.Queue[str] = queue.Queue()
+    watched = Helpers(heard.put, look_s=0.01, grace_s=0.01)
+    watched.processes = [child("import time; time.sleep(60)"), child("pass")]
+    with watched.watched():
+        watched.processes[0].kill()
+        assert heard.get(timeout=30) == "ended by signal 9"
+    assert heard.empty()
+
+
+@pytest.mark.parametrize("code", [0, 130])
+def test_a_helper_may_leave_when_the_run_ends(code: int) -> None:
+    watched = Helpers(pytest.fail, look_s=0.01, grace_s=30)
+    with watched.watched():
+        watched.processes = [child(f"raise SystemExit({code})")]
+        assert watched.processes[0].wait() == code
+        time.sleep(0.05)  # looked at a few times
+    assert not any("helpers" in thread.name for thread in threading.enumerate())
+
+
+def test_giving_up_leaves_a_sentence_and_ends_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(module.os, "_exit", ended.append)
+    folder, watched = RunFolder(tmp_path), Helpers(pytest.fail)
+    watched.processes = [child("import time; time.sleep(60)")]
+    give_up(folder, watched, "ended by signal 9")
+    assert watched.processes[0].wait() != 0
+    last = folder.read_events()[-1]
+    assert (last["kind"], ended) == ("failed", [1])
+    assert "another process of this run ended, or could not be reached (ended by signal 9)" in str(last["message"])
+    assert str(last["message"]) in capsys.readouterr().err
+
+
+def test_the_word_of_the_other_process_is_not_spoken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "_exit", lambda code: None)
+    folder = RunFolder(tmp_path)
+    folder.tell("failed", message="its disk is full")
+    give_up(folder, Helpers(pytest.fail), "exit code 1")
+    assert [event["message"] for event in folder.read_events()] == ["its disk is full"]
