@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +178,16 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path: Path) -> None:
     both = [*squares(tmp_path / "one", 3), *squares(tmp_path / "two", 3)]
     found = compared(both, tmp_path / "out", OLD, Reader("new", {}))
     assert len({item.thumbnail for item in found.better}) == 6
+
+
+def test_pictures_of_names_that_look_alike_as_files_are_all_kept(tmp_path: Path) -> None:
+    """``s 0``, ``s:0`` and ``S?0`` are one file name once they are made safe."""
+    samples = squares(tmp_path / "clinic", 3)
+    names = ("s 0", "s:0", "S?0")
+    alike = [replace(sample, image_id=name) for sample, name in zip(samples, names, strict=True)]
+    found = compared(alike, tmp_path / "out", OLD, Reader("new", {}))
+    assert len({str(item.thumbnail).lower() for item in found.better}) == 3
+    assert len(list((tmp_path / "out/thumbnails").iterdir())) == 3
 
 
 def test_a_comparison_takes_two(tmp_path: Path) -> None:

@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import write_toml
-from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.core.errors import BundleError, DataSetError, RunError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.splits import split_parts
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import list_bundles, user_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
+from napari_melanoma.workflows import gate as module
 from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.gate import gate, held_out
+from napari_melanoma.workflows.lineage import may_have_learnt
 from napari_melanoma.workflows.runs import read_run
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -62,7 +65,9 @@ def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> Ru
 
 
 def test_held_out_images_of_the_run_and_of_its_base(finished: RunFolder, recipe: TrainRecipe) -> None:
-    samples, base = held_out(recipe, finished)
+    found = held_out(recipe, finished)
+    samples, base = found.samples, found.base
+    assert found.notes == ()
     of_run = split_parts(read_dataset(Path(recipe.data.datasets[0])), recipe.data, 0).held_out
     assert [sample.image_id for sample in samples if sample.domain == "corrections"] == [s.image_id for s in of_run]
     assert [sample.image_id for sample in samples if sample.domain == "known"] == [f"known{n}" for n in range(6)]
@@ -73,7 +78,7 @@ def test_what_the_run_learnt_of_the_base_does_not_judge_it(finished: RunFolder, 
     learnt = read_dataset(Path(recipe.data.base[0]))[0]
     with finished.data.open("a") as table:
         table.write(f"base,{learnt.image_id},known,{learnt.group},,,,,{learnt.image},{learnt.mask},,\n")
-    assert "known0" not in {sample.image_id for sample in held_out(recipe, finished)[0]}
+    assert "known0" not in {sample.image_id for sample in held_out(recipe, finished).samples}
 
 
 def test_the_gate_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
@@ -93,6 +98,96 @@ def test_the_gate_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None
 def test_a_run_from_nothing_is_judged_against_the_shipped_model(finished: RunFolder, recipe: TrainRecipe) -> None:
     write_toml(finished.config, recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})}))
     assert gate(finished.path, run=RunContext()).old.name == "lesion-small"
+
+
+def settled(folder: RunFolder, fingerprint: str) -> None:
+    """Note which weights a run started from."""
+    parent = {"name": "tiny", "fingerprint": fingerprint, "mean": [0] * 3, "std": [1] * 3, "threshold": 0.5}
+    write_json(folder.path / "settled.json", {"batch_size": 2, "parent": parent})
+
+
+def renewed(bundle: BundleInfo, folder: Path, name: str, provenance: dict[str, object]) -> BundleInfo:
+    """Copy a bundle under another name and with another provenance."""
+    shutil.copytree(bundle.path, folder)
+    config = bundle.config.model_copy(update={"name": name, "provenance": provenance})
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    return read_bundle(folder)
+
+
+def test_another_model_by_the_old_name_is_not_taken_for_it(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
+    settled(finished, "0" * 64)
+    with pytest.raises(BundleError, match=r"'tiny' is another model than the one that run-01 started from \(weights"):
+        gate(finished.path, run=RunContext())
+    assert not finished.comparison.exists()
+    settled(finished, tiny_bundle.fingerprint)
+    assert gate(finished.path, run=RunContext()).old.fingerprint == tiny_bundle.fingerprint
+
+
+def test_the_old_model_is_found_by_its_weights(
+    finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
+) -> None:
+    """Its name has gone to the shipped model's; the weights are installed under another one."""
+    renewed(tiny_bundle, user_folder() / "kept", "kept", {})
+    settled(finished, tiny_bundle.fingerprint)
+    for start in ("lesion-small", "gone"):
+        model = recipe.model.model_copy(update={"start": start})
+        write_toml(finished.config, recipe.model_copy(update={"model": model}))
+        assert gate(finished.path, run=RunContext()).old.name == "kept"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"split": "all"}, "corrections, 6 of known"),
+        ({"split": "val"}, " 6 of known"),
+        ({"held_out_fraction": 0.1}, "of corrections."),
+        ({"held_out_fraction": 0.2}, ""),
+        ({"held_out_fraction": 0.5}, ""),
+        ({"held_out_split": "test"}, ""),
+        ({"datasets": ["elsewhere"], "base": [], "split": "all"}, ""),
+    ],
+)
+def test_what_the_old_model_may_have_learnt_is_said(
+    values: dict[str, object], said: str, finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
+) -> None:
+    """By itself, or the model that it was fine-tuned from."""
+    data = {"datasets": ["corrections"], "base": ["known"], **values}
+    samples = held_out(recipe, finished).samples
+    itself = renewed(tiny_bundle, user_folder() / "itself", "itself", {"recipe": {"data": data}})
+    child = {"parent": {"name": "itself", "fingerprint": itself.fingerprint}, "recipe": {"data": {"datasets": ["x"]}}}
+    for old in (itself, renewed(tiny_bundle, user_folder().parent / "child", "child", child)):
+        found = " ".join(may_have_learnt(old, samples, recipe.data))
+        assert found.startswith("The old model may have learnt some of these images") is bool(said)
+        assert said in found
+
+
+def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> None:
+    everything = {"recipe": {"data": {"datasets": ["corrections"], "split": "all"}}}
+    old = renewed(tiny_bundle, user_folder() / "old", "old", everything)
+    model = recipe.model.model_copy(update={"start": old.name})
+    write_toml(finished.config, recipe.model_copy(update={"model": model}))
+    assert "The old model may have learnt some of these images" in gate(finished.path, run=RunContext()).reason
+
+
+def test_base_data_that_have_moved_stop_nothing(finished: RunFolder, recipe: TrainRecipe) -> None:
+    base = Path(recipe.data.base[0])
+    base.rename(base.parent / "moved")
+    found = gate(finished.path, run=RunContext())
+    assert {domain.name for domain in found.domains} == {"corrections"}
+    assert "The base data (known) cannot be read any more" in found.reason
+    write_data(finished.data, [])
+    with pytest.raises(DataSetError):
+        held_out(recipe, finished)
+
+
+def test_of_many_base_images_some_judge(
+    finished: RunFolder, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OF_BASE", 4)
+    found = held_out(recipe, finished)
+    assert sum(sample.domain == "known" for sample in found.samples) == 4
+    assert found == held_out(recipe, finished)
+    assert found.notes == ("Of the 6 images that the base data hold out, 4 were compared, chosen by their names.",)
 
 
 def test_cancelled_keeps_an_earlier_comparison(finished: RunFolder) -> None:

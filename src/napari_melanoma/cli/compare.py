@@ -51,11 +51,13 @@ def compare(
             return
         _refuse_incomplete(model or [], data or [], out)
         assert model is not None
+        assert data is not None
         assert out is not None
-        from napari_melanoma.data.dataset import read_dataset, with_masks
+        from napari_melanoma.data.dataset import check_names, read_dataset, with_masks
         from napari_melanoma.models.registry import find_bundle
         from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 
+        check_names([*data, *(base or [])])
         new, kept = ([s for f in folders or [] for s in with_masks(read_dataset(f), split)] for folders in (data, base))
         values = {
             "base": sorted({sample.domain for sample in kept}),

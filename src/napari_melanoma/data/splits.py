@@ -115,6 +115,26 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[lis
     )
 
 
+def drawn_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Draw some of many images, group by group: the same ones each time, whatever else there is.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        What to draw from.
+    count : int
+        How many at most.
+
+    Returns
+    -------
+    list of Sample
+        In the order of ``samples``.
+    """
+    first = sorted(samples, key=lambda sample: (_draw("drawn", sample.group), _draw("drawn", sample.image_id)))
+    chosen = {id(sample) for sample in first[:count]}
+    return [sample for sample in samples if id(sample) in chosen]
+
+
 def _held_out_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
     """Groups that are held out, of each data set by itself."""
     domains: dict[str, dict[str, None]] = defaultdict(dict)

@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.report.comparison import draw_changes, draw_contours
@@ -51,6 +52,7 @@ class ComparisonOptions(EvaluationOptions):
     """What is compared, and how masks are made."""
 
     base: tuple[str, ...] = Field((), description="names of data sets that the new model must not do worse on")
+    notes: tuple[str, ...] = Field((), description="sentences on the images or models that follow the advice's reason")
 
 
 @dataclass
@@ -114,8 +116,8 @@ class _Extremes:
     def _path(self, sample: Sample, folder: Path) -> Path:
         """Find a file name for the picture of an image; data sets may have images of one name."""
         image, domain = (re.sub(r"[^\w.-]+", "_", name) for name in (sample.image_id, sample.domain))
-        name = image if image not in self._names else f"{domain}-{image}"
-        self._names.add(name)
+        name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
+        self._names.add(name.lower())
         return folder / f"{name}.png"
 
 
@@ -210,8 +212,7 @@ def compare_loaded(
     if not measured:
         why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
         raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
-    base = options.base if isinstance(options, ComparisonOptions) else ()
-    comparison = _comparison((old, new), pairs, base, options)
+    comparison = _comparison((old, new), pairs, options)
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
     write_table(out / "per_image.csv", [pair.row() for pair in pairs])
     comparison = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
@@ -247,10 +248,9 @@ def _threshold(model: ProbabilityModel, options: EvaluationOptions) -> float:
     return model.info.config.threshold if options.threshold is None else options.threshold
 
 
-def _comparison(
-    models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], base: Sequence[str], options: EvaluationOptions
-) -> Comparison:
+def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], options: EvaluationOptions) -> Comparison:
     """Estimate all there is to estimate, and advise."""
+    base, notes = (options.base, options.notes) if isinstance(options, ComparisonOptions) else ((), ())
     measured = [pair for pair in pairs if not pair.error]
     names = sorted({pair.sample.domain for pair in measured})
     domains = [_change(name, name in base, [p for p in measured if p.sample.domain == name]) for name in names]
@@ -269,7 +269,7 @@ def _comparison(
         better=(),
         worse=(),
         advice=advice,
-        reason=reason,
+        reason=" ".join([reason, *notes]),
         images=len(measured),
         patients=whole.patients,
         failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.data.splits import split_parts
+from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.splits import drawn_by_name, split_parts
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
+from napari_melanoma.workflows.lineage import may_have_learnt, parent_bundle
 
-__all__ = ["discard", "gate", "held_out", "take_over"]
+__all__ = ["HeldOut", "discard", "gate", "held_out", "take_over"]
 
-NO_BUNDLE = ("imagenet", "none")
+MOST_OF_BASE = 500  # images say what was forgotten to within 0.01; thousands take as long as the training
+NO_BASE = "The base data ({names}) cannot be read any more, so nobody has looked whether the model forgot them."
+MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
 
 
 def gate(run_path: Path, *, run: RunContext) -> Comparison:
@@ -38,15 +41,16 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     Returns
     -------
     Comparison
-        On the images that the run held out, and on those that its base data hold out; also in ``comparison/`` of
-        the run folder, which is replaced as a whole.
+        On the images that the run held out, and on those that its base data hold out (at most 500 of these); also in
+        ``comparison/`` of the run folder, which is replaced as a whole. Its reason says too what there is to know of
+        the images: that the old model may have learnt some, that the base data have gone.
 
     Raises
     ------
     RunError
         Where the run has no model yet, or nothing was held out.
     BundleError
-        Where the model that it started from has gone.
+        Where the model that it started from has gone, or another has its name.
     DataSetError
         Where none of the images could be compared.
     Cancelled
@@ -54,15 +58,36 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     """
     folder = RunFolder(run_path)
     recipe = read_toml(folder.config, TrainRecipe)
-    old, new = _parent(recipe, folder), _own(folder)
-    samples, base = held_out(recipe, folder)
-    options = ComparisonOptions(base=base)
+    old, new = parent_bundle(recipe, folder), _own(folder)
+    found = held_out(recipe, folder)
+    samples = list(found.samples)
+    notes = (*found.notes, *may_have_learnt(old, samples, recipe.data))
+    options = ComparisonOptions(base=found.base, notes=notes)
     with atomic_folder(folder.comparison) as temporary:
         compare_models([old, new], samples, temporary, options, run=run)
     return read_comparison(folder.comparison)
 
 
-def held_out(recipe: TrainRecipe, folder: RunFolder) -> tuple[list[Sample], tuple[str, ...]]:
+@dataclass(frozen=True)
+class HeldOut:
+    """The images on which a run is judged.
+
+    Parameters
+    ----------
+    samples : tuple of Sample
+        Of the run's own data, then of its base data.
+    base : tuple of str
+        Names of the base data sets among them.
+    notes : tuple of str
+        Sentences on what is missing.
+    """
+
+    samples: tuple[Sample, ...]
+    base: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def held_out(recipe: TrainRecipe, folder: RunFolder) -> HeldOut:
     """Find the images on which a run can be judged.
 
     Parameters
@@ -74,35 +99,33 @@ def held_out(recipe: TrainRecipe, folder: RunFolder) -> tuple[list[Sample], tupl
 
     Returns
     -------
-    samples : list of Sample
-        Of the run's own data, then of its base data.
-    base : tuple of str
-        Names of the base data sets among them.
+    HeldOut
+        Of the base data at most 500, chosen by a hash of their names; none where they have moved meanwhile.
 
     Raises
     ------
     RunError
         Where there is none, or ``data.csv`` cannot be read.
+    DataSetError
+        Where the base data alone could judge, and cannot be read.
     """
     rows = read_data(folder.data)
     samples = [row.sample for row in rows if row.part == "held_out"]
     groups, names = {row.sample.group for row in rows}, {sample.domain for sample in samples}
-    of_base = [sample for sample in _base_held_out(recipe) if sample.group not in groups]
+    try:
+        of_base = [sample for sample in _base_held_out(recipe) if sample.group not in groups]
+    except DataSetError:
+        if not samples:
+            raise
+        return HeldOut(tuple(samples), (), (NO_BASE.format(names=_names(recipe)),))
     if not samples and not of_base:
         raise RunError(
             f"{folder.path.name} held no image out, so nothing can be judged. Set data.held_out_fraction, or name "
             "images with the split that data.held_out_split says."
         )
-    return samples + of_base, tuple(sorted({sample.domain for sample in of_base} - names))
-
-
-def _parent(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
-    """The model that a run started from."""
-    start = DEFAULT_BUNDLE if recipe.model.start in NO_BUNDLE else recipe.model.start
-    try:
-        return find_bundle(start)
-    except BundleError as error:
-        raise BundleError(f"the model that {folder.path.name} started from has gone: {error}") from error
+    notes = (MANY.format(shown=MOST_OF_BASE, count=len(of_base)),) if len(of_base) > MOST_OF_BASE else ()
+    of_base = drawn_by_name(of_base, MOST_OF_BASE)
+    return HeldOut((*samples, *of_base), tuple(sorted({sample.domain for sample in of_base} - names)), notes)
 
 
 def _own(folder: RunFolder) -> BundleInfo:
@@ -116,5 +139,9 @@ def _own(folder: RunFolder) -> BundleInfo:
 def _base_held_out(recipe: TrainRecipe) -> Iterable[Sample]:
     """What the base data hold out, by the rule by which the run split them."""
     folders = [Path(name).expanduser() for name in recipe.data.base]
-    rows = [sample for folder in folders for sample in read_dataset(folder)]
-    return split_parts(rows, recipe.data, recipe.seed).held_out
+    return split_parts(read_datasets(folders), recipe.data, recipe.seed).held_out
+
+
+def _names(recipe: TrainRecipe) -> str:
+    """Names of the base data, without their folders."""
+    return ", ".join(Path(name).name for name in recipe.data.base)
