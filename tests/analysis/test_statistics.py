@@ -32,6 +32,33 @@ def test_copies_of_one_patient_narrow_nothing() -> None:
     assert naive.high - naive.low < 0.5 * (single.high - single.low)
 
 
+@pytest.mark.parametrize("patients", [5, 6, 12])
+def test_intervals_of_few_patients_hold_the_truth_as_often_as_they_say(patients: int) -> None:
+    """One to five images of each patient, who differ; no difference in truth, which 95 of 100 intervals hold.
+
+    Plain percentiles hold it in 82, 84 and 91 of 100: a gain is claimed three times as often as it may be.
+    """
+    rng, trials, missed = np.random.default_rng(0), 800, {"low": 0, "high": 0}
+    for _ in range(trials):
+        images = rng.integers(1, 6, patients)
+        groups = np.repeat(np.arange(patients), images).astype(str)
+        new = np.repeat(rng.normal(0, 1, patients), images) + rng.normal(0, 0.5, images.sum())
+        found = paired_difference(np.zeros(len(new)), new, groups, rounds=800)
+        missed["low"] += found.low > 0
+        missed["high"] += found.high < 0
+    assert max(missed.values()) / trials < 0.042
+    assert 0.92 < 1 - sum(missed.values()) / trials < 0.98
+
+
+def test_many_patients_are_as_certain_as_ever() -> None:
+    assert [round(statistics._stretch(n), 3) for n in (1, 2, 5, 30, 401)] == [1.0, 9.168, 1.584, 1.061, 1.004]
+
+
+def test_an_interval_ends_where_no_mean_can_be() -> None:
+    found = bootstrap_mean([0.9, 0.99, 0.4], bounds=(0, 1))
+    assert (found.low, found.high) == (pytest.approx(0, abs=0.1), 1.0)
+
+
 def test_seed_repeats() -> None:
     assert bootstrap_mean([0.1, 0.5, 0.9], seed=3) == bootstrap_mean([0.1, 0.5, 0.9], seed=3)
 
@@ -76,7 +103,7 @@ def test_a_paired_difference_is_that_of_the_means_and_far_narrower_than_unpaired
 def test_a_paired_difference_draws_whole_groups() -> None:
     old, new, groups = [0.0] * 40, [0.1] * 20 + [0.0] * 20, ["a"] * 20 + ["b"] * 20
     grouped, alone = paired_difference(old, new, groups), paired_difference(old, new)
-    assert (grouped.low, grouped.high) == pytest.approx((0.0, 0.1))
+    assert (grouped.low, grouped.high) == pytest.approx((0.05 - 0.05 * 9.17, 0.05 + 0.05 * 9.17), rel=0.01)
     assert alone.low > 0.02
 
 

@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+INTERVAL = "95 % percentile bootstrap over patients or lesions, widened where they are few, 2000 rounds, seed 0"
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: a data set of 400,000 images is drawn 5 rounds at a time
 
 
@@ -34,10 +35,15 @@ def bootstrap_mean(
     *,
     rounds: int = 2000,
     seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """Mean with a 95 % percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552).
+    """Mean with a 95 % percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552), widened for few groups.
 
-    Whole groups are drawn with replacement, because images of one patient are no independent witnesses.
+    Whole groups are drawn with replacement, because images of one patient are no independent witnesses. Of n groups,
+    a percentile interval is too narrow by the square root of (n - 1) / n, and by what a normal quantile falls short of
+    Student's with n - 1 degrees of freedom: at n = 5 it leaves the truth out in 16 instead of 5 of 100 cases. Both
+    distances from the mean are stretched by that (the narrowness bias of Hesterberg 2015,
+    doi:10.1080/00031305.2015.1089789).
 
     Parameters
     ----------
@@ -49,11 +55,13 @@ def bootstrap_mean(
         Bootstrap samples.
     seed : int
         Of the draws.
+    bounds : tuple of float
+        What a mean can be at least and at most, such as (0, 1); the interval ends there.
 
     Returns
     -------
     Estimate
-        The mean over images and its interval.
+        The mean over images and its interval, which has no width where there is one group.
 
     Raises
     ------
@@ -66,8 +74,10 @@ def bootstrap_mean(
         raise ValueError(f"a mean needs at least one value and one group each; found {len(array)} and {len(names)}.")
     _, index = np.unique(names, return_inverse=True)
     sums, counts = np.bincount(index, weights=array), np.bincount(index)
-    low, high = np.percentile(_drawn_means(sums, counts, rounds, seed), [2.5, 97.5])
-    return Estimate(float(array.mean()), float(low), float(high), len(array))
+    mean = array.mean()
+    ends = np.percentile(_drawn_means(sums, counts, rounds, seed), [2.5, 97.5])
+    low, high = np.clip(mean + _stretch(len(sums)) * (ends - mean), *bounds)
+    return Estimate(float(mean), float(low), float(high), len(array))
 
 
 def paired_difference(
@@ -110,6 +120,15 @@ def paired_difference(
             f"a paired difference needs both figures of every image; found {len(before)} and {len(after)}."
         )
     return bootstrap_mean(after - before, groups, rounds=rounds, seed=seed)
+
+
+def _stretch(groups: int) -> float:
+    """Factor by which the percentile interval of a mean over few groups is too narrow."""
+    from scipy.special import ndtri, stdtrit
+
+    if groups < 2:
+        return 1.0
+    return float(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975) / ndtri(0.975))
 
 
 def _drawn_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean, paired_difference
+from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
@@ -275,7 +275,7 @@ def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], opti
         failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
         facts={
             "options": options.model_dump(mode="json"),
-            "interval": "95 % percentile bootstrap, paired, over patients or lesions, 2000 rounds, seed 0",
+            "interval": f"{INTERVAL}; of differences paired",
             "provenance": provenance(),
         },
     )
@@ -287,7 +287,7 @@ def _change(name: str, is_base: bool, pairs: Sequence[_Pair]) -> DomainChange:
 
     def estimates(of: Iterable[dict[str, float]]) -> dict[str, Estimate]:
         figures = list(of)
-        return {metric: bootstrap_mean([item[metric] for item in figures], groups) for metric in SHOWN}
+        return {metric: bootstrap_mean([item[metric] for item in figures], groups, bounds=(0, 1)) for metric in SHOWN}
 
     return DomainChange(
         name,

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from napari_melanoma.analysis.overlap import METRICS, overlap
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
+from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_mean
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import write_json
@@ -211,7 +211,7 @@ def _parts(measured: list[Measured]) -> Iterator[tuple[str, dict[str, Estimate]]
 def _estimates(measured: list[Measured]) -> dict[str, Estimate]:
     """Estimate every metric over some images."""
     groups = [item.sample.group for item in measured]
-    return {name: bootstrap_mean([item.metrics[name] for item in measured], groups) for name in METRICS}
+    return {name: bootstrap_mean([item.metrics[name] for item in measured], groups, bounds=(0, 1)) for name in METRICS}
 
 
 def _write(
@@ -235,7 +235,7 @@ def _write(
             "options": options.model_dump(mode="json"),
             "metrics": parts,
             "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-            "interval": "95 % percentile bootstrap over patients or lesions, 2000 rounds, seed 0",
+            "interval": INTERVAL,
             "provenance": provenance(),
         },
     )
