@@ -21,6 +21,7 @@ from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.training import decoding, shards
 from napari_melanoma.training.cache import Cache
+from napari_melanoma.training.cache_index import CacheIndex, Kind
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import fill
 from napari_melanoma.training.store import INDEX, KEEP_DAYS, Pair, PixelStore
@@ -293,6 +294,48 @@ def test_pixels_that_somebody_removed_are_decoded_again(
     for path in folder.glob("*.npy"):
         path.unlink()
     assert len(fill_store(read_dataset(data)).decoded) == 16
+
+
+@pytest.mark.parametrize("left", [0, 20, 4000, -1])
+def test_pixels_that_were_cut_off_are_decoded_again(
+    left: int, fill_store: Callable[..., Filled], data: Path, folder: Path
+) -> None:
+    samples = read_dataset(data)
+    expected = fill_store(samples).cache.read(np.arange(8))
+    shards.open_shard.cache_clear()
+    for path in folder.glob("*.npy"):
+        os.truncate(path, left if left >= 0 else path.stat().st_size - 1)
+    again = fill_store(samples)
+    assert len(again.decoded) == 16
+    assert all(np.array_equal(*pair) for pair in zip(again.cache.read(np.arange(8)), expected, strict=True))
+    assert fill_store(samples).decoded == []
+
+
+def test_files_that_are_only_looked_at_are_noted_many_at_once(
+    data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen files in steps of five images and masks; what was found before a cancel is kept."""
+    monkeypatch.setattr(decoding, "SAVED_EVERY", 5)
+    written: list[int] = []
+    real = CacheIndex.add_decoded
+
+    def counted(self: CacheIndex, kind: Kind, side: int, shard: str, found: dict) -> None:
+        written.append(len(found))
+        real(self, kind, side, shard, found)
+
+    monkeypatch.setattr(CacheIndex, "add_decoded", counted)
+    samples, run = read_dataset(data), RunContext()
+    with PixelStore.locked(folder, run) as store:
+        contents = read_contents([p for s in samples for p in (s.image, s.mask)], store.index, run)
+        jobs = [job for sample in samples for job in jobs_of(sample, contents.known, keep=False)]
+        stopped = RunContext(lambda progress: stopped.cancel() if progress.done == 7 else None)
+        with pytest.raises(Cancelled):
+            fill(store, jobs, SIDE, stopped)
+        assert sum(written) == 7
+        assert fill(store, jobs, SIDE, run) == {}
+        assert all(store.index.facts(job.kind, job.content.sha) for job in jobs)
+    assert sum(written) == 16
+    assert len(written) <= 8
 
 
 @pytest.mark.parametrize("damage", ["no database", "another format"])

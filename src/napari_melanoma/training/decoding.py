@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.store import PixelStore
 
+SAVED_EVERY = 500  # files that are only looked at; saved one by one, the disk would take longer than the decoding
 RESERVE_BYTES = 2**28  # of the disk is left to others
 
 
@@ -114,10 +115,23 @@ class _Filling:
         self._store.index.add_decoded(kind, self._side, shard, found)
 
     def look(self, jobs: Sequence[Job]) -> None:
-        """Decode files without keeping their pixels."""
-        for job, decoded in self._decoded(jobs):
-            if decoded is not None:
-                self._store.index.add_decoded(job.kind, self._side, "", {job.content.sha: (0, decoded.facts)})
+        """Decode files without keeping their pixels; what was found is kept in one go for many of them."""
+        found: dict[Kind, dict[str, tuple[int, Facts]]] = {"image": {}, "mask": {}}
+
+        def save() -> None:
+            for kind, facts in found.items():
+                if facts:
+                    self._store.index.add_decoded(kind, self._side, "", facts)
+                    facts.clear()
+
+        try:
+            for count, (job, decoded) in enumerate(self._decoded(jobs), start=1):
+                if decoded is not None:
+                    found[job.kind][job.content.sha] = 0, decoded.facts
+                if count % SAVED_EVERY == 0:
+                    save()
+        finally:
+            save()
 
     def _decoded(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Decoded | None]]:
         """Decode in threads, noting which files fail."""

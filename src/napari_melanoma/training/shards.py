@@ -72,6 +72,33 @@ def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np
     return name
 
 
+def whole_shards(folder: Path) -> set[str]:
+    """List the shards that have the size that their head states; a disk or a backup may have cut others off.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the shards.
+
+    Returns
+    -------
+    set of str
+        Names; only the head of each file is read.
+    """
+    return {path.name for path in folder.glob("*.npy") if _is_whole(path)}
+
+
+def _is_whole(path: Path) -> bool:
+    """Compare the size of a shard with its head."""
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            return path.stat().st_size == file.tell() + int(np.prod(shape, dtype=np.int64))
+    except (OSError, ValueError):
+        return False
+
+
 @lru_cache(maxsize=MOST_OPEN)
 def open_shard(path: Path) -> NDArray[np.uint8]:
     """Map a shard into memory, and keep the map for the next time.

@@ -21,7 +21,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.training.cache import Cache
 from napari_melanoma.training.cache_index import CacheIndex, Kind, Slot
-from napari_melanoma.training.shards import write_shard
+from napari_melanoma.training.shards import whole_shards, write_shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class PixelStore:
     def __init__(self, folder: Path, index: CacheIndex) -> None:
         self.folder = folder
         self.index = index
-        self._present = {path.name for path in folder.glob("*.npy")}  # a person or the system may have removed some
+        self._present = whole_shards(folder)  # a person or the system may have removed some, or cut them off
 
     @classmethod
     @contextmanager
@@ -212,7 +212,7 @@ class PixelStore:
             with suppress(OSError):  # on Windows, what another process reads stays until the next time
                 if path.name.startswith(".") or path.stat().st_mtime < limit:
                     _remove(path)
-        self._present = {path.name for path in self.folder.glob("*.npy")}
+        self._present = whole_shards(self.folder)
         self.index.forget(over, self.index.shards() - self._present)
 
 
