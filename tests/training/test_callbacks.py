@@ -16,21 +16,22 @@ from napari_melanoma.training.recipe import TrainRecipe
 Change = Callable[..., TrainRecipe]
 
 
-def test_the_average_follows_the_weights_by_the_formula() -> None:
+@pytest.mark.parametrize("warm_up", [True, False], ids=["from nothing", "from a model that knows"])
+def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
     import torch
     from torch import nn
 
     from napari_melanoma.training.ema import AveragedWeights
 
     network: Any = nn.BatchNorm1d(1)
-    average = AveragedWeights(0.9)
+    average = AveragedWeights(0.9, warm_up=warm_up)
     average.on_fit_start(SimpleNamespace(), network)  # type: ignore[arg-type]
     expected = 1.0
     for step in range(1, 31):
         with torch.no_grad():
             network.weight.fill_(step)
             network.num_batches_tracked.fill_(step)
-        decay = min(0.9, (1 + step) / (10 + step))
+        decay = min(0.9, (1 + step) / (10 + step)) if warm_up else 0.9
         expected = decay * expected + (1 - decay) * step
         for piece in (step - 1, step):  # the first piece of a step changes nothing
             average.on_train_batch_end(SimpleNamespace(global_step=piece), network)  # type: ignore[arg-type]

@@ -25,12 +25,16 @@ class AveragedWeights(Callback):
     Parameters
     ----------
     decay : float
-        Share of the average that a step leaves. The first steps leave less, (1 + n) / (10 + n) after n of them, so
-        that a short run is not held at its start (as in TensorFlow's ``ExponentialMovingAverage``).
+        Share of the average that a step leaves.
+    warm_up : bool
+        The first steps leave less, (1 + n) / (10 + n) after n of them, so that a short run is not held at a start that
+        knows nothing (as in TensorFlow's ``ExponentialMovingAverage``). Without it a start that knows much is left only
+        as far as there are steps to prove better.
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: float, *, warm_up: bool = True) -> None:
         self._decay = decay
+        self._warm_up = warm_up
         self._steps = 0
         self._live: dict[str, Tensor] = {}
         self._average: dict[str, Tensor] = {}
@@ -48,7 +52,7 @@ class AveragedWeights(Callback):
         if trainer.global_step == self._steps:
             return
         self._steps = trainer.global_step
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._warm_up else self._decay
         floating = [name for name, value in self._live.items() if value.is_floating_point()]
         averages, values = ([tensors[name] for name in floating] for tensors in (self._average, self._live))
         with torch.no_grad():

@@ -309,6 +309,6 @@ def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
         Control(run.wish, folder, clock),
         RunWriter(folder, run, clock, pace),
         *([fitting.samples] if fitting.samples else []),
-        *([AveragedWeights(recipe.ema_decay)] if recipe.ema_decay else []),
+        *([AveragedWeights(recipe.ema_decay, warm_up=not recipe.model.starts_from_bundle)] if recipe.ema_decay else []),
         Keeper(folder, run, recipe.patience, pace),
     ]

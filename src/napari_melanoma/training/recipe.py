@@ -43,6 +43,11 @@ class ModelConfig(Config):
         description="keep the statistics of batch normalisation as they are, as few images ask for",
     )
 
+    @property
+    def starts_from_bundle(self) -> bool:
+        """Whether it goes on from a model that knows the task already."""
+        return self.start not in ("imagenet", "none")
+
 
 class AugmentationConfig(Config):
     """How training images are varied; each amount is the most that is drawn."""
