@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from napari_melanoma.ui.number_box import NumberBox
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.ui.train import TrainDock
 from napari_melanoma.ui.worker_client import WorkerClient
-from napari_melanoma.workflows import runs
+from napari_melanoma.workflows import launching, runs
 from napari_melanoma.workflows.recipes import shipped_recipes
 
 PATIENCE_MS = 20_000
@@ -456,6 +457,31 @@ def test_a_stopped_run_goes_on(opens_dock, launched):
     trainer.until(lambda: launched.resumed == [True])
     trainer.waits()
     assert trainer.dock.page.path == run.path
+
+
+def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monkeypatch):
+    run = fake_run(runs.runs_folder(), "cancelled")
+    ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+    run.alive(ending.pid)
+    monkeypatch.setattr(launching, "command", lambda out, **options: [sys.executable, "-c", "pass"])
+    trainer = opens_dock()
+    trainer.dock.desk.look_at(run.path)
+    trainer.until(trainer.dock.page.run.buttons.resume.isEnabled)
+    trainer.clicks("run_resume")
+    assert trainer.says("run_state") == "Starting again ..."
+    trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
+    trainer.until(lambda: not trainer.dock.desk.starting)
+    assert ending.wait(0) == 0
+    assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
+    assert "at work already" not in trainer.dock.status.text
+
+
+def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
+    run = fake_run(runs.runs_folder(), "running")
+    trainer = opens_dock()
+    trainer.dock.desk.resume(run.path)
+    trainer.waits()
+    assert "at work already" in trainer.dock.status.text
 
 
 def wish_of(path):

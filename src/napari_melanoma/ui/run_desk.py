@@ -60,9 +60,10 @@ class RunDesk(QObject):
         starter.changed.connect(self.changed)
         starter.started.connect(self._on_started)
         starter.failed.connect(self._on_not_started)
+        starter.progressed.connect(partial(controls.status.progress, "starting"))
         controls.notice.chosen.connect(self.look_at)
         controls.runs.chosen.connect(self.look_at)
-        controls.runs.resume_wanted.connect(starter.resume)
+        controls.runs.resume_wanted.connect(self.resume)
         controls.runs.listed.connect(self._on_listed)
         controls.runs.removed.connect(self._on_removed)
         for source in (controls.runs, controls.page.run.watch, self.guard):
@@ -73,7 +74,7 @@ class RunDesk(QObject):
         page.left.connect(self.leave)
         page.run.watch.changed.connect(self._on_report)
         page.run.wish.connect(self._on_wish)
-        page.run.resume_wanted.connect(self._starter.resume)
+        page.run.resume_wanted.connect(self.resume)
         page.run.detached.connect(self._on_detached)
         page.gate.take_over.connect(decider.take_over)
         page.gate.discard.connect(decider.discard)
@@ -109,6 +110,18 @@ class RunDesk(QObject):
         if not self.starting:
             self._controls.status.begin("starting", "Starting ...")
             self._starter.start(recipe)
+
+    def resume(self, run: Path) -> None:
+        """Let a run that was stopped go on; nothing happens while one is being launched.
+
+        Parameters
+        ----------
+        run : pathlib.Path
+            Its folder.
+        """
+        if not self.starting:
+            self._controls.status.begin("starting", f"Starting {run.name} again ...")
+            self._starter.resume(run)
 
     def look_at(self, run: Path) -> None:
         """Show a run.

@@ -245,9 +245,9 @@ def _listed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], floa
 
 def _remove(path: Path, run: RunContext) -> Path:
     """Move a run folder to the trash, unless its process is at work, which it may be since the question was asked."""
-    from napari_melanoma.workflows.runs import alive
+    from napari_melanoma.workflows.launching import let_end
 
-    if alive(path):
+    if not let_end(path):
         raise RunError(f"{path.name} is at work. Cancel it first, then remove it.")
     if path.exists() and not QFile(str(path)).moveToTrash():
         raise RunError(f"{path.name} could not be moved to the trash. Remove the folder yourself: {path}")

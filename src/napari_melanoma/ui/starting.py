@@ -31,11 +31,14 @@ class Starter(QObject):
         The folder of a run that was launched, a ``pathlib.Path``.
     failed : Signal(object)
         An exception; no run was launched.
+    progressed : Signal(object)
+        A ``Progress``: what it waits for.
     """
 
     changed = Signal()
     started = Signal(object)
     failed = Signal(object)
+    progressed = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -70,6 +73,7 @@ class Starter(QObject):
         if self._job is not None:
             return
         self._job = Job(work)
+        self._job.progressed.connect(self.progressed)
         self._job.succeeded.connect(self.started)
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
@@ -95,10 +99,13 @@ def _start(recipe: TrainRecipe, run: RunContext) -> Path:
 def _resume(path: Path, run: RunContext) -> Path:
     """Launch a run again with the recipe that it began with."""
     from napari_melanoma.core.errors import RunError
+    from napari_melanoma.core.runs import Progress
     from napari_melanoma.workflows import runs
 
     recipe = runs.read_run(path).recipe
     if recipe is None:
         raise RunError(f"{path.name} was begun by another version of this program, and cannot be resumed by this one.")
+    if runs.alive(path):  # the last word is said some seconds before the process has gone
+        run.report(Progress(0, None, f"Waiting for the process of {path.name} to end"))
     runs.launch(recipe, path, resume=True)
     return path

@@ -21,6 +21,8 @@ from napari_melanoma.workflows.turns import draw_ticket
 
 RECIPE = "recipe.toml"
 OUTPUT = "output.txt"
+LAST_STEPS_S = 30.0  # between the last word of a process and its end: it lets go of memory, workers and folder
+LAST_WORDS = ("cancelled", "failed", "finished")
 _started: list[subprocess.Popen[bytes]] = []  # kept until they end: one that nobody asked after stays a zombie
 
 
@@ -84,7 +86,8 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     out : pathlib.Path
         The run folder.
     resume : bool
-        Go on from the last finished epoch; a run that was stopped before its first begins anew.
+        Go on from the last finished epoch; a run that was stopped before its first begins anew. A process that has said
+        its last word is given time to end.
     queue : bool
         Let it wait for the runs that were started before it.
 
@@ -95,7 +98,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     SaveError
         Where the folder cannot be written.
     """
-    if alive(out):
+    if not (let_end(out) if resume else not alive(out)):
         raise RunError(f"{out.name} is at work already. Cancel it first, or choose another run.")
     folder = RunFolder(out)
     resume = resume and folder.config.exists()
@@ -112,6 +115,31 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     stamp.write(out / PROCESS)
     if queue:
         draw_ticket(out, stamp)  # here and now: the child takes seconds to come that far, some children longer
+
+
+def let_end(run: Path) -> bool:
+    """Wait until the process of a run has ended, where the run has said its last word; half a minute at most.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    bool
+        Whether no process works on it any more; False at once for a run that is not ending.
+    """
+    until = time.monotonic() + LAST_STEPS_S
+    if alive(run):
+        told = RunFolder(run).read_events()
+        if not told or told[-1].get("kind") not in LAST_WORDS:
+            return False
+    while alive(run):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def command(out: Path, *, resume: bool, queue: bool) -> list[str]:
