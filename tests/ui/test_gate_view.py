@@ -201,8 +201,9 @@ def test_figures_that_are_not_known_are_dashes(gate, run):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_it_fits_a_narrow_dock(stage, gate, run, theme):
-    show(gate, run.compare(shown=12))
+@pytest.mark.parametrize("gain", [0.021, -0.099])
+def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain):
+    show(gate, run.compare(shown=12, gain=gain, half=0.019))
     stage.viewer.theme = theme
     assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
     assert not gate.grab().isNull()

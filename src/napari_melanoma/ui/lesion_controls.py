@@ -164,7 +164,6 @@ class LesionControls(QWidget):
         whole.setSpacing(4)
         whole.addWidget(scroll, 1)
         whole.addWidget(foot)
-        self.setMinimumWidth(320)
 
     def _working_part(self) -> QWidget:
         part = QWidget()

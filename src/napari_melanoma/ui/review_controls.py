@@ -198,4 +198,3 @@ class ReviewControls(QWidget):
         whole.addStretch(0)
         whole.addWidget(self.status)
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
-        self.setMinimumWidth(300)

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui import linked
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.io.napari_functions import LayerData
-
-BESIDE_PX = 1200  # a window at least so wide has room for two docks side by side
 
 
 class ReviewOpening(QObject):
@@ -126,7 +124,6 @@ class ReviewOpening(QObject):
             opened = show_dock(self._viewer, "Lesion")
             assert isinstance(opened, LesionDock)
             found = opened
-            _lay_beside(window, self._dock.parentWidget(), found.parentWidget())
         elif isinstance(frame := found.parentWidget(), QDockWidget):
             frame.show()
         if found is not self._lesion:
@@ -227,20 +224,6 @@ class ReviewOpening(QObject):
         path = self._path(identity)
         if path is not None:
             self.stored.emit(path, stored)
-
-
-def _lay_beside(window: QWidget, review: QWidget | None, lesion: QWidget | None) -> None:
-    """Lay two docks side by side, or one behind the other where the window has no room for that."""
-    if (
-        not isinstance(window, QMainWindow)
-        or not isinstance(review, QDockWidget)
-        or not isinstance(lesion, QDockWidget)
-    ):
-        return
-    if window.width() >= BESIDE_PX:
-        window.splitDockWidget(review, lesion, Qt.Orientation.Horizontal)
-    else:
-        window.tabifyDockWidget(review, lesion)
 
 
 def _read(path: Path, run: RunContext) -> tuple[Path, list[LayerData]]:

@@ -13,8 +13,10 @@ from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
+from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.forecast import Forecast
 from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.models_changed import models_changed
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
@@ -46,6 +48,8 @@ class TrainDock(TrainControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
+        Docking(self)
+        keep_shaders()
         self._viewer = napari_viewer
         self._client = client or WorkerClient()
         self.forecasting = Forecast(self._client, self)

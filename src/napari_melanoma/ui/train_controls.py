@@ -175,7 +175,6 @@ class TrainControls(QWidget):
         whole.setSpacing(4)
         whole.addWidget(self._pages, 1)
         whole.addWidget(below)
-        self.setMinimumWidth(320)
 
     def _settings(self) -> QWidget:
         part = QWidget()

@@ -1,0 +1,128 @@
+"""How the docks of this package open together: to be read, each needs the height of the window, and its least width."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+
+PLUGIN = "napari-melanoma"
+RIGHT, LEFT = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.LeftDockWidgetArea
+
+
+@pytest.fixture
+def stage(shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
+    """A window of a usual size in which docks are opened as the menu does."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    from napari.settings import get_settings
+
+    get_settings().application.plugin_widget_positions.clear()
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1300, 850)
+    opened = Docks(viewer, qtbot)
+    yield opened
+    qtbot.waitUntil(lambda: not any(dock.busy for dock in opened.contents()), timeout=20_000)
+
+
+class Docks:
+    """Opens docks, and looks at how they lie."""
+
+    def __init__(self, viewer, qtbot):
+        self.viewer, self.qtbot = viewer, qtbot
+
+    @property
+    def window(self):
+        return self.viewer.window._qt_window
+
+    def opens(self, name):
+        frame, _ = self.viewer.window.add_plugin_dock_widget(PLUGIN, name)
+        self.qtbot.wait(50)
+        return frame
+
+    def contents(self):
+        return [
+            frame.widget()
+            for frame in self.window.findChildren(QDockWidget)
+            if "melanoma" in frame.objectName() and hasattr(frame.widget(), "busy")
+        ]
+
+    def are_tabs(self, *frames):
+        first, *others = frames
+        return set(self.window.tabifiedDockWidgets(first)) == set(others)
+
+    def in_front(self, frame):
+        return not frame.visibleRegion().isEmpty()
+
+
+def test_docks_open_as_tabs_with_the_new_one_in_front(stage):
+    lesion, train, review = (stage.opens(name) for name in ("Lesion", "Train", "Review"))
+    assert stage.are_tabs(lesion, train, review)
+    assert [stage.in_front(frame) for frame in (lesion, train, review)] == [False, False, True]
+    assert review.height() > 0.8 * stage.window.height()
+    assert all(frame.widget().width() >= 340 for frame in (lesion, train, review))
+
+
+def test_a_dock_that_is_asked_for_again_comes_to_the_front(stage):
+    from napari_melanoma.ui.open import show_dock
+
+    lesion, train = stage.opens("Lesion"), stage.opens("Train")
+    show_dock(stage.viewer, "Lesion")
+    stage.qtbot.waitUntil(lambda: stage.in_front(lesion) and not stage.in_front(train))
+    train.hide()
+    stage.qtbot.wait(50)
+    train.show()  # as the menu does
+    stage.qtbot.waitUntil(lambda: stage.in_front(train) and not stage.in_front(lesion))
+
+
+def test_closed_and_opened_again_it_is_a_tab_again(stage):
+    lesion, train = stage.opens("Lesion"), stage.opens("Train")
+    train.destroyOnClose()
+    stage.qtbot.wait(50)
+    assert stage.in_front(lesion)
+    again = stage.opens("Train")
+    assert stage.are_tabs(lesion, again)
+    assert stage.in_front(again)
+
+
+def test_what_the_user_arranged_stays(stage):
+    lesion, train = stage.opens("Lesion"), stage.opens("Train")
+    stage.window.addDockWidget(LEFT, train)
+    train.hide()
+    train.show()
+    review = stage.opens("Review")
+    assert stage.window.dockWidgetArea(train) == LEFT
+    assert stage.are_tabs(lesion, review)
+    stage.window.splitDockWidget(lesion, review, Qt.Orientation.Vertical)
+    lesion.setFloating(True)
+    stage.qtbot.wait(50)
+    lesion.setFloating(False)
+    stage.qtbot.wait(50)
+    assert stage.window.tabifiedDockWidgets(train) == []
+
+
+@pytest.mark.parametrize("order", [("Lesion", "Review"), ("Review", "Lesion")])
+def test_lesion_and_review_lie_side_by_side_in_a_wide_window(stage, order):
+    stage.window.resize(1560, 850)
+    QApplication.processEvents()
+    if stage.window.width() < 1500:
+        pytest.skip("the screen is too small for a wide window")
+    left, right = (stage.opens(name) for name in order)
+    assert stage.are_tabs(left)
+    assert stage.in_front(left)
+    assert stage.in_front(right)
+    assert left.geometry().right() < right.geometry().left()
+    train = stage.opens("Train")
+    assert stage.are_tabs(right, train) or stage.are_tabs(left, train)
+
+
+def test_docks_of_others_are_left_where_they_are(stage):
+    other = stage.viewer.window.add_dock_widget(QWidget(), name="other", area="right")
+    lesion = stage.opens("Lesion")
+    assert stage.window.tabifiedDockWidgets(other) == []
+    assert stage.are_tabs(lesion, stage.opens("Train"))
+
+
+def test_nothing_asks_for_more_than_the_least_width(stage):
+    for name in ("Lesion", "Train", "Review"):
+        dock = stage.opens(name).widget()
+        assert dock.minimumSizeHint().width() <= 340, name
