@@ -241,3 +241,56 @@ def test_json_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, value)
     assert json.loads(path.read_text(encoding="utf-8")) == value
+
+
+def in_use(number):
+    """What Windows says of a file that a reader has open; elsewhere errors have no such number."""
+    error = PermissionError(errno.EACCES, "in use")
+    error.winerror = number
+    return error
+
+
+def failing(method, monkeypatch, error, times):
+    """Let a way to rename fail some times; gives what it was called with."""
+    right, calls = getattr(Path, method), []
+
+    def rename(self, target):
+        calls.append(target)
+        if len(calls) <= times:
+            raise error
+        return right(self, target)
+
+    monkeypatch.setattr(Path, method, rename)
+    return calls
+
+
+@pytest.mark.parametrize("number", [5, 32])
+def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch, number):
+    target = tmp_path / "control.json"
+    target.write_text("old")
+    calls = failing("replace", monkeypatch, in_use(number), 2)
+    write_text(target, "new")
+    assert (target.read_text(), len(calls)) == ("new", 3)
+
+
+def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):
+    target = tmp_path / "lesion12"
+    target.mkdir()
+    calls = failing("rename", monkeypatch, in_use(32), 2)
+    with atomic_folder(target) as temporary:
+        (temporary / "mask.png").write_text("new")
+    assert (target / "mask.png").read_text() == "new"
+    assert len(calls) == 4  # the old one is moved away at the third, the new one comes in with the fourth
+
+
+@pytest.mark.parametrize(("number", "least"), [(5, 2), (None, 1)])
+def test_what_stays_closed_is_refused_with_the_reason(tmp_path, monkeypatch, number, least):
+    monkeypatch.setattr("napari_melanoma.core.files.PATIENCE_S", 0.05)
+    target = tmp_path / "control.json"
+    target.write_text("old")
+    calls = failing("replace", monkeypatch, in_use(number), 1000)
+    with pytest.raises(SaveError, match="no permission"):
+        write_text(target, "new")
+    assert target.read_text() == "old"
+    assert len(calls) == 1 if least == 1 else len(calls) >= least
+    assert [path.name for path in tmp_path.iterdir()] == ["control.json"]

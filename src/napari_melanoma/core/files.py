@@ -6,13 +6,18 @@ import errno
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import SaveError
+
+# Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
+IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+PATIENCE_S, PAUSE_S = 1.0, 0.02
 
 
 @contextmanager
@@ -40,7 +45,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.replace(path)
+        _renamed(lambda: temporary.replace(path))
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -72,8 +77,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             _refuse_file(path)
-            path.rename(replaced)
-        temporary.rename(path)
+            _renamed(lambda: path.rename(replaced))
+        _renamed(lambda: temporary.rename(path))
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -167,6 +172,20 @@ def _beside(path: Path, suffix: str = "") -> Path:
     return path.with_name(f".{path.stem[:32]}.{uuid.uuid4().hex[:8]}{suffix}")
 
 
+def _renamed(rename: Callable[[], object]) -> None:
+    """Rename, and on Windows again for about a second while somebody has the file open."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            rename()
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE or time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            return
+
+
 def _refuse_file(path: Path) -> None:
     """Raise where a folder is to replace something that is none: a file of the user's is not ours to remove."""
     if not path.is_dir():
@@ -179,7 +198,7 @@ def _restore(path: Path, replaced: Path) -> None:
         if path.exists():
             _discard(replaced)
         elif replaced.exists():
-            replaced.rename(path)
+            _renamed(lambda: replaced.rename(path))
 
 
 def _discard(temporary: Path) -> None:
