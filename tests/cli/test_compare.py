@@ -140,3 +140,12 @@ def test_what_is_no_bundle_cannot_be_imported(run: Run, tmp_path: Path) -> None:
     done = run("models", "import", tmp_path)
     assert done.exit_code == 2
     assert "is no model bundle: it has no config.json" in done.stderr
+
+
+def test_two_data_sets_of_one_name_are_refused(run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    shutil.copytree(clinic, tmp_path / "elsewhere/clinic")
+    words = ("--data", clinic, "--base", tmp_path / "elsewhere/clinic", "--out", "out")
+    done = run("compare", *("--model", tiny_bundle.path) * 2, *words)
+    assert done.exit_code != 0
+    assert "two data sets have the name 'clinic'" in " ".join(done.output.split())
+    assert not Path("out").exists()

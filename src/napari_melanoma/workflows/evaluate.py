@@ -19,7 +19,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
+from napari_melanoma.data.dataset import Sample, check_names, read_dataset, with_masks
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.report.evaluation import Compared, draw_distribution, draw_worst
@@ -104,6 +104,7 @@ def evaluate(
     Cancelled
         Where the user stopped it; nothing was written.
     """
+    check_names(datasets)
     samples = [s for folder in datasets for s in with_masks(read_dataset(folder), options.split)]
     threshold = model.info.config.threshold if options.threshold is None else options.threshold
     images: list[Measured] = []
