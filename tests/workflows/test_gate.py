@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import list_bundles, user_folder
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import DataRow, write_data
+from napari_melanoma.training.run_data import DataRow, read_data, write_data
 from napari_melanoma.workflows import gate as module
 from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.gate import gate, held_out
@@ -167,6 +168,16 @@ def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tin
     model = recipe.model.model_copy(update={"start": old.name})
     write_toml(finished.config, recipe.model_copy(update={"model": model}))
     assert "The old model may have learnt some of these images" in gate(finished.path, run=RunContext()).reason
+
+
+def test_masks_that_a_model_drew_and_a_person_accepted_are_counted(finished: RunFolder) -> None:
+    rows = read_data(finished.data)
+    held = [row for row in rows if row.part == "held_out"]
+    assert held
+    accepted = [replace(row, sample=replace(row.sample, review="accepted")) for row in held[:1]]
+    write_data(finished.data, [*accepted, *held[1:], *(row for row in rows if row not in held)])
+    total = len(held) + 6
+    assert f"Of the {total} masks that judge, 1 are a model's own" in gate(finished.path, run=RunContext()).reason
 
 
 def test_base_data_that_have_moved_stop_nothing(finished: RunFolder, recipe: TrainRecipe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,10 @@ __all__ = ["HeldOut", "discard", "gate", "held_out", "take_over"]
 
 MOST_OF_BASE = 500  # images say what was forgotten to within 0.01; thousands take as long as the training
 NO_BASE = "The base data ({names}) cannot be read any more, so nobody has looked whether the model forgot them."
+ACCEPTED = (
+    "Of the {total} masks that judge, {count} are a model's own, accepted as they were: they favour the model that "
+    "drew them. Corrected ones say more."
+)
 MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
 
 
@@ -61,7 +65,7 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     old, new = parent_bundle(recipe, folder), _own(folder)
     found = held_out(recipe, folder)
     samples = list(found.samples)
-    notes = (*found.notes, *may_have_learnt(old, samples, recipe.data))
+    notes = (*found.notes, *may_have_learnt(old, samples, recipe.data), *_accepted(samples))
     options = ComparisonOptions(base=found.base, notes=notes)
     with atomic_folder(folder.comparison) as temporary:
         compare_models([old, new], samples, temporary, options, run=run)
@@ -126,6 +130,12 @@ def held_out(recipe: TrainRecipe, folder: RunFolder) -> HeldOut:
     notes = (MANY.format(shown=MOST_OF_BASE, count=len(of_base)),) if len(of_base) > MOST_OF_BASE else ()
     of_base = drawn_by_name(of_base, MOST_OF_BASE)
     return HeldOut((*samples, *of_base), tuple(sorted({sample.domain for sample in of_base} - names)), notes)
+
+
+def _accepted(samples: Sequence[Sample]) -> list[str]:
+    """Say how many masks are no person's own, where there are any."""
+    count = sum(sample.review == "accepted" for sample in samples)
+    return [ACCEPTED.format(count=count, total=len(samples))] if count else []
 
 
 def _own(folder: RunFolder) -> BundleInfo:
