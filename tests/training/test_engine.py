@@ -95,8 +95,11 @@ SIZES = [
     ("never above 256", 100_000, {}, 256),
     ("memory ends at 32", 100_000, {32: FULL}, 16),
     ("slower for each image from 16 on", 100_000, {16: 1.2, 32: 1.2, 64: 1.2}, 8),
-    ("a little slower is good enough", 64, {16: 0.0104}, 16),
+    ("a little slower is good enough", 64, {16: 0.0108}, 16),
+    ("one size was disturbed", 1000, {8: 0.02, 32: 0.02}, 128),
+    ("small steps are the quickest", 1000, dict.fromkeys((4, 8, 16, 32), 0.02), 8),
     ("few images", 7, {}, 2),
+    ("no more than these few images allow", 20, {2: 0.001}, 4),
 ]
 
 
@@ -110,14 +113,51 @@ def test_batch_size(
 ) -> None:
     from torch import nn
 
-    def step(network: nn.Module, recipe: TrainRecipe, size: int) -> tuple[float, int]:
+    def step(network: nn.Module, recipe: TrainRecipe, size: int, clock: object) -> tuple[float, int]:
         result = at.get(size, 0.01)
         if isinstance(result, Exception):
             raise result
         return result * size, 0
 
-    monkeypatch.setattr(batch_size, "_try_step", step)
+    monkeypatch.setattr(batch_size, "_try_steps", step)
     assert batch_size.find_batch_size(nn.Identity(), recipe, images, RunContext()) == expected
+
+
+@pytest.mark.parametrize(("devices", "pieces"), [(1, 3), (2, 1), (2, 8)])
+def test_a_batch_is_shared_out_evenly(
+    devices: int, pieces: int, recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch import nn
+
+    monkeypatch.setattr(batch_size, "_try_steps", lambda network, recipe, size, clock: (float(size), 0))
+    shared = change(recipe, devices=devices, pieces=pieces)
+    found = [batch_size.find_batch_size(nn.Identity(), shared, images, RunContext()) for images in (40, 500, 10**6)]
+    assert all(size % (devices * pieces) == 0 for size in found)
+    assert found[-1] <= 256 * devices
+    assert min(found) == max(batch_size.smallest_batch_size(shared), 8 if pieces == 1 else 6)
+
+
+def test_the_quickest_of_several_steps_counts(recipe: TrainRecipe) -> None:
+    """However disturbed the single steps are, the same size is found."""
+    import random
+
+    from torch import Tensor, nn
+
+    seen, now = [0], [0.0]
+
+    class Network(nn.Conv2d):
+        def forward(self, images: Tensor) -> Tensor:
+            seen[0] = len(images)
+            return super().forward(images)
+
+    for seed in range(5):
+        draw = random.Random(seed)
+
+        def clock(draw: random.Random = draw) -> float:
+            now[0] += seen[0] * 0.01 * draw.choice([1, 1, 1, 2, 5])
+            return now[0]
+
+        assert batch_size.find_batch_size(Network(3, 1, 1), recipe, 130, RunContext(), clock) == 32
 
 
 def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe) -> None:
@@ -126,7 +166,7 @@ def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe
 
     network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert batch_size.find_batch_size(network, recipe, 16, RunContext()) in (2, 4)
+    assert batch_size.find_batch_size(network, recipe, 16, RunContext()) == 4
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 

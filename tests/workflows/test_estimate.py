@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -83,8 +84,8 @@ def test_two_devices_share_the_images_of_a_step(monkeypatch: pytest.MonkeyPatch)
 
 
 PLANS = [
-    ("whole steps of what is learnt", {}, {"batch": 4, "piece": 4, "steps": 7, "epochs": 3}),
-    ("in pieces", {"pieces": 2}, {"batch": 4, "piece": 2, "steps": 7}),
+    ("whole steps of what is learnt", {}, {"batch": 4, "piece": 4, "steps": 6, "epochs": 3}),
+    ("in pieces", {"pieces": 2}, {"batch": 4, "piece": 2, "steps": 6}),
     ("more in a step than there are", {"batch_size": 64}, {"steps": 1}),
     ("auto is a quarter of the images at most", {"batch_size": "auto"}, {"batch": 4}),
 ]
@@ -163,3 +164,35 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
     gone = recipe.data.model_copy(update={"datasets": (str(tmp_path / "gone"),)})
     with pytest.raises(DataSetError, match="is no data set"):
         estimate(recipe.model_copy(update={"data": gone}), run=RunContext())
+
+
+def test_memory_of_a_gpu_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from napari_melanoma.training.step_cost import let_go
+
+    given_back: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append("cuda"))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: given_back.append("mps"))
+    for device in ("cpu", "cuda", "mps"):
+        let_go(device)
+    assert given_back == ["cuda", "mps"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_memory_is_given_back_however_measuring_ends(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.training import step_cost
+    from napari_melanoma.training.recipe import TrainRecipe
+
+    given_back: list[str] = []
+
+    def measured(*_: object) -> None:
+        if fails:
+            raise MemoryError
+
+    monkeypatch.setattr(step_cost, "_measured", measured)
+    monkeypatch.setattr(step_cost, "let_go", given_back.append)
+    recipe = TrainRecipe.parse({"device": "cpu", "data": {"datasets": ["somewhere"]}}, "the test")
+    with pytest.raises(MemoryError) if fails else nullcontext():
+        step_cost.measure_step(recipe)
+    assert given_back == ["cpu"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,9 +76,34 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
     RunError
         Where a GPU is asked for and there is none.
     """
+    device = accelerator(recipe)
+    try:
+        return _measured(recipe, device, clock)
+    finally:  # of whoever goes on living, such as the viewer's worker, beside a training that needs the memory
+        let_go(device)
+
+
+def let_go(device: str) -> None:
+    """Give memory that nothing uses any more back to a device.
+
+    Parameters
+    ----------
+    device : str
+        ``"cuda"``, ``"mps"`` or ``"cpu"``.
+    """
     import torch
 
-    device = accelerator(recipe)
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
+def _measured(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
+    """Measure on a device."""
+    import torch
+
     side = min(recipe.model.input_size, SIDE[device])
     larger = (recipe.model.input_size / side) ** 2
     model = recipe.model.model_copy(update={"input_size": side})

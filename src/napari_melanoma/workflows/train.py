@@ -28,7 +28,7 @@ from napari_melanoma.training.sampling import shares
 from napari_melanoma.workflows.model_card import draft_card
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 from napari_melanoma.workflows.training_bundle import bundle_config, choose_threshold
-from napari_melanoma.workflows.training_checks import check_recipe
+from napari_melanoma.workflows.training_checks import check_recipe, check_step
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
 from napari_melanoma.workflows.training_start import (
     Parent,
@@ -180,6 +180,7 @@ def _settle(work: Work, prepared: Prepared, run: RunContext) -> Settled:
     recipe, size = work.recipe, work.recipe.batch_size
     if size == "auto":
         size = find_batch_size(work.network, recipe, len(prepared.learn), run)
+        check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once settled, there is no way back
         work.folder.tell("notice", message=f"batch_size: {size} images a step run fastest here.")
     settled = Settled(batch_size=size, pieces=recipe.pieces, parent=parent_of(recipe))
     settle(work.folder, settled)
@@ -252,6 +253,7 @@ def _write(work: Work, task: SegmentationTask, prepared: Prepared, config: Bundl
     loader = tuning_loader(prepared, work.recipe, 16)
     usual = config.threshold if config.provenance["parent"] else None
     threshold, jaccard = choose_threshold(task.to(accelerator(work.recipe)), loader, run, usual=usual)
+    run.check()
     known = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
     config = config.model_copy(update={"threshold": threshold, "provenance": known})
     log.info("best tuning Jaccard %.4f at threshold %.2f", jaccard, threshold)

@@ -6,6 +6,7 @@ import sys
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training.batch_size import smallest_batch_size
 from napari_melanoma.training.engine import accelerator, process_count
 from napari_melanoma.training.prepare import DataReport, check_data
 from napari_melanoma.training.recipe import TrainRecipe
@@ -44,7 +45,8 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     parent_of(recipe)
     _check_devices(recipe)
     report = check_data(recipe, run, keep=keep)
-    _check_step(recipe, report)
+    size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
+    check_step(recipe, size, report.counts["learn"], report.counts["base"])
     return report
 
 
@@ -60,12 +62,24 @@ def _check_devices(recipe: TrainRecipe) -> None:
         raise RunError(f'devices = {recipe.devices}, but there are {there} here. Lower it, or set devices = "auto".')
 
 
-def _check_step(recipe: TrainRecipe, report: DataReport) -> None:
-    """Refuse a step that cannot be shared out evenly."""
-    if recipe.batch_size == "auto":
-        return
-    step = shares(recipe.data, recipe.batch_size, report.counts["learn"], report.counts["base"]).step
-    parts = process_count(recipe) * recipe.pieces
+def check_step(recipe: TrainRecipe, batch_size: int, learn: int, base: int) -> None:
+    """Refuse a step that cannot be shared out evenly.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its devices and pieces.
+    batch_size : int
+        Images of a step over all devices.
+    learn, base : int
+        How many images there are to learn from, and in the base data.
+
+    Raises
+    ------
+    RunError
+        Where a device or a piece would get more than another.
+    """
+    step, parts = shares(recipe.data, batch_size, learn, base).step, process_count(recipe) * recipe.pieces
     if step % parts:
         raise RunError(
             f"a step of {step} images cannot be shared out evenly over {process_count(recipe)} devices with "
