@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -127,6 +128,22 @@ def test_a_run_is_launched_again_after_its_end(tmp_path: Path, pretend: Callable
     assert settled(out).message == "second"
 
 
+def test_a_run_that_only_looks_dead_is_left_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run-01")
+    with folder.owned():
+        folder.tell("paused")
+        folder.ask("pause")
+        ProcessStamp(1, 1.0, "elsewhere", "", "another machine").write(folder.path / PROCESS)
+        os.utime(folder.events, (0, 0))
+        assert not alive(folder.path)
+        with pytest.raises(RunError, match="at work already"):
+            launch(RECIPE, folder.path)
+    assert folder.wish() == "pause"
+    assert (folder.path / PROCESS).is_file()
+    assert [event["kind"] for event in folder.read_events()] == ["paused"]
+    assert not folder.is_owned
+
+
 def test_the_command_of_a_run(tmp_path: Path) -> None:
     first, again = (command(tmp_path, resume=resume, queue=not resume) for resume in (False, True))
     assert first[1:] == [
@@ -179,6 +196,23 @@ def test_first_come_first_served(queue: Queue) -> None:
         assert queue.naps == 4
     assert queue.told("third") == [("queued", 2), ("queued", 1)]
     assert queue.said == ["Waiting for 2 other runs to end", "Waiting for 1 other run to end"]
+
+
+def test_whoever_waits_for_a_paused_run_is_told_which(queue: Queue) -> None:
+    first, turns = RunFolder(queue.folder / "first"), iter(["pause", "run"])
+    draw_ticket(first.path, ProcessStamp.of())
+    first.path.mkdir()
+
+    def nap(seconds: float) -> None:
+        if (wish := next(turns, None)) is None:
+            raise Cancelled
+        first.ask("pause" if wish == "pause" else "run")
+
+    with pytest.raises(Cancelled), wait_for_turn(queue.folder / "next", run=queue.run, sleep=nap):
+        pytest.fail("it was not its turn")
+    waiting = "Waiting for 1 other run to end"
+    assert queue.said == [waiting, f"{waiting}; first is paused", waiting]
+    assert [event["paused"] for event in RunFolder(queue.folder / "next").read_events()] == [None, "first", None]
 
 
 def test_whoever_died_is_skipped(queue: Queue) -> None:

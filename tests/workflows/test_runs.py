@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from napari_melanoma.core import ownership
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
@@ -235,12 +236,45 @@ def test_a_zombie_is_not_alive(tmp_path: Path, zombie: int) -> None:
 
 
 def test_on_another_machine_alive_is_a_recent_event(folder: RunFolder) -> None:
-    write_json(folder.path / PROCESS, {**vars(ProcessStamp.of()), "host": "elsewhere"})
+    write_json(folder.path / PROCESS, {**vars(ProcessStamp.of()), "host": "elsewhere", "machine": "another"})
     assert not alive(folder.path)
     folder.tell("step")
     assert alive(folder.path)
     os.utime(folder.events, (time.time() - 3600,) * 2)
     assert not alive(folder.path)
+
+
+def test_a_run_lives_on_when_its_machine_gets_another_name(folder: RunFolder) -> None:
+    write_json(folder.path / PROCESS, {**vars(ProcessStamp.of()), "host": "before"})
+    assert alive(folder.path)
+
+
+def test_of_two_machines_with_one_mark_the_other_one_is_judged_by_its_signs(
+    folder: RunFolder, gone: ProcessStamp
+) -> None:
+    write_json(folder.path / PROCESS, {**vars(gone), "host": "its copy"})
+    assert not alive(folder.path)
+    folder.tell("paused")
+    assert alive(folder.path)
+
+
+def test_a_run_that_says_nothing_gives_signs_of_life(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "BEAT_S", 0.01)
+    folder.tell("paused")
+    size = folder.events.stat().st_size
+    os.utime(folder.events, (time.time() - 3600,) * 2)
+    with folder.owned():
+        deadline = time.monotonic() + 30
+        while time.time() - folder.events.stat().st_mtime > 60 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert time.time() - folder.events.stat().st_mtime < 60
+    assert folder.events.stat().st_size == size
+
+
+def test_a_run_that_waits_behind_a_paused_one_says_so(folder: RunFolder) -> None:
+    folder.tell("queued", position=1, paused="lesion-01")
+    ProcessStamp.of().write(folder.path / PROCESS)
+    assert read_run(folder.path).message == "Waits for 1 other run to end. lesion-01 is paused: continue or cancel it."
 
 
 def test_a_run_stands_back() -> None:

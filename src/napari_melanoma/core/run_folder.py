@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import finite, save_error, write_json, write_text
+from napari_melanoma.core.ownership import beating, is_locked, locked
 from napari_melanoma.core.runs import RunContext
 
 Wish = Literal["run", "pause", "cancel"]
@@ -204,9 +204,14 @@ class RunFolder:
         kinds = [event.get("kind") for event in self.read_events()]
         return next((kind for kind in reversed(kinds) if kind in LANDMARKS), None) == "launched"
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether a process works in this folder now, on whatever machine."""
+        return is_locked(self.path / ".lock")
+
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Work in this folder alone: lock it, and set room aside for the last words.
+        """Work in this folder alone: lock it, give signs of life, and set room aside for the last words.
 
         Yields
         ------
@@ -220,17 +225,8 @@ class RunFolder:
         SaveError
             Where the folder cannot be written.
         """
-        from filelock import FileLock, Timeout
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise RunError(f"another process works in {self.path}. Wait until it has ended, or cancel it.") from None
-        except OSError as error:
-            raise save_error(self.path, error) from error
         reserve = self.path / ".reserve"
-        with lock:
+        with locked(self.path / ".lock"), beating(self.events):
             try:
                 reserve.write_bytes(os.urandom(RESERVE_BYTES))  # bytes that no file system folds away
                 yield

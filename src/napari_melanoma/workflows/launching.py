@@ -98,9 +98,9 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     SaveError
         Where the folder cannot be written.
     """
-    if not (let_end(out) if resume else not alive(out)):
+    folder, ended = RunFolder(out), let_end(out) if resume else not alive(out)
+    if not ended or folder.is_owned:  # asked before anything is touched: it may only look dead from this machine
         raise RunError(f"{out.name} is at work already. Cancel it first, or choose another run.")
-    folder = RunFolder(out)
     resume = resume and folder.config.exists()
     write_toml(out / RECIPE, recipe)
     folder.ask("run")

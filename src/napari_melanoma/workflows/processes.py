@@ -15,6 +15,7 @@ from typing import Self
 import psutil
 
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.machine import machine_id
 
 PROCESS = "process.json"
 SAME_PROCESS_S = 2.0  # how far two readings of one process's start may lie apart: the clock's whole seconds
@@ -29,6 +30,7 @@ class ProcessStamp:
     created: float
     host: str
     started: str
+    machine: str = ""
 
     @classmethod
     def of(cls, pid: int | None = None) -> Self:
@@ -49,7 +51,7 @@ class ProcessStamp:
             created = psutil.Process(number).create_time()
         except psutil.Error:
             created = time.time()
-        return cls(number, created, socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+        return cls(number, created, socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"), machine_id())
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -67,7 +69,8 @@ class ProcessStamp:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(int(values["pid"]), float(values["created"]), str(values["host"]), str(values["started"]))
+            pid, created, host = int(values["pid"]), float(values["created"]), str(values["host"])
+            return cls(pid, created, host, str(values["started"]), str(values.get("machine", "")))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -88,8 +91,8 @@ class ProcessStamp:
 
     @property
     def here(self) -> bool:
-        """Whether it belongs to this machine."""
-        return self.host == socket.gethostname()
+        """Whether it belongs to this machine, by its mark rather than by its name, which may have changed since."""
+        return self.machine == machine_id() if self.machine else self.host == socket.gethostname()
 
     @property
     def alive(self) -> bool:
@@ -115,12 +118,15 @@ def alive(run: Path) -> bool:
     Returns
     -------
     bool
-        On another machine than this one: whether it has written an event in the last ten minutes.
+        On another machine than this one: whether it has given a sign of life in the last ten minutes; it gives one
+        every minute, also while it is paused or waits.
     """
     stamp = ProcessStamp.read(run / PROCESS)
     if stamp is None:
         return False
-    return stamp.alive if stamp.here else time.time() - _last_sign(run) < REMOTE_SILENCE_S
+    if stamp.here and (stamp.alive or stamp.host == socket.gethostname()):
+        return stamp.alive
+    return time.time() - _last_sign(run) < REMOTE_SILENCE_S  # also where two machines were copied with their mark
 
 
 def lower_priority() -> None:

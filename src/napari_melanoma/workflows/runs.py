@@ -300,8 +300,10 @@ def _message(path: Path, state: RunState, events: list[dict[str, Any]], epochs: 
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in events}
     again = f"Resume goes on from epoch {done + 1}." if done else "Resume begins it again."
     if state is RunState.queued:
-        before = last.get("queued", {}).get("position", 1)
-        return f"Waits for {before} other run{'' if before == 1 else 's'} to end."
+        queued = last.get("queued", {})
+        before, paused = queued.get("position", 1), queued.get("paused")
+        held = f" {paused} is paused: continue or cancel it." if paused else ""
+        return f"Waits for {before} other run{'' if before == 1 else 's'} to end.{held}"
     if state is RunState.failed:
         said = str(last["failed"].get("message", "")) if _last_word(events) == "failed" else _said(path)
         return said or "Its process ended before it began, and said nothing."

@@ -14,7 +14,7 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.models.bundle import BundleInfo, write_bundle
 from napari_melanoma.training.batch_size import find_batch_size
 from napari_melanoma.training.blending import blend_with_start, keep_start
@@ -104,7 +104,9 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queu
     listening = ListeningContext(run, folder)
     with told(folder) if launched and not resume else nullcontext():
         if not resume:  # before anything is written: a start that fails leaves no folder in its own way
-            check_recipe(recipe, Phase(listening, folder) if launched else run, keep=True)
+            phase = Phase(listening, folder) if launched else run
+            phase.report(Progress(0, None, "Looking at the data"))
+            check_recipe(recipe, phase, keep=True)
         network = start_network(recipe, weights=not (resume and folder.last_checkpoint.exists()))
     with folder.owned():
         _refuse(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from napari_melanoma.core.files import save_error, write_json
+from napari_melanoma.core.machine import machine_id
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.workflows.processes import ProcessStamp
@@ -44,15 +44,15 @@ def queue_folder() -> Path:
     """
     from platformdirs import user_state_path
 
-    return user_state_path("napari-melanoma", appauthor=False) / "queue" / socket.gethostname()
+    return user_state_path("napari-melanoma", appauthor=False) / "queue" / machine_id()
 
 
 @contextmanager
 def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
     """Wait until no earlier run of this user is at work on this machine, and hold the turn meanwhile.
 
-    Tells ``queued`` events with the ``position`` (how many are before it), hears a wish to cancel. A ticket whose
-    process has gone is skipped.
+    Tells ``queued`` events with the ``position`` (how many are before it) and the name of one that is ``paused``, hears
+    a wish to cancel. A ticket whose process has gone is skipped.
 
     Parameters
     ----------
@@ -151,11 +151,13 @@ def _wait(ticket: Ticket, folder: RunFolder, run: RunContext, sleep: Callable[[f
     """Wait for the tickets before this one."""
     told = None
     while before := waiting_before(ticket.path.parent, ticket.number):
-        if len(before) != told:
-            told = len(before)
-            folder.tell("queued", position=told)
-            others = "1 other run" if told == 1 else f"{told} other runs"
-            run.report(Progress(0, None, f"Waiting for {others} to end"))
+        paused = next((Path(other.run).name for other in before if RunFolder(Path(other.run)).wish() == "pause"), None)
+        if (len(before), paused) != told:
+            told = len(before), paused
+            folder.tell("queued", position=len(before), paused=paused)
+            others = "1 other run" if len(before) == 1 else f"{len(before)} other runs"
+            held = f"; {paused} is paused" if paused else ""
+            run.report(Progress(0, None, f"Waiting for {others} to end{held}"))
         if run.cancelled or folder.wish() == "cancel":
             raise Cancelled
         sleep(POLL_S)

@@ -1,0 +1,44 @@
+"""A machine is known by a mark of its system, not by its name."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core import machine
+from napari_melanoma.core.machine import machine_id, platform_uuid
+
+
+def test_a_mac_tells_its_mark() -> None:
+    told = '+-o J314sAP  <class IOPlatformExpertDevice>\n    {\n      "IOPlatformUUID" = "1B4C-77"\n      "x" = <00>\n'
+    assert platform_uuid(told) == "1B4C-77"
+    assert platform_uuid("") == ""
+
+
+def marked(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
+    """The mark while the machine has a name."""
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    machine_id.cache_clear()
+    try:
+        return machine_id()
+    finally:
+        machine_id.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mark is kept elsewhere")
+def test_the_mark_stays_when_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "id").write_text("0123456789abcdef\n")
+    monkeypatch.setattr(machine, "LINUX_ID", tmp_path / "id")
+    assert marked(monkeypatch, "mac.local") == marked(monkeypatch, "dhcp-17.example")
+    before = marked(monkeypatch, "a")
+    (tmp_path / "id").write_text("another\n")
+    assert marked(monkeypatch, "a") != before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mark is kept elsewhere")
+def test_without_a_mark_the_name_must_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LINUX_ID", tmp_path / "none")
+    assert marked(monkeypatch, "a") != marked(monkeypatch, "b")
