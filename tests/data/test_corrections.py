@@ -20,6 +20,7 @@ from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data import corrections as module
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections, corrections_folder
 from napari_melanoma.data.dataset import read_dataset, usable, with_masks
+from napari_melanoma.data.shared_table import SharedTable
 from napari_melanoma.data.table_file import Record, TableFile
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -387,6 +388,50 @@ def test_many_at_once_keep_what_was_added_before_a_stop(corrections: Corrections
     assert [row["image_id"] for row in corrections.rows()] == ["photo_0", "photo_1"]
     assert corrections.add_all(drawn(seed) for seed in range(45)) == [f"photo_{seed}" for seed in range(45)]
     assert len(corrections.rows()) == 45
+
+
+def test_others_can_write_while_photographs_are_read(
+    corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.data.shared_table.PATIENCE_S", 0.05)
+
+    def reads_slowly():
+        for seed in range(3):
+            yield drawn(seed)
+            Corrections(folder).add(drawn(10 + seed))  # another window
+
+    added = corrections.add_all(reads_slowly())
+    assert added == ["photo_0", "photo_1", "photo_2"]
+    assert len(corrections.rows()) == 6
+
+
+def test_the_table_is_written_a_few_times_however_many_there_are(
+    corrections: Corrections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    save = SharedTable.save
+    monkeypatch.setattr(
+        SharedTable, "save", lambda self, table: (written.append(len(table.records)), save(self, table))
+    )
+    corrections.add_all(drawn(seed) for seed in range(170))
+    assert written == [20, 40, 80, 160, 170]
+
+
+def test_files_that_found_no_place_are_removed(
+    corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrections.add(drawn(0))
+    before = sorted(folder.rglob("*"))
+    corrections.add(drawn(0))  # it is there with the same mask
+    assert sorted(folder.rglob("*")) == before
+    monkeypatch.setattr(SharedTable, "save", raise_full)
+    with pytest.raises(SaveError):
+        corrections.add(drawn(1))
+    assert sorted(folder.rglob("*.png")) == [path for path in before if path.suffix == ".png"]
+
+
+def raise_full(table: SharedTable, content: TableFile) -> None:
+    raise SaveError("the disk is full")
 
 
 def test_ten_thousand_rows_stay_quick(corrections: Corrections, folder: Path) -> None:

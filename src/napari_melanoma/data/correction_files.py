@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.errors import SaveError, UnreadableImage
+from napari_melanoma.core.files import save_error
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.data.correction import Correction, cells
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 
 if TYPE_CHECKING:
@@ -20,21 +24,79 @@ FILES = {"path": "images", "mask_path": "masks", "prediction_path": "predictions
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A correction whose pixels are in files already, under hidden names: a rename brings it into the data set.
+
+    ``values`` are the cells that it gives its row, ``files`` the hidden file of each column of ``FILES`` that has one.
+    """
+
+    name: str
+    values: dict[str, str]
+    files: dict[str, Path]
+
+    @classmethod
+    def of(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
+        """Write the files of a correction; nobody need be kept out meanwhile.
+
+        Parameters
+        ----------
+        correction : Correction
+            What to store.
+        folder : pathlib.Path
+            The data set.
+        is_known : callable
+            Takes the digest of the pixels; says whether the photograph is there, so that it need not be written.
+
+        Returns
+        -------
+        Prepared
+            Its files are removed with ``discard``, unless they have found their places.
+
+        Raises
+        ------
+        SaveError
+            Where one cannot be written; none is left.
+        """
+        digest = fingerprint(correction.rgb)
+        prepared = cls(correction.name, {**cells(correction), "image_sha256": digest}, {})
+        pixels: dict[str, tuple[Callable[[Path, Any], None], NDArray | None]] = {
+            "path": (write_rgb, None if is_known(digest) else correction.rgb),
+            "mask_path": (write_mask, correction.mask),
+            "prediction_path": (write_mask, correction.prediction),
+        }
+        try:
+            for column, (write, found) in pixels.items():
+                if found is not None:
+                    hidden = prepared.files[column] = folder / FILES[column] / f".{uuid.uuid4().hex}.png"
+                    write(hidden, found if column == "path" else np.asarray(found, bool))
+        except BaseException:
+            prepared.discard()
+            raise
+        return prepared
+
+    def discard(self) -> None:
+        """Remove the files that have found no place."""
+        for path in self.files.values():
+            with suppress(OSError):  # it does no harm where it stays
+                path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
 class StoredImage:
-    """The files of one image: ``before`` is its row, empty for a new one; what is written is noted in ``fresh``."""
+    """The files of one image: ``before`` is its row, empty for a new one; what is added is noted in ``fresh``."""
 
     folder: Path
     name: str
     before: dict[str, str]
     fresh: list[Path]
 
-    def photograph(self, rgb: NDArray[np.uint8]) -> str:
-        """Write the photograph unless it is there.
+    def photograph(self, hidden: Path | None) -> str:
+        """Take the photograph over unless it is there.
 
         Parameters
         ----------
-        rgb : numpy.ndarray
-            uint8 (row, column, channel).
+        hidden : pathlib.Path or None
+            Where it was written; None where it was there a moment ago.
 
         Returns
         -------
@@ -44,22 +106,24 @@ class StoredImage:
         Raises
         ------
         SaveError
-            Where it cannot be written.
+            Where it cannot be put into its place.
         """
         path = self.before.get("path")
         if path and (self.folder / path).is_file():
             return path
-        return self._write("path", write_rgb, rgb)
+        if hidden is None:
+            raise SaveError(f"cannot write {self.folder}: another window took the photograph out. Do the same again.")
+        return self._place("path", hidden)
 
-    def mask(self, column: str, mask: NDArray[np.bool_] | None) -> str:
-        """Write a mask unless the row has the same one.
+    def mask(self, column: str, hidden: Path | None) -> str:
+        """Take a mask over unless the row has the same one.
 
         Parameters
         ----------
         column : str
             Of the table, ``"mask_path"`` or ``"prediction_path"``.
-        mask : numpy.ndarray or None
-            bool (row, column).
+        hidden : pathlib.Path or None
+            Where it was written.
 
         Returns
         -------
@@ -69,26 +133,29 @@ class StoredImage:
         Raises
         ------
         SaveError
-            Where it cannot be written.
+            Where it cannot be put into its place.
         """
-        if mask is None:
+        if hidden is None:
             return ""
-        path, mask = self.before.get(column), np.asarray(mask, bool)
+        path = self.before.get(column)
         if path:
-            with suppress(UnreadableImage):  # what cannot be read is written anew
-                if np.array_equal(read_mask(self.folder / path), mask):
+            with suppress(UnreadableImage):  # what cannot be read is replaced
+                if np.array_equal(read_mask(self.folder / path), read_mask(hidden)):
                     return path
-        return self._write(column, write_mask, mask)
+        return self._place(column, hidden)
 
-    def _write(self, column: str, write: Callable[[Path, Any], None], pixels: NDArray) -> str:
-        """Write a file that is not there yet: ``name.png``, ``name@2.png`` ... (no name of ours has an @)."""
+    def _place(self, column: str, hidden: Path) -> str:
+        """Give a file a name that is not there yet: ``name.png``, ``name@2.png`` ... (no name of ours has an @)."""
         parent, number = self.folder / FILES[column], 1
         path = parent / f"{self.name}.png"
         while path.exists():
             number += 1
             path = parent / f"{self.name}@{number}.png"
         self.fresh.append(path)
-        write(path, pixels)
+        try:
+            hidden.rename(path)
+        except OSError as error:
+            raise save_error(path, error) from error
         return path.relative_to(self.folder).as_posix()
 
 

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from itertools import chain, islice
 from pathlib import Path
 
-from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.change_log import Change, ChangeLog, Row
-from napari_melanoma.data.correction import Correction, cells
-from napari_melanoma.data.correction_files import FILES, StoredImage, removed_on_error
+from napari_melanoma.data.correction import Correction
+from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error
 from napari_melanoma.data.dataset import REVIEWS, Review
 from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.shared_table import Index, SharedTable
@@ -30,7 +28,7 @@ COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256"),
 )
-AT_ONCE = 20  # photographs between two writings of the table
+AT_ONCE = 20  # photographs at least between two writings of the table
 
 
 def corrections_folder() -> Path:
@@ -160,13 +158,18 @@ class Corrections:
             Where the user stopped it.
         """
         added: list[str] = []
-        waiting = iter(corrections)
-        for first in waiting:  # made outside the lock, so that other windows get their turn
-            with self._writing() as draft:
-                for correction in chain([first], islice(waiting, AT_ONCE - 1)):
-                    if run is not None:
-                        run.check()
-                    added.append(self._store(draft, correction))
+        waiting: list[Prepared] = []
+        try:
+            for correction in corrections:
+                if run is not None:
+                    run.check()
+                waiting.append(Prepared.of(correction, self.folder, is_known=self._has_photograph))
+                # As many as all before together: the table, which is written as a whole, is written few times.
+                if len(waiting) >= max(AT_ONCE, len(added)):
+                    full, waiting = waiting, []
+                    added += self._store_all(full)
+        finally:
+            added += self._store_all(waiting)  # also what was ready before a stop or an error
         return added
 
     def remove(self, image_id: str) -> bool:
@@ -225,19 +228,34 @@ class Corrections:
                 self._log.take_back(change)
         return None
 
-    def _store(self, draft: _Draft, correction: Correction) -> str:
-        """Write the files of a correction and put its row into the draft."""
-        digest = fingerprint(correction.rgb)
-        number = draft.by_digest.get(digest)
+    def _store_all(self, batch: list[Prepared]) -> list[str]:
+        """Put what is prepared into the table; nobody else writes for that moment."""
+        try:
+            if not batch:
+                return []
+            with self._writing() as draft:
+                return [self._store(draft, one) for one in batch]
+        finally:
+            for one in batch:
+                one.discard()
+
+    def _has_photograph(self, digest: str) -> bool:
+        """Whether a photograph is there; also says at once where the table cannot be read."""
+        row = self.find(digest)
+        return row is not None and bool(row["path"]) and (self.folder / row["path"]).is_file()
+
+    def _store(self, draft: _Draft, prepared: Prepared) -> str:
+        """Give the files of a correction their places and put its row into the draft."""
+        number = draft.by_digest.get(prepared.values["image_sha256"])
         before = None if number is None else draft.table.row(number)
-        image_id = before["image_id"] if before else free_name(safe_name(correction.name), draft.ids)
-        values = {**cells(correction), "image_id": image_id, "image_sha256": digest}
+        image_id = before["image_id"] if before else free_name(safe_name(prepared.name), draft.ids)
+        values = {**prepared.values, "image_id": image_id}
         values["split"] = draft.splits.of({**(before or {}), **values}, before)
         with removed_on_error([]) as fresh:
             image = StoredImage(self.folder, safe_name(image_id), before or {}, fresh)
-            values["path"] = image.photograph(correction.rgb)
-            values["mask_path"] = image.mask("mask_path", correction.mask)
-            values["prediction_path"] = image.mask("prediction_path", correction.prediction)
+            values["path"] = image.photograph(prepared.files.get("path"))
+            for column in ("mask_path", "prediction_path"):
+                values[column] = image.mask(column, prepared.files.get(column))
         draft.fresh += fresh
         if number is None:
             number = len(draft.table.records)

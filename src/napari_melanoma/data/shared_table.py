@@ -60,7 +60,7 @@ class SharedTable:
         """
         try:
             found = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Index(TableFile.empty(self._columns))
         except OSError as error:
             raise DataSetError(f"cannot read {self.path}: {error.strerror}. Ask for permission to read it.") from error
