@@ -16,7 +16,6 @@ from napari_melanoma.ui.close_guard import CloseGuard
 from napari_melanoma.ui.collecting import Collecting
 from napari_melanoma.ui.correcting import Correcting
 from napari_melanoma.ui.corrections_bar import ADD_KEY
-from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.lesion_controls import ALL_KEY, ANALYSE_KEY, LesionControls
 from napari_melanoma.ui.lesion_work import LesionWork
@@ -49,7 +48,6 @@ class LesionDock(LesionControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        Docking(self)
         keep_shaders()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()

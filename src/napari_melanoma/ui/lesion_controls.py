@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy
 
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.corrections_bar import CorrectionsBar
+from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
@@ -52,6 +53,7 @@ class LesionControls(QWidget):
         self.settings = Settings()
         self.review_settings = ReviewSettings()
         self.connections = Connections()
+        Docking(self)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
         self.picker = PhotographPicker(viewer, self.icons, self.connections)

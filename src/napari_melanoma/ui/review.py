@@ -12,7 +12,6 @@ from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 
 from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.corrections_desk import CorrectionsDesk, Stored
-from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.open import show_dock
@@ -44,7 +43,6 @@ class ReviewDock(ReviewControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        Docking(self)
         keep_shaders()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()

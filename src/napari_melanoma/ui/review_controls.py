@@ -10,6 +10,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
 from napari_melanoma.ui.model_picker import ModelPicker
 from napari_melanoma.ui.pictures import Pictures
@@ -67,6 +68,7 @@ class ReviewControls(QWidget):
         self.setAcceptDrops(True)
         self.settings = ReviewSettings()
         self.connections = Connections()
+        Docking(self)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = FolderWelcome(self.icons)
         self.welcome.setObjectName("welcome")

@@ -13,7 +13,6 @@ from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
-from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.forecast import Forecast
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
@@ -48,7 +47,6 @@ class TrainDock(TrainControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        Docking(self)
         keep_shaders()
         self._viewer = napari_viewer
         self._client = client or WorkerClient()

@@ -11,6 +11,7 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.data_picker import DataPicker
+from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, section
 from napari_melanoma.ui.recipe_form import RecipeForm, merged
 from napari_melanoma.ui.recipe_picker import RecipePicker
@@ -44,6 +45,7 @@ class TrainControls(QWidget):
         self.setToolTip("")
         self.settings = ReviewSettings()
         self.connections = Connections()
+        Docking(self)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = TrainWelcome(self.icons)
         self.notice = RunNotice(self.icons)
