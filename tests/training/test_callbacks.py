@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,3 +143,18 @@ def test_the_time_left_counts_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
     watch.turn(3)
     pace.count_batch()
     assert pace.seconds_left(batches=10, tuning_batches=4, passes=2) == pytest.approx(30 + 14)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_one_state_under_two_names(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.training.callbacks import copy_state
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda path, target: (_ for _ in ()).throw(OSError("no links here")))
+    best, last = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    best.write_bytes(b"epoch 1")
+    last.write_bytes(b"epoch 0")
+    copy_state(best, last)
+    assert best.samefile(last) is links
+    assert last.read_bytes() == b"epoch 1"
+    assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,29 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     # Into an open file: given a path, torch's own writer tells of a full disk as of an internal fault.
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
+
+
+def copy_state(source: Path, path: Path) -> None:
+    """Let a second name stand for the same bytes, atomically; files of states are replaced, never changed.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        What ``save_state`` wrote.
+    path : pathlib.Path
+        The other name, in the same folder, replaced where it exists.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        try:
+            temporary.unlink(missing_ok=True)
+            temporary.hardlink_to(source)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, temporary)
 
 
 class RunWriter(Callback):
@@ -178,9 +202,12 @@ class Keeper(Checkpoint):
         self._waited = 0 if better else self._waited + 1
         if trainer.is_global_zero:
             self._tell(trainer, values, better)
-        if better:
+        if better:  # the same state is both, and written once
             trainer.save_checkpoint(self._folder.best_checkpoint)
-        trainer.save_checkpoint(self._folder.last_checkpoint)
+            if trainer.is_global_zero:
+                copy_state(self._folder.best_checkpoint, self._folder.last_checkpoint)
+        else:
+            trainer.save_checkpoint(self._folder.last_checkpoint)
         if self._waited >= self._patience:
             trainer.should_stop = True
             if trainer.is_global_zero and epoch + 1 < int(trainer.max_epochs or 1):
