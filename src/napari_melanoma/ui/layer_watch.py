@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion_book import LesionBook
 
 FOLLOW_MS = 150
+HIDDEN_MS = 1000
 
 
 class LayerWatch(QObject):
@@ -51,6 +52,11 @@ class LayerWatch(QObject):
         self._rest = self._timer(FOLLOW_MS, self.flush)
         self._end = self._timer(0, self._on_end)  # a photograph and its layers go one after the other
         self.connections.connect(book.viewer.layers.events.removed, self._on_removed)
+        self._active: Layer | None = book.viewer.layers.selection.active
+        self.connections.connect(book.viewer.layers.selection.events.active, self._on_active)
+        hidden = QTimer(self)
+        hidden.timeout.connect(self._look)
+        hidden.start(HIDDEN_MS)
 
     def _timer(self, wait_ms: int, slot: object) -> QTimer:
         timer = QTimer(self)
@@ -100,6 +106,17 @@ class LayerWatch(QObject):
             self.mark(identity)
         else:
             self.stroked.emit(identity)
+
+    def _on_active(self, event: Event) -> None:
+        self._look()
+        self._active = event.value
+
+    def _look(self) -> None:
+        """Take the mask that keys act on for drawn on while it is hidden: napari tells nobody of its undo then."""
+        layer = self._active
+        identity = None if layer is None or layer.visible else linked.identity(layer)
+        if identity in self._book.lesions and layer == self._book.mask(str(identity)):
+            self.mark(str(identity))
 
     def _on_removed(self, event: Event) -> None:
         identity = linked.identity(event.value)

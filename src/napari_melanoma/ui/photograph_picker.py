@@ -11,6 +11,7 @@ from napari_melanoma.ui import linked
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.photographs import describe
+from napari_melanoma.ui.turning import turn_to
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -144,5 +145,5 @@ class PhotographPicker(QWidget):
     def _on_picked(self, index: int = 0) -> None:
         image = self.image
         if image is not None and self.combo.count() > 1:
-            linked.show_only(self._viewer, image)
+            turn_to(self._viewer, image)
         self._tell()

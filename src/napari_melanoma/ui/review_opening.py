@@ -15,6 +15,7 @@ from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.lesion import LesionDock
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.photographs import KEY
+from napari_melanoma.ui.turning import fit, turn_to
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -164,7 +165,7 @@ class ReviewOpening(QObject):
             linked.identify(self._viewer)
             self._ours[str(linked.identity(image))] = path
             self._show(image, path)
-            self._viewer.reset_view()
+            fit(self._viewer, image)
 
     def _on_failed(self, error: Exception) -> None:
         if self._wanted is not None:
@@ -172,10 +173,10 @@ class ReviewOpening(QObject):
 
     def _show(self, image: Image, path: Path) -> None:
         identity = str(linked.identity(image))
+        turn_to(self._viewer, image)
         active = self._viewer.layers.selection.active
         if active is None or linked.identity(active) != identity:
-            self._viewer.layers.selection.active = image
-        linked.show_only(self._viewer, image)
+            self._viewer.layers.selection.active = image  # the Lesion dock goes by what is selected
         for other in [known for known in self._ours if known != identity]:
             self._close(other)
         self.shown.emit(path)

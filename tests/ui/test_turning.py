@@ -1,0 +1,108 @@
+"""Turning to another photograph: keys, brush and camera go along, and nothing is changed unseen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox
+
+from napari_melanoma.ui import linked
+
+
+@pytest.fixture
+def two(person):
+    """Somebody with two analysed photographs of several sizes; the small one is in view, and is being drawn on."""
+    for name, side in (("small", 120), ("large", 200)):
+        rgb = np.full((side, side, 3), (215, 170, 150), np.uint8)
+        rgb[40:80, 40:80] = (70, 45, side)
+        person.opens(name, rgb)
+    person.clicks("analyse_all")
+    person.waits()
+    person.dock.picker.step(1)
+    assert person.dock.picker.image.name == "small"
+    person.draws(person.layer("mask", "small"), [(5, 5), (5, 60)])
+    person.waits()
+    return person
+
+
+def presses_undo(person):
+    """Press Ctrl+Z where napari hears it."""
+    native = person.viewer.window._qt_viewer.canvas.native
+    person.qtbot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+
+
+def by_key(person):
+    person.dock.picker.step(1)
+
+
+def by_list(person):
+    combo = person.finds(QComboBox, "photograph")
+    combo.setCurrentIndex(combo.findText("large"))
+    combo.activated.emit(combo.currentIndex())
+
+
+@pytest.mark.parametrize("turn", [by_key, by_list])
+def test_undo_acts_on_the_photograph_in_view(two, turn):
+    drawn = two.layer("mask", "small").data.copy()
+    turn(two)
+    assert two.viewer.layers.selection.active == two.layer("mask", "large")
+    presses_undo(two)
+    two.waits()
+    assert np.array_equal(two.layer("mask", "small").data, drawn)
+
+
+def test_a_photograph_without_a_mask_is_selected_itself(two):
+    image = two.opens("new")
+    two.viewer.layers.selection.active = two.layer("mask", "small")
+    two.dock.picker.step(-1)
+    assert two.viewer.layers.selection.active == image
+
+
+def test_a_layer_of_the_user_s_own_stays_selected(two):
+    points = two.viewer.add_points(np.zeros((1, 2)))
+    by_key(two)
+    assert two.viewer.layers.selection.active == points
+
+
+def test_undo_of_a_mask_that_is_hidden_is_followed(two, qtbot):
+    mask = two.layer("mask", "small")
+    mask.visible = False
+    presses_undo(two)
+    assert not mask.data[5, 30]
+    qtbot.waitUntil(lambda: not two.lesion.unsaved, timeout=5_000)
+    assert not two.lesion.corrected
+
+
+def covers(viewer, image):
+    """Share of the canvas's smaller side that a photograph fills when all of it is in view; 0 where it is not."""
+    camera, size = viewer.scene.camera, np.array(viewer.canvas.size)
+    half = size / camera.zoom / 2
+    low, high = np.asarray(image.extent.world)
+    inside = (low >= camera.center[-2:] - half).all() and (high <= camera.center[-2:] + half).all()
+    return float(((high - low) / (2 * half)).max()) if inside else 0.0
+
+
+def test_a_photograph_that_is_not_in_view_is_brought_there(two):
+    two.viewer.reset_view(layers=[two.layer("mask", "small")])
+    by_key(two)
+    assert covers(two.viewer, two.dock.picker.image) > 0.9
+    by_key(two)
+    assert two.dock.picker.image.name == "small"
+    assert covers(two.viewer, two.dock.picker.image) > 0.5
+
+
+def test_the_view_stays_where_the_same_photograph_is_picked_and_where_the_next_one_lies_the_same(two):
+    camera = two.viewer.scene.camera
+    camera.center, camera.zoom = (0, 20, 30), 30.0
+    combo = two.finds(QComboBox, "photograph")
+    combo.activated.emit(combo.currentIndex())
+    assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
+    image = two.opens("twin", np.zeros((120, 120, 3), np.uint8))
+    two.viewer.reset_view(layers=[image])
+    camera.zoom *= 0.8
+    before = camera.zoom, tuple(camera.center)
+    two.dock.picker.step(1)
+    assert two.dock.picker.image.name == "small"
+    assert (camera.zoom, tuple(camera.center)) == before
+    assert not linked.part(two.viewer, image, "mask")
