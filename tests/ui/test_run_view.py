@@ -7,7 +7,7 @@ import threading
 import pytest
 from fake_runs import STATES, FakeRun, fake_run
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QLabel, QProgressBar
+from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
 from stage import Stage
 
 from napari_melanoma.ui import run_watch
@@ -48,13 +48,13 @@ def until(qtbot, condition):
 
 WORDS = {
     "queued": ("Queued", "1 other run"),
-    "starting": ("Starting", ""),
+    "starting": ("Loading the network", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
     "cancelling": ("Stopping after this batch ...", "last finished epoch stays"),
     "cancelled": ("Cancelled after epoch 3 of 20", "Resume goes on from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
-    "finished": ("Finished: Jaccard 0.750 at epoch 3", "threshold 0.52"),
+    "finished": ("Finished: Jaccard 0.750 on 14 tuning images at epoch 3", "threshold 0.52"),
     "lost": ("Lost after epoch 3 of 20", "Resume goes on from epoch 4."),
 }
 # Pause or Continue, Cancel, Resume, Detach.
@@ -178,6 +178,67 @@ def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
     notice = view.findChild(QLabel, "run_notice")
     assert notice.isVisible()
     assert notice.text() == "The batch was halved to 8: out of memory."
+
+
+def test_every_notice_stays_the_newest_first_and_can_be_folded(stage, view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "running")
+    for words in ("only 2 are held out.", "not learnt from: 5.", "both will be rough.", "not learnt from: 5."):
+        run.tell("notice", message=words)
+    show(view, qtbot, run)
+    assert text(view, "run_notice") == "Not learnt from: 5."
+    earlier = view.findChild(QLabel, "run_notices_earlier")
+    assert earlier.text().splitlines() == ["• Both will be rough.", "• Only 2 are held out."]
+    assert earlier.isVisible()
+    fold = view.findChild(QToolButton, "run_notices_fold")
+    stage.clicks(fold)
+    assert (earlier.isVisible(), fold.text()) == (False, "Show 2 earlier")
+    run.tell("notice", message="stopped early.")
+    until(qtbot, lambda: text(view, "run_notice") == "Stopped early.")
+    assert fold.text() == "Show 3 earlier"
+    view.set_run(fake_run(tmp_path, "paused").path)
+    assert text(view, "run_notice") == ""
+
+
+def test_what_the_run_does_between_its_words_is_said(view, qtbot, tmp_path):
+    run = FakeRun(tmp_path).alive().tell("launched")
+    show(view, qtbot, run)
+    assert text(view, "run_state") == "Loading the network"
+    run.tell("progress", message="Decoding images", done=19, total=20)
+    until(qtbot, lambda: text(view, "run_more") == "19 of 20")
+    run.tell("progress", message="Decoding images", done=20, total=20)
+    until(qtbot, lambda: text(view, "run_state") == "Loading the network")
+    assert text(view, "run_more") == ""
+    run.begin()
+    until(qtbot, lambda: text(view, "run_state") == "Waiting for the first step")
+    run.step(0, 1)
+    until(qtbot, lambda: text(view, "run_state") == "Epoch 1 of 20")
+
+
+def test_a_resumed_run_does_not_tell_the_pace_of_before(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "cancelled").alive().tell("launched", resumed=True).begin()
+    show(view, qtbot, run)
+    assert text(view, "run_state") == "Waiting for the first step"
+    assert text(view, "run_more") == ""
+
+
+def test_only_the_time_at_work_is_told(view, qtbot, tmp_path):
+    run = FakeRun(tmp_path).dead().bundle().tell("launched")
+    run.now += 9
+    run.begin().tell("cancelled")
+    run.now += 5000
+    run.tell("launched").tell("queued", position=1)
+    run.now += 5000
+    run.begin().tell("paused")
+    run.now += 5000
+    run.tell("continued").learn(1).tell("finished", threshold=0.5)
+    show(view, qtbot, run)
+    assert "It took 45 s." in text(view, "run_more")
+
+
+def test_the_heading_of_a_judged_run_is_what_the_comparison_found(view, qtbot, tmp_path):
+    show(view, qtbot, fake_run(tmp_path, "finished").compare())
+    assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images held out (old model 0.842)"
+    assert "at the network's size and unrefined: Jaccard 0.750 on 14 tuning images" in text(view, "run_more")
 
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):

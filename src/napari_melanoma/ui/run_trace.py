@@ -9,6 +9,7 @@ from typing import Any
 from napari_melanoma.ui.run_words import number
 
 MOST_POINTS = 1200  # more than a plot of 340 pixels can show
+AT_REST = ("cancelled", "failed", "finished", "queued", "paused")  # after one of these a run does nothing
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,31 @@ class Trace:
         self._values = [(first + second) / 2 for first, second in pairs]
         self._epochs = self._epochs[1::2]
         self._each *= 2
+
+
+@dataclass
+class Worked:
+    """Sums up how long a run was at work: not while it waited, was paused, or lay cancelled before a resume."""
+
+    seconds: float = 0.0
+    _before: float | None = None
+    _resting: bool = False
+
+    def add(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take new events as they come.
+
+        Parameters
+        ----------
+        events : iterable of mapping
+            Of any kind; the time of each counts.
+        """
+        for event in events:
+            now, kind = number(event, "time"), event.get("kind")
+            if now is None:
+                continue
+            if self._before is not None and not self._resting and kind != "launched":
+                self.seconds += max(0.0, now - self._before)
+            self._before, self._resting = now, kind in AT_REST
 
 
 def _place(event: Mapping[str, Any]) -> float | None:

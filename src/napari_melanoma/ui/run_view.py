@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFrame, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.curves import Curves
 from napari_melanoma.ui.log_view import LogView
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, tool
 from napari_melanoma.ui.run_buttons import RunButtons
+from napari_melanoma.ui.run_notices import RunNotices
 from napari_melanoma.ui.run_watch import RunWatch, Sight
-from napari_melanoma.ui.run_words import said_more, said_state, share_done
+from napari_melanoma.ui.run_words import Seen, said_doing, said_more, said_state, share_done
 from napari_melanoma.ui.samples_view import SamplesView
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RunView(QWidget):
         named(self, "run_view", "Run").setToolTip("")
         self.watch = RunWatch(self)
         self.report: RunReport | None = None
-        self._doing: dict[str, Any] = {}
+        self._seen = Seen()
         self._name = named(QLabel(), "run_name", "Name of the run")
         self._state = named(QLabel(), "run_state", "State of the run")
         self._more = named(quiet(), "run_more", "More about the run")
@@ -69,7 +70,7 @@ class RunView(QWidget):
         self._folder = tool("run_folder", "Open the run folder", "Open the folder of this run")
         icons.add(self._folder, "pop_out")
         self.buttons = RunButtons()
-        self._notice = _Notice()
+        self._notices = RunNotices(settings)
         self.curves = Curves(icons)
         self.samples = SamplesView(icons)
         self.log = LogView(icons)
@@ -101,10 +102,10 @@ class RunView(QWidget):
         """
         other = path != self.path or path is None
         self.log.clear()
-        self._notice.say("")
+        self._notices.clear()
         if other:
             self.report = None
-            self._doing = {}
+            self._seen = Seen()
             self._name.setText("" if path is None else path.name)
             self._state.setText("")
             self._more.setText(NO_RUN if path is None else "Reading ...")
@@ -133,7 +134,7 @@ class RunView(QWidget):
 
     def _on_seen(self, sight: Sight) -> None:
         report = self.report = sight.report
-        self._doing = next((event for event in reversed(sight.events) if event["kind"] == "progress"), self._doing)
+        self._seen = self._seen.after(sight.events, sight.worked)
         self._name.setText(_title(report))
         self.buttons.show_report(report)
         self.watch.expecting = bool(self.buttons.answer)
@@ -143,7 +144,7 @@ class RunView(QWidget):
         self.log.add(sight.log)
         for event in sight.events:
             if event["kind"] == "notice":
-                self._notice.say(str(event.get("message", "")))
+                self._notices.add(str(event.get("message", "")))
             elif event["kind"] == "samples":
                 self.samples.refresh()
 
@@ -151,11 +152,11 @@ class RunView(QWidget):
         """Say where the run stands, and at once what was just wished for."""
         if self.report is None:
             return
-        state = self.buttons.answer or said_state(self.report)
+        state = self.buttons.answer or said_doing(self.report, self._seen) or said_state(self.report, self._seen)
         self._state.setText(f"{state[:1].upper()}{state[1:]}")
-        self._more.setText(said_more(self.report, self._doing))
+        self._more.setText(said_more(self.report, self._seen))
         share = share_done(self.report)
-        unknown = share is None or (share == 0 and str(self.report.state) == "starting")
+        unknown = share is None or (share == 0 and bool(said_doing(self.report, self._seen)))
         self._bar.setRange(0, 0 if unknown and self.report.state.active else 1000)
         self._bar.setValue(round(1000 * (share or 0)))
 
@@ -190,7 +191,7 @@ class RunView(QWidget):
         page = QVBoxLayout(self._page)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(6)
-        for widget in (self._bar, self.buttons, self._notice, self.curves, *sections):
+        for widget in (self._bar, self.buttons, self._notices, self.curves, *sections):
             page.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -200,24 +201,6 @@ class RunView(QWidget):
         layout.addWidget(self._more)
         layout.addWidget(self._page)
         layout.addStretch(1)
-
-
-class _Notice(QFrame):
-    """The last thing that the run did otherwise than it was told, such as a smaller batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("notice")
-        self._words = named(quiet(), "run_notice", "Notice of the run")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(self._words)
-        self.hide()
-
-    def say(self, words: str) -> None:
-        """Show words, or nothing."""
-        self._words.setText(f"{words[:1].upper()}{words[1:]}")
-        self.setVisible(bool(words))
 
 
 def _title(report: RunReport) -> str:

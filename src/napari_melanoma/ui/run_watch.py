@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.ui.job import Job
-from napari_melanoma.ui.run_trace import Losses, Trace
+from napari_melanoma.ui.run_trace import Losses, Trace, Worked
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -24,7 +24,7 @@ class Sight:
     """What one look at a run folder found.
 
     ``events`` are the new ones, but for steps, which ``losses`` sums up; ``log`` is the new text of the log;
-    ``epochs`` are the folders with sample predictions, ``start`` first.
+    ``epochs`` are the folders with sample predictions, ``start`` first; ``worked`` is how many seconds it was at work.
     """
 
     path: Path
@@ -34,6 +34,7 @@ class Sight:
     log: str = ""
     epochs: tuple[str, ...] = ()
     first: bool = False
+    worked: float = 0.0
 
 
 class Looker:
@@ -51,6 +52,7 @@ class Looker:
         self.path = path
         self._tail = RunTail(path)
         self._trace = Trace()
+        self._worked = Worked()
         self._log = LogTail(path)
         self._first = True
 
@@ -73,10 +75,20 @@ class Looker:
         while events := self._tail.poll():
             run.check()
             self._trace.add(events)
+            self._worked.add(events)
             told += [event for event in events if event["kind"] != "step"]
         report = read_run(self.path)
         first, self._first = self._first, False
-        return Sight(self.path, report, self._trace.losses(), told, self._log.read(), _epochs(self.path), first)
+        return Sight(
+            self.path,
+            report,
+            self._trace.losses(),
+            told,
+            self._log.read(),
+            _epochs(self.path),
+            first,
+            self._worked.seconds,
+        )
 
 
 class LogTail:

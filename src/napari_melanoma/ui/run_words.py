@@ -4,21 +4,89 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.runs import RunReport
 
 STOPPING = "stopping after this batch ..."
+LOADING, WAITING = "loading the network", "waiting for the first step"
+BEFORE_LOADING = ("Decoding images", "Looking at the files")
 
 
-def said_state(report: RunReport) -> str:
+@dataclass(frozen=True)
+class Seen:
+    """What a watcher knows beyond the report.
+
+    ``doing`` is the last event that says what a run does, ``tuning`` how many images choose its epoch, None where
+    that is not known, ``worked`` how many seconds it was at work.
+    """
+
+    doing: Mapping[str, Any] = field(default_factory=dict)
+    tuning: int | None = None
+    worked: float | None = None
+
+    def after(self, events: Sequence[Mapping[str, Any]], worked: float) -> Seen:
+        """Give what is known after further events.
+
+        Parameters
+        ----------
+        events : sequence of mapping
+            New ones, without steps.
+        worked : float
+            Seconds at work until now.
+
+        Returns
+        -------
+        Seen
+            A new value.
+        """
+        known = replace(self, worked=worked)
+        for event in events:
+            if event["kind"] in ("launched", "started", "progress"):
+                known = replace(known, doing=event)
+            if event["kind"] == "started" and (tuning := number(event, "tuning")) is not None:
+                known = replace(known, tuning=int(tuning))
+        return known
+
+
+def said_doing(report: RunReport, seen: Seen) -> str:
+    """Say what a run does while it tells nothing: after its last progress, and before its first step.
+
+    Parameters
+    ----------
+    report : RunReport
+        As it was read.
+    seen : Seen
+        The last event that says what it does.
+
+    Returns
+    -------
+    str
+        Empty where the state says it.
+    """
+    doing = seen.doing
+    if str(report.state) == "starting":
+        return LOADING
+    if str(report.state) != "running" or (number(report.step, "time") or 0.0) >= (number(doing, "time") or 0.0):
+        return ""
+    if doing["kind"] == "started":
+        return WAITING
+    done, total = number(doing, "done"), number(doing, "total")
+    complete = done is not None and total is not None and done >= total
+    return LOADING if complete and doing.get("message") in BEFORE_LOADING else ""
+
+
+def said_state(report: RunReport, seen: Seen | None = None) -> str:
     """Say where a run stands, in a few words.
 
     Parameters
     ----------
     report : RunReport
         As it was read.
+    seen : Seen, optional
+        How many tuning images there are.
 
     Returns
     -------
@@ -35,33 +103,36 @@ def said_state(report: RunReport) -> str:
     if state == "cancelling":
         return STOPPING
     if state == "finished":
-        return f"finished: {said_best(report)}"
+        return f"finished: {_judged(report) or said_best(report, seen)}"
     return f"{state} {_after(report)}"
 
 
-def said_more(report: RunReport, doing: Mapping[str, Any] | None = None) -> str:
+def said_more(report: RunReport, seen: Seen | None = None) -> str:
     """Say what else there is to know: the pace of a run at work, why one ended, and what can be done.
 
     Parameters
     ----------
     report : RunReport
         As it was read.
-    doing : mapping, optional
-        The last progress event, of a run that is doing something else than learning.
+    seen : Seen, optional
+        What it does, where that is something else than learning; how long it was at work.
 
     Returns
     -------
     str
         One sentence or a few figures; may be empty.
     """
-    state = str(report.state)
+    state, seen = str(report.state), seen or Seen()
+    if said_doing(report, seen):
+        return ""
     if state == "running" and is_learning(report):
         return said_pace(report.step)
-    if state in ("running", "starting"):
-        done, total = number(doing or {}, "done"), number(doing or {}, "total")
+    if state == "running":
+        done, total = number(seen.doing, "done"), number(seen.doing, "total")
         return "" if done is None or not total else f"{done:.0f} of {total:.0f}"
-    if state == "finished" and report.started and report.ended:
-        return f"{report.message} It took {said_seconds(report.ended - report.started)}."
+    if state == "finished":
+        took = "" if not seen.worked else f" It took {said_seconds(seen.worked)}."
+        return f"{report.message}{took}{_of_tuning(report, seen)}"
     return report.message
 
 
@@ -81,23 +152,43 @@ def is_learning(report: RunReport) -> bool:
     return not report.message or report.message.startswith("Epoch ")
 
 
-def said_best(report: RunReport) -> str:
-    """Say how good the best epoch was.
+def said_best(report: RunReport, seen: Seen | None = None) -> str:
+    """Say how good the best epoch was, and on which images.
 
     Parameters
     ----------
     report : RunReport
         As it was read.
+    seen : Seen, optional
+        How many tuning images there are.
 
     Returns
     -------
     str
-        Such as ``Jaccard 0.863 at epoch 12``.
+        Such as ``Jaccard 0.863 on 14 tuning images at epoch 12``.
     """
     best = best_row(report.metrics)
     if best is None:
         return "no epoch was measured"
-    return f"Jaccard {best['tuning_jaccard']:.3f} at epoch {int(best['epoch']) + 1}"
+    count = None if seen is None else seen.tuning
+    images = "the tuning images" if count is None else f"{count:,} tuning image{'' if count == 1 else 's'}"
+    return f"Jaccard {best['tuning_jaccard']:.3f} on {images} at epoch {int(best['epoch']) + 1}"
+
+
+def _judged(report: RunReport) -> str:
+    """Say how good the new model is on images that were held out, as users get it; empty where nobody has looked."""
+    found = report.comparison
+    if found is None or not math.isfinite(found.new.JA.mean):
+        return ""
+    images = f"{found.images:,} image{'' if found.images == 1 else 's'}"
+    return f"Jaccard {found.new.JA.mean:.3f} on {images} held out (old model {found.old.JA.mean:.3f})"
+
+
+def _of_tuning(report: RunReport, seen: Seen) -> str:
+    """Tell the figure of the curves from that of the comparison."""
+    if not _judged(report) or best_row(report.metrics) is None:
+        return ""
+    return f" While it learnt, at the network's size and unrefined: {said_best(report, seen)}."
 
 
 def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -272,14 +363,15 @@ def said_facts(report: RunReport) -> str:
     Returns
     -------
     str
-        Such as ``20 of 20 epochs · Jaccard 0.863 · +0.021 to the old model``.
+        Such as ``20 of 20 epochs · Jaccard 0.863 held out, +0.021 to the old``.
     """
     epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
     parts = [epochs if report.epoch or not report.state.active else ""]
-    if report.best_jaccard is not None:
-        parts.append(f"Jaccard {report.best_jaccard:.3f}")
-    if report.comparison is not None:
-        parts.append(f"{report.comparison.difference['JA'].mean:+.3f} to the old")
+    found = report.comparison
+    if found is not None and _judged(report):
+        parts.append(f"Jaccard {found.new.JA.mean:.3f} held out, {found.difference['JA'].mean:+.3f} to the old")
+    elif report.best_jaccard is not None:
+        parts.append(f"Jaccard {report.best_jaccard:.3f} tuning")
     if report.adopted is not None:
         parts.append("taken over")
     elif report.discarded:
