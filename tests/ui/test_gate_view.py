@@ -154,7 +154,8 @@ def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot)
         stage.clicks(gate.drop)
     assert wished.args == [run.path]
     show(gate, run.discarded())
-    assert "lesion-small stays in use" in text(gate, "gate_done")
+    assert text(gate, "gate_done").startswith("Discarded: no dock lists the new model.")
+    assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
     assert not gate.drop.isEnabled()
     with qtbot.waitSignal(gate.take_over):
         stage.clicks(gate.take)
@@ -198,6 +199,13 @@ def test_figures_that_are_not_known_are_dashes(gate, run):
     assert text(gate, "gate_new_DI") == "–"
     assert gate._forest.changes[0].said_difference == "–"
     gate.grab()  # and it can be drawn
+
+
+def test_one_image_has_no_interval(gate, run):
+    show(gate, run.compare(images=1, gain=-0.152, half=0.0))
+    assert text(gate, "gate_difference_JA_interval") == "one image: no interval"
+    assert gate._forest.changes[0].said_difference == "-0.152"
+    assert interval_colour(gate._forest.changes[0].difference, True) == ""
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -52,11 +52,11 @@ def said_interval(difference: Estimate) -> str:
     Returns
     -------
     str
-        Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none.
+        Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none, as of one image.
     """
     if not math.isfinite(difference.mean):
         return "–"
-    if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
+    if difference.count == 1 or not (math.isfinite(difference.low) and math.isfinite(difference.high)):
         return f"{difference.mean:+.3f}"
     return f"{difference.mean:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
 
@@ -160,8 +160,10 @@ def interval_colour(change: Estimate, dark: bool) -> str:
     Returns
     -------
     str
-        As ``#rrggbb``; empty where the interval holds zero.
+        As ``#rrggbb``; empty where the interval holds zero, or there is none because it is of one image.
     """
+    if change.count == 1:
+        return ""
     if change.low > 0:
         return BETTER[0] if dark else BETTER[1]
     if change.high < 0:

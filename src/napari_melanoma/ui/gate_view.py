@@ -226,7 +226,6 @@ class _Figures(QWidget):
                 value, interval = QLabel(), quiet()
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
-                interval.setWordWrap(False)
                 interval.setStyleSheet(
                     "font-size: 8pt; padding: 0px 0px 0px 2px"
                 )  # a font set otherwise gives way to napari's style

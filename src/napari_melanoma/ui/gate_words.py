@@ -18,6 +18,7 @@ ADVICE = {
     "keep": "Advice: keep the old model.",
     "cannot tell": "No advice: the images cannot tell.",
 }
+ONE_IMAGE = "one image: no interval"
 NOT_COMPARED = (
     "The new model was not compared with the old one: no images were held out, or the comparison failed (the log says "
     "which). Whether it is better is not known."
@@ -84,7 +85,7 @@ def said_choice(report: RunReport) -> str:
     if report.adopted is not None:
         return f"Taken over as {report.adopted}: pick it as a model in the Lesion dock. {old} is still in the list."
     if report.discarded:
-        return f"Discarded. {old} stays in use; the new model is kept in {report.path.name}, Take over brings it back."
+        return f"Discarded: no dock lists the new model. It is kept in {report.path.name}; Take over brings it back."
     return ""
 
 
@@ -146,8 +147,10 @@ def said_ends(estimate: Estimate | None) -> str:
     Returns
     -------
     str
-        Such as ``0.821 to 0.886``; empty where there is none.
+        Such as ``0.821 to 0.886``; empty where there is none. One image says nothing of how others differ.
     """
+    if estimate is not None and estimate.count == 1:
+        return ONE_IMAGE
     if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
