@@ -83,7 +83,7 @@ def test_axes_are_named_and_numbers_are_not_scaled(stage, curves):
 
 def test_the_best_epoch_is_marked(curves):
     assert {plot.best for plot in curves.plots.values()} == {2.0}
-    assert "best: epoch 2" in legend(curves, "overlap")
+    assert "best: 2" in legend(curves, "overlap")
     curves.show_run(LOSSES, [], 5)
     assert {plot.best for plot in curves.plots.values()} == {None}
 
@@ -148,6 +148,45 @@ def test_colours_follow_the_theme_and_stand_out(stage, curves, theme):
 def lab(colour):
     rgb = np.array([[[int(colour[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8)
     return to_lab(rgb)[0, 0]
+
+
+def test_a_run_of_few_steps_shows_the_loss_of_its_epochs(curves):
+    rows = [
+        {"epoch": epoch, "loss": 0.4 - 0.1 * epoch, "tuning_loss": 0.5, "tuning_jaccard": 0.6} for epoch in range(3)
+    ]
+    curves.show_run(Losses((2.0,), (0.35,)), rows, 3)
+    epochs, values = curves.plots["loss"].points("training")
+    assert (epochs.tolist(), values.tolist()) == ([1, 2, 3], pytest.approx([0.4, 0.3, 0.2]))
+    assert "training 0.200" in legend(curves, "loss")
+
+
+def test_one_point_can_be_seen(curves):
+    curves.show_run(Losses((0.5,), (0.35,)), [], 3)
+    assert curves.plots["loss"]._items["training"].opts["symbol"] == "o"
+    curves.show_run(LOSSES, [], 3)
+    assert curves.plots["loss"]._items["training"].opts["symbol"] is None
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 20, 400])
+def test_ticks_stand_at_whole_epochs(curves, epochs):
+    plot = curves.plots["loss"]
+    plot.set_epochs(epochs)
+    axis = plot.getPlotItem().getAxis("bottom")
+    ticks = [place for _, places in axis.tickValues(0, epochs, 250) for place in places]
+    assert 2 <= len(ticks) <= 10
+    assert all(place == round(place) for place in ticks)
+
+
+def test_another_run_does_not_inherit_the_range_of_the_one_before(curves):
+    high = [{**row, "tuning_jaccard": 0.95, "tuning_dice": 0.97} for row in ROWS]
+    curves.show_run(LOSSES, high, 5)
+    curves.grab()  # the range is found when it is drawn
+    assert curves.plots["overlap"].viewRange()[1][0] > 0.9
+    curves.show_run(LOSSES, [], 5)
+    curves.grab()
+    low, upper = curves.plots["overlap"].viewRange()[1]
+    assert low <= 0
+    assert upper >= 1
 
 
 def test_before_anything_is_known_the_place_is_kept(stage, qtbot):

@@ -66,6 +66,10 @@ PLOTS = {
         Curve("Dice", "#d98cb8", "#9c3f77", symbol="s", dashed=True),
     ),
 }
+TIPS = {
+    "loss": "Loss of the images learnt from, and of the tuning images: less is better",
+    "overlap": "Of the tuning images, at the network's size; the dashed line marks the best epoch, whose weights stay",
+}
 LABELS = {"loss": "loss", "overlap": "overlap, 0 to 1"}
 HEIGHT_PX = 2 * (128 + 21)  # kept before there is anything to see, so that nothing jumps
 NOTHING_YET = "The curves begin with the first batches."
@@ -152,7 +156,7 @@ class Curves(QWidget):
         dict
             Name of the curve to value; None where there is none.
         """
-        found = {"training": _nearest(self._losses.epochs, self._losses.values, epoch)}
+        found = {"training": _nearest(*self._training(), epoch)}
         for name, key in (("tuning", "tuning_loss"), ("Jaccard", "tuning_jaccard"), ("Dice", "tuning_dice")):
             places, values = _column(self._rows, key)
             by_epoch = dict(zip(places, values, strict=True))
@@ -199,7 +203,7 @@ class Curves(QWidget):
         if not drawable:
             return
         loss, metric = self.plots["loss"], self.plots["overlap"]
-        loss.set_values("training", self._losses.epochs, self._losses.values)
+        loss.set_values("training", *self._training())
         loss.set_values("tuning", *_column(self._rows, "tuning_loss"))
         metric.set_values("Jaccard", *_column(self._rows, "tuning_jaccard"))
         metric.set_values("Dice", *_column(self._rows, "tuning_dice"))
@@ -208,6 +212,12 @@ class Curves(QWidget):
             plot.set_epochs(max(self._epochs, len(self._rows)))
             plot.set_best(None if best is None else float(best["epoch"]) + 1)
         self._tell()
+
+    def _training(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Give the training loss: of the steps, or of whole epochs where a run of few steps tells of fewer steps."""
+        if len(self._losses.values) < len(self._rows):
+            return _column(self._rows, "loss")
+        return self._losses.epochs, self._losses.values
 
     def _tell(self) -> None:
         """Write the legends: each curve with its mark, colour and value."""
@@ -218,10 +228,11 @@ class Curves(QWidget):
         for title, curves in PLOTS.items():
             parts = [self._said(curve, values[curve.name]) for curve in curves]
             if title == "overlap" and best is not None and self._at is None:
-                parts.append(f"┊ best: epoch {int(best['epoch']) + 1}")
+                parts.append(f"┊ best: {int(best['epoch']) + 1}")
             elif title == "loss" and place is not None:
                 parts.append(place)
             self._legends[title].setText("&nbsp; ".join(parts))
+            self._legends[title].setToolTip(TIPS[title])
 
     def _said(self, curve: Curve, value: float | None) -> str:
         mark = f"<span style='color: {curve.colour(self._icons.palette)}'>{SYMBOLS[curve.symbol]}</span>"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.look import Palette
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32
+FEW = 2  # points of a line that is hardly one: drawn as points too
+MOST_TICKS = 8
+WHOLE = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
 NUDGE_PX = 5  # so far pyqtgraph puts the names of axes outside
 
 
@@ -75,6 +78,12 @@ class CurvePlot(pg.PlotWidget):
             Of each point.
         """
         self._items[name].setData(_floats(epochs), _floats(values))
+        if self._curves[name].symbol is None:
+            self._items[name].setSymbol("o" if len(values) <= FEW else None)
+        if any(len(self.points(each)[0]) for each in self._items):
+            self.getPlotItem().enableAutoRange(y=True)
+        else:  # or it would keep the range of the run that was shown before
+            self.getPlotItem().setYRange(0, 1)
 
     def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give what a curve shows.
@@ -101,6 +110,8 @@ class CurvePlot(pg.PlotWidget):
             How many the run has.
         """
         self.getPlotItem().setXRange(0, max(1.0, epochs), padding=0.02)
+        major = next(step for step in WHOLE if step * MOST_TICKS >= epochs or step == WHOLE[-1])
+        self.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(major, 0)])
 
     def set_best(self, epoch: float | None) -> None:
         """Mark the best epoch.
@@ -155,9 +166,9 @@ class CurvePlot(pg.PlotWidget):
             self._items[name].setPen(pg.mkPen(colour, width=curve.width, style=style))
             if curve.symbol is not None:
                 self._items[name].setSymbol(curve.symbol)
-                self._items[name].setSymbolSize(5)
-                self._items[name].setSymbolPen(colour)
-                self._items[name].setSymbolBrush(colour)
+            self._items[name].setSymbolSize(5)
+            self._items[name].setSymbolPen(colour)
+            self._items[name].setSymbolBrush(colour)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
         """Leave the wheel to whatever the plot stands in."""
