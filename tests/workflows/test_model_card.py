@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from napari_melanoma.analysis.overlap import METRICS
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.workflows.comparison import ComparedModel, Comparison
 from napari_melanoma.workflows.model_card import draft_card, full_card
 
 CONFIG = BundleConfig(
@@ -22,7 +25,36 @@ def test_draft_warns_of_its_own_figure() -> None:
     card = draft_card(CONFIG)
     assert "- set-a: 12 images" in card
     assert "0.871, which is optimistic" in card
+    assert "corrected" not in card
     assert "How well it does" not in card
+
+
+def comparison(gain: float, half: float, images: int) -> Comparison:
+    """What a gate found: two models and the interval of their difference."""
+
+    def metrics(mean: float, half: float = 0.02) -> dict[str, Estimate]:
+        return {"JA": Estimate(mean, mean - half, mean + half, images)}
+
+    old, new = (ComparedModel(name, "", 0.5, metrics(mean)) for name, mean in (("old", 0.9), ("small", 0.9 + gain)))
+    return Comparison(old, new, metrics(gain, half), (), (), (), "cannot tell", "Too few.", images, images)
+
+
+@pytest.mark.parametrize(
+    ("gain", "half", "images", "words"),
+    [
+        (0.05, 0.02, 30, ("**better**", "0.950 against 0.900", "95 % interval +0.030 to +0.070")),
+        (-0.05, 0.02, 30, ("**worse**", "0.850 against 0.900", "-0.070 to -0.030")),
+        (-0.05, 0.09, 30, ("**not told apart by these images**", "30 images of 30 patients or lesions")),
+        (-0.05, 0.0, 1, ("**not told apart by these images**", "1 image of 1 patient or lesion", "no interval")),
+    ],
+)
+def test_the_card_says_how_the_model_compared_with_its_parent(
+    gain: float, half: float, images: int, words: tuple[str, ...]
+) -> None:
+    card = draft_card(CONFIG, comparison(gain, half, images), {"corrected": 5, "accepted": 2, None: 4})
+    assert [word for word in words if word not in card] == []
+    assert "5 were corrected by hand and 2 accepted" in card
+    assert "Advice: cannot tell. Too few." in card
 
 
 def test_full_card_gives_each_figure_with_its_interval() -> None:

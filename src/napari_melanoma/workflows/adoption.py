@@ -12,6 +12,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import adopt
+from napari_melanoma.workflows.model_card import judge_card
 
 ADOPTED, DISCARDED = "adopted.json", "discarded.json"
 
@@ -44,6 +45,7 @@ def take_over(run: Path, name: str | None = None) -> BundleInfo:
             return read_bundle(Path(noted["path"]))
         except (BundleError, ConfigError):  # removed since: take it over anew
             pass
+    judge_card(run)
     bundle = adopt(read_bundle(RunFolder(run).bundle), name)
     write_json(run / ADOPTED, {"name": bundle.name, "path": str(bundle.path), "time": round(time.time(), 3)})
     (run / DISCARDED).unlink(missing_ok=True)

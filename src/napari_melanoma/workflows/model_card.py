@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from napari_melanoma.analysis.overlap import METRICS
+from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_melanoma.analysis.statistics import Estimate
     from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.workflows.comparison import Comparison
 
 MEASURED = """## How well it does
 
@@ -31,13 +37,52 @@ Known to go wrong: red or sun-damaged skin, pale and diffuse borders, dense hair
 """
 
 
-def draft_card(config: BundleConfig) -> str:
-    """Write the card that a training run leaves: all that is known before a held-out evaluation.
+def judge_card(run: Path) -> None:
+    """Write into the card of a run's model how it compared with its parent, also where it is worse.
+
+    Parameters
+    ----------
+    run : pathlib.Path
+        The run folder; nothing is written where nobody has compared.
+
+    Raises
+    ------
+    BundleError
+        Where the run has left no model.
+    SaveError
+        Where the card cannot be written.
+    """
+    from napari_melanoma.core.files import write_text
+    from napari_melanoma.models.bundle import CARD, read_bundle
+    from napari_melanoma.training.run_data import read_data
+    from napari_melanoma.workflows.comparison import read_comparison
+
+    folder = RunFolder(run)
+    try:
+        found = read_comparison(folder.comparison)
+    except InputError:
+        return
+    try:
+        reviews = Counter(row.sample.review for row in read_data(folder.data) if row.part == "learn")
+    except RunError:  # of another version: the card does without these counts
+        reviews = None
+    bundle = read_bundle(folder.bundle)
+    write_text(bundle.path / CARD, draft_card(bundle.config, found, reviews))
+
+
+def draft_card(
+    config: BundleConfig, found: Comparison | None = None, reviews: Mapping[str | None, int] | None = None
+) -> str:
+    """Write the card that a training run leaves: all that is known before an evaluation of its own.
 
     Parameters
     ----------
     config : BundleConfig
         Of the bundle, with the provenance that training writes.
+    found : Comparison, optional
+        With the model that it started from.
+    reviews : mapping, optional
+        How many of the masks that it learnt from were ``corrected`` and how many ``accepted``.
 
     Returns
     -------
@@ -48,7 +93,8 @@ def draft_card(config: BundleConfig) -> str:
         "Measure it on images that it never saw before relying on it:\n"
         "`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
     )
-    return "\n".join([_head(config), _training(config), advice])
+    compared = [_compared(found)] if found is not None else []
+    return "\n".join([_head(config), *compared, _training(config, reviews), advice])
 
 
 def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
@@ -94,10 +140,32 @@ pipeline_tag: image-segmentation
 """
 
 
-def _training(config: BundleConfig) -> str:
+def _compared(found: Comparison) -> str:
+    """How it compared with its parent, on images that the run did not see."""
+    gain = found.difference["JA"]
+    one = found.images == 1
+    told = not one and (gain.low > 0 or gain.high < 0)
+    word = ("better" if gain.mean > 0 else "worse") if told else "not told apart by these images"
+    interval = "one image, so no interval" if one else f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+    images = "1 image" if one else f"{found.images} images"
+    patients = "1 patient or lesion" if found.patients == 1 else f"{found.patients} patients or lesions"
+    return f"""## Against the model that it started from
+
+{found.new.name} against {found.old.name}: **{word}**. On {images} of {patients} held out of the training, each mask
+made as users get it, the mean Jaccard index is {found.new.JA.mean:.3f} against {found.old.JA.mean:.3f}, difference
+{gain.mean:+.3f} ({interval}). Advice: {found.advice}. {found.reason}
+"""
+
+
+def _training(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
     """How it was trained, from the provenance."""
     known = config.provenance
     learnt = "\n".join(f"- {name}: {count} images" for name, count in known.get("train_images", {}).items())
+    if reviews is not None and (reviews.get("corrected") or reviews.get("accepted")):
+        corrected, accepted = reviews.get("corrected", 0), reviews.get("accepted", 0)
+        learnt += f"\n- of the masks, {corrected} were corrected by hand and {accepted} accepted as they were"
+    elif known.get("corrections"):
+        learnt += f"\n- of the masks, {known['corrections']} were corrected or accepted by hand"
     return f"""## Training
 
 {learnt}
@@ -105,5 +173,6 @@ def _training(config: BundleConfig) -> str:
 - Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels
 - Start: {known.get("start")}; loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
 - {known.get("tuning_images")} further images, set aside by patient or lesion, chose the epoch and the threshold
-  {config.threshold:.2f}; on them the mean Jaccard index is {known.get("tuning_jaccard")}, which is optimistic
+  {config.threshold:.2f}; on them, at the network's size and unrefined, the mean Jaccard index is
+  {known.get("tuning_jaccard")}, which is optimistic for images like them, and no figure to compare with others
 """
