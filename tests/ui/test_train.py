@@ -11,8 +11,9 @@ import pytest
 from fake_runs import FakeRun, fake_run
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDropEvent, QShortcut
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -160,8 +161,9 @@ def opens_dock(user, nothing_left, qtbot):
     yield open_dock
     for window, dock, client in opened:
         qtbot.waitUntil(lambda dock=dock: not dock.busy, timeout=PATIENCE_MS)
-        client.close()
-        client.deleteLater()
+        if isalive(client):
+            client.close()
+            client.deleteLater()
         window.hide()
         window.deleteLater()
 
@@ -212,6 +214,45 @@ def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
     trainer.dock.data.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
     trainer.waits()
     assert trainer.dock.data.datasets == (str(blobs), str(other))
+
+
+def drops(widget, *paths):
+    """Drop files on a widget."""
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    none, copy, left = Qt.KeyboardModifier.NoModifier, Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    enter = QDragEnterEvent(QPoint(9, 9), copy, mime, left, none)
+    QApplication.sendEvent(widget, enter)
+    if enter.isAccepted():
+        QApplication.sendEvent(widget, QDropEvent(QPointF(9, 9), copy, mime, left, none))
+    return enter.isAccepted()
+
+
+def test_a_folder_is_taken_wherever_it_is_dropped_on_the_settings(trainer, blobs, user):
+    assert drops(trainer.dock, blobs)
+    trainer.waits()
+    assert trainer.dock.data.datasets == (str(blobs),)
+    trainer.dock.show_page(True)
+    assert not drops(trainer.dock, blobs)
+
+
+def test_a_good_drop_takes_an_old_error_back(trainer, blobs, user):
+    (user / "notes.txt").write_text("none")
+    drops(trainer.dock, user / "notes.txt")
+    trainer.waits()
+    assert "notes.txt is a file. A data set is a folder" in trainer.dock.status.text
+    drops(trainer.dock, blobs)
+    trainer.waits()
+    assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients."
+
+
+def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blobs):
+    blobs.rename(blobs.with_name("elsewhere"))
+    ready.types("epochs", "3")
+    ready.until(lambda: "is not there" in ready.says("about blobs"))
+    ready.waits()
+    assert not ready.dock.start.isEnabled()
+    assert "no data set" not in ready.says("warning")
 
 
 def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):
@@ -305,6 +346,59 @@ def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
     ready.dock.runs.refresh()
     ready.waits()
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
+
+
+def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
+    said, before = [], ready.says("forecast").splitlines()[-1]
+    ready.dock.forecasting.changed.connect(
+        lambda: said.append((ready.dock.forecasting.recipe, ready.dock.forecasting.words))
+    )
+    ready.types("epochs", "7")
+    ours = [words for recipe, words in said if recipe is not None and recipe.epochs == 7]
+    assert not [words for words in ours if before in words]
+    assert any("Estimating time and memory" in words for words in ours)
+    assert "About 7 min" in ours[-1]
+
+
+def test_other_images_in_the_same_folder_are_estimated_anew(ready, blobs, user, monkeypatch):
+    asked = spied(ready, monkeypatch)
+    write_data_set(user / "more", 20)
+    (user / "more" / "dataset.csv").replace(blobs / "dataset.csv")
+    for kind in ("images", "masks"):
+        for file in (user / "more" / kind).iterdir():
+            file.replace(blobs / kind / file.name)
+    ready.dock.data.recount()
+    ready.waits()
+    assert asked == ["estimate"]
+    assert ready.says("about blobs") == "20 images with masks, 10 patients"
+
+
+def spied(trainer, monkeypatch):
+    """Note what the worker is asked for."""
+    asked, real = [], trainer.dock._client.request
+    monkeypatch.setattr(
+        trainer.dock._client, "request", lambda verb, **values: (asked.append(verb), real(verb, **values))[1]
+    )
+    return asked
+
+
+def test_the_learning_rate_is_not_measured(ready, monkeypatch):
+    asked, before = spied(ready, monkeypatch), ready.says("forecast")
+    ready.types("learning_rate", "1e-5")
+    assert asked == []
+    assert ready.says("forecast") == before
+    ready.types("epochs", "7")
+    assert asked == ["estimate"]
+
+
+def test_a_worker_that_is_gone_already_is_no_fault_when_the_dock_goes(ready, qapp):
+    client = ready.dock._client
+    client.close()
+    client.deleteLater()
+    qapp.sendPostedEvents(client, QEvent.Type.DeferredDelete)
+    assert not isalive(client)
+    ready.dock.hide()
+    assert not ready.dock.isVisible()
 
 
 def test_a_launch_that_fails_is_said(ready, launched):
@@ -474,6 +568,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
     assert "at work already" not in trainer.dock.status.text
+    trainer.until(lambda: runs.read_run(run.path) is not None and not launching._started)
 
 
 def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
@@ -578,7 +673,7 @@ def finished_run(tiny_bundle):
 
 
 def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launched, tiny_bundle, qtbot):
-    from napari_melanoma.models.registry import list_bundles
+    from napari_melanoma.models.registry import find_bundle, list_bundles
     from napari_melanoma.ui.model_picker import ModelPicker
 
     run = finished_run(tiny_bundle)
@@ -591,6 +686,7 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
         trainer.waits()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
     assert "tiny is taken over" in trainer.dock.status.text
+    assert "## Against the model that it started from" in find_bundle("tiny").card
     assert lesion.model == "tiny"
     assert trainer.finds(QComboBox, "start_from").findData("tiny") >= 0
     assert (run.path / "adopted.json").is_file()
@@ -610,6 +706,17 @@ def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launch
     assert not (run.path / "discarded.json").exists()
 
 
+def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launched, tiny_bundle):
+    run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
+    trainer = opens_dock()
+    trainer.dock.desk.look_at(run.path)
+    trainer.dock.page.gate.discard.emit(run.path)
+    trainer.waits()
+    assert "run-finished is discarded" in trainer.dock.status.text
+    trainer.dock.desk.look_at(other.path)
+    assert trainer.dock.status.text == ""
+
+
 def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
@@ -623,6 +730,21 @@ def test_escape_leads_back(at_work):
     keys = {shortcut.key().toString(): shortcut for shortcut in at_work.dock.findChildren(QShortcut)}
     keys["Esc"].activated.emit()
     assert not at_work.dock.on_run
+
+
+def test_escape_leads_back_right_after_look(opens_dock, launched, qtbot):
+    run = fake_run(runs.runs_folder(), "finished").compare()
+    trainer = opens_dock()
+    trainer.dock.window().activateWindow()
+    trainer.until(trainer.dock.window().isActiveWindow)
+    trainer.dock.runs.select(run.path)
+    trainer.finds(QWidget, "runs").setFocus()
+    trainer.clicks("runs_look")
+    assert trainer.dock.on_run
+    focused = trainer.dock.window().focusWidget()
+    assert focused is trainer.dock.page
+    qtbot.keyClick(focused, Qt.Key.Key_Escape)
+    assert not trainer.dock.on_run
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

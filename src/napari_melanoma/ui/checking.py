@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.ui.data_counts import check_is_folder
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
@@ -67,6 +68,8 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     if both:
         names = ", ".join(sorted(Path(name).name for name in both))
         raise DataSetError(f"the data set {names} is named twice, to learn from and against forgetting. Tick it once.")
+    for name in (*recipe.data.datasets, *recipe.data.base):
+        check_is_folder(Path(name).expanduser())
     chosen = choose(recipe)
     check_counts(chosen.parts)
     return Parts(len(chosen.parts.learn), len(chosen.parts.tuning), len(chosen.judged), len(chosen.base))

@@ -59,8 +59,7 @@ def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
 
     if may_be_empty and not Corrections(folder).rows():
         return Counts(folder)
-    if not folder.is_dir():
-        raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
+    check_is_folder(folder)
     samples = read_dataset(folder)
     usable = [s for s in samples if s.mask is not None and s.review in (None, *LEARNT_FROM)]
     return Counts(
@@ -72,6 +71,26 @@ def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
         waiting=sum(sample.review == "unreviewed" for sample in samples),
         refused=sum(sample.review == "rejected" for sample in samples),
     )
+
+
+def check_is_folder(folder: Path) -> None:
+    """Refuse what cannot be a data set, before anything of it is read.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of a data set.
+
+    Raises
+    ------
+    DataSetError
+        Where it is a file, or is not there.
+    """
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise DataSetError(f"{folder} is a file. A data set is a folder with dataset.csv in it: choose that folder.")
+    raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
 
 
 def folder_of(path: Path) -> Path:

@@ -148,11 +148,14 @@ class DataSetList(QWidget):
     ----------
     changed : Signal()
         Other data sets are used than before, or they have other counts.
+    added : Signal(str)
+        What a folder that came on the list has to offer, in a sentence.
     failed : Signal(object)
         An exception: a folder that was to be added is no data set.
     """
 
     changed = Signal()
+    added = Signal(str)
     failed = Signal(object)
 
     def __init__(
@@ -297,9 +300,11 @@ class DataSetList(QWidget):
         if row is None:
             return
         if isinstance(counts, Counts):
-            self._new.discard(folder)
             row.show_counts(counts)
             row.show()
+            if folder in self._new:
+                self._new.discard(folder)
+                self.added.emit(f"{folder.name}: {counts.words}.")
         elif folder in self._new:
             self._remove(folder)
             self.failed.emit(counts)

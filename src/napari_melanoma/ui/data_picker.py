@@ -31,11 +31,14 @@ class DataPicker(QWidget):
     ----------
     changed : Signal()
         Other data sets are used than before, or they have other counts.
+    added : Signal(str)
+        What a folder that came on the list has to offer, in a sentence.
     failed : Signal(object)
         An exception: a folder is no data set.
     """
 
     changed = Signal()
+    added = Signal(str)
     failed = Signal(object)
 
     def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
@@ -57,6 +60,7 @@ class DataPicker(QWidget):
             layout.addWidget(row(QLabel(title), add, stretch=0))
             layout.addWidget(part)
             part.changed.connect(self._on_changed)
+            part.added.connect(self.added)
             part.failed.connect(self.failed)
         layout.addWidget(self._hint)
         corrections_changed().changed.connect(self._on_corrections)
@@ -93,6 +97,11 @@ class DataPicker(QWidget):
         """
         self.learn.use_only([Path(name) for name in datasets])
         self.base.use_only([Path(name) for name in base])
+
+    def recount(self) -> None:
+        """Count every data set again, for files have gone or changed."""
+        self.learn.recount()
+        self.base.recount()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Accept folders."""

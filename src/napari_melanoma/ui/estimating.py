@@ -90,16 +90,16 @@ class Estimator(QObject):
         self._request.finished.connect(self._on_finished)
 
     def _on_answer(self, answer: dict[str, Any]) -> None:
-        if self._asked == self._recipe:
+        if self._asked is self._recipe:  # an equal one that was wanted later may be of other data
             self.estimated.emit(answer)
 
     def _on_failed(self, error: Exception) -> None:
-        if self._asked == self._recipe:
+        if self._asked is self._recipe:
             self.failed.emit(error)
 
     def _on_finished(self) -> None:
         self._request = None
-        if self._recipe is not None and self._recipe != self._asked:
+        if self._recipe is not None and self._recipe is not self._asked:
             self._timer.start()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.ui.checking import Parts, check
 from napari_melanoma.ui.estimating import Estimator, said, warning
 from napari_melanoma.ui.job import Latest
@@ -19,7 +19,26 @@ if TYPE_CHECKING:
 
 ESTIMATING = "estimating time and memory ..."
 REST_MS = 250  # of the controls, before the data sets are read
-KEPT = {"name": "estimate", "title": "", "licence": "", "seed": 0}  # have no say in time and memory
+# What has no say in time and memory: to change it measures nothing anew.
+NO_SAY: dict[str, Any] = {
+    "name": "estimate",
+    "title": "",
+    "licence": "",
+    "modalities": (),
+    "seed": 0,
+    "learning_rate": 1e-3,
+    "encoder_rate": 1.0,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "patience": 1,
+    "gradient_clip": 1.0,
+    "lesion_weight": 1.0,
+    "blend": 1.0,
+}
+
+
+About: TypeAlias = "tuple[TrainRecipe, Parts]"  # an estimate is of a recipe on so many images
+Found: TypeAlias = "tuple[About, dict[str, Any]]"
 
 
 class Forecast(QObject):
@@ -40,6 +59,8 @@ class Forecast(QObject):
         The one that is shown; None while it is none.
     fault : str
         Why it cannot be started; empty where it can, as far as is known.
+    data_fault : str
+        The same, where a data set is missing or faulty; stays while the data sets are read again.
     warning, basis : str
         What may go wrong; what the estimate rests on.
     """
@@ -50,10 +71,13 @@ class Forecast(QObject):
         super().__init__(parent)
         self.recipe: TrainRecipe | None = None
         self.fault = ""
+        self.data_fault = ""
         self.warning = ""
         self.basis = ""
         self._parts: Parts | None = None
         self._time = ""
+        self._about: About | None = None  # what the time is of, or what is being measured
+        self._found: Found | None = None
         self._held = ""
         self._checks = Latest(self, REST_MS)
         self._checks.succeeded.connect(self._on_checked)
@@ -81,9 +105,13 @@ class Forecast(QObject):
         recipe : TrainRecipe
             Complete.
         """
-        self.recipe = recipe
+        before, self.recipe = self.recipe, recipe
+        if before and (before.data, before.seed) != (recipe.data, recipe.seed):
+            self._parts = None
         if not self._parts:
             self.fault = "Reading the data ..."
+        if self._about and self._about[0] != _measured(recipe):
+            self._forget_estimate(ESTIMATING)
         self._checks.submit("check", lambda: partial(_checked, recipe))
         self.changed.emit()
 
@@ -95,10 +123,10 @@ class Forecast(QObject):
         fault : str
             A sentence.
         """
-        self.recipe, self._parts, self._time = None, None, ""
+        self.recipe, self._parts = None, None
         self._checks.drop("check")
-        self._estimator.rest()
-        self.fault, self.warning = fault, ""
+        self._forget_estimate()
+        self.fault = fault
         self.changed.emit()
 
     def hold(self, why: str) -> None:
@@ -121,6 +149,7 @@ class Forecast(QObject):
     def stop(self) -> None:
         """End the worker; ``want`` starts it again."""
         self._estimator.drop()
+        self._about = self._about if self._is_found else None
 
     def _on_checked(self, found: tuple[TrainRecipe, Parts | Exception]) -> None:
         recipe, parts = found
@@ -129,25 +158,55 @@ class Forecast(QObject):
         if not isinstance(parts, Parts):
             self._on_fault(parts)
             return
-        self._parts, self.fault = parts, ""
-        if not self._held:
-            self._time = self._time or ESTIMATING
-            self._estimator.want(recipe.model_copy(update=KEPT))
+        self._parts, self.fault, self.data_fault = parts, "", ""
+        about = _measured(recipe), parts
+        if not self._held and about != self._about:
+            self._forget_estimate(ESTIMATING)
+            self._about = about
+            if self._is_found:
+                self._show_found()
+            else:
+                self._estimator.want(about[0])
         self.changed.emit()
 
     def _on_fault(self, error: Exception) -> None:
-        self._parts, self._time, self.warning = None, "", ""
+        self._parts = None
+        self._forget_estimate()
         self.fault = _sentence(str(error))
-        self._estimator.rest()
+        self.data_fault = self.fault if isinstance(error, DataSetError) else ""
         self.changed.emit()
 
     def _on_estimated(self, answer: dict[str, Any]) -> None:
-        self._time, self.warning, self.basis = said(answer), warning(answer), str(answer.get("rests_on", ""))
-        self.changed.emit()
+        if self._about is not None:
+            self._found = self._about, answer
+            self._show_found()
+            self.changed.emit()
 
     def _on_not_estimated(self, error: Exception) -> None:
-        self._time, self.warning = "", f"Time and memory could not be estimated: {error}"
+        self._time, self.basis, self.warning = "", "", f"Time and memory could not be estimated: {error}"
         self.changed.emit()
+
+    @property
+    def _is_found(self) -> bool:
+        """Whether the answer to what is asked is known."""
+        return self._found is not None and self._found[0] == self._about
+
+    def _show_found(self) -> None:
+        """Show the answer; how much memory is free may have changed since it came."""
+        if self._found is not None:
+            answer = self._found[1]
+            self._time, self.warning, self.basis = said(answer), warning(answer), str(answer.get("rests_on", ""))
+
+    def _forget_estimate(self, instead: str = "") -> None:
+        """Say nothing of time and memory that is of another recipe, or of other data."""
+        self._about = None
+        self._estimator.rest()
+        self._time, self.warning, self.basis = instead, "", ""
+
+
+def _measured(recipe: TrainRecipe) -> TrainRecipe:
+    """Give a recipe without what has no say in time and memory."""
+    return recipe.model_copy(update=NO_SAY)
 
 
 def _checked(recipe: TrainRecipe, run: RunContext) -> tuple[TrainRecipe, Parts | Exception]:

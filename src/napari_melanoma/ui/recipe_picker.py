@@ -160,4 +160,5 @@ class RecipePicker(QWidget):
 
     def _show(self) -> None:
         shipped, loaded = self.shipped, self.loaded
+        self.combo.setToolTip(f"How the model learns: {self.combo.currentText()}")  # a narrow dock cuts it
         self.summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")

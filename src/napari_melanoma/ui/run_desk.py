@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.ui.deciding import Decider
 from napari_melanoma.ui.job import Latest
@@ -45,7 +45,7 @@ class RunDesk(QObject):
         super().__init__(controls)
         self._controls = controls
         self._attached = False
-        self._said = ""
+        self._said = self._said_of_run = ""
         self._reports: list[RunReport] = []
         self._starter = Starter(self)
         self._decider = Decider(self)
@@ -131,8 +131,11 @@ class RunDesk(QObject):
         run : pathlib.Path
             Its folder.
         """
+        if run != self._controls.page.path and self._said_of_run == self._controls.status.text:
+            self._controls.status.say("")
         self._controls.page.set_run(run)
         self._controls.show_page(True)
+        self._controls.page.setFocus(Qt.FocusReason.OtherFocusReason)  # for Escape: the list that had it is hidden
 
     def leave(self) -> None:
         """Go back to the settings and the list of runs."""
@@ -199,19 +202,18 @@ class RunDesk(QObject):
         self.failed.emit(error)
 
     def _on_taken_over(self, run: Path, bundle: BundleInfo) -> None:
-        self._controls.status.say(f"{bundle.name} is taken over: every dock has it in its list of models.")
-        self._after_decision()
+        self._after_decision(f"{bundle.name} is taken over: every dock has it in its list of models.")
 
     def _on_discarded(self, run: Path) -> None:
-        said = f"The model of {run.name} is discarded. Its files stay, should you change your mind."
-        self._controls.status.say(said)
-        self._after_decision()
+        self._after_decision(f"The model of {run.name} is discarded. Its files stay, should you change your mind.")
 
     def _on_not_decided(self, error: Exception) -> None:
         self._controls.page.gate.choice_failed()
         self.failed.emit(error)
 
-    def _after_decision(self) -> None:
+    def _after_decision(self, said: str) -> None:
+        self._said_of_run = said
+        self._controls.status.say(said)
         self._controls.page.run.watch.refresh()
         self._controls.runs.refresh()
 

@@ -50,6 +50,7 @@ class RunPage(QWidget):
         layout.addWidget(self.gate)
         layout.addWidget(self.run)
         layout.addStretch(1)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.back.clicked.connect(self.left)
         self.run.watch.changed.connect(self._on_report)
 

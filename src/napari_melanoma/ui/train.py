@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QKeySequence, QShortcut, QShowEvent
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
@@ -54,15 +55,18 @@ class TrainDock(TrainControls):
         self.desk = RunDesk(self)
         self.opener = Opener(napari_viewer, self)
         self._saving = Latest(self)
+        self._data_fault = ""
         self._connect()
         self._add_shortcuts()
         self._restore()
+        self.setAcceptDrops(True)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.
-        for last in (self.connections.close, self._client.close):
+        for last in (self.connections.close, partial(_close, self._client)):
             self.destroyed.connect(last)
 
     def _connect(self) -> None:
         self.data.changed.connect(self._review)
+        self.data.added.connect(self.status.say)
         self.start_from.changed.connect(self._on_start_from)
         self.recipes.changed.connect(self._on_recipe)
         self.recipes.saving.connect(self._on_save)
@@ -99,7 +103,18 @@ class TrainDock(TrainControls):
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
         """Hold no memory for estimates that nobody sees."""
         super().hideEvent(event)
-        self.forecasting.stop()
+        if isalive(self._client):  # at the end of a script Qt may delete it before the dock
+            self.forecasting.stop()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Accept folders wherever they come, while the settings are shown."""
+        if event.mimeData().hasUrls() and not self.on_run:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Take folders to learn from."""
+        event.acceptProposedAction()
+        self.data.learn.add([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
 
     def _restore(self) -> None:
         """Begin with the recipe and the start of the last time."""
@@ -153,6 +168,9 @@ class TrainDock(TrainControls):
 
     def _show_forecast(self) -> None:
         known = self.forecasting
+        if known.data_fault != self._data_fault:  # the list may still say what was there before
+            self._data_fault = known.data_fault
+            self.data.recount()
         self.forecast.setText(known.words)
         self.forecast.setToolTip(known.basis)
         self.warning.setText(known.fault or known.warning)
@@ -197,6 +215,12 @@ class TrainDock(TrainControls):
 
         self.status.say(str(error))
         notifications.show_error(str(error))
+
+
+def _close(client: WorkerClient) -> None:
+    """End a worker, unless Qt has done so."""
+    if isalive(client):
+        client.close()
 
 
 def _save(path: Path, recipe: TrainRecipe, run: RunContext) -> str:
