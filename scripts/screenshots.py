@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSettings, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
@@ -45,17 +45,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--photograph", type=Path)
-    parser.add_argument("--only", choices=("lesion", "train"), help="pictures of one dock alone")
+    parser.add_argument("--only", choices=("lesion", "review", "train"), help="pictures of one dock alone")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    if arguments.only != "train":
+    if arguments.only in (None, "lesion"):
         lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
-    if arguments.only == "lesion":
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        train_pictures(Path(folder), arguments.out, arguments.theme)
+    for only, pictures in (("review", review_pictures), ("train", train_pictures)):
+        if arguments.only in (None, only):
+            with tempfile.TemporaryDirectory() as folder:
+                pictures(Path(folder), arguments.out, arguments.theme)
     return 0
 
 
@@ -73,6 +73,36 @@ def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
         let_qt_work(0.05)
     picture(window, out / "lesion-dock.png")
     picture(dock, out / "lesion-dock-controls.png")
+    viewer.close()
+
+
+def review_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the Review dock beside the Lesion dock: phantoms that the model has rated, and some that are reviewed."""
+    import napari
+
+    from napari_melanoma.ui.review_settings import ReviewSettings
+
+    # What whoever makes the pictures has corrected and rated stays out of them, and theirs stays as it is.
+    for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    ReviewSettings().corrections = folder / "corrections"
+    ReviewSettings().reviewer = "reader 1"
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Review")
+    window = dock.window()
+    window.resize(1560, 900)
+    narrow(dock)
+    dock.open([phantoms(folder / "phantoms") / "images"])
+    wait_until(lambda: dock.list.rowCount() > 0 and not dock.busy)
+    dock.next.click()
+    for _ in range(3):
+        wait_until(lambda: not dock.busy and dock.accept.isEnabled())
+        dock.accept.click()
+    wait_until(lambda: not dock.busy and dock.accept.isEnabled())
+    picture(window, out / "review-dock.png")
     viewer.close()
 
 
