@@ -48,26 +48,27 @@ class SampleWriter(Callback):
         """Draw what the start knows, unless a run before this one did."""
         place = self._folder.samples / "start"
         if trainer.is_global_zero and not place.exists():
-            self._draw(pl_module, place)
+            self._draw(trainer, pl_module, place)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
         """Draw what was learnt so far; the model is the averaged one at this moment, where there is one."""
         if trainer.is_global_zero:
             place = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
-            self._draw(pl_module, place)
+            self._draw(trainer, pl_module, place)
             shown = place.relative_to(self._folder.path).as_posix()
             self._folder.tell("samples", epoch=trainer.current_epoch, folder=shown)
 
-    def _draw(self, task: SegmentationTask, place: Path) -> None:
-        """Predict one image after the other and write the pictures."""
+    def _draw(self, trainer: Trainer, task: SegmentationTask, place: Path) -> None:
+        """Predict all images at once, in the precision of the run, and write the pictures."""
         training = task.training
         task.eval()
-        with atomic_folder(place) as folder, torch.no_grad():
-            for name, image, mask in zip(self._names, self._images, self._masks, strict=True):
-                found = (task(image[None].to(task.device))[0, 0] > 0).cpu().numpy()
-                reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
-                write_rgb(folder / name, draw_overlay(reference, found))
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            found = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
         task.train(training)
+        with atomic_folder(place) as folder:
+            for name, image, mask, lesion in zip(self._names, self._images, self._masks, found, strict=True):
+                reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
+                write_rgb(folder / name, draw_overlay(reference, lesion))
 
 
 def _safe(name: str) -> str:
