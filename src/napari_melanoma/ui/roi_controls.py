@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.analysis.roi import Roi
 
 THUMBNAIL_PX = 96
+FIELD_PX = 76  # Qt claims more, and would push what lies beside out of sight
 
 
 class RoiControls(QWidget):
@@ -54,6 +55,8 @@ class RoiControls(QWidget):
         rows.addRow("margin", self._margin)
         rows.addRow("background", self._background)
         rows.addRow("side", self._side)
+        for field in (self._margin, self._background, self._side):
+            field.setMinimumWidth(FIELD_PX)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(fields, 1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.words import Words
 
 SHOWN_AFTER_MS = 200
 
@@ -39,8 +40,7 @@ class StatusLine(QWidget):
         super().__init__()
         self._tasks: dict[Task, Progress] = {}
         self._told: Task | None = None  # whose sentence is shown; None where it is no task's
-        self._sentence = named(QLabel(), "status", "Status")
-        self._sentence.setWordWrap(True)
+        self._sentence = named(Words(), "status", "Status")
         self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._sentence.linkActivated.connect(self.followed)
         self._bar = named(QProgressBar(), "progress", "Progress")
