@@ -195,3 +195,55 @@ WORDS = [
 def test_what_stands_there_in_words(review, reviewer, when, words):
     row = {"review": review, "reviewer": reviewer, "reviewed_at": when}
     assert in_words(row, 1_767_225_720.0) == f"in corrections: {words}"
+
+
+def test_pressed_twice_it_is_said_to_be_there_and_the_way_to_training_stays(analysed):
+    adds(analysed)
+    adds(analysed)
+    assert "mole stored already as accepted" in analysed.dock.status.text
+    assert "'train'" in analysed.dock.status.text
+
+
+def test_a_diagnosis_that_is_chosen_to_be_unknown_is_emptied_once(analysed, corrections):
+    box = analysed.finds(QComboBox, "diagnosis")
+    box.setEditText("melanoma")
+    adds(analysed)
+    box.setCurrentIndex(0)
+    adds(analysed)
+    assert corrections.rows()[0]["diagnosis"] == ""
+
+
+def test_a_diagnosis_that_the_dock_does_not_know_stays(analysed, corrections):
+    box = analysed.finds(QComboBox, "diagnosis")
+    box.setEditText("melanoma")
+    adds(analysed)
+    analysed.viewer.layers.clear()
+    analysed.waits()
+    analysed.opens("blurred")
+    assert box.currentText() == ""
+    analysed.clicks("reject")
+    analysed.waits()
+    (row,) = corrections.rows()
+    assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
+
+
+@pytest.mark.parametrize("analyse", [False, True])
+def test_a_rejected_photograph_keeps_the_mask_that_was_corrected(analysed, corrections, analyse):
+    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analysed)
+    (before,) = corrections.rows()
+    analysed.viewer.layers.clear()
+    analysed.waits()
+    analysed.opens("again")
+    if analyse:
+        analysed.analyses()
+    analysed.clicks("reject")
+    analysed.waits()
+    (row,) = corrections.rows()
+    assert row["review"] == "rejected"
+    kept = ("mask_path", "prediction_path", "model", "model_fingerprint")
+    assert [row[name] for name in kept] == [before[name] for name in kept]
+    assert read_mask(corrections.folder / row["mask_path"])[10, 120]
+    analysed.clicks("undo_correction")
+    analysed.waits()
+    assert corrections.rows() == [before]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ class Collecting(QObject):
         self._bar = controls.corrections
         self._said: dict[str, str] = {}
         self._last: dict[str, Key] = {}
+        self._stored: dict[str, Stored] = {}
         self.desk = CorrectionsDesk(controls.review_settings, self)
         self.desk.changed.connect(self.show)
         self.desk.taken_back.connect(self._on_taken_back)
@@ -96,11 +98,13 @@ class Collecting(QObject):
         source = self._work.book.source(identity)
         if source is not None:
             self._controls.status.begin("storing", "Storing ...")
-            self.desk.reject(source, self._verdict(identity, "rejected"), partial(self._on_stored, identity))
+            verdict = replace(self._verdict(identity, "rejected"), keeps_mask=True)
+            self.desk.reject(source, verdict, partial(self._on_stored, identity))
 
     def forget(self) -> None:
         """Take nothing for stored: the same wish is fulfilled again, as after an error."""
         self._last.clear()
+        self._stored.clear()
 
     def _store(self, identity: str, review: Review | None = None) -> None:
         self._controls.status.begin("storing", "Storing ...")
@@ -108,9 +112,11 @@ class Collecting(QObject):
         def use(lesion: Lesion) -> Work | None:
             image = self._work.book.image(identity)
             verdict = self._verdict(identity, review or ("corrected" if lesion.touched else "accepted"))
-            key = (lesion.digest, verdict.review, verdict.diagnosis, verdict.reviewer, self.desk.folder)
+            if review == "rejected" and not lesion.unsaved:
+                verdict = replace(verdict, keeps_mask=True)
+            key = (lesion.digest, verdict.review, verdict.diagnosis or "", verdict.reviewer, self.desk.folder)
             if self._last.get(identity) == key or image is None:
-                self._controls.status.end("storing")
+                self._say_again(identity)
                 return None
             self._last[identity] = key
             folder, result, name = self.desk.folder, lesion.result, image.name
@@ -127,23 +133,32 @@ class Collecting(QObject):
         image = self._work.book.image(identity)
         path = None if image is None else image.metadata.get(KEY, {}).get("path")
         settings = self._controls.review_settings
-        if identity == self._controls.picker.identity:
+        if identity == self._controls.picker.identity and self._bar.diagnosis:  # none counts where the user said so
             settings.use_diagnosis(self._bar.diagnosis)
             self._said[identity] = self._bar.diagnosis
-        return Verdict(review, settings.reviewer, self._said.get(identity, ""), Path(path) if path else None)
+        return Verdict(review, settings.reviewer, self._said.get(identity), Path(path) if path else None)
 
     def _on_stored(self, identity: str, stored: Stored) -> None:
+        if not self._said.get(identity):
+            self._said.pop(identity, None)  # it is emptied once: what somebody else fills in later stays
+        self._stored[identity] = stored
         self.desk.take(stored)
-        link = self._controls.icons.link
-        folder = stored.standing.folder
-        count = stored.standing.total
-        train = f" {link('train', 'Train on them')}." if count else ""
-        where = link(folder.as_uri(), folder.name)
-        self._controls.status.end(
-            "storing",
-            f"{stored.image_id} stored as {stored.review} in {where}: {count} to learn from now.{train}",
-        )
+        self._say(f"{stored.image_id} stored as {stored.review}")
         self.stored.emit(identity, stored)
+
+    def _say_again(self, identity: str) -> None:
+        """Say of what is wished for twice that it stands there, and where to go from there."""
+        stored = self._stored.get(identity)
+        if stored is None:
+            self._controls.status.end("storing")
+        else:
+            self._say(f"{stored.image_id} stored already as {stored.review}")
+
+    def _say(self, what: str) -> None:
+        link, standing = self._controls.icons.link, self.desk.standing
+        train = f" {link('train', 'Train on them')}." if standing.total else ""
+        where = link(standing.folder.as_uri(), standing.folder.name)
+        self._controls.status.end("storing", f"{what} in {where}: {standing.total} to learn from now.{train}")
 
     def _on_taken_back(self, image_id: str | None) -> None:
         for identity in self._last:

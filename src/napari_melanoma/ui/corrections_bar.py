@@ -20,9 +20,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.recovery_notice import ago
 from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.ui.words import Words
 
 ADD_KEY = "Ctrl+Alt+A"
 RETELL_MS = 30_000  # how long "2 minutes ago" stays true enough
@@ -67,7 +68,8 @@ class CorrectionsBar(QWidget):
         self.add = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
         self.reject = tool("reject", "Reject", "", "reject")
         self.undo = tool("undo_correction", "Undo the last addition", "Take the last addition back", "undo")
-        self._standing = quiet()
+        self._standing = Words()
+        self._standing.setProperty("quiet", True)
         self._standing.setObjectName("standing")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -174,6 +176,7 @@ class CorrectionsBar(QWidget):
         box.setMinimumContentsLength(8)
         box.lineEdit().setPlaceholderText("not known")
         box.editTextChanged.connect(self.diagnosed)
+        box.textActivated.connect(self.diagnosed)  # "not known", chosen where it stood already
         return box
 
     def _menu_button(self, icons: ThemedIcons) -> QToolButton:

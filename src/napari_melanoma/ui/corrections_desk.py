@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -44,12 +45,17 @@ class Standing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person says of a photograph, beside its mask."""
+    """What a person says of a photograph, beside its mask.
+
+    A diagnosis of None leaves what stands there, "" empties it. ``keeps_mask`` is for a photograph on which nobody drew
+    now: a mask that stands in the corrections already stays there.
+    """
 
     review: Review
     reviewer: str
-    diagnosis: str
+    diagnosis: str | None
     source: Path | None
+    keeps_mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,9 +201,35 @@ def _add(folder: Path, correction: Correction, verdict: Verdict) -> Stored:
     from napari_melanoma.core.provenance import fingerprint
     from napari_melanoma.data.corrections import Corrections
 
-    said = replace(correction, reviewer=verdict.reviewer, diagnosis=verdict.diagnosis or None, source=verdict.source)
+    said = replace(correction, reviewer=verdict.reviewer, diagnosis=verdict.diagnosis, source=verdict.source)
+    if verdict.keeps_mask:
+        said = _as_it_stands(folder, said)
     image_id = Corrections(folder).add(said)
     return Stored(image_id, fingerprint(correction.rgb), verdict.review, read_standing(folder))
+
+
+def _as_it_stands(folder: Path, correction: Correction) -> Correction:
+    """Give a correction with the masks, and the model that made them, that its row has already."""
+    from napari_melanoma.core.errors import UnreadableImage
+    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.data.corrections import Corrections
+    from napari_melanoma.io.results import read_mask
+
+    row = Corrections(folder).find(fingerprint(correction.rgb)) or {}
+    masks = {}
+    for name in ("mask", "prediction"):
+        with suppress(UnreadableImage):  # what is lost cannot be kept
+            if path := row.get(f"{name}_path"):
+                masks[name] = read_mask(folder / path)
+    if "mask" not in masks:
+        return correction
+    return replace(
+        correction,
+        mask=masks["mask"],
+        prediction=masks.get("prediction"),
+        model=row.get("model", ""),
+        model_fingerprint=row.get("model_fingerprint", ""),
+    )
 
 
 def read_standing(folder: Path) -> Standing:
