@@ -84,7 +84,8 @@ class LesionDock(LesionControls):
         self.recovery.accepted.connect(self.work.keeper.adopt)
         self.recovery.accepted.connect(self.work.recovering.bring_back)
         self.recovery.discarded.connect(self._on_recovery_discarded)
-        self.welcome.dropped.connect(self.opener.open)
+        for area in (self.welcome, self.drops):
+            area.dropped.connect(self.opener.open)
         self.welcome.followed.connect(self._on_link)
         self.status.followed.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
@@ -70,6 +71,7 @@ class LesionControls(QWidget):
         self.corrections = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
         self._lay_out()
+        self.drops = FileDrops(self)
         self.icons.apply()
         self.show_lesion(None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from napari_melanoma.ui.review_import import MaskImport, in_words, show_report
 from napari_melanoma.ui.review_items import ReviewItems
 from napari_melanoma.ui.review_opening import ReviewOpening
 from napari_melanoma.ui.review_rating import ReviewRating
-from napari_melanoma.ui.review_steps import Listed, list_photographs, look_up
+from napari_melanoma.ui.review_steps import TOLD, Listed, in_short, list_photographs, look_up
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ReviewDock(ReviewControls):
         keep_shaders()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self._folder: Path | None = None
+        self._chosen: Sequence[Path] = ()
         self._fingerprint = ""
         self._positions: dict[Path, int] = {}
         self.desk = CorrectionsDesk(self.settings, self)
@@ -67,7 +67,7 @@ class ReviewDock(ReviewControls):
             self.destroyed.connect(release_worker)
 
     def _connect(self) -> None:
-        self.folder_chosen.connect(self.open_folder)
+        self.chosen.connect(self.open)
         self.welcome.followed.connect(self._on_link)
         self.status.followed.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
@@ -112,25 +112,25 @@ class ReviewDock(ReviewControls):
         mine = self._latest.busy or self.rating.busy or self.desk.busy or self.pictures.busy
         return mine or self.opening.busy or self.view.busy or self.importing.busy
 
-    def open_folder(self, folder: Path) -> None:
-        """Review the photographs of a folder.
+    def open(self, chosen: Sequence[Path]) -> None:
+        """Review photographs.
 
         Parameters
         ----------
-        folder : pathlib.Path
-            Searched with its subfolders.
+        chosen : sequence of pathlib.Path
+            Folders, which are searched with their subfolders, and photographs.
         """
         self.rating.cancel()
         self.status.begin("opening", "Looking for photographs ...")
         model, how = self.model.model, str(self.how.currentData())
-        self._latest.submit("list", lambda: partial(list_photographs, folder, model, how))
+        self._latest.submit("list", lambda: partial(list_photographs, chosen, model, how))
 
     def _refresh(self) -> None:
-        self.importing.photographs, self.importing.out = self._folder, self.desk.folder
+        only = self._chosen[0] if len(self._chosen) == 1 and self._chosen[0].is_dir() else None
+        self.importing.photographs, self.importing.out = only, self.desk.folder
         self.importing.reviewer = self.settings.reviewer
-        folder = "" if self._folder is None else self._folder.name
-        self.show_state(folder, self.rating.busy, len(self.list.items.unrated()))
-        self.folder.setToolTip(str(self._folder or ""))
+        self.show_state(in_short(self._chosen), self.rating.busy, len(self.list.items.unrated()))
+        self.folder.setToolTip("\n".join(str(path) for path in self._chosen[:TOLD]))
         self.show_counts()
         self._show_actions()
 
@@ -152,8 +152,10 @@ class ReviewDock(ReviewControls):
         said = f"{count:,} photographs{', all rated before' if count == len(listed.known) else ''}."
         self.status.end("opening", said if count else None)
         self._fingerprint = listed.fingerprint
-        if listed.folder is not None:
-            self._folder = self.settings.review_folder = listed.folder
+        if listed.chosen:
+            self._chosen = listed.chosen
+            first = listed.chosen[0]
+            self.settings.review_folder = first if first.is_dir() else first.parent
             self.view.turn_to(None)
             items = ReviewItems(listed.paths)
             self._positions = {path: number for number, path in enumerate(listed.paths)}
@@ -180,7 +182,7 @@ class ReviewDock(ReviewControls):
     def _on_model(self) -> None:
         self.rating.cancel()
         self.settings.how = self.list.how = str(self.how.currentData())
-        if self._folder is not None:
+        if self._chosen:
             self.list.items.unrate()
             self.view.arrange()
             paths, model, how = self.list.items.paths, self.model.model, self.list.how

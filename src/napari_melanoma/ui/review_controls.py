@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_melanoma.io.photographs import SUFFIXES
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
 from napari_melanoma.ui.model_picker import ModelPicker
 from napari_melanoma.ui.pictures import Pictures
@@ -40,7 +41,8 @@ class FolderWelcome(Welcome):
         self._words.setText(
             "<p style='font-size: 14pt'>Drop a folder of photographs here,</p>"
             f"<p style='font-size: 11pt'>or {choose}.</p>"
-            "<p>The ones that the model is least sure of come first: "
+            "<p>It is searched with its subfolders; of photographs that you drop, those alone are taken. "
+            "The ones that the model is least sure of come first: "
             f"correcting those helps it most.</p><p>You can also {masks}.</p>"
         )
 
@@ -55,17 +57,16 @@ class ReviewControls(QWidget):
 
     Attributes
     ----------
-    folder_chosen : Signal(object)
-        The user chose or dropped this folder, a ``pathlib.Path``.
+    chosen : Signal(object)
+        The user chose or dropped these folders and photographs, a list of ``pathlib.Path``.
     """
 
-    folder_chosen = Signal(object)
+    chosen = Signal(object)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         named(self, "review_dock", "Review")
         self.setToolTip("")
-        self.setAcceptDrops(True)
         self.settings = ReviewSettings()
         self.connections = Connections()
         Docking(self)
@@ -99,8 +100,10 @@ class ReviewControls(QWidget):
         self.icons.add(self.previous, "up_arrow")
         self.icons.add(self.next, "down_arrow")
         self.choose.clicked.connect(self.ask_folder)
-        self.welcome.dropped.connect(self._on_dropped)
         self._lay_out()
+        self.drops = FileDrops(self)
+        for area in (self.welcome, self.drops):
+            area.dropped.connect(self._on_dropped)
         self.icons.apply()
 
     def ask_folder(self) -> None:
@@ -113,22 +116,16 @@ class ReviewControls(QWidget):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Accept a folder, also where another one is shown."""
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Take a folder."""
-        event.acceptProposedAction()
-        self._on_dropped([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
-
     def _on_folder(self, name: str) -> None:
-        self.folder_chosen.emit(Path(name))
+        self.chosen.emit([Path(name)])
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        if paths:
-            self.folder_chosen.emit(paths[0] if paths[0].is_dir() else paths[0].parent)
+        """Take folders with their subfolders, and photographs alone: never more than what was dropped."""
+        usable = [path for path in paths if path.is_dir() or path.suffix.lower() in SUFFIXES]
+        if usable:
+            self.chosen.emit(usable)
+        else:
+            self.status.say(f"{paths[0].name} is no photograph. Drop a folder of photographs, or some of them.")
 
     def show_state(self, folder: str, running: bool, unrated: int) -> None:
         """Show what can be done now, and why not where it cannot.

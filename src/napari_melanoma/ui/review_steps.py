@@ -12,23 +12,26 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.rating_cache import Known
 
 
+TOLD = 10  # folders and photographs that a tooltip names
+
+
 @dataclass(frozen=True)
 class Listed:
-    """Photographs with the ratings that were kept, by their number; no folder where only the model is another one."""
+    """Photographs with the ratings that were kept, by their number; not chosen anew where only the model is another."""
 
     fingerprint: str
-    folder: Path | None = None
+    chosen: Sequence[Path] = ()
     paths: Sequence[Path] = ()
     known: Mapping[int, Known] = field(default_factory=dict)
 
 
-def list_photographs(folder: Path, model: str, how: str, run: RunContext) -> Listed:
-    """Find the photographs of a folder, and the ratings that were kept of them.
+def list_photographs(chosen: Sequence[Path], model: str, how: str, run: RunContext) -> Listed:
+    """Find the photographs of folders, and the ratings that were kept of them.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Searched with its subfolders.
+    chosen : sequence of pathlib.Path
+        Folders, which are searched with their subfolders, and photographs.
     model : str
         Name or path of a bundle.
     how : str
@@ -50,9 +53,9 @@ def list_photographs(folder: Path, model: str, how: str, run: RunContext) -> Lis
     """
     from napari_melanoma.io.photographs import find_photographs
 
-    paths = [path.absolute() for path in find_photographs([folder])]
+    paths = [path.absolute() for path in find_photographs(chosen)]
     found = look_up(paths, model, how, run)
-    return Listed(found.fingerprint, folder, paths, found.known)
+    return Listed(found.fingerprint, chosen, paths, found.known)
 
 
 def look_up(paths: Sequence[Path], model: str, how: str, run: RunContext) -> Listed:
@@ -72,7 +75,7 @@ def look_up(paths: Sequence[Path], model: str, how: str, run: RunContext) -> Lis
     Returns
     -------
     Listed
-        Without a folder.
+        Without photographs.
 
     Raises
     ------
@@ -84,3 +87,23 @@ def look_up(paths: Sequence[Path], model: str, how: str, run: RunContext) -> Lis
 
     fingerprint = find_bundle(model).fingerprint
     return Listed(fingerprint, known=RatingCache().find_all(paths, fingerprint, how, run=run))
+
+
+def in_short(chosen: Sequence[Path]) -> str:
+    """Say what is reviewed.
+
+    Parameters
+    ----------
+    chosen : sequence of pathlib.Path
+        Folders and photographs.
+
+    Returns
+    -------
+    str
+        Such as ``clinic``, or ``3 photographs of clinic``; empty for nothing.
+    """
+    if len(chosen) <= 1:
+        return chosen[0].name if chosen else ""
+    what = "folders" if all(path.is_dir() for path in chosen) else "photographs"
+    parents = {path.parent for path in chosen}
+    return f"{len(chosen):,} {what}" + (f" of {chosen[0].parent.name}" if len(parents) == 1 else "")

@@ -1,0 +1,81 @@
+"""Files dropped on the docks, sent through the window as Qt sends them."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image as PillowImage
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QWidget
+
+from napari_melanoma.ui.review import ReviewDock
+
+PATIENCE_MS = 20_000
+
+
+def drops(widget, *paths):
+    """Drop files in the middle of a widget; Qt finds whose they are. Says whether anybody took them."""
+    window = widget.window()
+    place = widget.mapTo(window, widget.rect().center())
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    how = (Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+    entering = QDragEnterEvent(place, *how)
+    QApplication.sendEvent(window.windowHandle(), entering)
+    if entering.isAccepted():
+        QApplication.sendEvent(window.windowHandle(), QDropEvent(QPointF(place), *how))
+    return entering.isAccepted()
+
+
+def pictures(place, *names):
+    place.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        PillowImage.new("RGB", (40, 30), (200, 150, 10 + number)).save(place / name)
+    return [place / name for name in names]
+
+
+@pytest.mark.parametrize("part", ["photograph", "diagnosis", "threshold_slider", "measurements", "save", "status"])
+def test_the_lesion_dock_takes_photographs_everywhere(window, tmp_path, part):
+    window.opens("mole")
+    window.analyses()
+    (path,) = pictures(tmp_path, "dropped.png")
+    assert drops(window.finds(QWidget, part), path)
+    window.waits()
+    assert "dropped" in [layer.name for layer in window.viewer.layers]
+    assert window.finds(QComboBox, "diagnosis").currentText() == ""
+
+
+@pytest.fixture
+def review(client, make_napari_viewer, qtbot, tmp_path, monkeypatch):
+    """The Review dock in a window that is really shown."""
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    viewer = make_napari_viewer(show=True)
+    made = ReviewDock(viewer, client)
+    made.settings.corrections = tmp_path / "corrections"
+    viewer.window.add_dock_widget(made, name="Review", area="right")
+    yield made
+    qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+
+
+def test_a_text_file_is_refused_and_nothing_is_rated(review, tmp_path, qtbot):
+    pictures(tmp_path, "a-1.png", "b-2.png")
+    (tmp_path / "notes.txt").write_text("no photograph")
+    assert drops(review.welcome, tmp_path / "notes.txt")
+    qtbot.wait(200)
+    assert not review.busy
+    assert review.list.rowCount() == 0
+    assert review.status.text == "notes.txt is no photograph. Drop a folder of photographs, or some of them."
+
+
+def test_photographs_that_are_dropped_are_rated_alone(review, tmp_path, qtbot):
+    words = review.welcome.findChild(QLabel, "welcome_words").text()
+    assert "searched with its subfolders" in words
+    assert "those alone" in words
+    paths = pictures(tmp_path / "clinic", "a-1.png", "b-2.png", "c-3.png")
+    pictures(tmp_path / "clinic" / "more", "d-4.png")
+    assert drops(review.welcome, *paths[:2])
+    qtbot.waitUntil(lambda: review.list.rowCount() == 2 and not review.busy, timeout=PATIENCE_MS)
+    assert review.folder.text() == "2 photographs of clinic"
+    assert drops(review.view, tmp_path / "clinic")
+    qtbot.waitUntil(lambda: review.list.rowCount() == 4 and not review.busy, timeout=PATIENCE_MS)
+    assert review.folder.text() == "clinic"
