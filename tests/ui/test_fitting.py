@@ -1,0 +1,50 @@
+"""What is said and what is pressed in a dock that is narrow and short: seen as a whole, or scrolled to."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import QAbstractButton, QDockWidget, QLabel, QScrollArea
+
+from napari_melanoma.ui.review_settings import ReviewSettings
+
+
+@pytest.fixture
+def short(window, tmp_path):
+    """Somebody with two photographs, one of them stored, in a dock of 340 x 380 pixels."""
+    ReviewSettings().corrections = tmp_path / "corrections"
+    window.dock.collecting.desk.refresh()
+    window.opens("a photograph with a name that is too long for one line of the dock")
+    window.opens("another photograph with a name that is too long for one line")
+    window.clicks("analyse_all")
+    window.waits()
+    window.clicks("add_correction")
+    window.waits()
+    frame = window.dock.parentWidget()
+    while not isinstance(frame, QDockWidget):
+        frame = frame.parentWidget()
+    frame.setFloating(True)
+    frame.resize(340, 380)
+    window.qtbot.wait(300)
+    yield window
+    frame.setFloating(False)
+    window.qtbot.wait(50)
+
+
+def test_no_line_is_cut_in_a_short_dock(short):
+    for name in ("standing", "status", "notice_of_use"):
+        label = short.finds(QLabel, name)
+        assert label.isVisible(), name
+        assert label.height() >= label.heightForWidth(label.width()), name
+        below = label.mapTo(short.dock, label.rect().bottomLeft()).y()
+        assert below < short.dock.height(), name
+    scroll = short.finds(QScrollArea, "lesion_scroll")
+    assert scroll.verticalScrollBar().isVisible()
+
+
+def test_every_button_is_seen_beside_the_scroll_bar(short):
+    scroll = short.finds(QScrollArea, "lesion_scroll")
+    bar = scroll.verticalScrollBar().width()
+    assert scroll.widget().minimumSizeHint().width() <= 320 - bar  # with room for wider letters at 340
+    button = short.finds(QAbstractButton, "analyse_all")
+    right = button.mapTo(scroll.viewport(), button.rect().topRight()).x()
+    assert right < scroll.viewport().width()
