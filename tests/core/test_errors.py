@@ -16,6 +16,8 @@ PARENTS = {
     "SaveError": "MelanomaError",
     "ScaleMissing": "MelanomaError",
     "RunError": "MelanomaError",
+    "TrainingError": "MelanomaError",
+    "Diverged": "TrainingError",
     "WorkerDied": "MelanomaError",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_columns_that_appear_meanwhile_are_kept(tmp_path: Path) -> None:
 
 def test_a_long_run_writes_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.1, 5.0, 12.0, 12.1])
-    monkeypatch.setattr("napari_melanoma.workflows.result_table.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("napari_melanoma.workflows.result_table.time", SimpleNamespace(monotonic=lambda: next(clock)))
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     found = []
     for name in "abc":
