@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
+
+from napari_melanoma.ui.docking import Docking
 
 PLUGIN = "napari-melanoma"
 RIGHT, LEFT = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.LeftDockWidgetArea
@@ -126,3 +129,21 @@ def test_nothing_asks_for_more_than_the_least_width(stage):
     for name in ("Lesion", "Train", "Review"):
         dock = stage.opens(name).widget()
         assert dock.minimumSizeHint().width() <= 340, name
+
+
+def test_a_dock_that_goes_before_it_has_come_to_the_front_is_no_fault(qtbot):
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    window.show()
+    frame, content = QDockWidget(window), QWidget()
+    docking = Docking(content)
+    frame.setWidget(content)
+    window.addDockWidget(RIGHT, frame)
+    qtbot.wait(20)
+    assert docking.parent() is content
+    frame.hide()
+    frame.show()
+    frame.deleteLater()
+    QApplication.sendPostedEvents(frame, QEvent.Type.DeferredDelete)
+    qtbot.wait(20)
+    assert not isalive(frame)

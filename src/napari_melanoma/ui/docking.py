@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
@@ -41,9 +42,13 @@ class Docking(QObject):
             QTimer.singleShot(0, self._to_front)
         return False
 
+    def _alive(self) -> QDockWidget | None:
+        """The frame, unless it is none or has gone by the time that an event of before is answered."""
+        return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
+
     def _settle(self) -> None:
         """Take a place among the docks of this package that are there."""
-        frame = self._frame
+        frame = self._alive()
         window = None if frame is None else frame.parentWidget()
         if frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
@@ -61,12 +66,13 @@ class Docking(QObject):
 
     def _dispose(self) -> None:
         """End a dock that was closed for good: napari takes it out of its frame and leaves it to nobody."""
-        if self._dock.parentWidget() is None:
+        if isalive(self) and isalive(self._dock) and self._dock.parentWidget() is None:
             self._dock.deleteLater()
 
     def _to_front(self) -> None:
-        if self._frame is not None and not self._frame.isHidden():
-            self._frame.raise_()
+        frame = self._alive()
+        if frame is not None and not frame.isHidden():
+            frame.raise_()
 
 
 def _frames(window: QMainWindow) -> list[QDockWidget]:
