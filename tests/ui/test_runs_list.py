@@ -12,6 +12,7 @@ from questions import answer
 from stage import Stage
 
 from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.ui import runs_list
 from napari_melanoma.ui.runs_list import RunsList
 
@@ -86,9 +87,9 @@ def test_runs_are_listed_with_their_figures_the_newest_first(listed, folder):
         events.write_text(events.read_text().replace('"time": 17', f'"time": {17 + number}'))
     runs = listed()
     assert [report.name for report in runs.reports] == ["run-3", "run-2", "run-1"]
-    assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · Jaccard 0.750"
-    assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · Jaccard 0.750"
-    assert said(runs, 2).endswith("3 of 20 epochs · Jaccard 0.750 · +0.021 to the old · taken over")
+    assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · Jaccard 0.750 tuning"
+    assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · Jaccard 0.750 tuning"
+    assert said(runs, 2).endswith("3 of 20 epochs · Jaccard 0.863 held out, +0.021 to the old · taken over")
 
 
 # Look, Resume, Remove.
@@ -194,6 +195,7 @@ def test_a_run_that_came_to_life_meanwhile_is_not_removed(stage, listed, folder,
     runs.select(run.path)
     stage.clicks(runs.remove)
     run.alive()
+    RunFolder(run.path).tell("launched", resumed=True)
     answer(qtbot, "remove_run", "Remove")
     until(qtbot, lambda: bool(failed))
     assert isinstance(failed[0], RunError)
