@@ -13,7 +13,7 @@ DISPLAYED := scripts/with-display.sh
 # Tests get a virtual display even on a desktop: no window pops up, and none of ours fights for the focus.
 VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)
 # Each worker computes on one thread: two processes that both take every core are slower than one.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_THREADS=1
 QT_TESTS := tests/ui tests/test_qt_binding.py
 MEASURED := core io analysis
 SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
@@ -58,10 +58,10 @@ ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once, e
 	wait $$other; second=$$?; cat build/ui-pyside6.log; exit $$((first || second))
 
 ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6
-	QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
+	$(ONE_THREAD) QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
 
 ui-pyside6: $(VENV)/.ready-to-test ## the tests with a window, under PySide6
-	QT_API=pyside6 PYTEST_QT_API=pyside6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
+	$(ONE_THREAD) QT_API=pyside6 PYTEST_QT_API=pyside6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
 
 covered: ## fail where the tests without a window leave more than 5 % of core, io or analysis unvisited
 	@for part in $(MEASURED); do \
