@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from napari_melanoma.core.config import Config, read_toml, write_toml
+from napari_melanoma.core.config import Config, OneOf, read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
 
 
@@ -114,3 +114,20 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, said: s
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=said):
         read_toml(path, Recipe)
+
+
+NAMES = ["first"]
+
+
+class Named(Config):
+    part: Annotated[str, OneOf(lambda: NAMES)] = "first"
+
+
+def test_a_name_must_be_among_those_that_are_found_when_asked():
+    with pytest.raises(ConfigError, match=r"'part' is 'second': there is none of that name \(known: first\)"):
+        Named.parse({"part": "second"}, "here")
+    NAMES.append("second")
+    try:
+        assert Named.parse({"part": "second"}, "here").part == "second"
+    finally:
+        NAMES.remove("second")

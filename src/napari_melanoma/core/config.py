@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -12,7 +13,8 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import write_text
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema, ErrorDetails
 
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
@@ -52,6 +54,39 @@ class Config(BaseModel):
                 faults.setdefault(key, []).append(said)
             all_said = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
             raise ConfigError(f"{where} is not a valid {cls.__name__}: {all_said}") from None
+
+
+class OneOf:
+    """Marks a text that must be one of the names that are found when asked, such as those of a folder of modules.
+
+    Written ``Annotated[str, OneOf(names)]``; a form offers the names as a choice.
+
+    Parameters
+    ----------
+    names : callable
+        Gives the names; asked each time, so that what is added later counts too.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is allowed now, in the order found."""
+        return tuple(self._names())
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, name: str) -> str:
+        from pydantic_core import PydanticCustomError
+
+        if name not in self.names:
+            known = ", ".join(self.names)
+            raise PydanticCustomError("one_of", "there is none of that name (known: {known})", {"known": known})
+        return name
 
 
 def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:

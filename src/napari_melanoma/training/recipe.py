@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, OneOf
+from napari_melanoma.models.zoo import architectures
 
 
 class DataConfig(Config):
@@ -34,7 +35,7 @@ class DataConfig(Config):
 class ModelConfig(Config):
     """Which network, and what it starts from."""
 
-    architecture: str = Field("deeplabv3plus", description="a name of the zoo")
+    architecture: Annotated[str, OneOf(architectures)] = Field("deeplabv3plus", description="a name of the zoo")
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', or a bundle's name or folder")
     input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")

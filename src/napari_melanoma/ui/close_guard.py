@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.ui.window_guard import WindowGuard
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.lesion_book import LesionBook
 
 
-class CloseGuard(QObject):
+class CloseGuard(WindowGuard):
     """Watches the main window of a dock.
 
     Parameters
@@ -30,41 +29,22 @@ class CloseGuard(QObject):
         An exception: the corrections could not be kept, so the window stays.
     """
 
-    failed = Signal(object)
-
     def __init__(self, dock: QWidget, book: LesionBook) -> None:
         super().__init__(dock)
-        self._dock = dock
         self._book = book
-        self._watched: weakref.ref[QWidget] | None = None  # a strong one would keep a closed window alive
 
-    def watch(self) -> None:
-        """Watch the outermost window that holds the dock now."""
-        window = self._dock
-        while (parent := window.parentWidget()) is not None:  # of a floating dock, window() is only its own frame
-            window = parent
-        before = self.window
-        if window is not before and window is not self._dock:
-            if before is not None:
-                before.removeEventFilter(self)
-            window.installEventFilter(self)
-            self._watched = weakref.ref(window)
+    def may_close(self) -> bool:
+        """Ask where corrections are not saved.
 
-    @property
-    def window(self) -> QWidget | None:
-        """The window that is watched."""
-        return None if self._watched is None else self._watched()
+        Returns
+        -------
+        bool
+            False where the window shall stay.
+        """
+        names = self._book.unsaved_names()
+        return not names or self._ask(names)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Hold a close event back where the user says so; windows that nobody sees close unasked."""
-        if event.type() == QEvent.Type.Close and watched is self.window and watched.isVisible():
-            names = self._book.unsaved_names()
-            if names and not self._may_close(names):
-                event.ignore()
-                return True
-        return False
-
-    def _may_close(self, names: list[str]) -> bool:
+    def _ask(self, names: list[str]) -> bool:
         box = ask(
             self._dock,
             "unsaved_corrections",

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
+from napari_melanoma.core.config import OneOf
 from napari_melanoma.ui.editors import (
     CheckEditor,
     ChoiceEditor,
@@ -219,6 +220,8 @@ def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # n
     if annotation in (int, float):
         return NumberEditor(annotation is int, Bounds.of(metadata))
     if annotation is str:
+        if named := next((item for item in metadata if isinstance(item, OneOf)), None):
+            return ChoiceEditor(named.names)
         return TextEditor(_shortest(metadata))
     if origin is dict:
         return TableEditor()

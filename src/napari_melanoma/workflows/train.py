@@ -198,10 +198,8 @@ def _task(recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepare
 
 def _fitting(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared, settled: Settled) -> Fitting:
     """Say to the engine what to do."""
-    size, step = (
-        settled.batch_size,
-        shares(recipe.data, settled.batch_size, len(prepared.learn), len(prepared.base or ())),
-    )
+    size = settled.batch_size
+    step = shares(recipe.data, size, len(prepared.learn), len(prepared.base or ()))
     return Fitting(
         recipe,
         folder,

@@ -1,0 +1,69 @@
+"""Holds the closing of a window back until a dock has nothing to ask; what it asks, each kind of guard says itself."""
+
+from __future__ import annotations
+
+import weakref
+
+from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtWidgets import QWidget
+
+
+class WindowGuard(QObject):
+    """Watches the main window of a dock.
+
+    Parameters
+    ----------
+    dock : QWidget
+        Whose window is watched, once the dock is in one.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: what the user chose could not be done, so the window stays.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, dock: QWidget) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._watched: weakref.ref[QWidget] | None = None  # a strong one would keep a closed window alive
+
+    def watch(self) -> None:
+        """Watch the outermost window that holds the dock now."""
+        window = self._dock
+        while (parent := window.parentWidget()) is not None:  # of a floating dock, window() is only its own frame
+            window = parent
+        before = self.window
+        if window is not before and window is not self._dock:
+            if before is not None:
+                before.removeEventFilter(self)
+            window.installEventFilter(self)
+            self._watched = weakref.ref(window)
+
+    @property
+    def window(self) -> QWidget | None:
+        """The window that is watched."""
+        return None if self._watched is None else self._watched()
+
+    def may_close(self) -> bool:
+        """Ask the user, where there is something to ask.
+
+        Returns
+        -------
+        bool
+            False where the window shall stay.
+        """
+        raise NotImplementedError
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hold a close event back where the user says so; windows that nobody sees close unasked."""
+        held_back = (
+            event.type() == QEvent.Type.Close
+            and watched is self.window
+            and watched.isVisible()
+            and not self.may_close()
+        )
+        if held_back:
+            event.ignore()
+        return held_back
