@@ -1,0 +1,56 @@
+"""What the three ISIC challenges have in common: a folder or archive of images and one of masks for each part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.sources import Record, SourceSpec
+
+IMAGE = r"(ISIC_\d+)\.(?:jpe?g|png)"
+MASK = r"(ISIC_\d+)_segmentation\.png"
+
+
+class Part(NamedTuple):
+    """A part of a challenge: the split that it is, and the folders of its images and masks."""
+
+    split: str
+    images: str
+    masks: str
+
+
+def challenge_records(
+    tree: SourceTree, parts: Iterable[Part], spec: SourceSpec, known: Mapping[str, Mapping[str, str]]
+) -> list[Record]:
+    """Find the images of a challenge.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+    parts : iterable of Part
+        Any of them may be missing; an image that is in two is taken from the first.
+    spec : SourceSpec
+        Of the challenge.
+    known : mapping
+        Image id to what the tables say of it, in our columns.
+
+    Returns
+    -------
+    list of Record
+        In order of their ids.
+    """
+    found: dict[str, Record] = {}
+    for part in parts:
+        masks = tree.find(_named(part.masks), MASK)
+        for image_id, image in tree.find(_named(part.images), IMAGE).items():
+            values = {"source": spec.name, "modality": spec.modality, "split": part.split, **known.get(image_id, {})}
+            found.setdefault(image_id, Record(image_id, image, masks.get(image_id), values))
+    return [found[image_id] for image_id in sorted(found)]
+
+
+def _named(folder: str) -> str:
+    """Match a folder of this name anywhere in a path."""
+    return rf"(?:^|/){re.escape(folder)}(?:/|$)"

@@ -1,0 +1,42 @@
+"""ISIC 2018, task 1: dermoscopic images with masks, in the challenge's own three parts."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import Part, challenge_records
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2018",
+    title="ISIC 2018 (task 1)",
+    licence="CC BY-NC 4.0",
+    url="https://challenge.isic-archive.com/data/#2018",
+    modality="dermoscopic",
+    reference="Codella et al. 2019, arXiv:1902.03368; Tschandl et al. 2018, doi:10.1038/sdata.2018.161",
+    layout="""\
+ISIC2018_Task1-2_Training_Input/ISIC_*.jpg (2594), _Validation_Input (100), _Test_Input (1000)
+ISIC2018_Task1_Training_GroundTruth/ISIC_*_segmentation.png, _Validation_GroundTruth, _Test_GroundTruth
+each a folder, or the zip file of that name""",
+    images=3694,
+)
+PARTS = (
+    Part("train", "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),
+    Part("val", "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"),
+    Part("test", "ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth"),
+)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images; the challenge publishes no diagnosis for this task.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    return challenge_records(tree, PARTS, SPEC, {})
