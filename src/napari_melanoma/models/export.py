@@ -1,0 +1,325 @@
+"""Networks as files for other programs (ONNX, TorchScript, ``torch.export``), and such files as networks again.
+
+All hold the network as it is: normalised float32 (batch, 3, side, side) in, logits (batch, class, side, side) out, any
+number of images at once. What else a program must know (mean, std, threshold ...) lies inside the file as
+``config.json``: a file that is copied elsewhere stays complete.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.files import atomic_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.export import ExportedProgram
+
+FileFormat = Literal["onnx", "torchscript", "torch_export"]
+FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
+ABOUT = "config.json"
+INPUT, OUTPUT = "image", "logits"
+
+
+def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
+    """Write a network in one format.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
+    path : pathlib.Path
+        The file, replaced where it exists; its suffix is that of the format (``SUFFIXES``).
+    form : {"onnx", "torchscript", "torch_export"}
+        The format.
+    side : int
+        Rows and columns of its input.
+    about : str
+        JSON that the file carries.
+
+    Raises
+    ------
+    ConfigError
+        Where the suffix is that of another format.
+    BundleError
+        Where a package for the format is missing.
+    SaveError
+        Where the file cannot be written; nothing half-written is left.
+    """
+    check_target(path, form)
+    if form == "torchscript":
+        save_torchscript(network, path, side=side, about=about)
+    elif form == "torch_export":
+        save_program(trace(network, side), path, about=about)
+    else:
+        save_onnx(trace(network, side), path, about=about)
+
+
+def check_target(path: Path, form: FileFormat) -> None:
+    """Refuse a file name, or a machine, that does not go with a format, before anything is computed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the file shall be.
+    form : {"onnx", "torchscript", "torch_export"}
+        The format.
+
+    Raises
+    ------
+    ConfigError
+        Where the suffix is that of another format.
+    BundleError
+        Where a package for the format is missing.
+    """
+    if path.suffix.lower() != SUFFIXES[form]:
+        raise ConfigError(f"a file of the format {form} ends in {SUFFIXES[form]}, found '{path.name}'. Rename it.")
+    if form == "onnx":
+        require("onnx", "onnxscript")
+
+
+def require(*packages: str) -> None:
+    """Refuse to go on without packages of the extra ``export``.
+
+    Parameters
+    ----------
+    *packages : str
+        As they are imported.
+
+    Raises
+    ------
+    BundleError
+        Naming what is missing and how it is installed.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise BundleError(
+            f"ONNX files need {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed. "
+            "Install napari-melanoma[export]."
+        )
+
+
+def trace(network: nn.Module, side: int) -> ExportedProgram:
+    """Record what a network computes; ``save_program`` and ``save_onnx`` write the record.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
+    side : int
+        Rows and columns of its input.
+
+    Returns
+    -------
+    torch.export.ExportedProgram
+        For any number of images.
+
+    Raises
+    ------
+    BundleError
+        Where the network does something that cannot be recorded.
+    """
+    import torch
+
+    try:
+        return torch.export.export(network, (_example(side),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:  # torch raises many kinds; each means that this network cannot be recorded
+        first_line = str(error).strip().partition("\n")[0]
+        raise BundleError(
+            f"torch.export cannot record this network ({type(error).__name__}: {first_line}). "
+            "Choose the format torchscript."
+        ) from error
+
+
+def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = "{}") -> None:
+    """Write a network as TorchScript, which C++ and older versions of torch read.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
+    path : pathlib.Path
+        The file, replaced where it exists.
+    side : int
+        Rows and columns of its input.
+    about : str
+        JSON that the file carries.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written is left.
+    """
+    import torch
+
+    with _torchscript(), torch.no_grad(), atomic_file(path) as temporary:
+        torch.jit.trace(network, _example(side), check_trace=False).save(str(temporary), _extra_files={ABOUT: about})
+
+
+def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
+    """Write what ``trace`` recorded as torch's own format.
+
+    Parameters
+    ----------
+    program : torch.export.ExportedProgram
+        As ``trace`` gives it.
+    path : pathlib.Path
+        The file, replaced where it exists.
+    about : str
+        JSON that the file carries.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written is left.
+    """
+    import torch
+
+    with atomic_file(path) as temporary:
+        torch.export.save(program, temporary, extra_files={ABOUT: about})
+
+
+def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
+    """Write what ``trace`` recorded as ONNX.
+
+    Parameters
+    ----------
+    program : torch.export.ExportedProgram
+        As ``trace`` gives it.
+    path : pathlib.Path
+        The file, replaced where it exists.
+    about : str
+        JSON that the file carries, as its metadata ``config.json``.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written is left.
+    """
+    import torch
+
+    made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    assert made is not None
+    made.model.metadata_props[ABOUT] = about
+    with atomic_file(path) as temporary:
+        made.save(temporary, external_data=False)
+
+
+def load_exported(path: Path) -> nn.Module:
+    """Read a file that this module wrote, to use it as the network it was made of.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its suffix says which format it has.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float32 (batch, 3, side, side) to logits, on the CPU.
+
+    Raises
+    ------
+    ConfigError
+        Where the suffix is of none of the formats.
+    BundleError
+        Where a package for the format is missing.
+    """
+    import torch
+
+    form = format_of(path)
+    if form == "torchscript":
+        with _torchscript():
+            return torch.jit.load(str(path), map_location="cpu")
+    if form == "torch_export":
+        return torch.export.load(path).module()
+    require("onnxruntime")
+    from napari_melanoma.models.onnx_network import OnnxNetwork
+
+    return OnnxNetwork(path)
+
+
+def read_about(path: Path) -> str:
+    """Read what a file that this module wrote carries beside the network.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its suffix says which format it has.
+
+    Returns
+    -------
+    str
+        JSON; empty where it carries nothing.
+
+    Raises
+    ------
+    ConfigError
+        Where the suffix is of none of the formats.
+    """
+    import torch
+
+    form, carried = format_of(path), {ABOUT: ""}
+    if form == "torchscript":
+        with _torchscript():
+            torch.jit.load(str(path), map_location="cpu", _extra_files=carried)
+        return _text(carried[ABOUT])
+    if form == "torch_export":
+        torch.export.load(path, extra_files=carried)
+        return _text(carried[ABOUT])
+    import onnx
+
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(ABOUT, "")
+
+
+def format_of(path: Path) -> FileFormat:
+    """Say which format a file has, by its suffix.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Need not exist.
+
+    Returns
+    -------
+    {"onnx", "torchscript", "torch_export"}
+        The format.
+
+    Raises
+    ------
+    ConfigError
+        Where it is none of them.
+    """
+    for form, suffix in SUFFIXES.items():
+        if path.suffix.lower() == suffix:
+            return form
+    raise ConfigError(f"'{path.name}' is no exported network: expected one of {', '.join(SUFFIXES.values())}.")
+
+
+def _text(carried: str | bytes) -> str:
+    """Give as text what torch gives as one or the other."""
+    return carried.decode() if isinstance(carried, bytes) else carried
+
+
+def _example(side: int) -> torch.Tensor:
+    """Images to record with: two, because a single one would be taken for the only number there is."""
+    import torch
+
+    return torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)
+
+
+@contextmanager
+def _torchscript() -> Iterator[None]:
+    """Use TorchScript without being told each time that torch advises its successor."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        yield

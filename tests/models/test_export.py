@@ -1,0 +1,71 @@
+"""A network and the file made of it give the same answer, whatever the format."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.models import export
+from napari_melanoma.models.bundle import BundleInfo, load_network
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_bundle: BundleInfo, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny bundle in each format."""
+    folder, network = tmp_path_factory.mktemp("exported"), load_network(tiny_bundle)
+    files = {form: folder / f"tiny{export.SUFFIXES[form]}" for form in export.FORMATS}
+    for form, path in files.items():
+        export.export_network(network, path, form, side=64, about='{"threshold": 0.5}')
+    return files
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_file_answers_as_the_network_does(
+    exported: dict[str, Path], tiny_bundle: BundleInfo, form: str, count: int
+) -> None:
+    import torch
+
+    images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = load_network(tiny_bundle)(images)
+        found = export.load_exported(exported[form])(images)
+    assert float(expected.std()) > 0
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_the_file_carries_what_a_program_must_know(exported: dict[str, Path], form: str) -> None:
+    assert export.read_about(exported[form]) == '{"threshold": 0.5}'
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_a_suffix_of_another_format_is_refused(tmp_path: Path, form: export.FileFormat) -> None:
+    with pytest.raises(ConfigError, match=rf"format {form} ends in {export.SUFFIXES[form]}, found 'model.bin'"):
+        export.check_target(tmp_path / "model.bin", form)
+
+
+def test_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no exported network: expected one of \.onnx, \.pt, \.pt2"):
+        export.load_exported(tmp_path / "model.bin")
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    with pytest.raises(BundleError, match=r"onnx and onnxscript, which are not installed.*\[export\]"):
+        export.check_target(tmp_path / "model.onnx", "onnx")
+
+
+def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
+    import torch
+
+    class Undecided(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images if images.sum() > 0 else -images
+
+    with warnings.catch_warnings(), pytest.raises(BundleError, match=r"cannot record this network.*torchscript"):
+        warnings.simplefilter("ignore")
+        export.trace(Undecided(), 32)
