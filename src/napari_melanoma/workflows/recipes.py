@@ -59,8 +59,8 @@ class ShippedRecipe:
             Where an override is none, or no data set is named.
         """
         chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start}}
-        values = _merged(self.values, self._network(start))
-        return TrainRecipe.parse(_merged(_merged(values, chosen), overrides), f"recipe '{self.name}'")
+        values = merged(self.values, self._network(start))
+        return TrainRecipe.parse(merged(merged(values, chosen), overrides), f"recipe '{self.name}'")
 
     def _network(self, start: str) -> dict[str, Any]:
         """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
@@ -117,10 +117,21 @@ def shipped_recipe(name: str) -> ShippedRecipe:
     return known[name]
 
 
-def _merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values over others; a network's own options are replaced as a whole."""
-    merged = dict(values)
+def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Put values over others; a network's own options are replaced as a whole.
+
+    Parameters
+    ----------
+    values, more : mapping
+        Fields of a recipe, a mapping where a field is a part; those of ``more`` win.
+
+    Returns
+    -------
+    dict
+        A new one.
+    """
+    found = dict(values)
     for key, value in more.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "options"
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"
+        found[key] = merged(found[key], value) if both else value
+    return found
