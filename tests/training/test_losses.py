@@ -1,59 +1,159 @@
-"""Losses against values computed by hand."""
+"""Losses: values computed by hand, gradients, and what each promises of images without a lesion."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from napari_melanoma.training.losses import LOSSES, WEIGHTED, make_loss
+from napari_melanoma.training.losses import losses, make_loss
 
-# Two pixels: probability 1/2 and 3/4, target 1 and 0.
-CROSS_ENTROPY = (math.log(2) + math.log(4)) / 2
-DICE = 1 - (2 * 0.5 + 1) / (2.25 + 1)
-JACCARD = 1 - (0.5 + 1) / (2.25 - 0.5 + 1)
-EXPECTED = {"bce": CROSS_ENTROPY, "soft_dice": DICE, "soft_jaccard": JACCARD, "bce_dice": CROSS_ENTROPY + DICE}
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-def test_every_loss_is_covered() -> None:
-    assert set(EXPECTED) == set(LOSSES)
+NAMES = tuple(losses())
+SURE = 40.0  # a logit whose probability is 0 or 1
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_value(name: str) -> None:
+class Case(NamedTuple):
+    """One image of few pixels: probabilities and target, and each loss as computed by hand."""
+
+    name: str
+    probability: tuple[float, ...]
+    target: tuple[float, ...]
+    ce: float
+    dice: float  # the index, of which the losses are made
+    jaccard: float
+    tversky: float
+
+
+# The indices count one more pixel of agreement above and below.
+CASES = [
+    # TP 1/2, FN 1/2, FP 3/4, sum of both 9/4.
+    Case("half right", (1 / 2, 3 / 4), (1, 0), math.log(8) / 2, 2 / 3.25, 1.5 / 2.75, 1.5 / (1.5 + 0.35 + 0.225)),
+    # TP 2, nothing else, sum of both 4.
+    Case("all right", (1, 1, 0, 0), (1, 1, 0, 0), 0, 1, 1, 1),
+    # Nothing common; FN 1.75, FP 0.25, sum of both 2.25.
+    Case(
+        "mostly missed", (1 / 8, 1 / 8, 1 / 4), (1, 1, 0), math.log(64 * 4 / 3) / 3, 1.5 / 3.5, 1.25 / 3.25, 1.25 / 2.55
+    ),
+    # No lesion: TP and FN 0, FP 1, sum of both 1.
+    Case("skin alone", (1 / 4,) * 4, (0,) * 4, math.log(4 / 3), 1 / 2, 1 / 2, 1 / 1.3),
+    # A border pixel that is half lesion: TP 1/4, FN 1/4, FP 1/4, sum of both 1.
+    Case("half lesion", (1 / 2,), (1 / 2,), math.log(2), 1.5 / 2, 1.25 / 1.75, 1.25 / (1.25 + 0.25)),
+]
+
+BY_HAND = {
+    "ce": lambda case: case.ce,
+    "bce": lambda case: case.ce,
+    "soft_dice": lambda case: 1 - case.dice,
+    "soft_jaccard": lambda case: 1 - case.jaccard,
+    "bce_dice": lambda case: case.ce + 1 - case.dice,
+    "ce_log_dice": lambda case: case.ce - math.log(case.dice),
+    "ce_log_jaccard": lambda case: case.ce - math.log(case.jaccard),
+    "focal_tversky": lambda case: (1 - case.tversky) ** 0.75,
+}
+
+
+def logits_of(probability: tuple[float, ...]) -> Tensor:
     import torch
 
-    logits = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 1, 2)
-    target = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 1, 1, 2)
-    assert float(LOSSES[name](logits, target)) == pytest.approx(EXPECTED[name])
+    values = [math.log(p / (1 - p)) if 0 < p < 1 else math.copysign(SURE, p - 0.5) for p in probability]
+    return torch.tensor(values, dtype=torch.float64).view(1, 1, 1, -1)
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_gradient(name: str) -> None:
+def target_of(target: tuple[float, ...]) -> Tensor:
+    import torch
+
+    return torch.tensor(target, dtype=torch.float64).view(1, 1, 1, -1)
+
+
+def test_every_loss_has_its_column() -> None:
+    assert set(BY_HAND) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_value(name: str, case: Case) -> None:
+    found = float(make_loss(name)(logits_of(case.probability), target_of(case.target)))
+    slack = 4e-5 if name == "focal_tversky" else 1e-9  # whose power is cut off just above nothing
+    assert found == pytest.approx(BY_HAND[name](case), abs=slack)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_count_alike(name: str) -> None:
+    import torch
+
+    one, other = CASES[3], Case("wrong", (3 / 4,) * 4, (0,) * 4, math.log(4), 1 / 4, 1 / 4, 1 / 1.9)
+    logits = torch.cat([logits_of(one.probability), logits_of(other.probability)])
+    expected = (BY_HAND[name](one) + BY_HAND[name](other)) / 2
+    assert float(make_loss(name)(logits, torch.zeros_like(logits))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("lesion_weight", [1.0, 3.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient(name: str, lesion_weight: float) -> None:
     import torch
 
     torch.manual_seed(0)
     logits = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    target = (torch.rand(2, 1, 3, 3, dtype=torch.float64) > 0.5).double()
-    assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, target), (logits,))
+    target = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    target[0] = (target[0] > 0.5).double()
+    loss = make_loss(name, lesion_weight)
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), (logits,))
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize("sure", [-200.0, 200.0])
+@pytest.mark.parametrize("lesion", [0.0, 1.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_being_sure_gives_finite_numbers(name: str, lesion: float, sure: float) -> None:
+    import torch
+
+    logits = torch.full((1, 1, 64, 64), sure, requires_grad=True)
+    loss = make_loss(name)(logits, torch.full_like(logits, lesion))
+    loss.backward()
+    assert math.isfinite(float(loss.detach()))
+    assert bool(torch.isfinite(logits.grad).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_image_without_lesion_can_be_learnt(name: str) -> None:
     import torch
 
     target = torch.zeros(1, 1, 4, 4)
     right, wrong = torch.full_like(target, -20.0), torch.full_like(target, 20.0)
-    assert float(LOSSES[name](right, target)) < 0.01
-    assert float(LOSSES[name](wrong, target)) > 0.5
+    assert float(make_loss(name)(right, target)) < 0.01
+    assert float(make_loss(name)(wrong, target)) > 0.5
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize("name", NAMES)
 def test_weight_of_lesion(name: str) -> None:
-    import torch
+    case = CASES[0]
+    logits, target = logits_of(case.probability), target_of(case.target)
+    added = 2 * math.log(2) / 2 if losses()[name].spec.weighted else 0.0  # the one pixel of lesion counts three times
+    assert float(make_loss(name, 3.0)(logits, target)) == pytest.approx(BY_HAND[name](case) + added)
 
-    logits = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 1, 2)
-    target = torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 1, 1, 2)
-    added = 2 * math.log(2) / 2 if name in WEIGHTED else 0.0  # the one pixel of lesion counts three times
-    assert float(make_loss(name, 3.0)(logits, target)) == pytest.approx(EXPECTED[name] + added)
-    assert float(make_loss(name)(logits, target)) == pytest.approx(EXPECTED[name])
+
+def test_cross_entropy_of_one_map_is_that_of_two_classes() -> None:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 1, 3, 3), (torch.rand(2, 1, 3, 3) > 0.5).float()
+    two = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    assert torch.allclose(make_loss("ce")(logits, target), cross_entropy(two, target[:, 0].long()))
+
+
+def test_focal_tversky_minds_what_is_missed_more() -> None:
+    missed = make_loss("focal_tversky")(logits_of((0.5, 0.0)), target_of((1, 0)))
+    too_much = make_loss("focal_tversky")(logits_of((1.0, 0.5)), target_of((1, 0)))
+    assert float(missed) > float(too_much)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_says_what_it_is(name: str) -> None:
+    spec = losses()[name].spec
+    assert spec.name == name
+    assert spec.title
+    assert any(mark in spec.reference for mark in ("doi:", "arXiv:", "section"))

@@ -1,19 +1,21 @@
-"""Optimisers and schedules of the learning rate, one function each, by the names that recipes use; imports torch."""
+"""Optimisers, one function each, by the names that recipes use, and the schedule over them; imports torch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from napari_melanoma.training.schedules import Course, schedules
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from napari_melanoma.training.recipe import TrainRecipe
 
 MOMENTUM = 0.9
-WARM_UP = 0.05
 
 Groups = list[dict[str, Any]]
 
@@ -72,74 +74,25 @@ def sgd(groups: Groups, weight_decay: float) -> Optimizer:
     return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
-def one_cycle(optimiser: Optimizer, rates: Sequence[float], steps: int) -> LRScheduler:
-    """Rise over a fifth of the run, then fall to nothing (Smith and Topin 2018, arXiv:1708.07120).
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates are set.
-    rates : sequence of float
-        The highest, for each group.
-    steps : int
-        Of the whole run.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
-    return OneCycleLR(optimiser, list(rates), total_steps=max(steps, 2), pct_start=0.2)
-
-
-def cosine(optimiser: Optimizer, rates: Sequence[float], steps: int) -> LRScheduler:
-    """Rise linearly over a twentieth of the run, then fall to nothing along a cosine (arXiv:1608.03983).
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates are set; they hold the highest.
-    rates : sequence of float
-        Not needed here.
-    steps : int
-        Of the whole run.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
-    rise = max(1, round(WARM_UP * steps))
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
-
-    return LambdaLR(optimiser, factor)
-
-
-def constant(optimiser: Optimizer, rates: Sequence[float], steps: int) -> LRScheduler:
-    """Stay at the given rates.
-
-    Parameters
-    ----------
-    optimiser : torch.optim.Optimizer
-        Whose groups' rates stay.
-    rates : sequence of float
-        Not needed here.
-    steps : int
-        Not needed here.
-
-    Returns
-    -------
-    torch.optim.lr_scheduler.LRScheduler
-        To be advanced after each step.
-    """
-    return LambdaLR(optimiser, lambda step: 1.0)
-
-
 OPTIMISERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: make for make in (adamw, adam, sgd)}
-SCHEDULES: dict[str, Callable[[Optimizer, Sequence[float], int], LRScheduler]] = {
-    make.__name__: make for make in (one_cycle, cosine, constant)
-}
+
+
+def schedule_of(recipe: TrainRecipe, optimiser: Optimizer, steps: int) -> LRScheduler:
+    """Build the schedule of a recipe.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its schedule, epochs and cycles.
+    optimiser : torch.optim.Optimizer
+        Whose groups hold the highest rates.
+    steps : int
+        Of the whole run, as if it were not stopped early.
+
+    Returns
+    -------
+    torch.optim.lr_scheduler.LRScheduler
+        To be advanced after each step.
+    """
+    cycle = max(1, round(recipe.cycle_epochs * steps / recipe.epochs))
+    return schedules()[recipe.schedule].build(optimiser, Course(steps, cycle, recipe.cycle_growth))

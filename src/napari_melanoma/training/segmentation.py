@@ -12,7 +12,7 @@ from napari_melanoma.models.zoo import encoder_of
 from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.losses import make_loss
 from napari_melanoma.training.means import Means
-from napari_melanoma.training.optimisation import OPTIMISERS, SCHEDULES
+from napari_melanoma.training.optimisation import OPTIMISERS, schedule_of
 from napari_melanoma.training.sampling import Rank
 from napari_melanoma.training.seeds import seed_of
 
@@ -209,7 +209,7 @@ class SegmentationTask(LightningModule):
         ]
         optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = SCHEDULES[recipe.schedule](optimiser, [group["lr"] for group in groups], steps)
+        schedule = schedule_of(recipe, optimiser, steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _remember_bad(self, batch_idx: int) -> None:

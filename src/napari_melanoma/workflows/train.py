@@ -251,12 +251,9 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
 def _write(work: Work, task: SegmentationTask, prepared: Prepared, config: BundleConfig, run: RunContext) -> BundleInfo:
     """Choose the threshold and write the bundle."""
     loader = tuning_loader(prepared, work.recipe, 16)
-    usual = config.threshold if config.provenance["parent"] else None
-    threshold, jaccard = choose_threshold(task.to(accelerator(work.recipe)), loader, run, usual=usual)
+    config = choose_threshold(task.to(accelerator(work.recipe)), loader, work.recipe, config, run)
     run.check()
-    known = {**config.provenance, "tuning_jaccard": round(jaccard, 4)}
-    config = config.model_copy(update={"threshold": threshold, "provenance": known})
-    log.info("best tuning Jaccard %.4f at threshold %.2f", jaccard, threshold)
+    log.info("tuning Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
     return write_bundle(work.folder.bundle, config, task.network, draft_card(config))
 
 

@@ -17,10 +17,13 @@ from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.training_start import WORDS, Parent
 
 if TYPE_CHECKING:
-    from torch import nn
+    from numpy.typing import NDArray
     from torch.utils.data import DataLoader
 
+    from napari_melanoma.training.segmentation import SegmentationTask
+
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
+HALF = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
 
 
@@ -57,42 +60,56 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
 
 
 def choose_threshold(
-    task: nn.Module, loader: DataLoader, run: RunContext, *, usual: float | None = None
-) -> tuple[float, float]:
-    """Find the threshold, of fifty in [0.5, 1), with the highest mean Jaccard index (as P4 does).
-
-    A model that was fine-tuned keeps the threshold of its parent unless another is better by more than chance.
+    task: SegmentationTask, loader: DataLoader, recipe: TrainRecipe, config: BundleConfig, run: RunContext
+) -> BundleConfig:
+    """Choose the threshold of a bundle by the rule of its recipe.
 
     Parameters
     ----------
-    task : torch.nn.Module
+    task : SegmentationTask
         uint8 images (batch, 3, row, column) to logits (batch, 1, row, column).
     loader : torch.utils.data.DataLoader
         Batches of images, masks and keys that were not learnt from.
+    recipe : TrainRecipe
+        Its ``threshold_rule``.
+    config : BundleConfig
+        What the bundle says of itself; its threshold is that of the bundle that the run started from, if any.
     run : RunContext
         Asked whether to go on.
-    usual : float, optional
-        The parent's threshold; none by default.
 
     Returns
     -------
-    threshold, jaccard : float
-        The threshold and its mean Jaccard index.
+    BundleConfig
+        The same with the threshold, and in its provenance with the rule and the mean Jaccard index at that threshold.
     """
+    rule, usual = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
+    thresholds = {
+        "half": HALF,
+        "best": THRESHOLDS,
+        "steady": THRESHOLDS if usual is None else np.union1d(THRESHOLDS, [usual]),
+    }[rule]
+    curves = _jaccard_curves(task, loader, thresholds, run)
+    kept = int(np.searchsorted(thresholds, usual)) if rule == "steady" and usual is not None else None
+    best = choose_best(curves, kept)
+    found = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
+    threshold = round(float(thresholds[best]), 2)
+    return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **found}})
+
+
+def _jaccard_curves(
+    task: SegmentationTask, loader: DataLoader, thresholds: NDArray[np.float64], run: RunContext
+) -> NDArray[np.float64]:
+    """Jaccard index of each tuning image at each threshold, (image, threshold)."""
     import torch
 
     task.eval()
-    device = next(task.parameters()).device
-    thresholds = THRESHOLDS if usual is None else np.union1d(THRESHOLDS, [usual])
     curves = []
     with torch.inference_mode():
         for images, masks, _ in run.track(loader, "Choosing the threshold"):
-            probabilities = torch.sigmoid(task(images.to(device)))[:, 0].cpu().numpy()
+            probabilities = torch.sigmoid(task(images.to(task.device)))[:, 0].cpu().numpy()
             truths = (masks[:, 0] > 127).numpy()
             curves += [jaccard_by_threshold(p, t, thresholds) for p, t in zip(probabilities, truths, strict=True)]
-    found = np.array(curves)
-    best = choose_best(found, None if usual is None else int(np.searchsorted(thresholds, usual)))
-    return round(float(thresholds[best]), 2), float(found[:, best].mean())
+    return np.array(curves)
 
 
 def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> dict[str, Any]:

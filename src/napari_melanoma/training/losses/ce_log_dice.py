@@ -1,0 +1,38 @@
+"""Cross-entropy minus the logarithm of the soft Dice index, CE - log DI in P4."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.losses import Spec, ce
+from napari_melanoma.training.losses._indices import dice_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPEC = Spec(
+    name="ce_log_dice",
+    title="CE - log DI",
+    reference="Iglovikov et al. 2017, arXiv:1706.06169",
+    weighted=True,
+)
+
+
+def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
+    """Cross-entropy, minus the mean over images of the logarithm of the soft Dice index.
+
+    Where the overlap is small its logarithm falls steeply, so that it pulls hardest at the start of a training.
+
+    Parameters
+    ----------
+    logits, target : torch.Tensor
+        Float (batch, 1, row, column); the target in [0, 1].
+    lesion_weight : float
+        How many times a pixel of lesion counts in the cross-entropy, against one of skin.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    return ce.loss(logits, target, lesion_weight) - dice_index(logits, target).log().mean()

@@ -1,0 +1,33 @@
+"""Soft Jaccard, 1 - JA in P4."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses._indices import jaccard_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPEC = Spec(
+    name="soft_jaccard",
+    title="Soft Jaccard (1 - JA)",
+    reference="Yuan et al. 2017, doi:10.1109/TMI.2017.2695227",
+)
+
+
+def loss(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the Jaccard index of the probabilities, by image.
+
+    Parameters
+    ----------
+    logits, target : torch.Tensor
+        Float (batch, 1, row, column); the target in [0, 1].
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar in [0, 1).
+    """
+    return (1 - jaccard_index(logits, target)).mean()

@@ -1,0 +1,60 @@
+"""The schedules of the learning rate: one file each, found by listing this folder; exports ``SPEC`` and ``build``."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a schedule says of itself: its name in recipes, a title and its source."""
+
+    name: str
+    title: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a run is: its steps, those of the first cycle, and by what each further cycle is longer."""
+
+    steps: int
+    cycle_steps: int = 1
+    cycle_growth: float = 1.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule of this folder: what it says of itself, and how it is built.
+
+    ``build`` takes an optimiser, whose groups hold the highest rates, and a ``Course``; what it gives is to be advanced
+    after each step.
+    """
+
+    spec: Spec
+    build: Callable[[Optimizer, Course], LRScheduler]
+
+
+@cache
+def schedules() -> dict[str, Schedule]:
+    """List the schedules; torch stays unimported until one is built.
+
+    Returns
+    -------
+    dict of str to Schedule
+        By name, in alphabetical order.
+    """
+    found = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        module = import_module(f"{__name__}.{module_info.name}")
+        found[module.SPEC.name] = Schedule(module.SPEC, module.build)
+    return dict(sorted(found.items()))

@@ -1,0 +1,47 @@
+"""Cosine: a short rise, then a fall along half a cosine over the whole run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.schedules import Course, Spec
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+WARM_UP = 0.05
+
+SPEC = Spec(
+    name="cosine",
+    title="Cosine",
+    reference="Loshchilov and Hutter 2017, arXiv:1608.03983",
+)
+
+
+def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+    """Rise linearly over a twentieth of the run, then fall to nothing along a cosine.
+
+    Parameters
+    ----------
+    optimiser : torch.optim.Optimizer
+        Whose groups' rates are set; they hold the highest.
+    course : Course
+        The steps of the whole run.
+
+    Returns
+    -------
+    torch.optim.lr_scheduler.LRScheduler
+        To be advanced after each step.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    rise = max(1, round(WARM_UP * course.steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, course.steps - rise))))
+
+    return LambdaLR(optimiser, factor)

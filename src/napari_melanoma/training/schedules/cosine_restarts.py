@@ -1,0 +1,64 @@
+"""Cyclic cosine with warm restarts, as P4 trains: falls along half a cosine, springs back, falls again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.schedules import Course, Spec
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+SPEC = Spec(
+    name="cosine_restarts",
+    title="Cosine with warm restarts",
+    reference="Loshchilov and Hutter 2017, arXiv:1608.03983",
+)
+
+
+def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+    """Fall to nothing along a cosine in each cycle, and begin the next one at the highest rate again.
+
+    Parameters
+    ----------
+    optimiser : torch.optim.Optimizer
+        Whose groups' rates are set; they hold the highest.
+    course : Course
+        The steps of the first cycle, and by what each further one is longer.
+
+    Returns
+    -------
+    torch.optim.lr_scheduler.LRScheduler
+        To be advanced after each step.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    def factor(step: int) -> float:
+        done, length = place_in_cycle(step, course)
+        return 0.5 * (1 + math.cos(math.pi * done / length))
+
+    return LambdaLR(optimiser, factor)
+
+
+def place_in_cycle(step: int, course: Course) -> tuple[int, int]:
+    """Find where in its cycle a step is; a function of the step alone, so that a resumed run goes on with the same.
+
+    Parameters
+    ----------
+    step : int
+        Counted from 0.
+    course : Course
+        Steps of the first cycle and growth of the further ones.
+
+    Returns
+    -------
+    done, length : int
+        Steps of the cycle that lie before this one, and steps of the cycle.
+    """
+    start, length, exact = 0, course.cycle_steps, float(course.cycle_steps)
+    while step >= start + length:
+        start, exact = start + length, exact * course.cycle_growth
+        length = max(1, round(exact))
+    return step - start, length

@@ -1,0 +1,40 @@
+"""One cycle: a rise over a fifth of the run, then a long fall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.schedules import Course, Spec
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+RISE = 0.2
+
+SPEC = Spec(
+    name="one_cycle",
+    title="One cycle",
+    reference="Smith and Topin 2018, arXiv:1708.07120",
+)
+
+
+def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+    """Rise over a fifth of the run, then fall to nothing; momentum goes the other way.
+
+    Parameters
+    ----------
+    optimiser : torch.optim.Optimizer
+        Whose groups' rates are set; they hold the highest.
+    course : Course
+        The steps of the whole run.
+
+    Returns
+    -------
+    torch.optim.lr_scheduler.LRScheduler
+        To be advanced after each step.
+    """
+    from torch.optim.lr_scheduler import OneCycleLR
+
+    rates = [group["lr"] for group in optimiser.param_groups]
+    return OneCycleLR(optimiser, rates, total_steps=max(course.steps, 2), pct_start=RISE)
