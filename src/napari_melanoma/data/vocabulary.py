@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 COLUMNS = (
     *("image_id", "patient_id", "lesion_id", "near_duplicate_of", "source", "modality", "diagnosis", "melanoma"),
     *("age", "sex", "site", "fitzpatrick", "diameter_1_mm", "diameter_2_mm", "diagnosis_by", "split"),
@@ -33,6 +36,51 @@ SITES = {
     "oral/genital": ("oral/genital", "genital"),
 }
 SEXES = {"female": ("female", "f"), "male": ("male", "m")}
+CONFIRMED = {
+    "histopathology": ("histopathology", "histo", "histology", "biopsy"),
+    "consensus": ("consensus", "single image expert consensus"),
+    "follow-up": ("follow_up", "follow-up", "serial imaging showing no change"),
+    "confocal microscopy": ("confocal", "confocal microscopy"),
+}
+ALIASES = {
+    "image_id": ("image", "image_name", "isic_id", "img_id", "filename", "file_name", "file"),
+    "age": ("age_approx", "age_approximate", "age_at_baseline"),
+    "sex": ("gender",),
+    "site": (
+        *("anatom_site_general", "anatom_site_general_challenge", "anatom_site", "localization", "localisation"),
+        *("location", "body_part", "region", "tbp_lv_location"),
+    ),
+    "diagnosis": ("dx", "diagnostic", "label", "class"),
+    "diagnosis_by": ("dx_type", "diagnosis_confirm_type"),
+    "fitzpatrick": ("fitspatrick", "fitzpatrick_scale", "fitzpatrick_skin_type", "skin_type"),
+    "diameter_1_mm": ("diameter_1", "diameter_mm", "clin_size_long_diam_mm"),
+    "diameter_2_mm": ("diameter_2",),
+}
+
+
+def harmonised(row: Mapping[str, str]) -> dict[str, str]:
+    """Bring a row of a set's table to our columns and words.
+
+    Parameters
+    ----------
+    row : mapping
+        Column name to text, in the names and words of ISIC, HAM10000, PAD-UFES-20, iToBoS and their like.
+
+    Returns
+    -------
+    dict
+        Our column where one is meant, else the set's own; cells that say nothing are left out. Where two of its columns
+        mean one of ours, the first that says something counts. ``melanoma`` follows from the diagnosis.
+    """
+    found: dict[str, str] = {}
+    for name, word in row.items():
+        column = _COLUMN.get(name.strip().lower(), name.strip())
+        value = _TRANSLATORS[column](word) if column in _TRANSLATORS else word.strip()
+        if value and not found.get(column):
+            found[column] = value
+    if "diagnosis" in found:
+        found.setdefault("melanoma", melanoma(found["diagnosis"]))
+    return found
 
 
 def diagnosis(word: str) -> str:
@@ -131,4 +179,12 @@ def _translated(word: str, words: dict[str, str]) -> str:
     return "" if plain in UNKNOWN else words.get(plain, plain)
 
 
-_DIAGNOSIS, _SITE, _SEX = _reversed(DIAGNOSES), _reversed(SITES), _reversed(SEXES)
+_DIAGNOSIS, _SITE, _SEX, _BY = (_reversed(words) for words in (DIAGNOSES, SITES, SEXES, CONFIRMED))
+_COLUMN = _reversed(ALIASES) | {column: column for column in COLUMNS}
+_TRANSLATORS = {
+    "diagnosis": diagnosis,
+    "site": site,
+    "sex": sex,
+    "diagnosis_by": partial(_translated, words=_BY),
+    **dict.fromkeys(("age", "fitzpatrick", "diameter_1_mm", "diameter_2_mm"), number),
+}

@@ -1,0 +1,50 @@
+"""Dermofit Image Library: macroscopic images, a folder for each of ten classes, in it one a lesion with its mask."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import paired_records
+from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.vocabulary import diagnosis, melanoma
+
+SPEC = SourceSpec(
+    name="dermofit",
+    title="the Dermofit Image Library",
+    licence="by agreement with Edinburgh Innovations, for a fee; no redistribution",
+    url="https://homepages.inf.ed.ac.uk/rbf/DERMOFIT/",
+    modality="macroscopic",
+    reference="Ballerini et al. 2013, doi:10.1007/978-94-007-5389-1_4",
+    layout="""\
+AK/<lesion>/<lesion>.png (45) and AK/<lesion>/<lesion>mask.png
+and likewise BCC (239), DF (65), IEC (78), MEL (76), ML (331), PYO (24), SCC (88), SK (257), VASC (97)
+each class a folder, or the zip file of that name""",
+    images=1300,
+)
+CLASS = re.compile(r"(?:^|/)(AK|BCC|DF|IEC|MEL|ML|PYO|SCC|SK|VASC)/", re.IGNORECASE)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images; the class is the folder, and it publishes no patient.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was unpacked into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    within = SourceTree((file for file in tree.files if CLASS.search(file.name)), tree.folder)
+    records = paired_records(within, {}, {"source": SPEC.name, "modality": SPEC.modality})
+    return [replace(record, values={**record.values, **_class_of(record)}) for record in records]
+
+
+def _class_of(record: Record) -> dict[str, str]:
+    """What the innermost folder with the name of a class says of an image."""
+    word = diagnosis(CLASS.findall(record.image.name)[-1])
+    return {"diagnosis": word, "melanoma": melanoma(word)}

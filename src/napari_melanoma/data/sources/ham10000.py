@@ -1,0 +1,47 @@
+"""HAM10000: dermoscopic images of the Harvard Dataverse with their table and the masks of its fourth version."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import IMAGE, MASK
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="ham10000",
+    title="HAM10000",
+    licence="CC BY-NC 4.0",
+    url="https://doi.org/10.7910/DVN/DBW86T",
+    modality="dermoscopic",
+    reference="Tschandl et al. 2018, doi:10.1038/sdata.2018.161; masks: 2020, doi:10.1038/s41591-020-0942-0",
+    layout="""\
+HAM10000_images_part_1/ISIC_*.jpg, HAM10000_images_part_2/ISIC_*.jpg (10015 together)
+HAM10000_segmentations_lesion_tschandl/ISIC_*_segmentation.png
+HAM10000_metadata.tab, HAM10000_metadata.csv or HAM10000_metadata
+each image folder a folder, or the zip file of that name""",
+    images=10015,
+)
+IMAGES = r"(?:^|/)(?:HAM10000_images(?:_part_[12])?|ISIC2018_Task3_Training_Input)(?:/|$)"
+MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images; several may show one lesion (``lesion_id``), and none is in a split.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known = known_of_images(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?")
+    masks = tree.find(MASKS, MASK)
+    common = {"source": SPEC.name, "modality": SPEC.modality}
+    return [
+        Record(image_id, image, masks.get(image_id), {**common, **known.get(image_id, {})})
+        for image_id, image in sorted(tree.find(IMAGES, IMAGE).items())
+    ]

@@ -1,0 +1,51 @@
+"""ISIC 2016 (ISBI challenge), part 1: dermoscopic images with masks; part 3 says which are malignant."""
+
+from __future__ import annotations
+
+import csv
+
+from napari_melanoma.data.isic_layout import Part, challenge_records
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2016",
+    title="ISIC 2016 (part 1)",
+    licence="CC0",
+    url="https://challenge.isic-archive.com/data/#2016",
+    modality="dermoscopic",
+    reference="Gutman et al. 2016, arXiv:1605.01397",
+    layout="""\
+ISBI2016_ISIC_Part1_Training_Data/ISIC_*.jpg (900), ISBI2016_ISIC_Part1_Test_Data (379)
+ISBI2016_ISIC_Part1_Training_GroundTruth/ISIC_*_Segmentation.png, ISBI2016_ISIC_Part1_Test_GroundTruth
+each a folder, or the zip file of that name; where they are there also
+ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTruth.csv""",
+    images=1279,
+)
+PARTS = (
+    Part("train", "ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),
+    Part("test", "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
+)
+MALIGNANT = ("malignant", "1", "1.0")
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images; of a benign one the challenge does not say what it is.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known: dict[str, dict[str, str]] = {}
+    for part in ("Training", "Test"):
+        text = tree.text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
+        for image_id, word, *_ in csv.reader((text or "").splitlines()):  # without a header
+            malignant = word.strip().lower() in MALIGNANT
+            known[image_id] = {"diagnosis": "melanoma", "melanoma": "1"} if malignant else {"melanoma": "0"}
+    return challenge_records(tree, PARTS, SPEC, known)

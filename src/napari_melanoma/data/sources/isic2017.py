@@ -1,0 +1,56 @@
+"""ISIC 2017, part 1: dermoscopic images with masks; part 3 gives the diagnosis, another table age and sex."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import Part, challenge_records
+from napari_melanoma.data.source_files import SourceTree, table_rows
+from napari_melanoma.data.source_pairs import known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2017",
+    title="ISIC 2017 (part 1)",
+    licence="CC0",
+    url="https://challenge.isic-archive.com/data/#2017",
+    modality="dermoscopic",
+    reference="Codella et al. 2018, arXiv:1710.05006",
+    layout="""\
+ISIC-2017_Training_Data/ISIC_*.jpg (2000), ISIC-2017_Validation_Data (150), ISIC-2017_Test_v2_Data (600)
+ISIC-2017_Training_Part1_GroundTruth/ISIC_*_segmentation.png, ISIC-2017_Validation_Part1_GroundTruth,
+ISIC-2017_Test_v2_Part1_GroundTruth; each a folder, or the zip file of that name; where they are there also
+ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv and those of the other parts""",
+    images=2750,
+)
+PARTS = tuple(
+    Part(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth")
+    for split, name in (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
+)
+NAMES = ("Training", "Validation", "Test_v2")
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images; ``nevus`` means, as in the challenge, neither melanoma nor seborrheic keratosis.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known: dict[str, dict[str, str]] = {}
+    for name in NAMES:
+        known |= known_of_images(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
+        for row in table_rows(tree.text(rf"ISIC-2017_{name}_Part3_GroundTruth\.csv") or ""):
+            known[row["image_id"]] = {**known.get(row["image_id"], {}), **_diagnosed(row)}
+    return challenge_records(tree, PARTS, SPEC, known)
+
+
+def _diagnosed(row: dict[str, str]) -> dict[str, str]:
+    """Translate the two columns of part 3, 0.0 or 1.0 each."""
+    melanoma, keratosis = (float(row.get(name) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis"))
+    diagnosis = "melanoma" if melanoma else "seborrheic keratosis" if keratosis else "nevus"
+    return {"diagnosis": diagnosis, "melanoma": str(int(melanoma))}

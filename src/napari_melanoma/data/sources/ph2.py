@@ -1,0 +1,67 @@
+"""PH2: dermoscopic images of one clinic, a folder for each with image and mask, and a table of dermoscopic criteria."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="ph2",
+    title="PH2",
+    licence="research and education only, no redistribution",
+    url="https://www.fc.up.pt/addi/ph2%20database.html",
+    modality="dermoscopic",
+    reference="Mendonca et al. 2013, doi:10.1109/EMBC.2013.6610779",
+    layout="""\
+PH2 Dataset images/IMD*/IMD*_Dermoscopic_Image/IMD*.bmp (200)
+PH2 Dataset images/IMD*/IMD*_lesion/IMD*_lesion.bmp
+PH2_dataset.txt
+the archive is a .rar file: unpack it first""",
+    images=200,
+)
+CLINICAL = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
+OURS = {"0": "nevus", "1": "nevus", "2": "melanoma"}
+COLORS = {"1": "white", "2": "red", "3": "light brown", "4": "dark brown", "5": "blue-grey", "6": "black"}
+CRITERIA = (
+    *("asymmetry_0_1_2", "pigment_network_AT_T", "dots_globules_A_AT_T", "streaks_A_P", "regression_areas_A_P"),
+    "blue_whitish_veil_A_P",
+)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images; it publishes no patient, age, sex or split.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was unpacked into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known = dict(_known(tree.text(r"PH2_dataset\.txt") or ""))
+    masks = tree.find(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
+    common = {"source": SPEC.name, "modality": SPEC.modality}
+    return [
+        Record(image_id, image, masks.get(image_id), {**common, **known.get(image_id, {})})
+        for image_id, image in sorted(tree.find("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)").items())
+    ]
+
+
+def _known(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Read the lines of the table: cells between single or double bars, the diagnosis and the colours as numbers."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in re.split(r"\|+", line.strip().strip("|"))]
+        if len(cells) < 10 or not cells[0].startswith("IMD"):
+            continue
+        image_id, histology, code, *criteria = cells
+        values = {"diagnosis": OURS.get(code, ""), "clinical_diagnosis": CLINICAL.get(code, "")}
+        values |= {"melanoma": str(int(code == "2")), "histological_diagnosis": histology}
+        values |= dict(zip(CRITERIA, criteria, strict=False))
+        values["colors"] = ", ".join(COLORS.get(number, number) for number in criteria[len(CRITERIA)].split())
+        yield image_id, values

@@ -1,0 +1,48 @@
+"""SMARTSKINS: smartphone images of melanocytic lesions, handed out by its makers after registration.
+
+Its makers publish what is in the set, but not how its folders and files are called. So images and masks are told apart
+and paired by their names, and what was taken through a dermoscope is left out by the names of its folders; look at
+``data report`` after an import.
+"""
+
+from __future__ import annotations
+
+import re
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import known_of_images, paired_records
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="smartskins",
+    title="SMARTSKINS",
+    licence="research and education only, no redistribution and no commercial use",
+    url="http://smartskins.projects.fraunhofer.pt/dataset.html",
+    modality="macroscopic",
+    reference="Vasconcelos, Rosado and Ferreira 2014, doi:10.1007/978-3-319-14364-4_3",
+    layout="""\
+images of the smartphone (80 have a mask in the literature), in folders of any name
+masks of the same name in a folder with 'mask' or 'ground truth' in its name, or beside them as <image>_mask.png
+where it is there a table *.csv with a column image, image_id or filename; folders named after the dermoscope
+(dermoscope, dermoscopy, DL3) are left out""",
+)
+DERMOSCOPE = re.compile(r"dermosc|dermlite|(?:^|[ _/-])DL3", re.IGNORECASE)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its macroscopic images that have a mask.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was unpacked into.
+
+    Returns
+    -------
+    list of Record
+        Empty where no image has a mask.
+    """
+    phone = SourceTree((file for file in tree.files if not DERMOSCOPE.search(file.name)), tree.folder)
+    known = known_of_images(phone, r".+\.csv")
+    records = paired_records(phone, known, {"source": SPEC.name, "modality": SPEC.modality})
+    return [record for record in records if record.mask is not None]
