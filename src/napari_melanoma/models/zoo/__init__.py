@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spec:
-    """What an architecture says of itself: its name in recipes, a title, its source and its options."""
+    """What an architecture says of itself.
+
+    Parameters
+    ----------
+    name : str
+        In recipes.
+    title : str
+        One line for a list.
+    reference : str
+        Its source, with a DOI or an arXiv number.
+    config : type
+        Its options with their defaults.
+    small : dict
+        Options that make it as small as a quick trial and the tests want it.
+    """
 
     name: str
     title: str
     reference: str
     config: type[Config]
+    small: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,39 @@ def encoder_of(network: nn.Module) -> nn.Module | None:
     torch.nn.Module or None
         The encoder, or None where the network has no part of that kind.
     """
-    return dict(network.named_children()).get("encoder")
+    from napari_melanoma.models.blocks.any_size import AnySize
+
+    inner = network.network if isinstance(network, AnySize) else network
+    return dict(inner.named_children()).get("encoder")
+
+
+def parameter_count(name: str, options: dict[str, Any]) -> int:
+    """Count the weights of a network without making room for them.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``architectures()``.
+    options : dict
+        The architecture's own options.
+
+    Returns
+    -------
+    int
+        What learns, without the statistics of normalisation.
+
+    Raises
+    ------
+    BundleError
+        Where there is no architecture of that name.
+    ConfigError
+        Where an option is unknown or out of range.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = build_network(name, options)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def build_network(name: str, options: dict[str, Any]) -> nn.Module:
@@ -79,7 +126,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        Takes float (batch, 3, row, column) and returns logits (batch, class, row, column) of the same size.
+        Takes float (batch, 3, row, column) of any size and returns logits (batch, class, row, column) of that size.
 
     Raises
     ------
@@ -91,5 +138,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     known = architectures()
     if name not in known:
         raise BundleError(f"there is no architecture named '{name}' (known: {', '.join(known)}).")
+    from napari_melanoma.models.blocks.any_size import AnySize
+
     architecture = known[name]
-    return architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))
+    return AnySize(architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'")))

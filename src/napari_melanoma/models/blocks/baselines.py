@@ -1,0 +1,101 @@
+"""P2's baselines: a simple CNN with fully connected layers, a coin for each pixel, and skin everywhere."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from napari_melanoma.models.blocks.convolutions import convolution
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_melanoma.models.zoo.simple_cnn import SimpleCNNConfig
+
+SKIN = -10.0  # a probability of 0.00005
+LARGEST = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits
+FACTORS = (48271, 69621, 39373)  # primitive roots of it
+
+
+class SimpleCNN(nn.Module):
+    """Three convolutions, each with max-pooling, then two fully connected layers that draw a coarse mask.
+
+    Parameters
+    ----------
+    config : SimpleCNNConfig
+        Widths, the grid that is looked at, the mask that is drawn.
+    """
+
+    def __init__(self, config: SimpleCNNConfig) -> None:
+        super().__init__()
+        widths = [3, *(config.channels * 2**level for level in range(3))]
+        self.grid, self.shape = config.grid, (config.classes, config.mask_size, config.mask_size)
+        self.features = nn.Sequential(
+            *(nn.Sequential(convolution(inside, out), nn.MaxPool2d(2)) for inside, out in pairwise(widths))
+        )
+        self.connected = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(config.dropout),
+            nn.Linear(widths[-1] * config.grid**2, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.classes * config.mask_size**2),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits (batch, class, row, column) of images (batch, 3, row, column), sides at least 8."""
+        seen = interpolate(self.features(images), (self.grid, self.grid), mode="bilinear")
+        drawn = self.connected(seen).unflatten(1, self.shape)
+        return interpolate(drawn, images.shape[-2:], mode="bilinear")
+
+
+class Coin(nn.Module):
+    """Draws each pixel's probability from its place and colour: uniform, and the same each time it is asked.
+
+    A hash of whole numbers, for a generator would answer otherwise on each device and in each exported form.
+
+    Parameters
+    ----------
+    seed : int
+        Below 2^31.
+    classes : int
+        Maps that come out.
+    """
+
+    def __init__(self, seed: int, classes: int) -> None:
+        super().__init__()
+        self.seed, self.classes = seed, classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        rows, columns = images.shape[-2:]
+        row = torch.arange(rows, device=images.device)[:, None]
+        column = torch.arange(columns, device=images.device)
+        colour = (images.float() * 1000).round().long().sum(1, keepdim=True).remainder(LARGEST)
+        number = torch.arange(self.classes, device=images.device)[:, None, None] + self.seed + 1
+        for factor, part in zip(FACTORS, (row, column, colour), strict=True):
+            number = ((number + part) * factor).remainder(LARGEST)
+            number = (number * number + factor).remainder(LARGEST)
+        return torch.logit((number.float() + 0.5) / LARGEST, eps=1e-6)
+
+
+class ConstantNegative(nn.Module):
+    """Finds no lesion.
+
+    Parameters
+    ----------
+    classes : int
+        Maps that come out.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        return torch.full_like(images[:, :1].float(), SKIN).expand(-1, self.classes, -1, -1)

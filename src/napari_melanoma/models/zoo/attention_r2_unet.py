@@ -1,0 +1,50 @@
+"""Attention R2U-Net: recurrent residual blocks (arXiv:1802.06955) and gated skip connections (arXiv:1804.03999)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.models.blocks.options import RecurrentConfig
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class AttentionR2UNetConfig(RecurrentConfig):
+    """Options of Attention R2U-Net; 96 million weights with 64 channels, as in P4.
+
+    As for R2U-Net, that size needs weights of their own for each step; shared, there are 34 million.
+    """
+
+    channels: int = Field(64, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
+
+
+SPEC = Spec(
+    name="attention_r2_unet",
+    title="Attention R2U-Net",
+    reference="Alom et al. 2018, arXiv:1802.06955; Oktay et al. 2018, arXiv:1804.03999",
+    config=AttentionR2UNetConfig,
+    small={"channels": 4},
+)
+
+
+def build(config: AttentionR2UNetConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : AttentionR2UNetConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
+    """
+    from napari_melanoma.models.blocks.convolutions import recurrent_block
+    from napari_melanoma.models.blocks.u_shape import UShape
+
+    return UShape(config, recurrent_block(config), gated=True)

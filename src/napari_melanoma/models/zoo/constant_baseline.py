@@ -1,0 +1,46 @@
+"""P2's trivial baseline that finds no lesion anywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.blocks.options import P2
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ConstantNegativeConfig(Config):
+    """Options of the constant answer; it has no weights and learns nothing."""
+
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+
+SPEC = Spec(
+    name="constant_negative",
+    title="Constant negative (baseline)",
+    reference=f"{P2}, table 1",
+    config=ConstantNegativeConfig,
+)
+
+
+def build(config: ConstantNegativeConfig) -> nn.Module:
+    """Build the baseline.
+
+    Parameters
+    ----------
+    config : ConstantNegativeConfig
+        Its number of maps.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
+    """
+    from napari_melanoma.models.blocks.baselines import ConstantNegative
+
+    return ConstantNegative(config.classes)

@@ -1,0 +1,51 @@
+"""R2U-Net (Alom et al. 2018, arXiv:1802.06955): a U-Net of recurrent residual blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.models.blocks.options import RecurrentConfig
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class R2UNetConfig(RecurrentConfig):
+    """Options of R2U-Net; 6.0 million weights with 16 channels (P4: 6 million).
+
+    The original shares the weights of a recurrent convolution between its steps, which would make 2 million: P4's size
+    is met with weights of their own for each of t = 2 steps, and upsampling without transposed convolution.
+    """
+
+    channels: int = Field(16, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
+
+
+SPEC = Spec(
+    name="r2_unet",
+    title="R2U-Net",
+    reference="Alom et al. 2018, arXiv:1802.06955",
+    config=R2UNetConfig,
+    small={"channels": 4},
+)
+
+
+def build(config: R2UNetConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : R2UNetConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
+    """
+    from napari_melanoma.models.blocks.convolutions import recurrent_block
+    from napari_melanoma.models.blocks.u_shape import UShape
+
+    return UShape(config, recurrent_block(config))

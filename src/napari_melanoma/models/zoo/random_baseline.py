@@ -1,0 +1,47 @@
+"""P2's trivial baseline that tosses a coin for each pixel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.blocks.options import P2
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RandomConfig(Config):
+    """Options of the coin; it has no weights and learns nothing."""
+
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of the coin; the same image gets the same answer")
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+
+SPEC = Spec(
+    name="random",
+    title="Random (baseline)",
+    reference=f"{P2}, table 1",
+    config=RandomConfig,
+)
+
+
+def build(config: RandomConfig) -> nn.Module:
+    """Build the baseline.
+
+    Parameters
+    ----------
+    config : RandomConfig
+        Its seed.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
+    """
+    from napari_melanoma.models.blocks.baselines import Coin
+
+    return Coin(config.seed, config.classes)

@@ -1,0 +1,53 @@
+"""The classical U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) as P4 trains it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.models.blocks.options import Upsampling, UShapeConfig
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class PlainUNetConfig(UShapeConfig):
+    """Options of the classical U-Net with zero-padding; 7.8 million weights with 32 channels (P4: 8 million).
+
+    P4 adds dropout of 0.2 and says nothing of batch normalisation, without which a network of this depth learns slowly
+    from random weights; it is an option.
+    """
+
+    upsampling: Upsampling = Field(
+        "transposed", description="transposed: learnt 2 x 2 convolutions; otherwise an interpolation without weights"
+    )
+
+
+SPEC = Spec(
+    name="unet_p4",
+    title="U-Net (classical)",
+    reference="Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28",
+    config=PlainUNetConfig,
+    small={"channels": 8},
+)
+
+
+def build(config: PlainUNetConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : PlainUNetConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
+    """
+    from napari_melanoma.models.blocks.convolutions import plain_block
+    from napari_melanoma.models.blocks.u_shape import UShape
+
+    return UShape(config, plain_block(config))

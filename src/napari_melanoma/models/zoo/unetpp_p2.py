@@ -1,0 +1,52 @@
+"""P2's network after U-Net++: each decoding block also sees the encoder block before its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.blocks.options import P2
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class NestedUNetConfig(Config):
+    """Options of P2's variant; the paper gives neither channels nor a count of weights.
+
+    Not the dense grid of the original U-Net++: that one is ``unetplusplus``.
+    """
+
+    channels: int = Field(32, ge=4, description="of the first level; each level below has twice as many")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share dropped between two convolutions (P2 searches for it)")
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+
+SPEC = Spec(
+    name="unetpp_p2",
+    title="U-Net++ (P2)",
+    reference=f"{P2}; after Zhou et al. 2018, doi:10.1007/978-3-030-00889-5_1",
+    config=NestedUNetConfig,
+    small={"channels": 8},
+)
+
+
+def build(config: NestedUNetConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : NestedUNetConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by 16, to logits (batch, class, row, column).
+    """
+    from napari_melanoma.models.blocks.nested import NestedUShape
+
+    return NestedUShape(config.channels, config.dropout, config.classes)
