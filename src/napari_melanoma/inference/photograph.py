@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.preprocessing import fit_input, restore_size, to_tensor
+from napari_melanoma.models.preprocessing import restore_size, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,14 +87,14 @@ class Segmenter:
         list of numpy.ndarray
             float32 (row, column) each, in the same order and of the photographs' sizes.
         """
-        side = self.info.config.input_size
-        logits = self.logits([fit_input(image, side) for image in images])
+        config = self.info.config
+        logits = self.logits([network_input(image, config.input_size, config.preprocessing) for image in images])
         return [
             restore_size(map_, (image.shape[0], image.shape[1])) for map_, image in zip(logits, images, strict=True)
         ]
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network alone, on photographs that have its input size already (``fit_input``).
+        """Run the network alone, on photographs that have its input size already (``network_input``).
 
         Parameters
         ----------

@@ -7,31 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from napari_melanoma.io.fitting import fit_input
+
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from napari_melanoma.models.bundle import BundleConfig
 
-
-def fit_input(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize a photograph to the network's square, antialiased; the aspect ratio is given up.
-
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-    side : int
-        Of the square, in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (side, side, channel).
-    """
-    if rgb.shape[:2] == (side, side):
-        return rgb
-    return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))
+__all__ = ["fit_input", "restore_size", "to_tensor"]
 
 
 def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Tensor:

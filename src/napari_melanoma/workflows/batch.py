@@ -46,7 +46,7 @@ class BatchModel(ProbabilityModel, Protocol):
         Parameters
         ----------
         inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel), as ``fit_input`` makes it.
+            Each uint8 (side, side, channel), as ``network_input`` makes it.
 
         Returns
         -------
@@ -239,8 +239,8 @@ class Batch:
 
     def _read(self, sized: _Sized) -> _Read | _Failed:
         """Read a photograph and make the network's input of it (in a thread)."""
+        from napari_melanoma.analysis.preprocessing import network_input
         from napari_melanoma.io.photographs import read_photograph
-        from napari_melanoma.models.preprocessing import fit_input
 
         place = sized.place
         try:
@@ -248,7 +248,8 @@ class Batch:
             if self._portions.pixel_size_um is not None:
                 um = self._portions.pixel_size_um
                 photograph = replace(photograph, pixel_size=PixelSize(um, um, "given"))
-            return _Read(place, photograph, fit_input(photograph.rgb, self._model.info.config.input_size))
+            config = self._model.info.config
+            return _Read(place, photograph, network_input(photograph.rgb, config.input_size, config.preprocessing))
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
             return _Failed(place, error)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
+from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.analysis.uncertainty import disagreement, entropy
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.models.preprocessing import fit_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: How) -> tuple[f
         Whether any pixel of the upright photograph reaches the model's threshold.
     """
     config = model.info.config
-    square = fit_input(rgb, config.input_size)
+    square = network_input(rgb, config.input_size, config.preprocessing)
     turns = range(TURNS if how == "disagreement" else 1)
     answers = model.logits([np.ascontiguousarray(_turned(square, turn)) for turn in turns])
     probabilities = [_turned_back(_sigmoid(answer), turn) for turn, answer in zip(turns, answers, strict=True)]

@@ -1,0 +1,156 @@
+"""Dark hairs on skin: where they are, and the picture without them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WIDEST = 13  # pixels, for a picture of 512; what is wider is no hair
+CONTRAST = 24  # of 255, against the skin on both sides
+STRAIGHT = 35  # pixels that run straight on
+LONGEST_SPOT = 70  # pixels; what reaches no further is a crease, a crust or a vessel
+DIRECTIONS = 16
+ACROSS = ((0, 1), (1, 0), (1, 1), (1, -1))
+USUAL = 512
+NEAR, ENOUGH = 9, 0.02  # pixels of the first neighbourhood; share of it that must be known
+EDGE = 2  # pixels of the soft border of a hair
+
+
+def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Take dark hairs out of a picture: what is under them is interpolated from the skin beside them.
+
+    After DullRazor (Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6), with three changes: closing looks in four
+    directions, a hair is told from a spot or a pigment network by running straight on, and the gap is filled with the
+    mean of what lies around it instead of a line across it.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, alike; the same values where there is no hair.
+    """
+    hair = hair_mask(rgb)
+    return fill_from_around(rgb, hair) if hair.any() else rgb
+
+
+def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find dark hairs.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 sRGB (row, column, channel).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column), their soft borders included.
+    """
+    scale = min(rgb.shape[:2]) / USUAL
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    width = max(3, round(WIDEST * scale))
+    closed = [_closing(planes, step, width) for step in ACROSS]
+    depth = (np.maximum.reduce(closed) - planes).max(axis=0)
+    thin = depth > CONTRAST
+    lines = _far_reaching(_running_on(thin, max(5, round(STRAIGHT * scale))), LONGEST_SPOT * scale)
+    return _grown(lines, max(1, round(EDGE * scale)))
+
+
+def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill holes with the mean of what lies around them; wider ones from further away.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel).
+    hole : numpy.ndarray
+        bool (row, column), not all of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, alike.
+    """
+    from scipy.ndimage import uniform_filter
+
+    filled, open_ = rgb.copy(), hole
+    known = (~hole).astype(np.float32)
+    pixels = rgb * known[..., None]
+    size = NEAR
+    while open_.any():
+        weight = uniform_filter(known, size, mode="constant")
+        near = open_ & (weight > ENOUGH)
+        for channel in range(3):
+            mean = uniform_filter(pixels[..., channel], size, mode="constant")
+            filled[near, channel] = np.clip(np.rint(mean[near] / weight[near]), 0, 255)
+        open_, size = open_ & ~near, 3 * size
+    return filled
+
+
+def _closing(planes: NDArray[np.uint8], step: tuple[int, int], length: int) -> NDArray[np.uint8]:
+    """Close planes (..., row, column) with a line of pixels that are a step apart."""
+    padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(length, length)] * 2, mode="edge")
+    back = (-step[0], -step[1])
+    closed = _along(_along(padded, step, length, np.maximum), back, length, np.minimum)
+    return closed[..., length:-length, length:-length]
+
+
+def _along(planes: NDArray, step: tuple[int, int], length: int, join: np.ufunc) -> NDArray:
+    """Join each pixel with those of a line that starts at it, in as many doublings as it takes."""
+    joined, covered = planes, 1
+    while covered < length:
+        further = min(covered, length - covered)
+        joined = join(joined, _moved(joined, (further * step[0], further * step[1])))
+        covered += further
+    return joined
+
+
+def _moved(planes: NDArray, by: tuple[int, int]) -> NDArray:
+    """Give at each pixel what lies that far from it; round the border."""
+    return np.roll(planes, (-by[0], -by[1]), axis=(-2, -1))
+
+
+def _running_on(mask: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
+    """Keep what lies on straight lines of set pixels: an opening with a line, in any of several directions."""
+    padded = np.pad(mask, length)
+    kept = np.zeros_like(padded)
+    for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
+        reach = np.arange(length) - length // 2
+        steps = np.stack([np.rint(reach * np.sin(angle)), np.rint(reach * np.cos(angle))], axis=1).astype(int)
+        kept |= _joined(_joined(padded, steps, np.logical_and), -steps, np.logical_or)
+    return kept[length:-length, length:-length]
+
+
+def _far_reaching(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+    """Keep the connected parts whose bounding box has a diagonal of at least so many pixels."""
+    from scipy.ndimage import find_objects, label
+
+    labels, count = label(mask, structure=np.ones((3, 3)))
+    kept = np.zeros(count + 1, bool)
+    for number, box in enumerate(find_objects(labels), start=1):
+        kept[number] = np.hypot(*(part.stop - part.start for part in box)) >= least
+    return kept[labels]
+
+
+def _joined(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np.ufunc) -> NDArray[np.bool_]:
+    """Join a mask with itself moved by each of some steps."""
+    joined = mask.copy()
+    for row, column in steps:
+        join(joined, _moved(mask, (int(row), int(column))), out=joined)
+    return joined
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """Grow a mask by so many pixels, as a square does."""
+    padded = np.pad(mask, 2 * by)
+    rows = _along(padded, (1, 0), 2 * by + 1, np.logical_or)
+    both = _along(rows, (0, 1), 2 * by + 1, np.logical_or)
+    return both[by : by + mask.shape[0], by : by + mask.shape[1]]

@@ -1,0 +1,47 @@
+"""A photograph as a network of a bundle sees it: the one way there, in learning, tuning and use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.io.fitting import fit_input
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.preprocessing import PreprocessingConfig
+
+
+def network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
+    """Prepare a photograph and fit it to the network's square.
+
+    Hairs are sought, and the light is judged, in a square of ``config.working_size`` whatever ``side`` is: the images
+    that are learnt from are kept at another size than those that are answered, and both must be treated alike.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 sRGB (row, column, channel), upright, of any size.
+    side : int
+        Of the square, in pixels.
+    config : PreprocessingConfig
+        What is done to it; nothing by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (side, side, channel).
+    """
+    if not config.is_on:
+        return fit_input(rgb, side)
+    square = fit_input(rgb, config.working_size)
+    if config.remove_hair:
+        from napari_melanoma.analysis.hair import remove_hair
+
+        square = remove_hair(square)
+    if config.color_constancy:
+        from napari_melanoma.analysis.color_constancy import shades_of_grey
+
+        square = shades_of_grey(square, config.grey_power)
+    return fit_input(square, side)

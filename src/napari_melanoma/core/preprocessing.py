@@ -1,0 +1,35 @@
+"""What may be done to a photograph before a network sees it: one value that recipes, bundles and their users share."""
+
+from __future__ import annotations
+
+import hashlib
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+
+
+class PreprocessingConfig(Config):
+    """What is done to photographs before a network sees them; nothing by default.
+
+    A model is told apart by it as by its input size: it is fed in use as it was fed when it learnt.
+    """
+
+    remove_hair: bool = Field(False, description="take dark hairs out of the picture, as DullRazor does")
+    color_constancy: bool = Field(False, description="take the tint of the light out (shades of grey)")
+    grey_power: float = Field(6.0, ge=1, le=64, description="1: the mean is grey; the larger, the more the brightest")
+    working_size: int = Field(512, ge=128, le=2048, description="side in pixels of the square that hairs are sought in")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is done at all."""
+        return self.remove_hair or self.color_constancy
+
+    @property
+    def mark(self) -> str:
+        """Short text that tells settings apart by what they do; empty where they do nothing."""
+        if not self.is_on:
+            return ""
+        does = self.model_dump(include={"color_constancy", "grey_power"} if self.color_constancy else set())
+        does |= self.model_dump(include={"remove_hair", "working_size"} if self.remove_hair else set())
+        return hashlib.sha256(repr(sorted(does.items())).encode()).hexdigest()[:12]

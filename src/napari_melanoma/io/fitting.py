@@ -1,0 +1,31 @@
+"""Fitting a photograph to a square, as networks want it; a module of its own because every layer above does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def fit_input(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize a photograph to the network's square, antialiased; the aspect ratio is given up.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel).
+    side : int
+        Of the square, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (side, side, channel).
+    """
+    if rgb.shape[:2] == (side, side):
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))
