@@ -100,7 +100,7 @@ def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[
     dict
         Name to value; ``color_difference`` is NaN where the lesion leaves no skin in view.
     """
-    lesion, ring, lab = _lesion_and_ring(mask, rgb)
+    lesion, ring, lab = lesion_and_ring(mask, rgb)
     inside = lab[lesion]
     spread = inside.std(axis=0, dtype=np.float64)
     difference = math.nan
@@ -115,10 +115,26 @@ def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[
     }
 
 
-def _lesion_and_ring(
+def lesion_and_ring(
     mask: NDArray[np.bool_], rgb: NDArray[np.uint8]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
-    """Lesion, ring of skin and CIELAB colours on one grid, averaged down around the lesion."""
+    """Find the lesion and the ring of skin around it on one grid, averaged down to at most 256 pixels a side.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Boolean, (row, column), not empty.
+    rgb : numpy.ndarray
+        Photograph, uint8, (row, column, channel=3).
+
+    Returns
+    -------
+    lesion, ring : numpy.ndarray
+        bool (row, column) of the grid; the ring lies 5 % to 25 % of the equivalent diameter away from the lesion, and
+        is empty where the lesion fills the view.
+    lab : numpy.ndarray
+        float32 (row, column, channel=3), CIELAB.
+    """
     from PIL import Image
     from scipy import ndimage
 

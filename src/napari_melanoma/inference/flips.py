@@ -1,0 +1,107 @@
+"""Test-time flips: a model is asked about a photograph and its mirror images, and says where its answers differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_melanoma.models.preprocessing import fit_input, restore_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+# Axes (row, column) of each view; the first one is the photograph as it is.
+VIEWS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
+
+
+class LogitModel(Protocol):
+    """What flips ask of a model; ``inference.photograph.Segmenter`` is one."""
+
+    info: BundleInfo
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the network on photographs of its input size.
+
+        Parameters
+        ----------
+        inputs : sequence of numpy.ndarray
+            Each uint8 (side, side, channel).
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (batch, side, side).
+        """
+
+
+@dataclass(frozen=True)
+class FlippedLogits:
+    """What a network says of a batch under all flips: float32 (batch, side, side) each, turned back.
+
+    ``mean`` is the mean of the logits, ``low`` and ``high`` the smallest and largest of each pixel.
+    """
+
+    mean: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FlippedProbability:
+    """Probability of one photograph under all flips: float32 (row, column) in [0, 1] each, of the photograph's size."""
+
+    mean: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
+def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
+    """Ask a network about photographs and their three mirror images, one flip after the other.
+
+    The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
+    extremes say where the answers disagree. Only flips, because all four are exact on a grid of pixels.
+
+    Parameters
+    ----------
+    model : LogitModel
+        A loaded model.
+    inputs : sequence of numpy.ndarray
+        Each uint8 (side, side, channel), as ``fit_input`` makes it.
+
+    Returns
+    -------
+    FlippedLogits
+        In the order of the inputs.
+    """
+    mean = low = high = model.logits(inputs)
+    for axes in VIEWS[1:]:
+        flipped = model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs])
+        turned_back = np.flip(flipped, tuple(axis + 1 for axis in axes))
+        mean = mean + turned_back
+        low, high = np.minimum(low, turned_back), np.maximum(high, turned_back)
+    return FlippedLogits(mean / np.float32(len(VIEWS)), low, high)
+
+
+def flipped_probability(model: LogitModel, rgb: NDArray[np.uint8]) -> FlippedProbability:
+    """Ask a network about one photograph of any size and its mirror images.
+
+    Parameters
+    ----------
+    model : LogitModel
+        A loaded model.
+    rgb : numpy.ndarray
+        uint8 (row, column, channel), sRGB.
+
+    Returns
+    -------
+    FlippedProbability
+        Of the photograph's size.
+    """
+    shape = (rgb.shape[0], rgb.shape[1])
+    found = flipped_logits(model, [fit_input(rgb, model.info.config.input_size)])
+    return FlippedProbability(*(restore_size(item[0], shape) for item in (found.mean, found.low, found.high)))
