@@ -55,15 +55,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Work:
-    """A run at work: its recipe and folder, the network as it starts, and whether it goes on with an earlier one."""
+    """A run at work: recipe and folder, the network as it starts, whether it goes on with an earlier one and is judged."""
 
     recipe: TrainRecipe
     folder: RunFolder
     network: nn.Module
     resume: bool
+    judge: bool
 
 
-def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queue: bool = False) -> BundleInfo | None:
+def train(
+    recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queue: bool = False, judge: bool = True
+) -> BundleInfo | None:
     """Run a recipe.
 
     Parameters
@@ -78,6 +81,8 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queu
         Told of the progress, asked whether to go on.
     queue : bool
         Wait for the runs of this user on this machine that were started before.
+    judge : bool
+        Compare the new model with the one it started from; without, whoever asked judges it.
 
     Returns
     -------
@@ -113,7 +118,7 @@ def train(recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queu
         with folder.logged(), told(folder):
             _begin(recipe, folder, resume)
             with wait_for_turn(out, run=run) if queue else nullcontext():
-                return _work(Work(recipe, folder, network, resume), listening)
+                return _work(Work(recipe, folder, network, resume, judge), listening)
 
 
 def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
@@ -158,7 +163,8 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     if settled.parent and recipe.blend < 1:
         _blend(work, task, settled.parent)
     bundle = _write(work, task, prepared, config, phase)
-    _judge(prepared, folder, phase)
+    if work.judge:
+        _judge(prepared, folder, phase)
     jaccard, threshold = bundle.config.provenance["tuning_jaccard"], bundle.config.threshold
     folder.tell_last("finished", threshold=threshold, tuning_jaccard=jaccard, bundle=folder.bundle.name)
     return bundle
