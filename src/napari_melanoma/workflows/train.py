@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Work:
-    """A run at work: recipe and folder, the network as it starts, whether it goes on with an earlier one and is judged."""
+    """A run at work: recipe, folder, the network as it starts; whether it goes on, and whether it is judged."""
 
     recipe: TrainRecipe
     folder: RunFolder
