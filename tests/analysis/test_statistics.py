@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.analysis import statistics
-from napari_melanoma.analysis.statistics import bootstrap_mean, paired_difference
+from napari_melanoma.analysis.statistics import bootstrap_mean, bootstrap_means, paired_difference
 
 
 def test_interval_has_the_width_of_theory() -> None:
@@ -70,14 +70,53 @@ def test_rounds_at_once_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> N
     assert bootstrap_mean(values, rounds=50) == at_once
 
 
+def test_many_figures_at_once_are_those_of_each_alone() -> None:
+    random = np.random.default_rng(5)
+    table, groups = random.normal(0.8, 0.1, (60, 3)), [str(n) for n in random.integers(0, 25, 60)]
+    together = bootstrap_means(table, groups, bounds=(0, 1))
+    for column, found in zip(table.T, together, strict=True):
+        alone = bootstrap_mean(column, groups, bounds=(0, 1))
+        assert (found.mean, found.low, found.high) == pytest.approx((alone.mean, alone.low, alone.high))
+        assert found.count == 60
+
+
+def test_many_patients_get_the_interval_that_drawing_them_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patients with one to four images, who differ: the normal interval against 2000 rounds."""
+    random = np.random.default_rng(6)
+    images = random.integers(1, 5, 900)
+    groups = np.repeat(np.arange(900), images)
+    values = np.repeat(random.normal(0.8, 0.1, 900), images) + random.normal(0, 0.05, len(groups))
+    drawn = bootstrap_mean(values, groups)
+    monkeypatch.setattr(statistics, "MANY", 900)
+    found = bootstrap_mean(values, groups)
+    assert found.mean == pytest.approx(drawn.mean)
+    assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.06)
+    assert found.low == pytest.approx(drawn.low, abs=0.001)
+
+
+def test_means_need_an_image() -> None:
+    with pytest.raises(ValueError, match="at least one value"):
+        bootstrap_means(np.zeros((0, 2)))
+
+
 def test_memory_is_bounded_for_many_images() -> None:
     values = np.linspace(0, 1, 400_000)
     tracemalloc.start()
-    found = bootstrap_mean(values, rounds=40)
+    found = bootstrap_mean(values)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.low < 0.5 < found.high
-    assert peak < 120e6  # all 40 rounds at once take 256 MB, 2000 of them 13 GB
+    assert peak < 120e6  # 2000 rounds at once take 13 GB
+
+
+def test_memory_is_bounded_for_many_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.random.default_rng(7).random((9_000, 8))
+    monkeypatch.setattr(statistics, "DRAWS_AT_ONCE", 2**17)
+    tracemalloc.start()
+    bootstrap_means(table, rounds=60)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12e6  # all 60 rounds at once take 9 MB of indices and as much of counts
 
 
 def test_text() -> None:

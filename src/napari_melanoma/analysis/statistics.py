@@ -11,7 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INTERVAL = "95 % percentile bootstrap over patients or lesions, widened where they are few, 2000 rounds, seed 0"
+INTERVAL = (
+    "95 % percentile bootstrap over patients or lesions, widened where they are few, 2000 rounds, seed 0; "
+    "from 10,000 of them on the normal interval"
+)
+MANY = 10_000  # groups: a bootstrap of so many gives the normal interval, and its own noise, at 2000 times the cost
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: a data set of 400,000 images is drawn 5 rounds at a time
 
 
@@ -74,10 +78,68 @@ def bootstrap_mean(
         raise ValueError(f"a mean needs at least one value and one group each; found {len(array)} and {len(names)}.")
     _, index = np.unique(names, return_inverse=True)
     sums, counts = np.bincount(index, weights=array), np.bincount(index)
+    if len(sums) >= MANY:
+        return bootstrap_means(array[:, None], index, bounds=bounds)[0]
     mean = array.mean()
     ends = np.percentile(_drawn_means(sums, counts, rounds, seed), [2.5, 97.5])
     low, high = np.clip(mean + _stretch(len(sums)) * (ends - mean), *bounds)
     return Estimate(float(mean), float(low), float(high), len(array))
+
+
+def bootstrap_means(
+    table: NDArray[np.float64],
+    groups: Sequence[str] | NDArray | None = None,
+    *,
+    rounds: int = 2000,
+    seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> list[Estimate]:
+    """Do for many figures of the same images what ``bootstrap_mean`` does for one, with the same draws for all.
+
+    From 10,000 groups on, each interval is the mean less and plus 1.96 standard errors of a ratio of sums over groups
+    (Cochran 1977, Sampling Techniques, section 6.3), which needs one pass over the images, whatever their number.
+
+    Parameters
+    ----------
+    table : numpy.ndarray
+        float64 (image, figure); finite.
+    groups : sequence of str, optional
+        The patient or lesion of each image; every image by itself by default.
+    rounds : int
+        Bootstrap samples.
+    seed : int
+        Of the draws.
+    bounds : tuple of float
+        What a mean can be at least and at most.
+
+    Returns
+    -------
+    list of Estimate
+        One a figure, in the order of the columns.
+
+    Raises
+    ------
+    ValueError
+        Where there is no image, or not one group each.
+    """
+    names = np.arange(len(table)) if groups is None else np.asarray(groups)
+    if not len(table) or len(names) != len(table):
+        raise ValueError(f"a mean needs at least one value and one group each; found {len(table)} and {len(names)}.")
+    _, index = np.unique(names, return_inverse=True)
+    counts = np.bincount(index).astype(np.float64)
+    sums = np.stack([np.bincount(index, weights=column) for column in table.T], axis=1)
+    mean = sums.sum(axis=0) / len(table)
+    if len(counts) >= MANY:
+        reach = 1.96 * _standard_error(sums, counts, mean)
+        ends = np.stack([mean - reach, mean + reach])
+    else:
+        found = np.percentile(_drawn_tables(sums, counts, rounds, seed), [2.5, 97.5], axis=0)
+        ends = mean + _stretch(len(counts)) * (found - mean)
+    low, high = np.clip(ends, *bounds)
+    return [
+        Estimate(float(centre), float(lower), float(upper), len(table))
+        for centre, lower, upper in zip(mean, low, high, strict=True)
+    ]
 
 
 def paired_difference(
@@ -129,6 +191,27 @@ def _stretch(groups: int) -> float:
     if groups < 2:
         return 1.0
     return float(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975) / ndtri(0.975))
+
+
+def _standard_error(sums: NDArray, counts: NDArray, mean: NDArray) -> NDArray[np.float64]:
+    """Standard error of each mean over images, which are drawn in groups: float64 (figure,)."""
+    groups = len(counts)
+    left = sums - counts[:, None] * mean
+    return np.sqrt((left**2).sum(axis=0) * groups / (groups - 1)) / counts.sum()
+
+
+def _drawn_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
+    """Mean of each figure over the images of each round: float64 (round, figure)."""
+    groups = len(sums)
+    random = np.random.default_rng(seed)
+    means = []
+    step = max(1, DRAWS_AT_ONCE // groups)
+    for first in range(0, rounds, step):
+        size = min(step, rounds - first)
+        draws = random.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
+        times = np.bincount(draws.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
+        means.append(times @ sums / (times @ counts)[:, None])
+    return np.concatenate(means)
 
 
 def _drawn_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_melanoma.models.preprocessing import fit_input, restore_size
+from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.models.preprocessing import restore_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> Fl
     model : LogitModel
         A loaded model.
     inputs : sequence of numpy.ndarray
-        Each uint8 (side, side, channel), as ``fit_input`` makes it.
+        Each uint8 (side, side, channel), as ``network_input`` makes it.
 
     Returns
     -------
@@ -103,5 +104,6 @@ def flipped_probability(model: LogitModel, rgb: NDArray[np.uint8]) -> FlippedPro
         Of the photograph's size.
     """
     shape = (rgb.shape[0], rgb.shape[1])
-    found = flipped_logits(model, [fit_input(rgb, model.info.config.input_size)])
+    config = model.info.config
+    found = flipped_logits(model, [network_input(rgb, config.input_size, config.preprocessing)])
     return FlippedProbability(*(restore_size(item[0], shape) for item in (found.mean, found.low, found.high)))
