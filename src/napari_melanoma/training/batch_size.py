@@ -73,6 +73,8 @@ def find_batch_size(
         at most a quarter of the images; the largest that fits and is not slower for an image than the quickest by
         more than 10 %, but at least 8 where memory and images allow.
     """
+    if not any(True for _ in network.parameters()):  # no step to try
+        return smallest_batch_size(recipe)
     parts = process_count(recipe) * recipe.pieces
     limit = min(LARGEST // recipe.pieces, images // (SHARE_OF_IMAGES * parts))
     per_image: dict[int, float] = {}

@@ -245,7 +245,7 @@ def _fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> Non
     helpers = Helpers(lambda said: give_up(fitting.folder, helpers, said))
     with _quiet(), helpers.watched():
         trainer = Trainer(
-            max_epochs=recipe.epochs,
+            max_epochs=recipe.epochs if task.learns else 1,
             accelerator=kind,
             devices=process_count(recipe) // recipe.nodes,
             num_nodes=recipe.nodes,

@@ -10,6 +10,7 @@ import torch
 from napari_melanoma.training.schedules import Course, schedules
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -75,6 +76,22 @@ def sgd(groups: Groups, weight_decay: float) -> Optimizer:
 
 
 OPTIMISERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: make for make in (adamw, adam, sgd)}
+
+
+def idle_weight(network: nn.Module) -> nn.Parameter | None:
+    """Give a network that has no weights one that changes nothing: a baseline goes through a run like the others.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Such as one that always answers the same.
+
+    Returns
+    -------
+    torch.nn.Parameter or None
+        To be added, times zero, to the loss; None where the network has weights.
+    """
+    return None if any(True for _ in network.parameters()) else torch.nn.Parameter(torch.zeros(()))
 
 
 def schedule_of(recipe: TrainRecipe, optimiser: Optimizer, steps: int) -> LRScheduler:

@@ -12,7 +12,7 @@ from napari_melanoma.models.zoo import encoder_of
 from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.losses import make_loss
 from napari_melanoma.training.means import Means
-from napari_melanoma.training.optimisation import OPTIMISERS, schedule_of
+from napari_melanoma.training.optimisation import OPTIMISERS, idle_weight, schedule_of
 from napari_melanoma.training.sampling import Rank
 from napari_melanoma.training.seeds import seed_of
 
@@ -49,6 +49,7 @@ class SegmentationTask(LightningModule):
 
     _mean: Tensor
     _std: Tensor
+    _idle: nn.Parameter | None
 
     def __init__(
         self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, lesion_weight: float = 1.0
@@ -57,6 +58,7 @@ class SegmentationTask(LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.metrics: dict[str, float] = {}
+        self.register_parameter("_idle", idle_weight(network))
         self._criterion = make_loss(recipe.loss, lesion_weight)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
         # Buffers, so that they lie where the network does; not in checkpoints, for the bundle says them.
@@ -66,6 +68,11 @@ class SegmentationTask(LightningModule):
         self._tuning = Means("tuning_loss", "tuning_jaccard", "tuning_dice")
         self._loss = torch.tensor(float("nan"))
         self._bad: Tensor | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether the network has weights; a baseline without any is looked at for one epoch."""
+        return self._idle is None
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
@@ -149,7 +156,7 @@ class SegmentationTask(LightningModule):
         self._loss = loss.detach()
         self._learning.add(len(images), self._loss)
         self._remember_bad(batch_idx)
-        return loss
+        return loss if self._idle is None else loss + 0 * self._idle
 
     def on_train_epoch_end(self) -> None:
         """Take the mean over the epoch."""
@@ -202,7 +209,7 @@ class SegmentationTask(LightningModule):
         pretrained = encoder_of(self.network)
         encoder = list(pretrained.parameters()) if pretrained else []
         known = {id(parameter) for parameter in encoder}
-        rest = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
         rates = [recipe.learning_rate * recipe.encoder_rate, recipe.learning_rate]
         groups: list[dict[str, Any]] = [
             {"params": part, "lr": rate} for part, rate in zip((encoder, rest), rates, strict=True) if part

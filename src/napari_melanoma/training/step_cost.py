@@ -139,8 +139,9 @@ class _Trial:
 
         from napari_melanoma.models.zoo import build_network
         from napari_melanoma.training.augment.batch import BatchAugmentation
+        from napari_melanoma.training.augment.partners import Partners
         from napari_melanoma.training.losses import make_loss
-        from napari_melanoma.training.optimisation import OPTIMISERS
+        from napari_melanoma.training.optimisation import OPTIMISERS, idle_weight
 
         self.images, side = PROBE[device], recipe.data.cache_size
         self._recipe, self._device = recipe, device
@@ -151,17 +152,21 @@ class _Trial:
             _freeze_normalisation(self.network)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
         self._loss = make_loss(recipe.loss)
-        groups = [{"params": list(self.network.parameters()), "lr": recipe.learning_rate}]
+        self._idle = idle_weight(self.network)
+        weights = list(self.network.parameters()) if self._idle is None else [self._idle]
+        groups = [{"params": weights, "lr": recipe.learning_rate}]
         self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
         draw = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (self.images, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
-        self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
         self._keys = np.stack([np.zeros(self.images, np.int64), np.arange(self.images)], axis=1)
+        count = self.images + len(Partners(recipe.augmentation, recipe.seed, self.images).of(self._keys))
+        pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
+        self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
 
     def learn(self) -> None:
         """Vary the images, answer, and go back."""
         images, masks = self._augment(self._pixels, self._masks, self._keys)
-        self._loss(self._logits(images), masks.float() / 255).backward()
+        loss = self._loss(self._logits(images), masks.float() / 255)
+        (loss if self._idle is None else loss + 0 * self._idle).backward()
 
     def update(self) -> None:
         """Move the weights."""
@@ -170,7 +175,7 @@ class _Trial:
     def answer(self) -> None:
         """Answer without learning."""
         side = self._recipe.model.input_size
-        self._logits(self._pixels[..., :1, :1].float().expand(-1, -1, side, side))
+        self._logits(self._pixels[: self.images, :, :1, :1].float().expand(-1, -1, side, side))
 
     def _logits(self, images: Tensor) -> Tensor:
         import torch

@@ -1,0 +1,41 @@
+"""A network without weights goes through a run like any other: one epoch, no step, a bundle, and a forecast before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.models.bundle import load_network, read_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+
+Change = Callable[..., TrainRecipe]
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def baseline(alone: TrainRecipe, change: Change) -> TrainRecipe:
+    """Of many epochs, none of which could teach it anything."""
+    model = {"architecture": "constant_negative", "options": {}}
+    return change(alone, epochs=40, batch_size="auto", samples=0, ema_decay=0.9, model=model)
+
+
+def test_a_bundle_comes_out_after_one_epoch(baseline: TrainRecipe, tmp_path: Path) -> None:
+    from napari_melanoma.workflows.train import train
+
+    train(baseline, tmp_path / "run", resume=False, run=RunContext())
+    events = RunFolder(tmp_path / "run").read_events()
+    assert sum(event["kind"] == "epoch" for event in events) == 1
+    bundle = read_bundle(tmp_path / "run" / "bundle")
+    assert bundle.config.provenance["tuning_jaccard"] == 0  # it finds nothing, and each image has a lesion
+    assert load_network(bundle).state_dict() == {}
+
+
+def test_a_step_of_it_can_be_measured(baseline: TrainRecipe) -> None:
+    from napari_melanoma.training.step_cost import measure_step
+
+    assert measure_step(baseline).image_s > 0
