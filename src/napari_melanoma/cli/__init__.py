@@ -19,6 +19,7 @@ from napari_melanoma.cli import (
     open_viewer,
     phantom,
     recipes,
+    reproduce,
     runs,
     train,
     worker,
@@ -42,6 +43,7 @@ add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "train", train.train, train.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
 add_verb(app, "compare", compare.compare, compare.HELP)
+add_verb(app, "reproduce", reproduce.reproduce, reproduce.HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.workflows.reproduce_papers import Budget
+from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.workflows.reproduce_data import assign, stage, staged
+from napari_melanoma.workflows.reproduce_papers import Budget, Paper, Row, read_paper
+from napari_melanoma.workflows.reproduce_plan import Plan, PlanRequest, make_plan
+from napari_melanoma.workflows.reproduce_result import Found, write_result
+from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe, epochs_now, judge, learn
 
+log = logging.getLogger(__name__)
 MINUTES = 40.0
 
 
@@ -15,7 +30,208 @@ class ReproduceOptions(Config):
 
     paper: str = Field(description="such as 'P4'")
     data: tuple[str, ...] = Field((), description="ROLE=FOLDER, or folders whose role is known by name or modality")
-    weights: dict[str, str] = Field(default_factory=dict, description="initial weights of the paper, by name, as files")
+    weights: tuple[str, ...] = Field((), description="NAME=FILE: initial weights of the paper")
     rows: tuple[str, ...] = Field((), description="rows or grids by name; none: the rows of the tables")
     budget: Budget = Field("full", description="small: 128 pixels, reduced widths, few epochs, a limited time")
-    minutes: float = Field(MINUTES, gt=0, description="that the small budget may take on this machine")
+    minutes: float | None = Field(None, gt=0, description="that it may take on this machine; small: 40 by default")
+
+    @property
+    def limit(self) -> float | None:
+        """Minutes that it may take; None where there is no limit."""
+        return MINUTES if self.minutes is None and self.budget == "small" else self.minutes
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How far a reproduction came.
+
+    Parameters
+    ----------
+    paper : Paper
+        What is reproduced.
+    plan : Plan
+        What it does.
+    found : list of Found
+        Rows that were judged.
+    failed : dict
+        Rows that went wrong, and why.
+    """
+
+    paper: Paper
+    plan: Plan
+    found: list[Found] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
+    """Reproduce a paper, or go on where an earlier call ended, however it ended.
+
+    Every row is trained into a run folder of its own and judged on the same held-out images; tables and figures are
+    written anew after each. A row that goes wrong is named in them, and the others go on.
+
+    Parameters
+    ----------
+    options : ReproduceOptions
+        Paper, data, budget.
+    out : pathlib.Path
+        Gets ``tables.md``, ``tables.csv``, ``tables.html``, ``figures/``, ``reproduction.json``, ``recipes/``,
+        ``data/`` (the split), ``rows/`` (run folders) and ``judged/``.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Reproduction
+        What was found.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such paper or row.
+    InputError
+        Where data are missing, with where to get them.
+    DataSetError
+        Where a data set is faulty.
+    RunError
+        Where the folder holds another reproduction.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
+    paper, place = read_paper(options.paper), Place(out)
+    if place.plan.is_file():
+        plan = _read(place)
+        _refuse_another(plan, paper, options, place)
+    else:
+        plan = _settle(paper, options, place, run)
+        write_json(place.plan, plan.model_dump(mode="json"))
+    data = staged({role: tuple(map(Path, folders)) for role, folders in plan.data.items()}, place.data)
+    work, failed = Work(paper, plan, data, place), dict[str, str]()
+    for number, planned in enumerate(plan.rows):
+        if place.judged(planned.name).is_dir():
+            continue
+        run.check()
+        row = paper.row(planned.name)
+        try:
+            _one_row(work, row, failed, _RowContext(run, number, len(plan.rows), row.file.title))
+        except Cancelled:
+            raise
+        except Exception as error:
+            log.warning("the row %s failed", row.name, exc_info=error)
+            failed[row.name] = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
+        write_result(work, failed)
+    return Reproduction(paper, plan, write_result(work, failed), failed)
+
+
+def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
+    """Say what a reproduction would do, and write nothing.
+
+    Parameters
+    ----------
+    options : ReproduceOptions
+        Paper, data, budget.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Reproduction
+        Its plan.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such paper or row.
+    InputError
+        Where data are missing, with where to get them.
+    DataSetError
+        Where a data set is faulty.
+    Cancelled
+        Where the user stopped it.
+    """
+    paper = read_paper(options.paper)
+    with tempfile.TemporaryDirectory() as folder:
+        return Reproduction(paper, _settle(paper, options, Place(Path(folder)), run))
+
+
+class _RowContext(RunContext):
+    """A run context that turns the progress of a row into that of the whole, and says which row it is."""
+
+    def __init__(self, outer: RunContext, number: int, rows: int, title: str) -> None:
+        super().__init__(self._report_whole)
+        self._outer, self._number, self._rows, self._title = outer, number, rows, title
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop was asked for by whoever started the reproduction."""
+        return super().cancelled or self._outer.cancelled
+
+    def _report_whole(self, progress: Progress) -> None:
+        """Pass a report on."""
+        done = round(1000 * (self._number + (progress.fraction or 0.0)) / self._rows)
+        message = f"{self._title} ({self._number + 1} of {self._rows}): {progress.message}"
+        self._outer.report(type(progress)(done, 1000, message))
+
+
+def _one_row(work: Work, row: Row, failed: dict[str, str], run: RunContext) -> None:
+    """Train and judge a row."""
+    if without := [name for name in row.file.needs if name in failed]:
+        raise RunError(f"it needs the row '{without[0]}', which failed.")
+    if row.file.learn is not None:
+        recipe = complete_recipe(row, work)
+        epochs = epochs_now(work, row.name)
+        if epochs is not None:
+            recipe = recipe.model_copy(update={"epochs": epochs, "patience": epochs})
+        learn(recipe, row.name, work.place, run)
+    judge(row, work.data[row.file.judged], work.place, run)
+
+
+def _read(place: Place) -> Plan:
+    """Read what a reproduction does that has begun."""
+    try:
+        values = json.loads(place.plan.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {place.plan}: {error}. Name another folder.") from error
+    return Plan.parse(values, str(place.plan))
+
+
+def _settle(paper: Paper, options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
+    """Find the data, split them, and plan."""
+    rows = paper.select(options.rows)
+    needed = [role for row in rows for role in (row.file.learn, row.file.judged) if role]
+    folders, notices = assign(paper, options.data, needed)
+    folders = {role: found for role, found in folders.items() if role in needed}
+    stage(folders, paper.file.roles, None, place.data)
+    data = staged(folders, place.data)
+    request = PlanRequest(
+        options.rows, options.budget, options.limit, folders, _weights(paper, options.weights), tuple(notices)
+    )
+    plan = make_plan(paper, request, data, run)
+    if plan.images is not None:
+        stage(folders, paper.file.roles, plan.images, place.data)
+    return plan
+
+
+def _weights(paper: Paper, named: Sequence[str]) -> dict[str, str]:
+    """Read which files hold which initial weights."""
+    found = {}
+    for text in named:
+        name, _, file = text.partition("=")
+        if name not in paper.file.weights:
+            known = ", ".join(paper.file.weights) or "none"
+            raise ConfigError(f"{paper.name} starts from no weights '{name}' (known: {known}). Write NAME=FILE.")
+        path = Path(file).expanduser()
+        if not path.exists():
+            raise ConfigError(f"there is no file {path}. Get it from {paper.file.weights[name].where}")
+        found[name] = str(path.resolve())
+    return found
+
+
+def _refuse_another(plan: Plan, paper: Paper, options: ReproduceOptions, place: Place) -> None:
+    """Refuse a folder that holds a reproduction of something else; data and time are those that it began with."""
+    names = {row.name for row in paper.select(options.rows)}
+    known = {row.name for row in plan.rows} | set(plan.left_out)
+    if (plan.paper, plan.budget, known) != (paper.name, options.budget, names):
+        raise RunError(
+            f"{place.out} holds another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. Name "
+            "another folder, or give the options that it began with."
+        )

@@ -194,6 +194,22 @@ def judged_samples(data: RoleData) -> list[Sample]:
     return [sample for folder in data.folders for sample in read_dataset(folder) if sample.split == JUDGED]
 
 
+def source_of(name: str) -> str | None:
+    """Tell a public set by the name of its folder, or as a paper writes it.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"SMARTSKINS"`` or ``"isic2017-small"``.
+
+    Returns
+    -------
+    str or None
+        As ``data.sources`` names it; None where the name does not tell.
+    """
+    return next((source for source, starts in FOLDERS.items() if name.lower().startswith(starts)), None)
+
+
 def _role_of(paper: Paper, word: str) -> str | None:
     """Find the role that a user names; that of a paper with only one may be called D or M too."""
     roles = {name.lower(): name for name in paper.file.roles}
@@ -224,7 +240,7 @@ def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]
         raise InputError(f"{folder} is no data set and holds none: no {' or '.join(TABLES)} in it or one level below.")
     notices = []
     for member in inside:
-        source, role = _source(member), _fitting(paper, member)
+        source, role = source_of(member.name), _fitting(paper, member)
         if source in BY_NAME_ALONE:
             notices.append(f"{member.name} is left out, as its terms are narrow; take it with --data ROLE={member}.")
         elif role is None:
@@ -239,15 +255,9 @@ def _is_dataset(folder: Path) -> bool:
     return any((folder / table).is_file() for table in TABLES)
 
 
-def _source(folder: Path) -> str | None:
-    """Tell a public set by the name of its folder."""
-    name = folder.name.lower()
-    return next((source for source, starts in FOLDERS.items() if name.startswith(starts)), None)
-
-
 def _fitting(paper: Paper, folder: Path) -> str | None:
     """Find the role that a data set fits, by its name or else by the modality of its images."""
-    source = _source(folder)
+    source = source_of(folder.name)
     for name, role in paper.file.roles.items():
         if source in (*role.sources, *role.others):
             return name

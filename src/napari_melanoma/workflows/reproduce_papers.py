@@ -40,6 +40,7 @@ class PaperTable(Config):
 
     title: str
     metrics: tuple[str, ...] = Field(description="its columns, by the names of analysis.overlap")
+    drawn: bool = Field(True, description="whether its rows stand in the figure of the metric against size")
 
 
 class InitialWeights(Config):
@@ -57,6 +58,7 @@ class PaperFile(Config):
     roles: dict[str, Role]
     tables: dict[str, PaperTable]
     weights: dict[str, InitialWeights] = Field(default_factory=dict)
+    chosen_by: str = Field("DI", description="the metric that is drawn against size")
     note: str = Field("", description="what stands below the tables")
     later: str = Field("", description="experiments of the paper that have no rows here")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of every row's recipe")
@@ -72,6 +74,7 @@ class RowFile(Config):
     learn: str | None = Field(None, description="role that is learnt from; none: another row's model is taken")
     judged: str = Field(description="role whose held-out images judge it")
     model_of: str | None = Field(None, description="the row whose model is judged, without learning anything")
+    against: str | None = Field(None, description="the row that it is compared with, image by image")
     start_of: str | None = Field(None, description="the row whose model it starts from")
     refine: bool = Field(False, description="refine the mask as users get it")
     paper: dict[str, dict[str, float]] = Field(
@@ -82,6 +85,11 @@ class RowFile(Config):
     small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="dotted name in the recipe to values")
     grid_small: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="the same for the small budget")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Rows that must have run before."""
+        return tuple(name for name in (self.model_of, self.start_of, self.against) if name)
 
 
 @dataclass(frozen=True)
@@ -169,10 +177,13 @@ class Paper:
         ConfigError
             Where there is none of that name.
         """
-        return self.select((name,))[0]
+        found = next((row for row in self.rows if row.name == name), None)
+        if found is None:
+            raise ConfigError(f"{self.name} has no row '{name}'.")
+        return found
 
     def select(self, names: tuple[str, ...]) -> tuple[Row, ...]:
-        """Find rows by their names or the name of their grid.
+        """Find rows by their names or the name of their grid, and the rows whose models these need.
 
         Parameters
         ----------
@@ -189,13 +200,18 @@ class Paper:
         ConfigError
             Where there is no row and no grid of a name.
         """
-        if not names:
-            return self.table_rows
         known = {row.name for row in self.rows} | set(self.grids)
         if unknown := [name for name in names if name not in known]:
             listed = ", ".join([*(row.name for row in self.table_rows), *self.grids])
             raise ConfigError(f"{self.name} has no row or grid '{unknown[0]}' (known: {listed}).")
-        return tuple(row for row in self.rows if row.name in names or row.grid in names)
+        asked = [row for row in self.rows if row.name in names or row.grid in names] if names else self.table_rows
+        wanted: set[str] = set()
+        pending = [row.name for row in asked]
+        while pending:
+            name = pending.pop()
+            wanted.add(name)
+            pending += [other for other in self.row(name).file.needs if other not in wanted]
+        return tuple(row for row in self.rows if row.name in wanted)
 
 
 def papers() -> tuple[str, ...]:

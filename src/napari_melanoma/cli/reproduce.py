@@ -1,0 +1,88 @@
+"""``reproduce``: the tables of a paper, trained and judged on the user's data, beside its own figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.session import session
+
+if TYPE_CHECKING:
+    from napari_melanoma.cli.session import Session
+    from napari_melanoma.workflows.reproduce import Reproduction
+
+HELP = examples(
+    "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
+    "napari-melanoma reproduce P2 --data HAM10000=datasets/ham10000 --out p2",
+    "Train every row of a paper's segmentation tables on your data and put our figures beside the paper's. Writes "
+    "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command goes on "
+    "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores and says in "
+    "the table what is less than in the paper. A folder of data sets may be named too: known names are found.",
+)
+
+
+def reproduce(
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="P2 or P4.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="[ROLE=]FOLDER", help="A data set, or a folder of some; may be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Receives tables and runs.")] = None,
+    budget: Annotated[str, typer.Option(help="'full', or 'small' for a trial in limited time.")] = "full",
+    minutes: Annotated[float | None, typer.Option(help="That it may take here; 'small' takes 40.")] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option("--rows", metavar="NAME", help="Only this row or grid; may be repeated.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="Initial weights; may be repeated.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say what would run and how long it would take.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Reproduce a paper.
+
+    Raises
+    ------
+    RunError
+        Where no folder was named.
+    """
+    with session(json, debug) as current:
+        from napari_melanoma.core.errors import RunError
+        from napari_melanoma.workflows import reproduce as workflow
+
+        given = {"data": data or [], "weights": weights or [], "rows": rows or []}
+        values = {"paper": paper, "budget": budget, **given, **({"minutes": minutes} if minutes is not None else {})}
+        options = workflow.ReproduceOptions.parse(values, "the command line")
+        if check:
+            _tell_plan(workflow.check(options, run=current.run), current)
+            return
+        if out is None:
+            raise RunError("no folder was named. Say where the tables go: --out DIR, or only --check.")
+        done = workflow.reproduce(options, out, run=current.run)
+        for name, why in {**done.plan.left_out, **done.failed}.items():
+            current.report.tell("failed", f"not run: {name}: {why}", row=name, error=why)
+        text = f"{len(done.found)} of {len(done.plan.rows)} rows of {done.paper.name}; side by side in "
+        values = {"rows": len(done.found), "failed": len(done.failed), "out": str(out)}
+        current.done(f"{text}{out / 'tables.html'} and tables.md", some_failed=bool(done.failed), **values)
+
+
+def _tell_plan(done: Reproduction, current: Session) -> None:
+    """Say what would run."""
+    plan = done.plan
+    for notice in plan.notices:
+        current.report.tell("notice", notice, message=notice)
+    for planned in plan.rows:
+        size = f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""
+        epochs = f"{planned.epochs} epochs" if planned.epochs else ""
+        each = f"{planned.image_ms:.0f} ms an image" if planned.image_ms else ""
+        time = f"{planned.seconds:.0f} s" if planned.seconds is not None else ""
+        text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time}"
+        current.report.listing("row", text.rstrip(), **planned.model_dump(), seconds=planned.seconds)
+    for name, why in plan.left_out.items():
+        current.report.tell("left out", f"{name} cannot run: {why}", row=name, error=why)
+    whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
+    current.done(f"{len(plan.rows)} rows of {plan.paper} would run{whole}.", rows=len(plan.rows), seconds=plan.seconds)
