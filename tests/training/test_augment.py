@@ -38,7 +38,9 @@ OFF = AugmentationConfig(
 )
 GEOMETRY = {"scale": (0.6, 1.6), "aspect": 1.25, "shift": 0.15, "rotation": 180.0, "flip": True}
 LOOKS = sorted(name for name in AugmentationConfig.model_fields if name.endswith("_probability"))
-LOOKS.remove("elsewhere_probability")
+for other in ("elsewhere", "mosaic", "cutmix", "vignette"):  # tests/training/test_mixing.py and test_covers.py
+    LOOKS.remove(f"{other}_probability")
+COVERS = ("hair_probability", "bubbles_probability")
 COLORS = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -118,7 +120,8 @@ def test_a_look_changes_the_image_and_not_the_mask(field: str) -> None:
     assert float(varied.max()) <= 255
     difference = (varied - images).abs().mean((1, 2, 3))
     assert all(0.05 < each < 40 for each in difference.tolist())
-    assert (varied.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max() < 2  # none of them is a shift of light
+    lightened = (varied.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max()
+    assert lightened < (15 if field in COVERS else 2)  # none of the others is a shift of light
 
 
 @pytest.mark.parametrize("field", LOOKS)

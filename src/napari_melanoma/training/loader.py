@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.training.augment.partners import Partners
 from napari_melanoma.training.sampling import ALONE, EpochSampler, Rank, shares
 from napari_melanoma.training.seeds import seed_of
 
@@ -32,14 +33,23 @@ class LearningBatches:
     ----------
     cache : Cache
         What is learnt from, then the base data.
+    partners : Partners, optional
+        Chooses the images that are mixed into those of a batch; by default none are.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, partners: Partners | None = None) -> None:
         self._cache = cache
+        self._partners = partners
 
     def __getitem__(self, keys: NDArray[np.int64]) -> Batch:
-        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key)."""
-        return *_tensors(self._cache.read(keys[:, 1] % len(self._cache))), keys
+        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key).
+
+        Behind the images of the keys are the partners that some of them need.
+        """
+        places = keys[:, 1] % len(self._cache)
+        if self._partners:
+            places = np.concatenate([places, self._partners.of(keys)])
+        return *_tensors(self._cache.read(places)), keys
 
 
 class TuningBatches:
@@ -116,7 +126,8 @@ def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, ra
     -------
     torch.utils.data.DataLoader
         ``pieces`` batches a step, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and, as a
-        numpy array, keys (batch, 2) for ``BatchAugmentation``. Its sampler has ``set_epoch``.
+        numpy array, keys (batch, 2) for ``BatchAugmentation``; where images are mixed, their partners follow. Its
+        sampler has ``set_epoch``.
 
     Raises
     ------
@@ -127,7 +138,8 @@ def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, ra
     step = shares(recipe.data, batch_size, len(prepared.learn), len(base or ()))
     classes = class_names(prepared.samples.learn, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
-    return _loader(LearningBatches(prepared.learn.followed_by(base)), sampler, recipe.workers)
+    partners = Partners(recipe.augmentation, recipe.seed, len(prepared.learn), len(base or ()))
+    return _loader(LearningBatches(prepared.learn.followed_by(base), partners), sampler, recipe.workers)
 
 
 def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank: Rank = ALONE) -> DataLoader:

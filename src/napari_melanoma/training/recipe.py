@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config, OneOf
+from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
@@ -37,14 +37,23 @@ class DataConfig(Config):
 class ModelConfig(Config):
     """Which network, and what it starts from."""
 
-    architecture: Annotated[str, OneOf(architectures)] = Field("deeplabv3plus", description="a name of the zoo")
-    options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
+    architecture: Annotated[str, OneOf(architectures, lambda name: architectures()[name].spec.title)] = Field(
+        "deeplabv3plus", description="a name of the zoo"
+    )
+    options: Annotated[dict[str, Any], OptionsOf("architecture", lambda name: architectures()[name].spec.config)] = (
+        Field(default_factory=dict, description="the architecture's own options")
+    )
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', or a bundle's name or folder")
     input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
     freeze_normalisation: bool = Field(
         False,
         description="keep the statistics of batch normalisation as they are, as few images ask for",
     )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        architectures()[self.architecture].spec.config.parse(self.options, f"the options of '{self.architecture}'")
+        return self
 
     @property
     def starts_from_bundle(self) -> bool:
@@ -74,6 +83,12 @@ class AugmentationConfig(Config):
     coarse_probability: float = Field(0.15, ge=0, le=1, description="shrunk and enlarged again, down to a third")
     jpeg_probability: float = Field(0.25, ge=0, le=1, description="JPEG quality 30 to 95")
     noise_probability: float = Field(0.15, ge=0, le=1, description="gaussian, standard deviation up to 0.04")
+    mosaic_probability: float = Field(0, ge=0, le=1, description="four images, one in each corner")
+    cutmix_probability: float = Field(0, ge=0, le=1, description="a patch of another image with its mask")
+    hair_probability: float = Field(0, ge=0, le=1, description="4 to 24 artificial hairs, most of them dark")
+    bubbles_probability: float = Field(0, ge=0, le=1, description="2 to 12 bubbles of air in the gel")
+    vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
+    cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, its mask stays")
 
 
 class TrainRecipe(Config):

@@ -8,9 +8,14 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from napari_melanoma.training.augment.bubbles import Bubbles
 from napari_melanoma.training.augment.chances import chances
 from napari_melanoma.training.augment.color import ColorJitter
+from napari_melanoma.training.augment.covers import Cutout, Vignette
+from napari_melanoma.training.augment.hair import Hair
 from napari_melanoma.training.augment.jpeg import Recompress
+from napari_melanoma.training.augment.mixing import mix
+from napari_melanoma.training.augment.partners import is_mixing
 from napari_melanoma.training.augment.sharpness import Blur, Coarsen, Noise, Sharpen
 from napari_melanoma.training.augment.warp import Warp
 
@@ -36,16 +41,17 @@ class BatchAugmentation:
     """
 
     def __init__(self, config: AugmentationConfig, side: int, seed: int) -> None:
+        self._config = config
         self._seed = seed
+        # In the order in which it befalls a photograph: what lies on the skin, light, lens, sensor, file.
+        on_skin = [look(config) for look in (Hair, Bubbles)]
+        in_camera = [look(config) for look in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)]
         self._transforms = v2.Compose(
             [
                 Warp(config, side),
+                *(look for look in on_skin if look.is_on),
                 ColorJitter(config),
-                Coarsen(config),
-                Blur(config),
-                Sharpen(config),
-                Noise(config),
-                Recompress(config),
+                *(look for look in in_camera if look.is_on),
             ]
         )
 
@@ -55,7 +61,8 @@ class BatchAugmentation:
         Parameters
         ----------
         images, masks : torch.Tensor
-            uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device.
+            uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device; where images are mixed, the
+            partners that ``Partners.of`` names follow.
         keys : numpy.ndarray
             int64 (batch, 2): epoch and image of each.
 
@@ -67,6 +74,8 @@ class BatchAugmentation:
             uint8 0 or 255 (batch, 1, side, side).
         """
         with torch.no_grad():
-            sample = tv_tensors.Image(images), tv_tensors.Mask(masks), chances(self._seed, keys)
-            image, mask, _ = self._transforms(*sample)
+            chance = chances(self._seed, keys)
+            if is_mixing(self._config):
+                images, masks = mix(images, masks, chance, self._config)
+            image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), chance)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)

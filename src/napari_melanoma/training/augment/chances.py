@@ -22,6 +22,11 @@ NAMES = (
     *("angle", "flip", "zoom", "stretch", "shift_x", "shift_y", "elsewhere"),
     *("brightness", "contrast", "saturation", "hue"),
     *("coarse", "coarseness", "blur", "sigma", "sharpen", "noise", "deviation", "jpeg", "quality"),
+    *("mosaic", "corner", "split_x", "split_y", "neighbour_1", "neighbour_2", "neighbour_3"),
+    *("cutmix", "patch_x", "patch_y", "patch_width", "patch_height", "donor"),
+    *("hair", "bubbles"),
+    *("vignette", "stop_x", "stop_y", "stop", "softness", "darkness"),
+    *("cutout", "cover_x", "cover_y", "cover_side"),
 )
 
 

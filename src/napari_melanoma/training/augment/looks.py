@@ -1,4 +1,4 @@
-"""What the changes of look have in common: masks stay as they are, and images that are not chosen cost nothing."""
+"""What the changes of look have in common: images that are not chosen cost nothing, and masks mostly stay."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import AugmentationConfig
 
 
-class Look(v2.Transform):
-    """A change of look that befalls some images of a batch.
+class Chosen(v2.Transform):
+    """What befalls some images of a batch; the others cost nothing.
 
     Parameters
     ----------
@@ -33,16 +33,33 @@ class Look(v2.Transform):
         super().__init__()
         self._probability: float = getattr(config, f"{self.name}_probability")
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it can befall any image."""
+        return self._probability > 0
+
     def forward(
         self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: Chances
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, Chances]:
-        """Change the chosen images of a batch in place, float32 in [0, 255]."""
+        """Change the chosen images of a batch in place, float32 in [0, 255], and their masks of 0 and 255."""
         chosen = chance.chosen(self.name, self._probability)
         if len(chosen):
-            images = image.as_subclass(torch.Tensor)
+            images, masks = image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
             places = torch.from_numpy(chosen).to(images.device, non_blocking=True)
-            images[places] = self._change(images[places], chance.of(chosen)).clamp_(0, 255)
+            self._befall(images, masks, places, chance.of(chosen))
         return image, mask, chance
+
+    @abstractmethod
+    def _befall(self, images: Tensor, masks: Tensor, places: Tensor, chance: Chances) -> None:
+        """Change the images and masks at some places of a batch; ``chance`` is that of these alone."""
+
+
+class Look(Chosen):
+    """A change of look: masks stay as they are."""
+
+    def _befall(self, images: Tensor, masks: Tensor, places: Tensor, chance: Chances) -> None:
+        """Change the images."""
+        images[places] = self._change(images[places], chance).clamp_(0, 255)
 
     @abstractmethod
     def _change(self, images: Tensor, chance: Chances) -> Tensor:
@@ -78,3 +95,22 @@ def on(device: torch.device, values: NDArray[np.float64]) -> Tensor:
         float32 of the same shape.
     """
     return torch.from_numpy(values.astype(np.float32)).to(device, non_blocking=True)
+
+
+def pixel_centres(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Give where the pixels of images are, in shares of their sides.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Float (batch, 3, row, column).
+
+    Returns
+    -------
+    rows, columns : torch.Tensor
+        Of the images' type, (1, row, 1) and (1, 1, column), in [0, 1].
+    """
+    rows, columns = (
+        (torch.arange(count, device=images.device, dtype=images.dtype) + 0.5) / count for count in images.shape[-2:]
+    )
+    return rows[None, :, None], columns[None, None, :]
