@@ -10,13 +10,14 @@ import numpy as np
 
 from napari_melanoma.analysis.boundaries import border
 from napari_melanoma.analysis.color import lesion_and_ring, to_lab
+from napari_melanoma.analysis.hair import hair_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HAIR_SIDE, SPOT_SIDE = 512, 192  # pixels of the longer side of the grids on which hairs and spots are looked for
-HAIR_WIDTH, HAIR_LENGTH, HAIR_DEPTH = 9, 26, 6.0  # at most so wide, at least so long, so much darker in L*
-SPOT_DEPTH, SPOT_LEAST, SPOT_ROUND = 9.0, 3.0, 0.42  # darker in L*, diameter in pixels, share of the box that is filled
+HAIR_SIDE, SPOT_SIDE = 512, 192  # pixels of the shorter side of the grid for hairs, the longer one of that for spots
+SPOT_DEPTH = 9.0  # darker than the skin around, in L*
+SPOT_LEAST, SPOT_ROUND = 5.0, 0.5  # diameter in pixels of the grid; share of the square around it that is filled
 NEAR = 0.08  # of the diameter: what lies so near the lesion is its own border
 
 
@@ -47,7 +48,7 @@ class Trait:
 
 
 TRAITS: tuple[Trait, ...] = (
-    Trait("hair_share", "hair", 0.012, True, "Share of the view that dark thin lines cover"),
+    Trait("hair_share", "hair", 0.01, True, "Share of the view that dark hairs cover"),
     Trait("other_spots", "other spots near by", 1.0, True, "Dark round spots that do not belong to the lesion"),
     Trait("skin_redness", "red skin", 20.0, True, "Mean a* of the skin around the lesion"),
     Trait("contrast", "low contrast", 15.0, False, "Colour difference (CIE 1976) between lesion and skin around"),
@@ -87,10 +88,7 @@ def difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, flo
 
 
 def hair_share(rgb: NDArray[np.uint8]) -> float:
-    """Measure the share of a photograph that dark thin lines cover.
-
-    Lines are what a morphological closing fills (the first step of DullRazor, Lee et al. 1997,
-    doi:10.1016/S0010-4825(97)00020-6), as long as they are long and narrow; a pigment network is neither.
+    """Measure the share of a photograph that dark hairs cover (``hair.hair_mask``).
 
     Parameters
     ----------
@@ -102,23 +100,14 @@ def hair_share(rgb: NDArray[np.uint8]) -> float:
     float
         In [0, 1].
     """
-    from scipy import ndimage
-
-    light = to_lab(_reduced(rgb, HAIR_SIDE))[..., 0]
-    depth = ndimage.grey_closing(light, size=(HAIR_WIDTH, HAIR_WIDTH)) - light
-    labels, count = ndimage.label(depth > HAIR_DEPTH, structure=np.ones((3, 3), bool))
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    sizes = [(box[0].stop - box[0].start, box[1].stop - box[1].start) for box in ndimage.find_objects(labels)]
-    lengths = np.array([math.hypot(*size) for size in sizes])
-    long = (lengths >= HAIR_LENGTH) & (areas <= HAIR_WIDTH / 2 * lengths) if count else np.zeros(0, bool)
-    return float(areas[long].sum() / light.size)
+    return float(hair_mask(_reduced(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())
 
 
 def other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
     """Count the dark round spots that do not belong to the lesion, such as moles near by.
 
-    A spot is darker than the skin around it, about as high as wide, and at least 1.5 % of the photograph's longer side
-    in diameter. What a closing calls a hair is none, nor is what touches the edge of the photograph.
+    A spot is darker than the skin around it, about as high as wide, and at least 2.6 % of the photograph's longer side
+    in diameter; a hair is too long for one, and what touches the edge of the photograph counts for none.
 
     Parameters
     ----------
@@ -135,8 +124,8 @@ def other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
     from PIL import Image
     from scipy import ndimage
 
-    small = _reduced(rgb, SPOT_SIDE)
-    light = ndimage.median_filter(to_lab(small)[..., 0], 3)
+    small = _reduced(rgb, SPOT_SIDE / max(rgb.shape[:2]))
+    light = ndimage.median_filter(to_lab(small)[..., 0], 5)  # hairs are narrower
     size = (small.shape[1], small.shape[0])
     lesion = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
     diameter = math.sqrt(4 * np.count_nonzero(lesion) / math.pi)
@@ -177,17 +166,15 @@ def _background(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDArray[
 
 def _is_spot(spot: NDArray[np.bool_], box: tuple[slice, slice], shape: tuple[int, int]) -> bool:
     """Tell a mole from a hair, a tick of a ruler, a dark corner and noise."""
-    height, width = spot.shape
     inside = all(part.start > 0 and part.stop < length for part, length in zip(box, shape, strict=True))
-    round_ = np.count_nonzero(spot) >= SPOT_ROUND * max(height, width) ** 2
-    return inside and min(height, width) >= SPOT_LEAST and bool(round_)
+    area = np.count_nonzero(spot)
+    return inside and area >= max(math.pi / 4 * SPOT_LEAST**2, SPOT_ROUND * max(spot.shape) ** 2)
 
 
-def _reduced(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Average a photograph down so that its longer side is at most so long."""
+def _reduced(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Average a photograph down; one that is small enough stays as it is."""
     from PIL import Image
 
-    scale = side / max(rgb.shape[:2])
     if scale >= 1:
         return rgb
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))

@@ -1,0 +1,106 @@
+"""Difficulties of phantoms that were drawn with and without them."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.difficulty import TRAITS, difficulty, edge_share, other_spots
+from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+
+PLAIN: dict[str, Any] = {
+    "size": (240, 320),
+    "skin_type": 2,
+    "field_mm": 18.0,
+    "lesion": {"diameter_mm": 6.0, "centre": (0.5, 0.5), "darkness": 0.7, "variegation": 0.2, "asymmetry": 0.1},
+    "skin": {"mottling": 0.1, "freckles": 0.0, "redness": 0.0, "furrows": 0.2},
+    "artefacts": {"hairs": 0, "ruler": False, "bubbles": 0, "ink": False},
+    "camera": {"aperture": False, "vignette": 0.1, "gradient": 0.1, "shine": 0.0, "cast": 0.0},
+}
+# What a phantom is drawn with, and which trait it must then have, and no other.
+DRAWN: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "plain": (None, {}),
+    "hairs": ("hair_share", {"artefacts": {"hairs": 45}}),
+    "two more moles": (
+        "other_spots",
+        {"lesions": 3, "lesion": {"diameter_mm": 2.5, "centre": None, "elongation": 1.2}},
+    ),
+    "pale": ("contrast", {"lesion": {"darkness": 0.0, "veil": 0.0, "blotches": 0.0}}),
+    "half outside": ("edge_share", {"lesion": {"centre": (0.5, 0.0)}}),
+}
+
+
+@cache
+def measured(name: str, seed: int) -> dict[str, float]:
+    changes = DRAWN[name][1]
+    values = {key: {**old, **changes.get(key, {})} if isinstance(old, dict) else old for key, old in PLAIN.items()}
+    values |= {key: value for key, value in changes.items() if not isinstance(value, dict)}
+    phantom = lesion_phantom(LesionPhantomConfig.parse({**values, "seed": seed}, "the test"))
+    return difficulty(phantom.rgb, one_lesion(phantom.mask))
+
+
+def one_lesion(mask: np.ndarray) -> np.ndarray:
+    """The largest lesion of a phantom."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(mask)
+    return labels == np.bincount(labels.ravel())[1:].argmax() + 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_phantom_has_what_it_was_drawn_with_and_nothing_else(name: str, seed: int) -> None:
+    values = measured(name, seed)
+    assert [trait.name for trait in TRAITS if trait.has(values[trait.name])] == [DRAWN[name][0]] * (name != "plain")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("plain", 0), ("two more moles", 2)])
+def test_moles_are_counted(name: str, expected: int) -> None:
+    assert [measured(name, seed)["other_spots"] for seed in (0, 1)] == [expected] * 2
+
+
+def disc(side: int = 100, radius: int = 20) -> np.ndarray:
+    return np.hypot(*(np.indices((side, side)) - side / 2)) < radius
+
+
+@pytest.mark.parametrize(("skin", "red"), [((215, 175, 150), False), ((215, 130, 130), True)])
+def test_redness_is_that_of_the_skin_around(skin: tuple[int, int, int], red: bool) -> None:
+    from skimage.color import rgb2lab
+
+    rgb = np.where(disc()[..., None], (80, 50, 40), skin).astype(np.uint8)
+    found = difficulty(rgb, disc())
+    lab = rgb2lab(np.array([[skin, (80, 50, 40)]], np.uint8))[0]
+    assert found["skin_redness"] == pytest.approx(lab[0, 1], abs=0.05)
+    assert found["contrast"] == pytest.approx(float(np.linalg.norm(lab[0] - lab[1])), abs=0.1)
+    assert TRAITS[2].has(found["skin_redness"]) is red
+
+
+def test_a_quarter_of_a_square_on_the_edge() -> None:
+    mask = np.zeros((40, 40), bool)
+    mask[10:20, :10] = True
+    assert edge_share(mask) == pytest.approx(10 / 36)
+
+
+def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
+    rows, columns = np.indices((120, 120))
+    rgb = np.repeat((220 - 0.8 * columns)[..., None], 3, axis=2)
+    rgb[np.hypot(rows, columns) < 30] = 5
+    rgb[np.hypot(rows - 60, columns - 60) < 15] = 40
+    lesion = np.hypot(rows - 60, columns - 60) < 15
+    assert other_spots(rgb.astype(np.uint8), lesion) == 0
+    rgb[np.hypot(rows - 60, columns - 100) < 5] = 40
+    assert other_spots(rgb.astype(np.uint8), lesion) == 1
+
+
+@pytest.mark.parametrize("mask", [np.zeros((60, 60), bool), np.ones((60, 60), bool)], ids=["empty", "everything"])
+def test_what_cannot_be_said_is_not_a_number_and_no_trait(mask: np.ndarray) -> None:
+    found = difficulty(np.full((60, 60, 3), 200, np.uint8), mask)
+    assert math.isnan(found["contrast"])
+    assert math.isnan(found["skin_redness"])
+    assert [trait.label for trait in TRAITS if trait.has(found[trait.name])] == (
+        ["touching the image's edge"] if mask.all() else []
+    )
