@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QPlainTextEdit
 from stage import Stage
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.config_form import ConfigForm, editor_for
@@ -117,7 +117,7 @@ def test_a_shipped_recipe_comes_out_as_it_went_in(stage, recipe):
     form = form_of(stage, TrainRecipe)
     shown = recipe.recipe(["masks", "more, masks"], recipe.start or "lesion-small")
     form.set_values(shown)
-    assert TrainRecipe.parse(form.values(), "the form") == shown
+    assert TrainRecipe.parse(form.values(), "the form") == whole(shown)
     assert form.faults == []
 
 
@@ -130,8 +130,17 @@ def test_every_configuration_has_a_form(stage, model):
     shown = model.parse(needed, "the test")
     form = form_of(stage, model)
     form.give(shown)
-    assert model.parse(form.values(), "the form") == shown
+    assert model.parse(form.values(), "the form") == whole(shown)
     assert form.changes == 0
+
+
+def whole(config: BaseModel) -> BaseModel:
+    """A configuration with every option of its network named."""
+    if not isinstance(config, TrainRecipe):
+        return config
+    options = architectures()[config.model.architecture].spec.config.model_validate(config.model.options)
+    model = config.model.model_copy(update={"options": options.model_dump()})
+    return config.model_copy(update={"model": model})
 
 
 def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchStrategy:
@@ -143,6 +152,10 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields.items()
         return st.fixed_dictionaries({name: values_of(info.annotation, tuple(info.metadata)) for name, info in fields})
+    if named := next((item for item in metadata if isinstance(item, OneOf)), None):
+        return st.sampled_from(named.names)
+    if any(isinstance(item, OptionsOf) for item in metadata):
+        return st.just({})  # what fits depends on the name beside it
     if origin is Literal:
         return st.sampled_from(parts)
     if origin is tuple:
@@ -182,7 +195,7 @@ def test_any_recipe_comes_out_as_it_went_in(stage, data):
     form.setObjectName("whole")
     shown = TrainRecipe.parse(data.draw(values_of(TrainRecipe)), "hypothesis")
     form.set_values(shown)
-    assert TrainRecipe.parse(form.values(), "the form") == shown
+    assert TrainRecipe.parse(form.values(), "the form") == whole(shown)
     assert form.faults == []
 
 
@@ -234,12 +247,57 @@ def test_what_is_not_allowed_is_said_below_it(form, qtbot, key, typed, fault):
     assert form.faults == []
 
 
-def test_options_are_lines_of_toml(form):
-    table = form.findChild(QPlainTextEdit, "model.options")
+class Extra(Config):
+    """A table whose names nobody knows here."""
+
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def test_options_are_lines_of_toml(stage):
+    form = form_of(stage, Extra)
+    form.give(Extra())
+    table = form.findChild(QPlainTextEdit, "options")
     table.setPlainText('encoder = "a"\nchannels = [1, 2]')
-    assert form.values()["model"]["options"] == {"encoder": "a", "channels": [1, 2]}
+    assert form.values() == {"options": {"encoder": "a", "channels": [1, 2]}}
     table.setPlainText("encoder = ")
     assert "Expected lines such as" in form.faults[0]
+
+
+def chooses(form, key, name):
+    combo = form.findChild(QComboBox, key)
+    combo.setCurrentIndex(combo.findData(name))
+
+
+def test_a_network_brings_its_own_options(form, qtbot):
+    assert form.findChild(QComboBox, "model.options.output_stride") is not None
+    with qtbot.waitSignal(form.changed):
+        chooses(form, "model.architecture", "attention_unet")
+    assert form.findChild(QComboBox, "model.options.output_stride") is None
+    types(qtbot, form.findChild(NumberBox, "model.options.channels"), "16")
+    model = form.values()["model"]
+    assert model["architecture"] == "attention_unet"
+    assert model["options"]["channels"] == 16
+    assert form._sections["model"].text() == "Model  (2 changed)"
+
+
+def test_options_go_back_to_what_was_given(form, qtbot):
+    given = form.values()["model"]["options"]
+    chooses(form, "model.options.output_stride", 8)
+    assert form.values()["model"]["options"] == given | {"output_stride": 8}
+    qtbot.mouseClick(form.findChild(QAbstractButton, "model.options.reset"), Qt.MouseButton.LeftButton)
+    assert form.values()["model"]["options"] == given
+    chooses(form, "model.architecture", "simple_cnn")
+    qtbot.mouseClick(form.findChild(QAbstractButton, "model.architecture.reset"), Qt.MouseButton.LeftButton)
+    assert form.values()["model"]["options"] == given
+    assert form.changes == 0
+
+
+def test_another_variant_leaves_a_network_chosen_by_hand(form):
+    chooses(form, "model.architecture", "simple_cnn")
+    form.renew(TrainRecipe.parse({"data": {"datasets": ["masks"]}, "epochs": 40}, "the test"))
+    model = form.values()["model"]
+    assert model["architecture"] == "simple_cnn"
+    assert TrainRecipe.parse(form.values(), "the form").model.options == model["options"]
 
 
 class Channels(Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -65,10 +66,13 @@ class OneOf:
     ----------
     names : callable
         Gives the names; asked each time, so that what is added later counts too.
+    title : callable, optional
+        Gives what people read for a name; the name itself by default.
     """
 
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, names: Callable[[], Iterable[str]], title: Callable[[str], str] = str) -> None:
         self._names = names
+        self.title = title
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +91,25 @@ class OneOf:
             known = ", ".join(self.names)
             raise PydanticCustomError("one_of", "there is none of that name (known: {known})", {"known": known})
         return name
+
+
+@dataclass(frozen=True)
+class OptionsOf:
+    """Marks a table of options whose keys depend on a name that another field of the same configuration holds.
+
+    Written ``Annotated[dict[str, Any], OptionsOf("architecture", config_of)]``; a form shows the fields of the
+    configuration that belongs to the name.
+
+    Attributes
+    ----------
+    field : str
+        The field that holds the name.
+    config_of : callable
+        Takes the name, gives the configuration of its options.
+    """
+
+    field: str
+    config_of: Callable[[str], type[Config]]
 
 
 def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:

@@ -10,22 +10,20 @@ from pydantic import BaseModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import OneOf
+from napari_melanoma.core.config import OneOf, OptionsOf
 from napari_melanoma.ui.editors import (
     CheckEditor,
     ChoiceEditor,
     Editor,
     NumberEditor,
-    NumbersEditor,
     SeveralEditor,
-    TableEditor,
-    TextEditor,
     WordOr,
-    WordsEditor,
 )
 from napari_melanoma.ui.form_field import FormField, spelled
 from napari_melanoma.ui.look import ThemedIcons, form, section
 from napari_melanoma.ui.number_box import Bounds
+from napari_melanoma.ui.options_editor import OptionsEditor
+from napari_melanoma.ui.text_editors import NumbersEditor, TableEditor, TextEditor, WordsEditor
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -81,7 +79,12 @@ class ConfigForm(QWidget):
             if part := _nested(info.annotation):
                 self._add_part(name, ConfigForm(part, settings, icons, wanted, f"{key}."), settings, icons)
             elif wanted(key):
-                field = FormField(key, info, editor_for(info.annotation, info.metadata), icons)
+                options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
+                if options and options.field in self._fields:
+                    editor: Editor = self._options_editor(key, options, settings, icons)
+                else:
+                    editor = editor_for(info.annotation, info.metadata)
+                field = FormField(key, info, editor, icons)
                 field.changed.connect(self._on_changed)
                 self._fields[name] = field
                 layout.addRow(field.label, field)
@@ -147,6 +150,16 @@ class ConfigForm(QWidget):
             Such as the same recipe with another start.
         """
         self._each(config, FormField.renew)
+
+    def _options_editor(self, key: str, options: OptionsOf, settings: Settings, icons: ThemedIcons) -> OptionsEditor:
+        """Make the control of options that go with the name in another field, and change it with that name."""
+        name = self._fields[options.field]
+        editor = OptionsEditor(
+            lambda: options.config_of(name.value),
+            lambda model: ConfigForm(model, settings, icons, lambda key: True, f"{key}."),
+        )
+        name.changed.connect(editor.renew)
+        return editor
 
     def _each(self, config: BaseModel, act: Callable[[FormField, Any], None]) -> None:
         for name, field in self._fields.items():
@@ -221,7 +234,7 @@ def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # n
         return NumberEditor(annotation is int, Bounds.of(metadata))
     if annotation is str:
         if named := next((item for item in metadata if isinstance(item, OneOf)), None):
-            return ChoiceEditor(named.names)
+            return ChoiceEditor(named.names, named.title)
         return TextEditor(_shortest(metadata))
     if origin is dict:
         return TableEditor()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 
 from napari_melanoma.ui.look import tool
-from napari_melanoma.ui.number_box import Bounds, NumberBox, show
-from napari_melanoma.ui.word_list import join_words, split_words
-
-LINES = 4  # of a table of options
-TABLE_PX = 220
+from napari_melanoma.ui.number_box import Bounds, NumberBox
 
 
 class Editor(QWidget):
@@ -42,6 +38,21 @@ class Editor(QWidget):
     @value.setter
     def value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
         raise NotImplementedError
+
+    def normal(self, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
+        """Write a value as ``value`` gives it back.
+
+        Parameters
+        ----------
+        value : object
+            One that the field allows.
+
+        Returns
+        -------
+        object
+            Compares equal to ``value`` once it is shown.
+        """
+        return value
 
     @property
     def fault(self) -> str:
@@ -168,14 +179,17 @@ class ChoiceEditor(Editor):
     Parameters
     ----------
     choices : sequence
-        The values; shown with spaces for underscores.
+        The values.
+    title : callable, optional
+        Gives what is shown for a value; the value with spaces for underscores by default.
     """
 
-    def __init__(self, choices: Sequence[Any]) -> None:
+    def __init__(self, choices: Sequence[Any], title: Callable[[Any], str] = str) -> None:
         super().__init__()
         self._combo = StillCombo()
         for choice in choices:
-            self._combo.addItem(str(choice).replace("_", " "), choice)
+            shown = str(choice).replace("_", " ") if title is str else title(choice)
+            self._combo.addItem(shown, choice)
         self._combo.currentIndexChanged.connect(self._on_index)
         self._row.addWidget(self._combo, 1)
 
@@ -218,100 +232,6 @@ class CheckEditor(Editor):
         self.changed.emit()
 
 
-class TextEditor(Editor):
-    """A line of text.
-
-    Parameters
-    ----------
-    shortest : int, optional
-        How many characters it needs.
-    """
-
-    def __init__(self, shortest: int = 0) -> None:
-        super().__init__()
-        self._shortest = shortest
-        self._line = QLineEdit()
-        self._line.textEdited.connect(self._on_edited)
-        self._row.addWidget(self._line, 1)
-
-    @property
-    def value(self) -> Any:  # noqa: ANN401
-        """The text."""
-        return str(self._line.text())
-
-    @value.setter
-    def value(self, value: Any) -> None:  # noqa: ANN401
-        self._line.setText(value)
-        self._line.setCursorPosition(0)
-
-    @property
-    def fault(self) -> str:
-        """Say that it is too short."""
-        return "" if len(self.value) >= self._shortest else "is empty: type a few letters"
-
-    def _on_edited(self, text: str) -> None:
-        self.changed.emit()
-
-
-class WordsEditor(TextEditor):
-    """Several texts in one line, with commas between them; one that has a comma itself stands in quotes."""
-
-    @property
-    def value(self) -> Any:  # noqa: ANN401
-        """The texts."""
-        return split_words(str(self._line.text()))
-
-    @value.setter
-    def value(self, value: Any) -> None:  # noqa: ANN401
-        self._line.setText(join_words(value))
-        self._line.setCursorPosition(0)
-
-    @property
-    def fault(self) -> str:
-        """Say that there are too few."""
-        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
-
-
-class NumbersEditor(TextEditor):
-    """Any count of numbers in one line, with commas between them.
-
-    Parameters
-    ----------
-    whole : bool
-        Whether they are whole.
-    shortest : int, optional
-        How many there must be.
-    """
-
-    def __init__(self, whole: bool, shortest: int = 0) -> None:
-        super().__init__(shortest)
-        self._kind = int if whole else float
-
-    @property
-    def value(self) -> Any:  # noqa: ANN401
-        """The numbers, as far as they can be read."""
-        return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._reads(word))
-
-    @value.setter
-    def value(self, value: Any) -> None:  # noqa: ANN401
-        self._line.setText(", ".join(show(number) for number in value))
-
-    @property
-    def fault(self) -> str:
-        """Say which is no number, or that there are too few."""
-        wrong = [word for word in split_words(str(self._line.text())) if not self._reads(word)]
-        if wrong:
-            return f"'{wrong[0]}' is no {'whole number' if self._kind is int else 'number'}"
-        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
-
-    def _reads(self, word: str) -> bool:
-        try:
-            self._kind(word)
-        except ValueError:
-            return False
-        return True
-
-
 class SeveralEditor(Editor):
     """A fixed number of values side by side.
 
@@ -352,45 +272,3 @@ class SeveralEditor(Editor):
     def controls(self) -> list[QWidget]:
         """Every control, from left to right."""
         return [control for editor in self._editors for control in editor.controls]
-
-
-class TableEditor(Editor):
-    """Options whose names are not known here: a line of TOML each, ``decoder_channels = 64``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._text = QPlainTextEdit()
-        self._text.setPlaceholderText("name = value, one a line")
-        self._text.setTabChangesFocus(True)
-        self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self._text.setFixedHeight(self._text.fontMetrics().lineSpacing() * LINES + 12)
-        self._text.setMinimumWidth(TABLE_PX)
-        self._text.textChanged.connect(self.changed)
-        self._row.addWidget(self._text, 1)
-
-    @property
-    def value(self) -> Any:  # noqa: ANN401
-        """A dict; empty where the text cannot be read."""
-        return self._read()[0]
-
-    @value.setter
-    def value(self, value: Any) -> None:  # noqa: ANN401
-        import tomli_w
-
-        self._text.blockSignals(True)
-        self._text.setPlainText(tomli_w.dumps(value).strip())
-        self._text.blockSignals(False)
-
-    @property
-    def fault(self) -> str:
-        """What a reader of TOML says of the text."""
-        return self._read()[1]
-
-    def _read(self) -> tuple[dict[str, Any], str]:
-        import tomllib
-
-        try:
-            text = self._text.document().toRawText()  # toPlainText makes plain blanks of hard ones
-            return tomllib.loads(text.replace("\u2029", "\n")), ""
-        except tomllib.TOMLDecodeError as error:
-            return {}, f'{error}. Expected lines such as: decoder_channels = 64, encoder = "name"'

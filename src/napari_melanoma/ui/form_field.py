@@ -108,7 +108,7 @@ class FormField(QWidget):
         value : object
             One that the field allows.
         """
-        self._given = value
+        self._given = self._editor.normal(value)
         self.set_value(value)
 
     def renew(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
@@ -120,7 +120,7 @@ class FormField(QWidget):
             One that the field allows.
         """
         chosen = self.is_changed
-        self._given = value
+        self._given = self._editor.normal(value)
         if chosen:
             self._show_state()
         else:
