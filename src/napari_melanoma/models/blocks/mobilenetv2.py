@@ -59,6 +59,8 @@ class MobileNetV2(nn.Module):
         How much smaller the features are than the image.
     width : float
         Multiplies all numbers of channels (alpha).
+    divisor : int
+        The numbers of channels become multiples of it.
 
     Attributes
     ----------
@@ -66,14 +68,14 @@ class MobileNetV2(nn.Module):
         Of the map that comes out.
     """
 
-    def __init__(self, output_stride: int, width: float = 1.0) -> None:
+    def __init__(self, output_stride: int, width: float = 1.0, divisor: int = 8) -> None:
         super().__init__()
-        inside = scaled(32, width)
+        inside = scaled(32, width, divisor)
         self.stem = ConvNorm(3, inside, Kernel(3, stride=2), nn.ReLU6(inplace=True), TRUNK_EPSILON)
         blocks: list[nn.Module] = []
         shrunk, dilation = 2, 1
         for expansion, channels, count, stride in STAGES:
-            out = scaled(channels, width)
+            out = scaled(channels, width, divisor)
             for number in range(count):
                 asked = stride if number == 0 else 1
                 taken = asked if shrunk * asked <= output_stride else 1

@@ -88,8 +88,8 @@ class Separable(nn.Sequential):
         super().__init__(OrderedDict(layers))
 
 
-def scaled(channels: int, width: float) -> int:
-    """Multiply a number of channels, to a multiple of 8 that is not below nine tenths of it.
+def scaled(channels: int, width: float, divisor: int = 8) -> int:
+    """Multiply a number of channels, to a multiple of ``divisor`` that is not below nine tenths of it.
 
     Parameters
     ----------
@@ -97,12 +97,14 @@ def scaled(channels: int, width: float) -> int:
         At width 1.
     width : float
         The multiplier (alpha of MobileNet).
+    divisor : int
+        1 rounds to whole numbers.
 
     Returns
     -------
     int
-        At least 8.
+        At least ``divisor``.
     """
     wanted = channels * width
-    rounded = max(8, int(wanted + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * wanted else rounded
+    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * wanted else rounded

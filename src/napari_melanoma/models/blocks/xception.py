@@ -101,9 +101,7 @@ class AlignedXception(nn.Module):
         rate = 16 // output_stride
         self.entry = nn.ModuleList(
             Unit(inside, widths, stride=stride, dilation=1, skip="convolution")
-            for inside, widths, stride in zip(
-                (second, entry[0][-1], entry[1][-1]), entry, (2, 2, thrice), strict=True
-            )
+            for inside, widths, stride in zip((second, entry[0][-1], entry[1][-1]), entry, (2, 2, thrice), strict=True)
         )
         self.middle = nn.ModuleList(
             Unit(middle_widths[0], middle_widths, stride=1, dilation=rate, skip="sum") for _ in range(middle)

@@ -1,0 +1,95 @@
+"""Building with segmentation-models-pytorch: encoders by its names and timm's, and its refusals put into our words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TIMM = "tu-"  # how segmentation-models-pytorch marks encoders that timm has and it does not
+
+
+def encoder_name(encoder: str) -> str:
+    """Find an encoder by the name that segmentation-models-pytorch or timm has for it.
+
+    Parameters
+    ----------
+    encoder : str
+        Such as ``"resnet34"`` (both have one: the first wins), ``"mit_b0"`` or ``"tf_efficientnet_lite0"``.
+
+    Returns
+    -------
+    str
+        What segmentation-models-pytorch calls it.
+
+    Raises
+    ------
+    ConfigError
+        Where neither has it; names close ones.
+    """
+    import timm
+    from segmentation_models_pytorch.encoders import get_encoder_names
+
+    own = get_encoder_names()
+    bare = encoder.removeprefix(TIMM)
+    if encoder in own:
+        return encoder
+    if timm.is_model(bare):
+        return f"{TIMM}{bare}"
+    close = get_close_matches(bare, [*own, *timm.list_models()], n=4)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise ConfigError(f"neither segmentation-models-pytorch nor timm has an encoder named '{encoder}'.{hint}")
+
+
+def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever that network takes
+    """Build a network of segmentation-models-pytorch with random weights.
+
+    Parameters
+    ----------
+    network : callable
+        One of its classes.
+    encoder : str
+        As ``encoder_name`` takes it.
+    classes : int
+        Maps that come out.
+    **arguments : object
+        Its further arguments.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column) to logits (batch, class, row, column).
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such encoder, or it does not go with the network or the arguments.
+    """
+    name = encoder_name(encoder)
+    try:
+        return _made(network, encoder_name=name, encoder_weights=None, in_channels=3, classes=classes, **arguments)
+    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
+        title = getattr(network, "__name__", str(network))
+        given = f" with {arguments}" if arguments else ""
+        raise ConfigError(
+            f"segmentation-models-pytorch cannot build {title} over '{encoder}'{given}: {error}. "
+            "Choose another encoder, or leave its arguments out."
+        ) from error
+
+
+def _made(network: Callable[..., nn.Module], **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever it takes
+    """Build on the device that is asked for; what asks its own tensors for numbers cannot be built without memory."""
+    import torch
+
+    try:
+        return network(**arguments)
+    except RuntimeError as error:
+        if "meta tensors" not in str(error):
+            raise
+        with torch.device("cpu"):
+            return network(**arguments).to("meta")

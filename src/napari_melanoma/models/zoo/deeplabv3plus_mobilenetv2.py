@@ -1,0 +1,65 @@
+"""DeepLabv3+ with MobileNetV2 (Sandler et al. 2018, doi:10.1109/CVPR.2018.00474) of any width, and the reduced head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DeepLabMobileNetConfig(Config):
+    """Options of DeepLabv3+ over MobileNetV2; 2.1 million weights with width 1, 0.4 million with 0.35 (as P4's).
+
+    Those sizes are met by the head of the official models with this encoder: pooling over the image and a 1 x 1
+    convolution, no dilated branches, no features from a quarter of the size. With P4's full decoder they would be 4.4
+    and 0.9 million.
+    """
+
+    width: float = Field(1.0, gt=0, le=4, description="multiplies the encoder's numbers of channels (alpha in P4)")
+    divisor: Literal[1, 8] = Field(
+        1, description="numbers of channels are multiples of it: 1 as in DeepLab's own files, 8 as in MobileNet's"
+    )
+    output_stride: Literal[8, 16, 32] = Field(16, description="how much smaller the features are than the image")
+    head_channels: int = Field(256, ge=8, description="channels of the head")
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+    @property
+    def imagenet(self) -> str | None:
+        """timm's name of the encoder, where there are published ImageNet weights of it."""
+        published = {0.5: "mobilenetv2_050", 1.0: "mobilenetv2_100", 1.4: "mobilenetv2_140"}
+        return published.get(self.width) if self.divisor == 8 or self.width == 1 else None
+
+
+SPEC = Spec(
+    name="deeplabv3plus_mobilenetv2",
+    title="DeepLabv3+ with MobileNetV2",
+    reference="Sandler et al. 2018, doi:10.1109/CVPR.2018.00474",
+    config=DeepLabMobileNetConfig,
+    small={"width": 0.35, "head_channels": 64},
+)
+
+
+def build(config: DeepLabMobileNetConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : DeepLabMobileNetConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    """
+    from napari_melanoma.models.blocks.deeplab import ReducedDeepLab
+    from napari_melanoma.models.blocks.mobilenetv2 import MobileNetV2
+
+    encoder = MobileNetV2(config.output_stride, config.width, config.divisor)
+    return ReducedDeepLab(encoder, config.head_channels, config.classes)

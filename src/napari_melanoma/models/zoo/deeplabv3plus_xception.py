@@ -1,0 +1,59 @@
+"""DeepLabv3+ with its own encoder, the modified aligned Xception (Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DeepLabXceptionConfig(Config):
+    """Options of DeepLabv3+ over Xception; 41 million weights as they are (P4: 41 million)."""
+
+    output_stride: Literal[8, 16] = Field(16, description="how much smaller the deepest features are than the image")
+    width: float = Field(1.0, gt=0, le=2, description="multiplies the encoder's numbers of channels")
+    middle: int = Field(16, ge=1, le=32, description="units of the middle flow: 16 makes 65 layers, 8 makes 41")
+    decoder_channels: int = Field(256, ge=8, description="channels of pyramid pooling and decoder")
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+    @property
+    def imagenet(self) -> str | None:
+        """timm's name of the encoder, where there are published ImageNet weights of it."""
+        published = {16: "xception65.tf_in1k", 8: "xception41.tf_in1k"}
+        return published.get(self.middle) if self.width == 1 else None
+
+
+SPEC = Spec(
+    name="deeplabv3plus_xception",
+    title="DeepLabv3+ with Xception",
+    reference="Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49",
+    config=DeepLabXceptionConfig,
+    small={"width": 0.125, "middle": 1, "decoder_channels": 32},
+)
+
+
+def build(config: DeepLabXceptionConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : DeepLabXceptionConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    """
+    from napari_melanoma.models.blocks.deeplab import DeepLab
+    from napari_melanoma.models.blocks.xception import AlignedXception
+
+    encoder = AlignedXception(config.output_stride, config.width, config.middle)
+    rates = [96 // config.output_stride * times for times in (1, 2, 3)]  # 6, 12, 18 at an output stride of 16
+    return DeepLab(encoder, rates, config.decoder_channels, config.classes)

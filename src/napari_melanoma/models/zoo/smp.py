@@ -1,0 +1,80 @@
+"""Everything that segmentation-models-pytorch offers, by its own names of networks, encoders and arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Network = Literal[
+    "Unet",
+    "UnetPlusPlus",
+    "MAnet",
+    "Linknet",
+    "FPN",
+    "PSPNet",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "PAN",
+    "UPerNet",
+    "Segformer",
+    "DPT",
+]
+OURS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params")
+
+
+def _none_of_ours(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Refuse arguments that this package decides: what goes in and out, and where weights come from."""
+    if taken := sorted(set(arguments) & set(OURS)):
+        raise ValueError(f"{', '.join(taken)} cannot be set here: use encoder, classes and model.start")
+    return arguments
+
+
+class SmpConfig(Config):
+    """Options of a network of segmentation-models-pytorch."""
+
+    network: Network = Field("FPN", description="its class in segmentation-models-pytorch")
+    encoder: str = Field("tf_efficientnet_lite0", description="an encoder of segmentation-models-pytorch or timm")
+    arguments: Annotated[dict[str, Any], AfterValidator(_none_of_ours)] = Field(
+        default_factory=dict, description="further arguments of that class by its own names"
+    )
+    classes: int = Field(1, ge=1, description="maps that come out")
+
+
+SPEC = Spec(
+    name="smp",
+    title="Any of segmentation-models-pytorch",
+    reference="Iakubovskii 2019, https://github.com/qubvel-org/segmentation_models.pytorch",
+    config=SmpConfig,
+    small={
+        "encoder": "mobilenetv3_small_050",
+        "arguments": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    },
+)
+
+
+def build(config: SmpConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : SmpConfig
+        Its options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    """
+    import segmentation_models_pytorch
+
+    from napari_melanoma.models.smp_networks import build_smp
+
+    network = getattr(segmentation_models_pytorch, config.network)
+    return build_smp(network, config.encoder, config.classes, **config.arguments)
