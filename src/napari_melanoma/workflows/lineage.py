@@ -13,7 +13,7 @@ from napari_melanoma.data.splits import EVERY_SPLIT
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle, list_bundles
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
-from napari_melanoma.workflows.training_start import WORDS, settled_in
+from napari_melanoma.workflows.training_start import settled_in
 
 USUAL = {name: DataConfig.model_fields[name].default for name in ("split", "held_out_fraction")}
 
@@ -41,7 +41,7 @@ def parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
     settled = settled_in(folder)
     parent = settled.parent if settled else None
     try:
-        found = find_bundle(DEFAULT_BUNDLE if recipe.model.start in WORDS else recipe.model.start)
+        found = find_bundle(recipe.model.start if recipe.model.starts_from_bundle else DEFAULT_BUNDLE)
     except BundleError as error:
         same = parent and _with_weights(parent.fingerprint)
         if not same:

@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.training.recipe import TrainRecipe
 
 FIRST = "fine-tune"  # what most people come for stands first
@@ -41,8 +42,8 @@ class ShippedRecipe:
         datasets : sequence of path
             Folders of data sets to learn from.
         start : str
-            ``"imagenet"``, ``"none"``, or a bundle's name or folder. With a bundle the network is the bundle's, and
-            the new model is called after it.
+            ``"imagenet"``, ``"none"``, a file of weights, or a bundle's name or folder. With a bundle the network is
+            the bundle's, and the new model is called after it.
         **overrides : object
             Fields of ``TrainRecipe`` that win over all else; a dict goes into the part of that name.
 
@@ -64,7 +65,7 @@ class ShippedRecipe:
 
     def _network(self, start: str) -> dict[str, Any]:
         """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
-        if start in NO_BUNDLE:
+        if start in NO_BUNDLE or weights_file(start):
             return {}
         config = find_bundle(start).config
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}

@@ -112,11 +112,15 @@ def train(
             phase = Phase(listening, folder) if launched else run
             phase.report(Progress(0, None, "Looking at the data"))
             check_recipe(recipe, phase, keep=True)
-        network = start_network(recipe, weights=not (resume and folder.last_checkpoint.exists()))
+        said: list[str] = []
+        weights = not (resume and folder.last_checkpoint.exists())
+        network = start_network(recipe, weights=weights, tell=said.append)
     with folder.owned():
         _refuse(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile
         with folder.logged(), told(folder):
             _begin(recipe, folder, resume)
+            for message in said:
+                folder.tell("notice", message=message)
             with wait_for_turn(out, run=run) if queue else nullcontext():
                 return _work(Work(recipe, folder, network, resume, judge), listening)
 

@@ -14,7 +14,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training.prepare import Prepared
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.training_start import WORDS, Parent
+from napari_melanoma.workflows.training_start import WORDS, Parent, describe_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,7 +132,7 @@ def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> d
         "train_images": counts,
         "tuning_images": len(parts.tuning),
         "seed": recipe.seed,
-        "start": f"{parent.name}, weights {parent.fingerprint[:12]}" if parent else recipe.model.start,
+        "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,
         "loss": recipe.loss,
         **provenance(),

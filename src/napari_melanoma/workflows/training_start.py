@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig, load_network
-from napari_melanoma.models.imagenet import load_imagenet
+from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.weights_files import fingerprint, weights_file
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 from napari_melanoma.training.blending import read_start
 from napari_melanoma.training.recipe import TrainRecipe
@@ -59,16 +61,17 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
     Returns
     -------
     Parent or None
-        None where it starts from ImageNet or from nothing.
+        None where it starts from ImageNet, from a file of weights or from nothing.
 
     Raises
     ------
     BundleError
         Where there is no such bundle.
     RunError
-        Where its network is another than the recipe's.
+        Where its network is another than the recipe's, or was fed photographs that were prepared and the recipe
+        prepares none.
     """
-    if recipe.model.start in WORDS:
+    if not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
     config: BundleConfig = bundle.config
@@ -77,11 +80,17 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
             f"'{bundle.name}' is a {config.architecture}, the recipe asks for a {recipe.model.architecture}. "
             f'Set model.architecture = "{config.architecture}" and model.options to those of the bundle.'
         )
+    if config.preprocessing.is_on and not recipe.model.preprocessing.is_on:
+        asked = ", ".join(f"{key} = {json.dumps(value)}" for key, value in config.preprocessing.model_dump().items())
+        raise RunError(
+            f"'{bundle.name}' learnt from photographs that were prepared, the recipe prepares none. "
+            f"Set model.preprocessing = {{ {asked} }}."
+        )
     known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
     return Parent(fingerprint=bundle.fingerprint, **known)
 
 
-def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
+def start_network(recipe: TrainRecipe, *, weights: bool = True, tell: Callable[[str], None] = log.warning) -> nn.Module:
     """Build the network of a recipe with the weights that it starts from.
 
     Parameters
@@ -90,6 +99,8 @@ def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
         Its ``model`` part and seed.
     weights : bool
         False leaves them random: a checkpoint will bring others.
+    tell : callable
+        Told what of a file of weights was taken and what was not.
 
     Returns
     -------
@@ -105,12 +116,17 @@ def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
     """
     import torch
 
+    from napari_melanoma.models.weights_files.fitting import load_file
+
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.model.architecture, recipe.model.options)
     if not weights or recipe.model.start == "none":
         return network
     if recipe.model.start == "imagenet":
         _start_encoder(network, recipe)
+        return network
+    if file := weights_file(recipe.model.start):
+        tell(load_file(network, file))
         return network
     try:
         network.load_state_dict(load_network(find_bundle(recipe.model.start)).state_dict())
@@ -120,6 +136,29 @@ def start_network(recipe: TrainRecipe, *, weights: bool = True) -> nn.Module:
             "Give the options that the bundle has: napari-melanoma models show NAME."
         ) from error
     return network
+
+
+def describe_start(recipe: TrainRecipe, parent: Parent | None) -> str:
+    """Say for a model's provenance what its training started from, without naming a folder.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model.start``.
+    parent : Parent, optional
+        The bundle that it is.
+
+    Returns
+    -------
+    str
+        A word, or a name with the beginning of the hash of the weights; a file that has gone has its name alone.
+    """
+    if parent:
+        return f"{parent.name}, weights {parent.fingerprint[:12]}"
+    file = weights_file(recipe.model.start)
+    if file is None:
+        return recipe.model.start
+    return f"{file.name}, weights {fingerprint(file)[:12]}" if file.is_file() else file.name
 
 
 def weights_of_start(recipe: TrainRecipe, folder: RunFolder, parent: Parent) -> Mapping[str, Tensor] | None:
@@ -201,8 +240,6 @@ def settled_in(folder: RunFolder) -> Settled | None:
     Settled or None
         None where nothing was yet.
     """
-    import json
-
     path: Path = folder.path / SETTLED
     return Settled.parse(json.loads(path.read_text(encoding="utf-8")), str(path)) if path.is_file() else None
 
@@ -242,4 +279,10 @@ def _start_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
     config = architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
     if encoder is None:
         raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
-    load_imagenet(encoder, config.model_dump()["encoder"])
+    name = imagenet_name(config)
+    if name is None:
+        raise RunError(
+            f"there are no ImageNet weights for {recipe.model.architecture} with the options {recipe.model.options}. "
+            "Start from 'none', or choose the encoder's usual width."
+        )
+    load_imagenet(encoder, name)

@@ -1,4 +1,4 @@
-"""Convolutions with normalisation and the separable ones of the DeepLab family, named so that published files map onto them."""
+"""Convolutions with normalisation, and the separable ones of the DeepLab family, under the names of published files."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Separable(nn.Sequential):
         Added to the variance in the normalisation.
     """
 
-    def __init__(  # noqa: PLR0913 - the six numbers that say what it is
+    def __init__(
         self, inside: int, out: int, *, stride: int = 1, dilation: int = 1, activated: bool, epsilon: float = 1e-5
     ) -> None:
         def activation() -> nn.Module | None:

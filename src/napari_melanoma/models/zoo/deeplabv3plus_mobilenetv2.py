@@ -31,7 +31,7 @@ class DeepLabMobileNetConfig(Config):
 
     @property
     def imagenet(self) -> str | None:
-        """timm's name of the encoder, where there are published ImageNet weights of it."""
+        """Name of the encoder in timm, where there are published ImageNet weights of it."""
         published = {0.5: "mobilenetv2_050", 1.0: "mobilenetv2_100", 1.4: "mobilenetv2_140"}
         return published.get(self.width) if self.divisor == 8 or self.width == 1 else None
 

@@ -1,4 +1,4 @@
-"""DeepLabv3+ with its own encoder, the modified aligned Xception (Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49)."""
+"""DeepLabv3+ (Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49) with its own encoder, aligned Xception."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeepLabXceptionConfig(Config):
 
     @property
     def imagenet(self) -> str | None:
-        """timm's name of the encoder, where there are published ImageNet weights of it."""
+        """Name of the encoder in timm, where there are published ImageNet weights of it."""
         published = {16: "xception65.tf_in1k", 8: "xception41.tf_in1k"}
         return published.get(self.middle) if self.width == 1 else None
 

@@ -37,7 +37,10 @@ def _none_of_ours(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 class SmpConfig(Config):
-    """Options of a network of segmentation-models-pytorch."""
+    """Options of a network of segmentation-models-pytorch.
+
+    DPT goes with vision transformers of timm (``vit_base_patch16_224`` ...), PAN with images of 128 pixels and more.
+    """
 
     network: Network = Field("FPN", description="its class in segmentation-models-pytorch")
     encoder: str = Field("tf_efficientnet_lite0", description="an encoder of segmentation-models-pytorch or timm")
@@ -77,4 +80,5 @@ def build(config: SmpConfig) -> nn.Module:
     from napari_melanoma.models.smp_networks import build_smp
 
     network = getattr(segmentation_models_pytorch, config.network)
-    return build_smp(network, config.encoder, config.classes, **config.arguments)
+    any_size = {"dynamic_img_size": True} if config.network == "DPT" else {}
+    return build_smp(network, config.encoder, config.classes, **any_size | config.arguments)
