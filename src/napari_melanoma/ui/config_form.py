@@ -87,7 +87,11 @@ class ConfigForm(QWidget):
                 field = FormField(key, info, editor, icons)
                 field.changed.connect(self._on_changed)
                 self._fields[name] = field
-                layout.addRow(field.label, field)
+                if isinstance(editor, OptionsEditor):  # rows of its own, which need the whole width
+                    layout.addRow(field.label)
+                    layout.addRow(field)
+                else:
+                    layout.addRow(field.label, field)
         rows.setVisible(bool(self._fields))
 
     def __len__(self) -> int:
