@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli import data_sets
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
@@ -28,7 +29,7 @@ CHECK_HELP = examples(
     "images that occur twice. The exit code is 1 where something is wrong.",
 )
 
-app = typer.Typer(help="Import masks and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Import, merge, split and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def import_masks(
@@ -134,3 +135,4 @@ def _lines(found: DataCheck) -> list[str]:
 
 add_verb(app, "import-masks", import_masks, IMPORT_HELP)
 add_verb(app, "check", check, CHECK_HELP)
+data_sets.add_to(app)

@@ -1,8 +1,8 @@
 """Which images show the same picture: a perceptual hash finds candidates, the pattern of the skin decides.
 
-The hash has 120 bits, the signs of the low frequencies of a 32 x 32 grey thumbnail squeezed to a square (the perceptual
-hash of C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, with more frequencies), so
-it is the same for any size, compression and tint. Pairs are found by bands of eight bits: two hashes that differ in
+The hash has 120 bits, the signs of the low frequencies of a 32 x 32 grey thumbnail squeezed to a square (C. Zauner,
+"Implementation and benchmarking of perceptual image hash functions", 2010, here with more frequencies), so it is the
+same for any size, compression and tint. Pairs are found by bands of eight bits: two hashes that differ in
 fewer bits than there are bands agree in one of them, those that differ in more nearly always do. Lesions look alike:
 of two images with similar hashes most are different pictures. What decides is the correlation of the thumbnails after
 the lesion's large shape and the local contrast are taken out, at the best shift of a few pixels, so that the texture
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ def close_pairs(codes: NDArray[np.uint8], radius: int = RADIUS) -> Iterator[NDAr
     for band in range(codes.shape[1]):
         order = np.argsort(codes[:, band], kind="stable")
         ends = np.searchsorted(codes[order, band], np.arange(257))
-        for start, stop in zip(ends[:-1], ends[1:], strict=True):
+        for start, stop in pairwise(ends):
             for pairs in _within(halves, order[start:stop], radius):
                 known = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)  # an earlier band had it
                 if not known.all():

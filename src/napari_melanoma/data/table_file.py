@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -222,6 +222,30 @@ class TableFile:
             With the other cells and rows as they are.
         """
         return self._with(index, index + 1, [self._record(list(self.records[index].cells), values)])
+
+    def fill(self, column: str, values: Sequence[str]) -> Self:
+        """Change one column in all rows at once.
+
+        Parameters
+        ----------
+        column : str
+            One that the table has.
+        values : sequence of str
+            A text for each row.
+
+        Returns
+        -------
+        TableFile
+            Rows that have that text already stay as they are written.
+        """
+        place = self._places[column]
+        records = tuple(
+            record
+            if place < len(record.cells) and record.cells[place] == value
+            else self._record(list(record.cells), {column: value})
+            for record, value in zip(self.records, values, strict=True)
+        )
+        return replace(self, records=records)
 
     def insert(self, index: int, values: Mapping[str, str]) -> Self:
         """Add a row.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 COLUMNS = (
@@ -11,7 +11,9 @@ COLUMNS = (
 )
 UNKNOWN = ("", "unknown", "unk", "na", "n/a", "nan", "none", "null", "uncertain")
 
-DIAGNOSES = {
+Words = dict[str, tuple[str, ...]]
+
+DIAGNOSES: Words = {
     "nevus": ("nv", "nev", "ml", "nevus", "naevus", "common nevus", "atypical nevus", "melanocytic nevus"),
     "melanoma": ("mel", "melanoma", "malignant melanoma"),
     "seborrheic keratosis": ("sk", "sek", "seborrheic keratosis", "seborrheic_keratosis", "seborrhoeic keratosis"),
@@ -24,7 +26,7 @@ DIAGNOSES = {
     "vascular lesion": ("vasc", "vascular lesion", "haemangioma", "hemangioma"),
     "pyogenic granuloma": ("pyo", "pyogenic granuloma"),
 }
-SITES = {
+SITES: Words = {
     "anterior torso": ("anterior torso", "abdomen", "chest"),
     "posterior torso": ("posterior torso", "back"),
     "lateral torso": ("lateral torso",),
@@ -35,14 +37,14 @@ SITES = {
     "palms/soles": ("palms/soles", "acral"),
     "oral/genital": ("oral/genital", "genital"),
 }
-SEXES = {"female": ("female", "f"), "male": ("male", "m")}
-CONFIRMED = {
+SEXES: Words = {"female": ("female", "f"), "male": ("male", "m")}
+CONFIRMED: Words = {
     "histopathology": ("histopathology", "histo", "histology", "biopsy"),
     "consensus": ("consensus", "single image expert consensus"),
     "follow-up": ("follow_up", "follow-up", "serial imaging showing no change"),
     "confocal microscopy": ("confocal", "confocal microscopy"),
 }
-ALIASES = {
+ALIASES: Words = {
     "image_id": ("image", "image_name", "isic_id", "img_id", "filename", "file_name", "file"),
     "age": ("age_approx", "age_approximate", "age_at_baseline"),
     "sex": ("gender",),
@@ -168,7 +170,7 @@ def melanoma(name: str) -> str:
     return "" if not name else str(int(name == "melanoma"))
 
 
-def _reversed(words: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def _reversed(words: Words) -> dict[str, str]:
     """Each of their words to ours."""
     return {theirs: ours for ours, all_theirs in words.items() for theirs in all_theirs}
 
@@ -181,7 +183,7 @@ def _translated(word: str, words: dict[str, str]) -> str:
 
 _DIAGNOSIS, _SITE, _SEX, _BY = (_reversed(words) for words in (DIAGNOSES, SITES, SEXES, CONFIRMED))
 _COLUMN = _reversed(ALIASES) | {column: column for column in COLUMNS}
-_TRANSLATORS = {
+_TRANSLATORS: dict[str, Callable[[str], str]] = {
     "diagnosis": diagnosis,
     "site": site,
     "sex": sex,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from napari_melanoma.data.isic_layout import Part, challenge_records
 from napari_melanoma.data.source_files import SourceTree, table_rows
 from napari_melanoma.data.source_pairs import known_of_images
@@ -49,7 +51,7 @@ def find(tree: SourceTree) -> list[Record]:
     return challenge_records(tree, PARTS, SPEC, known)
 
 
-def _diagnosed(row: dict[str, str]) -> dict[str, str]:
+def _diagnosed(row: Mapping[str, str]) -> dict[str, str]:
     """Translate the two columns of part 3, 0.0 or 1.0 each."""
     melanoma, keratosis = (float(row.get(name) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis"))
     diagnosis = "melanoma" if melanoma else "seborrheic keratosis" if keratosis else "nevus"

@@ -1,0 +1,217 @@
+"""``data``, the verbs about whole data sets: import, merge, split, report, and pictures that occur twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.duplicates import Duplicate
+
+NAMED = 10  # pairs that are told one by one; all of them with --out or --json
+
+SOURCES_HELP = examples(
+    "napari-melanoma data sources",
+    "napari-melanoma data sources --json",
+    "List the public sets that can be imported: where to get each, its licence, and what its folder should hold.",
+)
+IMPORT_HELP = examples(
+    "napari-melanoma data import isic2017 downloads/isic2017 --out isic2017",
+    "napari-melanoma data import folder photographs --out dataset",
+    "Make a data set of a public set as it was downloaded, unpacked or not, or of a folder of your own. Columns and "
+    "words are brought to ours. The same command goes on after a stop; what cannot be taken is named.",
+)
+MERGE_HELP = examples(
+    "napari-melanoma data merge isic2016 isic2017 isic2018 --out dermoscopic",
+    "napari-melanoma data merge pad dermofit --out macroscopic --keep-duplicates",
+    "Make one data set of several. Of a picture that several have, one is taken: that of the split that is kept back "
+    "the most, so that nothing that is judged on is learnt from.",
+)
+SPLIT_HELP = examples(
+    "napari-melanoma data split dataset --val 0.1 --test 0.2",
+    "napari-melanoma data split dataset --val 0.2 --seed 1 --replace",
+    "Write the column split of a data set: images of a patient and images of the same picture together, the diagnoses "
+    "in each split as they are in all. Images that have a split keep it, unless with --replace.",
+)
+REPORT_HELP = examples(
+    "napari-melanoma data report dataset",
+    "napari-melanoma data report dataset --out dataset.md",
+    "Say what is in a data set: diagnoses, sites, ages, sizes, splits, what is missing, and the licence.",
+)
+DUPLICATES_HELP = examples(
+    "napari-melanoma data duplicates dataset",
+    "napari-melanoma data duplicates isic2017 isic2018 --out pairs.csv",
+    "Find images that show the same picture, within a data set or across several, also where size, compression or "
+    "tint differ. The exit code is 1 where such a pair is in two splits.",
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")]
+DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")]
+DataSets = Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Folders of data sets.")]
+
+
+def sources(json: Json = False, debug: Debug = False) -> None:
+    """List the sets that can be imported."""
+    with session(json, debug) as current:
+        from napari_melanoma.data.sources import sources as listed
+
+        found = [source.spec for source in listed().values()]
+        for spec in found:
+            layout = "\n".join(f"    {line}" for line in spec.layout.splitlines())
+            text = f"{spec.name}: {spec.title} ({spec.licence})\n  from {spec.url}\n{layout}"
+            current.report.listing("source", text, **vars(spec))
+        current.done(
+            f"{len(found)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(found)
+        )
+
+
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a set: napari-melanoma data sources.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that it was downloaded or unpacked into.")],
+    out: Out,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Import a public set."""
+    with session(json, debug) as current:
+        from napari_melanoma.data.sources import find_source
+        from napari_melanoma.workflows.data_import import import_source
+
+        current.after_stop = "What was imported is kept: run the same command again to go on."
+        found = import_source(find_source(source), folder, out, run=current.run)
+        for image, reason in found.faults:
+            current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
+        if found.found < found.expected:
+            said = f"the folder has {found.found} of the {found.expected} images of the complete set"
+            current.report.tell("note", f"note: {said}", found=found.found, expected=found.expected)
+        text = f"{found.images} images, {found.masks} with a mask: data set in {out}; next: napari-melanoma data check {out}"
+        text = f"{len(found.faults)} could not be taken; {text}" if found.faults else text
+        values = {name: value for name, value in vars(found).items() if name != "faults"}
+        current.done(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)
+
+
+def merge(
+    datasets: DataSets,
+    out: Out,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Take a picture from each data set that has it.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Merge data sets."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.data_merge import MergeOptions, merge_datasets
+
+        options = MergeOptions(keep_duplicates=keep_duplicates)
+        found = merge_datasets(datasets, out, options, run=current.run)
+        counts = ", ".join(f"{n} of {name}" for name, n in found.images.items())
+        left = f"; {len(found.left_out)} left out as another shows the same picture ({out}/left_out.csv)"
+        text = f"{sum(found.images.values())} images ({counts}){left if found.left_out else ''}: data set in {out}"
+        current.done(text, out=str(out), images=found.images, left_out=len(found.left_out))
+
+
+def split(
+    dataset: DataSet,
+    val: Annotated[float | None, typer.Option(help="Share of the patients to tune or judge on.")] = None,
+    test: Annotated[float | None, typer.Option(help="Share of the patients that is kept apart to the end.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, another split.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Draw anew also for images that have a split.")] = False,
+    no_look: Annotated[
+        bool, typer.Option("--no-look", help="Do not look for images that show the same picture.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Split a data set."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
+
+        current.after_stop = "Nothing was changed."
+        given = {"val": val, "test": test, "seed": seed, "replace": replace or None, "look": False if no_look else None}
+        options = SplitOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
+        found = split_dataset(dataset, options, run=current.run)
+        for name, counts in sorted(found.counts.items()):
+            said = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
+            text = f"{name}: {sum(counts.values())} images of {found.groups[name]} groups ({said})"
+            current.report.listing("split", text, split=name, groups=found.groups[name], diagnoses=counts)
+        together = f"; {len(found.duplicates)} pairs of the same picture kept together" if found.duplicates else ""
+        text = f"{found.changed} images got another split{together}: {dataset}"
+        current.done(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
+
+
+def report(
+    dataset: DataSet,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Markdown file to write.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what is in a data set."""
+    with session(json, debug) as current:
+        from napari_melanoma.core.files import write_text
+        from napari_melanoma.data.report import describe, written
+
+        found = describe(dataset, run=current.run)
+        text = written(found)
+        if out is not None:
+            write_text(out, text)
+        current.report.listing("data", text, **vars(found))
+        current.done(f"written to {out}" if out else f"{found.images} images in {dataset}", images=found.images)
+
+
+def duplicates(
+    datasets: DataSets,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table of all pairs to write.")] = None,
+    across: Annotated[
+        bool, typer.Option("--across", help="Only pairs of different data sets, none within one.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the same pictures."""
+    with session(json, debug) as current:
+        from napari_melanoma.data.dataset import read_datasets
+        from napari_melanoma.data.duplicates import find_duplicates
+        from napari_melanoma.io.results import write_table
+        from napari_melanoma.workflows.data_merge import PAIR_COLUMNS, pair_row
+
+        current.after_stop = "Nothing was written; what was read is remembered."
+        samples = read_datasets(datasets)
+        names = sorted({sample.domain for sample in samples})
+        parts = [names.index(sample.domain) for sample in samples] if across else None
+        found = find_duplicates(samples, current.run, across=parts)
+        if out is not None:
+            write_table(out, [pair_row(pair) for pair in found], PAIR_COLUMNS)
+        for pair in found if json else found[:NAMED]:
+            current.report.tell("same", _said(pair), **pair_row(pair))
+        leaks = sum(pair.leaks for pair in found)
+        more = f"; all of them in {out}" if out else "; --out pairs.csv lists all" if len(found) > NAMED else ""
+        text = f"{len(found)} pairs of {len(samples)} images show the same picture, {leaks} of them in two splits{more}"
+        current.done(text, some_failed=bool(leaks), pairs=len(found), in_two_splits=leaks)
+
+
+def _said(pair: Duplicate) -> str:
+    """Name two images, and what is the matter with them."""
+    one, two = (f"{s.domain}/{s.image_id}" + (f" ({s.split})" if s.split else "") for s in (pair.first, pair.second))
+    return f"same picture: {one} and {two}, likeness {pair.likeness:.2f}"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these verbs to ``data``.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        Of ``data``.
+    """
+    add_verb(app, "sources", sources, SOURCES_HELP)
+    add_verb(app, "import", import_, IMPORT_HELP)
+    add_verb(app, "merge", merge, MERGE_HELP)
+    add_verb(app, "split", split, SPLIT_HELP)
+    add_verb(app, "report", report, REPORT_HELP)
+    add_verb(app, "duplicates", duplicates, DUPLICATES_HELP)

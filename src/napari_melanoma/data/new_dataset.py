@@ -1,0 +1,74 @@
+"""Making a data set: gathered in a hidden folder beside its place, and moved there once it is complete."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.data.vocabulary import COLUMNS
+
+
+@contextmanager
+def gathered(out: Path) -> Iterator[Path]:
+    """Give a folder to gather a data set in; on leaving it gets its name, unless something failed: then it stays.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The data set, which must not exist.
+
+    Yields
+    ------
+    pathlib.Path
+        With ``images`` and ``masks``, and whatever an earlier try left there.
+
+    Raises
+    ------
+    DataSetError
+        Where ``out`` exists, or somebody else is gathering the same.
+    SaveError
+        Where it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    if out.exists():
+        raise DataSetError(f"{out} is there already. Name another folder for the data set, or remove this one.")
+    place = out.with_name(f".{out.name}.gathering")
+    try:
+        for part in ("images", "masks"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.with_name(f"{place.name}.lock"), timeout=0)
+        with lock:
+            yield place
+        Path(lock.lock_file).unlink(missing_ok=True)
+        place.rename(out)
+    except Timeout as error:
+        raise DataSetError(f"another command is gathering {out}. Wait for it, or name another data set.") from error
+    except OSError as error:
+        raise save_error(out, error) from error
+
+
+def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write ``dataset.csv``: the columns that every data set shares, then the others in the order they come.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    rows : sequence of mapping
+        Column to text; a column that is not there is empty.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    own = dict.fromkeys(column for row in rows for column in row if column not in COLUMNS)
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, (*COLUMNS, *own), restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

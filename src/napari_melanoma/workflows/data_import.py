@@ -1,0 +1,223 @@
+"""A public set into a data set of ours, file by file: it can be stopped, goes on, and is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.looks import look_at
+from napari_melanoma.data.new_dataset import gathered, write_dataset_table
+from napari_melanoma.data.sources import Record, Source
+from napari_melanoma.io.photographs import stored_size
+from napari_melanoma.io.results import read_mask, write_mask
+from napari_melanoma.workflows.ahead import Room, ahead
+
+JOURNAL, ORIGIN = "imported.jsonl", "source.json"
+MOST_THREADS = 8
+AHEAD = 32
+
+
+@dataclass
+class SourceReport:
+    """What an import did: how many images and masks it took, what could not be taken, and how many the set has.
+
+    ``found`` counts what the folder holds; ``expected`` what the complete set has, 0 where that is not fixed;
+    ``resumed`` those that an earlier try had taken.
+    """
+
+    found: int
+    expected: int
+    images: int = 0
+    masks: int = 0
+    resumed: int = 0
+    faults: list[tuple[str, str]] = field(default_factory=list)
+
+
+def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -> SourceReport:
+    """Import a public set.
+
+    Images are copied byte for byte, masks become PNG of 0 and 255. All is gathered in a hidden folder beside ``out``,
+    which takes its name once it is complete; the same command goes on after a stop or a crash.
+
+    Parameters
+    ----------
+    source : Source
+        The set.
+    folder : pathlib.Path
+        That it was downloaded or unpacked into.
+    out : pathlib.Path
+        The data set, which must not exist.
+    run : RunContext
+        Takes the progress; may stop it.
+
+    Returns
+    -------
+    SourceReport
+        What was taken and what was not: an image that cannot be read, or whose mask cannot or has another size, is
+        left out and named.
+
+    Raises
+    ------
+    InputError
+        Where there is no such folder.
+    DataSetError
+        Where the folder does not hold the set, ``out`` exists, or nothing could be taken.
+    SaveError
+        Where the data set cannot be written.
+    Cancelled
+        Where the user stopped it.
+    """
+    records = source.find(folder)
+    report = SourceReport(len(records), source.spec.images)
+    with gathered(out) as place:
+        journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}")
+        taken = _take_all(records, journal, report, run)
+        if not taken:
+            raise DataSetError(_nothing_taken(folder, report))
+        rows = [{**record.values, "image_id": record.image_id} for record in taken]
+        write_dataset_table(place / "dataset.csv", rows)
+        write_json(place / ORIGIN, _origin(source, report))
+        journal.path.unlink()
+    return report
+
+
+class _Journal:
+    """Which images an import has taken, a line each; one of another set or folder counts for nothing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    about : str
+        The set and its folder.
+    """
+
+    def __init__(self, path: Path, about: str) -> None:
+        self.path = path
+        self._about = about
+        self.masks: dict[str, bool] = {}
+        with suppress(FileNotFoundError, ValueError):
+            head, *lines = path.read_text(encoding="utf-8").splitlines()
+            if json.loads(head) == about:
+                for line in lines:  # the last one may be cut off
+                    image_id, mask = json.loads(line)
+                    self.masks[image_id] = mask
+
+    def has(self, record: Record) -> bool:
+        """Whether an image was taken, and its files are still there."""
+        place = self.path.parent
+        return record.image_id in self.masks and _image_of(record, place).exists()
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[str, bool], None]]:
+        """Give a function that notes an image, and whether it has a mask."""
+        with self.path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(self._about) + "\n")
+
+            def note(image_id: str, mask: bool) -> None:
+                file.write(json.dumps([image_id, mask]) + "\n")
+                file.flush()
+
+            for image_id, mask in self.masks.items():
+                note(image_id, mask)
+            yield note
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What came of one record; ``fault`` is "" where it was taken."""
+
+    record: Record
+    fault: str = ""
+
+
+def _take_all(records: Sequence[Record], journal: _Journal, report: SourceReport, run: RunContext) -> list[Record]:
+    """Copy every image and mask that an earlier try has not copied, in threads."""
+    taken = {record.image_id: record for record in records if journal.has(record)}
+    rest = [record for record in records if record.image_id not in taken]
+    report.resumed = len(taken)
+    threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
+    with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
+        work = ahead(pool, partial(_take, place=journal.path.parent), rest, Room(AHEAD), run)
+        for done, one in enumerate(work, start=1):
+            if one.fault:
+                report.faults.append((one.record.image_id, one.fault))
+            else:
+                taken[one.record.image_id] = one.record
+                note(one.record.image_id, one.record.mask is not None)
+            run.report(Progress(report.resumed + done, len(records), "Importing images"))
+    report.images = len(taken)
+    report.masks = sum(record.mask is not None for record in taken.values())
+    return [record for record in records if record.image_id in taken]
+
+
+def _take(record: Record, place: Path) -> _Taken:
+    """Copy an image and draw its mask; or say why not."""
+    image = _image_of(record, place)
+    try:
+        _write(image, record.image.read())
+        fault = _mask_fault(record, image, place)
+    except (zipfile.BadZipFile, zlib.error, UnreadableImage) as error:
+        fault = f"cannot be read: {error}"
+    if fault:
+        image.unlink(missing_ok=True)
+    return _Taken(record, fault.replace(f"{place}{os.sep}", ""))
+
+
+def _mask_fault(record: Record, image: Path, place: Path) -> str:
+    """Check an image that was copied and write its mask; gives what is wrong, "" where nothing is."""
+    look = look_at(image)
+    if isinstance(look, str):
+        return look
+    if record.mask is None:
+        return ""
+    drawn = place / "masks" / f".{record.image_id}{record.mask.suffix}"
+    _write(drawn, record.mask.read())
+    try:
+        mask = read_mask(drawn)
+    finally:
+        drawn.unlink()
+    size = stored_size(image)
+    if size not in (mask.shape, mask.shape[::-1]):  # an image may lie on its side until its EXIF is followed
+        said = f"has {size[0]} x {size[1]} pixels" if size else "states no size"
+        return f"{said}, its mask {mask.shape[1]} x {mask.shape[0]}"
+    write_mask(place / "masks" / f"{record.image_id}.png", mask)
+    return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file under another name first; without waiting for the disk, as the journal is no promise either."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _image_of(record: Record, place: Path) -> Path:
+    """Where an image goes."""
+    return place / "images" / f"{record.image_id}{record.image.suffix}"
+
+
+def _origin(source: Source, report: SourceReport) -> dict[str, object]:
+    """What ``source.json`` says of where the images come from."""
+    spec = source.spec
+    said = {"source": spec.name, "title": spec.title, "licence": spec.licence, "url": spec.url}
+    counts = {"images": report.images, "masks": report.masks, "images_of_the_complete_set": spec.images or None}
+    return {**said, "reference": spec.reference, **counts, "imported_with": provenance()}
+
+
+def _nothing_taken(folder: Path, report: SourceReport) -> str:
+    """Say that an import came to nothing, and why the first image could not be taken."""
+    name, fault = report.faults[0]
+    return f"none of the {report.found} images in {folder} could be taken. The first: {name} {fault}"

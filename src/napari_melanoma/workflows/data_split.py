@@ -1,0 +1,166 @@
+"""Splits written into a data set: by patient, the same pictures together, the classes in each as they are in all."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import TABLES, Sample, read_dataset
+from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
+from napari_melanoma.data.splits import hold_out
+from napari_melanoma.data.table_file import TableFile
+
+LEARNT, TUNED, JUDGED = "train", "val", "test"
+KEPT_BACK = {JUDGED: 3, TUNED: 2, LEARNT: 1}
+
+
+class SplitOptions(Config):
+    """How a data set is split."""
+
+    val: float = Field(0.1, ge=0, lt=1, description="share of the patients that a model is tuned or judged on")
+    test: float = Field(0.0, ge=0, lt=1, description="share of the patients that is kept apart to the end")
+    seed: int = Field(0, ge=0, description="another seed, another split")
+    replace: bool = Field(False, description="draw anew also for images that have a split")
+    look: bool = Field(True, description="look for images that show the same picture and keep them together")
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> SplitOptions:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
+        return self
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split did: images of each split and diagnosis, groups of each split, images that got another split.
+
+    ``duplicates`` are pairs of images of different groups that show the same picture and were kept together.
+    """
+
+    counts: dict[str, dict[str, int]]
+    groups: dict[str, int]
+    changed: int
+    duplicates: list[Duplicate]
+
+
+def held_back(split: str) -> int:
+    """Say how far a split is kept away from learning.
+
+    Parameters
+    ----------
+    split : str
+        Its name.
+
+    Returns
+    -------
+    int
+        3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for any other name and 0 for none.
+    """
+    return KEPT_BACK.get(split, 2 if split else 0)
+
+
+def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
+    """Write the column ``split`` of a data set.
+
+    All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
+    theirs. Each split has the diagnoses in the shares that all have, each patient counted by the rarest of its images.
+    Images that have a split keep it, and the others of their patient get the same.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set; its table is replaced as a whole, other columns stay as they are written.
+    options : SplitOptions
+        Shares and seed.
+    run : RunContext
+        Takes the progress; may stop it, then nothing is changed.
+
+    Returns
+    -------
+    SplitReport
+        What was written.
+
+    Raises
+    ------
+    DataSetError
+        Where the data set is missing or faulty, or has fewer groups than splits.
+    SaveError
+        Where the table cannot be written.
+    Cancelled
+        Where the user stopped it.
+    """
+    samples = read_dataset(folder)
+    path = next(folder / name for name in TABLES if (folder / name).is_file())
+    table = TableFile.read(path).with_columns(("split",))
+    duplicates = [pair for pair in find_duplicates(samples, run) if not pair.same_group] if options.look else []
+    stand_ins = _stand_ins(samples, joined_groups(samples, duplicates), table.rows())
+    splits = choose_splits(stand_ins, options)
+    table.fill("split", splits).write(path)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample, split in zip(samples, splits, strict=True):
+        counts[split][sample.diagnosis or "(none)"] += 1
+    groups = Counter(split for _, split in {(s.group, split) for s, split in zip(stand_ins, splits, strict=True)})
+    changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
+    return SplitReport({split: dict(found) for split, found in counts.items()}, dict(groups), changed, duplicates)
+
+
+def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]:
+    """Choose a split for each image.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        With the group that stays together, and the class that counts for it as ``diagnosis``.
+    options : SplitOptions
+        Shares and seed.
+
+    Returns
+    -------
+    list of str
+        ``train``, ``val``, ``test``, or what the group's images had.
+
+    Raises
+    ------
+    DataSetError
+        Where there are fewer groups than splits.
+    """
+    named: dict[str, str] = {}
+    if not options.replace:
+        for sample in samples:
+            if held_back(sample.split) > held_back(named.get(sample.group, "")):
+                named[sample.group] = sample.split
+    free = [sample for sample in samples if sample.group not in named]
+    needed = 1 + (options.val > 0) + (options.test > 0)
+    groups = len({sample.group for sample in free})
+    if 0 < groups < needed:
+        raise DataSetError(
+            f"{groups} patients, lesions or single images have no split: expected at least {needed}, one for each "
+            "split. Add images, ask for fewer splits, or draw all anew."
+        )
+    rest, judged = hold_out(free, options.test, options.seed)
+    _, tuned = hold_out(rest, options.val / (1 - options.test), options.seed)
+    drawn = {sample.group: JUDGED for sample in judged} | {sample.group: TUNED for sample in tuned}
+    if options.replace:
+        return [drawn.get(sample.group, LEARNT) for sample in samples]
+    return [sample.split or named.get(sample.group) or drawn.get(sample.group, LEARNT) for sample in samples]
+
+
+def _stand_ins(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
+    """Samples with their wider group and with the rarest class of it; where no diagnosis is known, melanoma or not."""
+    classes = [
+        sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
+    ]
+    common = Counter(classes)
+    rarest: dict[str, str] = {}
+    for group, name in zip(groups, classes, strict=True):
+        rarest[group] = min(rarest.get(group, name), name, key=lambda found: (common[found], found))
+    return [
+        replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
+    ]
