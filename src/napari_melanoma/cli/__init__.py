@@ -21,6 +21,7 @@ from napari_melanoma.cli import (
     recipes,
     reproduce,
     runs,
+    search,
     train,
     worker,
 )
@@ -41,6 +42,7 @@ app = typer.Typer(
 add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
 add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "train", train.train, train.HELP)
+add_verb(app, "search", search.search, search.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
 add_verb(app, "compare", compare.compare, compare.HELP)
 add_verb(app, "reproduce", reproduce.reproduce, reproduce.HELP)

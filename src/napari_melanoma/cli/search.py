@@ -1,0 +1,65 @@
+"""``search``: random search over options of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.session import Session, session
+
+HELP = examples(
+    "napari-melanoma search recipe.toml --out searches/first",
+    "napari-melanoma search recipe.toml --out searches/first --trials 40",
+    "Try random draws of the options that the table [search] of a recipe leaves open. Each trial is a run folder in "
+    "DIR/trials/; DIR also receives search.csv, search.png and best.toml, after each trial anew. Trials are judged by "
+    "the tuning images alone. After a stop, the same command goes on where it was; with more --trials, it adds some.",
+)
+
+
+def search(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a table [search], a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many draws; the recipe's own number by default.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search over options."""
+    with session(json, debug) as current:
+        _search(current, recipe, out, trials)
+
+
+def _search(current: Session, path: Path, out: Path, trials: int | None) -> None:
+    """Run the search and say what was best."""
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.workflows.search import BEST, FIGURE, TABLE
+    from napari_melanoma.workflows.search import search as run_search
+    from napari_melanoma.workflows.search_plan import SearchRecipe
+
+    recipe = read_toml(path, SearchRecipe)
+    if trials is not None:
+        recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
+    found = run_search(recipe, out, run=current.run)
+    for trial in found.trials:
+        jaccard = "" if trial.jaccard is None else f"{trial.jaccard:.4f}"
+        text = f"{trial.folder.name}  {trial.state:<9} {jaccard:<6}  {trial.said}"
+        facts = {
+            "number": trial.number,
+            "state": trial.state,
+            "tuning_jaccard": trial.jaccard,
+            "options": trial.options,
+        }
+        current.report.listing("trial", text, run=str(trial.folder), **facts, **trial.facts)
+    best = found.best
+    done = sum(trial.state == "finished" for trial in found.trials)
+    failed = "" if done == len(found.trials) else f", {len(found.trials) - done} failed"
+    text = (
+        f"{done} trials finished{failed}; the best is {best.folder.name}: tuning Jaccard {best.jaccard:.4f} with "
+        f"{best.said}. Table {out / TABLE}, figure {out / FIGURE}; next: "
+        f"napari-melanoma train --config {out / BEST} --out RUN"
+    )
+    current.done(text, best=best.number, tuning_jaccard=best.jaccard, options=best.options, recipe=str(out / BEST))

@@ -1,0 +1,236 @@
+"""Random search: the trials of a recipe with open options as run folders, and what they came to in one table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveError, TrainingError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Milestone, Progress, RunContext
+from napari_melanoma.io.results import write_table
+from napari_melanoma.report.search import Drawn, draw_search
+from napari_melanoma.training.engine import process_count
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.search_plan import SearchRecipe, draw_trials, label, recipes_of
+from napari_melanoma.workflows.train import train
+
+SEARCH, DRAWS, TRIALS = "search.toml", "draws.json", "trials"
+TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
+SCALE = 1000  # parts of a trial in the progress
+TO_DO = "to do"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One draw: its number from 1, options and recipe, its run folder, and what it came to, if it did."""
+
+    number: int
+    options: dict[str, Any]
+    recipe: TrainRecipe
+    folder: Path
+    state: str = TO_DO
+    jaccard: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """Its options as a person reads them."""
+        return ", ".join(f"{key} {label(value)}" for key, value in self.options.items())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to: all trials in their order, the best of them, and the folder."""
+
+    trials: tuple[Trial, ...]
+    best: Trial
+    out: Path
+
+
+class _TrialContext(RunContext):
+    """Tells of the progress of one trial as a part of that of all, and hears the wish to stop."""
+
+    def __init__(self, run: RunContext, number: int, total: int) -> None:
+        super().__init__(self._tell)
+        self._outer, self._number, self._total = run, number, total
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop was asked for."""
+        return super().cancelled or self._outer.cancelled
+
+    def _tell(self, progress: Progress) -> None:
+        """Pass a report on; what is known of the trial alone says nothing of how far the search is."""
+        within = progress.fraction if progress.total == SCALE else None
+        done = round(SCALE * (self._number - 1 + (within or 0.0)))
+        message = f"Trial {self._number} of {self._total}: {progress.message}"
+        self._outer.report(Progress(done, SCALE * self._total, message))
+
+
+def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
+    """Train each trial, or go on where an earlier search of the same recipe was; a stop loses at most an epoch.
+
+    Trials are judged by the Jaccard index of the tuning images alone: what is held out stays unseen, so that the best
+    of many can be measured on it afterwards.
+
+    Parameters
+    ----------
+    recipe : SearchRecipe
+        With the table ``[search]``.
+    out : pathlib.Path
+        Gets ``search.toml``, ``search.csv``, ``search.png``, ``best.toml``, and a run folder a trial in ``trials/``.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Found
+        What each trial came to.
+
+    Raises
+    ------
+    ConfigError
+        Where a draw is no recipe; nothing was trained.
+    DataSetError
+        Where the data cannot serve.
+    RunError
+        Where the folder holds something else, another process works in it, or a trial wants several processes.
+    TrainingError
+        Where not one trial came to an end.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
+    _refuse(recipe, out)
+    draws = draw_trials(recipe.search, _drawn_before(out))
+    recipes = recipes_of(recipe, draws)
+    if any(process_count(each) > 1 for each in recipes):
+        raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
+    with locked(out / ".lock"):
+        _refuse(recipe, out)
+        write_json(out / DRAWS, draws)
+        write_toml(out / SEARCH, recipe)
+        trials = [
+            _looked_up(Trial(number, options, each, out / TRIALS / f"trial-{number:03}"))
+            for number, (options, each) in enumerate(zip(draws, recipes, strict=True), 1)
+        ]
+        for place, trial in enumerate(trials):
+            if trial.state == TO_DO:
+                trials[place] = _tried(trial, _TrialContext(run, trial.number, len(trials)))
+                _write(recipe, trials, out)
+                _tell(trials[place], len(trials), run)
+        _write(recipe, trials, out)
+    best = best_of(trials)
+    if best is None:
+        said = f"{trials[0].folder.name}: {trials[0].facts['error']}"
+        raise TrainingError(f"none of {len(trials)} trials came to an end. {said}")
+    return Found(tuple(trials), best, out)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Choose the finished trial with the highest tuning Jaccard.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        In their order.
+
+    Returns
+    -------
+    Trial or None
+        The earlier of equals; None where none is finished.
+    """
+    return max((t for t in trials if t.jaccard is not None), key=lambda t: t.jaccard or 0.0, default=None)
+
+
+def _refuse(recipe: SearchRecipe, out: Path) -> None:
+    """Refuse a folder that holds another search or a run; more trials of the same are welcome."""
+    if (out / "config.toml").exists():
+        raise RunError(f"{out} holds a run. Name another folder for the search.")
+    if not (out / SEARCH).exists():
+        return
+    before = read_toml(out / SEARCH, SearchRecipe)
+    alike = before.search.model_copy(update={"trials": recipe.search.trials})
+    if before.model_copy(update={"search": alike}) != recipe:
+        raise RunError(f"{out} holds a search of another recipe ({out / SEARCH}). Name another folder.")
+
+
+def _drawn_before(out: Path) -> list[dict[str, Any]]:
+    """Read the draws of an earlier search in this folder."""
+    path = out / DRAWS
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return found
+
+
+def _tried(trial: Trial, run: RunContext) -> Trial:
+    """Train a trial; one that fails is a finding, and the others go on."""
+    folder = RunFolder(trial.folder)
+    try:
+        train(trial.recipe, trial.folder, resume=folder.config.exists(), run=run, judge=False)
+    except (DataSetError, SaveError):  # every other trial would meet the same
+        raise
+    except Exception as error:  # noqa: BLE001 - stands in the row of this trial
+        return replace(trial, state="failed", facts={"error": str(error)})
+    return _looked_up(trial)
+
+
+def _looked_up(trial: Trial) -> Trial:
+    """Read from its folder what a trial came to; a failure that may have had another cause counts for nothing."""
+    folder = RunFolder(trial.folder)
+    events = folder.read_events()
+    last = events[-1] if events else {}
+    finished = last.get("kind") == "finished" and folder.bundle.exists()
+    if not finished and last.get("type") != Diverged.__name__:
+        return trial
+    epochs = {int(str(event["epoch"])): event for event in events if event.get("kind") == "epoch"}
+    best = [number for number, event in epochs.items() if event.get("best")]
+    facts: dict[str, Any] = {
+        "best_epoch": best[-1] + 1 if best else None,
+        "epochs": len(epochs),
+        "seconds": sum(float(str(event.get("seconds") or 0)) for event in epochs.values()),
+    }
+    if not finished:
+        return replace(trial, state="failed", facts={**facts, "error": last.get("message")})
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # several times as large as the bundle, and not needed again
+    facts["threshold"] = last.get("threshold")
+    return replace(trial, state="finished", jaccard=float(str(last["tuning_jaccard"])), facts=facts)
+
+
+def _write(recipe: SearchRecipe, trials: Sequence[Trial], out: Path) -> None:
+    """Write the table of what there is so far, and, once a trial is finished, the figure and the recipe of the best."""
+    write_table(out / TABLE, [_row(trial) for trial in trials])
+    best = best_of(trials)
+    if best is not None:
+        write_toml(out / BEST, best.recipe.model_copy(update={"name": recipe.name}))
+        logarithmic = [key for key, option in recipe.search.options.items() if option.log]
+        drawn = [Drawn(t.number, t.jaccard, _shown(t.options)) for t in trials if t.jaccard is not None]
+        draw_search(drawn, out / FIGURE, logarithmic)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    """Row of the table."""
+    about = {"trial": trial.number, "state": trial.state, "tuning_jaccard": trial.jaccard}
+    facts = {key: trial.facts.get(key) for key in ("threshold", "best_epoch", "epochs", "seconds", "error")}
+    return {**about, **_shown(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
+
+
+def _shown(options: dict[str, Any]) -> dict[str, float | str]:
+    """Options as numbers or words."""
+    return {
+        key: value if isinstance(value, int | float) and not isinstance(value, bool) else label(value)
+        for key, value in options.items()
+    }
+
+
+def _tell(trial: Trial, total: int, run: RunContext) -> None:
+    """Say what a trial came to."""
+    result = f"failed: {trial.facts.get('error')}" if trial.jaccard is None else f"tuning Jaccard {trial.jaccard:.4f}"
+    message = f"Trial {trial.number} of {total}: {result}, {trial.said}"
+    run.report(Milestone(SCALE * trial.number, SCALE * total, message))
