@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
     from napari_melanoma.data.duplicates import Duplicate
@@ -89,7 +89,8 @@ def import_(
         if found.found < found.expected:
             said = f"the folder has {found.found} of the {found.expected} images of the complete set"
             current.report.tell("note", f"note: {said}", found=found.found, expected=found.expected)
-        text = f"{found.images} images, {found.masks} with a mask: data set in {out}; next: napari-melanoma data check {out}"
+        text = f"{found.images} images, {found.masks} with a mask: data set in {out}"
+        text += f"; next: napari-melanoma data check {out}"
         text = f"{len(found.faults)} could not be taken; {text}" if found.faults else text
         values = {name: value for name, value in vars(found).items() if name != "faults"}
         current.done(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)

@@ -1,4 +1,4 @@
-"""What is in a data set, told from its table and the heads of its files: counts, shares, ages, sizes, what is missing."""
+"""What is in a data set, told from its table and the heads of its files: counts, ages, sizes, what is missing."""
 
 from __future__ import annotations
 
