@@ -128,14 +128,15 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     ----------
     arguments : dict
         ``model``: a bundle's name or path; ``image``: a ``.npy`` of uint8 (row, column, channel=3); ``out``: where
-        the probability goes, a ``.npy`` of float32 (row, column).
+        the probability goes, a ``.npy`` of float32 (row, column); ``spread``: where the extremes over mirror images
+        go, a ``.npy`` of float32 (2, side, side), if they are to be asked about.
     run : RunContext
         Takes the progress.
 
     Returns
     -------
     dict
-        ``model``: the fields of ``workflows.lesion.ModelStamp``.
+        ``model``: the fields of ``workflows.lesion.ModelStamp``; ``spread`` where it was asked for.
 
     Raises
     ------
@@ -144,14 +145,19 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """
     import numpy as np
 
-    from napari_melanoma.workflows.lesion import ModelStamp
+    from napari_melanoma.workflows.lesion import ModelStamp, ask
 
     run.report(Progress(0, None, "Loading the model"))
     model = _segmenter(arguments["model"])
     run.report(Progress(1, 2, "Finding the lesion"))
-    probability = model.probability(np.load(arguments["image"], mmap_mode="r"))
-    np.save(arguments["out"], probability)
-    return {"model": vars(ModelStamp.of(model))}
+    spread: str | None = arguments.get("spread")
+    answer = ask(model, np.load(arguments["image"], mmap_mode="r"), flips=spread is not None)
+    np.save(arguments["out"], answer.probability)
+    told: dict[str, Any] = {"model": vars(ModelStamp.of(model))}
+    if spread is not None:
+        np.save(spread, answer.spread)
+        told["spread"] = spread
+    return told
 
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.analysis.uncertainty import disagreement, entropy
+from napari_melanoma.analysis.refinement import RefinementConfig
+from napari_melanoma.analysis.uncertainty import disagreement, entropy, uncertain_band
 
 
 def disc(side: int, radius: float, blur: float) -> np.ndarray:
@@ -88,3 +89,43 @@ def test_disagreement_is_a_share_and_knows_no_order(masks: np.ndarray, random) -
     shuffled = random.sample(list(masks), 3)
     assert 0.0 <= disagreement(list(masks)) <= 1.0
     assert disagreement(shuffled) == pytest.approx(disagreement(list(masks)), abs=1e-12)
+
+
+BELT = RefinementConfig(smoothing=0.0)
+
+
+def answers(*lows_and_highs: tuple[slice, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.zeros((2, 1, 20), np.float32)
+    for where, least, most in lows_and_highs:
+        low[:, where], high[:, where] = least, most
+    return low, high
+
+
+def test_the_band_is_where_some_answers_say_lesion_and_others_skin() -> None:
+    low, high = answers((slice(4, 6), 0.2, 0.7), (slice(6, 10), 0.8, 0.9), (slice(10, 13), 0.4, 0.6))
+    band = uncertain_band(low, high, 0.5, low >= 0.5, BELT)
+    assert np.flatnonzero(band).tolist() == [4, 5, 10, 11, 12]
+    assert np.flatnonzero(uncertain_band(low, high, 0.65, low >= 0.65, BELT)).tolist() == [4, 5]
+
+
+def test_another_lesion_has_no_part_in_the_band_of_the_one_that_is_kept() -> None:
+    low, high = answers((slice(3, 6), 0.9, 0.9), (slice(6, 8), 0.1, 0.9), (slice(14, 16), 0.1, 0.9))
+    mask = low >= 0.5
+    assert np.flatnonzero(uncertain_band(low, high, 0.5, mask, BELT)).tolist() == [6, 7]
+    every = BELT.model_copy(update={"largest_only": False})
+    assert np.flatnonzero(uncertain_band(low, high, 0.5, mask, every)).tolist() == [6, 7, 14, 15]
+
+
+def test_where_nothing_was_found_everything_that_any_answer_found_is_shown() -> None:
+    low, high = answers((slice(14, 16), 0.1, 0.9))
+    nothing = np.zeros((1, 20), bool)
+    assert np.flatnonzero(uncertain_band(low, high, 0.5, nothing, BELT)).tolist() == [14, 15]
+
+
+def test_a_hole_that_is_filled_is_no_band() -> None:
+    low, high = np.zeros((2, 9, 9), np.float32)
+    low[2:7, 2:7] = high[2:7, 2:7] = 0.9
+    low[4, 4] = 0.1
+    assert not uncertain_band(low, high, 0.5, high >= 0.5, BELT).any()
+    unfilled = BELT.model_copy(update={"fill_holes": False})
+    assert np.argwhere(uncertain_band(low, high, 0.5, high >= 0.5, unfilled)).tolist() == [[4, 4]]

@@ -64,6 +64,25 @@ def test_analyse_finds_the_lesion_and_shows_it_as_layers(person):
     assert "mole: analysed in" in person.dock.status.text
 
 
+def test_the_mirror_images_give_a_band_that_follows_the_threshold_and_goes_with_them(person, qtbot):
+    person.opens()
+    person.finds(QCheckBox, "flips").click()
+    person.analyses()
+    band = person.layer("band")
+    assert [layer.name for layer in person.viewer.layers][1:3] == ["mole probability", "mole band"]
+    assert band.visible
+    assert (band.data == person.lesion.result.band).all()
+    assert (band.data[60, 80], band.data[5, 5]) == (0, 1)
+    assert "Its mirror images disagree on" in person.dock.status.text
+    person.finds(QAbstractSlider, "threshold_slider").setValue(90)
+    qtbot.waitUntil(lambda: not person.dock.busy and person.lesion.result.threshold == 0.9, timeout=20_000)
+    assert person.layer("band") == band
+    assert (band.data[60, 80], band.data[5, 5]) == (1, 0)
+    person.finds(QCheckBox, "flips").click()
+    person.analyses()
+    assert "mole band" not in [layer.name for layer in person.viewer.layers]
+
+
 def test_analyse_again_reuses_the_layers(person):
     person.opens()
     person.analyses()
@@ -210,6 +229,7 @@ def test_options_shown_are_options_given(dock):
             "threshold": 0.37,
             "refinement": {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "min_area_fraction": 0.2},
             "roi": {"margin": 0.25, "background": "keep", "side_px": 512},
+            "flips": True,
         },
         "test",
     )

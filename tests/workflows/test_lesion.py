@@ -12,9 +12,11 @@ import pytest
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.workflows.lesion import LesionOptions, analyse_lesion, derive, remeasure, save_lesion
 
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
@@ -131,3 +133,59 @@ def test_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.Mon
         save_lesion(remeasure(result, ~result.mask, result.options), folder)
     assert (folder / "result.json").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+
+
+class Leaning(Darkness):
+    """Sees lesion where it is dark, and more of it towards the right."""
+
+    config = SimpleNamespace(threshold=0.5, input_size=100, preprocessing=PreprocessingConfig())
+    info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
+
+    def logits(self, inputs) -> np.ndarray:
+        lean = np.linspace(-1, 1, 100, dtype=np.float32)
+        return np.stack([(140.0 - image.mean(2)).astype(np.float32) / 20 + lean for image in inputs])
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        raise AssertionError("with flips, logits are asked for")
+
+
+def blurred(photograph: Photograph) -> Photograph:
+    from scipy import ndimage
+
+    return replace(photograph, rgb=ndimage.gaussian_filter(photograph.rgb, (6, 6, 0)))
+
+
+FLIPS = LesionOptions(flips=True)
+
+
+def test_flips_give_a_steadier_mask_and_a_band_along_its_border(tmp_path: Path) -> None:
+    photograph = blurred(_photograph((100, 230, 40)))
+    result = analyse_lesion(photograph, Leaning(), FLIPS, run=RunContext())
+    rows, columns = np.nonzero(result.mask)
+    assert (rows.mean(), columns.mean()) == pytest.approx((100, 230), abs=0.5)
+    away = np.hypot(*(np.indices(result.mask.shape) - np.array([100, 230])[:, None, None]))
+    assert result.band is not None
+    assert 25 < away[result.band].min() < away[result.band].max() < 55
+    assert result.band.sum() > 300
+    saved = save_lesion(result, tmp_path / "drawn")
+    assert (read_mask(saved / "band.png") == result.band).all()
+    told = json.loads((saved / "result.json").read_text())
+    assert (told["options"]["flips"], told["uncertain_area_px"]) == (True, int(result.band.sum()))
+
+
+def test_the_band_follows_the_threshold_without_asking_again() -> None:
+    result = analyse_lesion(blurred(_photograph((100, 230, 40))), Leaning(), FLIPS, run=RunContext())
+    stricter = derive(result.photograph, result.answer, FLIPS.model_copy(update={"threshold": 0.9}), result.model)
+    assert stricter.band is not None
+    assert (stricter.band != result.band).any()
+    assert not (stricter.band & (restored(result, 1) < 0.85)).any()
+
+
+def restored(result, extreme: int) -> np.ndarray:
+    return restore_size(result.spread[extreme], result.mask.shape)
+
+
+def test_without_flips_there_is_no_band(tmp_path: Path) -> None:
+    result = _analyse(_photograph((100, 150, 40)))
+    assert (result.band, result.spread) == (None, None)
+    assert {path.name for path in save_lesion(result, tmp_path / "drawn").iterdir()} == FILES

@@ -66,6 +66,24 @@ def test_the_network_is_asked_a_full_pass_at_a_time(photographs, tmp_path: Path,
     assert model.passes == [2, 2, 1]
 
 
+def test_flips_ask_four_times_and_leave_a_band(photographs, tmp_path: Path, model) -> None:
+    flips = {"lesion": LesionOptions(flips=True)}
+    assert counts(analyse(photographs, tmp_path / "out", model, batch_size=5, **flips)) == (5, 0, 0)
+    assert model.passes == [5] * 4
+    assert {file.name for file in (tmp_path / "out" / photographs[0].stem).iterdir()} == FILES | {"band.png"}
+    assert counts(analyse(photographs, tmp_path / "out", model, **flips)) == (0, 5, 0)
+
+
+def test_a_result_from_before_there_were_flips_is_not_made_again(photographs, tmp_path: Path, model) -> None:
+    analyse(photographs, tmp_path / "out", model)
+    for stored in (tmp_path / "out").glob("*/result.json"):
+        values = json.loads(stored.read_text(encoding="utf-8"))
+        del values["options"]["flips"]
+        stored.write_text(json.dumps(values), encoding="utf-8")
+    assert counts(analyse(photographs, tmp_path / "out", model)) == (0, 5, 0)
+    assert counts(analyse(photographs, tmp_path / "out", model, lesion=LesionOptions(flips=True))) == (5, 0, 0)
+
+
 def test_what_is_done_is_skipped_and_the_model_not_even_loaded(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

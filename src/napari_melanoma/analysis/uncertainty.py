@@ -1,4 +1,4 @@
-"""How unsure a model is of a photograph, as one number from 0 to 1, so that the images to correct first can be told."""
+"""How unsure a model is: of a photograph, as one number from 0 to 1, and where in it, as a band along the border."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.analysis.masks import components, filled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.refinement import RefinementConfig
 
 
 def entropy(probability: NDArray[np.float32]) -> float:
@@ -60,3 +64,42 @@ def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
     union = areas[:, None] + areas[None, :] - both
     pairs = np.triu_indices(len(stack), 1)
     return float(1.0 - np.mean(both[pairs] / np.maximum(union[pairs], 1.0)))
+
+
+def uncertain_band(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    threshold: float,
+    mask: NDArray[np.bool_],
+    config: RefinementConfig,
+) -> NDArray[np.bool_]:
+    """Find the pixels where several answers disagree: some call them lesion, some skin.
+
+    Parameters
+    ----------
+    low, high : numpy.ndarray
+        float32 (row, column): the smallest and the largest probability of each pixel.
+    threshold : float
+        At or above it is lesion.
+    mask : numpy.ndarray
+        bool (row, column): the lesion that was chosen; other lesions have no part in the band where one alone is kept.
+    config : RefinementConfig
+        Whether one lesion is kept, and whether holes are filled.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column); a belt along the border of the lesion, and what belongs to it by some answers alone. Where
+        the mask is empty, all pixels where the answers disagree.
+    """
+    inside, outside = low >= threshold, high >= threshold
+    if config.fill_holes:
+        inside, outside = filled(inside), filled(outside)
+    band = outside & ~inside
+    if not config.largest_only or not mask.any():
+        return band
+    labels, _ = components(outside)
+    touched = np.zeros(labels.max() + 1, bool)
+    touched[np.unique(labels[mask])] = True
+    touched[0] = False
+    return band & touched[labels]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, NoRefine, Out, examples, refinement
+from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def lesion(
         typer.Option(help="Of the border: sigma as a fraction of the photograph's shorter side; 0 smooths nothing."),
     ] = None,
     no_refine: NoRefine = False,
+    flips: Flips = False,
     pixel_size: Annotated[
         float | None, typer.Option(metavar="UM", help="Micrometres per pixel, for measurements in mm.")
     ] = None,
@@ -63,7 +64,7 @@ def lesion(
 
         refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
         roi = _given(margin=margin, background=background, side_px=side)
-        chosen = {**_given(model=model, threshold=threshold), "refinement": refined, "roi": roi}
+        chosen = {**_given(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
         given = _given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
         options = BatchOptions.parse({"lesion": chosen, **given}, "the command line")
         paths = find_inputs(images)

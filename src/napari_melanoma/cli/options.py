@@ -13,6 +13,12 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 NoRefine = Annotated[
     bool, typer.Option("--no-refine", help="Take what the threshold gives: smooth, choose and fill nothing.")
 ]
+Flips = Annotated[
+    bool,
+    typer.Option(
+        "--flips", help="Ask the model about the mirror images too: the mean of four answers, and where they disagree."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the results; made where it is missing.")]
 
 

@@ -51,14 +51,47 @@ class FlippedLogits:
     low: NDArray[np.float32]
     high: NDArray[np.float32]
 
+    def spread(self, index: int) -> NDArray[np.float32]:
+        """Give the extremes of one photograph.
+
+        Parameters
+        ----------
+        index : int
+            Its place in the batch.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (2, side, side).
+        """
+        return np.stack([self.low[index], self.high[index]])
+
+    def answers(self, shapes: Sequence[tuple[int, int]]) -> list[Answer]:
+        """Bring the batch back to the sizes of its photographs.
+
+        Parameters
+        ----------
+        shapes : sequence of tuple
+            Rows and columns of each.
+
+        Returns
+        -------
+        list of Answer
+            In their order.
+        """
+        return [Answer(restore_size(self.mean[index], shape), self.spread(index)) for index, shape in enumerate(shapes)]
+
 
 @dataclass(frozen=True)
-class FlippedProbability:
-    """Probability of one photograph under all flips: float32 (row, column) in [0, 1] each, of the photograph's size."""
+class Answer:
+    """What a model says of one photograph: its probability, float32 (row, column) in [0, 1].
 
-    mean: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
+    ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel under all flips, at the
+    network's own size; None where the model was asked once.
+    """
+
+    probability: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None
 
 
 def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
@@ -88,7 +121,7 @@ def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> Fl
     return FlippedLogits(mean / np.float32(len(VIEWS)), low, high)
 
 
-def flipped_probability(model: LogitModel, rgb: NDArray[np.uint8]) -> FlippedProbability:
+def flipped_answer(model: LogitModel, rgb: NDArray[np.uint8]) -> Answer:
     """Ask a network about one photograph of any size and its mirror images.
 
     Parameters
@@ -100,10 +133,9 @@ def flipped_probability(model: LogitModel, rgb: NDArray[np.uint8]) -> FlippedPro
 
     Returns
     -------
-    FlippedProbability
-        Of the photograph's size.
+    Answer
+        The probability of the mean logits, and the spread.
     """
-    shape = (rgb.shape[0], rgb.shape[1])
     config = model.info.config
     found = flipped_logits(model, [network_input(rgb, config.input_size, config.preprocessing)])
-    return FlippedProbability(*(restore_size(item[0], shape) for item in (found.mean, found.low, found.high)))
+    return found.answers([(rgb.shape[0], rgb.shape[1])])[0]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion_work import LesionWork
     from napari_melanoma.ui.status_line import Task
     from napari_melanoma.ui.worker_client import WorkerClient
+    from napari_melanoma.workflows.lesion import LesionResult
 
 TASK: Task = "analysing"
 
@@ -152,4 +153,12 @@ def summary(last: Analysed, done: int, seconds: float) -> str:
     name = last.result.photograph.name
     if not last.result.measurements:
         return f"{name}: no lesion found {model}. Lower the threshold, or paint one."
-    return f"{name}: analysed in {seconds:.1f} s {model}."
+    return f"{name}: analysed in {seconds:.1f} s {model}.{_said_of_band(last.result)}"
+
+
+def _said_of_band(result: LesionResult) -> str:
+    """Say how much the answers about the mirror images disagree, where there were several."""
+    if result.band is None:
+        return ""
+    share = result.band.sum() / max(1, result.mask.sum())
+    return f" Its mirror images disagree on {share:.0%} of the lesion's area (blue band)."

@@ -55,6 +55,7 @@ class Analysis(QObject):
         name = uuid.uuid4().hex
         self._image = client.folder / f"{name}-image.npy"
         self._answer = client.folder / f"{name}-probability.npy"
+        self._spread = client.folder / f"{name}-spread.npy"
         self._stage: Job | Request | None = None
         self._photograph: Photograph | None = None
         self._digest = ""
@@ -81,6 +82,8 @@ class Analysis(QObject):
     def _on_read(self, found: tuple[Photograph, str]) -> None:
         self._photograph, self._digest = found
         paths = {"image": str(self._image), "out": str(self._answer)}
+        if self._options.flips:
+            paths["spread"] = str(self._spread)
         self._enter(self._client.request("segment", model=self._options.model, **paths), self._on_answer)
 
     def _on_answer(self, answer: dict[str, Any]) -> None:
@@ -100,7 +103,7 @@ class Analysis(QObject):
         self._end()
 
     def _end(self) -> None:
-        for path in (self._image, self._answer):
+        for path in (self._image, self._answer, self._spread):
             _remove(path)
         self.finished.emit()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.inference.flips import Answer
 from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, ModelStamp, derive
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def conclude(
     array : pathlib.Path
         The probability, a ``.npy`` of float32 (row, column).
     answer : dict
-        ``model``: the fields of a ``ModelStamp``.
+        ``model``: the fields of a ``ModelStamp``; ``spread``: a ``.npy`` of the extremes over mirror images, where
+        these were asked about.
     options : LesionOptions
         How to threshold, refine and crop.
 
@@ -65,7 +67,9 @@ def conclude(
     """
     import numpy as np
 
-    result = derive(photograph, np.load(array), options, ModelStamp(**answer["model"]))
+    spread = answer.get("spread")
+    said = Answer(np.load(array), None if spread is None else np.load(spread))
+    result = derive(photograph, said, options, ModelStamp(**answer["model"]))
     return result, fingerprint(result.mask)
 
 

@@ -85,6 +85,36 @@ def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float
         layer.data = probability
 
 
+def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:
+    """Show in blue where the answers about the mirror images disagree; the layer's eye switches it off.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    band : numpy.ndarray or None
+        bool (row, column); None where the model was asked once, which takes away what an earlier analysis showed.
+    """
+    from napari.layers import Image as ImageLayer
+    from napari.utils import Colormap
+
+    if band is None:
+        layer = part(viewer, image, "band")
+        if layer is not None:
+            viewer.layers.remove(layer)
+        return
+
+    def make() -> ImageLayer:
+        colours = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
+        return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colours, opacity=0.6)
+
+    layer = _layer(viewer, image, "band", make)
+    if (layer.data != band).any():
+        layer.data = band.astype("uint8")
+
+
 def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
     """Draw the border of the lesion in yellow.
 
@@ -162,7 +192,7 @@ def line_width(image: Image) -> float:
 
 
 def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Show what follows from a mask: contour, ROI and the measurements as features of the mask.
+    """Show what follows from a mask: contour, ROI, uncertain band and the measurements as features of the mask.
 
     Parameters
     ----------
@@ -173,6 +203,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     result : LesionResult
         An analysis of it.
     """
+    show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
     show_roi(viewer, image, result.roi)
     labels = part(viewer, image, "mask")

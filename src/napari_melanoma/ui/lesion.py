@@ -158,7 +158,7 @@ class LesionDock(LesionControls):
     def _show_options_of(self, identity: str) -> None:
         if identity == self.picker.identity:
             options = self.work.book.lesions[identity].result.options
-            self.set_options(options.model_copy(update={"model": self.model.model}))
+            self.set_options(options.model_copy(update={"model": self.model.model, "flips": self.flips.isChecked()}))
 
     def _on_changed(self, identity: str | None) -> None:
         if identity == self.picker.identity:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui.lesion_state import Change, Lesion
 from napari_melanoma.ui.origin import Point, threshold_of
-from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, derive, remeasure
+from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, band_of, derive, remeasure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,11 +174,14 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
     LesionResult
         As ``workflows.lesion.derive`` gives it.
     """
-    options = options.model_copy(update={"model": result.options.model})  # another one may be picked for next time
+    # Another model, and flips or not, may be picked for next time.
+    options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
     if options.refinement.smoothing != result.options.refinement.smoothing:
-        return derive(result.photograph, result.probability, options, result.model, chosen)
+        return derive(result.photograph, result.answer, options, result.model, chosen)
     followed = remeasure(result, _thresholded(result, options, chosen), options)
-    return replace(followed, options=options, corrected=False, threshold=threshold_of(result.model, options))
+    threshold = threshold_of(result.model, options)
+    band = band_of(result.answer, followed.mask, threshold, options.refinement)
+    return replace(followed, options=options, corrected=False, threshold=threshold, band=band)
 
 
 def prediction(result: LesionResult) -> NDArray[np.bool_]:

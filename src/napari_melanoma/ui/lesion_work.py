@@ -296,5 +296,5 @@ def _as_wanted(
     found: LesionResult, options: LesionOptions, known: LesionResult, mask: NDArray[np.uint8]
 ) -> LesionResult:
     """Take what an analysis found, with the options as they are wanted by now."""
-    wanted = options.model_copy(update={"model": found.options.model})
+    wanted = options.model_copy(update={"model": found.options.model, "flips": found.options.flips})
     return found if wanted == found.options else lesion_steps.rederive(found, wanted, None)

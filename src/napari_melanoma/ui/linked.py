@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
 
-Role = Literal["probability", "mask", "contour", "ROI", "scribbles", "ruler"]
-ORDER: tuple[Role, ...] = ("probability", "mask", "ROI", "contour", "scribbles", "ruler")
+Role = Literal["probability", "band", "mask", "contour", "ROI", "scribbles", "ruler"]
+ORDER: tuple[Role, ...] = ("probability", "band", "mask", "ROI", "contour", "scribbles", "ruler")
 
 
 def identify(viewer: Viewer) -> list[Image]:
@@ -245,7 +245,7 @@ def show_only(viewer: Viewer, image: Image) -> None:
             for layer in parts(viewer, other):
                 layer.visible = False
     for layer in parts(viewer, image):
-        if layer.metadata[KEY].get("role") in ("mask", "contour", "ROI"):
+        if layer.metadata[KEY].get("role") in ("band", "mask", "contour", "ROI"):
             layer.visible = True
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_melanoma.analysis.refinement import smooth_probability
-from napari_melanoma.workflows.lesion import remeasure
+from napari_melanoma.workflows.lesion import band_of, remeasure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,7 @@ class Origin:
     chosen: Point | None
     corrected: bool
     provenance: dict[str, object]
+    spread: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, result: LesionResult, chosen: Point | None) -> Origin:
@@ -63,7 +64,8 @@ class Origin:
         Origin
             Shares the probability with the result.
         """
-        return cls(result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
+        known = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
+        return cls(*known, result.spread)
 
     def restore(self, result: LesionResult, mask: NDArray[np.bool_], roi: RoiConfig) -> LesionResult:
         """Make the result of the mask again.
@@ -94,5 +96,10 @@ class Origin:
             options=options,
             model=self.model,
             provenance=self.provenance,
+            spread=self.spread,
         )
-        return replace(remeasure(base, mask, options), corrected=self.corrected)
+        restored = replace(remeasure(base, mask, options), corrected=self.corrected)
+        if self.corrected:
+            return restored
+        band = band_of(restored.answer, mask, restored.threshold, options.refinement)
+        return replace(restored, band=band)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.flips import Answer, flipped_logits
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.workflows.ahead import Room, ahead
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
@@ -94,11 +95,12 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Answered:
-    """A photograph with the network's answer: float32 (side, side)."""
+    """A photograph with the network's answer: float32 (side, side), and its spread over flips, (2, side, side)."""
 
     place: Place
     photograph: Photograph
     logits: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -273,7 +275,7 @@ class Batch:
         """One pass of the network; where it fails, as out of memory, each photograph is tried alone."""
         self._run.check()
         try:
-            answers = list(self._model.logits([item.fitted for item in chunk]))
+            answers = self._ask([item.fitted for item in chunk])
         except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the others go on
             if len(chunk) == 1:
                 yield _Failed(chunk[0].place, error)
@@ -281,8 +283,15 @@ class Batch:
                 for item in chunk:
                     yield from self._pass([item])
             return
-        for item, logits in zip(chunk, answers, strict=True):
-            yield _Answered(item.place, item.photograph, logits)
+        for item, answer in zip(chunk, answers, strict=True):
+            yield _Answered(item.place, item.photograph, *answer)
+
+    def _ask(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """Logits of each input and, where they are wanted, their extremes over flips."""
+        if not self._options.flips:
+            return [(logits, None) for logits in self._model.logits(inputs)]
+        found = flipped_logits(self._model, inputs)
+        return [(logits, found.spread(index)) for index, logits in enumerate(found.mean)]
 
     def _write(self, item: _Answered | _Failed) -> tuple[Place, dict[str, object] | Exception]:
         """Derive everything from the network's answer and write it (in a thread)."""
@@ -298,8 +307,8 @@ class Batch:
         from napari_melanoma.models.preprocessing import restore_size
 
         height, width = item.photograph.rgb.shape[:2]
-        probability = restore_size(item.logits, (height, width))
-        result = derive(item.photograph, probability, self._options, self._stamp)
+        answer = Answer(restore_size(item.logits, (height, width)), item.spread)
+        result = derive(item.photograph, answer, self._options, self._stamp)
         whose = record(item.place.source, self._portions.pixel_size_um)
         save_lesion(replace(result, provenance={**result.provenance, **whose}), item.place.folder)
         row = stored_row(item.place, read_result(item.place.folder))

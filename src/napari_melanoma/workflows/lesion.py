@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pydantic import Field
 
@@ -12,12 +12,15 @@ from napari_melanoma.analysis.contours import contours, draw_overlay
 from napari_melanoma.analysis.measurements import measure
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.analysis.roi import Roi, RoiConfig, extract_roi
+from napari_melanoma.analysis.uncertainty import uncertain_band
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.provenance import fingerprint, provenance
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.flips import Answer, LogitModel, flipped_answer
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb
+from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class LesionOptions(Config):
     threshold: float | None = Field(None, gt=0, lt=1, description="at or above it is lesion; none: the model's own")
     refinement: RefinementConfig = RefinementConfig()
     roi: RoiConfig = RoiConfig()
+    flips: bool = Field(False, description="ask about the mirror images too: the mean of four answers, and a band")
 
 
 class ProbabilityModel(Protocol):
@@ -92,7 +96,8 @@ class LesionResult:
 
     ``probability`` is the network's answer and ``smoothed`` the one that was thresholded, both float32 (row,
     column); ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is ``None``
-    and ``measurements`` is empty where there is no lesion.
+    and ``measurements`` is empty where there is no lesion. Where the model was asked about the mirror images too,
+    ``spread`` is what ``inference.flips.Answer`` says, and ``band`` is bool (row, column): where the answers disagree.
     """
 
     photograph: Photograph
@@ -107,6 +112,13 @@ class LesionResult:
     model: ModelStamp
     corrected: bool = False
     provenance: dict[str, object] = field(default_factory=provenance)
+    spread: NDArray[np.float32] | None = None
+    band: NDArray[np.bool_] | None = None
+
+    @property
+    def answer(self) -> Answer:
+        """What the model said, as ``derive`` takes it."""
+        return Answer(self.probability, self.spread)
 
 
 def analyse_lesion(
@@ -135,14 +147,34 @@ def analyse_lesion(
     Cancelled
         Where the user stopped it.
     """
-    probability = model.probability(photograph.rgb)
+    answer = ask(model, photograph.rgb, flips=options.flips)
     run.check()
-    return derive(photograph, probability, options, ModelStamp.of(model))
+    return derive(photograph, answer, options, ModelStamp.of(model))
+
+
+def ask(model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool) -> Answer:
+    """Ask a model about a photograph, once or with its mirror images.
+
+    Parameters
+    ----------
+    model : ProbabilityModel
+        A loaded model; one that gives logits too where flips are wanted.
+    rgb : numpy.ndarray
+        uint8 (row, column, channel), sRGB.
+    flips : bool
+        Whether to ask about the mirror images too.
+
+    Returns
+    -------
+    Answer
+        Of the photograph's size.
+    """
+    return flipped_answer(cast("LogitModel", model), rgb) if flips else Answer(model.probability(rgb))
 
 
 def derive(
     photograph: Photograph,
-    probability: NDArray[np.float32],
+    answer: Answer | NDArray[np.float32],
     options: LesionOptions,
     model: ModelStamp,
     chosen: tuple[int, int] | None = None,
@@ -153,8 +185,8 @@ def derive(
     ----------
     photograph : Photograph
         Upright sRGB.
-    probability : numpy.ndarray
-        float32 (row, column) in [0, 1].
+    answer : Answer or numpy.ndarray
+        Of the network; float32 (row, column) in [0, 1] where there is nothing but the probability.
     options : LesionOptions
         How to threshold, refine and crop.
     model : ModelStamp
@@ -167,12 +199,13 @@ def derive(
     LesionResult
         Mask, contour, ROI and measurements; empty where no lesion was found.
     """
-    smoothed = smooth_probability(probability, options.refinement)
+    answer = answer if isinstance(answer, Answer) else Answer(answer)
+    smoothed = smooth_probability(answer.probability, options.refinement)
     threshold = model.threshold if options.threshold is None else options.threshold
     mask = refine_mask(smoothed >= threshold, options.refinement, chosen)
     return LesionResult(
         photograph=photograph,
-        probability=probability,
+        probability=answer.probability,
         smoothed=smoothed,
         threshold=threshold,
         mask=mask,
@@ -181,7 +214,37 @@ def derive(
         measurements=measure(mask, photograph.rgb, photograph.pixel_size),
         options=options,
         model=model,
+        spread=answer.spread,
+        band=band_of(answer, mask, threshold, options.refinement),
     )
+
+
+def band_of(
+    answer: Answer, mask: NDArray[np.bool_], threshold: float, refinement: RefinementConfig
+) -> NDArray[np.bool_] | None:
+    """Find where the answers about the mirror images disagree, smoothed as the probability is.
+
+    Parameters
+    ----------
+    answer : Answer
+        Of the network.
+    mask : numpy.ndarray
+        bool (row, column), refined.
+    threshold : float
+        At or above it is lesion.
+    refinement : RefinementConfig
+        By which the mask was made.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        bool (row, column); None where the model was asked once.
+    """
+    if answer.spread is None:
+        return None
+    shape = (mask.shape[0], mask.shape[1])
+    low, high = (smooth_probability(restore_size(logits, shape), refinement) for logits in answer.spread)
+    return uncertain_band(low, high, threshold, mask, refinement)
 
 
 def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOptions) -> LesionResult:
@@ -227,8 +290,8 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
     Returns
     -------
     pathlib.Path
-        The folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json`` and, where there
-        is a lesion, ``roi.png``.
+        The folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, where there is a
+        lesion ``roi.png``, and ``band.png`` (0/255) where the model was asked about the mirror images.
 
     Raises
     ------
@@ -241,6 +304,8 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
         write_rgb(temporary / "overlay.png", draw_overlay(result.photograph.rgb, result.mask))
         if result.roi is not None:
             write_rgb(temporary / "roi.png", result.roi.image)
+        if result.band is not None:
+            write_mask(temporary / "band.png", result.band)
         write_json(temporary / "result.json", describe(result))
     return folder
 
@@ -271,6 +336,7 @@ def describe(result: LesionResult) -> dict[str, object]:
         "threshold": result.threshold,
         "roi_box": roi and {"top": roi.box.top, "left": roi.box.left, "side": roi.box.height},
         "measurements": result.measurements,
+        "uncertain_area_px": None if result.band is None else int(result.band.sum()),
         "model": vars(result.model),
         "options": result.options.model_dump(mode="json"),
         "provenance": result.provenance,

@@ -22,11 +22,15 @@ from typing import Any
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.workflows.lesion import LesionOptions
 
 RESULT = "result.json"
+BAND = "band.png"  # where the model was asked about the mirror images too
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
 SALT = ".napari-melanoma-salt"
+
+USUAL = LesionOptions().model_dump(mode="json")  # what was not asked for when an older result was made
 
 Salt = bytes  # what is random to those who have not the folder of results
 
@@ -91,7 +95,7 @@ class Settings:
         """
         model, record = stored.get("model") or {}, _record(stored)
         return (
-            stored.get("options") == self.options
+            {**USUAL, **(stored.get("options") or {})} == self.options
             and all(model.get(key) == value for key, value in self.model.items())
             and record.get("pixel_size_um") == self.pixel_size_um
         )
@@ -221,7 +225,7 @@ def is_written_by_us(path: Path) -> bool:
     bool
         True for the images of a result folder and for the masks of phantoms.
     """
-    if path.name in RESULT_IMAGES:
+    if path.name in RESULT_IMAGES | {BAND}:
         return (path.parent / RESULT).is_file()
     return path.stem.endswith("_mask") and path.with_name(f"{path.stem.removesuffix('_mask')}.truth.json").is_file()
 

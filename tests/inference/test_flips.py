@@ -1,0 +1,66 @@
+"""Test-time flips with networks whose answer to a mirror image is known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.inference.flips import VIEWS, flipped_answer, flipped_logits
+
+SIDE = 8
+CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig())
+
+
+class Even:
+    """Says of each pixel what its own colour says, so that a flip of the input flips the output."""
+
+    info = SimpleNamespace(config=CONFIG)
+
+    def logits(self, inputs) -> np.ndarray:
+        return np.stack([image.astype(np.float32).mean(2) / 64 - 2 for image in inputs])
+
+
+class Leaning(Even):
+    """Adds the number of the column, whatever is in it."""
+
+    def logits(self, inputs) -> np.ndarray:
+        return super().logits(inputs) + np.arange(SIDE, dtype=np.float32)
+
+
+@pytest.fixture
+def photographs() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return list(random.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8))
+
+
+def test_a_network_that_knows_no_side_answers_alike(photographs: list[np.ndarray]) -> None:
+    found = flipped_logits(Even(), photographs)
+    alone = Even().logits(photographs)
+    np.testing.assert_array_equal(found.low, alone)
+    np.testing.assert_array_equal(found.high, alone)
+    np.testing.assert_allclose(found.mean, alone, rtol=1e-6)
+
+
+def test_what_leans_to_one_side_is_evened_out_and_shown(photographs: list[np.ndarray]) -> None:
+    """The column of a pixel and that of its mirror image add up to 7 everywhere."""
+    found, plain = flipped_logits(Leaning(), photographs), Even().logits(photographs)
+    columns = np.arange(SIDE)
+    np.testing.assert_allclose(found.mean, plain + 3.5, atol=1e-5)
+    np.testing.assert_allclose(found.low, plain + np.minimum(columns, 7 - columns), atol=1e-5)
+    np.testing.assert_allclose(found.high, plain + np.maximum(columns, 7 - columns), atol=1e-5)
+
+
+def test_the_answer_has_the_size_of_the_photograph(photographs: list[np.ndarray]) -> None:
+    wide = np.repeat(photographs[0], 3, axis=1)
+    answer = flipped_answer(Leaning(), wide)
+    assert (answer.probability.shape, answer.spread.shape) == ((SIDE, 3 * SIDE), (2, SIDE, SIDE))
+    assert (answer.spread[0] <= answer.spread[1]).all()
+
+
+def test_every_view_is_its_own_inverse(photographs: list[np.ndarray]) -> None:
+    assert len(VIEWS) == len(set(VIEWS)) == 4
+    for axes in VIEWS:
+        np.testing.assert_array_equal(np.flip(np.flip(photographs[0], axes), axes), photographs[0])
