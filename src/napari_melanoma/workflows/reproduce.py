@@ -18,7 +18,7 @@ from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
 from napari_melanoma.workflows.reproduce_papers import Budget, Paper, Row, read_paper
 from napari_melanoma.workflows.reproduce_plan import Plan, PlanRequest, make_plan
-from napari_melanoma.workflows.reproduce_result import Found, write_result
+from napari_melanoma.workflows.reproduce_result import Found, write_result, write_tables
 from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe, epochs_now, judge, learn
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ class Reproduction:
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
     """Reproduce a paper, or go on where an earlier call ended, however it ended.
 
-    Every row is trained into a run folder of its own and judged on the same held-out images; tables and figures are
-    written anew after each. A row that goes wrong is named in them, and the others go on.
+    Every row is trained into a run folder of its own and judged on the same held-out images; tables are written as it
+    goes, figures at its end. A row that goes wrong is named in them, and the others go on.
 
     Parameters
     ----------
@@ -106,20 +106,11 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         write_json(place.plan, plan.model_dump(mode="json"))
     data = staged({role: tuple(map(Path, folders)) for role, folders in plan.data.items()}, place.data)
     work, failed = Work(paper, plan, data, place), dict[str, str]()
-    for number, planned in enumerate(plan.rows):
-        if place.judged(planned.name).is_dir():
-            continue
-        run.check()
-        row = paper.row(planned.name)
-        try:
-            _one_row(work, row, failed, _RowContext(run, number, len(plan.rows), row.file.title))
-        except Cancelled:
-            raise
-        except Exception as error:
-            log.warning("the row %s failed", row.name, exc_info=error)
-            failed[row.name] = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
-        write_result(work, failed)
-    return Reproduction(paper, plan, write_result(work, failed), failed)
+    try:
+        _every_row(work, failed, run)
+    finally:  # of a reproduction that is stopped too, as far as it came
+        found = write_result(work, failed)
+    return Reproduction(paper, plan, found, failed)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
@@ -172,6 +163,23 @@ class _RowContext(RunContext):
         self._outer.report(type(progress)(done, 1000, message))
 
 
+def _every_row(work: Work, failed: dict[str, str], run: RunContext) -> None:
+    """Run the rows that have not been judged yet; note those that go wrong."""
+    for number, planned in enumerate(work.plan.rows):
+        if work.place.judged(planned.name).is_dir():
+            continue
+        run.check()
+        row = work.paper.row(planned.name)
+        try:
+            _one_row(work, row, failed, _RowContext(run, number, len(work.plan.rows), row.file.title))
+        except Cancelled:
+            raise
+        except Exception as error:
+            log.warning("the row %s failed", row.name, exc_info=error)
+            failed[row.name] = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
+        write_tables(work, failed)
+
+
 def _one_row(work: Work, row: Row, failed: dict[str, str], run: RunContext) -> None:
     """Train and judge a row."""
     if without := [name for name in row.file.needs if name in failed]:
@@ -200,14 +208,14 @@ def _settle(paper: Paper, options: ReproduceOptions, place: Place, run: RunConte
     needed = [role for row in rows for role in (row.file.learn, row.file.judged) if role]
     folders, notices = assign(paper, options.data, needed)
     folders = {role: found for role, found in folders.items() if role in needed}
-    stage(folders, paper.file.roles, None, place.data)
+    stage(folders, paper.file.roles, None, place.data, run)
     data = staged(folders, place.data)
     request = PlanRequest(
         options.rows, options.budget, options.limit, folders, _weights(paper, options.weights), tuple(notices)
     )
     plan = make_plan(paper, request, data, run)
     if plan.images is not None:
-        stage(folders, paper.file.roles, plan.images, place.data)
+        stage(folders, paper.file.roles, plan.images, place.data, run)
     return plan
 
 

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import TABLES, Sample, check_names, read_dataset, usable
+from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.sources import sources, where_to_get
 from napari_melanoma.data.splits import drawn_by_name, hold_out
 from napari_melanoma.io.results import write_table
 from napari_melanoma.workflows.reproduce_papers import Paper, Role
 
 LEARN, JUDGED = "train", "test"
+LEFT_OUT, DUPLICATE = "left out", "duplicate"
 HELD_OUT_SHARE = 0.2  # both papers keep a fifth for the test
 HELD_OUT_SPLITS = ("test", "val")  # the first that a data set has judges; all else is learnt from
 SEED = 0
@@ -30,7 +33,7 @@ FOLDERS = {
     "ph2": ("ph2",),
     "dermofit": ("dermofit",),
     "smartskins": ("smartskins",),
-    "pad_ufes_20": ("pad",),
+    "pad-ufes-20": ("pad",),
 }
 BY_NAME_ALONE = ("ph2",)  # whose terms ask for a decision: taken where a user names the role, never by finding it
 
@@ -50,6 +53,8 @@ class RoleData:
         Images of each.
     left_out : int
         Images that could be learnt from, but for the budget.
+    duplicates : int
+        Images that are left out as they show the same picture as another one.
     """
 
     role: str
@@ -57,6 +62,7 @@ class RoleData:
     learn: int
     judged: int
     left_out: int = 0
+    duplicates: int = 0
 
     @property
     def names(self) -> str:
@@ -107,11 +113,14 @@ def assign(paper: Paper, named: Sequence[str], needed: Iterable[str]) -> tuple[d
     return {role: tuple(dict.fromkeys(folders)) for role, folders in found.items() if folders}, notices
 
 
-def stage(folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], most: int | None, out: Path) -> None:
+def stage(
+    folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], most: int | None, out: Path, run: RunContext
+) -> None:
     """Split the data sets of every role once, and write the split down.
 
     Where a data set names a split ``test``, or else ``val``, that judges, and all else is learnt from; where it names
-    none, a fifth of the patients judges, spread over diagnoses. Of one patient nothing is on both sides.
+    none, a fifth of the patients judges, spread over diagnoses. Of one patient nothing is on both sides, and of images
+    that show the same picture one is taken, before all one that judges.
 
     Parameters
     ----------
@@ -123,6 +132,8 @@ def stage(folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], mo
         Images to learn from in each role at most; they are drawn by their names.
     out : pathlib.Path
         Gets a folder for each data set, with a table over the user's own files.
+    run : RunContext
+        Told of the progress, asked whether to go on.
 
     Raises
     ------
@@ -132,10 +143,14 @@ def stage(folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], mo
         Where a role has nothing to learn from, or nothing to be judged on.
     SaveError
         Where a table cannot be written.
+    Cancelled
+        Where the user stopped it.
     """
     for role, members in folders.items():
         parts = [_split(usable(read_dataset(folder))) for folder in members]
         learn, judged = ([sample for part in parts for sample in part[side]] for side in (0, 1))
+        again = {id(pair.second) for pair in find_duplicates([*judged, *learn], run)}
+        learn, judged = ([sample for sample in side if id(sample) not in again] for side in (learn, judged))
         if not learn or not judged:
             raise InputError(
                 f"{role}: {len(learn)} images with masks to learn from and {len(judged)} to judge were found in "
@@ -143,10 +158,12 @@ def stage(folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], mo
             )
         kept = learn if most is None else drawn_by_name(learn, most)
         sides = {id(sample): LEARN for sample in kept} | {id(sample): JUDGED for sample in judged}
+        sides |= dict.fromkeys(again, DUPLICATE)
+        everything = [sample for part in parts for side in part for sample in side]
         for folder in members:
-            samples = [sample for sample in (*learn, *judged) if sample.domain == folder.name]
             place = (out / folder.name).resolve()
-            rows = [_row(sample, sides.get(id(sample), "left out"), roles[role], place) for sample in samples]
+            samples = [sample for sample in everything if sample.domain == folder.name]
+            rows = [_row(sample, sides.get(id(sample), LEFT_OUT), roles[role], place) for sample in samples]
             write_table(place / TABLE, rows, COLUMNS)
 
 
@@ -174,7 +191,7 @@ def staged(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, Role
     for role, members in folders.items():
         places = tuple(out / folder.name for folder in members)
         counts = Counter(sample.split for place in places for sample in read_dataset(place))
-        found[role] = RoleData(role, places, counts[LEARN], counts[JUDGED], counts["left out"])
+        found[role] = RoleData(role, places, counts[LEARN], counts[JUDGED], counts[LEFT_OUT], counts[DUPLICATE])
     return found
 
 

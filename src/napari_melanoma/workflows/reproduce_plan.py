@@ -7,6 +7,7 @@ the one it began with.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,7 +259,7 @@ def make_plan(paper: Paper, request: PlanRequest, data: Mapping[str, RoleData], 
     Cancelled
         Where the user stopped it.
     """
-    left_out: dict[str, str] = {}
+    began, left_out = time.monotonic(), dict[str, str]()
     steps: dict[str, StepCost | None] = {}
     recipes: dict[str, TrainRecipe] = {}
     counts: dict[str, Counts] = {}
@@ -277,7 +278,8 @@ def make_plan(paper: Paper, request: PlanRequest, data: Mapping[str, RoleData], 
     runnable = [row for row in rows if row.name in counts]
     epochs, images = None, None
     if request.minutes is not None:
-        seconds = 60 * request.minutes * SHARE - TABLES_S - LOOK_S * sum(d.learn + d.judged for d in data.values())
+        looked = time.monotonic() - began + LOOK_S * sum(found.learn + found.judged for found in data.values())
+        seconds = SHARE * 60 * request.minutes - TABLES_S - looked
         epochs, images = choose_size(counts, steps, recipes, seconds)
     return Plan(
         paper=paper.name,

@@ -7,18 +7,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_melanoma.analysis.overlap import METRICS
-from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_mean, paired_difference
+from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_means
 from napari_melanoma.core.files import write_text
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.reproduction import SizePoint, draw_curves, draw_samples, draw_size, write_page
 from napari_melanoma.report.tables import Table
 from napari_melanoma.workflows.reproduce_data import RoleData, judged_samples, source_of
 from napari_melanoma.workflows.reproduce_papers import Paper, PaperTable, Row
-from napari_melanoma.workflows.reproduce_plan import Plan
 from napari_melanoma.workflows.reproduce_reduced import reduced
 from napari_melanoma.workflows.reproduce_rows import JUDGEMENT, Place, Work, judged_rows, pictures_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,7 @@ class Found:
             Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions.
         """
         images = [image for image in self.images if domains is None or image["domain"] in domains]
-        groups = [image["group"] for image in images]
-        return {name: bootstrap_mean([float(i[name]) for i in images], groups, bounds=(0, 1)) for name in METRICS}
+        return _estimates(np.array([[float(image[name]) for name in METRICS] for image in images]), images)
 
 
 @dataclass(frozen=True)
@@ -206,15 +210,43 @@ def differences(found: Sequence[Found], metrics: Sequence[str]) -> list[str]:
             continue
         old, new = ({image["image_id"]: image for image in one.images} for one in (other, item))
         both = [name for name in old if name in new]
-        groups = [old[name]["group"] for name in both]
-        changes = []
-        for metric in metrics:
-            change = paired_difference(
-                [float(old[n][metric]) for n in both], [float(new[n][metric]) for n in both], groups
-            )
-            changes.append(f"{metric} {100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})")
+        table = [[float(new[name][metric]) - float(old[name][metric]) for metric in METRICS] for name in both]
+        of = _estimates(np.array(table), [old[name] for name in both], bounds=(-1, 1))
+        changes = [f"{m} {_signed(of[m].mean)} ({_signed(of[m].low)} to {_signed(of[m].high)})" for m in metrics]
         said.append(f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}.")
     return said
+
+
+def write_tables(work: Work, failed: Mapping[str, str]) -> list[Found]:
+    """Write the tables of what was found so far.
+
+    Parameters
+    ----------
+    work : Work
+        Its folder gets ``tables.md`` and ``tables.csv``.
+    failed : mapping
+        Rows that went wrong, and why.
+
+    Returns
+    -------
+    list of Found
+        What stands in them.
+
+    Raises
+    ------
+    SaveError
+        Where a file cannot be written.
+    """
+    found = collect(work)
+    if found:
+        about = [
+            f"## {_title(work.paper)}",
+            *_about(work, failed),
+            *(table.markdown() for table in _tables(work, found)),
+        ]
+        write_text(work.place.out / "tables.md", "\n\n".join(about))
+        write_table(work.place.out / "tables.csv", [_record(line) for line in lines(found)])
+    return found
 
 
 def write_result(work: Work, failed: Mapping[str, str]) -> list[Found]:
@@ -237,25 +269,29 @@ def write_result(work: Work, failed: Mapping[str, str]) -> list[Found]:
     SaveError
         Where a file cannot be written.
     """
-    paper, plan, place, found = work.paper, work.plan, work.place, collect(work)
-    if not found:
-        return found
-    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **failed}.items()]
+    found = write_tables(work, failed)
+    if found:
+        figures = _draw(work.paper, found, work.data, work.place)
+        page = work.place.out / "tables.html"
+        write_page(_title(work.paper), _about(work, failed), _tables(work, found), figures, page)
+    return found
+
+
+def _title(paper: Paper) -> str:
+    """Name a paper."""
+    return f"{paper.name}: {paper.file.title}"
+
+
+def _tables(work: Work, found: Sequence[Found]) -> list[Table]:
+    """Make a table for each of the paper's that has rows, and one of the grids."""
     tables = []
-    for name, table in paper.file.tables.items():
+    for name, table in work.paper.file.tables.items():
         if rows := [item for item in found if item.row.file.table == name]:
             tables.append(make_table(table, rows, differences(rows, table.metrics)))
     if rows := [item for item in found if item.row.grid]:
-        metrics = next(iter(paper.file.tables.values())).metrics
+        metrics = next(iter(work.paper.file.tables.values())).metrics
         tables.append(make_table(PaperTable(title="Grids", metrics=metrics), rows, ()))
-    about = _about(paper, plan, work.data)
-    text = "\n".join([f"## {paper.name}: {paper.file.title}", "", *(f"{line}\n" for line in (*about, *not_run))])
-    write_text(place.out / "tables.md", "\n".join([text, *(table.markdown() for table in tables)]))
-    write_table(place.out / "tables.csv", [_record(line) for line in lines(found)])
-    figures = _draw(paper, found, work.data, place)
-    title = f"{paper.name}: {paper.file.title}"
-    write_page(title, [*about, *not_run], tables, figures, place.out / "tables.html")
-    return found
+    return tables
 
 
 def _cells(line: Line, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -269,6 +305,19 @@ def _cells(line: Line, metrics: Sequence[str]) -> tuple[str, ...]:
     for metric in metrics:
         cells += [line.paper(metric), _interval(ours[metric]) if ours else ""]
     return (*cells, found.reduced)
+
+
+def _estimates(
+    table: NDArray[np.float64], images: Sequence[Mapping[str, str]], bounds: tuple[float, float] = (0, 1)
+) -> dict[str, Estimate]:
+    """Estimate every metric, (image, metric), over patients or lesions."""
+    groups = [image["group"] for image in images]
+    return dict(zip(METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
+
+
+def _signed(share: float) -> str:
+    """Write a difference in per cent."""
+    return f"{100 * share:+.1f}"
 
 
 def _interval(estimate: Estimate) -> str:
@@ -308,19 +357,24 @@ def _record(line: Line) -> dict[str, object]:
     return {**record, "reduced": found.reduced}
 
 
-def _about(paper: Paper, plan: Plan, data: Mapping[str, RoleData]) -> list[str]:
-    """Say what the figures rest on."""
+def _about(work: Work, failed: Mapping[str, str]) -> list[str]:
+    """Say what the figures rest on, and what is missing."""
+    paper, plan, data = work.paper, work.plan, work.data
     said = [f"{paper.file.reference}. Figures in per cent; ours with the {INTERVAL}."]
     for role, found in data.items():
         what = paper.file.roles[role]
         less = f" ({found.left_out} more were left out to keep to the time)" if found.left_out else ""
+        again = (
+            f"; {found.duplicates} left out as they show a picture that is there already" if found.duplicates else ""
+        )
         said.append(
             f"{role}, {what.title}: the paper used {what.used}; here {found.names}, {found.learn} images to learn from "
-            f"and tune with{less}, {found.judged} held out, the same for every row."
+            f"and tune with{less}, {found.judged} held out, the same for every row{again}."
         )
     if plan.budget == "small":
         said.append("Small budget: a trial of the experiment, not of the paper's claims; each row says what is less.")
-    return [text for text in (*said, *plan.notices, paper.file.note, paper.file.later) if text]
+    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **failed}.items()]
+    return [text for text in (*said, *plan.notices, paper.file.note, paper.file.later, *not_run) if text]
 
 
 def _draw(paper: Paper, found: Sequence[Found], data: Mapping[str, RoleData], place: Place) -> dict[str, Path]:
