@@ -44,9 +44,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for kind in ("_decode_image", "_decode_mask"):
         real = getattr(decoding, kind)
 
-        def counted(path: Path, side: int, real: Callable = real) -> decoding.Decoded:
+        def counted(path: Path, *how: object, real: Callable = real) -> decoding.Decoded:
             names.append(path.name)
-            return real(path, side)
+            return real(path, *how)
 
         monkeypatch.setattr(decoding, kind, counted)
     return names
@@ -319,9 +319,9 @@ def test_files_that_are_only_looked_at_are_noted_many_at_once(
     written: list[int] = []
     real = CacheIndex.add_decoded
 
-    def counted(self: CacheIndex, kind: Kind, side: int, shard: str, found: dict) -> None:
+    def counted(self: CacheIndex, kind: Kind, side: int, shard: str, found: dict, kept_as: str) -> None:
         written.append(len(found))
-        real(self, kind, side, shard, found)
+        real(self, kind, side, shard, found, kept_as)
 
     monkeypatch.setattr(CacheIndex, "add_decoded", counted)
     samples, run = read_dataset(data), RunContext()

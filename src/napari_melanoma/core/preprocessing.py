@@ -26,6 +26,13 @@ class PreprocessingConfig(Config):
         return self.remove_hair or self.color_constancy
 
     @property
+    def words(self) -> str:
+        """What is done, for people; empty where it is nothing."""
+        done = ["dark hairs removed"] if self.remove_hair else []
+        done += [f"light corrected by shades of grey with power {self.grey_power:g}"] if self.color_constancy else []
+        return ", ".join(done)
+
+    @property
     def mark(self) -> str:
         """Short text that tells settings apart by what they do; empty where they do nothing."""
         if not self.is_on:

@@ -178,13 +178,13 @@ class CacheIndex:
         row = self.connection.execute(query, (kind, sha)).fetchone()
         return Facts(*row) if row else None
 
-    def slot(self, kind: Kind, side: int, sha: str) -> Slot | None:
+    def slot(self, kind: str, side: int, sha: str) -> Slot | None:
         """Look up where the pixels of a content lie.
 
         Parameters
         ----------
-        kind : {"image", "mask"}
-            As what.
+        kind : str
+            As what they are kept, ``"image"`` or ``"mask"`` where nothing was done to them.
         side : int
             Of the square that it was fitted to.
         sha : str
@@ -199,7 +199,9 @@ class CacheIndex:
         row = self.connection.execute(query, (kind, side, sha)).fetchone()
         return Slot(*row) if row else None
 
-    def add_decoded(self, kind: Kind, side: int, shard: str, found: dict[str, tuple[int, Facts]]) -> None:
+    def add_decoded(
+        self, kind: Kind, side: int, shard: str, found: dict[str, tuple[int, Facts]], kept_as: str = ""
+    ) -> None:
         """Remember decoded contents, whose pixels are on the disk by now.
 
         Parameters
@@ -212,12 +214,14 @@ class CacheIndex:
             Its name, empty where no pixels were kept.
         found : dict
             SHA-256 to (place in the shard, facts).
+        kept_as : str, optional
+            What ``slot`` is to be asked for; by default the kind.
         """
         with self.connection as connection:
             facts = [(kind, sha, *each) for sha, (_, each) in found.items()]
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", facts)
             if shard:
-                slots = [(kind, side, sha, shard, place) for sha, (place, _) in found.items()]
+                slots = [(kept_as or kind, side, sha, shard, place) for sha, (place, _) in found.items()]
                 connection.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", slots)
 
     def use(self, run: str, shards: Iterable[str]) -> None:

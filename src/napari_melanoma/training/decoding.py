@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import SaveError, UnreadableImage
+from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.models.preprocessing import fit_input
 from napari_melanoma.training.cache_index import Content, Facts, Kind
 from napari_melanoma.training.shards import per_shard
 from napari_melanoma.training.threads import in_threads
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.store import PixelStore
 
+UNTOUCHED = PreprocessingConfig()
 SAVED_EVERY = 500  # files that are only looked at; saved one by one, the disk would take longer than the decoding
 RESERVE_BYTES = 2**28  # of the disk is left to others
 
@@ -112,7 +114,7 @@ class _Filling:
                     yield decoded.pixels
 
         shard = self._store.add((len(jobs), *shape), pixels())
-        self._store.index.add_decoded(kind, self._side, shard, found)
+        self._store.add_decoded(kind, self._side, shard, found)
 
     def look(self, jobs: Sequence[Job]) -> None:
         """Decode files without keeping their pixels; what was found is kept in one go for many of them."""
@@ -121,7 +123,7 @@ class _Filling:
         def save() -> None:
             for kind, facts in found.items():
                 if facts:
-                    self._store.index.add_decoded(kind, self._side, "", facts)
+                    self._store.add_decoded(kind, self._side, "", facts)
                     facts.clear()
 
         try:
@@ -135,7 +137,8 @@ class _Filling:
 
     def _decoded(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Decoded | None]]:
         """Decode in threads, noting which files fail."""
-        for job, decoded in in_threads(partial(_decode, side=self._side), jobs, self._run):
+        decode = partial(_decode, side=self._side, preprocessing=self._store.preprocessing)
+        for job, decoded in in_threads(decode, jobs, self._run):
             if isinstance(decoded, str):
                 self.faults[job.path] = decoded
                 yield job, None
@@ -157,10 +160,13 @@ def _shape(kind: Kind, side: int) -> tuple[int, ...]:
     return (3 if kind == "image" else 1, side, side)
 
 
-def _decode(job: Job, side: int) -> Decoded | str:
+def _decode(job: Job, side: int, preprocessing: PreprocessingConfig) -> Decoded | str:
     """Read an image or mask that is still what it was when its content was looked at; or say why it cannot be used."""
     try:
-        decoded = _decode_image(job.path, side) if job.kind == "image" else _decode_mask(job.path, side)
+        if job.kind == "mask":
+            decoded = _decode_mask(job.path, side)
+        else:
+            decoded = _decode_image(job.path, side, preprocessing if job.keep else UNTOUCHED)
         status = job.path.stat()
     except UnreadableImage as error:
         return str(error)
@@ -171,12 +177,13 @@ def _decode(job: Job, side: int) -> Decoded | str:
     return decoded
 
 
-def _decode_image(path: Path, side: int) -> Decoded:
-    """Read an upright photograph."""
+def _decode_image(path: Path, side: int, preprocessing: PreprocessingConfig = UNTOUCHED) -> Decoded:
+    """Read an upright photograph, and prepare it as the network is to see it."""
     rgb = read_photograph(path).rgb
     digest = hashlib.sha256(repr(rgb.shape).encode())
     digest.update(np.ascontiguousarray(rgb).data)
-    return Decoded(fit_input(rgb, side).transpose(2, 0, 1), Facts(rgb.shape[0], rgb.shape[1], 0.0, digest.hexdigest()))
+    pixels = network_input(rgb, side, preprocessing).transpose(2, 0, 1)
+    return Decoded(pixels, Facts(rgb.shape[0], rgb.shape[1], 0.0, digest.hexdigest()))
 
 
 def _decode_mask(path: Path, side: int) -> Decoded:

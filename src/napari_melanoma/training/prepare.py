@@ -115,7 +115,7 @@ def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     Cancelled
         Where the user stopped it; what was decoded is kept.
     """
-    with PixelStore.locked(user_store(), run) as store:
+    with PixelStore.locked(user_store(), run, recipe.model.preprocessing) as store:
         if resume and folder.data.exists():
             rows = read_data(folder.data)
             _restore(rows, store, recipe.data.cache_size, run)
@@ -157,7 +157,9 @@ def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> D
     Cancelled
         Where the user stopped it.
     """
-    with PixelStore.locked(user_store(), run) if keep else PixelStore.copied(user_store()) as store:
+    folder, preprocessing = user_store(), recipe.model.preprocessing
+    opened = PixelStore.locked(folder, run, preprocessing) if keep else PixelStore.copied(folder, preprocessing)
+    with opened as store:
         found = survey(recipe, store, run, keep=keep)
     parts = found.chosen.parts
     return DataReport(

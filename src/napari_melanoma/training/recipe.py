@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
+from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.losses import losses
@@ -46,6 +47,7 @@ class ModelConfig(Config):
     )
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', a bundle or its folder, or a file")
     input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
     freeze_normalisation: bool = Field(
         False,
         description="keep the statistics of batch normalisation as they are, as few images ask for",

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.training.cache import Cache
-from napari_melanoma.training.cache_index import CacheIndex, Kind, Slot
+from napari_melanoma.training.cache_index import CacheIndex, Facts, Kind, Slot
 from napari_melanoma.training.shards import whole_shards, write_shard
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.runs import RunContext
 
+UNTOUCHED = PreprocessingConfig()
 KEEP_DAYS = 30
 INDEX, LOCK = "index.sqlite", "filling.lock"
 WAIT_S = 0.5
@@ -62,16 +64,19 @@ class PixelStore:
         Of the index and the shards.
     index : CacheIndex
         What it knows.
+    preprocessing : PreprocessingConfig, optional
+        What is done to the images that are asked for and added; they lie beside those of other settings.
     """
 
-    def __init__(self, folder: Path, index: CacheIndex) -> None:
+    def __init__(self, folder: Path, index: CacheIndex, preprocessing: PreprocessingConfig = UNTOUCHED) -> None:
         self.folder = folder
         self.index = index
+        self.preprocessing = preprocessing
         self._present = whole_shards(folder)  # a person or the system may have removed some, or cut them off
 
     @classmethod
     @contextmanager
-    def locked(cls, folder: Path, run: RunContext) -> Iterator[Self]:
+    def locked(cls, folder: Path, run: RunContext, preprocessing: PreprocessingConfig = UNTOUCHED) -> Iterator[Self]:
         """Open the store for writing, once no other process does.
 
         Parameters
@@ -80,6 +85,8 @@ class PixelStore:
             Made where it is missing.
         run : RunContext
             Told of the waiting, asked whether to go on.
+        preprocessing : PreprocessingConfig, optional
+            Of the images.
 
         Yields
         ------
@@ -94,17 +101,19 @@ class PixelStore:
             Where the user stopped it.
         """
         with _lock(folder, run), CacheIndex.opened(folder / INDEX) as index:
-            yield cls(folder, index)
+            yield cls(folder, index, preprocessing)
 
     @classmethod
     @contextmanager
-    def copied(cls, folder: Path) -> Iterator[Self]:
+    def copied(cls, folder: Path, preprocessing: PreprocessingConfig = UNTOUCHED) -> Iterator[Self]:
         """Open the store so that what is found out leaves no trace.
 
         Parameters
         ----------
         folder : pathlib.Path
             It may be missing.
+        preprocessing : PreprocessingConfig, optional
+            Of the images.
 
         Yields
         ------
@@ -112,7 +121,7 @@ class PixelStore:
             Until the end of the block.
         """
         with CacheIndex.copied(folder / INDEX) as index:
-            yield cls(folder, index)
+            yield cls(folder, index, preprocessing)
 
     def slot(self, kind: Kind, side: int, sha: str) -> Slot | None:
         """Look up where the pixels of a content lie.
@@ -131,8 +140,24 @@ class PixelStore:
         Slot or None
             None where they are not here, or not any more.
         """
-        slot = self.index.slot(kind, side, sha)
+        slot = self.index.slot(self._kept_as(kind), side, sha)
         return slot if slot and slot.shard in self._present else None
+
+    def add_decoded(self, kind: Kind, side: int, shard: str, found: dict[str, tuple[int, Facts]]) -> None:
+        """Remember what was decoded, whose pixels are in a shard by now.
+
+        Parameters
+        ----------
+        kind : {"image", "mask"}
+            As what.
+        side : int
+            Of the square.
+        shard : str
+            Its name, empty where no pixels were kept.
+        found : dict
+            SHA-256 to (place in the shard, facts).
+        """
+        self.index.add_decoded(kind, side, shard, found, self._kept_as(kind))
 
     def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
         """Write a shard; the index is told of its content afterwards.
@@ -182,6 +207,11 @@ class PixelStore:
                 assert slot is not None
                 places[item, first : first + 2] = shards.setdefault(slot.shard, len(shards)), slot.place
         return Cache(self.folder, side, tuple(shards), places)
+
+    def _kept_as(self, kind: Kind) -> str:
+        """Name what the index knows pixels by: images that something was done to are others."""
+        mark = self.preprocessing.mark if kind == "image" else ""
+        return f"{kind} {mark}" if mark else kind
 
     def use(self, run: Path, caches: Iterable[Cache]) -> None:
         """Keep what a run stands on, for as long as the run can go on.

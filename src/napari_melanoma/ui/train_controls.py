@@ -236,7 +236,8 @@ def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> Train
     network: dict[str, Any] = {"start": start}
     if start not in ("imagenet", "none", recipe.model.start):
         config = find_bundle(start).config
-        network |= {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
+        known = ("architecture", "options", "input_size", "preprocessing")
+        network |= {name: getattr(config, name) for name in known}
     model = recipe.model.model_copy(update=network)
     return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"datasets": datasets})})
 

@@ -166,11 +166,12 @@ def _training(config: BundleConfig, reviews: Mapping[str | None, int] | None = N
         learnt += f"\n- of the masks, {corrected} were corrected by hand and {accepted} accepted as they were"
     elif known.get("corrections"):
         learnt += f"\n- of the masks, {known['corrections']} were corrected or accepted by hand"
+    prepared = f" ({config.preprocessing.words})" if config.preprocessing.is_on else ""
     return f"""## Training
 
 {learnt}
 
-- Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels
+- Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels{prepared}
 - Start: {known.get("start")}; loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
 - {known.get("tuning_images")} further images, set aside by patient or lesion, chose the epoch and the threshold
   {config.threshold:.2f}; on them, at the network's size and unrefined, the mean Jaccard index is

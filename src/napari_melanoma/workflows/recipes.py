@@ -70,6 +70,7 @@ class ShippedRecipe:
         config = find_bundle(start).config
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
+        model["preprocessing"] = config.preprocessing.model_dump()
         stem = config.name.removesuffix("-tuned")
         about = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
         return {**about, "model": model}

@@ -52,6 +52,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         architecture=recipe.model.architecture,
         options=recipe.model.options,
         input_size=recipe.model.input_size,
+        preprocessing=recipe.model.preprocessing,
         modalities=tuple(dict.fromkeys([*recipe.modalities, *sorted(seen)])),
         licence=recipe.licence,
         provenance=_origin(recipe, prepared, parent),
