@@ -478,7 +478,7 @@ def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
 
 
 def test_a_network_that_does_not_fit_the_start_is_said(ready):
-    advanced(ready).types("model.architecture", "unet")
+    advanced(ready).picks("model.architecture", "unet")
     ready.waits()
     assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
     assert not ready.dock.start.isEnabled()
