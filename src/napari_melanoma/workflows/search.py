@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveEr
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Milestone, Progress, RunContext
+from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.search import Drawn, draw_search
 from napari_melanoma.training.engine import process_count
@@ -174,7 +174,7 @@ def _tried(trial: Trial, run: RunContext) -> Trial:
     folder = RunFolder(trial.folder)
     try:
         train(trial.recipe, trial.folder, resume=folder.config.exists(), run=run, judge=False)
-    except (DataSetError, SaveError):  # every other trial would meet the same
+    except (Cancelled, DataSetError, SaveError):  # every other trial would meet the same
         raise
     except Exception as error:  # noqa: BLE001 - stands in the row of this trial
         return replace(trial, state="failed", facts={"error": str(error)})

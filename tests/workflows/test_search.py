@@ -1,0 +1,191 @@
+"""A search around trainings that are only told of: what it leaves, what it goes on with, whom it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveError, TrainingError
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows import search as workflow
+from napari_melanoma.workflows.search import search
+from napari_melanoma.workflows.search_plan import SearchRecipe
+
+Learn = Callable[[TrainRecipe], float]
+
+
+@pytest.fixture
+def recipe() -> SearchRecipe:
+    """Five draws of a learning rate and a loss."""
+    options = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "loss": ["ce", "soft_dice"]}
+    values = {"data": {"datasets": ["data"]}, "search": {"trials": 5, "options": options}}
+    return SearchRecipe.parse(values, "the test")
+
+
+class Trainer:
+    """Stands for the training: keeps a run folder as it does, and knows what each recipe comes to."""
+
+    def __init__(self, learn: Learn) -> None:
+        self.learn = learn
+        self.asked: list[tuple[str, bool]] = []
+
+    def __call__(self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, judge: bool) -> None:
+        assert not judge, "what is held out stays unseen"
+        folder = RunFolder(out)
+        self.asked.append((out.name, resume))
+        out.mkdir(parents=True, exist_ok=True)
+        write_toml(folder.config, recipe)
+        folder.tell("started")
+        folder.checkpoints.mkdir(exist_ok=True)
+        folder.last_checkpoint.write_bytes(b"weights")
+        run.check()
+        try:
+            jaccard = self.learn(recipe)
+        except Exception as error:
+            folder.tell("failed", type=type(error).__name__, message=str(error))
+            raise
+        for epoch, best in ((0, True), (1, True), (2, False)):
+            folder.tell("epoch", epoch=epoch, best=best, seconds=2.5)
+            run.report(Progress((1 + epoch) * 1000 // 3, 1000, f"Epoch {epoch + 1} of 3"))
+        folder.bundle.mkdir()
+        folder.tell("finished", threshold=0.52, tuning_jaccard=jaccard)
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    """The nearer to 0.001 the better, and Dice better than cross-entropy."""
+    found = Trainer(lambda r: round(0.8 - abs(r.learning_rate - 1e-3) * 10 + 0.01 * (r.loss == "soft_dice"), 4))
+    monkeypatch.setattr(workflow, "train", found)
+    return found
+
+
+@pytest.fixture
+def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, which takes longer than all else here."""
+    monkeypatch.setattr(workflow, "draw_search", lambda *_: None)
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "search.csv").read_text().splitlines()))
+
+
+def test_what_a_search_leaves(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    found = search(recipe, tmp_path, run=RunContext(told.append))
+    rows = table(tmp_path)
+    assert [row["trial"] for row in rows] == [str(number) for number in range(1, 6)]
+    assert {row["state"] for row in rows} == {"finished"}
+    best = max(rows, key=lambda row: float(row["tuning_jaccard"]))
+    assert found.best.number == int(best["trial"])
+    assert found.best.jaccard == max(trial.jaccard or 0 for trial in found.trials)
+    known = {key: best[key] for key in ("threshold", "best_epoch", "epochs", "seconds", "run", "error")}
+    run = f"trials/trial-{found.best.number:03}"
+    assert known == {"threshold": "0.52", "best_epoch": "2", "epochs": "3", "seconds": "7.5", "run": run, "error": ""}
+    chosen = read_toml(tmp_path / "best.toml", TrainRecipe)
+    assert (chosen.name, chosen.learning_rate) == ("lesion", float(best["learning_rate"]))
+    with Image.open(tmp_path / "search.png") as figure:
+        assert min(figure.size) > 300
+    assert json.loads((tmp_path / "draws.json").read_text()) == [trial.options for trial in found.trials]
+    assert not list(tmp_path.glob("trials/*/checkpoints"))
+    assert [step.done for step in told] == sorted(step.done for step in told)
+    assert told[-1].fraction == 1
+    assert [step.message.split(",")[0] for step in told if isinstance(step, Milestone)] == [
+        f"Trial {trial.number} of 5: tuning Jaccard {trial.jaccard:.4f}" for trial in found.trials
+    ]
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_a_search_goes_on_with_what_is_not_done(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    run, learn = RunContext(), trainer.learn
+
+    def stopping(each: TrainRecipe) -> float:
+        if len(trainer.asked) == 3:
+            run.cancel()
+            run.check()
+        return learn(each)
+
+    trainer.learn = stopping
+    with pytest.raises(Cancelled):
+        search(recipe, tmp_path, run=run)
+    assert [row["state"] for row in table(tmp_path)] == ["finished"] * 2 + ["to do"] * 3
+    trainer.learn = learn
+    found = search(recipe, tmp_path, run=RunContext())
+    assert trainer.asked[3:] == [(f"trial-{number:03}", number == 3) for number in range(3, 6)]
+    before = len(trainer.asked)
+    assert search(recipe, tmp_path, run=RunContext()) == found
+    more = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": 7})})
+    longer = search(more, tmp_path, run=RunContext())
+    assert trainer.asked[before:] == [("trial-006", False), ("trial-007", False)]
+    assert longer.trials[:5] == found.trials
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_a_trial_that_fails_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    learn, lost = trainer.learn, [True]
+
+    def failing(each: TrainRecipe) -> float:
+        if each.name.endswith("-002"):
+            raise Diverged("the loss is no number")
+        if each.name.endswith("-003") and lost:
+            lost.clear()
+            raise RuntimeError("the GPU was lost")
+        return learn(each)
+
+    trainer.learn = failing
+    found = search(recipe, tmp_path, run=RunContext())
+    assert [row["error"] for row in table(tmp_path)][1:3] == ["the loss is no number", "the GPU was lost"]
+    assert [trial.state for trial in found.trials].count("failed") == 2
+    trainer.asked.clear()
+    again = search(recipe, tmp_path, run=RunContext())  # a lost GPU may be back, a rate too high stays too high
+    assert trainer.asked == [("trial-003", True)]
+    assert [trial.state for trial in again.trials].count("failed") == 1
+
+
+@pytest.mark.parametrize("error", [DataSetError("no data set"), SaveError("the disk is full")])
+def test_what_every_trial_would_meet_ends_the_search(
+    error: Exception, recipe: SearchRecipe, trainer: Trainer, tmp_path: Path
+) -> None:
+    def failing(each: TrainRecipe) -> float:
+        raise error
+
+    trainer.learn = failing
+    with pytest.raises(type(error)):
+        search(recipe, tmp_path, run=RunContext())
+    assert len(trainer.asked) == 1
+
+
+def test_nothing_came_to_an_end(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    def failing(each: TrainRecipe) -> float:
+        raise Diverged("the loss is no number")
+
+    trainer.learn = failing
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"none of 5 trials came to an end\. trial-001: the loss is no number"):
+            search(recipe, tmp_path, run=RunContext())
+    assert len(trainer.asked) == 5
+    assert not (tmp_path / "best.toml").exists()
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_whom_it_refuses(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="one device"):
+        search(recipe.model_copy(update={"devices": 2}), tmp_path / "several", run=RunContext())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").touch()
+    with pytest.raises(RunError, match="holds a run"):
+        search(recipe, tmp_path / "run", run=RunContext())
+    with locked(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process"):
+        search(recipe, tmp_path / "busy", run=RunContext())
+    search(recipe, tmp_path / "out", run=RunContext())
+    with pytest.raises(RunError, match="another recipe"):
+        search(recipe.model_copy(update={"seed": 1}), tmp_path / "out", run=RunContext())
+    assert len(trainer.asked) == 5
