@@ -1,22 +1,24 @@
-"""``models``: which bundles there are, and what each says of itself."""
+"""``models``: which bundles and architectures there are, what each says of itself, and bundles as other files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.models.zoo import Spec
 
 LIST_HELP = examples(
     "napari-melanoma models list",
     "napari-melanoma models list --json",
-    "List the models: the shipped ones and those in your model folder.",
+    "List the models, shipped ones and those in your model folder, and the architectures that a recipe can name, with "
+    "the number of their parameters and their source.",
 )
 SHOW_HELP = examples(
     "napari-melanoma models show lesion-small",
@@ -29,8 +31,19 @@ IMPORT_HELP = examples(
     "napari-melanoma models import downloads/bundle --name our-clinic",
     "Copy a model into your model folder. It is listed from then on, in the docks too; the models that are there stay.",
 )
+EXPORT_HELP = examples(
+    "napari-melanoma models export lesion-small --format onnx --out lesion.onnx",
+    "napari-melanoma models export lesion-small --format int8 --data datasets/isic2017 --out lesion-int8.onnx",
+    "Write a model as a file for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
+    "integers; it needs photographs with masks: its size, time and Dice are measured beside those of the floating "
+    "points). The file carries the model's config.json.",
+)
 
-app = typer.Typer(help="List models and show their cards.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List models, show their cards, and write them for other programs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def list_(json: Json = False, debug: Debug = False) -> None:
@@ -41,9 +54,46 @@ def list_(json: Json = False, debug: Debug = False) -> None:
         bundles = list_bundles()
         for info in bundles:
             current.report.listing("model", _line(info), **_facts(info))
-        found = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'}"
-        text = f"{found}; your own belong in {user_folder()}. A card: napari-melanoma models show NAME"
-        current.done(text, count=len(bundles), user_folder=str(user_folder()))
+        architectures = _list_architectures(current)
+        found = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'} and {architectures} architectures"
+        text = f"{found}; your own models belong in {user_folder()}. A card: napari-melanoma models show NAME"
+        current.done(text, count=len(bundles), architectures=architectures, user_folder=str(user_folder()))
+
+
+def _list_architectures(current: Session) -> int:
+    """List the architectures; one that cannot be built here, as for want of a package, is listed without its number."""
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.models.zoo import architectures, parameter_count
+
+    known = architectures()
+    for name, architecture in known.items():
+        try:
+            count = parameter_count(name, {})
+        except MelanomaError:
+            count = None
+        spec = architecture.spec
+        options = spec.config().model_dump(mode="json")
+        facts = {
+            "name": name,
+            "title": spec.title,
+            "parameters": count,
+            "reference": spec.reference,
+            "options": options,
+        }
+        current.report.listing("architecture", _architecture_line(spec, count), **facts)
+    return len(known)
+
+
+def _architecture_line(spec: Spec, count: int | None) -> str:
+    """Name, number of parameters, title and source of an architecture."""
+    return f"{spec.name:<26} {_millions(count):>8}  {spec.title}. {spec.reference}"
+
+
+def _millions(count: int | None) -> str:
+    """Say a number of parameters."""
+    if count is None:
+        return "?"
+    return f"{count / 1e6:.1f} M" if count >= 95_000 else f"{count:,}"
 
 
 def show(
@@ -80,6 +130,52 @@ def import_(
         current.done(text, name=info.name, path=str(info.path))
 
 
+def export(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
+    form: Annotated[
+        Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Of the file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, .pt or .pt2, as the format wants.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="DATASET", help="For int8: photographs with masks; may be given several times."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="For int8: photographs of each data set on which Dice is measured.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model as a file for other programs."""
+    with session(json, debug) as current:
+        from napari_melanoma.models.registry import find_bundle
+
+        current.after_stop = "Nothing was written."
+        info = find_bundle(model)
+        if form == "int8":
+            _export_int8(current, info, out, data or [], images)
+            return
+        from napari_melanoma.workflows.exporting import export_bundle
+
+        export_bundle(info, out, form)
+        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); docs/models.md shows its use."
+        current.done(text, out=str(out), format=form, bytes=out.stat().st_size)
+
+
+def _export_int8(current: Session, info: BundleInfo, out: Path, data: list[Path], images: int | None) -> None:
+    """Write 8-bit integers, and say what they cost and save."""
+    from napari_melanoma.workflows.exporting import Int8Options, describe, export_int8_bundle
+
+    options = Int8Options.parse({} if images is None else {"measured": images}, "the command line")
+    report = export_int8_bundle(info, out, data, options, run=current.run)
+    for name, versions in report.versions.items():
+        lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
+        text = "\n  ".join([*lines, f"difference of Dice: {report.difference[name]}"])
+        current.report.listing("measured", text, data=name)
+    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {out.with_suffix('.json')}."
+    current.done(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=describe(report))
+
+
 def _line(info: BundleInfo) -> str:
     """Name, title and descent of a model."""
     parent = _parent(info)
@@ -112,3 +208,4 @@ def _facts(info: BundleInfo) -> dict[str, object]:
 add_verb(app, "list", list_, LIST_HELP)
 add_verb(app, "show", show, SHOW_HELP)
 add_verb(app, "import", import_, IMPORT_HELP)
+add_verb(app, "export", export, EXPORT_HELP)

@@ -1,0 +1,227 @@
+"""Fit the check of modality (``analysis/modality.py``) and say how often it is right on pictures that it never saw.
+
+    python scripts/fit_modality.py --dermoscopic datasets/isic2017 --macroscopic datasets/pad_ufes \
+        --other pictures/fit --other-held-out pictures/held-out
+
+Data sets give their split ``train`` to the fit and ``val`` to the table. Pictures of anything else come from two
+folders; no picture of the second may be in the first. Phantoms of both modalities are fitted too: the sample data are
+phantoms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from napari_melanoma.analysis.appearance import appearance
+from napari_melanoma.analysis.modality import COEFFICIENTS, FARTHEST, KINDS, SURE, recognise
+from napari_melanoma.core.files import write_json
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.io.photographs import find_photographs, read_photograph
+
+VARIANTS = {"dermoscopic": 1, "macroscopic": 3, "neither": 4}  # beside each picture itself
+LEAST_SIDE = {"dermoscopic": 0.6, "macroscopic": 0.6, "neither": 0.25}  # of a crop
+PENALTY = 1e-3
+PHANTOMS = 40
+LONGEST = 512  # pixels of a side that are worth varying; the check looks at 64
+
+Image = NDArray[np.uint8]
+log = logging.getLogger("fit_modality")
+
+
+def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float]]:
+    """Describe each picture and some crops of it in other light.
+
+    Parameters
+    ----------
+    kind : str
+        Of all of them.
+    pictures : iterable of numpy.ndarray
+        uint8 (row, column, channel).
+    seed : int
+        Of crops and light.
+
+    Yields
+    ------
+    list of float
+        The values of ``appearance``.
+    """
+    rng = np.random.default_rng(seed)
+    for picture in pictures:
+        yield list(appearance(picture).values())
+        for _ in range(VARIANTS[kind]):
+            yield list(appearance(varied(picture, LEAST_SIDE[kind], rng)).values())
+
+
+def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
+    """Crop a picture at random, and change its brightness, gamma and white balance.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel).
+    least : float
+        Side of the smallest crop, as a fraction of the picture's.
+    rng : numpy.random.Generator
+        Draws.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel).
+    """
+    height, width = (max(8, int(side * rng.uniform(least, 1))) for side in rgb.shape[:2])
+    top, left = rng.integers(rgb.shape[0] - height + 1), rng.integers(rgb.shape[1] - width + 1)
+    light = (rgb[top : top + height, left : left + width] / 255.0) ** rng.uniform(0.8, 1.25)
+    return np.asarray(np.clip(light * rng.uniform(0.85, 1.15) * rng.uniform(0.92, 1.08, 3), 0, 1) * 255, dtype=np.uint8)
+
+
+def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit a multinomial logistic regression in which each kind weighs the same.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float64 (picture, value), scaled.
+    kinds : numpy.ndarray
+        Index into ``KINDS`` of each.
+
+    Returns
+    -------
+    weights : numpy.ndarray
+        float64 (value, kind).
+    offset : numpy.ndarray
+        float64 (kind,).
+    """
+    count, wanted = values.shape[1], np.eye(len(KINDS))[kinds]
+    weight = (1 / (len(KINDS) * np.bincount(kinds)))[kinds][:, None]
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights, offset = flat[:-3].reshape(count, -1), flat[-3:]
+        scores = values @ weights + offset
+        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        error = (np.exp(logs) - wanted) * weight
+        slope = np.concatenate([(values.T @ error + 2 * PENALTY * weights).ravel(), error.sum(axis=0)])
+        return float(-(logs * wanted * weight).sum() + PENALTY * (weights**2).sum()), slope
+
+    flat = minimize(loss, np.zeros(3 * count + 3), jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
+    return flat[:-3].reshape(count, -1), flat[-3:]
+
+
+def of_split(folders: Iterable[Path], split: str) -> list[Path]:
+    """List the photographs of a split.
+
+    Parameters
+    ----------
+    folders : iterable of pathlib.Path
+        Data sets.
+    split : str
+        Such as ``train``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Their files.
+    """
+    return [sample.image for folder in folders for sample in read_dataset(folder) if sample.split == split]
+
+
+def read(paths: Iterable[Path]) -> Iterator[Image]:
+    """Read pictures, at no more than 512 pixels a side or a little more.
+
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+        Their files.
+
+    Yields
+    ------
+    numpy.ndarray
+        uint8 (row, column, channel).
+    """
+    for path in paths:
+        rgb = read_photograph(path).rgb
+        step = max(1, min(rgb.shape[:2]) // LONGEST)
+        yield rgb[::step, ::step]
+
+
+def phantoms(modality: str, seeds: Iterable[int]) -> Iterator[Image]:
+    """Draw phantoms of a modality.
+
+    Parameters
+    ----------
+    modality : str
+        Dermoscopic or macroscopic.
+    seeds : iterable of int
+        One a phantom.
+
+    Yields
+    ------
+    numpy.ndarray
+        uint8 (row, column, channel).
+    """
+    for seed in seeds:
+        config = {"seed": seed, "modality": modality, "skin_type": 1 + seed % 6}
+        yield lesion_phantom(LesionPhantomConfig.parse(config, "the phantom")).rgb
+
+
+def confusion(pictures: dict[str, list[Path]]) -> str:
+    """Say how pictures of each kind are taken.
+
+    Parameters
+    ----------
+    pictures : dict of str to list of pathlib.Path
+        By kind.
+
+    Returns
+    -------
+    str
+        A Markdown table: counts, and those of which the check is sure in brackets.
+    """
+    lines = [f"| true | {' | '.join(KINDS)} | n |", "|---|" + "---|" * (len(KINDS) + 1)]
+    for kind, paths in pictures.items():
+        found = [recognise(rgb) for rgb in read(paths)]
+        cells = [
+            f"{sum(f.kind == other for f in found)} ({sum(f.kind == other and f.sure for f in found)})"
+            for other in KINDS
+        ]
+        lines.append(f"| {kind} | {' | '.join(cells)} | {len(found)} |")
+    return "\n".join([*lines, f"In brackets: with a probability of at least {SURE}."])
+
+
+def main() -> None:
+    """Fit, write the coefficients, and say what they are worth."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option in ("--dermoscopic", "--macroscopic", "--other", "--other-held-out"):
+        parser.add_argument(option, type=Path, action="append", required=True)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    datasets = {"dermoscopic": given.dermoscopic, "macroscopic": given.macroscopic}
+    values, kinds, names = [], [], list(appearance(np.zeros((8, 8, 3), np.uint8)))
+    for index, kind in enumerate(KINDS):
+        paths = of_split(datasets[kind], "train") if kind in datasets else find_photographs(given.other)
+        found = list(rows(kind, read(paths), index))
+        if kind in datasets:
+            found += [list(appearance(phantom).values()) for phantom in phantoms(kind, range(PHANTOMS))]
+        log.info("%s: %d pictures, %d rows", kind, len(paths), len(found))
+        values += found
+        kinds += [index] * len(found)
+    table = np.array(values)
+    mean, deviation = table.mean(axis=0), table.std(axis=0) + 1e-6
+    weights, offset = fit(np.clip((table - mean) / deviation, -FARTHEST, FARTHEST), np.array(kinds))
+    numbers = np.round(np.column_stack([mean, deviation, weights]), 5).tolist()
+    fitted = {"kinds": KINDS, "columns": ["mean", "deviation", *KINDS], "offset": np.round(offset, 5).tolist()}
+    write_json(COEFFICIENTS, {**fitted, "values": dict(zip(names, numbers, strict=True))})
+    held_out = {kind: of_split(folders, "val") for kind, folders in datasets.items()}
+    log.info("%s", confusion({**held_out, "neither": find_photographs(given.other_held_out)}))
+
+
+if __name__ == "__main__":
+    main()

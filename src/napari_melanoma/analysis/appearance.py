@@ -1,0 +1,105 @@
+"""A photograph as a few dozen numbers about its colours and coarse structure, by which kinds of picture differ.
+
+All are taken from the photograph at 64 x 64 pixels: what is left at that size does not tell how sharp the camera is,
+how large the file and how it was compressed. None depends on which way up the photograph is.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from napari_melanoma.analysis.color import to_lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+SIDE = 64
+PRESAMPLED = 4 * SIDE
+RINGS = (0.0, 0.35, 0.7, 1.0, 1.2, 1.5)
+HUES = 8
+COLOURLESS = 6.0  # CIELAB chroma below which a hue is chance
+DARK = 20.0  # CIELAB lightness below which there is next to no light
+LEVELS = (5, 25, 50, 75, 95)
+CHANNELS = ("lightness", "green_red", "blue_yellow")
+
+
+def appearance(rgb: NDArray[np.uint8]) -> dict[str, float]:
+    """Describe a photograph in numbers.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), sRGB, of any size.
+
+    Returns
+    -------
+    dict of str to float
+        The same names in the same order for every photograph. Colours are in CIELAB.
+    """
+    lab = to_lab(_small(rgb))
+    found: dict[str, float] = {}
+    for part in (_levels(lab), _rings(lab), _hues(lab), _structure(lab[..., 0])):
+        found.update(part)
+    return found
+
+
+def _small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink to 64 x 64: first every n-th pixel, which costs nothing, then averaging over what is left."""
+    step = max(1, min(rgb.shape[:2]) // PRESAMPLED)
+    every = np.ascontiguousarray(rgb[::step, ::step])
+    return np.asarray(Image.fromarray(every).resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _levels(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+    """Say how each channel is distributed."""
+    for index, channel in enumerate(CHANNELS):
+        for level, value in zip(LEVELS, np.percentile(lab[..., index], LEVELS), strict=True):
+            yield f"{channel}_{level}", float(value)
+        yield f"{channel}_deviation", float(lab[..., index].std())
+
+
+def _rings(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+    """Say how colours change from the centre to the corners, where dermoscopes are dark and lesions are not."""
+    axis = (np.arange(SIDE) + 0.5) / (SIDE / 2) - 1
+    radius = np.hypot(axis[:, None], axis[None, :])
+    overall = lab.reshape(-1, 3).mean(axis=0)
+    for number, (inner, outer) in enumerate(pairwise(RINGS)):
+        inside = lab[(radius >= inner) & (radius < outer)]
+        for channel, value in zip(CHANNELS, inside.mean(axis=0) - overall, strict=True):
+            yield f"ring{number}_{channel}", float(value)
+        yield f"ring{number}_deviation", float(inside[:, 0].std())
+        yield f"ring{number}_dark", float((inside[:, 0] < DARK).mean())
+
+
+def _hues(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+    """Say which hues occur and how colourful they are."""
+    chroma = np.hypot(lab[..., 1], lab[..., 2])
+    hue = np.arctan2(lab[..., 2], lab[..., 1])
+    bins = ((hue / (2 * np.pi) * HUES) % HUES).astype(int)
+    colourful = chroma >= COLOURLESS
+    for number in range(HUES):
+        yield f"hue{number}", float((colourful & (bins == number)).mean())
+    yield "colourless", float(1 - colourful.mean())
+    yield "chroma_mean", float(chroma.mean())
+    yield "chroma_deviation", float(chroma.std())
+
+
+def _structure(lightness: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+    """Say how much changes at four scales, how much of it abruptly, and whether along rows and columns."""
+    for size in (1, 2, 4, 8):
+        side = SIDE // size
+        coarse = lightness.reshape(side, size, side, size).mean(axis=(1, 3))
+        down = np.abs(coarse[2:, 1:-1] - coarse[:-2, 1:-1])
+        across = np.abs(coarse[1:-1, 2:] - coarse[1:-1, :-2])
+        steps = np.hypot(down, across)
+        mean = float(steps.mean())
+        yield f"steps{size}_mean", mean
+        yield f"steps{size}_95", float(np.percentile(steps, 95))
+        yield f"steps{size}_aligned", float(np.abs(down - across).mean()) / (mean + 1)
+        yield f"steps{size}_still", float((steps < 1).mean())

@@ -1,0 +1,105 @@
+"""Which kind of photograph a picture looks like: dermoscopic, macroscopic or neither; and what to say if that is odd.
+
+A model answers every picture, also one of a kind that it never saw. The check is a multinomial logistic regression on
+``appearance``; its coefficients are in ``modality.json`` beside this module, fitted by ``scripts/fit_modality.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from napari_melanoma.analysis.appearance import appearance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Kind = Literal["dermoscopic", "macroscopic", "neither"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+COEFFICIENTS = Path(__file__).with_name("modality.json")
+SURE = 0.9  # from which probability on somebody is bothered with a warning
+FARTHEST = 4.0  # standard deviations at which a value is held: beyond them nothing was fitted
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a picture looks like, and how probable that is among the three kinds."""
+
+    kind: Kind
+    probability: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is probable enough to say something about it."""
+        return self.probability >= SURE
+
+
+def recognise(rgb: NDArray[np.uint8]) -> Recognised:
+    """Say which kind of photograph a picture looks like.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), sRGB, of any size.
+
+    Returns
+    -------
+    Recognised
+        The most probable kind.
+    """
+    probability = _probabilities(np.array(list(appearance(rgb).values())))
+    best = int(probability.argmax())
+    return Recognised(KINDS[best], float(probability[best]))
+
+
+def warning_for(looks: Recognised, modalities: Sequence[str], stated: str | None = None) -> str:
+    """Say in a sentence that a photograph and a model do not go together.
+
+    Parameters
+    ----------
+    looks : Recognised
+        What the photograph looks like.
+    modalities : sequence of str
+        Kinds that the model was trained on; empty where it does not say.
+    stated : str, optional
+        Kind that the photograph's file states; it counts more than what it looks like.
+
+    Returns
+    -------
+    str
+        Empty where nothing is odd, or where the check is not sure.
+    """
+    if stated is None and not looks.sure:
+        return ""
+    if stated is None and looks.kind == "neither":
+        return "This looks like no photograph of a skin lesion, so its mask may mean nothing."
+    kind = stated or looks.kind
+    if not modalities or kind in modalities:
+        return ""
+    seems = "is" if stated else "looks like"
+    return (
+        f"This {seems} a {kind.replace('_', ' ')} photograph, and the model was trained on {' and '.join(modalities)} "
+        "ones alone: check its mask with care, or choose a model for this kind."
+    )
+
+
+def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of each kind, from the values of ``appearance`` in their order."""
+    mean, deviation, weights, offset = _coefficients()
+    scaled = np.clip((values - mean) / deviation, -FARTHEST, FARTHEST)
+    scores = np.exp(scaled @ weights + offset - (scaled @ weights + offset).max())
+    return scores / scores.sum()
+
+
+@cache
+def _coefficients() -> tuple[NDArray[np.float64], ...]:
+    """Mean and deviation of each value, weights (value, kind), and offset of each kind."""
+    fitted = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    rows = np.array(list(fitted["values"].values()))
+    return rows[:, 0], rows[:, 1], rows[:, 2:], np.array(fitted["offset"])
