@@ -26,7 +26,9 @@ def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) 
     for index in range(count):
         centre, radius = rng.uniform(16, side - 16, 2), rng.uniform(7, 13)
         mask = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
+        skin = np.kron(rng.normal(0, 12, (side // 4, side // 4)), np.ones((4, 4)))  # else all would be one picture
         rgb = np.where(mask[..., None], (90, 50, 40), (230, 190, 170)) + rng.normal(0, 6, (side, side, 3))
+        rgb += np.resize(skin, (side, side))[..., None]
         Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/b{index:02}.png")
         write_mask(folder / f"masks/b{index:02}.png", mask)
     table = [

@@ -47,7 +47,7 @@ def read_looks(paths: Sequence[Path], run: RunContext, *, keep: bool = True) -> 
     run : RunContext
         Told of the progress, asked whether to go on.
     keep : bool
-        Keep what is read in the user's cache folder (about 1 kB an image).
+        Keep what is read in the user's cache folder (about 1 kB an image); without it, what is there is used.
 
     Returns
     -------
@@ -128,8 +128,12 @@ def _opened(keep: bool) -> Iterator[sqlite3.Connection]:
     from platformdirs import user_cache_path
 
     path = user_cache_path("napari-melanoma", appauthor=False) / "looks.sqlite"
+    if not keep:
+        with closing(_to_read(path)) as connection:
+            yield connection
+        return
     try:
-        connection = _connected(path) if keep else _connected(None)
+        connection = _connected(path)
     except (OSError, sqlite3.Error):
         with suppress(OSError):
             path.unlink()
@@ -139,6 +143,22 @@ def _opened(keep: bool) -> Iterator[sqlite3.Connection]:
             connection = _connected(None)
     with closing(connection):
         yield connection
+
+
+def _to_read(path: Path) -> sqlite3.Connection:
+    """Open the cache without a right to change it; an empty one where there is none."""
+    import sqlite3
+
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE_S)
+    except sqlite3.Error:
+        return _connected(None)
+    try:
+        connection.execute("SELECT path FROM looks LIMIT 1")
+    except sqlite3.Error:
+        connection.close()
+        return _connected(None)
+    return connection
 
 
 def _connected(path: Path | None) -> sqlite3.Connection:

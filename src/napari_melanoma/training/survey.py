@@ -13,6 +13,7 @@ from napari_melanoma.data.splits import Parts, split_parts
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
+from napari_melanoma.training.same_pictures import as_one
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -122,7 +123,7 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_faults.check_sizes(samples, facts)
-    chosen, notices = without_leaks(chosen, facts)
+    chosen, notices = without_leaks(chosen, as_one(chosen, facts, run, keep=keep))
     data_faults.check_counts(chosen.parts)
     data_faults.check_lesions(chosen.parts.learn, facts)
     notices += _of_patients(chosen)

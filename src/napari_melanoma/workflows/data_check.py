@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import REVIEWS, Sample, each_sample, usable
+from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 
@@ -79,7 +80,8 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     samples = [sample for sample in found if isinstance(sample, Sample)]
     looked = [_look(sample) for sample in run.track(samples, "Reading images and masks")]
     faults += [(one.sample.image_id, one.fault) for one in looked if one.fault]
-    faults += [*_unknown_reviews(samples), *_split_groups(samples), *_same_pixels(looked)]
+    parted, beside = _same_pictures(looked, run)
+    faults += [*_unknown_reviews(samples), *_split_groups(samples), *_same_pixels(looked), *parted]
     sides = [one.shape for one in looked if one.shape]
     return DataCheck(
         images=len(found),
@@ -93,7 +95,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         longer_side_px=tuple(int(side) for side in _range([max(shape) for shape in sides])),
         lesion_percent=_range([100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]),
         faults=faults,
-        notes=[*_strange_masks(looked), *_unnamed_files(folder, samples)],
+        notes=[*_strange_masks(looked), *beside, *_unnamed_files(folder, samples)],
     )
 
 
@@ -139,6 +141,23 @@ def _same_pixels(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
         if other.group != one.sample.group:
             said = f"shows the same pixels as {other.image_id}: keep one, or name it in near_duplicate_of"
             yield one.sample.image_id, said
+
+
+def _same_pictures(looked: Sequence[Looked], run: RunContext) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Images that show the same picture with other pixels: those that a split has parted, and those that one could."""
+    readable = {id(one.sample): one.digest for one in looked if one.digest}
+    found = find_duplicates([one.sample for one in looked if one.digest], run)
+    parted, beside = [], []
+    for pair in found:
+        if pair.same_group or readable[id(pair.first)] == readable[id(pair.second)]:
+            continue
+        said = f"shows the same picture as {pair.first.image_id}"
+        if pair.leaks:
+            splits = f"{pair.second.split or '(none)'} and {pair.first.split or '(none)'}"
+            parted.append((pair.second.image_id, f"{said}, but is in another split ({splits}): give both the same one"))
+        else:
+            beside.append((pair.second.image_id, f"{said} (likeness {pair.likeness:.2f})"))
+    return parted, beside
 
 
 def _strange_masks(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,187 @@
+"""The same picture is found whatever its size, tint and compression, another one is not; and quickly among many."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data import likeness
+from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
+from napari_melanoma.data.likeness import close_pairs, hashes, same_pictures
+from napari_melanoma.data.looks import read_looks
+
+COUNT = 12
+
+
+def skin(seed: int) -> Image.Image:
+    """A dark spot, about the same in all, on skin with a texture of its own."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:180, :240]
+    spot = np.hypot(rows - 90, columns - 120) < 45 + seed % 3
+    coarse = Image.fromarray(rng.integers(0, 256, (24, 32), dtype=np.uint8)).resize(
+        (240, 180), Image.Resampling.BICUBIC
+    )
+    grey = np.where(spot, 80.0, 200.0) + 0.2 * (np.asarray(coarse, float) - 128)
+    return Image.fromarray((grey[..., None] * (1.0, 0.85, 0.75)).clip(0, 255).astype(np.uint8))
+
+
+def compressed(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=30)
+    return Image.open(buffer)
+
+
+def tinted(image: Image.Image) -> Image.Image:
+    return Image.fromarray((np.asarray(image) * (1.0, 0.8, 0.7)).astype(np.uint8))
+
+
+Change = Callable[[Image.Image], Image.Image]
+CHANGES: dict[str, Change] = {
+    "smaller": lambda image: image.resize((97, 73)),
+    "another aspect": lambda image: image.resize((200, 200)),
+    "compressed": compressed,
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
+    "tinted": tinted,
+    "cropped": lambda image: image.crop((5, 4, 238, 178)),
+}
+
+
+def thumbnails(images: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(i.convert("L").resize((32, 32), Image.Resampling.BOX)) for i in images])
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_a_changed_picture_is_found_and_no_other(change: Change) -> None:
+    images = [skin(seed) for seed in range(COUNT)]
+    found = list(same_pictures(thumbnails([*images, change(images[3])])))
+    assert [(one.first, one.second) for one in found] == [(3, COUNT)]
+    assert likeness.LIKE <= found[0].likeness <= 1
+
+
+def test_pictures_without_anything_to_see_are_not_the_same() -> None:
+    assert list(same_pictures(np.full((3, 32, 32), 7, np.uint8))) == []
+    assert list(same_pictures(np.empty((0, 32, 32), np.uint8))) == []
+
+
+def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray:
+    """Hashes that differ from the given ones in so many bits."""
+    spread = np.unpackbits(codes, axis=1)
+    for row in spread:
+        row[rng.choice(row.size, bits, replace=False)] ^= 1
+    return np.packbits(spread, axis=1)
+
+
+@pytest.mark.parametrize(("bits", "found"), [(0, 1.0), (14, 1.0), (likeness.RADIUS, 0.9)])
+def test_pairs_within_the_radius_are_found(bits: int, found: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (300, likeness.BANDS), dtype=np.uint8)
+    pairs = np.concatenate(list(close_pairs(np.concatenate((codes, planted(codes, bits, rng))))))
+    assert (pairs[:, 1] - pairs[:, 0] == 300).all()
+    assert found * 300 <= len(pairs) <= 300
+    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    if hasattr(np, "bitwise_count"):
+        monkeypatch.delattr(np, "bitwise_count")
+        again = np.concatenate(list(close_pairs(np.concatenate((codes, planted(codes, 0, rng))))))
+        assert len(again) == 300
+
+
+def test_many_hashes_take_seconds() -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (20_000, likeness.BANDS), dtype=np.uint8)
+    codes[-1] = codes[0]
+    began = time.process_time()
+    pairs = np.concatenate(list(close_pairs(codes)))
+    assert pairs.tolist() == [[0, 19_999]]
+    assert time.process_time() - began < 10  # 400,000 take 37 s, most of it in proportion to the square
+
+
+def test_a_mirror_image_is_another_picture() -> None:
+    images = thumbnails([skin(0)])
+    assert (hashes(images) != hashes(images[:, :, ::-1])).any()
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    """Four pictures, the last one the first again."""
+    found = []
+    for number, image in enumerate([skin(0), skin(1), skin(2), skin(0).resize((120, 90))]):
+        path = tmp_path / f"{number}.jpg"
+        image.save(path)
+        found.append(Sample(str(number), path, None, f"set/{number}", "val" if number == 3 else "train", "set"))
+    return found
+
+
+def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: Path) -> None:
+    reports = []
+    (pair,) = find_duplicates(samples, RunContext(reports.append))
+    assert (pair.first, pair.second, pair.leaks, pair.same_group) == (samples[0], samples[3], True, False)
+    assert (reports[-1].done, reports[-1].total) == (4, 4)
+    for sample in samples:  # of the same size and time: what was read counts
+        stat = sample.image.stat()
+        sample.image.write_bytes(b"x" * stat.st_size)
+        os.utime(sample.image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    samples[0].image.write_bytes(b"text")
+    looks = read_looks([sample.image for sample in samples], RunContext())
+    assert list(looks.faults) == [samples[0].image]
+    assert "holds text" in looks.faults[samples[0].image]
+
+
+def test_nothing_is_kept_where_nothing_is_to_be(samples: list[Sample], user_folders: Path) -> None:
+    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    assert list(user_folders.rglob("looks.sqlite")) == []
+
+
+def test_a_damaged_cache_is_begun_anew(samples: list[Sample], user_folders: Path) -> None:
+    find_duplicates(samples, RunContext())
+    (cache,) = user_folders.rglob("looks.sqlite")
+    cache.write_bytes(b"no database" * 1000)
+    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    assert len(find_duplicates(samples, RunContext())) == 1
+
+
+def test_only_different_parts_are_compared(samples: list[Sample]) -> None:
+    assert find_duplicates(samples, RunContext(), across=[0, 1, 0, 0]) == []
+    assert len(find_duplicates(samples, RunContext(), across=[0, 1, 0, 1])) == 1
+
+
+def test_it_can_be_stopped(samples: list[Sample]) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        find_duplicates(samples, run)
+
+
+def test_groups_of_the_same_pictures_are_joined(samples: list[Sample]) -> None:
+    pairs = [Duplicate(samples[3], samples[0], 1.0), Duplicate(samples[1], samples[3], 1.0)]
+    assert joined_groups(samples, pairs) == ["set/0", "set/0", "set/2", "set/0"]
+
+
+# Looked at by eye: of 22 pairs that the table of the shared ISIC 2017 names, these 12 show the same picture.
+SEEN = [
+    *(("0000164", "0014795"), ("0000165", "0014788"), ("0000177", "0014657"), ("0000204", "0014748")),
+    *(("0000206", "0014739"), ("0000222", "0014846"), ("0000223", "0014818"), ("0000224", "0014791")),
+    *(("0000229", "0014771"), ("0012290", "0013594"), ("0012672", "0012673"), ("0012756", "0013184")),
+]
+
+
+def test_the_same_pictures_of_isic_2017_are_found_and_no_other(shared_data: Path) -> None:
+    by_id = {sample.image_id: sample for sample in read_dataset(shared_data / "isic2017")}
+    with (shared_data / "isic2017" / "metadata.csv").open(newline="") as table:
+        named = {
+            (row["near_duplicate_of"], row["image_id"]) for row in csv.DictReader(table) if row["near_duplicate_of"]
+        }
+    seen = {(f"ISIC_{one}", f"ISIC_{two}") for one, two in SEEN}
+    assert seen <= named
+    asked = [by_id[image_id] for image_id in sorted({image_id for pair in named for image_id in pair})]
+    found = {(pair.first.image_id, pair.second.image_id) for pair in find_duplicates(asked, RunContext())}
+    assert found == seen
