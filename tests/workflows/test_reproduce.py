@@ -23,7 +23,7 @@ from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.training import step_cost
 from napari_melanoma.training.run_data import read_data
 from napari_melanoma.training.step_cost import StepCost
-from napari_melanoma.workflows import reproduce_plan
+from napari_melanoma.workflows import reproduce_planning
 from napari_melanoma.workflows.reproduce import ReproduceOptions, Reproduction, check, reproduce
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
 from napari_melanoma.workflows.reproduce_papers import papers, read_paper
@@ -219,7 +219,7 @@ def test_too_few_epochs_take_fewer_images() -> None:
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two epochs for every row, and no step measured."""
     monkeypatch.setattr(step_cost, "measure_step", lambda recipe: COST)
-    monkeypatch.setattr(reproduce_plan, "choose_size", lambda *of: (2, None))
+    monkeypatch.setattr(reproduce_planning, "choose_size", lambda *of: (2, None))
 
 
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
@@ -231,7 +231,7 @@ def done(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
     out = tmp_path_factory.mktemp("done") / "p4"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_cost, "measure_step", lambda recipe: COST)
-        patch.setattr(reproduce_plan, "choose_size", lambda *of: (2, None))
+        patch.setattr(reproduce_planning, "choose_size", lambda *of: (2, None))
         yield reproduce(OPTIONS.model_copy(update={"data": (str(sets),)}), out, run=RunContext()), out
 
 

@@ -16,9 +16,11 @@ from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
+from napari_melanoma.workflows.reproduce_found import Found
 from napari_melanoma.workflows.reproduce_papers import Budget, Paper, Row, read_paper
-from napari_melanoma.workflows.reproduce_plan import Plan, PlanRequest, make_plan
-from napari_melanoma.workflows.reproduce_result import Found, write_result, write_tables
+from napari_melanoma.workflows.reproduce_plan import Plan
+from napari_melanoma.workflows.reproduce_planning import PlanRequest, make_plan
+from napari_melanoma.workflows.reproduce_result import write_result, write_tables
 from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe, epochs_now, judge, learn
 
 log = logging.getLogger(__name__)

@@ -7,23 +7,18 @@ the one it began with.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.reproduce_papers import Budget, Paper, Row
+from napari_melanoma.workflows.reproduce_papers import Budget
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.step_cost import StepCost
-    from napari_melanoma.workflows.reproduce_data import RoleData
 
 # Measured on two cores: what a row costs besides its steps.
 START_S = 6.0  # network, optimiser, threshold, bundle
@@ -204,7 +199,7 @@ def choose_size(
     epochs, images = 1, None
     for images in CAPS:
         rows = [
-            row_cost(costs[name], capped(count, images), _batch(recipes[name]) if name in recipes else 1)
+            row_cost(costs[name], capped(count, images), images_of_a_step(recipes[name]) if name in recipes else 1)
             for name, count in counts.items()
         ]
         epochs = epochs_that_fit(rows, seconds, most)
@@ -235,161 +230,17 @@ def capped(counts: Counts, images: int | None) -> Counts:
     return Counts(images - tuning, tuning, counts.judged)
 
 
-def make_plan(paper: Paper, request: PlanRequest, data: Mapping[str, RoleData], run: RunContext) -> Plan:
-    """Settle what a reproduction does.
+def images_of_a_step(recipe: TrainRecipe) -> int:
+    """Give the images of a step; the recipes of papers name them.
 
     Parameters
     ----------
-    paper : Paper
-        What is reproduced.
-    request : PlanRequest
-        Rows, budget and time.
-    data : mapping
-        Role to its images, all that there are.
-    run : RunContext
-        Told of the progress, asked whether to go on.
+    recipe : TrainRecipe
+        Of a row.
 
     Returns
     -------
-    Plan
-        With the rows that can run; those that cannot stand in ``left_out``.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
+    int
+        A guess where the recipe leaves it open.
     """
-    began, left_out = time.monotonic(), dict[str, str]()
-    steps: dict[str, StepCost | None] = {}
-    recipes: dict[str, TrainRecipe] = {}
-    counts: dict[str, Counts] = {}
-    rows = paper.select(request.rows)
-    for row in run.track(rows, "Measuring a step of each row"):
-        why = _cannot_run(row, paper, request, left_out)
-        if why is None:
-            counts[row.name] = _counts(row, data)
-            try:
-                steps[row.name] = _measured(row, request, recipes)
-            except MelanomaError as error:
-                why = str(error)
-        if why is not None:
-            left_out[row.name] = why
-            counts.pop(row.name, None)
-    runnable = [row for row in rows if row.name in counts]
-    epochs, images = None, None
-    if request.minutes is not None:
-        looked = time.monotonic() - began + LOOK_S * sum(found.learn + found.judged for found in data.values())
-        seconds = SHARE * 60 * request.minutes - TABLES_S - looked
-        epochs, images = choose_size(counts, steps, recipes, seconds)
-    return Plan(
-        paper=paper.name,
-        budget=request.budget,
-        minutes=request.minutes,
-        images=images,
-        data={role: tuple(str(folder) for folder in folders) for role, folders in request.folders.items()},
-        weights=dict(request.weights),
-        rows=tuple(
-            _planned(row, request, epochs, recipes, (steps[row.name], capped(counts[row.name], images)))
-            for row in runnable
-        ),
-        left_out=left_out,
-        notices=request.notices,
-    )
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """What a user asks of a reproduction.
-
-    Parameters
-    ----------
-    rows : tuple of str
-        Rows or grids; none: the rows of the tables.
-    budget : str
-        ``"small"`` or ``"full"``.
-    minutes : float or None
-        Time of the small budget; None: nothing is measured.
-    folders : mapping
-        Role to data sets.
-    weights : mapping
-        Initial weights by name, as files.
-    notices : tuple of str
-        Sentences on data sets that were not taken.
-    """
-
-    rows: tuple[str, ...]
-    budget: Budget
-    minutes: float | None
-    folders: Mapping[str, tuple[Path, ...]]
-    weights: Mapping[str, str]
-    notices: tuple[str, ...] = ()
-
-
-def _cannot_run(row: Row, paper: Paper, request: PlanRequest, left_out: Mapping[str, str]) -> str | None:
-    """Say why a row cannot run, if so."""
-    start = row.values(request.budget).get("model", {}).get("start")
-    if row.grid and start in paper.file.weights and start not in request.weights:
-        weights = paper.file.weights[start]
-        return f"needs {weights.title}: get {weights.where} and name it with --weights {start}=FILE"
-    without = [name for name in row.file.needs if name in left_out]
-    return f"needs the row '{without[0]}', which cannot run" if without else None
-
-
-def _counts(row: Row, data: Mapping[str, RoleData]) -> Counts:
-    """Count the images of a row."""
-    judged = data[row.file.judged].judged
-    if row.file.learn is None:
-        return Counts(0, 0, judged)
-    learn = data[row.file.learn].learn
-    tuning = max(1, round(row.full.get("data", {}).get("tuning_fraction", 0.1) * learn))
-    return Counts(learn - tuning, tuning, judged)
-
-
-def _measured(row: Row, request: PlanRequest, recipes: dict[str, TrainRecipe]) -> StepCost | None:
-    """Read the recipe of a row and measure a step of it, where there is one and time matters."""
-    from napari_melanoma.models.zoo import parameter_count
-    from napari_melanoma.training.step_cost import measure_step
-
-    if row.file.learn is None:
-        return None
-    recipe = row.recipe(request.budget, data={"datasets": ["any"]}, model={"start": "none"})
-    learns = parameter_count(recipe.model.architecture, recipe.model.options) > 0
-    if learns:
-        recipes[row.name] = recipe
-    return measure_step(recipe) if learns and request.minutes is not None else None
-
-
-def _planned(
-    row: Row,
-    request: PlanRequest,
-    epochs: int | None,
-    recipes: Mapping[str, TrainRecipe],
-    found: tuple[StepCost | None, Counts],
-) -> PlannedRow:
-    """Write down how a row will run."""
-    from napari_melanoma.models.zoo import parameter_count
-
-    step, counts = found
-    recipe = recipes.get(row.name)
-    if recipe is None:
-        cost = row_cost(None, counts, 1)
-        known = {"fixed_s": round(cost.fixed, 1), "epoch_s": 0.0} if request.minutes is not None else {}
-        return PlannedRow(name=row.name, **known)
-    parameters = parameter_count(recipe.model.architecture, recipe.model.options)
-    whole = row.full["model"]
-    about = {
-        "name": row.name,
-        "epochs": None if epochs is None else min(epochs, recipe.epochs),
-        "parameters": parameters,
-        "whole_parameters": parameter_count(whole["architecture"], whole.get("options", {})),
-    }
-    if step is None:
-        return PlannedRow(**about)
-    cost = row_cost(step, counts, _batch(recipe))
-    measured = {"fixed_s": cost.fixed, "epoch_s": cost.epoch, "image_ms": 1000 * step.image_s}
-    return PlannedRow(**about, **{name: round(value, 2) for name, value in measured.items()})
-
-
-def _batch(recipe: TrainRecipe) -> int:
-    """Images of a step; the recipes of papers name them."""
     return recipe.batch_size if isinstance(recipe.batch_size, int) else 16

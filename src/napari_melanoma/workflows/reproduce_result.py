@@ -1,162 +1,21 @@
-"""What a reproduction found: the paper's tables with our figures beside its own, as values, files and figures."""
+"""What a reproduction found: the paper's tables with our figures beside its own, as files."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from napari_melanoma.analysis.overlap import METRICS
-from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_means
+from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.files import write_text
 from napari_melanoma.io.results import write_table
-from napari_melanoma.report.reproduction import SizePoint, draw_curves, draw_samples, draw_size, write_page
+from napari_melanoma.report.reproduction import write_page
 from napari_melanoma.report.tables import Table
-from napari_melanoma.workflows.reproduce_data import RoleData, judged_samples, source_of
-from napari_melanoma.workflows.reproduce_papers import Paper, PaperTable, Row
-from napari_melanoma.workflows.reproduce_reduced import reduced
-from napari_melanoma.workflows.reproduce_rows import JUDGEMENT, Place, Work, judged_rows, pictures_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Found:
-    """How a row did.
-
-    Parameters
-    ----------
-    row : Row
-        The row.
-    threshold : float
-        From which probability on a pixel is lesion.
-    images : list of dict
-        What each image gave, as ``per_image.csv`` has it.
-    parameters : int or None
-        Of the network that was trained.
-    reduced : str
-        What is less than in the paper.
-    """
-
-    row: Row
-    threshold: float
-    images: list[dict[str, str]]
-    parameters: int | None
-    reduced: str
-
-    def estimates(self, domains: Sequence[str] | None = None) -> dict[str, Estimate]:
-        """Estimate every metric.
-
-        Parameters
-        ----------
-        domains : sequence of str, optional
-            Only images of these data sets.
-
-        Returns
-        -------
-        dict
-            Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions.
-        """
-        images = [image for image in self.images if domains is None or image["domain"] in domains]
-        return _estimates(np.array([[float(image[name]) for name in METRICS] for image in images]), images)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a table: a row on one of the paper's sets, on ours, or on both where they are the same.
-
-    Parameters
-    ----------
-    found : Found
-        How the row did.
-    sets : tuple of str
-        The paper's sets whose figures stand beside ours.
-    domains : tuple of str
-        Data sets of ours; none: only the paper's figures.
-    """
-
-    found: Found
-    sets: tuple[str, ...]
-    domains: tuple[str, ...]
-
-    def paper(self, metric: str) -> str:
-        """Give the paper's figure, of each of its sets.
-
-        Parameters
-        ----------
-        metric : str
-            ``"T"`` or a metric.
-
-        Returns
-        -------
-        str
-            Empty where it has none.
-        """
-        figures = [(name, self.found.row.file.paper[name].get(metric)) for name in self.sets]
-        known = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
-        return ", ".join(f"{figure} ({name})" if name and len(known) > 1 else figure for name, figure in known)
-
-
-def collect(work: Work) -> list[Found]:
-    """Read what the rows found so far.
-
-    Parameters
-    ----------
-    work : Work
-        Of the reproduction.
-
-    Returns
-    -------
-    list of Found
-        Rows that were judged, in the paper's order.
-    """
-    paper, plan, place, found = work.paper, work.plan, work.place, []
-    for planned in plan.rows:
-        file = place.judged(planned.name) / JUDGEMENT
-        if not file.is_file():
-            continue
-        row = paper.row(planned.name)
-        maker = row if row.file.model_of is None else paper.row(row.file.model_of)
-        found.append(
-            Found(
-                row,
-                float(json.loads(file.read_text(encoding="utf-8"))["threshold"]),
-                judged_rows(place, row.name),
-                plan.row(maker.name).parameters,
-                reduced(maker, paper, work.data, place),
-            )
-        )
-    return found
-
-
-def lines(found: Sequence[Found]) -> Iterator[Line]:
-    """Put our data sets beside the paper's.
-
-    Parameters
-    ----------
-    found : sequence of Found
-        Rows.
-
-    Yields
-    ------
-    Line
-        One for each set that both have; and one for our other sets together, beside the paper's other ones.
-    """
-    for item in found:
-        ours = sorted({image["domain"] for image in item.images})
-        same = {name: d for name in item.row.file.paper for d in ours if name and source_of(d) == source_of(name)}
-        for name, domain in same.items():
-            yield Line(item, (name,), (domain,))
-        others = tuple(domain for domain in ours if domain not in same.values())
-        sets = tuple(name for name in item.row.file.paper if name not in same)
-        if others or sets:
-            yield Line(item, sets, others)
+from napari_melanoma.workflows.reproduce_figures import draw_figures
+from napari_melanoma.workflows.reproduce_found import Found, Line, collect, estimates_of, lines
+from napari_melanoma.workflows.reproduce_papers import Paper, PaperTable
+from napari_melanoma.workflows.reproduce_rows import Work
 
 
 def make_table(table: PaperTable, found: Sequence[Found], notes: Sequence[str]) -> Table:
@@ -211,7 +70,7 @@ def differences(found: Sequence[Found], metrics: Sequence[str]) -> list[str]:
         old, new = ({image["image_id"]: image for image in one.images} for one in (other, item))
         both = [name for name in old if name in new]
         table = [[float(new[name][metric]) - float(old[name][metric]) for metric in METRICS] for name in both]
-        of = _estimates(np.array(table), [old[name] for name in both], bounds=(-1, 1))
+        of = estimates_of(np.array(table), [old[name] for name in both], bounds=(-1, 1))
         changes = [f"{m} {_signed(of[m].mean)} ({_signed(of[m].low)} to {_signed(of[m].high)})" for m in metrics]
         said.append(f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}.")
     return said
@@ -271,7 +130,7 @@ def write_result(work: Work, failed: Mapping[str, str]) -> list[Found]:
     """
     found = write_tables(work, failed)
     if found:
-        figures = _draw(work.paper, found, work.data, work.place)
+        figures = draw_figures(work, found)
         page = work.place.out / "tables.html"
         write_page(_title(work.paper), _about(work, failed), _tables(work, found), figures, page)
     return found
@@ -305,14 +164,6 @@ def _cells(line: Line, metrics: Sequence[str]) -> tuple[str, ...]:
     for metric in metrics:
         cells += [line.paper(metric), _interval(ours[metric]) if ours else ""]
     return (*cells, found.reduced)
-
-
-def _estimates(
-    table: NDArray[np.float64], images: Sequence[Mapping[str, str]], bounds: tuple[float, float] = (0, 1)
-) -> dict[str, Estimate]:
-    """Estimate every metric, (image, metric), over patients or lesions."""
-    groups = [image["group"] for image in images]
-    return dict(zip(METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
 
 
 def _signed(share: float) -> str:
@@ -375,44 +226,3 @@ def _about(work: Work, failed: Mapping[str, str]) -> list[str]:
         said.append("Small budget: a trial of the experiment, not of the paper's claims; each row says what is less.")
     not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **failed}.items()]
     return [text for text in (*said, *plan.notices, paper.file.note, paper.file.later, *not_run) if text]
-
-
-def _draw(paper: Paper, found: Sequence[Found], data: Mapping[str, RoleData], place: Place) -> dict[str, Path]:
-    """Draw the figures, and say under which title."""
-    metric, folder = paper.file.chosen_by, place.figures
-    figures = {
-        f"{metric} against size": folder / f"{metric.lower()}-against-size.png",
-        "Curves of learning": folder / "curves.png",
-    }
-    points = []
-    for item in found:
-        table = paper.file.tables.get(item.row.file.table or "")
-        if not item.parameters or item.row.file.model_of or (table and not table.drawn):
-            continue
-        estimate = item.estimates()[metric]
-        ends = (100 * estimate.mean, 100 * estimate.low, 100 * estimate.high)
-        figure = item.row.file.paper.get("", {}).get(metric)
-        points.append(SizePoint(item.row.file.title, item.parameters, *ends, item.row.file.parameters, figure))
-    draw_size(points, metric, folder / f"{metric.lower()}-against-size.png")
-    curves = {item.row.file.title: _curve(place, item.row.name) for item in found if item.row.file.learn}
-    draw_curves({title: rows for title, rows in curves.items() if rows}, folder / "curves.png")
-    for role in data:
-        names = [sample.image_id for sample in judged_samples(data[role])]
-        names = list(pictures_of(folder / "photographs", names))
-        rows = {"Photograph": pictures_of(folder / "photographs", names)}
-        for item in found:
-            if item.row.file.judged == role and item.row.grid is None:
-                rows[item.row.file.title] = pictures_of(place.judged(item.row.name) / "pictures", names)
-        if len(rows) > 1:
-            figures[f"Sample outputs, {role}"] = folder / f"samples-{role.lower()}.png"
-            draw_samples(rows, folder / f"samples-{role.lower()}.png")
-    return figures
-
-
-def _curve(place: Place, name: str) -> list[dict[str, float]]:
-    """Read how a row learnt."""
-    path = place.run(name).path / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as table:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(table)]
