@@ -52,12 +52,12 @@ def draw_figures(work: Work, found: Sequence[Found]) -> dict[str, Path]:
     draw_curves({title: rows for title, rows in curves.items() if rows}, folder / "curves.png")
     for role in data:
         names = [sample.image_id for sample in judged_samples(data[role])]
-        names = list(pictures_of(folder / "photographs", names))
-        rows = {"Photograph": pictures_of(folder / "photographs", names)}
+        photographs = pictures_of(folder / "photographs", names)
+        rows = {"Photograph": photographs}
         for item in found:
             if item.row.file.judged == role and item.row.grid is None:
-                rows[item.row.file.title] = pictures_of(place.judged(item.row.name) / "pictures", names)
-        if len(rows) > 1:
+                rows[item.row.file.title] = pictures_of(place.judged(item.row.name) / "pictures", list(photographs))
+        if photographs:
             figures[f"Sample outputs, {role}"] = folder / f"samples-{role.lower()}.png"
             draw_samples(rows, folder / f"samples-{role.lower()}.png")
     return figures

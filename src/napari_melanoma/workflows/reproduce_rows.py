@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 AS_IT_IS = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
 # P2 keeps the largest contour and fills it.
 LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
+SILENCE_S = 120.0  # events of a run at work are closer than this
 PICTURED, PICTURE_PX = 4, 192
 PER_IMAGE, JUDGEMENT = "per_image.csv", "judgement.json"
 
@@ -203,16 +205,11 @@ def epochs_now(work: Work, name: str) -> int | None:
 
 
 def _spent(planned: PlannedRow, place: Place) -> float:
-    """Seconds that a row took, all its lives together."""
-    seconds, began, last = planned.fixed_s or 0.0, 0.0, 0.0
-    for event in place.run(planned.name).read_events():
-        now = event.get("time")
-        if not isinstance(now, int | float):
-            continue
-        if event.get("kind") == "started":
-            seconds, began = seconds + last - began, now
-        last = float(now)
-    return seconds + last - began
+    """Seconds that a row took, all its lives together; a longer silence is no work but the time between two lives."""
+    times = [event.get("time") for event in place.run(planned.name).read_events()]
+    known = [float(time) for time in times if isinstance(time, int | float)]
+    silences = [later - earlier for earlier, later in itertools.pairwise(known)]
+    return (planned.fixed_s or 0.0) + sum(silence for silence in silences if 0 < silence < SILENCE_S)
 
 
 def learn(recipe: TrainRecipe, name: str, place: Place, run: RunContext) -> None:
