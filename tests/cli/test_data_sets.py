@@ -1,0 +1,96 @@
+"""``data sources``, ``import``, ``merge``, ``split``, ``report``, ``duplicates``: what they say, and their exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.io.results import read_table, write_mask
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of four pictures with masks; the last is the first again, smaller."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((64, 48)) for _ in range(3)]
+    for name, picture in zip("abcd", [*pictures, pictures[0].resize((48, 36))], strict=True):
+        picture.save(folder / f"{name}.png")
+        write_mask(folder / f"{name}_mask.png", np.eye(picture.height, picture.width, dtype=bool))
+    return folder
+
+
+def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_path: Path, lines) -> None:
+    result = run("data", "import", "folder", "photographs", "--out", "one")
+    assert result.exit_code == 0, result.output
+    assert "4 images, 4 with a mask: data set in one; next: napari-melanoma data check one" in result.stdout
+    assert "4 images, 4 with a mask, 4 to learn from" in run("data", "check", "one").stdout
+
+    result = run("data", "split", "one", "--val", "0.34", "--json")
+    *splits, summary = [line for line in lines(result.stdout) if line["event"] != "progress"]
+    assert {line["split"]: line["groups"] for line in splits} == {"train": 2, "val": 1}
+    assert (summary["changed"], summary["duplicates"], summary["exit_code"]) == (4, 1, 0)
+
+    result = run("data", "report", "one", "--out", "one.md")
+    assert "4 images, 4 with a mask." in (tmp_path / "one.md").read_text()
+    assert result.exit_code == 0
+
+    run("data", "import", "folder", "photographs", "--out", "two")
+    result = run("data", "merge", "one", "two", "--out", "both", "--json")
+    assert lines(result.stdout)[-1]["images"] == {"one": 4}
+    result = run("data", "duplicates", "both", "--out", "pairs.csv", "--json")
+    assert result.exit_code == 0
+    assert lines(result.stdout)[-1]["pairs"] == 1
+    assert [(row["image_1"], row["image_2"]) for row in read_table(tmp_path / "pairs.csv")] == [("a", "d")]
+
+
+def test_a_picture_in_two_splits_is_exit_code_1(run, folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_text("image_id,split\na,train\nd,val\n")
+    run("data", "import", "folder", "photographs", "--out", "one")
+    result = run("data", "duplicates", "one")
+    assert result.exit_code == 1
+    assert "same picture: one/a (train) and one/d (val), likeness" in result.stderr
+    assert "1 pairs of 4 images show the same picture, 1 of them in two splits" in result.stdout
+    checked = run("data", "check", "one")
+    assert "d: shows the same picture as a, but is in another split (val and train)" in checked.stderr
+    assert checked.exit_code == 1
+
+
+def test_what_cannot_be_imported_is_named(run, folder: Path, lines) -> None:
+    (folder / "b.png").write_bytes(b"text")
+    result = run("data", "import", "folder", "photographs", "--out", "one", "--json")
+    assert result.exit_code == 1
+    failed = [
+        (line["image"], "holds text" in line["error"]) for line in lines(result.stdout) if line["event"] == "failed"
+    ]
+    assert failed == [("b", True)]
+
+
+def test_the_sources_are_listed(run, lines) -> None:
+    result = run("data", "sources", "--json")
+    names = [line["name"] for line in lines(result.stdout) if line["event"] == "source"]
+    assert names[:3] == ["dermofit", "folder", "ham10000"]
+    assert "ISIC2018_Task1-2_Training_Input" in run("data", "sources").stdout
+
+
+WRONG = [
+    (("data", "import", "isic2018", "photographs", "--out", "x"), "does not hold ISIC 2018 (task 1). Expected:"),
+    (("data", "import", "isic", "photographs", "--out", "x"), "there is no source named 'isic'"),
+    (("data", "merge", "nowhere", "photographs", "--out", "x"), "nowhere is no data set"),
+    (("data", "split", "photographs", "--val", "2"), "'val' is 2"),
+    (("data", "report", "nowhere"), "nowhere is no data set"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_a_wrong_command_says_so_and_writes_nothing(
+    run, folder: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "x").exists()

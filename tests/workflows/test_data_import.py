@@ -1,0 +1,121 @@
+"""A set is imported whole or not at all, goes on after a stop, and what cannot be taken is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.sources import find_source
+from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.workflows.data_import import SourceReport, import_source
+
+COUNT = 6
+
+
+@pytest.fixture
+def downloaded(tmp_path: Path) -> Path:
+    """PH2 as it is unpacked: images and masks as BMP, and its table."""
+    folder = tmp_path / "downloads"
+    rng = np.random.default_rng(0)
+    for number in range(COUNT):
+        name = f"IMD{number:03}"
+        case = folder / "PH2 Dataset images" / name
+        (case / f"{name}_Dermoscopic_Image").mkdir(parents=True)
+        (case / f"{name}_lesion").mkdir()
+        rgb = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(rgb).save(case / f"{name}_Dermoscopic_Image" / f"{name}.bmp")
+        mask = np.zeros((24, 32), bool)
+        mask[4:12, 6:20] = True
+        Image.fromarray(mask).save(case / f"{name}_lesion" / f"{name}_lesion.bmp")  # one bit a pixel, as the set has it
+    (folder / "PH2_dataset.txt").write_text("|| IMD001 || || 2 || 2 | AT | AT | P | P | P || 3 ||\n")
+    return folder
+
+
+def imported(folder: Path, out: Path, run: RunContext | None = None) -> SourceReport:
+    return import_source(find_source("ph2"), folder, out, run=run or RunContext())
+
+
+def test_a_set_becomes_a_data_set(downloaded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ph2"
+    report = imported(downloaded, out)
+    assert (report.found, report.expected, report.images, report.masks, report.faults) == (COUNT, 200, COUNT, COUNT, [])
+    samples = read_dataset(out)
+    assert [sample.image_id for sample in samples] == [f"IMD{number:03}" for number in range(COUNT)]
+    assert (samples[1].diagnosis, samples[1].modality) == ("melanoma", "dermoscopic")
+    assert samples[0].mask is not None
+    assert int(read_mask(samples[0].mask).sum()) == 8 * 14
+    assert read_table(out / "dataset.csv")[1]["melanoma"] == "1"
+    origin = json.loads((out / "source.json").read_text())
+    assert (origin["source"], origin["images"], origin["licence"][:8]) == ("ph2", COUNT, "research")
+    assert sorted(path.name for path in out.iterdir()) == ["dataset.csv", "images", "masks", "source.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["downloads", "ph2"]
+
+
+def test_what_is_there_is_not_replaced(downloaded: Path, tmp_path: Path) -> None:
+    (tmp_path / "ph2").mkdir()
+    with pytest.raises(DataSetError, match="is there already"):
+        imported(downloaded, tmp_path / "ph2")
+
+
+def test_a_stopped_import_goes_on(downloaded: Path, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            run.cancel()
+
+    run = RunContext(stop)
+    with pytest.raises(Cancelled):
+        imported(downloaded, tmp_path / "ph2", run)
+    assert not (tmp_path / "ph2").exists()
+    journal = tmp_path / ".ph2.gathering" / "imported.jsonl"
+    journal.write_text(journal.read_text() + '["IMD0')  # cut off by a crash
+    report = imported(downloaded, tmp_path / "ph2")
+    assert report.resumed >= 2
+    assert (report.images, len(read_dataset(tmp_path / "ph2"))) == (COUNT, COUNT)
+
+
+def test_another_set_does_not_go_on_where_one_stopped(downloaded: Path, tmp_path: Path) -> None:
+    place = tmp_path / ".ph2.gathering"
+    (place / "images").mkdir(parents=True)
+    (place / "images" / "IMD000.bmp").write_bytes(b"of another set")
+    (place / "imported.jsonl").write_text('"isic2017 elsewhere"\n["IMD000", true]\n')
+    assert imported(downloaded, tmp_path / "ph2").resumed == 0
+    assert (tmp_path / "ph2/images/IMD000.bmp").read_bytes()[:2] == b"BM"
+
+
+def test_what_cannot_be_taken_is_named_and_the_rest_is_taken(downloaded: Path, tmp_path: Path) -> None:
+    images = downloaded / "PH2 Dataset images"
+    (images / "IMD002/IMD002_Dermoscopic_Image/IMD002.bmp").write_bytes(b"text")
+    Image.fromarray(np.zeros((9, 9), bool)).save(images / "IMD003/IMD003_lesion/IMD003_lesion.bmp")
+    (images / "IMD004/IMD004_lesion/IMD004_lesion.bmp").write_bytes(b"BM")
+    report = imported(downloaded, tmp_path / "ph2")
+    assert report.images == COUNT - 3
+    said = dict(report.faults)
+    assert "holds text" in said["IMD002"]
+    assert said["IMD003"] == "has 32 x 24 pixels, its mask 9 x 9"
+    assert "cannot be read as a mask" in said["IMD004"]
+    assert {path.stem for path in (tmp_path / "ph2/images").iterdir()} == {"IMD000", "IMD001", "IMD005"}
+
+
+def test_nothing_that_can_be_taken_is_an_error(downloaded: Path, tmp_path: Path) -> None:
+    for path in downloaded.rglob("*_Dermoscopic_Image/*.bmp"):
+        path.write_bytes(b"text")
+    with pytest.raises(DataSetError, match=r"none of the 6 images .* The first: IMD000 .*holds text"):
+        imported(downloaded, tmp_path / "ph2")
+    assert not (tmp_path / "ph2").exists()
+
+
+def test_two_imports_at_once_do_not_meet(downloaded: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    with (
+        FileLock(tmp_path / ".ph2.gathering.lock"),
+        pytest.raises(DataSetError, match="another command is gathering"),
+    ):
+        imported(downloaded, tmp_path / "ph2")

@@ -1,0 +1,141 @@
+"""Data sets are merged without losing what they know, and without learning what another one judges on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.report import describe, written
+from napari_melanoma.io.results import read_table, write_mask, write_table
+from napari_melanoma.workflows.data_merge import MergeOptions, MergeReport, merge_datasets
+from napari_melanoma.workflows.data_split import SplitOptions, choose_splits, split_dataset
+
+
+def picture(seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((64, 48), Image.Resampling.BICUBIC)
+
+
+def dataset(folder: Path, rows: Mapping[str, tuple[int, dict[str, str]]], size: tuple[int, int] = (64, 48)) -> Path:
+    """Write a data set: image id to the number of its picture and its row."""
+    (folder / "images").mkdir(parents=True)
+    mask = np.zeros(size[::-1], bool)
+    mask[:10, :10] = True
+    for image_id, (seed, _) in rows.items():
+        picture(seed).resize(size).save(folder / f"images/{image_id}.png")
+        write_mask(folder / f"masks/{image_id}.png", mask)
+    write_table(folder / "dataset.csv", [{"image_id": image_id, **row} for image_id, (_, row) in rows.items()])
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """Two years of a challenge: picture 1 is in both, learnt from in one and judged on in the other."""
+    first = {
+        "a": (0, {"split": "train", "patient_id": "p1"}),
+        "b": (1, {"split": "train", "diagnosis": "melanoma", "age": "50"}),
+        "c": (2, {"split": "val"}),
+    }
+    second = {
+        "a": (3, {"split": "train", "camera": "X"}),
+        "z": (1, {"split": "test", "age": "51", "near_duplicate_of": "a"}),
+    }
+    return [dataset(tmp_path / "first", first), dataset(tmp_path / "second", second, (80, 60))]
+
+
+def merged(folders: list[Path], out: Path, **options: bool) -> MergeReport:
+    return merge_datasets(folders, out, MergeOptions(**options), run=RunContext())
+
+
+def test_a_picture_that_two_have_is_taken_where_it_is_judged_on(two: list[Path], tmp_path: Path) -> None:
+    report = merged(two, tmp_path / "both")
+    assert report.images == {"first": 2, "second": 2}
+    ((pair),) = report.left_out
+    assert (pair.first.image_id, pair.second.image_id) == ("z", "b")
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "both/dataset.csv")}
+    assert set(rows) == {"first-a", "c", "second-a", "z"}
+    assert (rows["z"]["split"], rows["z"]["age"], rows["z"]["diagnosis"]) == ("test", "51", "melanoma")
+    assert rows["z"]["near_duplicate_of"] == "second-a"
+    assert (rows["second-a"]["camera"], rows["second-a"]["source"], rows["first-a"]["patient_id"]) == (
+        "X",
+        "second",
+        "p1",
+    )
+    assert [sample.mask is not None for sample in read_dataset(tmp_path / "both")] == [True] * 4
+    (line,) = read_table(tmp_path / "both/left_out.csv")
+    assert (line["data_set_1"], line["image_1"], line["image_2"]) == ("second", "z", "b")
+
+
+def test_duplicates_are_kept_where_that_is_asked_for(two: list[Path], tmp_path: Path) -> None:
+    assert merged(two, tmp_path / "both", keep_duplicates=True).images == {"first": 3, "second": 2}
+
+
+def test_one_data_set_cannot_be_merged(two: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="expected two or more"):
+        merged([two[0], two[0]], tmp_path / "both")
+
+
+def test_a_split_keeps_patients_and_the_same_pictures_together(tmp_path: Path) -> None:
+    rows = {f"i{n}": (n, {"patient_id": f"p{n // 2}", "diagnosis": "mel" if n < 6 else "nev"}) for n in range(30)}
+    rows["again"] = (0, {"patient_id": "another", "diagnosis": "mel"})
+    folder = dataset(tmp_path / "set", rows)
+    report = split_dataset(folder, SplitOptions(val=0.2, test=0.2), run=RunContext())
+    assert {(pair.first.image_id, pair.second.image_id) for pair in report.duplicates} == {("i0", "again")}
+    assert report.groups == {"train": 9, "val": 3, "test": 3}
+    assert sum(sum(counts.values()) for counts in report.counts.values()) == report.changed == 31
+    of = {row["image_id"]: row["split"] for row in read_table(folder / "dataset.csv")}
+    assert of["again"] == of["i0"]
+    assert all(of[f"i{n}"] == of[f"i{n + 1}"] for n in range(0, 30, 2))
+    again = split_dataset(folder, SplitOptions(val=0.2, test=0.2, seed=1), run=RunContext())
+    assert again.changed == 0  # images that have a split keep it
+    assert split_dataset(folder, SplitOptions(val=0.2, test=0.2, seed=1, replace=True), run=RunContext()).changed > 0
+
+
+def samples(*named: tuple[str, str, str]) -> list[Sample]:
+    return [Sample(str(n), Path("x"), None, group, split, "set", None, d) for n, (group, d, split) in enumerate(named)]
+
+
+def test_classes_are_shared_out() -> None:
+    many = samples(*[(f"g{n}", "rare" if n < 20 else "common", "") for n in range(100)])
+    splits = choose_splits(many, SplitOptions(val=0.1, test=0.2))
+    counts = {(split, s.diagnosis): 0 for split in ("train", "val", "test") for s in many}
+    for split, sample in zip(splits, many, strict=True):
+        counts[split, sample.diagnosis] += 1
+    assert counts == {
+        ("train", "rare"): 14,
+        ("val", "rare"): 2,
+        ("test", "rare"): 4,
+        ("train", "common"): 56,
+        ("val", "common"): 8,
+        ("test", "common"): 16,
+    }
+
+
+def test_an_image_joins_its_patient() -> None:
+    found = samples(("g", "x", "test"), ("g", "x", ""), ("h", "x", ""), ("i", "x", ""))
+    assert choose_splits(found, SplitOptions(val=0.5))[:2] == ["test", "test"]
+    assert sorted(choose_splits(found, SplitOptions(val=0.5))[2:]) == ["train", "val"]
+
+
+def test_too_few_patients_and_too_large_shares_are_refused() -> None:
+    with pytest.raises(DataSetError, match="1 patients, lesions or single images have no split: expected at least 2"):
+        choose_splits(samples(("g", "x", "")), SplitOptions(val=0.5))
+    with pytest.raises(ConfigError, match="expected less than 1"):
+        SplitOptions.parse({"val": 0.5, "test": 0.6}, "the test")
+
+
+def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
+    report = describe(two[0], run=RunContext())
+    assert (report.images, report.masks, report.patients, report.groups, report.largest_group) == (3, 3, 1, 3, 1)
+    assert report.counts["diagnosis"] == {"melanoma": 1}
+    assert (report.missing["diagnosis"], report.age, report.by_split["val"]) == (2, (50, 50, 50), {"(not known)": 1})
+    text = written(report)
+    assert "| melanoma | 1 | 33.3 |\n| (not known) | 2 | 66.7 |" in text
+    assert "| (not known) | 1 | 1 |" in text
