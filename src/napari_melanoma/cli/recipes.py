@@ -42,7 +42,9 @@ def write(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of a shipped recipe.")],
     data: Annotated[list[Path], typer.Option("--data", metavar="DATASET", help="To learn from; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The recipe, a TOML file.")],
-    start: Annotated[str | None, typer.Option(help="A model's name or folder, 'imagenet' or 'none'.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="A model's name or folder, a file of weights, 'imagenet' or 'none'.")
+    ] = None,
     base: Annotated[
         list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data that keep the model from forgetting.")
     ] = None,

@@ -89,7 +89,9 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> dict[str, torch.
     except Exception as error:  # the hub raises many kinds; each means that the weights did not come
         raise _not_fetched(name, error) from error
     known = {key: value for key, value in published.items() if key in target}
-    return known or published
+    return (
+        known if len(known) == len(target) else published
+    )  # timm renames the parts of some, and ours have other names
 
 
 def _smp_weights(name: str) -> dict[str, torch.Tensor]:

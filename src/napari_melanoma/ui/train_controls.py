@@ -232,9 +232,10 @@ def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> Train
         Where the model to start from is gone.
     """
     from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.weights_files import weights_file
 
     network: dict[str, Any] = {"start": start}
-    if start not in ("imagenet", "none", recipe.model.start):
+    if start not in ("imagenet", "none", recipe.model.start) and weights_file(start) is None:
         config = find_bundle(start).config
         known = ("architecture", "options", "input_size", "preprocessing")
         network |= {name: getattr(config, name) for name in known}

@@ -1,0 +1,176 @@
+"""Encoders by anybody's names, sizes as the papers say them, and ImageNet weights for networks of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
+from napari_melanoma.models.smp_networks import encoder_name
+from napari_melanoma.models.weights_files import fingerprint, weights_file
+from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
+from napari_melanoma.models.zoo.smp import Network
+
+PAPERS = [
+    ("deeplabv3plus_xception", {"output_stride": 16}, 41e6),
+    ("deeplabv3plus_xception", {"output_stride": 8}, 41e6),
+    ("deeplabv3plus_mobilenetv2", {"width": 1.0}, 2e6),
+    ("deeplabv3plus_mobilenetv2", {"width": 0.35}, 0.4e6),
+    ("segformer", {"encoder": "mit_b0"}, 3.8e6),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), PAPERS)
+def test_as_many_weights_as_the_paper_says(name: str, options: dict[str, Any], expected: float) -> None:
+    assert parameter_count(name, options) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_the_output_stride_is_that_of_the_deepest_features(stride: int) -> None:
+    import torch
+
+    with torch.device("meta"):
+        for name, options in (
+            ("deeplabv3plus_xception", {"width": 0.03, "middle": 1}),
+            ("deeplabv3plus_mobilenetv2", {}),
+        ):
+            encoder = encoder_of(build_network(name, {**options, "output_stride": stride}))
+            assert encoder is not None
+            answer = encoder(torch.zeros(1, 3, 64, 64))
+            low, deep = answer if isinstance(answer, tuple) else (None, answer)
+            assert deep.shape[-2:] == (64 // stride, 64 // stride)
+            assert low is None or low.shape[-2:] == (16, 16)
+
+
+def test_every_network_of_the_library_is_offered() -> None:
+    import segmentation_models_pytorch
+
+    known = segmentation_models_pytorch.MODEL_ARCHITECTURES_MAPPING.values()
+    assert set(get_args(Network)) == {network.__name__ for network in known}
+
+
+@pytest.mark.parametrize("network", get_args(Network))
+def test_each_network_of_the_library_is_built(network: str) -> None:
+    import torch
+
+    encoder = "vit_tiny_patch16_224" if network == "DPT" else "mobilenetv3_small_050"
+    with torch.device("meta"):
+        built = build_network("smp", {"network": network, "encoder": encoder, "classes": 2}).eval()
+        assert built(torch.zeros(1, 3, 128, 101)).shape == (1, 2, 128, 101)
+
+
+NAMES = {
+    "resnet34": "resnet34",
+    "mit_b0": "mit_b0",
+    "tf_efficientnet_lite0": "tu-tf_efficientnet_lite0",
+    "tu-resnet34": "tu-resnet34",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoders_have_the_names_of_either_library(name: str) -> None:
+    assert encoder_name(name) == NAMES[name]
+
+
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"encoder": "resnet35"}, "has an encoder named 'resnet35'. Did you mean resnet"),
+    ({"arguments": {"flavour": 1}}, "cannot build FPN over .*flavour"),
+    ({"arguments": {"encoder_weights": "imagenet"}}, "encoder_weights cannot be set here"),
+    ({"network": "VGG"}, "'Unet'"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), FAULTS)
+def test_what_the_library_cannot_build_is_said(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_network("smp", options)
+
+
+PUBLISHED = [
+    ("deeplabv3plus_mobilenetv2", {}),
+    ("deeplabv3plus_mobilenetv2", {"width": 0.5, "divisor": 8}),
+    ("deeplabv3plus_mobilenetv2", {"width": 1.4, "divisor": 8}),
+    ("deeplabv3plus_xception", {}),
+    ("deeplabv3plus_xception", {"middle": 8}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), PUBLISHED)
+def test_published_encoders_fit_in_their_order(
+    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+    import torch
+
+    make, asked = timm.create_model, []
+
+    def published_one(title: str, *, pretrained: bool) -> torch.nn.Module:
+        asked.append((title, pretrained))
+        return make(title.split(".")[0], pretrained=False)
+
+    monkeypatch.setattr(timm, "create_model", published_one)
+    with torch.device("meta"):
+        encoder = encoder_of(build_network(name, options))
+        published = imagenet_name(architectures()[name].spec.config.parse(options, "options"))
+        assert encoder is not None
+        assert published is not None
+        load_imagenet(encoder, published)  # raises where a shape differs
+    assert asked == [(published, True)]
+
+
+@pytest.mark.parametrize("options", [{"width": 0.35}, {"width": 0.5}])
+def test_unusual_widths_have_no_published_weights(options: dict[str, Any]) -> None:
+    spec = architectures()["deeplabv3plus_mobilenetv2"].spec
+    assert imagenet_name(spec.config.parse(options, "options")) is None
+
+
+def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from segmentation_models_pytorch import encoders
+
+    make = encoders.get_encoder
+    encoder = encoder_of(build_network("smp", {"encoder": "mobilenet_v2"}))
+    assert encoder is not None
+    asked = []
+
+    def published(name: str, *, weights: str) -> object:
+        asked.append((name, weights))
+        return make(name, weights=None)
+
+    monkeypatch.setattr(encoders, "get_encoder", published)
+    before = encoder.state_dict()["features.3.conv.0.0.weight"].clone()
+    load_imagenet(encoder, "mobilenet_v2")
+    assert asked == [("mobilenet_v2", "imagenet")]
+    assert not bool((encoder.state_dict()["features.3.conv.0.0.weight"] == before).any())
+    monkeypatch.setattr(encoders, "get_encoder", lambda *_, **__: (_ for _ in ()).throw(ConnectionError()))
+    with pytest.raises(BundleError, match=r"mobilenet_v2 could not be fetched \(ConnectionError\)"):
+        load_imagenet(encoder, "mobilenet_v2")
+
+
+@pytest.mark.parametrize("start", ["imagenet", "none", "lesion-small", "my.model-2"])
+def test_words_and_names_are_no_files(start: str) -> None:
+    assert weights_file(start) is None
+
+
+def test_a_bundle_is_no_file_and_its_weights_are(tiny_folder: Path) -> None:
+    assert weights_file(str(tiny_folder)) is None
+    assert weights_file(str(tiny_folder / "model.safetensors")) == tiny_folder / "model.safetensors"
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    """A folder as a bundle's."""
+    for name in ("config.json", "model.safetensors", "README.md"):
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def test_a_file_is_known_again_by_what_is_in_it(tmp_path: Path) -> None:
+    index, numbers = tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"
+    index.write_bytes(b"index")
+    numbers.write_bytes(b"one")
+    before = fingerprint(index)
+    numbers.write_bytes(b"two")
+    assert fingerprint(index) != before

@@ -1,0 +1,254 @@
+"""TensorFlow checkpoints, written here by the rules of their format, are read and reach our networks by name."""
+
+from __future__ import annotations
+
+import struct
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.weights_files import weights_file
+from napari_melanoma.models.weights_files.fitting import load_file, read_weights
+from napari_melanoma.models.weights_files.tensorflow import MAGIC, read_tensorflow
+from napari_melanoma.models.zoo import build_network
+
+KINDS = {"float32": 1, "float64": 2, "int64": 9, "float16": 19}
+TENSORS = {
+    "aspp0/BatchNorm/gamma": np.arange(4, dtype=np.float32),
+    "aspp0/weights": np.arange(24, dtype=np.float64).reshape(1, 1, 4, 6),
+    "aspp1_depthwise/depthwise_weights": np.arange(27, dtype=np.float16).reshape(3, 3, 3, 1),
+    "empty": np.zeros((0, 3), np.float32),
+    "scalar": np.float32(7.0).reshape(()),
+}
+
+
+def varint(number: int) -> bytes:
+    """A whole number of seven bits a byte."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """A field of a protocol buffer."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def block(entries: list[tuple[bytes, bytes]]) -> bytes:
+    """A block of a table: keys that share their beginning with the one before, restarts every 16."""
+    out, restarts, last = b"", [], b""
+    for index, (key, value) in enumerate(entries):
+        shared = 0
+        if index % 16 == 0:
+            restarts.append(len(out))
+        else:
+            shared = next(
+                (i for i, (a, b) in enumerate(zip(last, key, strict=False)) if a != b), min(len(last), len(key))
+            )
+        out += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        last = key
+    places = restarts or [0]
+    return out + struct.pack(f"<{len(places) + 1}I", *places, len(places))
+
+
+def table(entries: list[tuple[bytes, bytes]], *, compressed: bool = False, in_block: int = 40) -> bytes:
+    """A table: data blocks, an empty block, the index block, the footer."""
+    import imagecodecs
+
+    out = b""
+
+    def put(content: bytes) -> bytes:
+        nonlocal out
+        stored = imagecodecs.snappy_encode(content) if compressed else content
+        handle = varint(len(out)) + varint(len(stored))
+        out += bytes(stored) + bytes([compressed]) + b"\0\0\0\0"
+        return handle
+
+    parts = [entries[place : place + in_block] for place in range(0, len(entries), in_block)]
+    index = [(part[-1][0], put(block(part))) for part in parts]
+    footer = put(block([])) + put(block(index))
+    return out + footer.ljust(40, b"\0") + struct.pack("<Q", MAGIC)
+
+
+def entry(kind: int, shape: tuple[int, ...], offset: int, size: int) -> bytes:
+    """What the index says of a tensor; fields that are zero are not written."""
+    sizes = b"".join(field(2, field(1, side) if side else b"") for side in shape)
+    numbers = {1: kind, 4: offset, 5: size}
+    return field(2, sizes) + b"".join(field(number, value) for number, value in numbers.items() if value)
+
+
+def write_checkpoint(prefix: Path, tensors: Mapping[str, NDArray[Any]], **how: Any) -> Path:
+    """Write ``PREFIX.index`` and ``PREFIX.data-00000-of-00001``, in the order of the names."""
+    entries, numbers = [(b"", field(1, 1) + field(3, field(1, 1)))], b""
+    for name in sorted(tensors):
+        value = tensors[name]
+        entries.append((name.encode(), entry(KINDS[str(value.dtype)], value.shape, len(numbers), value.nbytes)))
+        numbers += value.tobytes()
+    prefix.with_name(f"{prefix.name}.data-00000-of-00001").write_bytes(numbers)
+    index = prefix.with_name(f"{prefix.name}.index")
+    index.write_bytes(table(entries, **how))
+    return index
+
+
+@pytest.mark.parametrize("how", [{}, {"compressed": True}, {"in_block": 2}], ids=["plain", "snappy", "small blocks"])
+def test_every_kind_of_number_comes_back(how: dict[str, Any], tmp_path: Path) -> None:
+    step = {"global_step": np.array(40_000, np.int64)}
+    many = {f"units/unit_{number}/weights": np.full(2, number, np.float32) for number in range(50)}
+    found = read_tensorflow(write_checkpoint(tmp_path / "model.ckpt", {**TENSORS, **many, **step}, **how))
+    assert found.keys() == {**TENSORS, **many}.keys()
+    assert all(value.dtype == np.float32 for value in found.values())
+    for name, expected in {**TENSORS, **many}.items():
+        np.testing.assert_array_equal(found[name], expected)
+
+
+def test_an_archive_is_read_as_it_is_published(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.ckpt", TENSORS)
+    archive = tmp_path / "deeplabv3_pascal.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        for part in sorted(tmp_path.glob("model.ckpt.*")):
+            packed.add(part, f"deeplabv3_pascal/{part.name}")
+    assert read_tensorflow(archive).keys() == TENSORS.keys()
+
+
+def test_convolutions_are_turned_to_the_order_of_pytorch(tmp_path: Path) -> None:
+    found = read_weights(write_checkpoint(tmp_path / "model.ckpt", TENSORS))
+    assert found["aspp0/weights"].shape == (6, 4, 1, 1)
+    assert float(found["aspp0/weights"][5, 3, 0, 0]) == TENSORS["aspp0/weights"][0, 0, 3, 5]
+    name = "aspp1_depthwise/depthwise_weights"
+    assert found[name].shape == (3, 1, 3, 3)
+    assert float(found[name][2, 0, 0, 1]) == TENSORS[name][0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("named", ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001", "."])
+def test_prefix_parts_and_folder_name_the_checkpoint(named: str, tmp_path: Path) -> None:
+    index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
+    assert weights_file(str(tmp_path / named)) == index
+
+
+FAULTS = {
+    "no end of a table": (lambda index, numbers: (index[:-9], numbers), "its end is not that of a table"),
+    "numbers cut off": (lambda index, numbers: (index, numbers[:-60]), "are cut off"),
+    "garbled index": (lambda index, numbers: (b"\xff" * 64 + index[64:], numbers), "damaged"),
+    "empty": (lambda index, numbers: (b"", numbers), "its end is not that of a table"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_file_is_said_to_be_so(fault: str, tmp_path: Path) -> None:
+    index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
+    numbers = tmp_path / "model.ckpt.data-00000-of-00001"
+    harm, message = FAULTS[fault]
+    for path, content in zip((index, numbers), harm(index.read_bytes(), numbers.read_bytes()), strict=True):
+        path.write_bytes(content)
+    with pytest.raises(BundleError, match=message):
+        read_tensorflow(index)
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
+    (tmp_path / "model.ckpt.data-00000-of-00001").unlink()
+    with pytest.raises(BundleError, match=r"model\.ckpt\.index needs .* beside it: model\.ckpt\.data-00000-of-00001"):
+        read_tensorflow(index)
+
+
+def test_an_archive_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "card.txt").write_text("nothing")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as packed:
+        packed.add(tmp_path / "card.txt", "card.txt")
+    with pytest.raises(BundleError, match="holds 0 TensorFlow checkpoints"):
+        read_tensorflow(tmp_path / "model.tar.gz")
+
+
+def xception_names(middle: int) -> Iterator[tuple[str, str]]:
+    """Where the official checkpoint and our network have the same convolution."""
+    flows = {"entry": [(block, 1, block - 1) for block in (1, 2, 3)], "exit": [(1, 1, 0), (2, 1, 1)]}
+    flows["middle"] = [(1, unit, unit - 1) for unit in range(1, middle + 1)]
+    yield from ((f"xception_65/entry_flow/conv1_{number}", f"encoder.stem.{number - 1}") for number in (1, 2))
+    for flow, units in flows.items():
+        for in_block, unit, ours in units:
+            there, here = (
+                f"xception_65/{flow}_flow/block{in_block}/unit_{unit}/xception_module",
+                f"encoder.{flow}.{ours}",
+            )
+            if flow == "entry" or (flow, ours) == ("exit", 0):
+                yield f"{there}/shortcut", f"{here}.shortcut"
+            for number in (1, 2, 3):
+                for step in ("depthwise", "pointwise"):
+                    yield f"{there}/separable_conv{number}_{step}", f"{here}.separable.{number - 1}.{step}"
+    yield "image_pooling", "aspp.image"
+    yield "aspp0", "aspp.point"
+    yield "concat_projection", "aspp.project"
+    yield "decoder/feature_projection0", "decoder.low_level"
+    for step in ("depthwise", "pointwise"):
+        yield from ((f"aspp{number}_{step}", f"aspp.atrous.{number - 1}.{step}") for number in (1, 2, 3))
+        yield from ((f"decoder/decoder_conv{number}_{step}", f"decoder.fuse.{number}.{step}") for number in (0, 1))
+
+
+def mobilenet_names() -> Iterator[tuple[str, str]]:
+    """The same for MobileNetV2 with the reduced head."""
+    yield "MobilenetV2/Conv", "encoder.stem"
+    for number in range(17):
+        there = f"MobilenetV2/expanded_conv{f'_{number}' if number else ''}"
+        steps = ("expand", "depthwise", "project") if number else ("depthwise", "project")
+        yield from ((f"{there}/{step}", f"encoder.blocks.{number}.{step}") for step in steps)
+    yield "image_pooling", "aspp.image"
+    yield "aspp0", "aspp.point"
+    yield "concat_projection", "aspp.project"
+
+
+TAILS = {
+    "BatchNorm/gamma": "norm.weight",
+    "BatchNorm/beta": "norm.bias",
+    "BatchNorm/moving_mean": "norm.running_mean",
+    "BatchNorm/moving_variance": "norm.running_var",
+}
+NETWORKS = {
+    "deeplabv3plus_xception": ({"width": 0.03, "middle": 2, "decoder_channels": 8}, list(xception_names(2))),
+    "deeplabv3plus_mobilenetv2": ({"width": 0.1, "head_channels": 8}, list(mobilenet_names())),
+}
+
+
+def official_tensors(state: Mapping[str, Any], names: list[tuple[str, str]]) -> dict[str, NDArray[np.float32]]:
+    """Give a network's state under the official names and in TensorFlow's order, with 21 classes and an optimiser."""
+    found = {}
+    for there, here in names:
+        kernel, tail = state[f"{here}.conv.weight"].numpy(), "weights"
+        order = (2, 3, 1, 0)
+        if there.endswith("depthwise"):
+            order, tail = (2, 3, 0, 1), "depthwise_weights"
+        found[f"{there}/{tail}"] = np.ascontiguousarray(kernel.transpose(order))
+        found[f"{there}/{tail}/Momentum"] = np.zeros(3, np.float32)
+        found |= {f"{there}/{theirs}": state[f"{here}.{ours}"].numpy() for theirs, ours in TAILS.items()}
+    head = np.zeros((1, 1, state["logits.weight"].shape[1], 21), np.float32)
+    return found | {"logits/semantic/weights": head, "logits/semantic/biases": np.zeros(21, np.float32)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: Path) -> None:
+    options, names = NETWORKS[name]
+    truth = {
+        key: value.uniform_(0.5, 1.5) if value.is_floating_point() else value
+        for key, value in build_network(name, options).state_dict().items()
+    }
+    index = write_checkpoint(tmp_path / "model.ckpt", official_tensors(truth, names))
+    network = build_network(name, options)
+    told = load_file(network, index)
+    found = network.state_dict()
+    other = [
+        key
+        for key in truth
+        if key.split(".")[-1] != "num_batches_tracked" and not bool((found[key] == truth[key]).all())
+    ]
+    assert other == ["logits.weight", "logits.bias"]
+    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in told
+    assert "not in the file" not in told

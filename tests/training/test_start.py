@@ -1,0 +1,92 @@
+"""A run that starts from a file of weights: what it takes, what it says, and what it remembers of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import napari_melanoma.workflows.train as workflow
+from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.models.zoo import build_network
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.recipes import shipped_recipe
+from napari_melanoma.workflows.training_start import describe_start, parent_of, start_network
+
+MOBILENET = {"width": 0.1, "head_channels": 8}
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A file with the weights of a small network for 21 classes."""
+    import torch
+
+    torch.manual_seed(7)
+    network = build_network("deeplabv3plus_mobilenetv2", {**MOBILENET, "classes": 21})
+    torch.save({"model_state": network.state_dict()}, tmp_path / "pascal.pth")
+    return tmp_path / "pascal.pth"
+
+
+@pytest.fixture
+def from_file(recipe: TrainRecipe, published: Path) -> TrainRecipe:
+    """A recipe that starts from it."""
+    return starting(recipe, str(published))
+
+
+def starting(recipe: TrainRecipe, start: str, **options: Any) -> TrainRecipe:
+    """A recipe with the small network that starts from something."""
+    model = {"architecture": "deeplabv3plus_mobilenetv2", "options": {**MOBILENET, **options}, "start": start}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
+
+
+def test_the_weights_are_taken_and_what_does_not_fit_is_said(from_file: TrainRecipe, published: Path) -> None:
+    import torch
+
+    said: list[str] = []
+    state = start_network(from_file, tell=said.append).state_dict()
+    truth = torch.load(published, weights_only=True)["model_state"]
+    assert [name for name in truth if not bool((truth[name] == state[name]).all())] == ["logits.weight", "logits.bias"]
+    assert len(said) == 1
+    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in said[0]
+
+
+def test_the_run_says_so_in_its_events(from_file: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "_work", lambda *_: None)
+    workflow.train(from_file, tmp_path / "run", resume=False, run=RunContext())
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    notices = [event["message"] for event in events if event["kind"] == "notice"]
+    assert any("tensors come from pascal.pth" in notice for notice in notices)
+
+
+def test_a_file_is_no_parent_to_be_judged_against(from_file: TrainRecipe, published: Path) -> None:
+    assert parent_of(from_file) is None
+    assert not from_file.model.starts_from_bundle
+    before = describe_start(from_file, None)
+    assert before.startswith("pascal.pth, weights ")
+    published.write_bytes(published.read_bytes() + b"changed")
+    assert describe_start(from_file, None) != before
+    published.unlink()
+    assert describe_start(from_file, None) == "pascal.pth"
+
+
+def test_a_recipe_keeps_its_own_network_with_a_file(published: Path) -> None:
+    recipe = shipped_recipe("from-scratch").recipe(["x"], str(published))
+    assert recipe.model.start == str(published)
+    assert recipe.model.architecture == shipped_recipe("from-scratch").recipe(["x"], "none").model.architecture
+
+
+def test_a_file_that_is_gone_is_said_before_anything_is_written(
+    from_file: TrainRecipe, published: Path, tmp_path: Path
+) -> None:
+    published.unlink()
+    with pytest.raises(BundleError, match=r"there is no file .*pascal\.pth to start from"):
+        workflow.train(from_file, tmp_path / "run", resume=False, run=RunContext())
+    assert not (tmp_path / "run").exists()
+
+
+def test_imagenet_weights_of_an_unusual_width_are_refused(recipe: TrainRecipe) -> None:
+    with pytest.raises(RunError, match=r"no ImageNet weights for deeplabv3plus_mobilenetv2 .*'width': 0\.1"):
+        start_network(starting(recipe, "imagenet"))

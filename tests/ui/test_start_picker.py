@@ -1,0 +1,58 @@
+"""What a training starts from, picked as a person does: a model, a word, or a file."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import QFileDialog
+from stage import Stage
+
+from napari_melanoma.ui.start_picker import ASK, StartPicker
+
+
+@pytest.fixture
+def picker(home, qtbot):
+    stage = Stage(qtbot)
+    yield stage.show(StartPicker(stage.icons))
+    stage.close()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "deeplab.pth"
+    path.write_bytes(b"weights")
+    return path
+
+
+def picks(picker, data):
+    picker.combo.setCurrentIndex(picker.combo.findData(data))
+    picker.combo.activated.emit(picker.combo.currentIndex())
+
+
+def test_a_file_is_chosen_in_a_dialog(picker, weights, qtbot):
+    picker.start = "none"
+    with qtbot.assertNotEmitted(picker.changed):
+        picks(picker, ASK)
+    assert picker.start == "none"  # until a file is chosen
+    dialog = picker.window().findChild(QFileDialog, "start_dialog")
+    with qtbot.waitSignal(picker.changed):
+        dialog.fileSelected.emit(str(weights))
+    dialog.reject()
+    assert picker.start == str(weights)
+    assert picker.combo.currentText() == "deeplab.pth"
+    assert "what fits" in picker._hint.text()
+    assert picker.bundle is None
+
+
+def test_a_file_that_has_gone_is_said(picker, weights):
+    weights.unlink()
+    picker.start = str(weights)
+    assert picker.combo.currentText() == "deeplab.pth (not found)"
+    assert picker._hint.text() == "this file is not there any more"
+
+
+def test_a_file_stays_picked_when_models_are_listed_again(picker, weights):
+    picker.start = str(weights)
+    picker.refresh()
+    assert picker.start == str(weights)
+    picks(picker, "lesion-small")
+    assert picker.bundle.name == "lesion-small"
