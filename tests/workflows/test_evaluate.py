@@ -10,11 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_melanoma.analysis import statistics
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.report.evaluation import comparison_image
-from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+from napari_melanoma.report.evaluation import comparison_image, overlay_image
+from napari_melanoma.workflows.evaluate import EvaluationOptions, _cases, evaluate
+from napari_melanoma.workflows.evaluation import Figures, estimates
+from napari_melanoma.workflows.subgroups import subgroups
 
 
 class Darkness:
@@ -61,7 +66,90 @@ def test_files(squares: Path, tmp_path: Path) -> None:
     assert written["metrics"]["all"]["DI"]["low"] <= written["metrics"]["all"]["DI"]["mean"]
     rows = list(csv.DictReader((out / "per_image.csv").read_text().splitlines()))
     assert [row["image_id"] for row in rows] == ["s2", "s3"]
-    assert {path.name for path in (out / "figures").iterdir()} == {"dice.png", "worst.png"}
+    assert {path.name for path in (out / "figures").iterdir()} == {"dice.png", "cases.png", "subgroups.png"}
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    assert "darkness on squares" in page
+    assert str(tmp_path) not in page
+
+
+def test_borders_are_measured_too(squares: Path, tmp_path: Path) -> None:
+    """In one of four images the border lies 10 of 85 pixels away."""
+    found = evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=RunContext()).parts["all"]
+    assert found["HD95_px"].mean == pytest.approx(10 / 4)
+    assert found["HD95_relative"].mean == pytest.approx(10 / 4 / np.hypot(60, 60))
+    assert 0.7 < found["BF1"].mean < 1
+    assert "HD95_mm" not in found
+    assert "band_share" not in found
+
+
+def test_subgroups(squares: Path, tmp_path: Path) -> None:
+    """What the table says of the images, and how large the references are."""
+    rows = [
+        {"image_id": f"s{i}", "diagnosis": "ab"[i % 2], "region": ["FACE", "", "BACK", "BACK"][i], "fitspatrick": "2.0"}
+        for i in range(4)
+    ]
+    write_table(squares / "dataset.csv", rows)
+    found = evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=RunContext())
+    counts = {(group.by, group.value): group.count for group in found.subgroups}
+    assert counts == {
+        ("diagnosis", "a"): 2, ("diagnosis", "b"): 2,
+        ("site", "head/neck"): 1, ("site", "posterior torso"): 2, ("site", "not known"): 1,
+    }  # fmt: skip
+    (worst,) = (group for group in found.subgroups if (group.by, group.value) == ("diagnosis", "b"))
+    assert worst.metrics["JA"].mean == pytest.approx(0.75)
+    table = list(csv.DictReader((tmp_path / "out/subgroups.csv").read_text().splitlines()))
+    assert {(row["by"], row["value"]): int(row["images"]) for row in table} == counts
+
+
+def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_path: Path) -> None:
+    class Leaning(Darkness):
+        config = SimpleNamespace(threshold=0.5, input_size=60, preprocessing=PreprocessingConfig())
+        info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
+
+        def logits(self, inputs) -> np.ndarray:
+            """Sees what is dark in the left half, and not in the right one."""
+            lean = np.where(np.arange(60) < 30, 4.0, -4.0)
+            return np.stack([np.where(image.mean(2) < 128, 2.0 + lean, -9.0) for image in inputs]).astype(np.float32)
+
+    options = EXACT.model_copy(update={"flips": True})
+    found = evaluate(Leaning(), [squares], tmp_path / "out", options, run=RunContext()).parts["all"]
+    assert (found["DI"].mean, found["band_share"].mean) == (pytest.approx((3 + 2 / 3) / 4), 1.0)
+    assert (found["errors_in_band"].mean, found["errors_in_band"].count) == (0.0, 1)
+    assert "with mirror images" in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, (0, 0, 1)), (2, (0, 1, 1)), (3, (1, 1, 1)), (40, (6, 6, 6))],
+)
+def test_best_median_and_worst_are_different_images(count: int, expected: tuple[int, int, int]) -> None:
+    figures = Figures(("DI",))
+    for index in range(count):
+        figures.add(SimpleNamespace(image_id=str(index)), {"DI": index / 40})
+    cases = _cases(figures)
+    assert tuple(len(cases[kind]) for kind in ("best", "median", "worst")) == expected
+    chosen = [place for places in cases.values() for place in places]
+    assert len(set(chosen)) == len(chosen)
+    assert cases["worst"][0] == 0
+    if count == 40:
+        assert (cases["best"][0], cases["median"][0]) == (39, 17)
+
+
+def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of 9,000 patients, figures and intervals of all of them and of each subgroup."""
+    monkeypatch.setattr(statistics, "MANY", 500)
+    random, figures = np.random.default_rng(0), Figures()
+    for number, row in enumerate(random.random((18_000, len(figures.names))).tolist()):
+        about = {"group": f"p{number // 2}", "split": "", "domain": "clinic", "diagnosis": f"d{number % 40}"}
+        figures.add(Sample(str(number), Path("i"), None, **about), dict(zip(figures.names, row, strict=True)))
+    found = {(by, value): places for _, by, value, places in subgroups(figures, {})}
+    assert len([value for by, value in found if by == "diagnosis"]) == 13  # the 12 most frequent, and the others
+    assert sum(len(places) for (by, _), places in found.items() if by == "diagnosis") == 18_000
+    part = estimates(figures, found["diagnosis", "others"])
+    assert part["DI"].low < 0.5 < part["DI"].high
+    assert part["DI"].count == 18_000 * 28 // 40
+    assert figures.table.nbytes == 18_000 * 8 * len(figures.names)
 
 
 def cut_image(squares: Path) -> None:
@@ -128,6 +216,12 @@ def test_cancelled_writes_nothing(squares: Path, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=run)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_overlay_colours_the_masks_and_leaves_the_rest_grey() -> None:
+    rgb = np.full((1, 4, 3), (200, 100, 0), np.uint8)
+    picture = overlay_image(rgb, np.array([[True, True, False, False]]), np.array([[True, False, True, False]]))
+    assert picture[0].tolist() == [[177, 177, 50], [177, 50, 50], [50, 130, 50], [100, 100, 100]]
 
 
 def test_comparison_colours() -> None:

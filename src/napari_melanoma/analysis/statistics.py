@@ -92,7 +92,7 @@ def bootstrap_means(
     *,
     rounds: int = 2000,
     seed: int = 0,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bounds: tuple[float, float | NDArray[np.float64]] = (-np.inf, np.inf),
 ) -> list[Estimate]:
     """Do for many figures of the same images what ``bootstrap_mean`` does for one, with the same draws for all.
 
@@ -110,7 +110,7 @@ def bootstrap_means(
     seed : int
         Of the draws.
     bounds : tuple of float
-        What a mean can be at least and at most.
+        What a mean can be at least, and at most: one value, or float64 (figure,).
 
     Returns
     -------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, NoRefine, Out, examples, refinement
+from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 HELP = examples(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
-    "napari-melanoma evaluate --model runs/first/bundle --data datasets/isic2017 --out evaluation",
-    "Measure a model on a data set with reference masks. Writes OUT/metrics.json (each metric with its 95 % interval), "
-    "OUT/per_image.csv and OUT/figures/.",
+    "napari-melanoma evaluate --model runs/first/bundle --data datasets/isic2017 --split val --flips --out evaluation",
+    "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
+    "all images and for subgroups. Writes OUT/summary.html to read, OUT/metrics.json (each metric with its 95 % "
+    "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/.",
 )
 
 
@@ -34,6 +35,7 @@ def evaluate(
         float | None, typer.Option(help="Probability from which on a pixel is lesion; the model's own by default.")
     ] = None,
     no_refine: NoRefine = False,
+    flips: Flips = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -44,7 +46,7 @@ def evaluate(
         from napari_melanoma.workflows.evaluate import EvaluationOptions
         from napari_melanoma.workflows.evaluate import evaluate as measure
 
-        given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine)}
+        given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine), "flips": flips}
         options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
         current.after_stop = "Nothing was written."
         segmenter = Segmenter.load(find_bundle(model))
@@ -54,7 +56,7 @@ def evaluate(
             current.report.tell(
                 "failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error
             )
-        text = f"{_headline(evaluation)}; written to {out / 'metrics.json'}, per image to {out / 'per_image.csv'}."
+        text = f"{_headline(evaluation)}; written to {out}, a page to read: {out / 'summary.html'}"
         parts = evaluation.parts.items()
         metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
         failed = len(evaluation.failed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return values > (127 if values.max(initial=0) > 1 else 0)
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
+def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV: UTF-8, a header line, comma, line feed.
 
     Floating points get six significant digits and no exponent, and whole numbers all their digits, so that spreadsheets
@@ -128,8 +128,8 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Seque
     ----------
     path : pathlib.Path
         The file, replaced as a whole where it exists.
-    rows : sequence of mapping
-        Column name to value.
+    rows : iterable of mapping
+        Column name to value; gone through one by one where the columns are given.
     columns : sequence of str, optional
         Their order; by default all that occur, in the order in which they first do. Others are left out.
 
@@ -138,7 +138,9 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]], columns: Seque
     SaveError
         Where the file cannot be written; nothing half-written remains.
     """
-    columns = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
+    if columns is None:
+        rows = list(rows)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)

@@ -1,11 +1,11 @@
-"""Figures of an evaluation: how the Dice index is distributed, and the images that went worst."""
+"""Figures of an evaluation: how Dice is distributed, how the subgroups do, and the best, median and worst images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,15 @@ from napari_melanoma.core.files import atomic_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.report.comparison import Interval
+
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)
+LEGEND = (("found", TRUE_POSITIVE), ("too much", FALSE_POSITIVE), ("missed", FALSE_NEGATIVE))
+STRENGTH = 0.5  # of the colours over the photograph
+CASES = ("best", "median", "worst")
+SHOWN_PX = 260  # of the longer side of a picture in a figure
+MOST_BARS = 60
+BLUE, ORANGE = "#3b6fa0", "#d08000"
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,8 @@ def draw_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
     figure = Figure(figsize=(7, 1.2 + 1.1 * len(dice)), layout="constrained")
     axes = figure.subplots(len(dice), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, dice.items(), strict=True):
-        axis.hist(values, bins=np.linspace(0, 1, 41), color="#3b6fa0")
-        axis.axvline(float(np.mean(values)), color="#d08000", label=f"mean {np.mean(values):.3f}")
+        axis.hist(values, bins=np.linspace(0, 1, 41), color=BLUE)
+        axis.axvline(float(np.mean(values)), color=ORANGE, label=f"mean {np.mean(values):.3f}")
         axis.set_title(f"{name} (n = {len(values)})", loc="left", fontsize=10)
         axis.legend(loc="upper left", fontsize=8, frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
@@ -78,13 +86,70 @@ def draw_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
         figure.savefig(temporary, dpi=150)
 
 
-def draw_worst(compared: Sequence[Compared], path: Path) -> None:
-    """Draw the images that went worst, each beside its comparison with the reference.
+def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Lay the colours of ``comparison_image`` over the photograph, which stays visible, in grey where there is none.
 
     Parameters
     ----------
-    compared : sequence of Compared
-        In the order in which they are shown.
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3).
+    mask, reference : numpy.ndarray
+        bool (row, column).
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel=3).
+    """
+    colours = comparison_image(mask, reference)
+    grey = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
+    inside = (mask | reference)[..., None]
+    return np.where(inside, (1 - STRENGTH) * grey + STRENGTH * colours, grey).astype(np.uint8)
+
+
+def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
+    """Draw chosen images, each beside its comparison with the reference, with a legend of the colours.
+
+    Parameters
+    ----------
+    cases : mapping
+        Heading, such as ``best``, to the images below it, in the order in which they are shown.
+    path : pathlib.Path
+        The PNG to write.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    rows = max(1, *(len(items) for items in cases.values()))
+    figure = Figure(figsize=(4.2 * len(cases), 0.9 + 1.75 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2 * len(cases), squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for column, (heading, items) in enumerate(cases.items()):
+        for row, item in enumerate(items):
+            title = f"{heading}: " if row == 0 else ""
+            _draw_case((axes[row, 2 * column], axes[row, 2 * column + 1]), item, title)
+    patches = [
+        Patch(facecolor=f"#{red:02x}{green:02x}{blue:02x}", edgecolor="#666666", label=word)
+        for word, (red, green, blue) in LEGEND
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def draw_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
+    """Draw a metric of each subgroup with its interval, those of one kind together.
+
+    Parameters
+    ----------
+    groups : sequence of tuple
+        Data set, what it is divided by, the value, and the estimate; at most the first 60 are drawn.
     path : pathlib.Path
         The PNG to write.
 
@@ -95,16 +160,31 @@ def draw_worst(compared: Sequence[Compared], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    rows = max(1, -(-len(compared) // 2))
-    figure = Figure(figsize=(9, 0.6 + 1.9 * rows), layout="constrained")
-    figure.suptitle("Lowest Dice: yellow found, red too much, green missed", fontsize=10)
-    axes = figure.subplots(rows, 4, squeeze=False).ravel()
-    for axis in axes:
-        axis.set_axis_off()
-    for index, item in enumerate(compared):
-        photograph, comparison = axes[2 * index], axes[2 * index + 1]
-        photograph.imshow(item.rgb)
-        photograph.set_title(f"{item.name}  DI {item.dice:.2f}", fontsize=7, loc="left")
-        comparison.imshow(comparison_image(item.mask, item.reference))
+    shown = groups[:MOST_BARS]
+    figure = Figure(figsize=(7.5, 1.0 + 0.22 * len(shown)), layout="constrained")
+    axis = figure.subplots()
+    kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
+    for row, (data, by, _, found) in enumerate(shown):
+        colour = (BLUE, ORANGE)[kinds.index((data, by)) % 2]
+        axis.plot([found.low, found.high], [row, row], color=colour, linewidth=1.5)
+        axis.plot([found.mean], [row], "o", color=colour, markersize=4)
+    axis.set_yticks(range(len(shown)), [f"{data}, {by}: {value}" for data, by, value, _ in shown], fontsize=7)
+    axis.set_ylim(len(shown) - 0.5, -0.5)
+    axis.set_xlabel("Jaccard index, 95 % interval")
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=120)
+
+
+def _draw_case(axes: Sequence[Any], item: Compared, title: str) -> None:
+    """Draw a photograph and, beside it, its overlay."""
+    from PIL import Image
+
+    overlay = overlay_image(item.rgb, item.mask, item.reference)
+    for axis, picture in zip(axes, (item.rgb, overlay), strict=True):
+        small = Image.fromarray(np.ascontiguousarray(picture))
+        small.thumbnail((SHOWN_PX, SHOWN_PX))
+        axis.imshow(np.asarray(small))
+    axes[0].set_title(f"{title}{item.name[:24]}", fontsize=7, loc="left")
+    axes[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")

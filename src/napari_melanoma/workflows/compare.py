@@ -31,7 +31,7 @@ from napari_melanoma.workflows.comparison import (
     read_comparison,
 )
 from napari_melanoma.workflows.comparison_page import write_page
-from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, why_failed
+from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, threshold_of, why_failed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,18 +234,14 @@ def _measured(
     """Measure both models on one image; one that fails is noted, and the others go on."""
     try:
         (first, old), (second, new) = (
-            measure_sample(sample, model, _threshold(model, options), options.refinement) for model in models
+            measure_sample(sample, model, threshold_of(model, options), options.refinement, flips=options.flips)
+            for model in models
         )
     except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
         return _Pair(sample, error=why_failed(sample, error, out))
     pair = _Pair(sample, old, new)
     extremes.offer(pair, (first.mask, second.mask, first.reference), first.rgb)
     return pair
-
-
-def _threshold(model: ProbabilityModel, options: EvaluationOptions) -> float:
-    """The threshold at which a model is measured: its own unless one was asked for."""
-    return model.info.config.threshold if options.threshold is None else options.threshold
 
 
 def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], options: EvaluationOptions) -> Comparison:
@@ -258,7 +254,7 @@ def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], opti
     advice, reason = advise(_change(NEW_IMAGES, False, of_new), domains)
     whole = _change("all", False, measured)
     old, new = (
-        ComparedModel(model.info.name, model.info.fingerprint, _threshold(model, options), metrics)
+        ComparedModel(model.info.name, model.info.fingerprint, threshold_of(model, options), metrics)
         for model, metrics in zip(models, (whole.old, whole.new), strict=True)
     )
     return Comparison(

@@ -1,75 +1,48 @@
-"""Measure a model on images with reference masks: the whole analysis as users get it, refinement included."""
+"""Measure models on images with reference masks: the whole analysis as users get it, refinement included."""
 
 from __future__ import annotations
 
-import heapq
 import logging
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+import numpy as np
 
-from napari_melanoma.analysis.overlap import METRICS, overlap
+from napari_melanoma.analysis.boundaries import boundary_metrics
+from napari_melanoma.analysis.difficulty import difficulty
+from napari_melanoma.analysis.overlap import overlap
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_mean
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import write_json
-from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, check_names, read_dataset, with_masks
-from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask, write_table
-from napari_melanoma.report.evaluation import Compared, draw_distribution, draw_worst
+from napari_melanoma.io.photographs import Photograph, read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.report.evaluation import CASES, Compared
 from napari_melanoma.workflows.batch import explain
+from napari_melanoma.workflows.evaluation import (
+    REFERENCE_SHARE,
+    Evaluation,
+    EvaluationOptions,
+    Figures,
+    Subgroup,
+    estimates,
+)
+from napari_melanoma.workflows.evaluation_files import Written, write_evaluation
+from napari_melanoma.workflows.lesion import ask, band_of
+from napari_melanoma.workflows.subgroups import Known, known_of, subgroups
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
-WORST_SHOWN = 12
+__all__ = ["Evaluation", "EvaluationOptions", "evaluate", "measure_models", "measure_sample", "why_failed"]
+
+CASES_OF_A_KIND = 6
 
 log = logging.getLogger(__name__)
-
-
-class EvaluationOptions(Config):
-    """What is measured, and how masks are made."""
-
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: every image")
-    threshold: float | None = Field(None, gt=0, lt=1, description="none: the model's own")
-    refinement: RefinementConfig = RefinementConfig()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One image of an evaluation and its metrics, or why there are none."""
-
-    sample: Sample
-    metrics: dict[str, float]
-    error: str = ""
-
-    def row(self) -> dict[str, object]:
-        """Make its row of ``per_image.csv``.
-
-        Returns
-        -------
-        dict
-            What the data set says of it, its status, and the metrics.
-        """
-        sample = self.sample
-        about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")}
-        metrics = {name: self.metrics.get(name) for name in METRICS}
-        return {**about, "status": "failed" if self.error else "done", "error": self.error, **metrics}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found: each part of the data by name, with an estimate of each metric; and what failed."""
-
-    threshold: float
-    parts: dict[str, dict[str, Estimate]]
-    failed: tuple[Measured, ...] = ()
 
 
 def evaluate(
@@ -84,18 +57,18 @@ def evaluate(
     datasets : sequence of pathlib.Path
         Data sets with reference masks.
     out : pathlib.Path
-        Gets ``metrics.json``, ``per_image.csv`` and ``figures/``.
+        Gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
     options : EvaluationOptions
-        Split, threshold, refinement.
+        Split, threshold, refinement, flips.
     run : RunContext
         Told of the progress, asked whether to go on.
 
     Returns
     -------
     Evaluation
-        TJA, JA, DI, AC, SE and SP (ISIC 2018), averaged over images, with 95 % bootstrap intervals over patients
-        or lesions, for all images, each data set and each diagnosis. An image that cannot be read, or whose mask is
-        not of its size, is in none of them, but among those that failed.
+        TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 % intervals
+        over patients or lesions, for all images, each data set and each subgroup of it. An image that cannot be read,
+        or whose mask is not of its size, is in none of them, but among those that failed.
 
     Raises
     ------
@@ -106,27 +79,94 @@ def evaluate(
     """
     check_names(datasets)
     samples = [s for folder in datasets for s in with_masks(read_dataset(folder), options.split)]
-    threshold = model.info.config.threshold if options.threshold is None else options.threshold
-    images: list[Measured] = []
-    worst: list[tuple[float, int, Compared]] = []
-    for sample in run.track(samples, "Measuring"):
-        try:
-            compared, metrics = measure_sample(sample, model, threshold, options.refinement)
-        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
-            images.append(Measured(sample, {}, why_failed(sample, error, out)))
-            continue
-        images.append(Measured(sample, metrics))
-        heapq.heappush(worst, (-compared.dice, len(images), compared))
-        if len(worst) > WORST_SHOWN:
-            heapq.heappop(worst)
-    evaluation = _evaluation(images, threshold)
-    _write(out, evaluation, images, model, options)
-    draw_worst([compared for *_, compared in sorted(worst, key=lambda item: item[2].dice)], out / "figures/worst.png")
+    (figures,) = measure_models([model], samples, options, out, run=run)
+    threshold = threshold_of(model, options)
+    evaluation = _evaluation(figures, threshold, known_of(datasets))
+    cases = {
+        kind: [compared for place in places if (compared := _again(figures.samples[place], model, options)) is not None]
+        for kind, places in _cases(figures).items()
+    }
+    write_evaluation(out, Written(evaluation, figures, cases, model, options))
     return evaluation
 
 
+def threshold_of(model: ProbabilityModel, options: EvaluationOptions) -> float:
+    """Give the threshold at which a model is measured: its own unless one was asked for.
+
+    Parameters
+    ----------
+    model : ProbabilityModel
+        A loaded model.
+    options : EvaluationOptions
+        May name a threshold.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+    """
+    return model.info.config.threshold if options.threshold is None else options.threshold
+
+
+def measure_models(
+    models: Sequence[ProbabilityModel],
+    samples: Sequence[Sample],
+    options: EvaluationOptions,
+    out: Path,
+    *,
+    run: RunContext,
+) -> list[Figures]:
+    """Measure models on the same images, each of which is read once.
+
+    Parameters
+    ----------
+    models : sequence of ProbabilityModel
+        Loaded models.
+    samples : sequence of Sample
+        With masks.
+    options : EvaluationOptions
+        Threshold, refinement, flips.
+    out : pathlib.Path
+        Where the results will go; messages do not name it.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    list of Figures
+        One a model. An image that fails under one of them counts as failed under all.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it.
+    """
+    found = [Figures() for _ in models]
+    for sample in run.track(samples, "Measuring"):
+        try:
+            measured = _measured(sample, models, options)
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            for figures in found:
+                figures.fail(sample, why_failed(sample, error, out))
+            continue
+        for figures, values in zip(found, measured, strict=True):
+            figures.add(sample, values)
+    failed = found[0].failed
+    if len(failed) == len(samples):
+        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
+    return found
+
+
 def measure_sample(
-    sample: Sample, model: ProbabilityModel, threshold: float, refinement: RefinementConfig
+    sample: Sample,
+    model: ProbabilityModel,
+    threshold: float,
+    refinement: RefinementConfig,
+    *,
+    flips: bool = False,
 ) -> tuple[Compared, dict[str, float]]:
     """Analyse one image as users get it and compare its mask with the reference.
 
@@ -140,13 +180,17 @@ def measure_sample(
         From which probability on a pixel is lesion.
     refinement : RefinementConfig
         What is done to the mask.
+    flips : bool
+        Whether to ask about the mirror images too.
 
     Returns
     -------
     compared : Compared
         The image and both masks.
     metrics : dict
-        As ``analysis.overlap.overlap`` gives them.
+        As ``analysis.overlap.overlap`` and ``analysis.boundaries.boundary_metrics`` give them; with flips also
+        ``band_share``, the area of the uncertain band over that of the mask, and ``errors_in_band``, the share of the
+        wrong pixels that lie in it.
 
     Raises
     ------
@@ -155,17 +199,8 @@ def measure_sample(
     UnreadableImage
         Where either cannot be read.
     """
-    assert sample.mask is not None
-    rgb, reference = read_photograph(sample.image).rgb, read_mask(sample.mask)
-    if rgb.shape[:2] != reference.shape:
-        raise DataSetError(
-            f"'{sample.image_id}': the mask has {reference.shape[0]} x {reference.shape[1]} pixels, the image "
-            f"{rgb.shape[0]} x {rgb.shape[1]}. A mask needs the size of its upright image."
-        )
-    smoothed = smooth_probability(model.probability(rgb), refinement)
-    mask = refine_mask(smoothed >= threshold, refinement)
-    metrics = overlap(mask, reference)
-    return Compared(sample.image_id, metrics["DI"], rgb, mask, reference), metrics
+    options = EvaluationOptions(threshold=threshold, refinement=refinement, flips=flips)
+    return _compared(sample, *_read(sample), model, options)
 
 
 def why_failed(sample: Sample, error: Exception, out: Path) -> str:
@@ -189,58 +224,88 @@ def why_failed(sample: Sample, error: Exception, out: Path) -> str:
     return explain(error, sample.image, out).replace(str(sample.mask), f"the mask of '{sample.image_id}'")
 
 
-def _evaluation(images: list[Measured], threshold: float) -> Evaluation:
-    """Estimate the metrics over the images that could be measured."""
-    measured = [item for item in images if not item.error]
-    failed = tuple(item for item in images if item.error)
-    if not measured:
-        first = failed[0]
-        raise DataSetError(f"none of {len(failed)} images could be measured; '{first.sample.image_id}': {first.error}")
-    return Evaluation(threshold, dict(_parts(measured)), failed)
+def _read(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
+    """Read a photograph and its reference."""
+    assert sample.mask is not None
+    photograph, reference = read_photograph(sample.image), read_mask(sample.mask)
+    shape = photograph.rgb.shape
+    if shape[:2] != reference.shape:
+        raise DataSetError(
+            f"'{sample.image_id}': the mask has {reference.shape[0]} x {reference.shape[1]} pixels, the image "
+            f"{shape[0]} x {shape[1]}. A mask needs the size of its upright image."
+        )
+    return photograph, reference
 
 
-def _parts(measured: list[Measured]) -> Iterator[tuple[str, dict[str, Estimate]]]:
-    """Estimate every metric for all images, each data set and each diagnosis of it."""
-    yield "all", _estimates(measured)
-    for domain in sorted({item.sample.domain for item in measured}):
-        part = [item for item in measured if item.sample.domain == domain]
-        yield domain, _estimates(part)
-        for diagnosis in sorted({item.sample.diagnosis for item in part if item.sample.diagnosis}):
-            yield f"{domain}: {diagnosis}", _estimates([i for i in part if i.sample.diagnosis == diagnosis])
-
-
-def _estimates(measured: list[Measured]) -> dict[str, Estimate]:
-    """Estimate every metric over some images."""
-    groups = [item.sample.group for item in measured]
-    return {name: bootstrap_mean([item.metrics[name] for item in measured], groups, bounds=(0, 1)) for name in METRICS}
-
-
-def _write(
-    out: Path,
-    evaluation: Evaluation,
-    images: list[Measured],
+def _compared(
+    sample: Sample,
+    photograph: Photograph,
+    reference: NDArray[np.bool_],
     model: ProbabilityModel,
     options: EvaluationOptions,
-) -> None:
-    """Write tables and the figure of the distribution."""
-    write_table(out / "per_image.csv", [item.row() for item in images])
-    parts = {
-        part: {name: vars(estimate) for name, estimate in estimates.items()}
-        for part, estimates in evaluation.parts.items()
+) -> tuple[Compared, dict[str, float]]:
+    """Compare the mask of one model with the reference."""
+    answer = ask(model, photograph.rgb, flips=options.flips)
+    threshold = threshold_of(model, options)
+    mask = refine_mask(smooth_probability(answer.probability, options.refinement) >= threshold, options.refinement)
+    metrics = overlap(mask, reference) | boundary_metrics(mask, reference, photograph.pixel_size)
+    band = band_of(answer, mask, threshold, options.refinement)
+    if band is not None:
+        metrics |= _of_band(band, mask, reference)
+    return Compared(sample.image_id, metrics["DI"], photograph.rgb, mask, reference), metrics
+
+
+def _of_band(band: NDArray[np.bool_], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
+    """Say how wide the uncertain band is, and how many of the errors it holds."""
+    wrong = mask != reference
+    area, errors = np.count_nonzero(mask), np.count_nonzero(wrong)
+    return {
+        "band_share": np.count_nonzero(band) / area if area else math.nan,
+        "errors_in_band": np.count_nonzero(band & wrong) / errors if errors else math.nan,
     }
-    write_json(
-        out / "metrics.json",
-        {
-            "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
-            "threshold": evaluation.threshold,
-            "options": options.model_dump(mode="json"),
-            "metrics": parts,
-            "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-            "interval": INTERVAL,
-            "provenance": provenance(),
-        },
+
+
+def _measured(sample: Sample, models: Sequence[ProbabilityModel], options: EvaluationOptions) -> list[dict[str, float]]:
+    """Figures of one image under each model, with what makes it difficult."""
+    photograph, reference = _read(sample)
+    facts = difficulty(photograph.rgb, reference) | {REFERENCE_SHARE: float(reference.mean())}
+    return [_compared(sample, photograph, reference, model, options)[1] | facts for model in models]
+
+
+def _evaluation(figures: Figures, threshold: float, known: Known) -> Evaluation:
+    """Estimate the metrics over the images that could be measured."""
+    found = tuple(
+        Subgroup(data, by, value, estimates(figures, places)) for data, by, value, places in subgroups(figures, known)
     )
-    measured = [item for item in images if not item.error]
-    domains = sorted({item.sample.domain for item in measured})
-    dice = {d: [item.metrics["DI"] for item in measured if item.sample.domain == d] for d in domains}
-    draw_distribution(dice, out / "figures/dice.png")
+    return Evaluation(threshold, dict(_parts(figures, found)), figures.failed, found)
+
+
+def _parts(figures: Figures, found: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
+    """Estimates for all images, each data set and each diagnosis of it."""
+    measured = figures.measured
+    yield "all", estimates(figures, measured)
+    domains = np.array([figures.samples[place].domain for place in measured])
+    for domain in np.unique(domains):
+        yield str(domain), estimates(figures, measured[domains == domain])
+        for group in found:
+            if group.data == domain and group.by == "diagnosis":
+                yield f"{domain}: {group.value}", group.metrics
+
+
+def _cases(figures: Figures) -> dict[str, list[int]]:
+    """Places of the images with the best, the middling and the worst Dice, no image twice, the worst first of all."""
+    places = figures.measured
+    ordered = places[np.argsort(figures.column("DI")[places], kind="stable")]
+    each = min(CASES_OF_A_KIND, max(1, len(ordered) // 3))
+    start = max(each, (len(ordered) - each) // 2)
+    best = ordered[max(len(ordered) - each, start + each) :][::-1]
+    return dict(zip(CASES, (list(best), list(ordered[start : start + each]), list(ordered[:each])), strict=True))
+
+
+def _again(sample: Sample, model: ProbabilityModel, options: EvaluationOptions) -> Compared | None:
+    """Compare an image once more, to draw it: to keep the pictures of all until the end would fill the memory."""
+    try:
+        return _compared(sample, *_read(sample), model, options)[0]
+    except Exception:  # whatever it is: the image has its figures, and does without a picture
+        log.debug("%s could not be drawn", sample.image, exc_info=True)
+        return None

@@ -1,0 +1,214 @@
+"""What an evaluation is asked and what it finds, as values: figures of each image, and estimates over many of them."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.analysis.boundaries import BOUNDARY_METRICS
+from napari_melanoma.analysis.difficulty import TRAITS
+from napari_melanoma.analysis.overlap import METRICS
+from napari_melanoma.analysis.refinement import RefinementConfig
+from napari_melanoma.analysis.statistics import Estimate, bootstrap_means
+from napari_melanoma.core.config import Config
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.data.dataset import Sample
+
+BAND_METRICS = ("band_share", "errors_in_band")
+MEASURED = (*METRICS, *BOUNDARY_METRICS, *BAND_METRICS)
+REFERENCE_SHARE = "reference_share"
+FACTS = (REFERENCE_SHARE, *(trait.name for trait in TRAITS))
+UNBOUNDED = ("HD95_px", "HD95_mm", "band_share")
+LESS_IS_BETTER = ("HD95_px", "HD95_relative", "HD95_mm", "band_share")
+
+
+class EvaluationOptions(Config):
+    """What is measured, and how masks are made."""
+
+    split: str | None = Field(None, description="only images of this split, such as 'val'; none: every image")
+    threshold: float | None = Field(None, gt=0, lt=1, description="none: the model's own")
+    refinement: RefinementConfig = RefinementConfig()
+    flips: bool = Field(False, description="ask about the mirror images too")
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An image that could not be measured, and why."""
+
+    sample: Sample
+    error: str
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The images of a data set that have something in common: by what, which value of it, and how the model did."""
+
+    data: str
+    by: str
+    value: str
+    metrics: dict[str, Estimate]
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return self.metrics["JA"].count
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found: each part of the data by name, with an estimate of each metric; and what failed."""
+
+    threshold: float
+    parts: dict[str, dict[str, Estimate]]
+    failed: tuple[Failed, ...] = ()
+    subgroups: tuple[Subgroup, ...] = ()
+
+
+class Figures:
+    """What was measured of each image under one model, 8 bytes a number: 400,000 images take 60 MB.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What is measured; an image that lacks something has not-a-number there.
+    """
+
+    def __init__(self, names: Sequence[str] = (*MEASURED, *FACTS)) -> None:
+        self.names = tuple(names)
+        self.samples: list[Sample] = []
+        self._values = array("d")
+        self._errors: dict[int, str] = {}
+
+    def add(self, sample: Sample, values: Mapping[str, float]) -> None:
+        """Take an image that was measured.
+
+        Parameters
+        ----------
+        sample : Sample
+            The image.
+        values : mapping
+            Name to value.
+        """
+        self.samples.append(sample)
+        self._values.extend(values.get(name, math.nan) for name in self.names)
+
+    def fail(self, sample: Sample, error: str) -> None:
+        """Take an image that could not be measured.
+
+        Parameters
+        ----------
+        sample : Sample
+            The image.
+        error : str
+            Why.
+        """
+        self._errors[len(self.samples)] = error
+        self.add(sample, {})
+
+    @property
+    def failed(self) -> tuple[Failed, ...]:
+        """The images that could not be measured, in their order."""
+        return tuple(Failed(self.samples[index], error) for index, error in self._errors.items())
+
+    @property
+    def measured(self) -> NDArray[np.intp]:
+        """Places of the images that were measured."""
+        return np.delete(np.arange(len(self.samples)), list(self._errors))
+
+    @property
+    def table(self) -> NDArray[np.float64]:
+        """All figures: float64 (image, name), not-a-number where there is none."""
+        return np.frombuffer(self._values, np.float64).reshape(len(self.samples), len(self.names))
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Give one figure of every image.
+
+        Parameters
+        ----------
+        name : str
+            One of ``names``.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (image,).
+        """
+        return self.table[:, self.names.index(name)]
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Make the rows of ``per_image.csv``.
+
+        Yields
+        ------
+        dict
+            What the data set says of an image, its status, and the figures.
+        """
+        for index, (sample, values) in enumerate(zip(self.samples, self.table, strict=True)):
+            about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")}
+            error = self._errors.get(index, "")
+            found = {name: value for name, value in zip(self.names, values.tolist(), strict=True) if value == value}
+            yield {**about, "status": "failed" if error else "done", "error": error, **found}
+
+
+def estimates(figures: Figures, places: NDArray[np.intp], names: Sequence[str] = MEASURED) -> dict[str, Estimate]:
+    """Estimate the mean of each figure over some images.
+
+    Parameters
+    ----------
+    figures : Figures
+        What was measured.
+    places : numpy.ndarray
+        int (image,): which images.
+    names : sequence of str
+        Which figures.
+
+    Returns
+    -------
+    dict
+        Name to estimate, over the images that have the figure; none where no image has it.
+    """
+    groups = np.unique([figures.samples[place].group for place in places], return_inverse=True)[1]
+    return means(figures.table[places][:, [figures.names.index(name) for name in names]], groups, names)
+
+
+def means(
+    table: NDArray[np.float64], groups: NDArray[np.intp], names: Sequence[str], *, signed: bool = False
+) -> dict[str, Estimate]:
+    """Estimate the mean of each column of a table, those that every image has with one set of draws.
+
+    Parameters
+    ----------
+    table : numpy.ndarray
+        float64 (image, name), not-a-number where there is none.
+    groups : numpy.ndarray
+        int (image,): the patient or lesion.
+    names : sequence of str
+        Of the columns.
+    signed : bool
+        Whether the figures are differences, which have no bounds.
+
+    Returns
+    -------
+    dict
+        Name to estimate, in the order of ``names``; none where no image has the figure.
+    """
+    there = ~np.isnan(table)
+    highest = np.array([np.inf if name in UNBOUNDED else 1.0 for name in names])
+    found: dict[str, Estimate] = {}
+    for pattern in np.unique(there, axis=1).T:
+        columns = [index for index in range(len(names)) if (there[:, index] == pattern).all()]
+        if not pattern.any():
+            continue
+        bounds = (-np.inf, np.inf) if signed else (0.0, highest[columns])
+        part = bootstrap_means(table[pattern][:, columns], groups[pattern], bounds=bounds)
+        found |= {names[index]: estimate for index, estimate in zip(columns, part, strict=True)}
+    return {name: found[name] for name in names if name in found}
