@@ -81,8 +81,13 @@ def _tell_plan(done: Reproduction, current: Session) -> None:
         each = f"{planned.image_ms:.0f} ms an image" if planned.image_ms else ""
         time = f"{planned.seconds:.0f} s" if planned.seconds is not None else ""
         text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time}"
-        current.report.listing("row", text.rstrip(), **planned.model_dump(), seconds=planned.seconds)
+        values = planned.model_dump(exclude={"name"})
+        current.report.listing("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
     for name, why in plan.left_out.items():
         current.report.tell("left out", f"{name} cannot run: {why}", row=name, error=why)
     whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
-    current.done(f"{len(plan.rows)} rows of {plan.paper} would run{whole}.", rows=len(plan.rows), seconds=plan.seconds)
+    long = plan.minutes is not None and (plan.seconds or 0) > 60 * plan.minutes
+    over = f", longer than the {plan.minutes:g} min asked for, with one epoch each" if long else ""
+    current.done(
+        f"{len(plan.rows)} rows of {plan.paper} would run{whole}{over}.", rows=len(plan.rows), seconds=plan.seconds
+    )

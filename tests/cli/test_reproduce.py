@@ -1,0 +1,67 @@
+"""``reproduce`` says what would run, what is missing and where to get it, and needs a folder to write to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.workflows import reproduce as workflow
+from napari_melanoma.workflows.reproduce import Reproduction
+from napari_melanoma.workflows.reproduce_papers import read_paper
+from napari_melanoma.workflows.reproduce_plan import Plan, PlannedRow
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+PLANNED = PlannedRow(name="unet", epochs=9, fixed_s=20, epoch_s=10, image_ms=25, parameters=489_000)
+PLAN = Plan(
+    paper="P4",
+    budget="small",
+    minutes=40,
+    data={"M": ("pad",)},
+    rows=(PLANNED, PlannedRow(name="transfer-m", fixed_s=14, epoch_s=0)),
+    left_out={"grid": "needs weights"},
+    notices=("ph2 is left out.",),
+)
+
+
+def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "check", lambda options, *, run: Reproduction(read_paper("P4"), PLAN))
+    result = run("reproduce", "P4", "--budget", "small", "--check", "--json")
+    assert result.exit_code == 0, result.output
+    found = lines(result.stdout)
+    assert [line["event"] for line in found] == ["notice", "row", "row", "left out", "summary"]
+    assert (found[1]["row"], found[1]["parameters"], found[1]["seconds"]) == ("unet", 489_000, 110)
+    assert found[-1]["seconds"] == 124
+    said = run("reproduce", "P4", "--check").stdout
+    assert "unet" in said
+    assert "0.49M" in said
+    assert "9 epochs" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("P4", "--out", "p4"), "Get SMARTSKINS from"),
+        (("P4",), "--out DIR"),
+        (("P9", "--out", "p9"), "known: P2, P4"),
+        (("P4", "--budget", "tiny", "--out", "p4"), "budget"),
+        (("P4", "--rows", "nothing", "--out", "p4"), "no row or grid 'nothing'"),
+        (("P2", "--data", "HAM10000=nowhere", "--out", "p2"), "no folder nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said(run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    result = run("reproduce", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert [path for path in tmp_path.iterdir() if path.name != "home"] == []
+
+
+def test_a_row_that_failed_is_an_exit_code(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Reproduction(read_paper("P4"), PLAN, [], {"unet": "no room"})
+    monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: done)
+    result = run("reproduce", "P4", "--out", "p4", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout.splitlines()[-1])["failed"] == 1
+    assert [line["row"] for line in lines(result.stdout) if line["event"] == "failed"] == ["grid", "unet"]
