@@ -1,4 +1,4 @@
-"""``data sources``, ``import``, ``merge``, ``split``, ``report``, ``duplicates``: what they say, and their exit codes."""
+"""``data sources``, ``import``, ``merge``, ``split``, ``report``, ``duplicates``: what they say, and exit codes."""
 
 from __future__ import annotations
 
