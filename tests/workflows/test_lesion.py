@@ -17,7 +17,7 @@ from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.models.preprocessing import restore_size
-from napari_melanoma.workflows.lesion import LesionOptions, analyse_lesion, derive, remeasure, save_lesion
+from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, analyse_lesion, derive, remeasure, save_lesion
 
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
 
@@ -26,7 +26,8 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device = "cpu"
-    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=SimpleNamespace(threshold=0.5))
+    config = SimpleNamespace(threshold=0.5, modalities=("dermoscopic",))
+    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
         return (1 - rgb.mean(2) / 255).astype(np.float32)
@@ -62,6 +63,27 @@ def test_a_click_chooses_another_lesion() -> None:
     assert not largest.mask[100, 230]
     assert chosen.mask[100, 230]
     assert not chosen.mask[100, 80]
+
+
+def test_a_picture_of_something_else_is_answered_with_a_warning(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    result = _analyse(Photograph(noise, "noise"))
+    stored = json.loads((save_lesion(result, tmp_path / "noise") / "result.json").read_text())
+    assert stored["looks_like"] == {"kind": "neither", "probability": pytest.approx(1, abs=0.1)}
+    assert stored["warning"] == result.warning != ""
+    assert remeasure(result, result.mask, result.options).warning == result.warning
+
+
+def test_what_the_file_states_counts_more_than_what_the_photograph_looks_like() -> None:
+    photograph = replace(_photograph((100, 150, 40)), modality="macroscopic")
+    result = _analyse(photograph)
+    assert "This is a macroscopic photograph, and the model was trained on dermoscopic ones alone" in result.warning
+    assert _analyse(replace(photograph, modality="dermoscopic")).warning == ""
+
+
+def test_a_stamp_from_json_equals_the_first_one() -> None:
+    stamp = ModelStamp.of(Darkness())
+    assert ModelStamp(**json.loads(json.dumps(vars(stamp)))) == stamp
 
 
 def test_no_lesion_is_an_answer(tmp_path: Path) -> None:
@@ -138,7 +160,7 @@ def test_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.Mon
 class Leaning(Darkness):
     """Sees lesion where it is dark, and more of it towards the right."""
 
-    config = SimpleNamespace(threshold=0.5, input_size=100, preprocessing=PreprocessingConfig())
+    config = SimpleNamespace(threshold=0.5, modalities=(), input_size=100, preprocessing=PreprocessingConfig())
     info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
     def logits(self, inputs) -> np.ndarray:

@@ -61,6 +61,20 @@ def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, mo
         assert area == pytest.approx(np.pi * (10 + number) ** 2, rel=0.25)
 
 
+def test_a_picture_of_something_else_is_done_with_a_warning(photographs, tmp_path: Path, model) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in" / "noise.png")
+    told: list[batch.Outcome] = []
+    paths = [photographs[0], tmp_path / "in" / "noise.png"]
+    summary = analyse_files(
+        paths, tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model, tell=told.append
+    )
+    row = rows(tmp_path / "out")["noise"]
+    assert (row["status"], row["looks_like"]) == ("done", "neither")
+    assert row["warning"] == told[1].warning != ""
+    assert summary.with_warning == sum(bool(outcome.warning) for outcome in told)
+
+
 def test_the_network_is_asked_a_full_pass_at_a_time(photographs, tmp_path: Path, model) -> None:
     analyse(photographs, tmp_path / "out", model, batch_size=2)
     assert model.passes == [2, 2, 1]

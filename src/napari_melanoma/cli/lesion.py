@@ -83,9 +83,12 @@ def _tell(current: Session, outcome: Outcome) -> None:
     if outcome.status == "failed":
         text = f"failed: {outcome.path}: {outcome.error}"
         current.report.tell("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
-    elif outcome.note:
-        text = f"{outcome.image}: {outcome.note}"
-        current.report.tell("note", text, image=outcome.image, path=outcome.path, note=outcome.note)
+        return
+    for kind, said in (("note", outcome.note), ("warning", outcome.warning)):
+        if said:
+            current.report.tell(
+                kind, f"{outcome.image}: {said}", image=outcome.image, path=outcome.path, **{kind: said}
+            )
 
 
 def _finish(current: Session, summary: BatchSummary, out: Path) -> None:
@@ -97,6 +100,8 @@ def _finish(current: Session, summary: BatchSummary, out: Path) -> None:
         counts.append(f"{summary.failed} failed")
     if summary.without_lesion:
         counts.append(f"{summary.without_lesion} without a lesion")
+    if summary.with_warning:
+        counts.append(f"{summary.with_warning} with a warning")
     next_step = "see the column 'error' there" if summary.failed else "look at the overlay.png of each image"
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}."
     values = {name: value for name, value in vars(summary).items() if name != "table"}

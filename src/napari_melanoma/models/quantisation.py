@@ -6,7 +6,8 @@ photographs (Jacob et al. 2018, doi:10.1109/CVPR.2018.00286).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
+
+KEPT = 4  # photographs whose activations are held at a time: those of a hundred would take gigabytes
 
 
 def export_int8(
@@ -57,25 +60,23 @@ def export_int8(
         save_onnx(trace(network, side), plain, about=about)
         with atomic_file(path) as temporary:
             _quantise(plain, temporary, seen)
-            if not seen.count:
-                raise ConfigError("an export to int8 needs photographs to find the range of each layer; found none.")
             _carry(temporary, about)
 
 
 class _Photographs:
-    """Photographs one after the other, as ONNX Runtime asks for them, and how many there were."""
+    """Photographs one after the other, as ONNX Runtime asks for them."""
 
     def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
-        self.count = 0
-        self._images: Iterator[NDArray[np.float32]] = iter(images)
+        rest = iter(images)
+        first = next(rest, None)
+        if first is None:
+            raise ConfigError("an export to int8 needs photographs to find the range of each layer; found none.")
+        self._images = chain([first], rest)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """Give the next ones; None after the last."""
         found = next(self._images, None)
-        if found is None:
-            return None
-        self.count += len(found)
-        return {INPUT: found}
+        return None if found is None else {INPUT: found}
 
 
 def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
@@ -93,6 +94,7 @@ def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        extra_options={"CalibMaxIntermediateOutputs": KEPT},
     )
 
 

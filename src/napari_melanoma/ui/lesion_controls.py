@@ -14,6 +14,7 @@ from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
+from napari_melanoma.ui.modality_notice import ModalityNotice
 from napari_melanoma.ui.model_picker import ModelPicker
 from napari_melanoma.ui.photograph_picker import PhotographPicker
 from napari_melanoma.ui.recovery_notice import RecoveryNotice
@@ -68,6 +69,7 @@ class LesionControls(QWidget):
         self.flips = named(QCheckBox("with its mirror images"), "flips", "Ask about the mirror images too", FLIPS_TIP)
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
         self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
+        self.modality = ModalityNotice()
         self.mask_controls = MaskControls(self.icons)
         self.correction = CorrectionTools(viewer, self.icons)
         self.roi = RoiControls()
@@ -119,6 +121,7 @@ class LesionControls(QWidget):
         """
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
+        self.modality.show_result(result)
         self.mask_controls.set_corrected(result is not None and result.corrected)
         if result is not None:
             self.mask_controls.set_own(result.model.threshold)
@@ -201,6 +204,7 @@ class LesionControls(QWidget):
         column.addWidget(self.ruler)
         column.addWidget(self.recovery)
         column.addWidget(row(self.analyse, self.analyse_all, stretch=0))
+        column.addWidget(self.modality)
         for fold in sections:
             column.addWidget(fold)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)

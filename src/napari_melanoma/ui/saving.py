@@ -102,6 +102,8 @@ def save(result: LesionResult, name: str, saved: Path) -> Path:
         "file": name,
         "status": "done",
         "note": "; ".join(filter(None, notes)),
+        "warning": result.warning,
+        "looks_like": result.looks and result.looks.kind,
         "model": result.model.name,
         "threshold": result.threshold,
         "height_px": height,

@@ -29,7 +29,7 @@ WAITING = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
 
 COLUMNS = (
-    "image", "file", "status", "error", "note", "model", "threshold", "height_px", "width_px",
+    "image", "file", "status", "error", "note", "warning", "looks_like", "model", "threshold", "height_px", "width_px",
     "pixel_height_um", "pixel_width_um",
 )  # fmt: skip
 
@@ -58,13 +58,14 @@ class BatchModel(ProbabilityModel, Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photograph: its name in the table, its file, and the error or a note."""
+    """What became of one photograph: its name in the table, its file, and the error, a note or a warning."""
 
     image: str
     path: Path
     status: Status
     error: str = ""
     note: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,12 @@ def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str
         ``COLUMNS`` and the measurements.
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
-    scale = stored.get("pixel_size_um") or {}
+    scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
     notes = (note, "" if stored.get("lesion_found") else NO_LESION)
     values = (
         place.folder.name, place.source.file, "done", "", "; ".join(filter(None, notes)),
-        (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        stored.get("warning") or "", looks.get("kind"), (stored.get("model") or {}).get("name"),
+        stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
     )  # fmt: skip
     return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {})}
 
@@ -319,7 +321,7 @@ class Batch:
         """Say what became of a photograph; stop where the disk is full."""
         image = place.folder.name
         if not isinstance(result, Exception):
-            return Outcome(image, place.path, "done", note=str(result["note"]))
+            return Outcome(image, place.path, "done", note=str(result["note"]), warning=str(result["warning"]))
         log.debug("%s failed", place.path, exc_info=result)
         error = explain(result, place.path, place.folder.parent)
         self._table.put(failed_row(image, place.source.file, error))

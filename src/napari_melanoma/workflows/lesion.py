@@ -10,6 +10,7 @@ from pydantic import Field
 
 from napari_melanoma.analysis.contours import contours, draw_overlay
 from napari_melanoma.analysis.measurements import measure
+from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.analysis.roi import Roi, RoiConfig, extract_roi
 from napari_melanoma.analysis.uncertainty import uncertain_band
@@ -65,12 +66,16 @@ class ProbabilityModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelStamp:
-    """Which model answered: its name, the fingerprint of its weights, where it ran, and its own threshold."""
+    """Which model answered: name, fingerprint of its weights, where it ran, own threshold, what it was trained on."""
 
     name: str
     fingerprint: str
     device: str
     threshold: float
+    modalities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", tuple(self.modalities))  # a list where it comes from JSON
 
     @classmethod
     def of(cls, model: ProbabilityModel) -> ModelStamp:
@@ -87,7 +92,8 @@ class ModelStamp:
             What a result says of it.
         """
         info = model.info
-        return cls(info.name, info.fingerprint, model.device, info.config.threshold)
+        config = info.config
+        return cls(info.name, info.fingerprint, model.device, config.threshold, config.modalities)
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ class LesionResult:
     column); ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is ``None``
     and ``measurements`` is empty where there is no lesion. Where the model was asked about the mirror images too,
     ``spread`` is what ``inference.flips.Answer`` says, and ``band`` is bool (row, column): where the answers disagree.
+    ``looks`` says which kind of photograph it seems to be.
     """
 
     photograph: Photograph
@@ -114,6 +121,14 @@ class LesionResult:
     provenance: dict[str, object] = field(default_factory=provenance)
     spread: NDArray[np.float32] | None = None
     band: NDArray[np.bool_] | None = None
+    looks: Recognised | None = None
+
+    @property
+    def warning(self) -> str:
+        """Why the photograph and the model may not go together, in a sentence; empty where nothing is odd."""
+        if self.looks is None:
+            return ""
+        return warning_for(self.looks, self.model.modalities, self.photograph.modality)
 
     @property
     def answer(self) -> Answer:
@@ -216,6 +231,7 @@ def derive(
         model=model,
         spread=answer.spread,
         band=band_of(answer, mask, threshold, options.refinement),
+        looks=recognise(photograph.rgb),
     )
 
 
@@ -330,6 +346,8 @@ def describe(result: LesionResult) -> dict[str, object]:
         "image_shape": list(photograph.rgb.shape),
         "image_sha256": fingerprint(photograph.rgb),
         "modality": photograph.modality,
+        "looks_like": result.looks and vars(result.looks),
+        "warning": result.warning,
         "pixel_size_um": pixel_size and {"y": pixel_size.y_um, "x": pixel_size.x_um, "source": pixel_size.source},
         "lesion_found": bool(result.measurements),
         "corrected_by_hand": result.corrected,

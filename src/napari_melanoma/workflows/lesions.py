@@ -50,7 +50,7 @@ class BatchOptions(Config):
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """How many photographs were analysed, were there already, failed and show no lesion, and where the table is."""
+    """How many photographs were analysed, were there before, failed, show no lesion or are odd; where the table is."""
 
     done: int
     skipped: int
@@ -58,6 +58,7 @@ class BatchSummary:
     without_lesion: int
     table: Path
     seconds: float
+    with_warning: int = 0
 
 
 def _ignore(outcome: Outcome) -> None:
@@ -158,19 +159,21 @@ class _Counts:
         self._total = total
         self._tell = tell
         self._by: Counter[str] = Counter()
-        self._without_lesion = 0
+        self._without_lesion = self._with_warning = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
         self._by[outcome.status] += 1
         self._without_lesion += NO_LESION in outcome.note
+        self._with_warning += bool(outcome.warning)
         self._tell(outcome)
         self.run.report(Progress(self._by.total(), self._total, outcome.image))
 
     def summary(self, table: Path, seconds: float) -> BatchSummary:
         """Sum up."""
         by = self._by
-        return BatchSummary(by["done"], by["skipped"], by["failed"], self._without_lesion, table, seconds)
+        counts = (by["done"], by["skipped"], by["failed"], self._without_lesion)
+        return BatchSummary(*counts, table, seconds, self._with_warning)
 
 
 def _to_do(

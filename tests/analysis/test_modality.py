@@ -1,0 +1,120 @@
+"""What kind of photograph a picture is taken for, and when somebody is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_melanoma.analysis.appearance import appearance
+from napari_melanoma.analysis.modality import COEFFICIENTS, KINDS, SURE, Recognised, recognise, warning_for
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+
+BOTH = ("dermoscopic", "macroscopic")
+NEITHER_SAID = "looks like no photograph of a skin lesion"
+MISMATCH_SAID = "looks like a macroscopic photograph, and the model was trained on dermoscopic ones alone"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a photograph looks like, the model's kinds, the kind stated in its file, and what is said."""
+
+    name: str
+    looks: Recognised
+    modalities: tuple[str, ...]
+    stated: str | None
+    said: str
+
+
+CASES = [
+    Case("they match", Recognised("macroscopic", 0.99), BOTH, None, ""),
+    Case("another kind", Recognised("macroscopic", 0.99), ("dermoscopic",), None, MISMATCH_SAID),
+    Case("another kind, unsure", Recognised("macroscopic", 0.6), ("dermoscopic",), None, ""),
+    Case("no photograph of skin", Recognised("neither", 0.95), BOTH, None, NEITHER_SAID),
+    Case("no photograph of skin, unsure", Recognised("neither", 0.6), BOTH, None, ""),
+    Case("the model does not say", Recognised("macroscopic", 0.99), (), None, ""),
+    Case("the file says that they match", Recognised("neither", 0.99), BOTH, "dermoscopic", ""),
+    Case(
+        "the file says another kind", Recognised("dermoscopic", 0.5), BOTH, "tbp_tile", "This is a tbp tile photograph"
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_warning(case: Case) -> None:
+    warning = warning_for(case.looks, case.modalities, case.stated)
+    assert case.said in warning
+    assert bool(warning) == bool(case.said)
+
+
+def noise(side: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def stripes() -> NDArray[np.uint8]:
+    rows = np.zeros((90, 120, 3), np.uint8)
+    rows[::9] = (0, 90, 255)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [noise(200), np.zeros((50, 60, 3), np.uint8), np.full((50, 60, 3), 255, np.uint8), stripes()],
+    ids=["noise", "black", "white", "stripes"],
+)
+def test_what_is_no_photograph_is_neither(picture: NDArray[np.uint8]) -> None:
+    found = recognise(picture)
+    assert (found.kind, found.sure) == ("neither", True)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
+def test_other_photographs_are_neither(name: str) -> None:
+    from skimage import data
+
+    found = recognise(getattr(data, name)())
+    assert (found.kind, found.sure) == ("neither", True)
+
+
+@pytest.mark.parametrize("modality", BOTH)
+@pytest.mark.parametrize("seed", [1000, 1001])
+def test_nobody_is_warned_of_the_sample_lesions(modality: str, seed: int) -> None:
+    found = recognise(lesion_phantom(LesionPhantomConfig(seed=seed, modality=modality)).rgb)
+    assert warning_for(found, BOTH) == ""
+
+
+def test_it_does_not_matter_which_way_up_a_photograph_is() -> None:
+    rgb = lesion_phantom(LesionPhantomConfig(seed=3, size=(240, 240))).rgb
+    upright = recognise(rgb)
+    for turned in (rgb[::-1], rgb[:, ::-1], rgb.transpose(1, 0, 2)):
+        found = recognise(np.ascontiguousarray(turned))
+        assert (found.kind, found.probability) == (upright.kind, pytest.approx(upright.probability, abs=0.01))
+
+
+def test_it_hardly_matters_how_large_a_photograph_is() -> None:
+    rgb = lesion_phantom(LesionPhantomConfig(seed=3, size=(300, 400))).rgb
+    large = np.asarray(Image.fromarray(rgb).resize((1600, 1200), Image.Resampling.BICUBIC))
+    small, found = recognise(rgb), recognise(large)
+    assert (found.kind, found.probability) == (small.kind, pytest.approx(small.probability, abs=0.1))
+
+
+def test_the_coefficients_are_those_of_the_values() -> None:
+    fitted = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    assert list(fitted["values"]) == list(appearance(noise(8)))
+    assert (tuple(fitted["kinds"]), fitted["columns"]) == (KINDS, ["mean", "deviation", *KINDS])
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"), [("isic2017", "dermoscopic"), ("ph2", "dermoscopic"), ("pad_ufes", "macroscopic")]
+)
+def test_real_photographs_that_were_not_fitted_to(shared_data: Path, folder: str, kind: str) -> None:
+    from napari_melanoma.data.dataset import read_dataset
+
+    held_out = [sample.image for sample in read_dataset(shared_data / folder) if sample.split == "val"][:24]
+    found = [recognise(np.asarray(Image.open(path).convert("RGB"))) for path in held_out]
+    assert sum(item.kind == kind for item in found) >= 0.85 * len(found)
+    assert sum(item.kind != kind and item.probability >= SURE for item in found) <= 1

@@ -1,0 +1,49 @@
+"""A network in 8-bit integers is smaller and says nearly the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.models.export import export_network, load_exported, read_about
+from napari_melanoma.models.quantisation import export_int8
+
+
+@pytest.fixture(scope="module")
+def network():
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 48, 3, padding=1), nn.ReLU())
+    return nn.Sequential(*layers, nn.Conv2d(48, 1, 1)).eval()
+
+
+def photographs(count: int) -> Iterator[NDArray[np.float32]]:
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(count))
+
+
+def test_the_integers_are_small_and_near(network, tmp_path: Path) -> None:
+    import torch
+
+    whole, integers = tmp_path / "whole.onnx", tmp_path / "integers.onnx"
+    export_network(network, whole, "onnx", side=32)
+    export_int8(network, integers, photographs(8), side=32, about='{"threshold": 0.4}')
+    images = torch.from_numpy(np.concatenate(list(photographs(3))))
+    with torch.inference_mode():
+        expected, found = network(images), load_exported(integers)(images)
+    assert float((found - expected).abs().max()) < 0.1 * float(expected.max() - expected.min())
+    assert integers.stat().st_size < 0.45 * whole.stat().st_size
+    assert read_about(integers) == '{"threshold": 0.4}'
+
+
+def test_without_photographs_there_is_nothing_to_fit_to(network, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs photographs to find the range of each layer; found none"):
+        export_int8(network, tmp_path / "x.onnx", iter(()), side=32)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,23 @@
+"""The Lesion dock says it when a picture is no photograph of skin, for as long as the picture is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtWidgets import QLabel
+
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+
+
+def test_the_warning_is_in_sight_with_its_picture_alone(person):
+    notice = person.dock.modality
+    person.opens("lesion", lesion_phantom(LesionPhantomConfig(seed=3, size=(120, 160))).rgb)
+    person.analyses()
+    assert not notice.isVisibleTo(person.dock)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    person.opens("noise", noise)
+    assert not notice.isVisibleTo(person.dock)
+    person.analyses()
+    assert notice.isVisibleTo(person.dock)
+    assert "looks like no photograph of a skin lesion" in person.finds(QLabel, "modality_warning").text()
+    person.dock.picker.step(-1)
+    assert not notice.isVisibleTo(person.dock)
