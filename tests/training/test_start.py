@@ -14,7 +14,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.recipes import shipped_recipe
-from napari_melanoma.workflows.training_start import describe_start, parent_of, start_network
+from napari_melanoma.workflows.training_start import check_start, describe_start, parent_of, start_network
 
 MOBILENET = {"width": 0.1, "head_channels": 8}
 
@@ -89,4 +89,10 @@ def test_a_file_that_is_gone_is_said_before_anything_is_written(
 
 def test_imagenet_weights_of_an_unusual_width_are_refused(recipe: TrainRecipe) -> None:
     with pytest.raises(RunError, match=r"no ImageNet weights for deeplabv3plus_mobilenetv2 .*'width': 0\.1"):
-        start_network(starting(recipe, "imagenet"))
+        check_start(starting(recipe, "imagenet"))
+
+
+def test_a_network_without_an_encoder_is_refused_with_imagenet_weights(recipe: TrainRecipe) -> None:
+    model = recipe.model.model_copy(update={"architecture": "unet_p4", "options": {}, "start": "imagenet"})
+    with pytest.raises(RunError, match=r"no ImageNet weights for unet_p4\. Start from 'none'"):
+        check_start(recipe.model_copy(update={"model": model}))

@@ -87,9 +87,14 @@ def check_network(recipe: TrainRecipe) -> None:
     ------
     ConfigError
         Where the architecture or its options are unknown, or differ from those of the start.
+    BundleError
+        Where the start is not there.
+    RunError
+        Where there are no ImageNet weights for the network.
     """
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.zoo import architectures
+    from napari_melanoma.workflows.training_start import check_start
 
     model = recipe.model
     if model.architecture not in architectures():
@@ -97,6 +102,7 @@ def check_network(recipe: TrainRecipe) -> None:
     config = architectures()[model.architecture].spec.config
     options = config.parse(model.options, f"the options of {model.architecture}")
     if not model.starts_from_bundle:
+        check_start(recipe)
         return
     start = find_bundle(model.start).config
     if start.architecture != model.architecture or config.parse(start.options, "the start") != options:

@@ -11,7 +11,7 @@ from napari_melanoma.training.engine import accelerator, process_count
 from napari_melanoma.training.prepare import DataReport, check_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
-from napari_melanoma.workflows.training_start import parent_of
+from napari_melanoma.workflows.training_start import check_start
 
 
 def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
@@ -36,13 +36,13 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     DataSetError
         Where a data set is missing or faulty.
     RunError
-        Where there are too few images, or the devices asked for are not there.
+        Where there are too few images, the devices asked for are not there, or the start does not go with the network.
     BundleError
         Where the start is not there.
     Cancelled
         Where the user stopped it.
     """
-    parent_of(recipe)
+    check_start(recipe)
     _check_devices(recipe)
     report = check_data(recipe, run, keep=keep)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import MelanomaError, RunError
+from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.weights_files import fingerprint, weights_file
+from napari_melanoma.models.weights_files import NO_FILE, fingerprint, weights_file
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 from napari_melanoma.training.blending import read_start
 from napari_melanoma.training.recipe import TrainRecipe
@@ -88,6 +88,29 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
         )
     known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
     return Parent(fingerprint=bundle.fingerprint, **known)
+
+
+def check_start(recipe: TrainRecipe) -> None:
+    """Refuse a start that is not there, or that the network has no use for; reads no weights.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model`` part.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle or file.
+    RunError
+        Where the bundle's network is another, or there are no ImageNet weights for the recipe's.
+    """
+    parent_of(recipe)
+    file = weights_file(recipe.model.start)
+    if file is not None and not file.is_file():
+        raise BundleError(NO_FILE.format(file=file))
+    if recipe.model.start == "imagenet":
+        _imagenet_name(recipe)
 
 
 def start_network(recipe: TrainRecipe, *, weights: bool = True, tell: Callable[[str], None] = log.warning) -> nn.Module:
@@ -275,14 +298,20 @@ def wait_for_settled(folder: RunFolder, run: RunContext) -> Settled:
 
 def _start_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
     """Put ImageNet weights into the network's encoder."""
-    encoder = encoder_of(network)
-    config = architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
+    name, encoder = _imagenet_name(recipe), encoder_of(network)
     if encoder is None:
         raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
+    load_imagenet(encoder, name)
+
+
+def _imagenet_name(recipe: TrainRecipe) -> str:
+    """Name the encoder that ImageNet weights are for."""
+    config = architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
     name = imagenet_name(config)
     if name is None:
+        options = f" with {recipe.model.options}" if recipe.model.options else ""
         raise RunError(
-            f"there are no ImageNet weights for {recipe.model.architecture} with the options {recipe.model.options}. "
-            "Start from 'none', or choose the encoder's usual width."
+            f"there are no ImageNet weights for {recipe.model.architecture}{options}. Start from 'none' or a model, or "
+            "choose a network with an encoder, in its usual width."
         )
-    load_imagenet(encoder, name)
+    return name

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".safetensors", ".index", ".tar.gz", ".tgz")
+NO_FILE = "there is no file {file} to start from. Name a file of weights that is there."
 INDEX, DATA = ".index", ".data-"
 
 

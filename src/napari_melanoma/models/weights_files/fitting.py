@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.weights_files.finding import INDEX
+from napari_melanoma.models.weights_files.finding import INDEX, NO_FILE
 from napari_melanoma.models.weights_files.names import DIALECTS, Dialect
 from napari_melanoma.models.weights_files.pytorch import read_pytorch
 from napari_melanoma.models.weights_files.tensorflow import read_tensorflow
@@ -88,7 +88,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     import torch
 
     if not path.is_file():
-        raise BundleError(f"there is no file {path} to start from. Name a file of weights that is there.")
+        raise BundleError(NO_FILE.format(file=path))
     if path.suffix != INDEX and not tarfile.is_tarfile(path):
         return read_pytorch(path)
     found = {name: torch.from_numpy(value) for name, value in read_tensorflow(path).items()}
