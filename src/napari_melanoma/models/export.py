@@ -318,8 +318,11 @@ def _example(side: int) -> torch.Tensor:
 
 @contextmanager
 def _torchscript() -> Iterator[None]:
-    """Use TorchScript without being told each time that torch advises its successor."""
+    """Use TorchScript without being told each time that torch advises its successor, or that a file is for one size."""
+    import torch
+
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # some networks ask how large an image is
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.nn.functional import pad
 
@@ -35,7 +36,7 @@ class AnySize(nn.Module):
         """Give logits, float (batch, class, row, column), of images (batch, 3, row, column) of any size."""
         rows, columns = images.shape[-2:]
         below, beside = -rows % MULTIPLE, -columns % MULTIPLE
-        if not (below or beside):
+        if not torch.jit.is_tracing() and not (below or beside):  # a trace follows one way for all sizes
             return self.network(images)
         return self.network(pad(images, (0, beside, 0, below), mode="replicate"))[..., :rows, :columns]
 
