@@ -27,7 +27,7 @@ SPEC = Spec(
     title="Attention R2U-Net",
     reference="Alom et al. 2018, arXiv:1802.06955; Oktay et al. 2018, arXiv:1804.03999",
     config=AttentionR2UNetConfig,
-    small={"channels": 4},
+    small={"channels": 8, "depth": 2, "steps": 1},
 )
 
 

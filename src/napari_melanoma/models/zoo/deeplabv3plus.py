@@ -27,7 +27,7 @@ SPEC = Spec(
     title="DeepLabv3+",
     reference="Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49",
     config=DeepLabV3PlusConfig,
-    small={"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+    small={"encoder": "test_efficientnet", "decoder_channels": 16},
 )
 
 

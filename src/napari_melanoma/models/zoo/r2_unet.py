@@ -28,7 +28,7 @@ SPEC = Spec(
     title="R2U-Net",
     reference="Alom et al. 2018, arXiv:1802.06955",
     config=R2UNetConfig,
-    small={"channels": 4},
+    small={"channels": 8, "depth": 2},
 )
 
 

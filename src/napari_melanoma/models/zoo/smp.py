@@ -56,8 +56,8 @@ SPEC = Spec(
     reference="Iakubovskii 2019, https://github.com/qubvel-org/segmentation_models.pytorch",
     config=SmpConfig,
     small={
-        "encoder": "mobilenetv3_small_050",
-        "arguments": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+        "encoder": "test_efficientnet",
+        "arguments": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 64},
     },
 )
 

@@ -28,7 +28,7 @@ SPEC = Spec(
     title="U-Net",
     reference="Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28",
     config=UNetConfig,
-    small={"encoder": "mobilenetv3_small_050", "decoder_channels": [16, 16, 8, 8, 8]},
+    small={"encoder": "test_efficientnet", "decoder_channels": [16, 16, 8, 8, 8]},
 )
 
 

@@ -28,7 +28,7 @@ SPEC = Spec(
     title="U-Net++ (dense)",
     reference="Zhou et al. 2018, doi:10.1007/978-3-030-00889-5_1",
     config=UNetPlusPlusConfig,
-    small={"encoder": "mobilenetv3_small_050", "decoder_channels": [32, 16, 16, 8, 8]},
+    small={"encoder": "test_efficientnet", "decoder_channels": [32, 16, 16, 8, 8]},
 )
 
 

@@ -1,0 +1,90 @@
+"""Four images to learn by heart, and each network of the zoo, small, after it has learnt them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_melanoma.models.export import trace
+from napari_melanoma.models.zoo import architectures, build_network
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+SIDE = 64
+MOST_STEPS = 80
+BY_HEART = 0.97
+
+
+@dataclass(frozen=True)
+class FourImages:
+    """What is learnt by heart: a bright square on dark noise, in four places."""
+
+    images: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A network of the zoo that has seen four images until it knew them."""
+
+    name: str
+    network: nn.Module
+    share_right: float
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights."""
+        return any(True for _ in self.network.parameters())
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """What ``torch.export`` records of it."""
+        return trace(self.network, SIDE)
+
+
+@pytest.fixture(scope="session")
+def four_images() -> FourImages:
+    """The four."""
+    import torch
+
+    masks = torch.zeros(4, 1, SIDE, SIDE)
+    for index in range(4):
+        masks[index, :, 8 * index : 8 * index + 32, 16:48] = 1
+    noise = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    return FourImages(0.2 * noise + 2 * masks - 1, masks)
+
+
+@pytest.fixture(scope="module", params=list(architectures()))
+def learnt(request: pytest.FixtureRequest, four_images: FourImages) -> Learnt:
+    """Each network in turn; whoever adds one to the folder finds it here."""
+    import torch
+
+    torch.manual_seed(0)
+    network = build_network(request.param, architectures()[request.param].spec.small)
+    share_right = learn(network, four_images)
+    network.eval().half().float()  # the precision that bundles keep
+    return Learnt(request.param, network, share_right)
+
+
+def learn(network: nn.Module, four: FourImages) -> float:
+    """Train until nearly all pixels are right; a network without weights stays as it is."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    weights = list(network.parameters())
+    optimiser = torch.optim.AdamW(weights, lr=1e-2) if weights else None
+    network.train()
+    for _ in range(MOST_STEPS):
+        logits = network(four.images)
+        share_right = float(((logits > 0) == four.masks.bool()).float().mean())
+        if share_right > BY_HEART or optimiser is None:
+            break
+        optimiser.zero_grad()
+        binary_cross_entropy_with_logits(logits, four.masks).backward()
+        optimiser.step()
+    return share_right
