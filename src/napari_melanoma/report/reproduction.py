@@ -173,12 +173,10 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], path: Path
     grid = figure.subplots(len(rows), len(names), squeeze=False)
     for line, (title, pictures) in zip(grid, rows.items(), strict=True):
         for axes, name in zip(line, names, strict=True):
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
+            axes.set_axis_off()
             if name in pictures:
                 axes.imshow(pictures[name])
-        line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=7)
+        line[0].text(-0.05, 0.5, title, transform=line[0].transAxes, ha="right", va="center", fontsize=7)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
