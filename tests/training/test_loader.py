@@ -11,11 +11,13 @@ import pytest
 
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training.augment.partners import Partners
 from napari_melanoma.training.loader import LearningBatches, training_loader, tuning_loader
 from napari_melanoma.training.prepare import Prepared, prepare_data
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
 from napari_melanoma.training.sampling import Rank
 
+MIXED = AugmentationConfig(mosaic_probability=0.5, cutmix_probability=0.5)
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
@@ -43,6 +45,17 @@ def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: Prepared) 
 def test_the_key_is_the_image(recipe: TrainRecipe, prepared: Prepared) -> None:
     for images, masks, keys in training_loader(prepared, recipe, 4):
         expected, expected_masks = prepared.learn.read(keys[:, 1])
+        assert np.array_equal(images.numpy(), expected)
+        assert np.array_equal(masks.numpy(), expected_masks)
+
+
+@pytest.mark.parametrize("rank", [Rank(), Rank(0, 2), Rank(1, 2), Rank(0, 1, pieces=2)])
+def test_partners_follow_the_images_that_take_from_them(recipe: TrainRecipe, prepared: Prepared, rank: Rank) -> None:
+    recipe = recipe.model_copy(update={"augmentation": MIXED})
+    partners = Partners(MIXED, recipe.seed, len(prepared.learn))
+    for images, masks, keys in training_loader(prepared, recipe, 4, rank):
+        places = np.concatenate([keys[:, 1] % len(prepared.learn), partners.of(keys)])
+        expected, expected_masks = prepared.learn.read(places)
         assert np.array_equal(images.numpy(), expected)
         assert np.array_equal(masks.numpy(), expected_masks)
 
@@ -105,10 +118,12 @@ def test_batches_travel_to_another_process_without_their_pixels(prepared: Prepar
 def test_workers_give_what_this_process_gives(recipe: TrainRecipe, prepared: Prepared) -> None:
     import torch
 
+    recipe = recipe.model_copy(update={"augmentation": MIXED})
     ahead = training_loader(prepared, recipe.model_copy(update={"workers": 1}), 4)
     for (images, masks, keys), (others, other_masks, other_keys) in zip(
         ahead, training_loader(prepared, recipe, 4), strict=True
     ):
+        assert len(images) > len(keys)  # partners come along
         assert torch.equal(images, others)
         assert torch.equal(masks, other_masks)
         assert np.array_equal(keys, other_keys)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import AugmentationConfig
 
 NEIGHBOURS = ("neighbour_1", "neighbour_2", "neighbour_3")
-DONOR = "donor"
+DONORS = ("donor",)
 
 
 class Takers:
@@ -47,7 +47,8 @@ class Partners:
     """Chooses the images that lend a part to those of a batch.
 
     An image that is learnt from takes from those that are learnt from, one of the base data from the base data, so that
-    the shares of a step stay what they are; never from itself where there is another.
+    the shares of a step stay what they are; never from itself where there is another, and a mosaic shows four images
+    where there are four.
 
     Parameters
     ----------
@@ -87,17 +88,17 @@ class Partners:
         chance = chances(self._seed, keys)
         takers = Takers(self._config, chance)
         places = keys[:, 1] % (self._learn + self._base)
-        lent = [self._other(places[takers.mosaic], chance.of(takers.mosaic), name) for name in NEIGHBOURS]
-        return np.concatenate(
-            [np.stack(lent, axis=1).ravel(), self._other(places[takers.cutmix], chance.of(takers.cutmix), DONOR)]
-        )
+        neighbours = self._others(places[takers.mosaic], chance.of(takers.mosaic), NEIGHBOURS)
+        donors = self._others(places[takers.cutmix], chance.of(takers.cutmix), DONORS)
+        return np.concatenate([neighbours, donors])
 
-    def _other(self, places: NDArray[np.int64], chance: Chances, name: str) -> NDArray[np.int64]:
-        """Draw another image of the same part for each place."""
+    def _others(self, places: NDArray[np.int64], chance: Chances, names: tuple[str, ...]) -> NDArray[np.int64]:
+        """Draw as many other images of the same part for each place as there are names, one of each share of them."""
         is_base = places >= self._learn
         first, count = np.where(is_base, self._learn, 0), np.where(is_base, self._base, self._learn)
-        further = 1 + np.floor(chance.between(name, 0, 1) * np.maximum(count - 1, 1)).astype(np.int64)
-        return first + (places - first + further) % count
+        shares = np.stack([(turn + chance.between(name, 0, 1)) / len(names) for turn, name in enumerate(names)], axis=1)
+        further = 1 + np.floor(shares * np.maximum(count - 1, 1)[:, None]).astype(np.int64)
+        return (first[:, None] + ((places - first)[:, None] + further) % count[:, None]).ravel()
 
 
 def is_mixing(config: AugmentationConfig) -> bool:

@@ -1,0 +1,108 @@
+"""What hair removal and colour constancy do to the Dice of a model that learnt without them; paired, with intervals.
+
+    OMP_NUM_THREADS=1 python benchmarks/preprocessing_effect.py --data DATASET --split val --every 2
+
+prints for each option the mean Dice, its difference from that of the same images as they are, and the seconds of the
+processor that preparing a photograph takes. Masks are at the model's threshold and unrefined. For hair removal the
+images in which it found hair are also reported apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from napari_melanoma.analysis.overlap import overlap
+from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.analysis.statistics import bootstrap_mean, paired_difference
+from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
+from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.models.preprocessing import restore_size
+from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+
+OPTIONS = {
+    "as it is": PreprocessingConfig(),
+    "hair removed": PreprocessingConfig(remove_hair=True),
+    "shades of grey": PreprocessingConfig(color_constancy=True),
+    "both": PreprocessingConfig(remove_hair=True, color_constancy=True),
+}
+USUAL, HAIR = "as it is", "hair removed"
+VISIBLE = 40  # of 255: more is changed by it than by being resized twice
+
+
+def main() -> None:
+    """Measure each data set and print."""
+    asked = arguments()
+    model = Segmenter.load(find_bundle(asked.model), device="cpu")
+    found = {}
+    for folder in asked.data:
+        samples = with_masks(read_dataset(folder), asked.split)[:: asked.every][: asked.count]
+        found[folder.name] = figures(samples, *measure(samples, model))
+        print(f"{model.info.name} on {folder.name} {asked.split or ''}: {len(samples)} images")
+        for name, one in found[folder.name].items():
+            print(f"  {name:<26} Dice {one['dice']}, difference {one.get('difference', '')}, {one['seconds']:.3f} s")
+    print(json.dumps(found))
+
+
+def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the Dice of each image with each option, the seconds it took to prepare it, and whether hair was removed."""
+    dice, seconds = np.zeros((2, len(samples), len(OPTIONS)))
+    hairy = np.zeros(len(samples), bool)
+    for number, sample in enumerate(samples):
+        rgb, truth = read_photograph(sample.image).rgb, read_mask(sample.mask)
+        inputs = []
+        for option, config in enumerate(OPTIONS.values()):
+            began = time.process_time()
+            inputs.append(network_input(rgb, model.info.config.input_size, config))
+            seconds[number, option] = time.process_time() - began
+        plain, bald = (inputs[list(OPTIONS).index(name)].astype(int) for name in (USUAL, HAIR))
+        hairy[number] = np.abs(bald - plain).max() > VISIBLE
+        for option, logits in enumerate(model.logits(inputs)):
+            found = restore_size(logits, truth.shape) >= model.info.config.threshold
+            dice[number, option] = overlap(found, truth)["DI"]
+    return dice, seconds, hairy
+
+
+def figures(samples: list[Sample], dice: np.ndarray, seconds: np.ndarray, hairy: np.ndarray) -> dict[str, dict]:
+    """Put means, paired differences and times into words and numbers."""
+    groups = [sample.group for sample in samples]
+    usual = dice[:, list(OPTIONS).index(USUAL)]
+    found = {}
+    for option, name in enumerate(OPTIONS):
+        found[name] = _row(usual, dice[:, option], groups) | {"seconds": float(np.median(seconds[:, option]))}
+    if hairy.any():
+        part = [group for group, is_hairy in zip(groups, hairy, strict=True) if is_hairy]
+        removed = dice[hairy, list(OPTIONS).index(HAIR)]
+        found[f"{HAIR}, {hairy.sum()} with hair"] = _row(usual[hairy], removed, part) | {"seconds": 0.0}
+    return found
+
+
+def _row(usual: np.ndarray, dice: np.ndarray, groups: list[str]) -> dict[str, object]:
+    """Mean Dice, and its difference from that of the images as they are."""
+    change = paired_difference(usual, dice, groups)
+    return {
+        "dice": str(bootstrap_mean(dice, groups, bounds=(0.0, 1.0))),
+        "difference": f"{change.mean:+.4f} ({change.low:+.4f} to {change.high:+.4f})",
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of data sets with masks")
+    parser.add_argument("--split", help="such as val; every image by default")
+    parser.add_argument("--every", type=int, default=1, help="take every so-many-th image")
+    parser.add_argument("--count", type=int, help="at most so many images")
+    parser.add_argument("--model", default=DEFAULT_BUNDLE, help="a model's name or folder")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
