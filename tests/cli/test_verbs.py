@@ -24,6 +24,8 @@ VERBS = (
     "open",
     "lesion",
     "train",
+    "search",
+    "reproduce",
     "evaluate",
     "data import-masks",
     "data check",

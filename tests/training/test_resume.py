@@ -71,11 +71,16 @@ def assert_same(one: Path, other: Path) -> None:
 
 VARIANTS: dict[str, dict[str, object]] = {
     "plain": {},
-    "averaged weights in bf16": {"ema_decay": 0.9, "precision": "bf16"},
-    "two pieces, frozen statistics, sgd, cosine": {
+    "averaged weights in bf16, mixed images": {
+        "ema_decay": 0.9,
+        "precision": "bf16",
+        "augmentation": {"mosaic_probability": 0.4, "cutmix_probability": 0.4, "hair_probability": 0.4},
+    },
+    "two pieces, frozen statistics, sgd, restarts": {
         "pieces": 2,
         "optimiser": "sgd",
-        "schedule": "cosine",
+        "schedule": "cosine_restarts",
+        "cycle_epochs": 1.5,
         "learning_rate": 0.01,
         "model": {"freeze_normalisation": True},
     },

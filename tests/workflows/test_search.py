@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,3 +192,48 @@ def test_whom_it_refuses(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path)
     with pytest.raises(RunError, match="another recipe"):
         search(recipe.model_copy(update={"seed": 1}), tmp_path / "out", run=RunContext())
     assert len(trainer.asked) == 5
+
+
+# A search in a process of its own, whose second training takes for ever.
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows import search as workflow
+from napari_melanoma.workflows.search_plan import SearchRecipe
+sys.path.insert(0, sys.argv[2])
+from test_search import Trainer
+
+def learn(recipe):
+    if recipe.name.endswith("-002"):
+        time.sleep(600)
+    return 0.7
+
+workflow.train, workflow.draw_search = Trainer(learn), lambda *_: None
+out = Path(sys.argv[1])
+workflow.search(read_toml(out / "recipe.toml", SearchRecipe), out / "search", run=RunContext())
+"""
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_killed_it_goes_on(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    write_toml(tmp_path / "recipe.toml", recipe)
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path), str(Path(__file__).parent)]
+    process, end = subprocess.Popen(command), time.monotonic() + 300
+    out = tmp_path / "search"
+    while not (out / "trials" / "trial-002" / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    with pytest.raises(RunError, match="another process"):
+        search(recipe, out, run=RunContext())
+    process.kill()
+    process.wait()
+    assert [row["state"] for row in table(out)] == ["finished"] + ["to do"] * 4
+    found = search(recipe, out, run=RunContext())
+    assert trainer.asked[0] == ("trial-002", True)
+    assert len(trainer.asked) == 4
+    assert [trial.state for trial in found.trials] == ["finished"] * 5
+    assert found.trials[0].jaccard == 0.7

@@ -17,7 +17,6 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.search import Drawn, draw_search
-from napari_melanoma.training.engine import process_count
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.search_plan import SearchRecipe, draw_trials, label, recipes_of
 from napari_melanoma.workflows.train import train
@@ -111,7 +110,7 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
     _refuse(recipe, out)
     draws = draw_trials(recipe.search, _drawn_before(out))
     recipes = recipes_of(recipe, draws)
-    if any(process_count(each) > 1 for each in recipes):
+    if any((each.devices, each.nodes) != (1, 1) for each in recipes):
         raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
     with locked(out / ".lock"):
         _refuse(recipe, out)
