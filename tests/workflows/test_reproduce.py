@@ -25,9 +25,10 @@ from napari_melanoma.training.run_data import read_data
 from napari_melanoma.training.step_cost import StepCost
 from napari_melanoma.workflows import reproduce_planning
 from napari_melanoma.workflows.reproduce import ReproduceOptions, Reproduction, check, reproduce
-from napari_melanoma.workflows.reproduce_data import assign, stage, staged
+from napari_melanoma.workflows.reproduce_data import RoleData, assign, stage, staged
 from napari_melanoma.workflows.reproduce_papers import papers, read_paper
 from napari_melanoma.workflows.reproduce_plan import Counts, RowCost, capped, choose_size, epochs_that_fit
+from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe
 
 # Typed from the papers' tables, in the order of their columns.
 P4 = {
@@ -291,6 +292,27 @@ def test_a_check_writes_nothing_and_says_what_cannot_run(sets: Path, tmp_path: P
     assert "--weights cityscapes_mobilenetv2=FILE" in plan.left_out["grid-mobilenetv2-cityscapes-mobilenetv2-ce"]
     assert {row.epochs for row in plan.rows} == {2}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("planned")
+def test_weights_that_a_user_has_are_started_from(sets: Path, tmp_path: Path) -> None:
+    name, file = "pascal_voc_mobilenetv2", tmp_path / "deeplabv3_mnv2_pascal.tar.gz"
+    file.write_bytes(b"weights")
+    options = ReproduceOptions(
+        paper="P4", data=(str(sets),), rows=("deeplab-mobilenetv2",), weights=(f"{name}={file}",)
+    )
+    plan, place = check(options, run=RunContext()).plan, Place(tmp_path)
+    data = {"M": RoleData("M", (sets / "dermofit",), 10, 2)}
+    work = Work(read_paper("P4"), plan, data, place)
+    assert complete_recipe(read_paper("P4").row("deeplab-mobilenetv2"), work).model.start == str(file)
+    without = Work(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
+    assert complete_recipe(read_paper("P4").row("deeplab-mobilenetv2"), without).model.start == "none"
+    for wrong, said in (
+        (f"{name}=nowhere.tar.gz", "no file of weights.*http"),
+        ("imagenet=x", "no weights 'imagenet'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check(options.model_copy(update={"weights": (wrong,)}), run=RunContext())
 
 
 @pytest.mark.usefixtures("planned")

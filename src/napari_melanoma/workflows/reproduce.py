@@ -15,6 +15,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
 from napari_melanoma.workflows.reproduce_found import Found
 from napari_melanoma.workflows.reproduce_papers import Budget, Paper, Row, read_paper
@@ -229,9 +230,9 @@ def _weights(paper: Paper, named: Sequence[str]) -> dict[str, str]:
         if name not in paper.file.weights:
             known = ", ".join(paper.file.weights) or "none"
             raise ConfigError(f"{paper.name} starts from no weights '{name}' (known: {known}). Write NAME=FILE.")
-        path = Path(file).expanduser()
-        if not path.exists():
-            raise ConfigError(f"there is no file {path}. Get it from {paper.file.weights[name].where}")
+        path = weights_file(file)
+        if path is None or not path.exists():
+            raise ConfigError(f"there is no file of weights {file}. Get it from {paper.file.weights[name].where}")
         found[name] = str(path.resolve())
     return found
 
