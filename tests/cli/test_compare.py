@@ -69,6 +69,22 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     }  # fmt: skip
 
 
+def test_three_models_and_the_evaluations_of_two(run: Run, clinic: Path, tiny_bundle: BundleInfo, lines) -> None:
+    done = run("compare", *("--model", tiny_bundle.path) * 3, "--data", clinic, "--out", "three")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0].split() == ["images", "n", "model", "TJA", "JA", "DI", "HD95_relative", "BF1"]
+    assert done.stdout.splitlines()[-1].startswith("3 models compared with the first (written to three/models.json")
+    for name in ("one", "two"):
+        assert run("evaluate", "--model", tiny_bundle.path, "--data", clinic, "--out", name).exit_code == 0
+    found = lines(run("compare", "one", "two", "--out", "both", "--json").stdout)
+    (comparison,) = (line for line in found if line["event"] == "comparison")
+    assert [item["model"] for item in comparison["parts"][0]["standings"]] == ["one", "two"]
+    assert comparison["parts"][0]["standings"][1]["difference"]["JA"]["mean"] == 0.0
+    refused = run("compare", "one", "two")
+    assert refused.exit_code == 2
+    assert "say where the comparison of the evaluations goes: --out DIR" in refused.stderr
+
+
 def test_base_data_are_named(run: Run, clinic: Path, tiny_bundle: BundleInfo) -> None:
     shutil.copytree(clinic, clinic.with_name("known"))
     words = ("--data", clinic, "--base", clinic.with_name("known"), "--out", "out")

@@ -7,27 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, NoRefine, examples, refinement
+from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, examples, refinement
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import Session
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.workflows.compare_several import SeveralCompared
     from napari_melanoma.workflows.comparison import Comparison
 
 HELP = examples(
     "napari-melanoma compare runs/second",
     "napari-melanoma compare --model lesion-small --model runs/second/bundle --data datasets/ph2 --out comparison",
-    "Compare two models on the same images. A run is compared with the model that it started from, on the images that "
+    "Compare models on the same images. A run is compared with the model that it started from, on the images that "
     "it held out; its comparison/ receives the result. Or name the old model and the new one, data sets with reference "
     "masks, and OUT. Writes comparison.json (differences with 95 % intervals, and the advice), comparison.html, "
-    "per_image.csv, changes.png and thumbnails/.",
+    "per_image.csv, changes.png and thumbnails/.\n\n"
+    "Three models or more are each compared with the first; so are folders that 'evaluate' wrote, without asking a "
+    "model again. Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
 )
 
 
 def compare(
-    runs: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="Run folders with a bundle.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIR", help="Run folders with a bundle, or folders of evaluations.")
+    ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", metavar="BUNDLE", help="Given twice: the old model, the new one.")
+        list[str] | None,
+        typer.Option("--model", metavar="BUNDLE", help="Given twice: the old model, the new one; or more often."),
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
@@ -39,14 +46,19 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
     split: Annotated[str | None, typer.Option(help="Only images of this split, such as 'val'.")] = None,
     no_refine: NoRefine = False,
+    flips: Flips = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare two models."""
+    """Compare models."""
     with session(json, debug) as current:
         current.after_stop = "Nothing was written."
+        if runs and all(_is_evaluation(path) for path in runs):
+            _refuse_with_runs(model or data or base or split or flips or no_refine)
+            _evaluations(runs, out, current)
+            return
         if runs:
-            _refuse_with_runs(model or data or base or out or split)
+            _refuse_with_runs(model or data or base or out or split or flips)
             _gates(runs, current)
             return
         _refuse_incomplete(model or [], data or [], out)
@@ -62,12 +74,66 @@ def compare(
         values = {
             "base": sorted({sample.domain for sample in kept}),
             "refinement": refinement(off=no_refine),
+            "flips": flips,
             **({"split": split} if split else {}),
         }
+        if len(model) > 2:
+            _several(model, [*new, *kept], out, values, current)
+            return
         options = ComparisonOptions.parse(values, "the command line")
         found = compare_models([find_bundle(name) for name in model], [*new, *kept], out, options, run=current.run)
         _tell(current, out, found)
         _finish(current, found, f"written to {out / 'comparison.json'}; a page to look at: {out / 'comparison.html'}")
+
+
+def _several(names: list[str], samples: list[Sample], out: Path, values: dict[str, object], current: Session) -> None:
+    """Compare several models with the first of them."""
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.workflows.compare_several import compare_several
+    from napari_melanoma.workflows.evaluate import EvaluationOptions
+
+    given = {key: value for key, value in values.items() if key != "base"}
+    options = EvaluationOptions.parse(given, "the command line")
+    models = [find_bundle(name) for name in names]
+    _tell_several(compare_several(models, samples, out, options, run=current.run), out, current)
+
+
+def _evaluations(folders: list[Path], out: Path | None, current: Session) -> None:
+    """Compare evaluations that were made before."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.workflows.compare_several import compare_evaluations
+
+    if out is None:
+        raise InputError("say where the comparison of the evaluations goes: --out DIR")
+    _tell_several(compare_evaluations(folders, out), out, current)
+
+
+def _is_evaluation(folder: Path) -> bool:
+    """Tell the folder of an evaluation from that of a run."""
+    from napari_melanoma.workflows.evaluation_files import is_evaluation
+
+    return is_evaluation(folder)
+
+
+def _tell_several(found: SeveralCompared, out: Path, current: Session) -> None:
+    """Say how the models do, as a table and as values."""
+    from dataclasses import asdict
+
+    from napari_melanoma.workflows.compare_several import SHOWN, table_of
+
+    text = _aligned([("images", "n", "model", *SHOWN), *table_of(found)])
+    current.report.listing("comparison", text, path=str(out), parts=[asdict(part) for part in found.parts])
+    failed = f"; {len(found.failed)} failed" if found.failed else ""
+    where = f"written to {out / 'models.json'}; a page to look at: {out / 'comparison.html'}"
+    count = len(found.parts[0].standings)
+    current.done(f"{count} models compared with the first{failed} ({where})", some_failed=bool(found.failed))
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    """Write rows as a table with aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, ""])
 
 
 def _gates(runs: list[Path], current: Session) -> None:
@@ -91,9 +157,7 @@ def _tell(current: Session, path: Path, found: Comparison) -> None:
     from napari_melanoma.workflows.comparison_page import table_rows
 
     rows = [("images", "n", "metric", found.old.name, found.new.name, "difference (95 % interval)"), *table_rows(found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    current.report.listing("comparison", "\n".join([*lines, ""]), path=str(path), **values_of(found))
+    current.report.listing("comparison", _aligned(rows), path=str(path), **values_of(found))
 
 
 def _finish(current: Session, found: Comparison, where: str) -> None:
@@ -116,7 +180,7 @@ def _refuse_incomplete(model: list[str], data: list[Path], out: Path | None) -> 
     """Refuse a command line that names too little."""
     from napari_melanoma.core.errors import InputError
 
-    if len(model) != 2 or not data or out is None:
+    if len(model) < 2 or not data or out is None:
         raise InputError(
             "name a RUN, or the old and the new model, a data set and where the results go: "
             "--model OLD --model NEW --data DATASET --out DIR"

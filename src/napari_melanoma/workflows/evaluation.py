@@ -159,6 +159,16 @@ class Figures:
             yield {**about, "status": "failed" if error else "done", "error": error, **found}
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One of the models: its name, the fingerprint of its weights, its threshold, and what was measured with it."""
+
+    name: str
+    fingerprint: str
+    threshold: float
+    figures: Figures
+
+
 def estimates(figures: Figures, places: NDArray[np.intp], names: Sequence[str] = MEASURED) -> dict[str, Estimate]:
     """Estimate the mean of each figure over some images.
 

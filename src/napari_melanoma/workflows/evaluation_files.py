@@ -1,7 +1,9 @@
-"""The folder of an evaluation: tables, figures and a page to read."""
+"""The folder of an evaluation, written and read back: tables, figures and a page to read."""
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.analysis.difficulty import TRAITS
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.evaluation import Compared, draw_cases, draw_distribution, draw_subgroups
 from napari_melanoma.report.evaluation_page import Page, write_page
@@ -18,6 +22,7 @@ from napari_melanoma.workflows.evaluation import (
     FACTS,
     LESS_IS_BETTER,
     MEASURED,
+    Candidate,
     Evaluation,
     EvaluationOptions,
     Figures,
@@ -97,6 +102,57 @@ def write_evaluation(out: Path, written: Written) -> None:
         draw_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
     write_page(_page(written, about, {title: pictures / name for title, name in shown.items()}), out / SUMMARY)
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Say whether a folder is one that an evaluation wrote.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Any folder.
+
+    Returns
+    -------
+    bool
+        By the files in it.
+    """
+    return (folder / "metrics.json").is_file() and (folder / "per_image.csv").is_file()
+
+
+def read_evaluation(folder: Path) -> Candidate:
+    """Read what an evaluation measured.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        As ``workflows.evaluate.evaluate`` wrote it.
+
+    Returns
+    -------
+    Candidate
+        With the images that could be measured.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read.
+    """
+    try:
+        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        figures = Figures(MEASURED)
+        with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["status"] == "done":
+                    values = {name: float(row[name]) for name in MEASURED if row.get(name)}
+                    named = {name: row[name] for name in ("group", "split", "domain")}
+                    figures.add(Sample(row["image_id"], Path(), None, **named, diagnosis=row["diagnosis"]), values)
+        return Candidate(about["model"]["name"], about["model"]["fingerprint"], about["threshold"], figures)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {error}). "
+            "Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+        ) from error
 
 
 def _row(group: Subgroup) -> dict[str, object]:

@@ -1,0 +1,349 @@
+"""Several models on the same images, all against the first: paired differences, tables, figures and a page.
+
+Two models, with an advice which to keep, are ``workflows.compare``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.safe_names import free_name
+from napari_melanoma.io.results import write_table
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.report.evaluation_page import Page, write_page
+from napari_melanoma.report.models import draw_models
+from napari_melanoma.workflows.evaluate import measure_models, threshold_of
+from napari_melanoma.workflows.evaluation import (
+    LESS_IS_BETTER,
+    MEASURED,
+    Candidate,
+    EvaluationOptions,
+    Failed,
+    Figures,
+    means,
+)
+from napari_melanoma.workflows.evaluation_files import MOST_FAILED, WORDS, read_evaluation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.workflows.lesion import ProbabilityModel
+
+MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
+SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
+PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
+COLUMNS = (
+    *("part", "images", "patients", "model", "metric", "mean", "low", "high"),
+    *("difference", "difference_low", "difference_high"),
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one model does on some images, and how that differs from the first model; estimates by metric."""
+
+    model: str
+    metrics: dict[str, Estimate]
+    difference: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one data set, or all of them, with how each model does there; the first model first."""
+
+    name: str
+    images: int
+    patients: int
+    standings: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
+class SeveralCompared:
+    """What a comparison of several models found, part by part, and the images that were left out."""
+
+    parts: tuple[Part, ...]
+    failed: tuple[Failed, ...] = ()
+
+
+def compare_several(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    out: Path,
+    options: EvaluationOptions,
+    *,
+    run: RunContext,
+) -> SeveralCompared:
+    """Load models and compare each with the first on the same images.
+
+    Parameters
+    ----------
+    models : sequence of BundleInfo
+        The one that all are measured against, then the others.
+    samples : sequence of Sample
+        With reference masks; no model should have learnt from them.
+    out : pathlib.Path
+        Gets ``models.json``, ``models.csv``, ``per_image.csv``, ``figures/models.png`` and ``comparison.html``.
+    options : EvaluationOptions
+        Threshold (by default each model's own), refinement, flips.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    SeveralCompared
+        Paired over images, intervals by bootstrap over patients or lesions.
+
+    Raises
+    ------
+    InputError
+        Where there are not two models at least.
+    BundleError, DataSetError
+        Where one's weights are damaged, or no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    from napari_melanoma.inference.photograph import Segmenter
+
+    if len(models) < 2:
+        raise InputError(f"a comparison takes two models or more; {len(models)} were named.")
+    return compare_several_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run)
+
+
+def compare_several_loaded(
+    models: Sequence[ProbabilityModel],
+    samples: Sequence[Sample],
+    out: Path,
+    options: EvaluationOptions,
+    *,
+    run: RunContext,
+) -> SeveralCompared:
+    """Compare models that are loaded; ``compare_several`` says the rest.
+
+    Parameters
+    ----------
+    models : sequence of ProbabilityModel
+        The one that all are measured against, then the others.
+    samples : sequence of Sample
+        With reference masks.
+    out : pathlib.Path
+        Gets the files.
+    options : EvaluationOptions
+        Threshold, refinement, flips.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    SeveralCompared
+        As it was written.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    measured = measure_models(models, samples, options, out, run=run)
+    candidates = [
+        Candidate(model.info.name, model.info.fingerprint, threshold_of(model, options), figures)
+        for model, figures in zip(models, measured, strict=True)
+    ]
+    return _compared(candidates, out, options.model_dump(mode="json"), [])
+
+
+def compare_evaluations(folders: Sequence[Path], out: Path) -> SeveralCompared:
+    """Compare evaluations that were made before, each with the first; no model is asked again.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        As ``workflows.evaluate.evaluate`` wrote them.
+    out : pathlib.Path
+        Gets the files that ``compare_several`` writes.
+
+    Returns
+    -------
+    SeveralCompared
+        Over the images that all of them measured.
+
+    Raises
+    ------
+    InputError
+        Where a folder holds no evaluation, there are not two, or they have no image in common.
+    """
+    if len(folders) < 2:
+        raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
+    candidates = [read_evaluation(folder) for folder in folders]
+    return _compared(candidates, out, {}, [folder.name for folder in folders])
+
+
+def _compared(
+    candidates: Sequence[Candidate], out: Path, options: dict[str, Any], folders: Sequence[str]
+) -> SeveralCompared:
+    """Estimate, and write all files; the page comes last."""
+    names = _names(candidates, folders)
+    places = _common(candidates)
+    if not len(places[0]):
+        raise InputError("the evaluations have no image in common: make them on the same data sets and split.")
+    found = SeveralCompared(tuple(_parts(candidates, names, places)), candidates[0].figures.failed)
+    models = [
+        {"name": name, "model": item.name, "fingerprint": item.fingerprint, "threshold": item.threshold}
+        for name, item in zip(names, candidates, strict=True)
+    ]
+    left_out = max(len(item.figures.measured) for item in candidates) - len(places[0])
+    facts = {"interval": f"{INTERVAL}; of differences paired", "options": options, "provenance": provenance()}
+    values = {"models": models, "parts": [asdict(part) for part in found.parts], "not_in_all": left_out, **facts}
+    write_json(out / MODELS, values)
+    write_table(out / TABLE, list(_rows(found)), COLUMNS)
+    columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
+    write_table(out / "per_image.csv", _image_rows(candidates, names, places), columns)
+    whole = found.parts[0].standings
+    draw_models([(s.model, s.metrics, s.difference) for s in whole], ("JA", "DI", "BF1"), out / "figures/models.png")
+    write_page(_page(found, names, left_out, out), out / PAGE_NAME)
+    return found
+
+
+def _names(candidates: Sequence[Candidate], folders: Sequence[str]) -> list[str]:
+    """Names that tell the models apart: their own, or those of the folders where they have one in common."""
+    own = [item.name for item in candidates]
+    given = list(folders) if folders and len(set(own)) < len(own) else own
+    taken: set[str] = set()
+    names = []
+    for name in given:
+        names.append(free_name(name, taken))
+        taken.add(names[-1].lower())
+    return names
+
+
+def _common(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
+    """Places of the images that all have measured, in the order of the first."""
+    known: list[dict[tuple[str, str], int]] = []
+    for figures in (item.figures for item in candidates):
+        samples = ((place, figures.samples[place]) for place in figures.measured.tolist())
+        known.append({(sample.domain, sample.image_id): place for place, sample in samples})
+    keys = [key for key in known[0] if all(key in places for places in known[1:])]
+    return [np.array([places[key] for key in keys], np.intp) for places in known]
+
+
+def _parts(candidates: Sequence[Candidate], names: Sequence[str], places: Sequence[NDArray[np.intp]]) -> Iterator[Part]:
+    """Every model on all images and on each data set, where there are several."""
+    samples = [candidates[0].figures.samples[place] for place in places[0]]
+    domains = np.array([sample.domain for sample in samples])
+    groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
+    columns = [_columns(item.figures)[where] for item, where in zip(candidates, places, strict=True)]
+    every = np.unique(domains)
+    for name in ["all", *(every if len(every) > 1 else ())]:
+        here = np.full(len(domains), True) if name == "all" else domains == name
+        standings = tuple(
+            Standing(
+                model,
+                means(table[here], groups[here], MEASURED),
+                {} if number == 0 else means(table[here] - columns[0][here], groups[here], MEASURED, signed=True),
+            )
+            for number, (model, table) in enumerate(zip(names, columns, strict=True))
+        )
+        yield Part(str(name), int(here.sum()), len(np.unique(groups[here])), standings)
+
+
+def _columns(figures: Figures) -> NDArray[np.float64]:
+    """What is measured of each image, in the order of ``MEASURED``."""
+    return figures.table[:, [figures.names.index(name) for name in MEASURED]]
+
+
+def _rows(found: SeveralCompared) -> Iterator[dict[str, object]]:
+    """Rows of ``models.csv``."""
+    for part in found.parts:
+        for standing in part.standings:
+            for metric, estimate in standing.metrics.items():
+                row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
+                row |= {"model": standing.model, "metric": metric}
+                row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+                change = standing.difference.get(metric)
+                if change is not None:
+                    row |= {"difference": change.mean, "difference_low": change.low, "difference_high": change.high}
+                yield row
+
+
+def _image_rows(
+    candidates: Sequence[Candidate], names: Sequence[str], places: Sequence[NDArray[np.intp]]
+) -> Iterator[dict[str, object]]:
+    """Rows of ``per_image.csv``: a column for each metric and model."""
+    tables = [item.figures.table for item in candidates]
+    for index, place in enumerate(places[0].tolist()):
+        sample = candidates[0].figures.samples[place]
+        row: dict[str, object] = {name: getattr(sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
+        for item, name, table, where in zip(candidates, names, tables, places, strict=True):
+            for metric in PER_IMAGE:
+                value = float(table[where[index], item.figures.names.index(metric)])
+                row[f"{metric}_{name}"] = None if math.isnan(value) else value
+        yield row
+
+
+def table_of(found: SeveralCompared) -> list[tuple[str, ...]]:
+    """Give the figures of a comparison as a table of words.
+
+    Parameters
+    ----------
+    found : SeveralCompared
+        The comparison.
+
+    Returns
+    -------
+    list of tuple of str
+        Images, n, model, then for each metric its mean and the difference from the first model with its interval.
+    """
+    rows = []
+    for part in found.parts:
+        for standing in part.standings:
+            cells = [_cell(standing, metric) for metric in SHOWN]
+            rows.append((part.name, str(part.images), standing.model, *cells))
+    return rows
+
+
+def _cell(standing: Standing, metric: str) -> str:
+    """Mean and, where it is not the first model, the difference."""
+    mean, change = standing.metrics.get(metric), standing.difference.get(metric)
+    if mean is None:
+        return ""
+    if change is None:
+        return f"{mean.mean:.3f}"
+    return f"{mean.mean:.3f}, {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+
+
+def _page(found: SeveralCompared, names: Sequence[str], left_out: int, out: Path) -> Page:
+    """Words of the page."""
+    whole = found.parts[0]
+    head = ("Images", "n", "Model", *(f"{name} (less is better)" if name in LESS_IS_BETTER else name for name in SHOWN))
+    best = max(whole.standings, key=lambda standing: standing.metrics["JA"].mean)
+    said = f"Highest Jaccard index: {best.model}, {best.metrics['JA']}."
+    if best.difference:
+        change = best.difference["JA"]
+        sure = "its interval leaves 0 out" if change.low > 0 else "its interval holds 0: it may be chance"
+        said += f" Difference from {names[0]}: {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f}), {sure}."
+    return Page(
+        title=" and ".join([", ".join(names[:-1]), names[-1]]),
+        facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
+        lead=said,
+        tables=[(f"Differences are from {names[0]}", head, table_of(found))],
+        figures={"All images": out / "figures/models.png"},
+        failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
+        notes=[
+            f"Intervals: {INTERVAL}; of differences paired. With several models against one, of twenty intervals of "
+            "equal models one leaves 0 out by chance.",
+            *([f"{left_out} images that not all have measured are left out."] if left_out else []),
+            "; ".join(f"{name}: {WORDS[name]}" for name in SHOWN) + ".",
+        ],
+    )

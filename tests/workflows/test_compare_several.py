@@ -1,0 +1,168 @@
+"""Several models that differ by as much as we choose, on squares: measured together, and from evaluations."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.workflows.compare_several import (
+    SeveralCompared,
+    compare_evaluations,
+    compare_several,
+    compare_several_loaded,
+    table_of,
+)
+from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+from napari_melanoma.workflows.evaluation_files import is_evaluation, read_evaluation
+
+EXACT = EvaluationOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
+COUNT = 8
+
+
+class Reader:
+    """Finds the dark square of a photograph, without its last columns."""
+
+    device = "cpu"
+
+    def __init__(self, name: str, missed: int, threshold: float = 0.5) -> None:
+        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=SimpleNamespace(threshold=threshold))
+        self._missed = missed
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        found = (rgb[..., 0] < 200).astype(np.float32)
+        found[:, 40 - self._missed :] = 0.0
+        return found * 0.6
+
+
+MODELS = [Reader("half", 10), Reader("all", 0), Reader("most", 5), Reader("alike", 10)]
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    """Squares of 20 x 20 pixels, two of each patient."""
+    return squares(tmp_path / "clinic", COUNT)
+
+
+def squares(folder: Path, count: int) -> Path:
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    for index in range(count):
+        write_rgb(folder / f"images/s{index}.png", np.where(mask[..., None], index, 255).astype(np.uint8).repeat(3, 2))
+        write_mask(folder / f"masks/s{index}.png", mask)
+    write_table(folder / "dataset.csv", [{"image_id": f"s{i}", "patient_id": f"p{i // 2}"} for i in range(count)])
+    return folder
+
+
+def compared(folder: Path, out: Path) -> SeveralCompared:
+    return compare_several_loaded(MODELS, read_dataset(folder), out, EXACT, run=RunContext())
+
+
+def test_each_model_against_the_first(clinic: Path, tmp_path: Path) -> None:
+    found = compared(clinic, tmp_path / "out")
+    (part,) = found.parts
+    assert (part.name, part.images, part.patients) == ("all", COUNT, COUNT // 2)
+    assert [standing.model for standing in part.standings] == ["half", "all", "most", "alike"]
+    assert [standing.metrics["JA"].mean for standing in part.standings] == pytest.approx([0.5, 1.0, 0.75, 0.5])
+    assert part.standings[0].difference == {}
+    differences = [standing.difference["JA"] for standing in part.standings[1:]]
+    assert [(item.mean, item.low, item.high) for item in differences] == [
+        pytest.approx((0.5,) * 3), pytest.approx((0.25,) * 3), (0.0, 0.0, 0.0),
+    ]  # fmt: skip
+    assert part.standings[1].difference["HD95_px"].mean == pytest.approx(-10)
+    assert table_of(found)[2][2:5] == ("most", "0.750, +0.750 (+0.750 to +0.750)", "0.750, +0.250 (+0.250 to +0.250)")
+
+
+def test_files(clinic: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compared(clinic, out)
+    assert {path.name for path in out.iterdir()} == {
+        "models.json", "models.csv", "per_image.csv", "comparison.html", "figures",
+    }  # fmt: skip
+    rows = list(csv.DictReader((out / "models.csv").read_text().splitlines()))
+    (row,) = (row for row in rows if (row["model"], row["metric"]) == ("most", "DI"))
+    assert (float(row["mean"]), float(row["difference"])) == pytest.approx((6 / 7, 6 / 7 - 2 / 3), abs=1e-5)
+    images = list(csv.DictReader((out / "per_image.csv").read_text().splitlines()))
+    assert [(row["image_id"], row["JA_half"], row["JA_all"]) for row in images[:2]] == [
+        ("s0", "0.5", "1"), ("s1", "0.5", "1"),
+    ]  # fmt: skip
+    page = (out / "comparison.html").read_text(encoding="utf-8")
+    assert "Highest Jaccard index: all, 1.000" in page
+    assert "its interval leaves 0 out" in page
+    assert str(tmp_path) not in page + (out / "models.json").read_text()
+    assert [model["name"] for model in json.loads((out / "models.json").read_text())["models"]] == [
+        "half", "all", "most", "alike",
+    ]  # fmt: skip
+
+
+def test_an_image_that_fails_is_left_out_for_all(clinic: Path, tmp_path: Path) -> None:
+    (clinic / "images/s3.png").write_bytes(b"no image")
+    found = compare_several_loaded(MODELS[:2], [*read_dataset(clinic)], tmp_path / "out", EXACT, run=RunContext())
+    assert [item.sample.image_id for item in found.failed] == ["s3"]
+    assert {standing.metrics["JA"].count for standing in found.parts[0].standings} == {COUNT - 1}
+
+
+def test_evaluations_made_before_give_the_same_on_what_they_have_in_common(clinic: Path, tmp_path: Path) -> None:
+    """The second one has measured a data set more; two models have one name, so their folders tell them apart."""
+    other = squares(tmp_path / "other", 3)
+    for name, model, data in (
+        ("first", MODELS[0], [clinic]), ("second", Reader("half", 5), [clinic, other]), ("third", MODELS[1], [clinic]),
+    ):  # fmt: skip
+        evaluate(model, data, tmp_path / name, EXACT, run=RunContext())
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    assert all(map(is_evaluation, folders))
+    found = compare_evaluations(folders, tmp_path / "out")
+    (part,) = found.parts
+    assert (part.images, part.patients) == (COUNT, COUNT // 2)
+    assert [standing.model for standing in part.standings] == ["first", "second", "third"]
+    assert [standing.metrics["JA"].mean for standing in part.standings] == pytest.approx([0.5, 0.75, 1.0])
+    assert "3 images that not all have measured are left out" in (tmp_path / "out/comparison.html").read_text()
+
+
+def test_each_data_set_by_itself(clinic: Path, tmp_path: Path) -> None:
+    other = squares(tmp_path / "other", 3)
+    samples = [*read_dataset(clinic), *read_dataset(other)]
+    found = compare_several_loaded(MODELS[:3], samples, tmp_path / "out", EXACT, run=RunContext())
+    assert [(part.name, part.images) for part in found.parts] == [("all", 11), ("clinic", 8), ("other", 3)]
+
+
+def test_evaluations_of_different_images_are_refused(clinic: Path, tmp_path: Path) -> None:
+    evaluate(MODELS[0], [clinic], tmp_path / "first", EXACT, run=RunContext())
+    evaluate(MODELS[0], [squares(tmp_path / "other", 3)], tmp_path / "second", EXACT, run=RunContext())
+    with pytest.raises(InputError, match="no image in common"):
+        compare_evaluations([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_evaluation_says_how_to_make_one(tmp_path: Path) -> None:
+    assert not is_evaluation(tmp_path)
+    with pytest.raises(InputError, match="Make it again: napari-melanoma evaluate"):
+        read_evaluation(tmp_path)
+
+
+def test_one_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two models or more; 1 were named"):
+        compare_several([SimpleNamespace()], [], tmp_path, EXACT, run=RunContext())
+    with pytest.raises(InputError, match="two evaluations or more"):
+        compare_evaluations([tmp_path], tmp_path)
+
+
+def test_nothing_that_can_be_measured_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="none of 0 images"):
+        compare_several_loaded(MODELS, [], tmp_path / "out", EXACT, run=RunContext())
+
+
+def test_cancelled_writes_nothing(clinic: Path, tmp_path: Path) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        compare_several_loaded(MODELS, read_dataset(clinic), tmp_path / "out", EXACT, run=run)
+    assert not (tmp_path / "out").exists()
