@@ -14,6 +14,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
@@ -96,24 +97,28 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
     DataSetError
         Where a data set is faulty.
     RunError
-        Where the folder holds another reproduction.
+        Where the folder holds another reproduction, or another process works in it.
     Cancelled
         Where the user stopped it; the same call goes on.
     """
     paper, place = read_paper(options.paper), Place(out)
-    if place.plan.is_file():
-        plan = _read(place)
-        _refuse_another(plan, paper, options, place)
-    else:
-        plan = _settle(paper, options, place, run)
-        write_json(place.plan, plan.model_dump(mode="json"))
-    data = staged({role: tuple(map(Path, folders)) for role, folders in plan.data.items()}, place.data)
-    work, failed = Work(paper, plan, data, place), dict[str, str]()
-    try:
-        _every_row(work, failed, run)
-    finally:  # of a reproduction that is stopped too, as far as it came
-        found = write_result(work, failed)
-    return Reproduction(paper, plan, found, failed)
+    if not place.plan.is_file():
+        _request(paper, options)  # before anything is written
+    with locked(out / ".lock"):
+        if place.plan.is_file():
+            plan = _read(place)
+            _refuse_another(plan, paper, options, place)
+        else:
+            plan = _settle(paper, _request(paper, options), place, run)
+            write_json(place.plan, plan.model_dump(mode="json"))
+        data = staged({role: tuple(map(Path, folders)) for role, folders in plan.data.items()}, place.data)
+        work, failed = Work(paper, plan, data, place), dict[str, str]()
+        try:
+            _every_row(work, failed, run)
+        except Cancelled:
+            write_result(work, failed)
+            raise
+        return Reproduction(paper, plan, write_result(work, failed), failed)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
@@ -144,7 +149,7 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     """
     paper = read_paper(options.paper)
     with tempfile.TemporaryDirectory() as folder:
-        return Reproduction(paper, _settle(paper, options, Place(Path(folder)), run))
+        return Reproduction(paper, _settle(paper, _request(paper, options), Place(Path(folder)), run))
 
 
 class _RowContext(RunContext):
@@ -205,20 +210,27 @@ def _read(place: Place) -> Plan:
     return Plan.parse(values, str(place.plan))
 
 
-def _settle(paper: Paper, options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
-    """Find the data, split them, and plan."""
+def _request(paper: Paper, options: ReproduceOptions) -> PlanRequest:
+    """Find the data and the weights that are asked for; nothing is written."""
     rows = paper.select(options.rows)
     needed = [role for row in rows for role in (row.file.learn, row.file.judged) if role]
     folders, notices = assign(paper, options.data, needed)
-    folders = {role: found for role, found in folders.items() if role in needed}
-    stage(folders, paper.file.roles, None, place.data, run)
-    data = staged(folders, place.data)
-    request = PlanRequest(
-        options.rows, options.budget, options.limit, folders, _weights(paper, options.weights), tuple(notices)
+    return PlanRequest(
+        options.rows,
+        options.budget,
+        options.limit,
+        {role: found for role, found in folders.items() if role in needed},
+        _weights(paper, options.weights),
+        tuple(notices),
     )
-    plan = make_plan(paper, request, data, run)
+
+
+def _settle(paper: Paper, request: PlanRequest, place: Place, run: RunContext) -> Plan:
+    """Split the data, and plan."""
+    stage(request.folders, paper.file.roles, None, place.data, run)
+    plan = make_plan(paper, request, staged(request.folders, place.data), run)
     if plan.images is not None:
-        stage(folders, paper.file.roles, plan.images, place.data, run)
+        stage(request.folders, paper.file.roles, plan.images, place.data, run)
     return plan
 
 

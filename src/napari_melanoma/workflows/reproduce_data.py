@@ -261,7 +261,7 @@ def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]
         if source in BY_NAME_ALONE:
             notices.append(f"{member.name} is left out, as its terms are narrow; take it with --data ROLE={member}.")
         elif role is None:
-            notices.append(f"{member.name} is left out: nothing tells which role it plays.")
+            notices.append(f"{member.name} is left out: it plays no role here that is known by its name or modality.")
         else:
             found[role].append(member)
     return notices
