@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
 
 
@@ -24,3 +27,27 @@ def test_the_document_has_every_key(repository: Path) -> None:
     recipe = text[text.index("## The recipe") : text.index("## The run folder")]
     first_cells = [line.split("|")[1] for line in recipe.splitlines() if line.startswith("| `")]
     assert {key for cell in first_cells for key in re.findall(r"`([\w.]+)`", cell)} == keys(TrainRecipe)
+
+
+EARLIER = """
+name = "lesion"
+loss = "soft_jaccard"
+schedule = "cosine"
+[data]
+datasets = ["data/isic2017"]
+[model]
+architecture = "deeplabv3plus"
+options = { encoder = "tf_efficientnet_lite0", output_stride = 16, decoder_channels = 256 }
+"""
+
+
+def test_a_recipe_of_an_earlier_version_reads_as_it_did(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(EARLIER)
+    recipe = read_toml(tmp_path / "config.toml", TrainRecipe)
+    assert (recipe.loss, recipe.schedule, recipe.threshold_rule) == ("soft_jaccard", "cosine", "steady")
+
+
+def test_a_shipped_bundle_still_says_how_it_was_made() -> None:
+    config = find_bundle(DEFAULT_BUNDLE).config
+    assert config.provenance["loss"] in losses()
+    assert 0 < config.threshold < 1

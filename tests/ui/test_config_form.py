@@ -17,7 +17,9 @@ from stage import Stage
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.models.zoo import architectures
+from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.schedules import schedules
 from napari_melanoma.ui.config_form import ConfigForm, editor_for
 from napari_melanoma.ui.number_box import Bounds, NumberBox, show, stepped
 from napari_melanoma.ui.word_list import join_words, split_words
@@ -278,6 +280,16 @@ def test_a_network_brings_its_own_options(form, qtbot):
     assert model["architecture"] == "attention_unet"
     assert model["options"]["channels"] == 16
     assert form._sections["model"].text() == "Model  (2 changed)"
+
+
+@pytest.mark.parametrize(("key", "listed"), [("loss", losses), ("schedule", schedules)])
+def test_what_is_found_by_listing_is_a_choice_by_its_title(form, key, listed):
+    combo = form.findChild(QComboBox, key)
+    shown = {combo.itemData(place): combo.itemText(place) for place in range(combo.count())}
+    assert shown == {name: found.spec.title for name, found in listed().items()}
+    for name in listed():
+        chooses(form, key, name)
+        assert getattr(TrainRecipe.parse(form.values(), "the form"), key) == name
 
 
 def test_options_go_back_to_what_was_given(form, qtbot):

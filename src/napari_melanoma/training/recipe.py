@@ -103,7 +103,9 @@ class TrainRecipe(Config):
     data: DataConfig
     model: ModelConfig = ModelConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    loss: Annotated[str, OneOf(losses)] = Field("bce_dice", description="what learning makes as small as it can")
+    loss: Annotated[str, OneOf(losses, lambda name: losses()[name].spec.title)] = Field(
+        "bce_dice", description="what learning makes as small as it can"
+    )
     lesion_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         1.0, description="weight of lesion pixels against skin in cross-entropy; auto: from their shares"
     )
@@ -111,7 +113,9 @@ class TrainRecipe(Config):
     learning_rate: float = Field(2e-3, gt=0, le=10, description="the highest of the schedule")
     encoder_rate: float = Field(0.5, gt=0, le=1, description="the encoder's learning rate relative to it")
     weight_decay: float = Field(1e-2, ge=0, le=1)
-    schedule: Annotated[str, OneOf(schedules)] = Field("one_cycle", description="how the learning rate goes")
+    schedule: Annotated[str, OneOf(schedules, lambda name: schedules()[name].spec.title)] = Field(
+        "one_cycle", description="how the learning rate goes"
+    )
     cycle_epochs: float = Field(
         4, gt=0, le=1000, description="epochs of the first cycle of cosine_restarts; other schedules have none"
     )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
-from napari_melanoma.models.zoo import architectures
+from napari_melanoma.core.errors import ConfigError, RunError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.seeds import seed_of
 
@@ -178,10 +177,7 @@ def recipes_of(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[Tr
             _put(values, key, value)
         values["name"] = f"{recipe.name}-{number:03}"
         said = ", ".join(f"{key} = {label(value)}" for key, value in options.items())
-        where = f"trial {number} of the search ({said})"
-        trial = TrainRecipe.parse(values, where)
-        _check_network(trial, where)
-        found.append(trial)
+        found.append(TrainRecipe.parse(values, f"trial {number} of the search ({said})"))
     return found
 
 
@@ -220,12 +216,3 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 
         values = inside
     both = isinstance(value, Mapping) and isinstance(values.get(name), dict) and name != "options"
     values[name] = {**values[name], **value} if both else value
-
-
-def _check_network(recipe: TrainRecipe, where: str) -> None:
-    """Refuse options that the architecture does not know; torch stays unimported."""
-    config = architectures()[recipe.model.architecture].spec.config
-    try:
-        config.parse(recipe.model.options, "model.options")
-    except MelanomaError as error:
-        raise ConfigError(f"{where}: {error}") from None
