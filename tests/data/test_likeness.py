@@ -73,6 +73,12 @@ def test_pictures_without_anything_to_see_are_not_the_same() -> None:
     assert list(same_pictures(np.empty((0, 32, 32), np.uint8))) == []
 
 
+def test_drawings_of_a_spot_on_even_ground_say_nothing() -> None:
+    rows, columns = np.mgrid[:32, :32]
+    drawn = [np.where(np.hypot(rows - 16, columns - 16) < radius, 60, 200) for radius in (8, 9)]
+    assert list(same_pictures(np.asarray(drawn, np.uint8))) == []
+
+
 def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray:
     """Hashes that differ from the given ones in so many bits."""
     spread = np.unpackbits(codes, axis=1)

@@ -29,6 +29,7 @@ LIKE = 0.77  # of those 14 the least alike has 0.80, of 367 other pairs within t
 FAIRLY_LIKE = 0.45  # without a shift; those 14 have 0.56 and more
 SHIFT_PX = 3
 FLAT = 2.0  # grey levels: a thumbnail that varies less shows nothing
+EVEN = 0.6  # of neighbours equal: 0.35 at most in 2,300 photographs, 0.97 in drawings of a spot on even ground
 _BLUR_PX, _CONTRAST_PX = 2.0, 4.0
 _TILE, _CHUNK = 256, 20_000
 
@@ -113,7 +114,7 @@ def same_pictures(thumbnails: NDArray[np.uint8], part: NDArray[np.integer] | Non
     """
     if len(thumbnails) < 2:
         return
-    seen = np.flatnonzero(thumbnails.reshape(len(thumbnails), -1).std(1) >= FLAT)
+    seen = np.flatnonzero(_textured(thumbnails))
     patterns = _patterns(thumbnails[seen])
     for pairs in close_pairs(hashes(thumbnails[seen])):
         if part is not None:
@@ -122,6 +123,14 @@ def same_pictures(thumbnails: NDArray[np.uint8], part: NDArray[np.integer] | Non
             first, second = pairs[start : start + _CHUNK].T
             for place, value in _alike(patterns, first, second):
                 yield Alike(int(seen[first[place]]), int(seen[second[place]]), value)
+
+
+def _textured(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Say which thumbnails show something besides even areas: two drawings of a spot say nothing about each other."""
+    varied = thumbnails.reshape(len(thumbnails), -1).std(1) >= FLAT
+    along = (thumbnails[:, :, 1:] == thumbnails[:, :, :-1]).mean((1, 2))
+    down = (thumbnails[:, 1:] == thumbnails[:, :-1]).mean((1, 2))
+    return varied & ((along + down) / 2 <= EVEN)
 
 
 def _within(halves: NDArray[np.uint64], members: NDArray[np.integer], radius: int) -> Iterator[NDArray[np.integer]]:
