@@ -1,4 +1,4 @@
-"""From a photograph to a network's input and back to its size: the same steps in training and in use."""
+"""From a photograph that was fitted to a network's tensor, and from its answer back to the photograph's size."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from napari_melanoma.io.fitting import fit_input
-
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from napari_melanoma.models.bundle import BundleConfig
-
-__all__ = ["fit_input", "restore_size", "to_tensor"]
 
 
 def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Tensor:

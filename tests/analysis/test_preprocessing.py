@@ -1,0 +1,44 @@
+"""One way from a photograph to a network's input: nothing by default, and the same for sizes that differ."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.data.phantom.config import ArtefactOptions
+from napari_melanoma.io.fitting import fit_input
+
+BOTH = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=256)
+
+
+def test_nothing_is_done_by_default() -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
+    config = PreprocessingConfig()
+    assert (config.is_on, config.mark, config.words) == (False, "", "")
+    assert np.array_equal(network_input(rgb, 64, config), fit_input(rgb, 64))
+
+
+def test_images_kept_at_another_size_are_treated_alike() -> None:
+    """Training keeps images at its own size and shrinks them again; use goes straight to the network's."""
+    artefacts = ArtefactOptions(hairs=15, ruler=False, bubbles=0, ink=False)
+    rgb = lesion_phantom(LesionPhantomConfig(seed=1, size=(300, 400), artefacts=artefacts)).rgb
+    used, kept = network_input(rgb, 96, BOTH), fit_input(network_input(rgb, 160, BOTH), 96)
+    assert used.shape == (96, 96, 3)
+    assert np.abs(used.astype(int) - kept).mean() < 1.5
+    assert np.abs(used.astype(int) - fit_input(rgb, 96)).mean() > 4
+
+
+def test_a_mark_tells_apart_what_is_done_and_nothing_else() -> None:
+    hair = PreprocessingConfig(remove_hair=True)
+    marks = {
+        hair.mark,
+        PreprocessingConfig(color_constancy=True).mark,
+        PreprocessingConfig(remove_hair=True, color_constancy=True).mark,
+        PreprocessingConfig(remove_hair=True, working_size=256).mark,
+        PreprocessingConfig(color_constancy=True, grey_power=1).mark,
+    }
+    assert len(marks) == 5
+    assert PreprocessingConfig(remove_hair=True, grey_power=3).mark == hair.mark  # no light is corrected
+    assert BOTH.words == "dark hairs removed, light corrected by shades of grey with power 6"

@@ -1,0 +1,110 @@
+"""Whatever asks a network, in learning, tuning, a batch, a dock or a rating, feeds it photographs prepared alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
+from napari_melanoma.training.contents import read_contents
+from napari_melanoma.training.decoding import fill
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.store import Pair, PixelStore
+from napari_melanoma.training.survey import jobs_of
+from napari_melanoma.workflows.lesions import BatchOptions, analyse_files
+from napari_melanoma.workflows.review import rate
+from napari_melanoma.workflows.training_start import parent_of
+
+PREPARED = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=128)
+
+
+class Recording(Segmenter):
+    """Remembers what the network is given."""
+
+    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        self.given = list(inputs)
+        return super().logits(inputs)
+
+
+@pytest.fixture(scope="module")
+def prepared_bundle(tiny_bundle: BundleInfo, tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A model that learnt from prepared photographs."""
+    config = tiny_bundle.config.model_copy(update={"name": "prepared", "preprocessing": PREPARED})
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "prepared", config, load_network(tiny_bundle), "# Card\n")
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    """A data set of one tinted photograph with a dark line across it."""
+    rows, columns = np.mgrid[:120, :160]
+    rgb = np.where(np.abs(rows - columns / 2 - 20)[..., None] < 1.5, (30, 25, 20), (210, 150, 110)).astype(np.uint8)
+    write_rgb(tmp_path / "data/images/one.png", rgb)
+    write_mask(tmp_path / "data/masks/one.png", rows > 60)
+    write_table(tmp_path / "data/dataset.csv", [{"image_id": "one"}])
+    return tmp_path / "data/images/one.png"
+
+
+def stored(folder: Path, data: Path, side: int, preprocessing: PreprocessingConfig) -> NDArray[np.uint8]:
+    """Bring the photograph into a store and read it from there, as a training does."""
+    run, (sample,) = RunContext(), read_dataset(data)
+    with PixelStore.locked(folder, run, preprocessing) as store:
+        contents = read_contents([sample.image, sample.mask], store.index, run).known
+        assert not fill(store, jobs_of(sample, contents, keep=True), side, run)
+        return store.cache([Pair(contents[sample.image].sha, contents[sample.mask].sha)], side).read([0])[0][0]
+
+
+def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
+    from napari_melanoma.io.photographs import read_photograph
+
+    model = Recording(prepared_bundle, load_network(prepared_bundle))
+    rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size
+    expected, plain = network_input(rgb, side, PREPARED), network_input(rgb, side, PreprocessingConfig())
+    assert np.abs(expected.astype(int) - plain).mean() > 10
+    model.probability(rgb)
+    given = {"the worker of the docks": model.given[0]}
+    rate(model, photograph)
+    given["a rating"] = model.given[0]
+    analyse_files([photograph], tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model)
+    given["a batch"] = model.given[0]
+    given["a training"] = stored(tmp_path / "store", photograph.parents[1], side, PREPARED).transpose(1, 2, 0)
+    for way, found in given.items():
+        assert np.array_equal(found, expected), way
+
+
+def test_prepared_images_lie_beside_the_others_in_the_store(photograph: Path, tmp_path: Path) -> None:
+    data, ways = photograph.parents[1], (PreprocessingConfig(), PREPARED, PreprocessingConfig(color_constancy=True))
+    first = [stored(tmp_path / "store", data, 64, way) for way in ways]
+    assert len({pixels.tobytes() for pixels in first}) == 3
+    again = [stored(tmp_path / "store", data, 64, way) for way in ways]
+    assert [pixels.tobytes() for pixels in again] == [pixels.tobytes() for pixels in first]
+    assert len(list((tmp_path / "store").glob("*.npy"))) == 4  # the mask is the same for all
+
+
+def test_a_start_that_was_fed_prepared_photographs_asks_for_the_same(prepared_bundle: BundleInfo) -> None:
+    config = prepared_bundle.config
+    model = {"architecture": config.architecture, "options": config.options, "start": str(prepared_bundle.path)}
+    recipe = TrainRecipe.parse({"data": {"datasets": ["x"]}, "model": model}, "the test")
+    with pytest.raises(RunError, match=r"Set model.preprocessing = \{ remove_hair = true, .* working_size = 128 \}"):
+        parent_of(recipe)
+    asked = recipe.model.model_copy(update={"preprocessing": PREPARED})
+    parent = parent_of(recipe.model_copy(update={"model": asked}))
+    assert parent is not None
+    assert parent.name == "prepared"
+
+
+def test_a_bundle_from_before_is_fed_as_before(tiny_bundle: BundleInfo) -> None:
+    values = tiny_bundle.config.model_dump(exclude={"preprocessing"})
+    config = type(tiny_bundle.config).parse(values, "an older bundle")
+    assert replace(tiny_bundle, config=config).config.preprocessing == PreprocessingConfig()
