@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.splits import Parts
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.training.cache_index import Facts
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.same_pictures import as_one
 from napari_melanoma.training.survey import Chosen, choose, without_leaks
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -86,3 +89,17 @@ def test_left_out_is_remembered_when_copies_are_found() -> None:
     left = Sample("x", Path("x"), Path("m"), "g", "train", "a")
     chosen = replace(Chosen(Parts([], [], [])), left_out=(left,))
     assert without_leaks(chosen, {})[0].left_out == (left,)
+
+
+def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: Path, user_folders: Path) -> None:
+    folder = draw(tmp_path / "blobs", count=6)
+    samples = read_dataset(folder)
+    rgb = np.asarray(Image.open(samples[0].image).resize((60, 40))) * (1.0, 0.9, 0.8)
+    Image.fromarray(rgb.astype(np.uint8)).save(samples[-1].image)
+    facts = {sample.image: Facts(48, 48, 0.0, sample.image_id) for sample in samples}
+    chosen = Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:]))
+    unified = as_one(chosen, facts, RunContext(), keep=False)
+    assert [unified[sample.image].pixels for sample in samples] == ["b00", "b01", "b02", "b03", "b04", "b00"]
+    kept, notices = without_leaks(chosen, unified)
+    assert [sample.image_id for sample in kept.parts.learn] == ["b01", "b02", "b03"]
+    assert notices == ["Not learnt from, as the same picture is held out or tuned on under another name: b00."]

@@ -41,10 +41,15 @@ def as_one(chosen: Chosen, facts: Mapping[Path, Facts], run: RunContext, *, keep
     parts = ([*chosen.parts.learn, *chosen.base], chosen.parts.tuning, chosen.judged)
     samples = [sample for part in parts for sample in part]
     numbers = [number for number, part in enumerate(parts) for _ in part]
-    unified = dict(facts)
+    same: dict[str, str] = {}
+
+    def first(pixels: str) -> str:
+        while pixels in same:
+            pixels = same[pixels]
+        return pixels
+
     for pair in find_duplicates(samples, run, across=numbers, keep=keep):
-        old, new = unified[pair.second.image].pixels, unified[pair.first.image].pixels
-        for path, found in unified.items():
-            if found.pixels == old and old:
-                unified[path] = found._replace(pixels=new)
-    return unified
+        one, other = first(facts[pair.first.image].pixels), first(facts[pair.second.image].pixels)
+        if one != other:
+            same[other] = one
+    return {path: found._replace(pixels=first(found.pixels)) for path, found in facts.items()}
