@@ -173,7 +173,7 @@ def test_nothing_to_resume(recipe: TrainRecipe, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "said"),
-    [({"architecture": "unet"}, "is a deeplabv3plus"), ({}, "do not fit")],
+    [({"architecture": "unet", "options": {}}, "is a deeplabv3plus"), ({}, "do not fit")],
 )
 def test_a_start_that_does_not_fit_is_said_before_anything_is_written(
     model: dict[str, object], said: str, alone: TrainRecipe, tmp_path: Path, change: Change

@@ -50,7 +50,18 @@ class OptionsEditor(Editor):
             self._form.give(config.model_validate(self.normal(value)))
 
     def normal(self, value: Any) -> Any:  # noqa: ANN401
-        """Name every option of the configuration as it is now; options of another name's give way to its defaults."""
+        """Name every option of the configuration as it is now; options of another name's give way to its defaults.
+
+        Parameters
+        ----------
+        value : dict
+            Options by name, those with their defaults left out or not.
+
+        Returns
+        -------
+        dict
+            Every option by name.
+        """
         config = self._config_now()
         try:
             return config.parse(dict(value), "the table of options").model_dump()
