@@ -43,9 +43,10 @@ def losses(out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture
 def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
-    """Nothing in it depends on which images stand beside an image: statistics of normalisation are frozen."""
-    model = {"freeze_normalisation": True}
-    return change(alone, model=model, epochs=3, devices=2, ema_decay=0.5, data={"tuning_fraction": 0.3})
+    """Nothing in it depends on what else is in a batch, not even what is mixed; normalisation is frozen."""
+    model, mixed = {"freeze_normalisation": True}, {"mosaic_probability": 0.3, "cutmix_probability": 0.3}
+    two = change(alone, model=model, augmentation=mixed, data={"tuning_fraction": 0.3})
+    return change(two, epochs=3, devices=2, ema_decay=0.5)
 
 
 def test_two_processes_learn_what_one_does(

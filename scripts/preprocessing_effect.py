@@ -1,6 +1,6 @@
 """What hair removal and colour constancy do to the Dice of a model that learnt without them; paired, with intervals.
 
-    OMP_NUM_THREADS=1 python benchmarks/preprocessing_effect.py --data DATASET --split val --every 2
+    OMP_NUM_THREADS=1 python scripts/preprocessing_effect.py --data DATASET --split val --every 2
 
 prints for each option the mean Dice, its difference from that of the same images as they are, and the seconds of the
 processor that preparing a photograph takes. Masks are at the model's threshold and unrefined. For hair removal the
