@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-KEPT = 4  # photographs whose activations are held at a time: those of a hundred would take gigabytes
-
 
 def export_int8(
     network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, about: str = "{}"
@@ -94,7 +92,6 @@ def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"CalibMaxIntermediateOutputs": KEPT},
     )
 
 
