@@ -74,8 +74,8 @@ def test_three_models_and_the_evaluations_of_two(run: Run, clinic: Path, tiny_bu
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0].split() == ["images", "n", "model", "TJA", "JA", "DI", "HD95_relative", "BF1"]
     assert done.stdout.splitlines()[-1].startswith("3 models compared with the first (written to three/models.json")
-    for name in ("one", "two"):
-        assert run("evaluate", "--model", tiny_bundle.path, "--data", clinic, "--out", name).exit_code == 0
+    assert run("evaluate", "--model", tiny_bundle.path, "--data", clinic, "--out", "one").exit_code == 0
+    shutil.copytree("one", "two")
     found = lines(run("compare", "one", "two", "--out", "both", "--json").stdout)
     (comparison,) = (line for line in found if line["event"] == "comparison")
     assert [item["model"] for item in comparison["parts"][0]["standings"]] == ["one", "two"]

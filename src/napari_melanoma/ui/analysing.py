@@ -160,5 +160,5 @@ def _said_of_band(result: LesionResult) -> str:
     """Say how much the answers about the mirror images disagree, where there were several."""
     if result.band is None:
         return ""
-    share = result.band.sum() / max(1, result.mask.sum())
-    return f" Its mirror images disagree on {share:.0%} of the lesion's area (blue band)."
+    share = result.band.sum() / max(1, (result.mask | result.band).sum())
+    return f" Its mirror images disagree on {share:.0%} of what any of them calls lesion (blue band)."

@@ -189,8 +189,8 @@ def measure_sample(
         The image and both masks.
     metrics : dict
         As ``analysis.overlap.overlap`` and ``analysis.boundaries.boundary_metrics`` give them; with flips also
-        ``band_share``, the area of the uncertain band over that of the mask, and ``errors_in_band``, the share of the
-        wrong pixels that lie in it.
+        ``band_share``, the share that the uncertain band has of it and the mask together, and ``errors_in_band``, the
+        share of the wrong pixels that lie in it.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def _compared(
 def _of_band(band: NDArray[np.bool_], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
     """Say how wide the uncertain band is, and how many of the errors it holds."""
     wrong = mask != reference
-    area, errors = np.count_nonzero(mask), np.count_nonzero(wrong)
+    area, errors = np.count_nonzero(mask | band), np.count_nonzero(wrong)
     return {
         "band_share": np.count_nonzero(band) / area if area else math.nan,
         "errors_in_band": np.count_nonzero(band & wrong) / errors if errors else math.nan,

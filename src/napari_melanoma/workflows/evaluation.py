@@ -27,7 +27,7 @@ BAND_METRICS = ("band_share", "errors_in_band")
 MEASURED = (*METRICS, *BOUNDARY_METRICS, *BAND_METRICS)
 REFERENCE_SHARE = "reference_share"
 FACTS = (REFERENCE_SHARE, *(trait.name for trait in TRAITS))
-UNBOUNDED = ("HD95_px", "HD95_mm", "band_share")
+UNBOUNDED = ("HD95_px", "HD95_mm")
 LESS_IS_BETTER = ("HD95_px", "HD95_relative", "HD95_mm", "band_share")
 
 

@@ -46,7 +46,7 @@ WORDS = {
     "HD95_relative": "Hausdorff-95 over the image's diagonal",
     "HD95_mm": "Hausdorff-95, mm",
     "BF1": "boundary F1 within 0.75 % of the diagonal",
-    "band_share": "uncertain band over the lesion's area",
+    "band_share": "share of the lesion and its surroundings on which the mirror images disagree",
     "errors_in_band": "share of the wrong pixels in the band",
 }
 SUBGROUP_COLUMNS = (
