@@ -42,7 +42,7 @@ def reduced(row: Row, paper: Paper, data: Mapping[str, RoleData], place: Place) 
     if ran.model.input_size < model.get("input_size", ran.model.input_size):
         said.append(f"{ran.model.input_size} px instead of {model['input_size']}")
     if ran.epochs < whole.get("epochs", ran.epochs):
-        said.append(f"{ran.epochs} epochs instead of up to {whole['epochs']}")
+        said.append(f"{ran.epochs} epoch{'' if ran.epochs == 1 else 's'} instead of up to {whole['epochs']}")
     fields = architectures()[ran.model.architecture].spec.config.model_fields
     for name, now in ran.model.options.items():
         before = model.get("options", {}).get(name, fields[name].default)
