@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+from napari_melanoma.training.survey import mask_of
 
 OPTIONS = {
     "as it is": PreprocessingConfig(),
@@ -45,10 +47,11 @@ def main() -> None:
     for folder in asked.data:
         samples = with_masks(read_dataset(folder), asked.split)[:: asked.every][: asked.count]
         found[folder.name] = figures(samples, *measure(samples, model))
-        print(f"{model.info.name} on {folder.name} {asked.split or ''}: {len(samples)} images")
+        lines = [f"{model.info.name} on {folder.name} {asked.split or ''}: {len(samples)} images"]
         for name, one in found[folder.name].items():
-            print(f"  {name:<26} Dice {one['dice']}, difference {one.get('difference', '')}, {one['seconds']:.3f} s")
-    print(json.dumps(found))
+            lines.append(f"  {name:<26} Dice {one['dice']}, difference {one['difference']}, {one['seconds']:.3f} s")
+        sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,7 +59,7 @@ def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.nda
     dice, seconds = np.zeros((2, len(samples), len(OPTIONS)))
     hairy = np.zeros(len(samples), bool)
     for number, sample in enumerate(samples):
-        rgb, truth = read_photograph(sample.image).rgb, read_mask(sample.mask)
+        rgb, truth = read_photograph(sample.image).rgb, read_mask(mask_of(sample))
         inputs = []
         for option, config in enumerate(OPTIONS.values()):
             began = time.process_time()
