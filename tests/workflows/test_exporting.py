@@ -1,0 +1,74 @@
+"""A bundle as a file for other programs, and what 8-bit integers gain and lose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.export import read_about
+from napari_melanoma.workflows import exporting
+from napari_melanoma.workflows.exporting import Int8Options, export_bundle, export_int8_bundle
+
+
+@pytest.fixture
+def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two layers instead of the bundle's network: what is slow is tested with the networks."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)).eval()
+    monkeypatch.setattr(exporting, "_network", lambda info: network)
+
+
+def data_set(folder: Path, count: int) -> Path:
+    """Dark squares on bright skin; each second one is of the split ``val``."""
+    (folder / "images").mkdir(parents=True)
+    rows = ["image_id,split"]
+    for index in range(count):
+        mask = np.zeros((40, 50), bool)
+        mask[10 : 20 + index, 15:35] = True
+        Image.fromarray(np.where(mask[..., None], 60, 220).repeat(3, 2).astype(np.uint8)).save(
+            folder / "images" / f"s{index}.png"
+        )
+        write_mask(folder / "masks" / f"s{index}.png", mask)
+        rows.append(f"s{index},{('train', 'val')[index % 2]}")
+    (folder / "dataset.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.usefixtures("two_layers")
+def test_integers_come_with_their_figures(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    data, out = data_set(tmp_path / "squares", 6), tmp_path / "out" / "small.onnx"
+    report = export_int8_bundle(tiny_bundle, out, [data], Int8Options(measured=2), run=RunContext())
+    whole, integers = report.versions["squares"]
+    assert (whole.name, integers.name, whole.dice.count) == ("float", "int8", 2)
+    assert integers.size == out.stat().st_size
+    assert min(whole.latency_ms, integers.latency_ms) > 0
+    assert report.difference["squares"].mean == pytest.approx(integers.dice.mean - whole.dice.mean)
+    stored = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    assert stored["squares"]["int8"]["bytes"] == integers.size
+    assert {path.name for path in out.parent.iterdir()} == {"small.onnx", "small.json"}
+
+
+@pytest.mark.usefixtures("two_layers")
+def test_a_file_carries_the_configuration_of_its_bundle(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    about = json.loads(read_about(export_bundle(tiny_bundle, tmp_path / "tiny.pt", "torchscript")))
+    assert about.pop("fingerprint") == tiny_bundle.fingerprint
+    assert about == tiny_bundle.config.model_dump(mode="json")
+
+
+def test_integers_want_photographs(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Name a data set: --data"):
+        export_int8_bundle(tiny_bundle, tmp_path / "x.onnx", [], Int8Options(), run=RunContext())
+    with pytest.raises(DataSetError, match="needs one to fit to, one to measure"):
+        one = data_set(tmp_path / "one", 1)
+        export_int8_bundle(tiny_bundle, tmp_path / "x.onnx", [one], Int8Options(), run=RunContext())
