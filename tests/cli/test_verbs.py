@@ -115,6 +115,23 @@ def test_models_are_listed_and_shown(run, tiny: Path, lines) -> None:
     assert listed[-1]["count"] == sum(line["event"] == "model" for line in listed)
 
 
+def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None:
+    listed = {
+        line["name"]: line for line in lines(run("models", "list", "--json").stdout) if line["event"] == "architecture"
+    }
+    assert listed["deeplabv3plus"]["parameters"] == pytest.approx(3.86e6, rel=0.01)
+    assert "doi:" in listed["deeplabv3plus"]["reference"]
+    assert listed["deeplabv3plus"]["options"]["output_stride"] == 16
+
+
+def test_a_model_is_exported(run, tiny: Path) -> None:
+    done = run("models", "export", tiny, "--format", "torchscript", "--out", "tiny.pt")
+    assert (done.exit_code, Path("tiny.pt").is_file()) == (0, True), done.output
+    wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
+    assert wrong.exit_code == 2
+    assert "a file of the format onnx ends in .onnx, found 'tiny.pt'" in wrong.stderr
+
+
 def test_an_unknown_model_is_a_wrong_command(run) -> None:
     result = run("models", "show", "none")
     assert (result.exit_code, result.stdout) == (2, "")
