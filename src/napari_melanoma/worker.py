@@ -154,7 +154,7 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     answer = ask(model, np.load(arguments["image"], mmap_mode="r"), flips=spread is not None)
     np.save(arguments["out"], answer.probability)
     told: dict[str, Any] = {"model": vars(ModelStamp.of(model))}
-    if spread is not None:
+    if spread is not None and answer.spread is not None:
         np.save(spread, answer.spread)
         told["spread"] = spread
     return told
