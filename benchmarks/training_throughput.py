@@ -40,7 +40,7 @@ from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.engine import accelerator, choose_precision
 from napari_melanoma.training.loader import TuningBatches
 from napari_melanoma.training.losses import make_loss
-from napari_melanoma.training.optimisation import OPTIMISERS, SCHEDULES
+from napari_melanoma.training.optimisation import OPTIMISERS, schedule_of
 from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.train import train
@@ -71,8 +71,7 @@ class PlainLoop:
         self._loss = make_loss(recipe.loss)
         groups = [{"params": list(network.parameters()), "lr": recipe.learning_rate}]
         self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
-        rates, steps = [recipe.learning_rate], recipe.epochs * self.steps
-        self._schedule = SCHEDULES[recipe.schedule](self._optimiser, rates, steps)
+        self._schedule = schedule_of(recipe, self._optimiser, recipe.epochs * self.steps)
 
     def epoch(self, number: int) -> float:
         """Learn from all images once and judge the tuning images; give the seconds that it took."""

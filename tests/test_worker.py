@@ -106,7 +106,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
         name, fingerprint = "half", "f" * 64
 
         class config:  # noqa: N801 - stands for a BundleConfig
-            threshold = 0.4
+            threshold, modalities = 0.4, ("dermoscopic",)
 
     class Half:
         info, device = Info, "cpu"
@@ -119,7 +119,8 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     np.save(image, np.zeros((4, 6, 3), np.uint8))
     arguments = {"model": "half", "image": str(image), "out": str(out)}
     *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
-    assert last["answer"] == {"model": {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4}}
+    stamp = {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4, "modalities": ["dermoscopic"]}
+    assert last["answer"] == {"model": stamp}
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
 
 

@@ -120,7 +120,7 @@ def test_batch_size(
         return result * size, 0
 
     monkeypatch.setattr(batch_size, "_try_steps", step)
-    assert batch_size.find_batch_size(nn.Identity(), recipe, images, RunContext()) == expected
+    assert batch_size.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
 
 
 @pytest.mark.parametrize(("devices", "pieces"), [(1, 3), (2, 1), (2, 8)])
@@ -130,8 +130,8 @@ def test_a_batch_is_shared_out_evenly(
     from torch import nn
 
     monkeypatch.setattr(batch_size, "_try_steps", lambda network, recipe, size, clock: (float(size), 0))
-    shared = change(recipe, devices=devices, pieces=pieces)
-    found = [batch_size.find_batch_size(nn.Identity(), shared, images, RunContext()) for images in (40, 500, 10**6)]
+    shared, network = change(recipe, devices=devices, pieces=pieces), nn.Conv2d(3, 1, 1)
+    found = [batch_size.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
     assert all(size % (devices * pieces) == 0 for size in found)
     assert found[-1] <= 256 * devices
     assert min(found) == max(batch_size.smallest_batch_size(shared), 8 if pieces == 1 else 6)
