@@ -51,17 +51,14 @@ unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run -m pytest -n $(WORKERS) --ignore tests/ui
 	@$(BIN)/coverage combine --quiet
 
-ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once, each on a display of its own
-	@mkdir -p build
-	@$(MAKE) --no-print-directory ui-pyside6 > build/ui-pyside6.log 2>&1 & other=$$!; \
-	$(MAKE) --no-print-directory ui-pyqt6; first=$$?; \
-	wait $$other; second=$$?; cat build/ui-pyside6.log; exit $$((first || second))
+ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once
+	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6
 
 ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6
-	$(ONE_THREAD) QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
+	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6
 
 ui-pyside6: $(VENV)/.ready-to-test ## the tests with a window, under PySide6
-	$(ONE_THREAD) QT_API=pyside6 PYTEST_QT_API=pyside6 $(VIRTUAL) $(BIN)/python -m pytest $(QT_TESTS)
+	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyside6
 
 covered: ## fail where the tests without a window leave more than 5 % of core, io or analysis unvisited
 	@for part in $(MEASURED); do \

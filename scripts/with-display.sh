@@ -6,7 +6,7 @@ if [ "$(uname -s)" != Linux ] || [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}${QT_QPA_
     exec "$@"
 fi
 if command -v xvfb-run >/dev/null 2>&1; then
-    exec xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24" "$@"
+    exec xvfb-run --auto-servernum --server-num="${SERVER_NUMBER:-99}" --server-args="-screen 0 1920x1200x24" "$@"
 fi
 printf 'no display and no Xvfb: windows are drawn by Qt offscreen, the canvas stays empty\n' >&2
 QT_QPA_PLATFORM=offscreen exec "$@"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from questions import answer
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
 PATIENCE_MS = 20_000
+WITH_VIEWER = 8  # how many times as long a test takes that opens a window of napari
 UNUSUAL = 150_000  # objects; a test leaves fewer, importing napari more
 
 
@@ -28,6 +31,23 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
     for row, column, radius in lesions:
         rgb[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = (70, 45, 40)
     return rgb
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep one part of the files where ``NAPARI_MELANOMA_TEST_PART`` asks for it, as 1/2 does."""
+    wanted = os.environ.get("NAPARI_MELANOMA_TEST_PART")
+    if not wanted:
+        return
+    part, parts = (int(number) for number in wanted.split("/"))
+    cost = Counter()
+    for item in items:
+        cost[item.path] += WITH_VIEWER if "make_napari_viewer" in item.fixturenames else 1
+    load, place = [0] * parts, {}
+    for path in sorted(cost, key=lambda path: (-cost[path], path)):
+        place[path] = load.index(min(load))
+        load[place[path]] += cost[path]
+    config.hook.pytest_deselected(items=[item for item in items if place[item.path] != part - 1])
+    items[:] = [item for item in items if place[item.path] == part - 1]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Run the tests with windows under each Qt that is named, all at once: each Qt in two parts, each on a display of its own.
+# They wait more than they compute, so four at a time keep two cores busy. PYTHON is the interpreter; tests are "$TESTS".
+set -eu
+cd "$(dirname "$0")/.."
+parts=2
+logs=build/window-tests
+rm -rf "$logs" && mkdir -p "$logs"
+
+number=100
+waiting=
+for qt in "$@"; do
+    for part in $(seq "$parts"); do
+        log=$logs/$qt-$part.log
+        number=$((number + 20)) # far apart, for two that look for a free display at once may find the same
+        # shellcheck disable=SC2086
+        env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM SERVER_NUMBER="$number" \
+            QT_API="$qt" PYTEST_QT_API="$qt" NAPARI_MELANOMA_TEST_PART="$part/$parts" \
+            scripts/with-display.sh "$PYTHON" -m pytest $TESTS >"$log" 2>&1 &
+        waiting="$waiting $!:$log"
+    done
+done
+
+failed=0
+for one in $waiting; do
+    if ! wait "${one%%:*}"; then
+        failed=1
+        printf '\n== failed: %s\n' "${one#*:}"
+    fi
+    cat "${one#*:}"
+done
+exit "$failed"
