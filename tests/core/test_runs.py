@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.core.runs import Cancelled, Milestone, PartContext, Progress, RunContext
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,22 @@ def test_another_thread_may_cancel() -> None:
     thread.join()
     with pytest.raises(Cancelled):
         run.check()
+
+
+def test_a_part_moves_the_whole_and_is_stopped_by_it() -> None:
+    told: list[Progress] = []
+    outer = RunContext(told.append)
+    part = PartContext(outer, 1, 4, "Second", scale=10)
+    for progress in (Progress(3, 7, "reading"), Progress(5, 10, "half"), Milestone(10, 10, "done")):
+        part.report(progress)
+    assert [step.fraction for step in told] == [0.25, 0.375, 0.5]
+    assert [step.message for step in told] == ["Second: reading", "Second: half", "Second: done"]
+    assert [type(step) for step in told] == [Progress, Progress, Milestone]
+    PartContext(outer, 0, 2, "First").report(Progress(1, 2, "half"))
+    assert told[-1].fraction == 0.25
+    other = PartContext(outer, 2, 4, "Third")
+    part.cancel()
+    assert (part.cancelled, other.cancelled, outer.cancelled) == (True, False, False)
+    outer.cancel()
+    with pytest.raises(Cancelled):
+        other.check()

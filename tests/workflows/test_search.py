@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,64 @@ def test_a_search_goes_on_with_what_is_not_done(recipe: SearchRecipe, trainer: T
     assert trainer.asked[3:] == [(f"trial-{number:03}", number == 3) for number in range(3, 6)]
     before = len(trainer.asked)
     assert search(recipe, tmp_path, run=RunContext()) == found
-    more = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": 7})})
-    longer = search(more, tmp_path, run=RunContext())
+    longer = search(with_trials(recipe, 7), tmp_path, run=RunContext())
     assert trainer.asked[before:] == [("trial-006", False), ("trial-007", False)]
     assert longer.trials[:5] == found.trials
+
+
+def with_trials(recipe: SearchRecipe, count: int) -> SearchRecipe:
+    return recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": count})})
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_fewer_trials_lose_none(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    found = search(with_trials(recipe, 7), tmp_path, run=RunContext())
+    kept = {name: (tmp_path / name).read_text() for name in ("draws.json", "search.csv", "best.toml")}
+    assert search(with_trials(recipe, 3), tmp_path, run=RunContext()) == found
+    assert {name: (tmp_path / name).read_text() for name in kept} == kept
+    assert len(trainer.asked) == 7
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_fewer_trials_train_no_more_than_asked_for(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    search(with_trials(recipe, 2), tmp_path, run=RunContext())
+    draws = json.loads((tmp_path / "draws.json").read_text())
+    more = {"learning_rate": 0.002, "loss": "ce"}, {"learning_rate": 0.003, "loss": "ce"}
+    (tmp_path / "draws.json").write_text(json.dumps([*draws, *more]))
+    told: list[Progress] = []
+    found = search(with_trials(recipe, 3), tmp_path, run=RunContext(told.append))
+    assert [trial.state for trial in found.trials] == ["finished"] * 3 + ["to do"]
+    assert [name for name, _ in trainer.asked] == ["trial-001", "trial-002", "trial-003"]
+    assert told[-1].fraction == 1
+    assert told[-1].message.startswith("Trial 3 of 3: tuning Jaccard")
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_a_trial_of_other_options_is_refused(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    search(recipe, tmp_path, run=RunContext())
+    draws = json.loads((tmp_path / "draws.json").read_text())
+    (tmp_path / "draws.json").write_text(json.dumps([draws[1], draws[0], *draws[2:]]))
+    with pytest.raises(RunError, match=r"trial-001.config\.toml is not what draws\.json says"):
+        search(recipe, tmp_path, run=RunContext())
+    assert len(trainer.asked) == 5
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_draws_are_read_while_nobody_else_writes_them(
+    recipe: SearchRecipe, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that ends between the first look and the lock has drawn more: they are not written over."""
+    search(with_trials(recipe, 2), tmp_path, run=RunContext())
+    extra = {"learning_rate": 0.002, "loss": "ce"}
+
+    def late(path: Path) -> AbstractContextManager[None]:
+        draws = json.loads((tmp_path / "draws.json").read_text())
+        (tmp_path / "draws.json").write_text(json.dumps([*draws, extra]))
+        return locked(path)
+
+    monkeypatch.setattr(workflow, "locked", late)
+    assert search(with_trials(recipe, 2), tmp_path, run=RunContext()).trials[2].options == extra
+    assert len(json.loads((tmp_path / "draws.json").read_text())) == 3
 
 
 @pytest.mark.usefixtures("no_figure")

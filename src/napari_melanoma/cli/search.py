@@ -55,11 +55,12 @@ def _search(current: Session, path: Path, out: Path, trials: int | None) -> None
         }
         current.report.listing("trial", text, run=str(trial.folder), **facts, **trial.facts)
     best = found.best
-    done = sum(trial.state == "finished" for trial in found.trials)
-    failed = "" if done == len(found.trials) else f", {len(found.trials) - done} failed"
+    states = [trial.state for trial in found.trials]
+    done = states.count("finished")
+    others = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
     text = (
-        f"{done} trials finished{failed}; the best is {best.folder.name}: tuning Jaccard {best.jaccard:.4f} with "
-        f"{best.said}. Table {out / TABLE}, figure {out / FIGURE}; next: "
+        f"{done} trials finished{''.join(others)}; the best is {best.folder.name}: tuning Jaccard {best.jaccard:.4f} "
+        f"with {best.said}. Table {out / TABLE}, figure {out / FIGURE}; next: "
         f"napari-melanoma train --config {out / BEST} --out RUN"
     )
     current.done(text, best=best.number, tuning_jaccard=best.jaccard, options=best.options, recipe=str(out / BEST))

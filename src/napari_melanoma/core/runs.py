@@ -8,6 +8,7 @@ from threading import Event
 from typing import TypeVar
 
 Item = TypeVar("Item")
+PARTS = 1000  # steps by which the progress of a part is told
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error: nothing went wrong
@@ -94,3 +95,37 @@ class RunContext:
             self.check()
             yield item
             self.report(Progress(done, total, message))
+
+
+class PartContext(RunContext):
+    """Context of one of several parts of a longer work: its progress moves that of the whole, which may stop it.
+
+    Parameters
+    ----------
+    outer : RunContext
+        Of the whole.
+    number : int
+        Of the part, from 0.
+    parts : int
+        How many there are.
+    title : str
+        Begins each message.
+    scale : int, optional
+        Only reports of so many steps say how far the part is, others are told without moving anything; all by default.
+    """
+
+    def __init__(self, outer: RunContext, number: int, parts: int, title: str, scale: int | None = None) -> None:
+        super().__init__(self._report_whole)
+        self._outer, self._number, self._parts, self._title, self._scale = outer, number, parts, title, scale
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop of the part or of the whole was asked for."""
+        return super().cancelled or self._outer.cancelled
+
+    def _report_whole(self, progress: Progress) -> None:
+        """Pass a report on, as one of the whole."""
+        counts = self._scale in (None, progress.total)
+        done = self._number + ((progress.fraction or 0.0) if counts else 0.0)
+        total = PARTS * self._parts
+        self._outer.report(type(progress)(round(PARTS * done), total, f"{self._title}: {progress.message}"))

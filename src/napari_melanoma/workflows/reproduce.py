@@ -15,7 +15,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
-from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.core.runs import Cancelled, PartContext, RunContext
 from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
 from napari_melanoma.workflows.reproduce_found import Found
@@ -152,34 +152,16 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
         return Reproduction(paper, _settle(paper, _request(paper, options), Place(Path(folder)), run))
 
 
-class _RowContext(RunContext):
-    """A run context that turns the progress of a row into that of the whole, and says which row it is."""
-
-    def __init__(self, outer: RunContext, number: int, rows: int, title: str) -> None:
-        super().__init__(self._report_whole)
-        self._outer, self._number, self._rows, self._title = outer, number, rows, title
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether a stop was asked for by whoever started the reproduction."""
-        return super().cancelled or self._outer.cancelled
-
-    def _report_whole(self, progress: Progress) -> None:
-        """Pass a report on."""
-        done = round(1000 * (self._number + (progress.fraction or 0.0)) / self._rows)
-        message = f"{self._title} ({self._number + 1} of {self._rows}): {progress.message}"
-        self._outer.report(type(progress)(done, 1000, message))
-
-
 def _every_row(work: Work, failed: dict[str, str], run: RunContext) -> None:
     """Run the rows that have not been judged yet; note those that go wrong."""
     for number, planned in enumerate(work.plan.rows):
         if work.place.judged(planned.name).is_dir():
             continue
         run.check()
-        row = work.paper.row(planned.name)
+        row, rows = work.paper.row(planned.name), len(work.plan.rows)
+        part = PartContext(run, number, rows, f"{row.file.title} ({number + 1} of {rows})")
         try:
-            _one_row(work, row, failed, _RowContext(run, number, len(work.plan.rows), row.file.title))
+            _one_row(work, row, failed, part)
         except Cancelled:
             raise
         except Exception as error:

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveEr
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, PartContext, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.search import Drawn, draw_search
 from napari_melanoma.training.recipe import TrainRecipe
@@ -23,7 +23,7 @@ from napari_melanoma.workflows.train import train
 
 SEARCH, DRAWS, TRIALS = "search.toml", "draws.json", "trials"
 TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
-SCALE = 1000  # parts of a trial in the progress
+TRAIN_STEPS = 1000  # of the reports of a training that say how far it is
 TO_DO = "to do"
 
 
@@ -54,31 +54,12 @@ class Found:
     out: Path
 
 
-class _TrialContext(RunContext):
-    """Tells of the progress of one trial as a part of that of all, and hears the wish to stop."""
-
-    def __init__(self, run: RunContext, number: int, total: int) -> None:
-        super().__init__(self._tell)
-        self._outer, self._number, self._total = run, number, total
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether a stop was asked for."""
-        return super().cancelled or self._outer.cancelled
-
-    def _tell(self, progress: Progress) -> None:
-        """Pass a report on; what is known of the trial alone says nothing of how far the search is."""
-        within = progress.fraction if progress.total == SCALE else None
-        done = round(SCALE * (self._number - 1 + (within or 0.0)))
-        message = f"Trial {self._number} of {self._total}: {progress.message}"
-        self._outer.report(Progress(done, SCALE * self._total, message))
-
-
 def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
     """Train each trial, or go on where an earlier search of the same recipe was; a stop loses at most an epoch.
 
-    Trials are judged by the Jaccard index of the tuning images alone: what is held out stays unseen, so that the best
-    of many can be measured on it afterwards.
+    What was drawn in this folder before stays, also where fewer trials are asked for now: the finished ones count, and
+    of the others no more than asked for are trained. Trials are judged by the Jaccard index of the tuning images alone:
+    what is held out stays unseen, so that the best of many can be measured on it afterwards.
 
     Parameters
     ----------
@@ -108,23 +89,19 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
         Where the user stopped it; the same call goes on.
     """
     _refuse(recipe, out)
-    draws = draw_trials(recipe.search, _drawn_before(out))
-    recipes = recipes_of(recipe, draws)
-    if any((each.devices, each.nodes) != (1, 1) for each in recipes):
-        raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
+    _planned(recipe, out)  # what is wrong is said before the folder is made
     with locked(out / ".lock"):
         _refuse(recipe, out)
-        write_json(out / DRAWS, draws)
+        trials = [_looked_up(trial) for trial in _planned(recipe, out)]  # another process may have drawn more meanwhile
+        asked = min(recipe.search.trials, len(trials))
+        write_json(out / DRAWS, [trial.options for trial in trials])
         write_toml(out / SEARCH, recipe)
-        trials = [
-            _looked_up(Trial(number, options, each, out / TRIALS / f"trial-{number:03}"))
-            for number, (options, each) in enumerate(zip(draws, recipes, strict=True), 1)
-        ]
         for place, trial in enumerate(trials):
-            if trial.state == TO_DO:
-                trials[place] = _tried(trial, _TrialContext(run, trial.number, len(trials)))
+            if trial.state == TO_DO and trial.number <= asked:
+                title = f"Trial {trial.number} of {asked}"
+                trials[place] = _tried(trial, PartContext(run, place, asked, title, TRAIN_STEPS))
                 _write(recipe, trials, out)
-                _tell(trials[place], len(trials), run)
+                run.report(Milestone(PARTS * trial.number, PARTS * asked, f"{title}: {_said(trials[place])}"))
         _write(recipe, trials, out)
     best = best_of(trials)
     if best is None:
@@ -161,11 +138,18 @@ def _refuse(recipe: SearchRecipe, out: Path) -> None:
         raise RunError(f"{out} holds a search of another recipe ({out / SEARCH}). Name another folder.")
 
 
-def _drawn_before(out: Path) -> list[dict[str, Any]]:
-    """Read the draws of an earlier search in this folder."""
+def _planned(recipe: SearchRecipe, out: Path) -> list[Trial]:
+    """Draw the trials, those of an earlier search in this folder first."""
     path = out / DRAWS
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return found
+    before: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    draws = draw_trials(recipe.search, before)
+    recipes = recipes_of(recipe, draws)
+    if any((each.devices, each.nodes) != (1, 1) for each in recipes):
+        raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
+    return [
+        Trial(number, options, each, out / TRIALS / f"trial-{number:03}")
+        for number, (options, each) in enumerate(zip(draws, recipes, strict=True), 1)
+    ]
 
 
 def _tried(trial: Trial, run: RunContext) -> Trial:
@@ -183,6 +167,11 @@ def _tried(trial: Trial, run: RunContext) -> Trial:
 def _looked_up(trial: Trial) -> Trial:
     """Read from its folder what a trial came to; a failure that may have had another cause counts for nothing."""
     folder = RunFolder(trial.folder)
+    if folder.config.exists() and read_toml(folder.config, TrainRecipe) != trial.recipe:
+        raise RunError(
+            f"{folder.config} is not what {DRAWS} says of this trial. Move {folder.path} away, or name another folder "
+            "for the search."
+        )
     events = folder.read_events()
     last = events[-1] if events else {}
     finished = last.get("kind") == "finished" and folder.bundle.exists()
@@ -228,8 +217,7 @@ def _shown(options: dict[str, Any]) -> dict[str, float | str]:
     }
 
 
-def _tell(trial: Trial, total: int, run: RunContext) -> None:
+def _said(trial: Trial) -> str:
     """Say what a trial came to."""
     result = f"failed: {trial.facts.get('error')}" if trial.jaccard is None else f"tuning Jaccard {trial.jaccard:.4f}"
-    message = f"Trial {trial.number} of {total}: {result}, {trial.said}"
-    run.report(Milestone(SCALE * trial.number, SCALE * total, message))
+    return f"{result}, {trial.said}"

@@ -116,12 +116,13 @@ def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> li
     search : SearchConfig
         Seed, options and how many.
     kept : sequence of dict, optional
-        Trials that were drawn before: they come first, whatever another version of Optuna would draw.
+        Trials that were drawn before: they come first, all of them, whatever another version of Optuna would draw.
 
     Returns
     -------
     list of dict
-        Key of the recipe to value, in the order of the options; fewer than asked for where there are no more.
+        Key of the recipe to value, in the order of the options; more than asked for where more were drawn before, fewer
+        where there are no more.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> li
                 break
         else:
             break
-    return list(found.values())[: search.trials]
+    return list(found.values())
 
 
 def recipes_of(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
