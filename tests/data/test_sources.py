@@ -313,6 +313,20 @@ WORDS: list[tuple[Callable[[str], str], str, str]] = [
     (vocabulary.melanoma, "melanoma", "1"),
     (vocabulary.melanoma, "nevus", "0"),
     (vocabulary.melanoma, "", ""),
+    (vocabulary.diagnosis, "malignant", ""),
+    (vocabulary.diagnosis, "Benign", ""),
+    (vocabulary.diagnosis, "1.0", ""),
+    (vocabulary.diagnosis, "Melanoma, NOS", "melanoma"),
+    (vocabulary.diagnosis, "melanoma in-situ", "melanoma in situ"),
+    (vocabulary.diagnosis, "lentigo maligna", "melanoma in situ"),
+    (vocabulary.diagnosis, "Melanoma Invasive", "invasive melanoma"),
+    (vocabulary.diagnosis, "metastatic melanoma", "melanoma metastasis"),
+    (vocabulary.melanoma, "melanoma in situ", "1"),
+    (vocabulary.melanoma, "invasive melanoma", "1"),
+    (vocabulary.melanoma, "melanoma metastasis", "1"),
+    (vocabulary.melanoma, "lentigo", "0"),
+    (vocabulary.melanoma, "lichen planus", ""),
+    (vocabulary.melanoma, "atypical melanocytic proliferation", ""),
 ]
 
 
@@ -325,6 +339,27 @@ def test_columns_of_every_release_are_brought_to_ours() -> None:
     row = {"isic_id": "ISIC_1", "age_approx": "45.0", "anatom_site_general": "posterior torso", "sex": "male", "x": "y"}
     expected = {"image_id": "ISIC_1", "age": "45", "site": "posterior torso", "sex": "male", "x": "y"}
     assert vocabulary.harmonised(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"dx": "Melanoma, NOS"}, {"diagnosis": "melanoma", "melanoma": "1"}),
+        ({"diagnosis": "Lichen planus"}, {"diagnosis": "lichen planus"}),
+        ({"label": "1"}, {"label": "1"}),
+        (
+            {"class": "malignant", "dx": "SK"},
+            {"class": "malignant", "diagnosis": "seborrheic keratosis", "melanoma": "0"},
+        ),
+        ({"diagnosis": "malignant", "melanoma": "1"}, {"melanoma": "1"}),
+    ],
+)
+def test_only_a_known_diagnosis_says_whether_it_is_melanoma(row: dict[str, str], expected: dict[str, str]) -> None:
+    assert vocabulary.harmonised(row) == expected
+
+
+def test_every_melanoma_is_a_diagnosis_of_ours() -> None:
+    assert set(vocabulary.MELANOMAS) <= set(vocabulary.DIAGNOSES)
 
 
 def test_real_tables(shared_data: Path) -> None:

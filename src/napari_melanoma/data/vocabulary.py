@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -10,22 +11,45 @@ COLUMNS = (
     *("age", "sex", "site", "fitzpatrick", "diameter_1_mm", "diameter_2_mm", "diagnosis_by", "split"),
 )
 UNKNOWN = ("", "unknown", "unk", "na", "n/a", "nan", "none", "null", "uncertain")
+NO_DIAGNOSIS = ("benign", "malignant", "indeterminate", "other", "true", "false", "yes", "no")  # nor is a number one
 
 Words = dict[str, tuple[str, ...]]
 
 DIAGNOSES: Words = {
-    "nevus": ("nv", "nev", "ml", "nevus", "naevus", "common nevus", "atypical nevus", "melanocytic nevus"),
-    "melanoma": ("mel", "melanoma", "malignant melanoma"),
+    "nevus": (
+        *("nv", "nev", "ml", "nevus", "naevus", "common nevus", "atypical nevus", "melanocytic nevus", "nevus nos"),
+        *("blue nevus", "clark nevus", "combined nevus", "compound nevus", "congenital nevus", "dermal nevus"),
+        *("dysplastic nevus", "halo nevus", "junctional nevus", "recurrent nevus", "reed nevus", "spitz nevus"),
+        "reed or spitz nevus",
+    ),
+    "melanoma": (
+        *("mel", "melanoma", "malignant melanoma", "melanoma nos", "acral lentiginous melanoma", "amelanotic melanoma"),
+        *("desmoplastic melanoma", "nodular melanoma", "superficial spreading melanoma"),
+    ),
+    "melanoma in situ": (
+        *("melanoma in situ", "in situ melanoma", "malignant melanoma in situ", "melanoma (in situ)", "mis"),
+        "lentigo maligna",
+    ),
+    "invasive melanoma": (
+        *("invasive melanoma", "melanoma invasive", "malignant melanoma invasive", "lentigo maligna melanoma"),
+        *("melanoma (less than 0.76 mm)", "melanoma (0.76 to 1.5 mm)", "melanoma (more than 1.5 mm)"),
+    ),
+    "melanoma metastasis": ("melanoma metastasis", "metastatic melanoma", "melanoma metastatic"),
     "seborrheic keratosis": ("sk", "sek", "seborrheic keratosis", "seborrheic_keratosis", "seborrhoeic keratosis"),
-    "benign keratosis": ("bkl", "benign keratosis", "pigmented benign keratosis"),
+    "benign keratosis": (
+        *("bkl", "benign keratosis", "pigmented benign keratosis", "lichenoid keratosis"),
+        *("lichen planus like keratosis", "solar lentigo"),
+    ),
+    "lentigo": ("lentigo", "lentigo nos", "lentigo simplex"),
     "basal cell carcinoma": ("bcc", "basal cell carcinoma"),
     "squamous cell carcinoma": ("scc", "squamous cell carcinoma"),
     "intraepithelial carcinoma": ("iec", "bod", "intraepithelial carcinoma", "bowen's disease"),
     "actinic keratosis": ("ak", "ack", "akiec", "actinic keratosis"),
     "dermatofibroma": ("df", "dermatofibroma"),
-    "vascular lesion": ("vasc", "vascular lesion", "haemangioma", "hemangioma"),
+    "vascular lesion": ("vasc", "vascular lesion", "haemangioma", "hemangioma", "angioma"),
     "pyogenic granuloma": ("pyo", "pyogenic granuloma"),
 }
+MELANOMAS = ("melanoma", "melanoma in situ", "invasive melanoma", "melanoma metastasis")
 SITES: Words = {
     "anterior torso": ("anterior torso", "abdomen", "chest"),
     "posterior torso": ("posterior torso", "back"),
@@ -72,16 +96,19 @@ def harmonised(row: Mapping[str, str]) -> dict[str, str]:
     -------
     dict
         Our column where one is meant, else the set's own; cells that say nothing are left out. Where two of its columns
-        mean one of ours, the first that says something counts. ``melanoma`` follows from the diagnosis.
+        mean one of ours, the first that says something counts. ``melanoma`` follows from the diagnosis where that
+        is one of ``DIAGNOSES``. A ``label`` or ``class`` that is no diagnosis stays under that name.
     """
     found: dict[str, str] = {}
     for name, word in row.items():
         column = _COLUMN.get(name.strip().lower(), name.strip())
         value = _TRANSLATORS[column](word) if column in _TRANSLATORS else word.strip()
+        if column == "diagnosis" and not value and _plain(word) not in UNKNOWN:
+            column, value = name.strip(), word.strip() if name.strip().lower() != "diagnosis" else ""
         if value and not found.get(column):
             found[column] = value
-    if "diagnosis" in found:
-        found.setdefault("melanoma", melanoma(found["diagnosis"]))
+    if is_melanoma := melanoma(found.get("diagnosis", "")):
+        found.setdefault("melanoma", is_melanoma)
     return found
 
 
@@ -96,9 +123,11 @@ def diagnosis(word: str) -> str:
     Returns
     -------
     str
-        Ours; the word itself in lower case where it is not known here, "" where it says that nobody knows.
+        Ours; the word itself in lower case where it is not known here, "" where it says that nobody knows, or where it
+        is none: a number, or only that something is benign or malignant.
     """
-    return _translated(word, _DIAGNOSIS)
+    found = _translated(word, _DIAGNOSIS)
+    return "" if found in NO_DIAGNOSIS or number(found) else found
 
 
 def site(word: str) -> str:
@@ -165,24 +194,32 @@ def melanoma(name: str) -> str:
     Returns
     -------
     str
-        ``1``, ``0``, or "" where the diagnosis is not known.
+        ``1`` for those of ``MELANOMAS``, ``0`` for the others of ``DIAGNOSES``, "" for any other word: it may mean
+        either.
     """
-    return "" if not name else str(int(name == "melanoma"))
+    return str(int(name in MELANOMAS)) if name in DIAGNOSES else ""
 
 
 def _reversed(words: Words) -> dict[str, str]:
     """Each of their words to ours."""
-    return {theirs: ours for ours, all_theirs in words.items() for theirs in all_theirs}
+    return {_plain(theirs): ours for ours, all_theirs in words.items() for theirs in (*all_theirs, ours)}
+
+
+def _plain(word: str) -> str:
+    """A word without what is written in many ways: case, commas, hyphens, underscores, spaces."""
+    return re.sub(r"[\s,_-]+", " ", word).strip().lower()
 
 
 def _translated(word: str, words: dict[str, str]) -> str:
-    """Look a word up, whatever its case."""
-    plain = word.strip().lower()
-    return "" if plain in UNKNOWN else words.get(plain, plain)
+    """Look a word up, however it is written."""
+    plain = _plain(word)
+    return "" if plain in UNKNOWN else words.get(plain, word.strip().lower())
 
 
 _DIAGNOSIS, _SITE, _SEX, _BY = (_reversed(words) for words in (DIAGNOSES, SITES, SEXES, CONFIRMED))
-_COLUMN = _reversed(ALIASES) | {column: column for column in COLUMNS}
+_COLUMN = {theirs: ours for ours, all_theirs in ALIASES.items() for theirs in all_theirs} | {
+    column: column for column in COLUMNS
+}
 _TRANSLATORS: dict[str, Callable[[str], str]] = {
     "diagnosis": diagnosis,
     "site": site,
