@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli import data_sets
+from napari_melanoma.cli.data_sets import add_to
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
@@ -135,4 +135,4 @@ def _lines(found: DataCheck) -> list[str]:
 
 add_verb(app, "import-masks", import_masks, IMPORT_HELP)
 add_verb(app, "check", check, CHECK_HELP)
-data_sets.add_to(app)
+add_to(app)
