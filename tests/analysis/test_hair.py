@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.analysis.hair import fill_from_around, hair_mask, remove_hair
+from napari_melanoma.analysis.hair import fill_from_around, fill_hair, hair_mask, remove_hair
 from napari_melanoma.data.phantom import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.data.phantom.config import ArtefactOptions, CameraOptions
 
@@ -85,3 +85,32 @@ def test_a_hole_is_filled_with_what_lies_around_it() -> None:
     filled = fill_from_around(np.where(hole[..., None], 0, ramp).astype(np.uint8), hole)
     assert np.array_equal(filled[~hole], ramp[~hole])
     assert np.abs(filled[hole].astype(int) - ramp[hole]).max() < 50
+
+
+STRIPES = np.broadcast_to((np.arange(512) % 8 < 4)[:, None], (512, 512))
+
+
+def test_a_picture_that_is_nearly_all_hair_stays_as_it_is() -> None:
+    rgb = drawn(STRIPES)
+    assert hair_mask(rgb).mean() > 0.9
+    assert remove_hair(rgb) is rgb
+
+
+def test_a_hole_that_is_nearly_everything_is_filled_from_the_corner_that_is_left() -> None:
+    hole = np.ones((200, 200), bool)
+    hole[:20, :20] = False
+    rgb = np.where(hole[..., None], 0, SKIN).astype(np.uint8)
+    assert (fill_from_around(rgb, hole) == SKIN).all()
+
+
+def test_where_nothing_is_known_nothing_is_filled() -> None:
+    rgb = np.full((40, 50, 3), 7, np.uint8)
+    assert np.array_equal(fill_from_around(rgb, np.ones((40, 50), bool)), rgb)
+
+
+def test_hairs_found_in_a_small_copy_are_taken_out_of_the_picture() -> None:
+    rgb = drawn(LINES["slanting"])
+    small = hair_mask(rgb[::2, ::2])
+    inside = LINES["slanting"].copy()
+    inside[:8] = inside[-8:] = inside[:, :8] = inside[:, -8:] = False
+    assert np.abs(fill_hair(rgb, small)[inside].astype(int) - SKIN).max() <= 12

@@ -38,7 +38,27 @@ def test_a_mark_tells_apart_what_is_done_and_nothing_else() -> None:
         PreprocessingConfig(remove_hair=True, color_constancy=True).mark,
         PreprocessingConfig(remove_hair=True, working_size=256).mark,
         PreprocessingConfig(color_constancy=True, grey_power=1).mark,
+        PreprocessingConfig(color_constancy=True, working_size=256).mark,
     }
-    assert len(marks) == 5
+    assert len(marks) == 6
     assert PreprocessingConfig(remove_hair=True, grey_power=3).mark == hair.mark  # no light is corrected
     assert BOTH.words == "dark hairs removed, light corrected by shades of grey with power 6"
+
+
+def test_no_detail_is_lost_where_the_network_sees_more_than_the_working_size() -> None:
+    checks = (np.indices((512, 512)).sum(axis=0) // 2 % 2).astype(np.uint8)
+    rgb = np.stack([100 + 80 * checks, 90 + 70 * checks, 80 + 60 * checks], axis=-1).astype(np.uint8)
+    plain = fit_input(rgb, 512).astype(float).std()
+    for what in ({"color_constancy": True}, {"remove_hair": True}):
+        prepared = network_input(rgb, 512, PreprocessingConfig(**what, working_size=128))
+        assert prepared.astype(float).std() > 0.8 * plain, what
+
+
+def test_the_light_is_judged_at_the_working_size() -> None:
+    rgb = np.full((256, 256, 3), (150, 110, 90), np.uint8)
+    rgb[::16, ::16] = (120, 180, 240)  # sparkles that a small copy blurs away
+    small, large = (
+        network_input(rgb, 64, PreprocessingConfig(color_constancy=True, grey_power=64, working_size=size))
+        for size in (128, 256)
+    )
+    assert np.abs(small.astype(int) - large).max() > 3

@@ -16,6 +16,7 @@ from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
 from napari_melanoma.training.contents import read_contents
@@ -50,6 +51,7 @@ def photograph(tmp_path: Path) -> Path:
     """A data set of one tinted photograph with a dark line across it."""
     rows, columns = np.mgrid[:120, :160]
     rgb = np.where(np.abs(rows - columns / 2 - 20)[..., None] < 1.5, (30, 25, 20), (210, 150, 110)).astype(np.uint8)
+    rgb[::16, ::16] = (120, 180, 240)  # sparkles, which small copies blur away
     write_rgb(tmp_path / "data/images/one.png", rgb)
     write_mask(tmp_path / "data/masks/one.png", rows > 60)
     write_table(tmp_path / "data/dataset.csv", [{"image_id": "one"}])
@@ -66,8 +68,6 @@ def stored(folder: Path, data: Path, side: int, preprocessing: PreprocessingConf
 
 
 def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
-    from napari_melanoma.io.photographs import read_photograph
-
     model = Recording(prepared_bundle, load_network(prepared_bundle))
     rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size
     expected, plain = network_input(rgb, side, PREPARED), network_input(rgb, side, PreprocessingConfig())
@@ -84,12 +84,15 @@ def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, ph
 
 
 def test_prepared_images_lie_beside_the_others_in_the_store(photograph: Path, tmp_path: Path) -> None:
-    data, ways = photograph.parents[1], (PreprocessingConfig(), PREPARED, PreprocessingConfig(color_constancy=True))
+    lit = [PreprocessingConfig(color_constancy=True, grey_power=64, working_size=size) for size in (512, 128)]
+    data, ways = photograph.parents[1], (PreprocessingConfig(), PREPARED, *lit)
     first = [stored(tmp_path / "store", data, 64, way) for way in ways]
-    assert len({pixels.tobytes() for pixels in first}) == 3
+    assert len({pixels.tobytes() for pixels in first}) == 4
+    for way, pixels in zip(ways, first, strict=True):
+        assert np.array_equal(pixels.transpose(1, 2, 0), network_input(read_photograph(photograph).rgb, 64, way))
     again = [stored(tmp_path / "store", data, 64, way) for way in ways]
     assert [pixels.tobytes() for pixels in again] == [pixels.tobytes() for pixels in first]
-    assert len(list((tmp_path / "store").glob("*.npy"))) == 4  # the mask is the same for all
+    assert len(list((tmp_path / "store").glob("*.npy"))) == 5  # the mask is the same for all
 
 
 def test_a_start_that_was_fed_prepared_photographs_asks_for_the_same(prepared_bundle: BundleInfo) -> None:

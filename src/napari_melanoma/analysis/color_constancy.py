@@ -33,7 +33,24 @@ def shades_of_grey(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
     numpy.ndarray
         uint8, alike.
     """
-    gains = light_gains(rgb, power)
+    return scaled_channels(rgb, light_gains(rgb, power))
+
+
+def scaled_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Multiply the channels.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 sRGB (row, column, channel).
+    gains : numpy.ndarray
+        float64 (3,), as ``light_gains`` gives them.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, alike; what becomes brighter than white is white.
+    """
     table = np.rint(np.clip(np.arange(256)[:, None] * gains, 0, 255)).astype(np.uint8)
     return np.stack([table[rgb[..., channel], channel] for channel in range(3)], axis=-1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +19,9 @@ ACROSS = ((0, 1), (1, 0), (1, 1), (1, -1))
 USUAL = 512
 NEAR, ENOUGH = 9, 0.02  # pixels of the first neighbourhood; share of it that must be known
 EDGE = 2  # pixels of the soft border of a hair
+MOST = (
+    0.4  # share of a picture that can be hair; what finds more has found a pattern, and would leave little to fill from
+)
 
 
 def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -37,8 +41,31 @@ def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     numpy.ndarray
         uint8, alike; the same values where there is no hair.
     """
-    hair = hair_mask(rgb)
-    return fill_from_around(rgb, hair) if hair.any() else rgb
+    return fill_hair(rgb, hair_mask(rgb))
+
+
+def fill_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Take out hairs that were found, maybe in a copy of another size.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 sRGB (row, column, channel).
+    hair : numpy.ndarray
+        bool (row, column), of the whole picture at any size.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, alike; the picture itself where there is no hair, or more of it than a picture can have.
+    """
+    if not 0 < hair.mean() <= MOST:
+        return rgb
+    rows, columns = rgb.shape[:2]
+    if hair.shape != (rows, columns):
+        fitted = Image.fromarray(np.uint8(255) * hair).resize((columns, rows), Image.Resampling.BILINEAR)
+        hair = np.asarray(fitted) > 0
+    return fill_from_around(rgb, hair)
 
 
 def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -72,7 +99,7 @@ def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray
     rgb : numpy.ndarray
         uint8 (row, column, channel).
     hole : numpy.ndarray
-        bool (row, column), not all of it.
+        bool (row, column); where it is all of it there is nothing to fill from, and nothing is done.
 
     Returns
     -------
@@ -84,13 +111,16 @@ def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray
     filled, open_ = rgb.copy(), hole
     known = (~hole).astype(np.float32)
     pixels = rgb * known[..., None]
-    size = NEAR
-    while open_.any():
-        weight = uniform_filter(known, size, mode="constant")
-        near = open_ & (weight > ENOUGH)
+    size, whole = NEAR, 2 * max(hole.shape) + 1  # from any pixel the whole picture is seen
+    while open_.any() and known.any():
+        size = min(size, whole)
+        weight = uniform_filter(known, size, mode="nearest")
+        near = open_ & (weight > (ENOUGH if size < whole else 0))
         for channel in range(3):
-            mean = uniform_filter(pixels[..., channel], size, mode="constant")
+            mean = uniform_filter(pixels[..., channel], size, mode="nearest")
             filled[near, channel] = np.clip(np.rint(mean[near] / weight[near]), 0, 255)
+        if size == whole:
+            break
         open_, size = open_ & ~near, 3 * size
     return filled
 

@@ -17,7 +17,8 @@ def network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig
     """Prepare a photograph and fit it to the network's square.
 
     Hairs are sought, and the light is judged, in a square of ``config.working_size`` whatever ``side`` is: the images
-    that are learnt from are kept at another size than those that are answered, and both must be treated alike.
+    that are learnt from are kept at another size than those that are answered, and both must be treated alike. What is
+    found there is done to the photograph at the larger of both sizes, so that no detail is lost.
 
     Parameters
     ----------
@@ -35,13 +36,14 @@ def network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig
     """
     if not config.is_on:
         return fit_input(rgb, side)
-    square = fit_input(rgb, config.working_size)
     if config.remove_hair:
-        from napari_melanoma.analysis.hair import remove_hair
+        from napari_melanoma.analysis.hair import fill_hair, hair_mask
 
-        square = remove_hair(square)
+        hair = hair_mask(fit_input(rgb, config.working_size))
+        rgb = fill_hair(fit_input(rgb, max(side, config.working_size)), hair)
+    square = fit_input(rgb, side)
     if config.color_constancy:
-        from napari_melanoma.analysis.color_constancy import shades_of_grey
+        from napari_melanoma.analysis.color_constancy import light_gains, scaled_channels
 
-        square = shades_of_grey(square, config.grey_power)
-    return fit_input(square, side)
+        square = scaled_channels(square, light_gains(fit_input(rgb, config.working_size), config.grey_power))
+    return square

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 
+WAY = 2  # raised when the same settings come to give other pixels, so that those that are kept are not taken for them
+
 
 class PreprocessingConfig(Config):
     """What is done to photographs before a network sees them; nothing by default.
@@ -18,7 +20,12 @@ class PreprocessingConfig(Config):
     remove_hair: bool = Field(False, description="take dark hairs out of the picture, as DullRazor does")
     color_constancy: bool = Field(False, description="take the tint of the light out (shades of grey)")
     grey_power: float = Field(6.0, ge=1, le=64, description="1: the mean is grey; the larger, the more the brightest")
-    working_size: int = Field(512, ge=128, le=2048, description="side in pixels of the square that hairs are sought in")
+    working_size: int = Field(
+        512,
+        ge=128,
+        le=2048,
+        description="side in pixels of the square that hairs are sought and the light is judged in",
+    )
 
     @property
     def is_on(self) -> bool:
@@ -37,6 +44,9 @@ class PreprocessingConfig(Config):
         """Short text that tells settings apart by what they do; empty where they do nothing."""
         if not self.is_on:
             return ""
-        does = self.model_dump(include={"color_constancy", "grey_power"} if self.color_constancy else set())
-        does |= self.model_dump(include={"remove_hair", "working_size"} if self.remove_hair else set())
-        return hashlib.sha256(repr(sorted(does.items())).encode()).hexdigest()[:12]
+        unused = {"grey_power"} if not self.color_constancy else set()
+        does = [*sorted(self.model_dump(exclude=unused).items()), WAY]
+        return hashlib.sha256(repr(does).encode()).hexdigest()[:12]
+
+
+UNTOUCHED = PreprocessingConfig()

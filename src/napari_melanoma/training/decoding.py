@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import SaveError, UnreadableImage
-from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.preprocessing import UNTOUCHED, PreprocessingConfig
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.store import PixelStore
 
-UNTOUCHED = PreprocessingConfig()
 SAVED_EVERY = 500  # files that are only looked at; saved one by one, the disk would take longer than the decoding
 RESERVE_BYTES = 2**28  # of the disk is left to others
 

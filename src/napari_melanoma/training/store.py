@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 
 from napari_melanoma.core.files import save_error
-from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.preprocessing import UNTOUCHED, PreprocessingConfig
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.training.cache import Cache
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.runs import RunContext
 
-UNTOUCHED = PreprocessingConfig()
 KEEP_DAYS = 30
 INDEX, LOCK = "index.sqlite", "filling.lock"
 WAIT_S = 0.5
