@@ -130,7 +130,11 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
     reports = []
     (pair,) = find_duplicates(samples, RunContext(reports.append))
     assert (pair.first, pair.second, pair.leaks, pair.same_group) == (samples[0], samples[3], True, False)
-    assert (reports[-1].done, reports[-1].total) == (4, 4)
+    said = {report.message: (report.done, report.total) for report in reports}
+    assert said == {
+        "Looking for the same pictures": (4, 4),
+        "Comparing the pictures": (likeness.BANDS, likeness.BANDS),
+    }
     for sample in samples:  # of the same size and time: what was read counts
         stat = sample.image.stat()
         sample.image.write_bytes(b"x" * stat.st_size)
@@ -165,6 +169,30 @@ def test_it_can_be_stopped(samples: list[Sample]) -> None:
     run.cancel()
     with pytest.raises(Cancelled):
         find_duplicates(samples, run)
+
+
+def test_comparing_can_be_stopped() -> None:
+    codes = np.zeros((600, likeness.BANDS), np.uint8)  # all in one bucket
+    run = RunContext()
+    found = close_pairs(codes, run=run)
+    next(found)
+    run.cancel()
+    with pytest.raises(Cancelled):
+        next(found)
+
+
+def test_hashes_of_different_parts_alone_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likeness, "_TILE", 4)
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 4, (40, likeness.BANDS), dtype=np.uint8)
+    part = rng.integers(0, 3, 40)
+    every = {(int(one), int(two)) for pairs in close_pairs(codes, 18) for one, two in pairs}
+    found = [(int(one), int(two)) for pairs in close_pairs(codes, 18, part=part) for one, two in pairs]
+    assert len(found) == len(set(found))
+    assert set(found) == {(one, two) for one, two in every if part[one] != part[two]}
+    assert 0 < len(found) < len(every)
+    compared = [{*part[rows], -1, *part[columns]} for rows, columns in likeness._tiles(np.arange(40), part)]
+    assert all(len(parts) > 2 for parts in compared)
 
 
 def test_groups_of_the_same_pictures_are_joined(samples: list[Sample]) -> None:

@@ -59,7 +59,7 @@ def find_duplicates(
         Where the user stopped it.
     """
     thumbnails = read_looks([sample.image for sample in samples], run, keep=keep).thumbnails
-    found = same_pictures(thumbnails, None if across is None else np.asarray(across))
+    found = same_pictures(thumbnails, None if across is None else np.asarray(across), run)
     return [Duplicate(samples[one.first], samples[one.second], one.likeness) for one in sorted(found)]
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise, product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from napari_melanoma.core.runs import Progress, RunContext
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +34,7 @@ FLAT = 2.0  # grey levels: a thumbnail that varies less shows nothing
 EVEN = 0.6  # of neighbours equal: 0.35 at most in 2,300 photographs, 0.97 in drawings of a spot on even ground
 _BLUR_PX, _CONTRAST_PX = 2.0, 4.0
 _TILE, _CHUNK = 256, 20_000
+ALONE = RunContext()  # nobody listens, nobody stops it
 
 
 class Alike(NamedTuple):
@@ -68,7 +71,9 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return found
 
 
-def close_pairs(codes: NDArray[np.uint8], radius: int = RADIUS) -> Iterator[NDArray[np.int32]]:
+def close_pairs(
+    codes: NDArray[np.uint8], radius: int = RADIUS, *, part: NDArray[np.integer] | None = None, run: RunContext = ALONE
+) -> Iterator[NDArray[np.int32]]:
     """Find pairs of hashes that differ in few bits.
 
     Parameters
@@ -77,27 +82,41 @@ def close_pairs(codes: NDArray[np.uint8], radius: int = RADIUS) -> Iterator[NDAr
         uint8 (image, band), as ``hashes`` gives them.
     radius : int
         Bits that may differ.
+    part : numpy.ndarray, optional
+        int (image,): only hashes of different parts are compared.
+    run : RunContext, optional
+        Told of the progress, asked whether to go on.
 
     Yields
     ------
     numpy.ndarray
         int32 (pair, 2): numbers of images, the smaller first; each pair once. All that differ in fewer bits than there
         are bands, and nearly all others within the radius.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
     """
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
     halves = words.view(np.uint64)
-    for band in range(codes.shape[1]):
+    bands = codes.shape[1]
+    for band in range(bands):
         order = np.argsort(codes[:, band], kind="stable")
         ends = np.searchsorted(codes[order, band], np.arange(257))
         for start, stop in pairwise(ends):
-            for pairs in _within(halves, order[start:stop], radius):
+            run.check()
+            for pairs in _within(halves, order[start:stop], radius, part, run):
                 known = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)  # an earlier band had it
                 if not known.all():
                     yield np.sort(pairs[~known], axis=1).astype(np.int32)
+        run.report(Progress(band + 1, bands, "Comparing the pictures"))
 
 
-def same_pictures(thumbnails: NDArray[np.uint8], part: NDArray[np.integer] | None = None) -> Iterator[Alike]:
+def same_pictures(
+    thumbnails: NDArray[np.uint8], part: NDArray[np.integer] | None = None, run: RunContext = ALONE
+) -> Iterator[Alike]:
     """Find images that show the same picture.
 
     Parameters
@@ -106,20 +125,26 @@ def same_pictures(thumbnails: NDArray[np.uint8], part: NDArray[np.integer] | Non
         uint8 (image, row=32, column=32), grey; those without anything to see are left out.
     part : numpy.ndarray, optional
         int (image,): only images of different parts are compared.
+    run : RunContext, optional
+        Told of the progress, asked whether to go on.
 
     Yields
     ------
     Alike
         In no order, each pair once.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
     """
     if len(thumbnails) < 2:
         return
     seen = np.flatnonzero(_textured(thumbnails))
     patterns = _patterns(thumbnails[seen])
-    for pairs in close_pairs(hashes(thumbnails[seen])):
-        if part is not None:
-            pairs = pairs[part[seen[pairs[:, 0]]] != part[seen[pairs[:, 1]]]]
+    for pairs in close_pairs(hashes(thumbnails[seen]), part=None if part is None else part[seen], run=run):
         for start in range(0, len(pairs), _CHUNK):
+            run.check()
             first, second = pairs[start : start + _CHUNK].T
             for place, value in _alike(patterns, first, second):
                 yield Alike(int(seen[first[place]]), int(seen[second[place]]), value)
@@ -133,20 +158,41 @@ def _textured(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return varied & ((along + down) / 2 <= EVEN)
 
 
-def _within(halves: NDArray[np.uint64], members: NDArray[np.integer], radius: int) -> Iterator[NDArray[np.integer]]:
+def _within(
+    halves: NDArray[np.uint64],
+    members: NDArray[np.integer],
+    radius: int,
+    part: NDArray[np.integer] | None,
+    run: RunContext,
+) -> Iterator[NDArray[np.integer]]:
     """Compare all members of a bucket, tile by tile; the second half of the bits only where the first is close."""
-    for start in range(0, len(members), _TILE):
-        rows = members[start : start + _TILE]
-        for other in range(start, len(members), _TILE):
-            columns = members[other : other + _TILE]
-            near = _bits(halves[rows, None, 0] ^ halves[None, columns, 0]) <= radius
-            places = np.flatnonzero(np.triu(near, 1) if other == start else near)
-            if len(places):
-                one, two = rows[places // len(columns)], columns[places % len(columns)]
-                differ = halves[one] ^ halves[two]
-                close = _bits(differ[:, 0]) + _bits(differ[:, 1]) <= radius
-                if close.any():
-                    yield np.stack((one[close], two[close]), axis=1)
+    for rows, columns in _tiles(members, part):
+        run.check()
+        near = _bits(halves[rows, None, 0] ^ halves[None, columns, 0]) <= radius
+        places = np.flatnonzero(np.triu(near, 1) if rows is columns else near)
+        if len(places):
+            one, two = rows[places // len(columns)], columns[places % len(columns)]
+            differ = halves[one] ^ halves[two]
+            close = _bits(differ[:, 0]) + _bits(differ[:, 1]) <= radius
+            if close.any():
+                yield np.stack((one[close], two[close]), axis=1)
+
+
+def _tiles(
+    members: NDArray[np.integer], part: NDArray[np.integer] | None
+) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]]:
+    """Rows and columns of what is to be compared: each pair once, the same array twice on the diagonal."""
+
+    def cut(some: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+        return [some[start : start + _TILE] for start in range(0, len(some), _TILE)]
+
+    if part is None:
+        yield from combinations_with_replacement(cut(members), 2)
+        return
+    ordered = members[np.argsort(part[members], kind="stable")]
+    ends = np.flatnonzero(np.diff(part[ordered])) + 1
+    for start, end in pairwise((0, *ends)):
+        yield from product(cut(ordered[start:end]), cut(ordered[end:]))
 
 
 def _bits(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
