@@ -235,10 +235,20 @@ def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
     shutil.move(tmp_path / "again.png", learnt.image)
     prepared = prepare(recipe, run_folder)
     assert learnt not in prepared.samples.learn
-    assert len(prepared.samples.learn) == len(prepared.learn) == 15
+    assert len(prepared.samples.learn) == len(prepared.learn) == 14  # without the other image of that patient
     assert len(prepared.samples.held_out) == 4
-    assert "Not learnt from, as the same picture is held out" in events(run_folder.path)[0]["message"]
+    assert "Not learnt from, as the same picture, or" in events(run_folder.path)[0]["message"]
     assert learnt.image_id in events(run_folder.path)[0]["message"]
+
+
+def test_a_helper_and_a_resumed_run_do_not_compare_pictures_again(
+    of_data: TrainRecipe, run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process has, and wrote down what came of it."""
+    first = prepare(of_data, run_folder)
+    monkeypatch.setattr("napari_melanoma.training.survey.find_same", None)
+    again = prepare_data(of_data, run_folder, resume=True, run=RunContext())
+    assert again.samples == first.samples
 
 
 def test_a_check_counts_warns_and_leaves_no_trace(of_data: TrainRecipe, data: Path, tmp_path: Path) -> None:

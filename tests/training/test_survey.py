@@ -15,13 +15,19 @@ from PIL import Image
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.splits import Parts
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.training.cache_index import Facts
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.same_pictures import as_one
-from napari_melanoma.training.survey import Chosen, choose, without_leaks
+from napari_melanoma.training.same_pictures import find_same, without_leaks
+from napari_melanoma.training.survey import Chosen, choose
+
+NOT_LEARNT = (
+    "Not learnt from, as the same picture, or another one of the same patient or lesion, is held out or tuned on under "
+    "another name:"
+)
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -36,15 +42,13 @@ def edit(folder: Path, values: Callable[[int, dict[str, str]], dict[str, str]]) 
 def test_many_images_are_looked_through_in_a_moment() -> None:
     """A search of the whole list for each image would take minutes here."""
     samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), f"g{n}", "", "a") for n in range(20_000)]
-    facts = {sample.image: Facts(1, 1, 0.0, sample.image_id) for sample in samples}
-    facts[samples[-1].image] = facts[samples[0].image]
     start = time.perf_counter()
-    chosen, notices = without_leaks(Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:])), facts)
+    chosen, notices = without_leaks(
+        Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:])), [Duplicate(samples[0], samples[-1], 1.0)]
+    )
     assert time.perf_counter() - start < 1.0
     assert len(chosen.parts.learn) == 19_997
-    assert notices == [
-        "Not learnt from, as the same picture is held out or tuned on under another name: i0.",
-    ]
+    assert notices == [f"{NOT_LEARNT} 1 of the images, a/i0. The same picture: a/i0 and a/i19999 (likeness 1.00)."]
 
 
 def test_a_patient_who_is_held_out_in_part_is_not_learnt(
@@ -88,7 +92,7 @@ def test_two_data_sets_of_one_name_are_refused(recipe: TrainRecipe, draw: Any, c
 def test_left_out_is_remembered_when_copies_are_found() -> None:
     left = Sample("x", Path("x"), Path("m"), "g", "train", "a")
     chosen = replace(Chosen(Parts([], [], [])), left_out=(left,))
-    assert without_leaks(chosen, {})[0].left_out == (left,)
+    assert without_leaks(chosen, [])[0].left_out == (left,)
 
 
 def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: Path, user_folders: Path) -> None:
@@ -96,10 +100,56 @@ def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: P
     samples = read_dataset(folder)
     rgb = np.asarray(Image.open(samples[0].image).resize((60, 40))) * (1.0, 0.9, 0.8)
     Image.fromarray(rgb.astype(np.uint8)).save(samples[-1].image)
-    facts = {sample.image: Facts(48, 48, 0.0, sample.image_id) for sample in samples}
-    chosen = Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:]))
-    unified = as_one(chosen, facts, RunContext(), keep=False)
-    assert [unified[sample.image].pixels for sample in samples] == ["b00", "b01", "b02", "b03", "b04", "b00"]
-    kept, notices = without_leaks(chosen, unified)
-    assert [sample.image_id for sample in kept.parts.learn] == ["b01", "b02", "b03"]
-    assert notices == ["Not learnt from, as the same picture is held out or tuned on under another name: b00."]
+    found = find(Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:])))
+    kept, notices = without_leaks(*found)
+    assert [sample.image_id for sample in kept.parts.learn] == ["b02", "b03"]  # b01 is of the patient of b00
+    said = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (likeness 0.9"
+    assert notices[0].startswith(f"{NOT_LEARNT} {said}")
+
+
+def find(chosen: Chosen) -> tuple[Chosen, list[Duplicate]]:
+    """Look for the same pictures among images whose pixels all differ."""
+    facts = {sample.image: Facts(48, 48, 0.0, str(sample.image)) for sample in (*chosen.read, *chosen.judged)}
+    return chosen, find_same(chosen, facts, RunContext(), keep=False)
+
+
+def copied(sample: Sample, path: Path) -> Path:
+    """Draw a picture a bit smaller."""
+    Image.open(sample.image).resize((40, 40)).save(path)
+    return path
+
+
+@pytest.fixture
+def two_sets(draw: Any, tmp_path: Path) -> tuple[list[Sample], list[Sample]]:
+    """Two data sets: images 0 and 1 of the first, of one lesion, are 0 and 1 of the second, which names no lesion."""
+    first = read_dataset(draw(tmp_path / "first", count=6))
+    second = read_dataset(draw(tmp_path / "second", count=6, seed=3))
+    second = [replace(sample, group=f"second/{sample.image_id}") for sample in second]
+    for one, other in zip(first[:2], second, strict=False):
+        copied(one, other.image)
+    return first, second
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_lesion_is_not_learnt_where_another_picture_of_it_is_judged_elsewhere(
+    two_sets: tuple[list[Sample], list[Sample]], left_out: bool
+) -> None:
+    """The second set judges on 0; its 1 shows the lesion too, which only image 1 of the first set says."""
+    first, second = two_sets
+    if left_out:  # the first set judges on its 0 itself, and says why its 1 is left out
+        chosen = Chosen(Parts(second[1:5], second[5:], first[:1]), left_out=(first[1],))
+    else:
+        chosen = Chosen(Parts([*first[:4], *second[1:4]], second[4:], second[:1]), base=(first[4],))
+    kept, (notice,) = without_leaks(*find(chosen))
+    expected = second[2:5] if left_out else [*first[2:4], *second[2:4]]
+    assert kept.parts.learn == expected
+    assert kept.base == chosen.base
+    assert notice.startswith(f"{NOT_LEARNT} {1 if left_out else 3} of the images, ")
+
+
+def test_base_and_tuning_leave_their_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
+    first, second = two_sets
+    chosen = Chosen(Parts(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
+    kept, notices = without_leaks(*find(chosen))
+    assert (kept.parts.tuning, kept.base) == ([first[2]], (first[4],))
+    assert [notice.split(",")[0] for notice in notices] == ["Not learnt from", "Not tuned on"]

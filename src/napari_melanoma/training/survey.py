@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from napari_melanoma.data.splits import Parts, split_parts
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
-from napari_melanoma.training.same_pictures import as_one
+from napari_melanoma.training.same_pictures import find_same, without_leaks
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -123,7 +123,7 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_faults.check_sizes(samples, facts)
-    chosen, notices = without_leaks(chosen, as_one(chosen, facts, run, keep=keep))
+    chosen, notices = without_leaks(chosen, find_same(chosen, facts, run, keep=keep))
     data_faults.check_counts(chosen.parts)
     data_faults.check_lesions(chosen.parts.learn, facts)
     notices += _of_patients(chosen)
@@ -163,49 +163,6 @@ def choose(recipe: TrainRecipe) -> Chosen:
             f"{data_faults.named(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
     return _without_judged_patients(Chosen(parts, learnt, tuple(base.held_out), (*parts.left_out, *base.left_out)))
-
-
-def without_leaks(chosen: Chosen, facts: Mapping[Path, Facts]) -> tuple[Chosen, list[str]]:
-    """Keep an image that is in two parts in one: for judging rather than tuning, for tuning rather than learning.
-
-    Images are the same where their pixels are, whichever data set, name and file format they are in.
-
-    Parameters
-    ----------
-    chosen : Chosen
-        Images by part.
-    facts : mapping
-        Path of an image to what was found.
-
-    Returns
-    -------
-    chosen : Chosen
-        No image to learn from is tuned on or judged.
-    notices : list of str
-        A sentence for each kind of removal.
-    """
-    parts = chosen.parts
-    judged = {facts[sample.image].pixels for sample in chosen.judged}
-    tuning = [sample for sample in parts.tuning if facts[sample.image].pixels not in judged]
-    unseen = judged | {facts[sample.image].pixels for sample in tuning}
-    learn, base = (
-        [sample for sample in samples if facts[sample.image].pixels not in unseen]
-        for samples in (parts.learn, chosen.base)
-    )
-    notices = []
-    for what, before, after in (
-        ("learnt from", [*parts.learn, *chosen.base], [*learn, *base]),
-        ("tuned on", parts.tuning, tuning),
-    ):
-        kept = {id(sample) for sample in after}
-        removed = [sample.image_id for sample in before if id(sample) not in kept]
-        if removed:
-            notices.append(
-                f"Not {what}, as the same picture is held out or tuned on under another name: "
-                f"{data_faults.named(removed)}."
-            )
-    chosen = replace(chosen, parts=Parts(learn, tuning, parts.held_out), base=tuple(base))
-    return chosen, notices
 
 
 def mask_of(sample: Sample) -> Path:
