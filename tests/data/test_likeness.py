@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,12 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data import likeness
+from napari_melanoma.data import likeness, looks
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
 from napari_melanoma.data.likeness import close_pairs, hashes, same_pictures
 from napari_melanoma.data.looks import read_looks
+from napari_melanoma.training import store
 
 COUNT = 12
 
@@ -141,9 +144,9 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
         os.utime(sample.image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
     samples[0].image.write_bytes(b"text")
-    looks = read_looks([sample.image for sample in samples], RunContext())
-    assert list(looks.faults) == [samples[0].image]
-    assert "holds text" in looks.faults[samples[0].image]
+    found = read_looks([sample.image for sample in samples], RunContext())
+    assert list(found.faults) == [samples[0].image]
+    assert "holds text" in found.faults[samples[0].image]
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(samples: list[Sample], user_folders: Path) -> None:
@@ -157,6 +160,67 @@ def test_a_damaged_cache_is_begun_anew(samples: list[Sample], user_folders: Path
     cache.write_bytes(b"no database" * 1000)
     assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
     assert len(find_duplicates(samples, RunContext())) == 1
+
+
+@pytest.fixture
+def cache(samples: list[Sample], user_folders: Path) -> Path:
+    """The cache file, filled."""
+    find_duplicates(samples, RunContext())
+    (path,) = user_folders.rglob("looks.sqlite")
+    return path
+
+
+def test_a_cache_that_another_process_locks_is_left_alone(
+    samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "PATIENCE_S", 0.01)
+    before = cache.stat().st_ino
+    with closing(sqlite3.connect(cache, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for keep in (True, False):
+            assert len(find_duplicates(samples, RunContext(), keep=keep)) == 1
+        other.execute("COMMIT")
+    assert cache.stat().st_ino == before
+    assert rows_of(cache) == 4
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_damaged_page_is_no_reason_to_stop(samples: list[Sample], cache: Path, keep: bool) -> None:
+    content = bytearray(cache.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)  # the first page, with the tables' names, is sound
+    cache.write_bytes(content)
+    assert len(find_duplicates(samples, RunContext(), keep=keep)) == 1
+    assert cache.exists() != keep
+
+
+def test_the_cache_tells_no_path_and_forgets_what_is_not_used(
+    samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(samples[0].image.parent).encode() not in cache.read_bytes()
+    assert looks.KEEP_DAYS == store.KEEP_DAYS
+    later = time.time() + (looks.KEEP_DAYS - 1) * looks.DAY_S
+    monkeypatch.setattr(looks.time, "time", lambda: later)
+    find_duplicates(samples[:2], RunContext())
+    assert rows_of(cache) == 4
+    monkeypatch.setattr(looks.time, "time", lambda: later + 2 * looks.DAY_S)
+    read_looks([], RunContext())
+    assert rows_of(cache) == 2
+
+
+def test_a_cache_of_an_older_format_is_emptied(samples: list[Sample], cache: Path) -> None:
+    with closing(sqlite3.connect(cache)) as connection:
+        connection.executescript("DROP TABLE looks; CREATE TABLE looks (path TEXT); PRAGMA user_version = 0;")
+        connection.execute("INSERT INTO looks VALUES ('a patient.jpg')")
+        connection.commit()
+    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    find_duplicates(samples, RunContext())
+    assert rows_of(cache) == 4
+    assert b"a patient.jpg" not in cache.read_bytes()
+
+
+def rows_of(cache: Path) -> int:
+    with closing(sqlite3.connect(cache)) as connection:
+        return connection.execute("SELECT count(*) FROM looks").fetchone()[0]
 
 
 def test_only_different_parts_are_compared(samples: list[Sample]) -> None:

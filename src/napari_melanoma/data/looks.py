@@ -1,10 +1,17 @@
-"""Small grey thumbnails of image files, by which pictures are compared; read once and kept between sessions."""
+"""Small grey thumbnails of image files, by which pictures are compared; read once and kept between sessions.
+
+They show people's skin, so the cache knows a file by a hash of its path, size and time only, and forgets what nobody
+has asked for within a month. Several processes may use it; whatever is wrong with it, the files themselves are read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-TABLE = """
-CREATE TABLE IF NOT EXISTS looks (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, look BLOB);
+FORMAT = 2
+TABLE = f"""
 PRAGMA journal_mode = TRUNCATE;
+CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, used INTEGER, look BLOB) WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
 """
+KEEP_DAYS = 30  # as long as the decoded images of a training
+DAY_S = 86400
 PATIENCE_S = 10.0
 AT_ONCE = 256  # files between two looks at the wish to stop; what is read by then is kept
 _READ_PX = 96
@@ -47,7 +58,8 @@ def read_looks(paths: Sequence[Path], run: RunContext, *, keep: bool = True) -> 
     run : RunContext
         Told of the progress, asked whether to go on.
     keep : bool
-        Keep what is read in the user's cache folder (about 1 kB an image); without it, what is there is used.
+        Keep what is read in the user's cache folder for a month (about 1 kB an image); without it, what is there is
+        used.
 
     Returns
     -------
@@ -61,21 +73,21 @@ def read_looks(paths: Sequence[Path], run: RunContext, *, keep: bool = True) -> 
     """
     thumbnails = np.zeros((len(paths), SIDE_PX, SIDE_PX), np.uint8)
     faults: dict[Path, str] = {}
-    with _opened(keep) as database, ThreadPoolExecutor(thread_name_prefix="looking") as pool:
+    with _opened(keep) as cache, ThreadPoolExecutor(thread_name_prefix="looking") as pool:
         for start in range(0, len(paths), AT_ONCE):
             run.check()
             some = paths[start : start + AT_ONCE]
-            stamps = [_stamp(path) for path in some]
-            known = [_known(database, path, stamp) for path, stamp in zip(some, stamps, strict=True)]
-            missing = [place for place, look in enumerate(known) if look is None]
+            keys = [_key(path) for path in some]
+            known = cache.known(keys)
+            missing = [place for place, key in enumerate(keys) if key not in known]
             read = dict(zip(missing, pool.map(look_at, [some[place] for place in missing]), strict=True))
             for place, path in enumerate(some):
-                look = known[place] if place not in read else read[place]
+                look = read[place] if place in read else known[keys[place]]
                 if isinstance(look, str):
                     faults[path] = look
-                elif look is not None:
+                else:
                     thumbnails[start + place] = look
-            _keep(database, [(some[k], stamps[k], look) for k, look in read.items() if not isinstance(look, str)])
+            cache.keep({keys[k]: look for k, look in read.items() if not isinstance(look, str)}, used=known)
             run.report(Progress(start + len(some), len(paths), "Looking for the same pictures"))
     return Looks(thumbnails, faults)
 
@@ -104,82 +116,146 @@ def look_at(path: Path) -> NDArray[np.uint8] | str:
     return np.asarray(small.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
 
 
-def _known(database: sqlite3.Connection, path: Path, stamp: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Look a thumbnail up, where the file has not changed since."""
-    query = "SELECT look FROM looks WHERE path = ? AND size = ? AND changed = ?"
-    row = database.execute(query, (str(path.absolute()), *stamp)).fetchone()
-    return None if row is None else np.frombuffer(row[0], np.uint8).reshape(SIDE_PX, SIDE_PX)
+class _Cache:
+    """The cache while it is open: after the first fault nothing more is asked of it or written to it.
 
+    Parameters
+    ----------
+    connection : sqlite3.Connection or None
+        None where there is no cache that can be used.
+    writes : bool
+        Whether it may be changed.
+    """
 
-def _keep(database: sqlite3.Connection, found: Sequence[tuple[Path, tuple[int, int], NDArray[np.uint8]]]) -> None:
-    """Keep thumbnails; a cache that cannot be written is no reason to stop."""
-    import sqlite3
+    def __init__(self, connection: sqlite3.Connection | None, writes: bool) -> None:
+        self._connection = connection
+        self._writes = writes
+        self.damaged = False
 
-    rows = [(str(path.absolute()), *stamp, look.tobytes()) for path, stamp, look in found]
-    with suppress(sqlite3.Error), database:
-        database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", rows)
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
+        """Look thumbnails up."""
+        marks = ", ".join("?" * len(keys))
+        rows = self._asked(f"SELECT key, look FROM looks WHERE key IN ({marks})", [keys])
+        looks = ((key, np.frombuffer(look, np.uint8)) for key, look in rows)
+        return {key: look.reshape(SIDE_PX, SIDE_PX) for key, look in looks if look.size == SIDE_PX**2}
+
+    def keep(self, found: Mapping[bytes, NDArray[np.uint8]], used: Iterable[bytes]) -> None:
+        """Keep thumbnails, and note the day on which others were used."""
+        if not self._writes:
+            return
+        day = _today()
+        self._asked("UPDATE looks SET used = ? WHERE key = ? AND used < ?", [(day, key, day) for key in used])
+        rows = [(key, day, look.tobytes()) for key, look in found.items()]
+        self._asked("INSERT OR REPLACE INTO looks VALUES (?, ?, ?)", rows)
+
+    def forget(self) -> None:
+        """Remove what was not used for long, from the disk too."""
+        self._asked("PRAGMA secure_delete = ON", [()])
+        self._asked("DELETE FROM looks WHERE used < ?", [(_today() - KEEP_DAYS,)])
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _asked(self, statement: str, values: Sequence[Sequence[object]]) -> list[tuple[bytes, bytes]]:
+        """Run a statement once for each of the values, as one transaction; gives the rows of the last."""
+        import sqlite3
+
+        if self._connection is None:
+            return []
+        rows: list[tuple[bytes, bytes]] = []
+        try:
+            with self._connection as connection:
+                for some in values:
+                    rows = connection.execute(statement, some).fetchall()
+        except sqlite3.Error as error:  # such as a lock, a full disk, a damaged page
+            self.damaged = _is_damage(error)
+            self.close()
+            return []
+        return rows
 
 
 @contextmanager
-def _opened(keep: bool) -> Iterator[sqlite3.Connection]:
-    """Open the cache: one in memory where nothing is to be kept or can be; one that is damaged is begun anew."""
-    import sqlite3
-
+def _opened(keep: bool) -> Iterator[_Cache]:
+    """Open the cache: a damaged one is begun anew, one that another process locks is left alone."""
     from platformdirs import user_cache_path
 
     path = user_cache_path("napari-melanoma", appauthor=False) / "looks.sqlite"
-    if not keep:
-        with closing(_to_read(path)) as connection:
-            yield connection
-        return
+    cache = _begun(path) if keep else _to_read(path)
     try:
-        connection = _connected(path)
-    except (OSError, sqlite3.Error):
+        if keep:
+            cache.forget()
+        yield cache
+    finally:
+        cache.close()
+    if keep and cache.damaged:
         with suppress(OSError):
             path.unlink()
+
+
+def _begun(path: Path) -> _Cache:
+    """Open the cache for writing; made where it is missing, and anew where it is damaged."""
+    import sqlite3
+
+    for _ in range(2):
         try:
-            connection = _connected(path)
-        except (OSError, sqlite3.Error):
-            connection = _connected(None)
-    with closing(connection):
-        yield connection
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _Cache(_connected(path), writes=True)
+        except OSError:
+            break
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                break
+            with suppress(OSError):
+                path.unlink()
+    return _Cache(None, writes=False)
 
 
-def _to_read(path: Path) -> sqlite3.Connection:
-    """Open the cache without a right to change it; an empty one where there is none."""
+def _to_read(path: Path) -> _Cache:
+    """Open the cache without a right to change it."""
     import sqlite3
 
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE_S)
     except sqlite3.Error:
-        return _connected(None)
-    try:
-        connection.execute("SELECT path FROM looks LIMIT 1")
-    except sqlite3.Error:
-        connection.close()
-        return _connected(None)
-    return connection
+        return _Cache(None, writes=False)
+    return _Cache(connection, writes=False)
 
 
-def _connected(path: Path | None) -> sqlite3.Connection:
-    """Open a database and make its table."""
+def _connected(path: Path) -> sqlite3.Connection:
+    """Open a database and make its table; one of another format loses what it has."""
     import sqlite3
 
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path or ":memory:", timeout=PATIENCE_S)
+    connection = sqlite3.connect(path, timeout=PATIENCE_S)
     try:
-        connection.executescript(TABLE)
+        if connection.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+            connection.executescript(f"DROP TABLE IF EXISTS looks; VACUUM; {TABLE}")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file; zeros where it is gone."""
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether a file is no database or a broken one, rather than locked, full or forbidden."""
+    import sqlite3
+
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _today() -> int:
+    """The number of the day."""
+    return int(time.time() // DAY_S)
+
+
+def _key(path: Path) -> bytes:
+    """What a file is known by: nobody reads its name from it; another one once the file changes."""
     try:
         found = path.stat()
+        stamp = (found.st_size, found.st_mtime_ns)
     except OSError:
-        return (0, 0)
-    return (found.st_size, found.st_mtime_ns)
+        stamp = (0, 0)
+    return hashlib.sha256(os.fsencode(path.absolute()) + f"\0{stamp}".encode()).digest()
