@@ -11,6 +11,7 @@ from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
 from napari_melanoma.models.smp_networks import encoder_name
 from napari_melanoma.models.weights_files import fingerprint, weights_file
+from napari_melanoma.models.weights_files.fitting import read_weights
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
 from napari_melanoma.models.zoo.smp import Network
 
@@ -152,6 +153,39 @@ def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("start", ["imagenet", "none", "lesion-small", "my.model-2"])
 def test_words_and_names_are_no_files(start: str) -> None:
     assert weights_file(start) is None
+
+
+def test_a_file_that_is_called_as_a_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lesion-small", "lesion-small.index", "imagenet", "mine"):
+        Path(name).write_bytes(b"anything")
+    assert weights_file("lesion-small") is None
+    assert weights_file("imagenet") is None
+    assert weights_file("./lesion-small") == Path("lesion-small.index")
+    assert weights_file("mine") == Path("mine")
+
+
+NOTES = {
+    "none": (None, "."),
+    "the second": ('model_checkpoint_path: "model.ckpt-200"\nall_model_checkpoint_paths: "model.ckpt-100"', "200"),
+    "with its folder": ('model_checkpoint_path: "/somewhere/else/model.ckpt-100"', "100"),
+    "one that is gone": ('model_checkpoint_path: "model.ckpt-300"', "."),
+    "noise": ("\x00\xff", "."),
+}
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str, tmp_path: Path) -> None:
+    said, expected = NOTES[note]
+    for step in (100, 200):
+        (tmp_path / f"model.ckpt-{step}.index").write_bytes(b"")
+    if said is not None:
+        (tmp_path / "checkpoint").write_text(said, encoding="latin-1")
+    found = weights_file(str(tmp_path))
+    assert found == (tmp_path if expected == "." else tmp_path / f"model.ckpt-{expected}.index")
+    if found == tmp_path:
+        with pytest.raises(BundleError, match=r"several checkpoints .*ckpt-100\.index, .*200\.index\. Name one"):
+            read_weights(found)
 
 
 def test_a_bundle_is_no_file_and_its_weights_are(tiny_folder: Path) -> None:

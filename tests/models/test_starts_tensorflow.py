@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
@@ -152,6 +154,95 @@ def test_a_damaged_file_is_said_to_be_so(fault: str, tmp_path: Path) -> None:
         path.write_bytes(content)
     with pytest.raises(BundleError, match=message):
         read_tensorflow(index)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint in each form that it is published in."""
+    folder = tmp_path_factory.mktemp("published")
+    index = write_checkpoint(folder / "model.ckpt", TENSORS)
+    (folder / "old").mkdir()
+    packed = write_checkpoint(folder / "old/model.ckpt", TENSORS, compressed=True)
+    for mode, name in (("w:gz", "model.tar.gz"), ("w", "model.tar")):
+        with tarfile.open(folder / name, mode) as archive:
+            archive.add(index, index.name)
+            archive.add(index.with_name("model.ckpt.data-00000-of-00001"), "model.ckpt.data-00000-of-00001")
+    return {"plain": index, "snappy": packed, "tar.gz": folder / "model.tar.gz", "tar": folder / "model.tar"}
+
+
+@pytest.mark.parametrize("form", ["plain", "snappy", "tar.gz", "tar"])
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_whatever_happened_to_a_file_it_is_read_or_refused(
+    form: str, published: dict[str, Path], data: st.DataObject
+) -> None:
+    path = published[form]
+    whole = path.read_bytes()
+    harmed = bytearray(whole)
+    flips = st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), min_size=1, max_size=4)
+    for place, byte in data.draw(flips):
+        harmed[place] = byte
+    path.write_bytes(harmed[: data.draw(st.sampled_from([len(whole), len(whole) // 2, len(whole) - 9]))])
+    try:
+        found = list(read_tensorflow(path).values())
+    except BundleError as refusal:
+        found = [str(refusal)]
+    finally:
+        path.write_bytes(whole)
+    assert all(isinstance(value, str) or value.dtype == np.float32 for value in found)
+
+
+def snappy_bomb() -> bytes:
+    """A table whose index block says that it unpacks to four gigabytes."""
+    content = b"\xff\xff\xff\xff\x0f" + b"\0" * 8
+    footer = varint(0) + varint(0) + varint(0) + varint(len(content))
+    return content + b"\x01\0\0\0\0" + footer.ljust(40, b"\0") + struct.pack("<Q", MAGIC)
+
+
+one = {"weights": np.arange(4, dtype=np.float32)}
+HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a block that unpacks to gigabytes": (snappy_bomb, "a block of its table is too large"),
+    "a number without an end": (
+        lambda: b"\xff" * 60 + b"\xff" * 40 + struct.pack("<Q", MAGIC),
+        "a number is too long",
+    ),
+    "a size that is text": (
+        lambda: table([(b"weights", field(1, 1) + field(2, b"") + field(5, b"four"))]),
+        "a size is no number",
+    ),
+    "a shape that is a number": (lambda: table([(b"weights", field(1, 1) + field(2, 4) + field(5, 4))]), "a shape is"),
+    "a shape beyond all numbers": (
+        lambda: table([(b"weights", entry(1, (0, 1 << 62, 1 << 62), 0, 0))]),
+        "damaged",
+    ),
+    "the same numbers a thousand times": (
+        lambda: table([(f"w{number}".encode(), entry(1, (4,), 0, 16)) for number in range(1000)]),
+        "lie over each other",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_file_that_asks_for_too_much_is_refused(how: str, tmp_path: Path) -> None:
+    make, message = HOSTILE[how]
+    index = write_checkpoint(tmp_path / "model.ckpt", one)
+    index.write_bytes(make())
+    with pytest.raises(BundleError, match=message):
+        read_tensorflow(index)
+
+
+def test_an_archive_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "model.tar", "w") as archive:
+        for name in ("model.ckpt.index", "model.ckpt.data-00000-of-00001"):
+            member = tarfile.TarInfo(name)
+            archive.addfile(member)
+    content = bytearray((tmp_path / "model.tar").read_bytes())
+    huge = tarfile.TarInfo("model.ckpt.index")
+    huge.size = 1 << 40
+    content[:512] = huge.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "model.tar").write_bytes(content)
+    with pytest.raises(BundleError, match="more in it than in any checkpoint"):
+        read_tensorflow(tmp_path / "model.tar")
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.normalisation import norms_of, refitted
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ def load_imagenet(encoder: nn.Module, name: str) -> None:
     BundleError
         Where no weights can be had or they do not fit; says what to install.
     """
-    bare = name.removeprefix("tu-")
+    bare, epsilons = name.removeprefix("tu-"), None
     inner = dict(encoder.named_children()).get("model", encoder)
     target = inner.state_dict()
     if bare in PACKAGED:
@@ -60,8 +61,11 @@ def load_imagenet(encoder: nn.Module, name: str) -> None:
     elif inner is encoder and hasattr(encoder, "out_channels"):
         weights = _smp_weights(name)
     else:
-        weights = _hub_weights(bare, target)
-    inner.load_state_dict(_match_in_order(weights, target, name))
+        weights, epsilons = _hub_weights(bare, target)
+    matched, norms = _match_in_order(weights, target, name), norms_of(inner)
+    if epsilons is not None:
+        matched = refitted(matched, norms, dict(zip(norms, epsilons, strict=False)))
+    inner.load_state_dict(matched)
 
 
 def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
@@ -80,18 +84,19 @@ def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights from timm's hub, which needs a network or a filled cache."""
+def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Weights from timm's hub, which needs a network or a filled cache, and the epsilons of its normalisations."""
     import timm
 
     try:
-        published = timm.create_model(name, pretrained=True).state_dict()
+        model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises many kinds; each means that the weights did not come
         raise _not_fetched(name, error) from error
+    published, norms = model.state_dict(), norms_of(model)
     known = {key: value for key, value in published.items() if key in target}
-    return (
-        known if len(known) == len(target) else published
-    )  # timm renames the parts of some, and ours have other names
+    if len(known) == len(target):
+        return known, [norm.eps for name, norm in norms.items() if f"{name}.running_var" in target]
+    return published, [norm.eps for norm in norms.values()]  # timm renames the parts of some, and ours have other names
 
 
 def _smp_weights(name: str) -> dict[str, torch.Tensor]:

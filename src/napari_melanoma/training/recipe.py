@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.models.weights_files import weights_file
+from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
@@ -61,7 +61,7 @@ class ModelConfig(Config):
     @property
     def starts_from_bundle(self) -> bool:
         """Whether it goes on from a model that knows the task already."""
-        return self.start not in ("imagenet", "none") and weights_file(self.start) is None
+        return self.start not in WORDS and weights_file(self.start) is None
 
 
 class AugmentationConfig(Config):

@@ -12,11 +12,10 @@ from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.weights_files import weights_file
+from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.training.recipe import TrainRecipe
 
 FIRST = "fine-tune"  # what most people come for stands first
-NO_BUNDLE = ("imagenet", "none")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class ShippedRecipe:
 
     def _network(self, start: str) -> dict[str, Any]:
         """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
-        if start in NO_BUNDLE or weights_file(start):
+        if start in WORDS or weights_file(start):
             return {}
         config = find_bundle(start).config
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}

@@ -12,9 +12,10 @@ from napari_melanoma.analysis.overlap import choose_best, jaccard_by_threshold
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.models.weights_files import WORDS
 from napari_melanoma.training.prepare import Prepared
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.training_start import WORDS, Parent, describe_start
+from napari_melanoma.workflows.training_start import Parent, describe_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

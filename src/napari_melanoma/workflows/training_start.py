@@ -17,7 +17,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.weights_files import NO_FILE, fingerprint, weights_file
+from napari_melanoma.models.weights_files import fingerprint, weights_file, why_absent
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 from napari_melanoma.training.blending import read_start
 from napari_melanoma.training.recipe import TrainRecipe
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SETTLED = "settled.json"
-WORDS = ("imagenet", "none")
 MOST_WEIGHT = 20.0  # a data set with hardly any lesion pixels would drown skin altogether
 WAIT_S, ASK_AGAIN_S = 3600.0, 0.2
 
@@ -108,7 +107,7 @@ def check_start(recipe: TrainRecipe) -> None:
     parent_of(recipe)
     file = weights_file(recipe.model.start)
     if file is not None and not file.is_file():
-        raise BundleError(NO_FILE.format(file=file))
+        raise BundleError(why_absent(file))
     if recipe.model.start == "imagenet":
         _imagenet_name(recipe)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
+from napari_melanoma.models.registry import list_bundles
+
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar", ".safetensors", ".index", ".tar.gz", ".tgz")
-NO_FILE = "there is no file {file} to start from. Name a file of weights that is there."
+WORDS = ("imagenet", "none")
 INDEX, DATA = ".index", ".data-"
+LATEST = "checkpoint"  # TensorFlow's note, beside several checkpoints, of which is the latest
 
 
 def weights_file(start: str) -> Path | None:
@@ -22,17 +26,56 @@ def weights_file(start: str) -> Path | None:
     -------
     pathlib.Path or None
         The file, which need not be there. Of a TensorFlow checkpoint, the ``.index``, where the text is its prefix, one
-        of its parts or the folder with it. None where the text is something else: a word, a bundle's name or folder.
+        of its parts or the folder with it; the folder where it has several and does not say which is the latest. None
+        where the text is something else: a word, a bundle's name (even where a file is called so, too) or folder.
     """
-    path = Path(start).expanduser()
+    found = None if start in WORDS else _file(Path(start).expanduser())
+    is_name = Path(start).name == start
+    if found and is_name and any(bundle.name == start for bundle in list_bundles()):
+        return None
+    return found
+
+
+def why_absent(path: Path) -> str:
+    """Say why there is nothing to start from.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        As ``weights_file`` gives it, and no file.
+
+    Returns
+    -------
+    str
+        Sentences that say what to do.
+    """
+    if path.is_dir():
+        some = ", ".join(sorted(index.name for index in path.glob(f"*{INDEX}")))
+        return f"there are several checkpoints in {path}: {some}. Name one of them."
+    return f"there is no file {path} to start from. Name a file of weights that is there."
+
+
+def _file(path: Path) -> Path | None:
+    """Find the file that a path leads to."""
     prefix = path.name.partition(DATA)[0]
     beside = path.with_name(f"{prefix}{INDEX}") if prefix else path
     if beside.is_file() and beside != path:
         return beside
     if path.is_dir():
-        found = sorted(path.glob(f"*{INDEX}"))
-        return found[0] if len(found) == 1 else None
+        return _checkpoint(path)
     return path if path.is_file() or path.name.lower().endswith(SUFFIXES) else None
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    """Find the TensorFlow checkpoint of a folder, the latest of several; the folder itself where that is unknown."""
+    found = sorted(folder.glob(f"*{INDEX}"))
+    if len(found) < 2:
+        return found[0] if found else None
+    note = folder / LATEST
+    said = note.read_text(encoding="utf-8", errors="replace") if note.is_file() else ""
+    named = re.search(r'^model_checkpoint_path:\s*"(?:[^"]*/)?([^"/]+)"', said, re.MULTILINE)
+    latest = folder / f"{named[1]}{INDEX}" if named else folder
+    return latest if latest in found else folder
 
 
 def fingerprint(path: Path) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.weights_files.finding import INDEX, NO_FILE
-from napari_melanoma.models.weights_files.names import DIALECTS, Dialect
+from napari_melanoma.models.normalisation import norms_of, refitted
+from napari_melanoma.models.weights_files.finding import INDEX, why_absent
+from napari_melanoma.models.weights_files.names import DIALECTS, EPSILONS, Dialect
 from napari_melanoma.models.weights_files.pytorch import read_pytorch
-from napari_melanoma.models.weights_files.tensorflow import read_tensorflow
+from napari_melanoma.models.weights_files.tensorflow import is_archive, read_tensorflow
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,12 +24,16 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Fit:
-    """How a file fits a network: tensors taken by our names, those of another shape there, and what is left over."""
+    """How a file fits a network: tensors taken by our names, those of another shape there, and what is left over.
+
+    ``epsilon`` is what the file's network adds to variances, where that is known to be the same throughout.
+    """
 
     taken: dict[str, Tensor]
     other_shape: dict[str, tuple[int, ...]]
     absent: tuple[str, ...]
     unused: tuple[str, ...]
+    epsilon: float | None = None
 
 
 def load_file(network: nn.Module, path: Path) -> str:
@@ -61,7 +66,7 @@ def load_file(network: nn.Module, path: Path) -> str:
             f"{_other_shapes(fit, state) or 'No name is known.'} "
             "Choose the architecture and the options (width, decoder_channels ...) that the file was made with."
         )
-    network.load_state_dict(fit.taken, strict=False)
+    network.load_state_dict(_with_our_epsilon(fit, network), strict=False)
     return _told(path, fit, state)
 
 
@@ -83,13 +88,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     BundleError
         Where it is missing, damaged, or holds more than data.
     """
-    import tarfile
-
     import torch
 
     if not path.is_file():
-        raise BundleError(NO_FILE.format(file=path))
-    if path.suffix != INDEX and not tarfile.is_tarfile(path):
+        raise BundleError(why_absent(path))
+    if path.suffix != INDEX and not is_archive(path):
         return read_pytorch(path)
     found = {name: torch.from_numpy(value) for name, value in read_tensorflow(path).items()}
     return {name: _turned(name, value) for name, value in found.items()}
@@ -110,7 +113,7 @@ def best_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Fit:
     Fit
         What fits, and what does not.
     """
-    fits = (_fit(dialect, weights, state) for dialect in DIALECTS.values())
+    fits = (replace(_fit(speak, weights, state), epsilon=EPSILONS.get(name)) for name, speak in DIALECTS.items())
     return max(fits, key=lambda fit: (len(fit.taken), len(fit.other_shape)))
 
 
@@ -125,6 +128,14 @@ def _fit(dialect: Dialect, weights: Mapping[str, Tensor], state: Mapping[str, Te
         absent=tuple(name for name in state if name not in source),
         unused=tuple(name for name, ours in named.items() if ours not in state),
     )
+
+
+def _with_our_epsilon(fit: Fit, network: nn.Module) -> dict[str, Tensor]:
+    """Give what is taken such that our network computes with it what the file's own does."""
+    from napari_melanoma.models.blocks.any_size import INNER
+
+    norms = {name.removeprefix(INNER): norm for name, norm in norms_of(network).items()}
+    return fit.taken if fit.epsilon is None else refitted(fit.taken, norms, dict.fromkeys(norms, fit.epsilon))
 
 
 def _turned(name: str, value: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
+DEEPEST = 4  # wrappers in each other
+STYLE = re.compile(r"\x1b\[[0-9;]*m")  # torch writes its refusals in bold
 PARALLEL = "module."  # that DataParallel puts before each name
 
 
@@ -51,7 +54,7 @@ def _loaded(path: Path) -> object:
         with _numbers_of_numpy():
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = STYLE.sub("", str(error)).partition("\n")[0]
         raise BundleError(
             f"{path} is damaged, or holds more than weights and would run code when read ({reason}). "
             "Save its state dict alone, with torch.save(model.state_dict(), FILE), where you trust it."
@@ -83,16 +86,11 @@ def _numbers_of_numpy() -> AbstractContextManager[Any]:
     return context
 
 
-def _unwrapped(found: object) -> dict[str, Tensor]:
-    """Take the tensors, also from under a usual name."""
+def _unwrapped(found: object, depth: int = 0) -> dict[str, Tensor]:
+    """Take the tensors from under a usual name, or those that lie bare: whichever are more; others count something."""
     import torch
 
-    if not isinstance(found, Mapping):
+    if not isinstance(found, Mapping) or depth > DEEPEST:
         return {}
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
-    if tensors:
-        return tensors
-    for wrapper in WRAPPERS:
-        if inner := _unwrapped(found.get(wrapper)):
-            return inner
-    return {}
+    bare = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    return max(*(_unwrapped(found.get(wrapper), depth + 1) for wrapper in WRAPPERS), bare, key=len)

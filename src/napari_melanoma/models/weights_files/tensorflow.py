@@ -1,16 +1,19 @@
 """TensorFlow checkpoints (format V2) without TensorFlow: a sorted table of names beside files with the numbers.
 
 The table is LevelDB's (blocks of keys that share prefixes, a footer with a magic number), its values are protocol
-buffers; both are documented by their projects. The checksums of the numbers are not compared, sizes are.
+buffers; both are documented by their projects. The checksums of the numbers are not compared, sizes are. A file may
+come from anywhere: nothing in it makes the reader go on for ever or fill the memory.
 """
 
 from __future__ import annotations
 
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,8 +28,38 @@ FOOTER = 48
 SNAPPY = 1  # TensorFlow before 1.2 compressed its tables
 BFLOAT16 = 14
 DTYPES = {1: "<f4", 2: "<f8", 19: "<f2", BFLOAT16: "<u2"}  # numbers of TensorFlow's DataType; weights have no other
+GZIP, TAR, TAR_AT = b"\x1f\x8b", b"ustar", 257  # how archives begin, and where a tar says what it is
+# More than any published checkpoint has: bytes of an archive's contents, of a table, of a name; entries of a table.
+MOST_BYTES, MOST_TABLE, MOST_NAME, MOST_ENTRIES = 1 << 32, 1 << 26, 1 << 12, 100_000
+MOST_DIGITS = 10  # of seven bits, in a whole number of 64
 
 Field = int | bytes
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by its beginning whether a file is an archive, as checkpoints are published.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file.
+
+    Returns
+    -------
+    bool
+        True for a tar, and for whatever gzip compressed.
+
+    Raises
+    ------
+    BundleError
+        Where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(TAR_AT + len(TAR))
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error}.") from error
+    return start.startswith(GZIP) or start[TAR_AT:] == TAR
 
 
 def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -48,11 +81,11 @@ def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
         Where the files are no such checkpoint, are damaged, or a part is missing.
     """
     try:
-        index, parts = _from_archive(path) if tarfile.is_tarfile(path) else _from_folder(path)
+        index, parts = _from_archive(path) if is_archive(path) else _from_folder(path)
         return dict(_tensors(index, parts))
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise BundleError(f"cannot read {path}: {error}. Get the file again from where it came.") from error
-    except (struct.error, IndexError, ValueError, KeyError) as error:
+    except (struct.error, IndexError, ValueError, KeyError, OverflowError) as error:
         raise BundleError(
             f"{path} is damaged, or no TensorFlow checkpoint of format V2 (model.ckpt.index beside "
             f"model.ckpt.data-00000-of-00001): {error}. Get it again from where it came."
@@ -65,14 +98,18 @@ def _from_folder(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
     if not parts:
         numbers = f"{path.name.removesuffix(INDEX)}{DATA}00000-of-00001"
         raise BundleError(f"{path.name} needs the file with the numbers beside it: {numbers}.")
+    if path.stat().st_size > MOST_TABLE:
+        raise ValueError("its table is too large")
     mapped = [np.memmap(part, np.uint8, "r") if part.stat().st_size else np.empty(0, np.uint8) for part in parts]
     return path.read_bytes(), mapped
 
 
 def _from_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
     """Open a checkpoint in its archive, without unpacking anything to the disk."""
-    with tarfile.open(path) as archive:
-        members = {member.name: member for member in archive if member.isfile()}
+    with path.open("rb") as file:
+        mode: Literal["r:gz", "r:"] = "r:gz" if file.read(len(GZIP)) == GZIP else "r:"
+    with tarfile.open(path, mode) as archive:
+        members = {member.name: member for member in _bounded(archive) if member.isfile()}
         indices = [name for name in members if name.endswith(INDEX)]
         if len(indices) != 1:
             raise BundleError(f"{path} holds {len(indices)} TensorFlow checkpoints (*.index), expected one.")
@@ -82,8 +119,19 @@ def _from_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
     return index, [np.frombuffer(part, np.uint8) for part in parts]
 
 
+def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """List what is in an archive, up to as much as a checkpoint can have."""
+    size = 0
+    for number, member in enumerate(archive):
+        size += max(0, member.size)
+        if size > MOST_BYTES or number > MOST_ENTRIES:
+            raise ValueError("there is more in it than in any checkpoint")
+        yield member
+
+
 def _tensors(index: bytes, parts: list[NDArray[np.uint8]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Walk through the table; the entry without a name is the header."""
+    room = sum(len(part) for part in parts)
     for key, value in _table(index):
         entry = _message(value)
         if not key:
@@ -92,6 +140,9 @@ def _tensors(index: bytes, parts: list[NDArray[np.uint8]]) -> Iterator[tuple[str
             continue
         kind, sliced = entry.get(1, 0), 7 in entry
         if kind in DTYPES and not sliced:
+            room -= _whole(entry, 5)
+            if room < 0:
+                raise ValueError("its tensors lie over each other, or their numbers are cut off")
             yield key.decode(), _numbers(key.decode(), entry, parts)
 
 
@@ -100,7 +151,7 @@ def _numbers(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.uint8
     kind, number, offset, size = (_whole(entry, field) for field in (1, 3, 4, 5))
     shape = _shape(entry.get(2, b""))
     dtype = np.dtype(DTYPES[kind])
-    if size != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+    if size != prod(shape) * dtype.itemsize:
         raise ValueError(f"{name} has {size} bytes for the shape {shape}")
     part = parts[number]
     if offset + size > len(part):
@@ -113,7 +164,8 @@ def _numbers(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.uint8
 
 def _shape(value: Field) -> tuple[int, ...]:
     """Read a TensorShapeProto: its dimensions, each a message with a size."""
-    assert isinstance(value, bytes)
+    if not isinstance(value, bytes):
+        raise ValueError("a shape is a number")
     dimensions = (_message(part) for number, part in _fields(value) if number == 2 and isinstance(part, bytes))
     return tuple(_whole(dimension, 1) for dimension in dimensions)
 
@@ -121,7 +173,8 @@ def _shape(value: Field) -> tuple[int, ...]:
 def _whole(entry: Mapping[int, Field], number: int) -> int:
     """Take a whole number out of a message; one that is not written is 0."""
     value = entry.get(number, 0)
-    assert isinstance(value, int)
+    if not isinstance(value, int):
+        raise ValueError("a size is no number")
     return value
 
 
@@ -131,9 +184,14 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("its end is not that of a table")
     _, _, place = _handle(data[-FOOTER:], 0)  # of a block that says nothing to us
     offset, size, _ = _handle(data[-FOOTER:], place)
+    entries = 0
     for _, handle in _entries(_block(data, offset, size)):
         offset, size, _ = _handle(handle, 0)
-        yield from _entries(_block(data, offset, size))
+        for entry in _entries(_block(data, offset, size)):
+            entries += 1
+            if entries > MOST_ENTRIES:
+                raise ValueError("it has more entries than any checkpoint")
+            yield entry
 
 
 def _handle(data: bytes, place: int) -> tuple[int, int, int]:
@@ -149,7 +207,12 @@ def _block(data: bytes, offset: int, size: int) -> bytes:
     if kind == SNAPPY:
         import imagecodecs
 
-        return bytes(imagecodecs.snappy_decode(content))
+        if _varint(content, 0)[0] > MOST_TABLE:
+            raise ValueError("a block of its table is too large")
+        try:
+            return bytes(imagecodecs.snappy_decode(content))
+        except imagecodecs.SnappyError as error:
+            raise ValueError(f"a block of its table cannot be unpacked ({error})") from error
     return content
 
 
@@ -161,6 +224,8 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         shared, place = _varint(block, place)
         own, place = _varint(block, place)
         size, place = _varint(block, place)
+        if shared + own > MOST_NAME or place + own + size > end:
+            raise ValueError("an entry of its table is too long")
         key = key[:shared] + block[place : place + own]
         place += own
         yield key, block[place : place + size]
@@ -195,11 +260,10 @@ def _fields(data: bytes) -> Iterator[tuple[int, Field]]:
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
     """Read a whole number of seven bits a byte, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 127) << shift
-        place += 1
+    value = 0
+    for digit in range(MOST_DIGITS):
+        byte = data[place + digit]
+        value |= (byte & 127) << 7 * digit
         if byte < 128:
-            return value, place
-        shift += 7
+            return value, place + digit + 1
+    raise ValueError("a number is too long")
