@@ -60,6 +60,15 @@ def test_schedule(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_runs_of_few_steps_have_a_rate_for_each(name: str) -> None:
+    for steps in range(1, 61):
+        rates = rates_of(name, Course(steps, min(4, steps), 2.0))
+        assert len(rates) == steps
+        assert all(0 <= rate <= 1 for rate in rates), (steps, rates)
+        assert max(rates) >= 0.5, (steps, rates)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_schedule_goes_on_to_the_last_bit(name: str) -> None:
     course = Course(28, 4, 1.5)
     assert rates_of(name, course, stop_after=9) == rates_of(name, course)

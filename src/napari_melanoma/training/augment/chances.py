@@ -1,6 +1,7 @@
 """The random numbers of each image of a batch: they follow from seed, epoch and image, and from nothing else.
 
-An image is therefore varied alike whichever batch, device or process it falls to, and a repeated epoch repeats it.
+An image is therefore varied alike whichever batch or process it falls to, and a repeated epoch repeats it. Where it is
+computed changes nothing but rounding, and the single grains of noise, which each kind of device draws in its own way.
 """
 
 from __future__ import annotations

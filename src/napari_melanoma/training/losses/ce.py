@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import Spec, bce
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,4 @@ def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
     torch.Tensor
         A scalar.
     """
-    from torch.nn.functional import logsigmoid
-
-    lesion, skin = logsigmoid(logits), logsigmoid(-logits)
-    return -(lesion_weight * target * lesion + (1 - target) * skin).mean()
+    return bce.loss(logits, target, lesion_weight)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-RISE = 0.2
+RISE = 0.2  # of the run
 
 SPEC = Spec(
     name="one_cycle",
@@ -36,5 +36,6 @@ def build(optimiser: Optimizer, course: Course) -> LRScheduler:
     """
     from torch.optim.lr_scheduler import OneCycleLR
 
-    rates = [group["lr"] for group in optimiser.param_groups]
-    return OneCycleLR(optimiser, rates, total_steps=max(course.steps, 2), pct_start=RISE)
+    rates, steps = [group["lr"] for group in optimiser.param_groups], max(course.steps, 2)
+    rise = max(RISE, 2 / steps) if steps > 2 else RISE  # torch divides by the steps of the rise but one: 0 of 5
+    return OneCycleLR(optimiser, rates, total_steps=steps, pct_start=rise)
