@@ -27,7 +27,7 @@ from napari_melanoma.workflows import reproduce_planning
 from napari_melanoma.workflows.reproduce import ReproduceOptions, Reproduction, check, reproduce
 from napari_melanoma.workflows.reproduce_data import RoleData, assign, stage, staged
 from napari_melanoma.workflows.reproduce_papers import papers, read_paper
-from napari_melanoma.workflows.reproduce_plan import Counts, RowCost, capped, choose_size, epochs_that_fit
+from napari_melanoma.workflows.reproduce_plan import Size
 from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe
 
 # Typed from the papers' tables, in the order of their columns.
@@ -196,31 +196,11 @@ def test_a_named_split_is_kept(tmp_path: Path) -> None:
     assert judged == ["s4", "s5"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "epochs"), [(0, 1), (29, 1), (40, 2), (59.9, 3), (60, 4), (1e6, 50)], ids=lambda value: str(value)
-)
-def test_epochs_fill_the_time_and_no_more(seconds: float, epochs: int) -> None:
-    costs = [RowCost(fixed=10, epoch=4), RowCost(fixed=10, epoch=6)]
-    assert epochs_that_fit(costs, seconds, 50) == epochs
-
-
-def test_too_few_epochs_take_fewer_images() -> None:
-    paper, count = read_paper("P4"), Counts(9000, 1000, 10)
-    recipes = {row.name: row.recipe("small", data={"datasets": ["m"]}) for row in paper.table_rows if row.file.learn}
-    counts, costs = dict.fromkeys(recipes, count), dict.fromkeys(recipes, COST)
-    epochs, images = choose_size(counts, costs, recipes, 600)
-    assert images == 500
-    assert epochs >= 8
-    assert choose_size(counts, costs, recipes, 1e6) == (200, None)
-    assert capped(count, 500) == Counts(450, 50, 10)
-    assert capped(count, None) == count
-
-
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two epochs for every row, and no step measured."""
+    """Two steps for every row, and none measured."""
     monkeypatch.setattr(step_cost, "measure_step", lambda recipe: COST)
-    monkeypatch.setattr(reproduce_planning, "choose_size", lambda *of: (2, None))
+    monkeypatch.setattr(reproduce_planning, "choose_size", lambda *of: Size(2, None))
 
 
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
@@ -232,7 +212,7 @@ def done(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
     out = tmp_path_factory.mktemp("done") / "p4"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_cost, "measure_step", lambda recipe: COST)
-        patch.setattr(reproduce_planning, "choose_size", lambda *of: (2, None))
+        patch.setattr(reproduce_planning, "choose_size", lambda *of: Size(2, None))
         yield reproduce(OPTIONS.model_copy(update={"data": (str(sets),)}), out, run=RunContext()), out
 
 
@@ -265,7 +245,7 @@ def test_the_tables_stand_side_by_side(done: tuple[Reproduction, Path]) -> None:
     ours = rows["transfer-d-then-m", "dermofit"]
     assert float(ours["JA_low"]) <= float(ours["JA"]) <= float(ours["JA_high"])
     assert ours["n"] == "2"
-    assert "2 epochs instead of up to 200" in ours["reduced"]
+    assert "2 epochs instead of up to 124" in ours["reduced"]
     assert "128 px instead of 512" in ours["reduced"]
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "| D, then M | Dermofit / dermofit | 2 |" in text

@@ -15,15 +15,15 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
-from napari_melanoma.core.runs import Cancelled, PartContext, RunContext
+from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, PartContext, RunContext
 from napari_melanoma.models.weights_files import weights_file
 from napari_melanoma.workflows.reproduce_data import assign, stage, staged
 from napari_melanoma.workflows.reproduce_found import Found
 from napari_melanoma.workflows.reproduce_papers import Budget, Paper, Row, read_paper
-from napari_melanoma.workflows.reproduce_plan import Plan
+from napari_melanoma.workflows.reproduce_plan import Plan, in_turn
 from napari_melanoma.workflows.reproduce_planning import PlanRequest, make_plan
 from napari_melanoma.workflows.reproduce_result import write_result, write_tables
-from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe, epochs_now, judge, learn
+from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe, has_time, judge, learn
 
 log = logging.getLogger(__name__)
 MINUTES = 40.0
@@ -59,12 +59,15 @@ class Reproduction:
         Rows that were judged.
     failed : dict
         Rows that went wrong, and why.
+    late : dict
+        Rows that there was no time for, and why.
     """
 
     paper: Paper
     plan: Plan
     found: list[Found] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    late: dict[str, str] = field(default_factory=dict)
 
 
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
@@ -106,19 +109,22 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         _request(paper, options)  # before anything is written
     with locked(out / ".lock"):
         if place.plan.is_file():
-            plan = _read(place)
-            _refuse_another(plan, paper, options, place)
+            plan = _going_on(_read(place), paper, options, place)
+            said = f"{out} goes on as it began: {_said(plan)}"
         else:
             plan = _settle(paper, _request(paper, options), place, run)
-            write_json(place.plan, plan.model_dump(mode="json"))
+            said = _said(plan)
+        write_json(place.plan, plan.model_dump(mode="json"))
+        for message in (said, *plan.notices):
+            run.report(Milestone(0, PARTS * len(plan.rows), message))
         data = staged({role: tuple(map(Path, folders)) for role, folders in plan.data.items()}, place.data)
-        work, failed = Work(paper, plan, data, place), dict[str, str]()
+        work, failed, late = Work(paper, plan, data, place), dict[str, str](), dict[str, str]()
         try:
-            _every_row(work, failed, run)
+            _every_row(work, failed, late, run)
         except Cancelled:
-            write_result(work, failed)
+            write_result(work, {**failed, **late})
             raise
-        return Reproduction(paper, plan, write_result(work, failed), failed)
+        return Reproduction(paper, plan, write_result(work, {**failed, **late}), failed, late)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
@@ -152,22 +158,38 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
         return Reproduction(paper, _settle(paper, _request(paper, options), Place(Path(folder)), run))
 
 
-def _every_row(work: Work, failed: dict[str, str], run: RunContext) -> None:
-    """Run the rows that have not been judged yet; note those that go wrong."""
-    for number, planned in enumerate(work.plan.rows):
+def _every_row(work: Work, failed: dict[str, str], late: dict[str, str], run: RunContext) -> None:
+    """Run the rows that have not been judged yet; note those that go wrong, and those that there is no time for."""
+    rows = in_turn(work.plan, work.paper)
+    for number, planned in enumerate(rows):
         if work.place.judged(planned.name).is_dir():
             continue
         run.check()
-        row, rows = work.paper.row(planned.name), len(work.plan.rows)
-        part = PartContext(run, number, rows, f"{row.file.title} ({number + 1} of {rows})")
-        try:
-            _one_row(work, row, failed, part)
-        except Cancelled:
-            raise
-        except Exception as error:
-            log.warning("the row %s failed", row.name, exc_info=error)
-            failed[row.name] = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
-        write_tables(work, failed)
+        row = work.paper.row(planned.name)
+        part = PartContext(run, number, len(rows), f"{row.file.title} ({number + 1} of {len(rows)})")
+        if why := _no_time(work, row, late):
+            late[row.name] = why
+        else:
+            _try_row(work, row, failed, part)
+        write_tables(work, {**failed, **late})
+
+
+def _no_time(work: Work, row: Row, late: dict[str, str]) -> str | None:
+    """Say that there is no time for a row, if so."""
+    if without := [name for name in row.file.needs if name in late]:
+        return f"time: it needs the row '{without[0]}', which there was none for."
+    return None if has_time(work, row.name) else f"time: it would have ended after the {work.plan.minutes:g} min."
+
+
+def _try_row(work: Work, row: Row, failed: dict[str, str], run: RunContext) -> None:
+    """Run a row; note it where it goes wrong."""
+    try:
+        _one_row(work, row, failed, run)
+    except Cancelled:
+        raise
+    except Exception as error:
+        log.warning("the row %s failed", row.name, exc_info=error)
+        failed[row.name] = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
 
 
 def _one_row(work: Work, row: Row, failed: dict[str, str], run: RunContext) -> None:
@@ -175,11 +197,7 @@ def _one_row(work: Work, row: Row, failed: dict[str, str], run: RunContext) -> N
     if without := [name for name in row.file.needs if name in failed]:
         raise RunError(f"it needs the row '{without[0]}', which failed.")
     if row.file.learn is not None:
-        recipe = complete_recipe(row, work)
-        epochs = epochs_now(work, row.name)
-        if epochs is not None:
-            recipe = recipe.model_copy(update={"epochs": epochs, "patience": epochs})
-        learn(recipe, row.name, work.place, run)
+        learn(complete_recipe(row, work), row.name, work.place, work.plan.row(row.name).threads, run)
     judge(row, work.data[row.file.judged], work.place, run)
 
 
@@ -194,14 +212,12 @@ def _read(place: Place) -> Plan:
 
 def _request(paper: Paper, options: ReproduceOptions) -> PlanRequest:
     """Find the data and the weights that are asked for; nothing is written."""
-    rows = paper.select(options.rows)
-    needed = [role for row in rows for role in (row.file.learn, row.file.judged) if role]
-    folders, notices = assign(paper, options.data, needed)
+    folders, notices = _folders(paper, options)
     return PlanRequest(
         options.rows,
         options.budget,
         options.limit,
-        {role: found for role, found in folders.items() if role in needed},
+        folders,
         _weights(paper, options.weights),
         tuple(notices),
     )
@@ -231,8 +247,8 @@ def _weights(paper: Paper, named: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _refuse_another(plan: Plan, paper: Paper, options: ReproduceOptions, place: Place) -> None:
-    """Refuse a folder that holds a reproduction of something else; data and time are those that it began with."""
+def _going_on(plan: Plan, paper: Paper, options: ReproduceOptions, place: Place) -> Plan:
+    """Refuse a folder that holds a reproduction of something else; only another time is taken over."""
     names = {row.name for row in paper.select(options.rows)}
     known = {row.name for row in plan.rows} | set(plan.left_out)
     if (plan.paper, plan.budget, known) != (paper.name, options.budget, names):
@@ -240,3 +256,35 @@ def _refuse_another(plan: Plan, paper: Paper, options: ReproduceOptions, place: 
             f"{place.out} holds another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. Name "
             "another folder, or give the options that it began with."
         )
+    other = []
+    if options.data and _folders(paper, options)[0] != {role: tuple(map(Path, of)) for role, of in plan.data.items()}:
+        other.append("--data")
+    if options.weights and _weights(paper, options.weights) != plan.weights:
+        other.append("--weights")
+    if options.minutes is not None and plan.minutes is None:
+        other.append("--minutes")
+    if other:
+        raise RunError(
+            f"{place.out} began with other {' and '.join(other)}: {_said(plan)} Name another folder, or leave out "
+            f"{' and '.join(other)} to go on as it began."
+        )
+    return plan if options.minutes is None else plan.model_copy(update={"minutes": options.minutes})
+
+
+def _folders(paper: Paper, options: ReproduceOptions) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
+    """Find the data sets of the roles that the rows need, and say which were not taken."""
+    needed = [role for row in paper.select(options.rows) for role in (row.file.learn, row.file.judged) if role]
+    folders, notices = assign(paper, options.data, needed)
+    return {role: found for role, found in folders.items() if role in needed}, notices
+
+
+def _said(plan: Plan) -> str:
+    """Say what a reproduction rests on, and how long it may take."""
+    data = ", ".join(f"{role}={folder}" for role, folders in plan.data.items() for folder in folders)
+    weights = "".join(f", weights {name}={file}" for name, file in plan.weights.items())
+    epochs = sorted({row.epochs for row in plan.rows if row.epochs})
+    steps = max((row.steps * row.epochs for row in plan.rows if row.steps and row.epochs), default=0)
+    long = f", {'/'.join(map(str, epochs))} epochs (up to {steps} steps)" if epochs else ""
+    time = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min"
+    most = "" if plan.minutes is None else f" of at most {plan.minutes:g}"
+    return f"{len(plan.rows)} rows of {plan.paper}, data {data}{weights}{long}{time}{most}."

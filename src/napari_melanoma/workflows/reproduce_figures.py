@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_melanoma.report.reproduction import SizePoint, draw_curves, draw_samples, draw_size
 from napari_melanoma.workflows.reproduce_data import judged_samples
 from napari_melanoma.workflows.reproduce_found import Found
-from napari_melanoma.workflows.reproduce_rows import Place, Work, pictures_of
+from napari_melanoma.workflows.reproduce_rows import Place, Work, picture_name, pictures_of
 
 
 def draw_figures(work: Work, found: Sequence[Found]) -> dict[str, Path]:
@@ -51,7 +51,7 @@ def draw_figures(work: Work, found: Sequence[Found]) -> dict[str, Path]:
     curves = {item.row.file.title: _curve(place, item.row.name) for item in found if item.row.file.learn}
     draw_curves({title: rows for title, rows in curves.items() if rows}, folder / "curves.png")
     for role in data:
-        names = [sample.image_id for sample in judged_samples(data[role])]
+        names = [picture_name(sample) for sample in judged_samples(data[role])]
         photographs = pictures_of(folder / "photographs", names)
         rows = {"Photograph": photographs}
         for item in found:

@@ -76,7 +76,7 @@ class RowFile(Config):
     model_of: str | None = Field(None, description="the row whose model is judged, without learning anything")
     against: str | None = Field(None, description="the row that it is compared with, image by image")
     start_of: str | None = Field(None, description="the row whose model it starts from")
-    refine: bool = Field(False, description="refine the mask as users get it")
+    refine: bool = Field(False, description="of the mask keep the largest part, filled, as P2 does")
     paper: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="the paper's figures in per cent by set, T as it is; '' where it is one"
     )
@@ -88,8 +88,8 @@ class RowFile(Config):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Rows that must have run before."""
-        return tuple(name for name in (self.model_of, self.start_of, self.against) if name)
+        """Rows whose models it cannot do without; the one that it is compared with is none of them."""
+        return tuple(name for name in (self.model_of, self.start_of) if name)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Paper:
         return found
 
     def select(self, names: tuple[str, ...]) -> tuple[Row, ...]:
-        """Find rows by their names or the name of their grid, and the rows whose models these need.
+        """Find rows by their names or the name of their grid, with the rows that these need or are compared with.
 
         Parameters
         ----------
@@ -210,7 +210,8 @@ class Paper:
         while pending:
             name = pending.pop()
             wanted.add(name)
-            pending += [other for other in self.row(name).file.needs if other not in wanted]
+            file = self.row(name).file
+            pending += [other for other in (*file.needs, file.against) if other and other not in wanted]
         return tuple(row for row in self.rows if row.name in wanted)
 
 

@@ -67,10 +67,12 @@ def differences(found: Sequence[Found], metrics: Sequence[str]) -> list[str]:
         other = known.get(item.row.file.against or "")
         if other is None:
             continue
-        old, new = ({image["image_id"]: image for image in one.images} for one in (other, item))
-        both = [name for name in old if name in new]
-        table = [[float(new[name][metric]) - float(old[name][metric]) for metric in METRICS] for name in both]
-        of = estimates_of(np.array(table), [old[name] for name in both], bounds=(-1, 1))
+        old, new = ({(image["domain"], image["image_id"]): image for image in one.images} for one in (other, item))
+        both = [key for key in old if key in new]
+        if not both:
+            continue
+        table = [[float(new[key][metric]) - float(old[key][metric]) for metric in METRICS] for key in both]
+        of = estimates_of(np.array(table), [old[key] for key in both], bounds=(-1, 1))
         changes = [f"{m} {_signed(of[m].mean)} ({_signed(of[m].low)} to {_signed(of[m].high)})" for m in metrics]
         said.append(f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}.")
     return said

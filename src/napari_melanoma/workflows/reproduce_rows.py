@@ -22,8 +22,9 @@ from napari_melanoma.report.evaluation import Compared, comparison_image
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.evaluate import measure_sample, why_failed
 from napari_melanoma.workflows.reproduce_data import JUDGED, LEARN, RoleData, judged_samples
+from napari_melanoma.workflows.reproduce_measuring import computing_with
 from napari_melanoma.workflows.reproduce_papers import Paper, Row
-from napari_melanoma.workflows.reproduce_plan import TABLES_S, Plan, PlannedRow, epochs_that_fit
+from napari_melanoma.workflows.reproduce_plan import TABLES_S, Plan, PlannedRow, whole_cycles
 from napari_melanoma.workflows.train import train
 
 if TYPE_CHECKING:
@@ -172,13 +173,16 @@ def complete_recipe(row: Row, work: Work) -> TrainRecipe:
         "model": {"start": start},
     }
     epochs = plan.row(row.name).epochs
-    if epochs is not None:
-        more |= {"epochs": epochs, "patience": epochs}
-    return row.recipe(plan.budget, **more)
+    if epochs is None:
+        return row.recipe(plan.budget, **more)
+    recipe = row.recipe(plan.budget, **more, epochs=epochs, patience=epochs)
+    if recipe.schedule != "cosine_restarts":
+        return recipe
+    return recipe.model_copy(update={"cycle_epochs": whole_cycles(recipe, epochs)})
 
 
-def epochs_now(work: Work, name: str) -> int | None:
-    """Say for how many epochs a row learns: as planned, or fewer where those before it took longer than was thought.
+def has_time(work: Work, name: str) -> bool:
+    """Say whether there is time for a row, as quick as those that have learnt already.
 
     Parameters
     ----------
@@ -189,19 +193,19 @@ def epochs_now(work: Work, name: str) -> int | None:
 
     Returns
     -------
-    int or None
-        None where the recipe's own number stands.
+    bool
+        True for one that has begun, and where no time was named.
     """
-    planned = work.plan.row(name)
-    if work.plan.minutes is None or planned.epochs is None:
-        return planned.epochs
-    place = [row.name for row in work.plan.rows].index(name)
-    before, left = work.plan.rows[:place], work.plan.rows[place:]
-    spent = sum(_spent(row, work.place) for row in before)
-    thought = sum(row.seconds or 0.0 for row in before)
-    slower = max(1.0, spent / thought) if thought else 1.0
-    seconds = (60 * work.plan.minutes - TABLES_S - spent) / slower
-    return epochs_that_fit([row.cost for row in left if row.cost], seconds, planned.epochs)
+    planned, place = work.plan.row(name), work.place
+    if work.plan.minutes is None or place.run(name).config.exists():
+        return True
+    begun = [row for row in work.plan.rows if place.run(row.name).config.exists()]
+    learnt = [row for row in begun if row.epochs and (place.run(row.name).bundle / CONFIG).is_file()]
+    thought = sum(row.seconds or 0.0 for row in learnt)
+    slower = sum(_spent(row, place) for row in learnt) / thought if thought else 1.0
+    judged = [row for row in work.plan.rows if row not in begun and place.judged(row.name).is_dir()]
+    spent = sum(_spent(row, place) for row in (*begun, *judged)) + work.plan.planning_s
+    return spent + slower * (planned.seconds or 0.0) + TABLES_S <= 60 * work.plan.minutes
 
 
 def _spent(planned: PlannedRow, place: Place) -> float:
@@ -212,7 +216,7 @@ def _spent(planned: PlannedRow, place: Place) -> float:
     return (planned.fixed_s or 0.0) + sum(silence for silence in silences if 0 < silence < SILENCE_S)
 
 
-def learn(recipe: TrainRecipe, name: str, place: Place, run: RunContext) -> None:
+def learn(recipe: TrainRecipe, name: str, place: Place, threads: int | None, run: RunContext) -> None:
     """Train the model of a row, or go on where an earlier run of it ended.
 
     Parameters
@@ -223,6 +227,8 @@ def learn(recipe: TrainRecipe, name: str, place: Place, run: RunContext) -> None
         Of the row.
     place : Place
         Gets the recipe and the run folder.
+    threads : int or None
+        With which its network is quickest here; None: torch's own choice.
     run : RunContext
         Told of the progress, asked whether to go on.
 
@@ -239,7 +245,8 @@ def learn(recipe: TrainRecipe, name: str, place: Place, run: RunContext) -> None
     begun = folder.config.exists()
     recipe = read_toml(folder.config, TrainRecipe) if begun else recipe
     write_toml(place.recipe(name), recipe)
-    train(recipe, folder.path, resume=begun, run=run, judge=False)
+    with computing_with(threads):
+        train(recipe, folder.path, resume=begun, run=run, judge=False)
 
 
 def judge(row: Row, data: RoleData, place: Place, run: RunContext) -> None:
@@ -270,7 +277,7 @@ def judge(row: Row, data: RoleData, place: Place, run: RunContext) -> None:
     bundle = read_bundle(place.run(row.file.model_of or row.name).bundle)
     model, refinement = Segmenter.load(bundle), LARGEST_FILLED if row.file.refine else AS_IT_IS
     samples = judged_samples(data)
-    pictured = {sample.image_id for sample in drawn_by_name(samples, PICTURED)}
+    pictured = {(sample.domain, sample.image_id) for sample in drawn_by_name(samples, PICTURED)}
     rows: list[dict[str, object]] = []
     failed: dict[str, str] = {}
     with atomic_folder(place.judged(row.name)) as folder:
@@ -278,11 +285,12 @@ def judge(row: Row, data: RoleData, place: Place, run: RunContext) -> None:
             try:
                 compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
             except Exception as error:  # noqa: BLE001 - named in the judgement; the others go on
-                failed[sample.image_id] = why_failed(sample, error, place.out)
+                failed[picture_name(sample)] = why_failed(sample, error, place.out)
                 continue
-            rows.append(_per_image(sample, metrics))
-            if sample.image_id in pictured:
-                _draw(compared, folder / "pictures" / f"{sample.image_id}.png", place.figures / "photographs")
+            rows.append({**_per_image(sample, metrics), "found": int(compared.mask.any())})
+            if (sample.domain, sample.image_id) in pictured:
+                name = f"{picture_name(sample)}.png"
+                _draw(compared, folder / "pictures" / name, place.figures / "photographs" / name)
         if not rows:
             raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(failed.values()), '')}")
         write_table(folder / PER_IMAGE, rows)
@@ -303,7 +311,7 @@ def judged_rows(place: Place, name: str) -> list[dict[str, str]]:
     Returns
     -------
     list of dict
-        ``image_id``, ``domain``, ``group``, ``diagnosis`` and the metrics, as text.
+        ``image_id``, ``domain``, ``group``, ``diagnosis``, the metrics, and ``found`` (0: no pixel is lesion), as text.
 
     Raises
     ------
@@ -319,10 +327,25 @@ def _per_image(sample: Sample, metrics: Mapping[str, float]) -> dict[str, object
     return {**about, **{name: metrics[name] for name in METRICS}}
 
 
-def _draw(compared: Compared, path: Path, photographs: Path) -> None:
+def picture_name(sample: Sample) -> str:
+    """Name the picture of an image: images of two data sets may have one name.
+
+    Parameters
+    ----------
+    sample : Sample
+        The image.
+
+    Returns
+    -------
+    str
+        A path below the folder of pictures, without an ending.
+    """
+    return f"{sample.domain}/{sample.image_id}"
+
+
+def _draw(compared: Compared, path: Path, photograph: Path) -> None:
     """Keep the comparison with the reference, small, and the photograph once for all rows."""
     write_rgb(path, _small(comparison_image(compared.mask, compared.reference)))
-    photograph = photographs / path.name
     if not photograph.exists():
         write_rgb(photograph, _small(compared.rgb))
 
