@@ -8,7 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from PIL import Image
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data import vocabulary
 from napari_melanoma.data.dataset import MODALITY_WORDS
+from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import Record, find_source, sources, where_to_get
 
 PICTURE, TABLE = b"picture", "csv"
@@ -295,6 +296,75 @@ def test_images_of_one_name_in_two_folders_keep_their_own_masks(tmp_path: Path) 
     records = find_source("folder").find(laid_out(Layout("folder", files, [], [], ("", {})), tmp_path))
     found = {record.image_id: record.mask and record.mask.name for record in records}
     assert found == {"a_x": "a/masks/x.png", "b_x": None, "lesion": None}
+
+
+INNERMOST = {
+    "images and masks": ("images/x.jpg", "masks/x.png"),
+    "photographs": ("photos/x.jpg", "ground truth/x.png"),
+    "beside each other": ("x.jpg", "x_mask.png"),
+    "a folder of any name": ("moles/x.jpg", "moles masks/x.png"),
+}
+
+
+@pytest.mark.parametrize("outer", ["skin segmentation", "masks of skin/2020"])
+@pytest.mark.parametrize("names", INNERMOST.values(), ids=list(INNERMOST))
+def test_an_outer_folder_does_not_make_everything_a_mask(names: tuple[str, str], outer: str, tmp_path: Path) -> None:
+    files = {f"{outer}/{name}": PICTURE for name in names}
+    (record,) = find_source("folder").find(laid_out(Layout("folder", files, [], [], ("", {})), tmp_path))
+    assert (record.image.name, record.mask and record.mask.name) == tuple(files)
+
+
+def test_masks_alone_are_no_images(tmp_path: Path) -> None:
+    folder = laid_out(
+        Layout("folder", dict.fromkeys(("masks/x.png", "masks/y.png"), PICTURE), [], [], ("", {})), tmp_path
+    )
+    with pytest.raises(DataSetError, match="does not hold"):
+        find_source("folder").find(folder)
+
+
+def test_blank_lines_in_a_table_are_passed_over(tmp_path: Path) -> None:
+    folder = laid_out(BY_NAME["isic2016"], tmp_path)
+    table = rows("ISIC_0000000,benign", "", "ISIC_0000002,malignant", " ", "")
+    (folder / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv").write_bytes(table)
+    found = {record.image_id: record.values["melanoma"] for record in find_source("isic2016").find(folder)}
+    assert found == {"ISIC_0000000": "0", "ISIC_0000002": "1", "ISIC_0000003": "1"}
+
+
+def patched(path: Path, local: int, central: int, value: int) -> None:
+    """Change a field of 16 bits in the heads of the only member of an archive."""
+    content = bytearray(path.read_bytes())
+    for start, offset in ((0, local), (content.index(b"PK\1\2"), central)):
+        content[start + offset : start + offset + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("fields", "said"), [((6, 8, 1), "encrypted"), ((8, 10, 9), "compression")])
+def test_an_archive_that_cannot_be_read_here_is_said(fields: tuple[int, int, int], said: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("x.jpg", PICTURE)
+    patched(tmp_path / "images.zip", *fields)
+    (record,) = find_source("folder").find(tmp_path)
+    with pytest.raises(InputError, match=rf"images\.zip cannot be read here: .*{said}.*Unpack it into a folder"):
+        record.image.read()
+
+
+def test_archives_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[zipfile.ZipFile] = []
+
+    class Noted(zipfile.ZipFile):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            opened.append(self)
+
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("x.jpg", PICTURE)
+        archive.writestr("labels.csv", "image,dx\nx.jpg,nv\n")
+    monkeypatch.setattr(zipfile, "ZipFile", Noted)
+    (record,) = find_source("folder").find(tmp_path)
+    assert [archive.fp for archive in opened] == [None, None]  # the list of members, the table
+    assert record.image.read() == record.image.read() == PICTURE
+    close_archives([record.image])
+    assert [archive.fp for archive in opened] == [None] * 3
 
 
 WORDS: list[tuple[Callable[[str], str], str, str]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.source_files import Archive
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.workflows.data_import import SourceReport, import_source
@@ -109,6 +111,26 @@ def test_nothing_that_can_be_taken_is_an_error(downloaded: Path, tmp_path: Path)
     with pytest.raises(DataSetError, match=r"none of the 6 images .* The first: IMD000 .*holds text"):
         imported(downloaded, tmp_path / "ph2")
     assert not (tmp_path / "ph2").exists()
+
+
+def test_an_import_leaves_no_archive_open(downloaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows nobody could remove the download otherwise."""
+    with zipfile.ZipFile(tmp_path / "downloads.zip", "w") as archive:
+        for path in downloaded.rglob("*.*"):
+            archive.write(path, path.relative_to(downloaded))
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (tmp_path / "downloads.zip").rename(packed / "PH2.zip")
+    closed = []
+    close = Archive.close
+
+    def closing(archive: Archive) -> None:
+        close(archive)
+        closed.append(archive.path.name)
+
+    monkeypatch.setattr(Archive, "close", closing)
+    assert imported(packed, tmp_path / "ph2").images == COUNT
+    assert closed == ["PH2.zip"] * 2  # once it is found, once it is copied
 
 
 def test_two_imports_at_once_do_not_meet(downloaded: Path, tmp_path: Path) -> None:

@@ -5,13 +5,97 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 from napari_melanoma.core.errors import InputError
 
 FEW = 6  # names that a message gives
+
+
+class Archive:
+    """A zip file: open from the first reading on until it is closed; several threads may read at once.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opening = Lock()
+        self._opened: zipfile.ZipFile | None = None
+
+    def members(self) -> list[str]:
+        """List what is in it; it is closed again.
+
+        Returns
+        -------
+        list of str
+            Names of files.
+
+        Raises
+        ------
+        InputError
+            Where it is damaged, or of a kind that cannot be read here.
+        """
+        try:
+            with self._told(), zipfile.ZipFile(self.path) as archive:
+                return [info.filename for info in archive.infolist() if not info.is_dir()]
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"the archive {self.path} cannot be read: {error}. Download it again.") from error
+
+    def read(self, member: str) -> bytes:
+        """Read a member.
+
+        Parameters
+        ----------
+        member : str
+            As ``members`` names it.
+
+        Returns
+        -------
+        bytes
+            Its content.
+
+        Raises
+        ------
+        OSError
+            Where the archive cannot be read.
+        zipfile.BadZipFile
+            Where it is damaged.
+        InputError
+            Where it is encrypted, or compressed in a way that cannot be read here.
+        """
+        with self._told():
+            with self._opening:
+                archive = self._opened = self._opened or zipfile.ZipFile(self.path)
+            try:
+                return archive.read(member)
+            except (zlib.error, EOFError) as error:
+                raise zipfile.BadZipFile(str(error)) from error
+
+    def close(self) -> None:
+        """Close it: as long as it is open, Windows lets nobody move or remove it."""
+        with self._opening:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in words what Python's own reader of zip files cannot read: passwords, Deflate64 and the like."""
+        try:
+            yield
+        except RuntimeError as error:  # NotImplementedError is one
+            raise InputError(
+                f"the archive {self.path} cannot be read here: {error}. Unpack it into a folder with another program."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +108,13 @@ class SourceFile:
         Where it lies in the tree, with forward slashes; an archive counts as a folder of its name without ``.zip``.
     path : str
         The file, or the member of the archive.
-    archive : zipfile.ZipFile or None
+    archive : Archive or None
         Which it is read from; None for a plain file.
     """
 
     name: str
     path: str
-    archive: zipfile.ZipFile | None = None
+    archive: Archive | None = None
 
     @property
     def stem(self) -> str:
@@ -56,6 +140,8 @@ class SourceFile:
             Where it cannot be read.
         zipfile.BadZipFile
             Where the archive is damaged.
+        InputError
+            Where the archive is encrypted, or compressed in a way that cannot be read here.
         """
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
@@ -170,6 +256,18 @@ class SourceTree:
         return f"{', '.join(listed[:FEW])}{more} ({len(self.files)} files)" if listed else "no files"
 
 
+def close_archives(files: Iterable[SourceFile]) -> None:
+    """Close the archives that files were read from; reading one of them opens its archive again.
+
+    Parameters
+    ----------
+    files : iterable of SourceFile
+        Of any tree.
+    """
+    for archive in {file.archive for file in files if file.archive is not None}:
+        archive.close()
+
+
 def table_rows(text: str) -> Iterator[Mapping[str, str]]:
     """Read a table as the sets publish them: commas, semicolons or tabs, cells sometimes quoted.
 
@@ -207,13 +305,10 @@ def _files(folder: Path) -> Iterator[SourceFile]:
 
 def _members(path: Path, prefix: str) -> Iterator[SourceFile]:
     """List an archive; one that lies in it is named in what is seen, not looked into."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"the archive {path} cannot be read: {error}. Download it again.") from error
-    for info in archive.infolist():
-        if not info.is_dir() and all(_counts(part) for part in info.filename.split("/")):
-            yield SourceFile(prefix + info.filename, info.filename, archive)
+    archive = Archive(path)
+    for member in archive.members():
+        if all(_counts(part) for part in member.split("/")):
+            yield SourceFile(prefix + member, member, archive)
 
 
 def _counts(name: str) -> bool:

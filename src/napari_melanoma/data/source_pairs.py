@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
@@ -24,8 +24,9 @@ Key = tuple[tuple[str, ...], str]
 def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], common: Mapping[str, str]) -> list[Record]:
     """Pair the images of a tree with masks.
 
-    A mask lies in a folder whose name says so, or its name ends in ``_mask``, ``_segmentation``, ``_gt`` and the like
-    and an image is called as it is without that. Images of one name in several folders get the folders' names too.
+    A mask lies in a folder whose name says so (of several folders that say what they hold, the innermost counts), or
+    its name ends in ``_mask``, ``_segmentation``, ``_gt`` and the like and an image is called as it is without that.
+    Images of one name in several folders get the folders' names too.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
         In order of their ids; images without a mask are among them.
     """
     images, masks = _told_apart(tree.files)
+    if masks and not images:  # "skin segmentation/" around everything says nothing
+        inner = _told_apart(tree.files, _common_folders(tree.files))
+        images, masks = inner if inner[1] else (images, masks)
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():
         by_stem[stem].append(mask)
@@ -81,18 +85,21 @@ def known_of_images(tree: SourceTree, names: str) -> dict[str, dict[str, str]]:
     }
 
 
-def _told_apart(files: Iterable[SourceFile]) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
-    """Images and masks by their place without folders that only say which of the two they hold, and their stem."""
+def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
+    """Images and masks by their place without folders that only say which of the two they hold, and their stem.
+
+    So many outer folders have no say.
+    """
     images: dict[Key, SourceFile] = {}
     masks: dict[Key, SourceFile] = {}
     unsure: list[tuple[Key, Key, SourceFile]] = []
     for file in files:
         if file.suffix not in IMAGE_SUFFIXES:
             continue
-        *folders, _ = file.name.split("/")
+        folders = file.name.split("/")[outer:-1]
         place = tuple(name for name in folders if not _MASK_FOLDER.search(name) and name.lower() not in _KINDS)
         stem, plain = file.stem.casefold(), plain_stem(file.stem)
-        if any(_MASK_FOLDER.search(name) for name in folders):
+        if _holds_masks(folders):
             masks.setdefault((place, plain), file)
         elif plain != stem:
             unsure.append(((place, stem), (place, plain), file))
@@ -104,3 +111,21 @@ def _told_apart(files: Iterable[SourceFile]) -> tuple[dict[Key, SourceFile], dic
         else:
             images.setdefault(key, file)
     return images, masks
+
+
+def _holds_masks(folders: Sequence[str]) -> bool:
+    """Whether the innermost folder that says what it holds says masks."""
+    for name in reversed(folders):
+        if name.lower() in _KINDS:
+            return False
+        if _MASK_FOLDER.search(name):
+            return True
+    return False
+
+
+def _common_folders(files: Iterable[SourceFile]) -> int:
+    """How many outer folders all images and masks share."""
+    ways = [file.name.split("/")[:-1] for file in files if file.suffix in IMAGE_SUFFIXES]
+    return next(
+        (depth for depth, names in enumerate(zip(*ways, strict=False)) if len({*names}) > 1), min(map(len, ways))
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.looks import look_at
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
+from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import Record, Source
 from napari_melanoma.io.photographs import stored_size
 from napari_melanoma.io.results import read_mask, write_mask
@@ -71,7 +71,7 @@ def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -
     Raises
     ------
     InputError
-        Where there is no such folder.
+        Where there is no such folder, or an archive in it cannot be read.
     DataSetError
         Where the folder does not hold the set, ``out`` exists, or nothing could be taken.
     SaveError
@@ -83,7 +83,10 @@ def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -
     report = SourceReport(len(records), source.spec.images)
     with gathered(out) as place:
         journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}")
-        taken = _take_all(records, journal, report, run)
+        try:
+            taken = _take_all(records, journal, report, run)
+        finally:
+            close_archives(file for record in records for file in (record.image, record.mask) if file)
         if not taken:
             raise DataSetError(_nothing_taken(folder, report))
         rows = [{**record.values, "image_id": record.image_id} for record in taken]
@@ -169,7 +172,7 @@ def _take(record: Record, place: Path) -> _Taken:
     try:
         _write(image, record.image.read())
         fault = _mask_fault(record, image, place)
-    except (zipfile.BadZipFile, zlib.error, UnreadableImage) as error:
+    except (zipfile.BadZipFile, UnreadableImage) as error:
         fault = f"cannot be read: {error}"
     if fault:
         image.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,16 @@ class Source:
         Raises
         ------
         InputError
-            Where there is no such folder.
+            Where there is no such folder, or an archive in it cannot be read.
         DataSetError
             Where the folder does not hold the set: what was expected, what was found, where to get it and under which
             licence.
         """
         tree = SourceTree.scan(folder)
-        found = self.finder(tree)
+        try:
+            found = self.finder(tree)
+        finally:
+            close_archives(tree.files)
         if not found:
             raise DataSetError(
                 f"{folder} does not hold {self.spec.title}. Expected:\n{_indented(self.spec.layout)}\n"

@@ -45,7 +45,8 @@ def find(tree: SourceTree) -> list[Record]:
     known: dict[str, dict[str, str]] = {}
     for part in ("Training", "Test"):
         text = tree.text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
-        for image_id, word, *_ in csv.reader((text or "").splitlines()):  # without a header
+        rows = csv.reader((text or "").splitlines())  # without a header
+        for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
-            known[image_id] = {"diagnosis": "melanoma", "melanoma": "1"} if malignant else {"melanoma": "0"}
+            known[image_id.strip()] = {"diagnosis": "melanoma", "melanoma": "1"} if malignant else {"melanoma": "0"}
     return challenge_records(tree, PARTS, SPEC, known)
