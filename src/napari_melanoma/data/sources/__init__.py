@@ -6,14 +6,13 @@ A set is found as it was downloaded, unpacked or not, and its words are translat
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.listing import listed
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 
 
@@ -139,10 +138,8 @@ def sources() -> dict[str, Source]:
     dict of str to Source
         By name, in alphabetical order.
     """
-    found = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        module = import_module(f"{__name__}.{module_info.name}")
-        found[module.SPEC.name] = Source(module.SPEC, module.find)
+    modules = listed(__name__, __path__, "SPEC", "find")
+    found = {module.SPEC.name: Source(module.SPEC, module.find) for module in modules}
     return dict(sorted(found.items()))
 
 

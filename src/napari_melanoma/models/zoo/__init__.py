@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.listing import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,10 +57,8 @@ def architectures() -> dict[str, Architecture]:
     dict of str to Architecture
         By name, in alphabetical order.
     """
-    found = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        module = import_module(f"{__name__}.{module_info.name}")
-        found[module.SPEC.name] = Architecture(module.SPEC, module.build)
+    modules = listed(__name__, __path__, "SPEC", "build")
+    found = {module.SPEC.name: Architecture(module.SPEC, module.build) for module in modules}
     return dict(sorted(found.items()))
 
 

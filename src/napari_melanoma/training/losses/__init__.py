@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from napari_melanoma.core.listing import listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +45,8 @@ def losses() -> dict[str, Loss]:
     dict of str to Loss
         By name, in alphabetical order.
     """
-    found = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        if not module_info.name.startswith("_"):  # what several of them share
-            module = import_module(f"{__name__}.{module_info.name}")
-            found[module.SPEC.name] = Loss(module.SPEC, module.loss)
+    modules = listed(__name__, __path__, "SPEC", "loss")
+    found = {module.SPEC.name: Loss(module.SPEC, module.loss) for module in modules}
     return dict(sorted(found.items()))
 
 

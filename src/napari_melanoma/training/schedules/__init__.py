@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from napari_melanoma.core.listing import listed
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -53,8 +53,6 @@ def schedules() -> dict[str, Schedule]:
     dict of str to Schedule
         By name, in alphabetical order.
     """
-    found = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        module = import_module(f"{__name__}.{module_info.name}")
-        found[module.SPEC.name] = Schedule(module.SPEC, module.build)
+    modules = listed(__name__, __path__, "SPEC", "build")
+    found = {module.SPEC.name: Schedule(module.SPEC, module.build) for module in modules}
     return dict(sorted(found.items()))
