@@ -1,0 +1,77 @@
+"""What lies in a folder is found; what several share is passed over; what is incomplete is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.listing import listed
+from napari_melanoma.data import sources
+from napari_melanoma.models import zoo
+from napari_melanoma.training import losses, schedules
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with two choices and a file that they share."""
+    folder = tmp_path / "choices_of_a_test"
+    folder.mkdir()
+    for name, text in {
+        "__init__": "",
+        "b": "SPEC = build = 'b'",
+        "a": "SPEC = build = 'a'",
+        "_shared": "1 / 0",
+    }.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    invalidate_caches()
+    yield folder
+    for name in [name for name in sys.modules if name.startswith(folder.name)]:
+        del sys.modules[name]
+
+
+def names(folder: Path) -> list[str]:
+    found = import_module(folder.name)
+    return [module.SPEC for module in listed(found.__name__, found.__path__, "SPEC", "build")]
+
+
+def test_files_are_found_in_order_and_shared_ones_passed_over(package: Path) -> None:
+    assert names(package) == ["a", "b"]
+
+
+def test_a_file_that_lacks_something_is_named(package: Path) -> None:
+    (package / "c.py").write_text("SPEC = 'c'")
+    invalidate_caches()
+    with pytest.raises(ConfigError, match=r"c\.py is listed .* but has no build\. Add what is missing"):
+        names(package)
+
+
+@pytest.mark.parametrize(
+    ("package", "listing"),
+    [
+        (zoo, zoo.architectures),
+        (losses, losses.losses),
+        (schedules, schedules.schedules),
+        (sources, sources.sources),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_every_folder_passes_over_what_its_files_share(
+    package: ModuleType, listing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "_parts.py").write_text("1 / 0")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    invalidate_caches()
+    known = list(listing())
+    listing.cache_clear()
+    try:
+        assert list(listing()) == known
+    finally:
+        listing.cache_clear()
