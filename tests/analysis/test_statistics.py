@@ -51,7 +51,17 @@ def test_intervals_of_few_patients_hold_the_truth_as_often_as_they_say(patients:
 
 
 def test_many_patients_are_as_certain_as_ever() -> None:
-    assert [round(statistics._stretch(n), 3) for n in (1, 2, 5, 30, 401)] == [1.0, 9.168, 1.584, 1.061, 1.004]
+    assert [round(statistics._stretch(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
+
+
+def test_one_patient_says_nothing_of_others() -> None:
+    table = np.array([[0.8, 0.2], [0.6, 0.4]])
+    for found in (bootstrap_mean([0.8, 0.6], ["a", "a"], bounds=(0, 1)), *bootstrap_means(table, ["a", "a"])):
+        assert not found.has_interval
+        assert found.count == 2
+        assert str(found).endswith("(no interval: one patient or lesion)")
+    assert paired_difference([0.5], [0.7]).interval() == "no interval: one patient or lesion"
+    assert bootstrap_mean([0.8, 0.6]).has_interval
 
 
 def test_an_interval_ends_where_no_mean_can_be() -> None:
@@ -150,7 +160,9 @@ def test_a_paired_difference_draws_whole_groups() -> None:
 def test_the_other_way_round_is_the_negative(pairs: list[tuple[float, float]]) -> None:
     old, new = zip(*pairs, strict=True)
     there, back = paired_difference(old, new, rounds=200), paired_difference(new, old, rounds=200)
-    assert (there.mean, there.low, there.high) == pytest.approx((-back.mean, -back.high, -back.low), abs=1e-12)
+    assert (there.mean, there.low, there.high) == pytest.approx(
+        (-back.mean, -back.high, -back.low), abs=1e-12, nan_ok=True
+    )
 
 
 def test_a_pair_needs_both() -> None:

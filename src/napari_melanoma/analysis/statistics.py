@@ -15,13 +15,14 @@ INTERVAL = (
     "95 % percentile bootstrap over patients or lesions, widened where they are few, 2000 rounds, seed 0; "
     "from 10,000 of them on the normal interval"
 )
+NO_INTERVAL = "no interval: one patient or lesion"
 MANY = 10_000  # groups: a bootstrap of so many gives the normal interval, and its own noise, at 2000 times the cost
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: a data set of 400,000 images is drawn 5 rounds at a time
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with a 95 % interval and the number of values behind it."""
+    """A mean with a 95 % interval and the number of values behind it; both ends are NaN where one group tells nothing."""
 
     mean: float
     low: float
@@ -30,7 +31,33 @@ class Estimate:
 
     def __str__(self) -> str:
         """Say it as a table does."""
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.mean:.3f} ({self.interval('.3f')})"
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether anything is known of how far the mean can be trusted; one patient or lesion says nothing of it."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+    def interval(self, form: str = "+.3f", words: str = "", factor: float = 1.0) -> str:
+        """Say the interval.
+
+        Parameters
+        ----------
+        form : str
+            Of each end, as ``format`` takes it.
+        words : str
+            Stand before it.
+        factor : float
+            By which both ends are multiplied, such as 100 for per cent.
+
+        Returns
+        -------
+        str
+            Such as ``+0.008 to +0.034``; that there is none, where there is none.
+        """
+        if not self.has_interval:
+            return NO_INTERVAL
+        return f"{words}{factor * self.low:{form}} to {factor * self.high:{form}}"
 
 
 def bootstrap_mean(
@@ -65,7 +92,7 @@ def bootstrap_mean(
     Returns
     -------
     Estimate
-        The mean over images and its interval, which has no width where there is one group.
+        The mean over images and its interval, whose ends are NaN where there is one group.
 
     Raises
     ------
@@ -81,6 +108,8 @@ def bootstrap_mean(
     if len(sums) >= MANY:
         return bootstrap_means(array[:, None], index, bounds=bounds)[0]
     mean = array.mean()
+    if len(sums) < 2:
+        return Estimate(float(mean), np.nan, np.nan, len(array))
     ends = np.percentile(_drawn_means(sums, counts, rounds, seed), [2.5, 97.5])
     low, high = np.clip(mean + _stretch(len(sums)) * (ends - mean), *bounds)
     return Estimate(float(mean), float(low), float(high), len(array))
@@ -115,7 +144,7 @@ def bootstrap_means(
     Returns
     -------
     list of Estimate
-        One a figure, in the order of the columns.
+        One a figure, in the order of the columns; the ends of each interval are NaN where there is one group.
 
     Raises
     ------
@@ -129,7 +158,9 @@ def bootstrap_means(
     counts = np.bincount(index).astype(np.float64)
     sums = np.stack([np.bincount(index, weights=column) for column in table.T], axis=1)
     mean = sums.sum(axis=0) / len(table)
-    if len(counts) >= MANY:
+    if len(counts) < 2:
+        ends = np.full((2, len(mean)), np.nan)
+    elif len(counts) >= MANY:
         reach = 1.96 * _standard_error(sums, counts, mean)
         ends = np.stack([mean - reach, mean + reach])
     else:
@@ -188,8 +219,6 @@ def _stretch(groups: int) -> float:
     """Factor by which the percentile interval of a mean over few groups is too narrow."""
     from scipy.special import ndtri, stdtrit
 
-    if groups < 2:
-        return 1.0
     return float(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975) / ndtri(0.975))
 
 

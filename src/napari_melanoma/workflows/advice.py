@@ -113,7 +113,7 @@ def _help(images: int | None) -> str:
 
 def _said(change: Estimate) -> str:
     """Write a difference in Jaccard index with its interval."""
-    return f"JA {change.mean:+.3f} (95 % interval {change.low:+.3f} to {change.high:+.3f})"
+    return f"JA {change.mean:+.3f} ({change.interval(words='95 % interval ')})"
 
 
 def _images(count: int) -> str:

@@ -146,7 +146,7 @@ def _compared(found: Comparison) -> str:
     one = found.images == 1
     told = not one and (gain.low > 0 or gain.high < 0)
     word = ("better" if gain.mean > 0 else "worse") if told else "not told apart by these images"
-    interval = "one image, so no interval" if one else f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+    interval = "one image, so no interval" if one else gain.interval(words="95 % interval ")
     images = "1 image" if one else f"{found.images} images"
     patients = "1 patient or lesion" if found.patients == 1 else f"{found.patients} patients or lesions"
     return f"""## Against the model that it started from

@@ -60,6 +60,26 @@ class Found:
         images = [image for image in self.images if domains is None or image["domain"] in domains]
         return estimates_of(np.array([[float(image[name]) for name in METRICS] for image in images]), images)
 
+    def remark(self, domains: Sequence[str] | None = None) -> str:
+        """Say where a figure is none to trust: a model that finds nothing has learnt nothing.
+
+        Parameters
+        ----------
+        domains : sequence of str, optional
+            Only images of these data sets.
+
+        Returns
+        -------
+        str
+            Empty where it found a lesion in most images.
+        """
+        images = [image for image in self.images if domains is None or image["domain"] in domains]
+        none = sum(image.get("found") == "0" for image in images)
+        if 2 * none < len(images) or not images:
+            return ""
+        learnt = ": learnt nothing" if none == len(images) and self.parameters else ""
+        return f"found no lesion in {none} of {len(images)}{learnt}"
+
 
 @dataclass(frozen=True)
 class Line:

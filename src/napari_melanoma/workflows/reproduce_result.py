@@ -17,6 +17,13 @@ from napari_melanoma.workflows.reproduce_found import Found, Line, collect, esti
 from napari_melanoma.workflows.reproduce_papers import Paper, PaperTable
 from napari_melanoma.workflows.reproduce_rows import Work
 
+NOTHING_FOUND = "No row has been judged."
+COLUMNS = (
+    *("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n"),
+    *(column for m in METRICS for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")),
+    *("remark", "reduced"),
+)
+
 
 def make_table(table: PaperTable, found: Sequence[Found], notes: Sequence[str]) -> Table:
     """Make a table of the paper with our figures beside.
@@ -40,7 +47,7 @@ def make_table(table: PaperTable, found: Sequence[Found], notes: Sequence[str]) 
         columns += [f"{metric}, paper", "ours (95 % interval)"]
     return Table(
         title=table.title,
-        columns=(*columns, "Reduced"),
+        columns=(*columns, "Remarks"),
         rows=tuple(_cells(line, table.metrics) for line in lines(found)),
         notes=tuple(notes),
     )
@@ -73,7 +80,7 @@ def differences(found: Sequence[Found], metrics: Sequence[str]) -> list[str]:
             continue
         table = [[float(new[key][metric]) - float(old[key][metric]) for metric in METRICS] for key in both]
         of = estimates_of(np.array(table), [old[key] for key in both], bounds=(-1, 1))
-        changes = [f"{m} {_signed(of[m].mean)} ({_signed(of[m].low)} to {_signed(of[m].high)})" for m in metrics]
+        changes = [f"{m} {100 * of[m].mean:+.1f} ({of[m].interval('+.1f', factor=100)})" for m in metrics]
         said.append(f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}.")
     return said
 
@@ -86,7 +93,7 @@ def write_tables(work: Work, failed: Mapping[str, str]) -> list[Found]:
     work : Work
         Its folder gets ``tables.md`` and ``tables.csv``.
     failed : mapping
-        Rows that went wrong, and why.
+        Rows that went wrong or that there was no time for, and why.
 
     Returns
     -------
@@ -99,14 +106,10 @@ def write_tables(work: Work, failed: Mapping[str, str]) -> list[Found]:
         Where a file cannot be written.
     """
     found = collect(work)
-    if found:
-        about = [
-            f"## {_title(work.paper)}",
-            *_about(work, failed),
-            *(table.markdown() for table in _tables(work, found)),
-        ]
-        write_text(work.place.out / "tables.md", "\n\n".join(about))
-        write_table(work.place.out / "tables.csv", [_record(line) for line in lines(found)])
+    tables = [table.markdown() for table in _tables(work, found)]
+    about = [f"## {_title(work.paper)}", *_about(work, failed), *(tables or [NOTHING_FOUND])]
+    write_text(work.place.out / "tables.md", "\n\n".join(about) + "\n")
+    write_table(work.place.out / "tables.csv", [_record(line) for line in lines(found)], COLUMNS)
     return found
 
 
@@ -118,7 +121,7 @@ def write_result(work: Work, failed: Mapping[str, str]) -> list[Found]:
     work : Work
         Its folder gets ``tables.md``, ``tables.csv``, ``tables.html`` and ``figures/``.
     failed : mapping
-        Rows that went wrong, and why.
+        Rows that went wrong or that there was no time for, and why.
 
     Returns
     -------
@@ -131,10 +134,9 @@ def write_result(work: Work, failed: Mapping[str, str]) -> list[Found]:
         Where a file cannot be written.
     """
     found = write_tables(work, failed)
-    if found:
-        figures = draw_figures(work, found)
-        page = work.place.out / "tables.html"
-        write_page(_title(work.paper), _about(work, failed), _tables(work, found), figures, page)
+    figures = draw_figures(work, found) if found else {}
+    about = [*_about(work, failed), *([] if found else [NOTHING_FOUND])]
+    write_page(_title(work.paper), about, _tables(work, found), figures, work.place.out / "tables.html")
     return found
 
 
@@ -165,17 +167,12 @@ def _cells(line: Line, metrics: Sequence[str]) -> tuple[str, ...]:
     cells += [line.paper("T"), f"{found.threshold:.2f}" if ours else ""]
     for metric in metrics:
         cells += [line.paper(metric), _interval(ours[metric]) if ours else ""]
-    return (*cells, found.reduced)
-
-
-def _signed(share: float) -> str:
-    """Write a difference in per cent."""
-    return f"{100 * share:+.1f}"
+    return (*cells, "; ".join(text for text in (found.remark(line.domains) if ours else "", found.reduced) if text))
 
 
 def _interval(estimate: Estimate) -> str:
     """Write an estimate in per cent."""
-    return f"{100 * estimate.mean:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    return f"{100 * estimate.mean:.1f} ({estimate.interval('.1f', factor=100)})"
 
 
 def _size(parameters: float | None) -> str:
@@ -206,8 +203,9 @@ def _record(line: Line) -> dict[str, object]:
         record[f"paper_{metric}"] = line.paper(metric)
         estimate = estimates.get(metric)
         for end, name in (("mean", metric), ("low", f"{metric}_low"), ("high", f"{metric}_high")):
-            record[name] = None if estimate is None else round(100 * getattr(estimate, end), 3)
-    return {**record, "reduced": found.reduced}
+            value = np.nan if estimate is None else 100 * getattr(estimate, end)
+            record[name] = round(value, 3) if np.isfinite(value) else None
+    return {**record, "remark": found.remark(line.domains) if line.domains else "", "reduced": found.reduced}
 
 
 def _about(work: Work, failed: Mapping[str, str]) -> list[str]:
