@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.runs import Cancelled, RunContext
@@ -30,7 +31,8 @@ class Reader:
     device = "cpu"
 
     def __init__(self, name: str, missed: dict[int, int], threshold: float = 0.5) -> None:
-        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=SimpleNamespace(threshold=threshold))
+        config = SimpleNamespace(threshold=threshold, modalities=())
+        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._missed = missed
         self._default = missed.get(-1, 0)
 
@@ -200,3 +202,28 @@ def test_a_file_that_is_no_comparison(text: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(text)
     with pytest.raises(InputError, match="Make it again: napari-melanoma compare RUN"):
         read_comparison(tmp_path)
+
+
+def test_a_stop_in_the_middle_of_an_image_is_a_stop(samples: list[Sample], tmp_path: Path) -> None:
+    run = RunContext()
+
+    class Stopping(Reader):
+        def probability(self, rgb: np.ndarray) -> np.ndarray:
+            run.cancel()
+            run.check()
+            return rgb
+
+    with pytest.raises(Cancelled):
+        compare_loaded([OLD, Stopping("new", {})], samples, tmp_path / "out", EXACT, run=run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_kind_are_told(samples: list[Sample], tmp_path: Path) -> None:
+    model = Reader("derm", {-1: 0})
+    model.info.config.modalities = ("dermoscopic",)
+    seen = [replace(sample, modality="macroscopic") for sample in samples]
+    found = compared(seen, tmp_path, OLD, model)
+    (warning,) = found.facts["warnings"]
+    assert "'derm' was trained on dermoscopic photographs alone, and 10 of 10 images of 'clinic'" in warning
+    assert escape(warning) in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert read_comparison(tmp_path).facts["warnings"] == [warning]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.workflows import measuring
 from napari_melanoma.workflows.compare_several import (
     SeveralCompared,
     compare_evaluations,
@@ -21,7 +24,7 @@ from napari_melanoma.workflows.compare_several import (
     compare_several_loaded,
     table_of,
 )
-from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate, measure_models
 from napari_melanoma.workflows.evaluation_files import is_evaluation, read_evaluation
 
 EXACT = EvaluationOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
@@ -34,7 +37,8 @@ class Reader:
     device = "cpu"
 
     def __init__(self, name: str, missed: int, threshold: float = 0.5) -> None:
-        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=SimpleNamespace(threshold=threshold))
+        config = SimpleNamespace(threshold=threshold, modalities=())
+        self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._missed = missed
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
@@ -140,6 +144,66 @@ def test_evaluations_of_different_images_are_refused(clinic: Path, tmp_path: Pat
     with pytest.raises(InputError, match="no image in common"):
         compare_evaluations([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def two(clinic: Path, tmp_path: Path) -> list[Path]:
+    """Evaluations of two models on the same images."""
+    for name, model in (("first", MODELS[0]), ("second", MODELS[1])):
+        evaluate(model, [clinic], tmp_path / name, EXACT, run=RunContext())
+    return [tmp_path / "first", tmp_path / "second"]
+
+
+def test_evaluations_with_different_options_say_so(two: list[Path], clinic: Path, tmp_path: Path) -> None:
+    assert compare_evaluations(two, tmp_path / "alike").warnings == ()
+    other = EvaluationOptions.parse({"threshold": 0.3, "difficulty": False}, "the test")
+    evaluate(MODELS[1], [clinic], two[1], other, run=RunContext())
+    (warning,) = compare_evaluations(two, tmp_path / "out").warnings
+    usual = other.refinement.smoothing
+    assert warning.endswith(f"alone: refinement.smoothing (half: 0.0, all: {usual}); threshold (half: none, all: 0.3).")
+    assert escape(warning) in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
+    written = json.loads((tmp_path / "out/models.json").read_text())
+    assert written["warnings"] == [warning]
+    assert [model["options"]["threshold"] for model in written["models"]] == [None, 0.3]
+
+
+def test_evaluations_of_other_masks_are_refused(two: list[Path], clinic: Path, tmp_path: Path) -> None:
+    write_mask(clinic / "masks/s2.png", np.ones((60, 60), bool))
+    evaluate(MODELS[1], [clinic], two[1], EXACT, run=RunContext())
+    with pytest.raises(InputError, match=r"1 of 8 images have another reference mask in all than in half.*'s2' of"):
+        compare_evaluations(two, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_kind_are_told(clinic: Path, tmp_path: Path) -> None:
+    samples = [replace(sample, modality="macroscopic") for sample in read_dataset(clinic)]
+    model = Reader("derm", 0)
+    model.info.config.modalities = ("dermoscopic",)
+    told: list[Progress] = []
+    run = RunContext(told.append)
+    (warning,) = compare_several_loaded([MODELS[0], model], samples, tmp_path, EXACT, run=run).warnings
+    assert "'derm' was trained on dermoscopic photographs alone, and 8 of 8 images of 'clinic' are macro" in warning
+    assert told[0] == Milestone(0, COUNT, f"Warning: {warning}")
+
+
+def test_a_comparison_goes_on_where_it_was_and_measures_no_difficulty(
+    clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "difficulty", None)
+
+    class Counting(Reader):
+        asked = 0
+
+        def probability(self, rgb: np.ndarray) -> np.ndarray:
+            self.asked += 1
+            return super().probability(rgb)
+
+    models, samples = [Counting("half", 10), MODELS[1]], read_dataset(clinic)
+    options = EXACT.model_copy(update={"difficulty": False})
+    measure_models(models, samples[:3], options, tmp_path / "out", run=RunContext())
+    found = compare_several_loaded(models, samples, tmp_path / "out", EXACT, run=RunContext())
+    assert (models[0].asked, found.parts[0].images) == (COUNT, COUNT)
+    assert not list((tmp_path / "out").glob("unfinished-*"))
 
 
 def test_what_is_no_evaluation_says_how_to_make_one(tmp_path: Path) -> None:

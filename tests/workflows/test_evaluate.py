@@ -9,15 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from napari_melanoma.analysis import statistics
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.preprocessing import PreprocessingConfig
-from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.report.evaluation import comparison_image, overlay_image
-from napari_melanoma.workflows.evaluate import EvaluationOptions, _cases, evaluate
+from napari_melanoma.workflows import measuring, unfinished
+from napari_melanoma.workflows.evaluate import EvaluationOptions, _cases, evaluate, measure_models
 from napari_melanoma.workflows.evaluation import Figures, estimates
 from napari_melanoma.workflows.subgroups import subgroups
 
@@ -26,7 +28,7 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device = "cpu"
-    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=SimpleNamespace(threshold=0.5))
+    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=SimpleNamespace(threshold=0.5, modalities=()))
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
         return (1 - rgb.mean(2) / 255).astype(np.float32)
@@ -104,7 +106,7 @@ def test_subgroups(squares: Path, tmp_path: Path) -> None:
 
 def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_path: Path) -> None:
     class Leaning(Darkness):
-        config = SimpleNamespace(threshold=0.5, input_size=60, preprocessing=PreprocessingConfig())
+        config = SimpleNamespace(threshold=0.5, modalities=(), input_size=60, preprocessing=PreprocessingConfig())
         info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
         def logits(self, inputs) -> np.ndarray:
@@ -216,6 +218,129 @@ def test_cancelled_writes_nothing(squares: Path, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=run)
     assert not (tmp_path / "out").exists()
+
+
+class Counting(Darkness):
+    """Counts its answers."""
+
+    asked = 0
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        return super().probability(rgb)
+
+
+def half_done(squares: Path, out: Path) -> None:
+    """An evaluation that has come as far as two of four images."""
+    measure_models([Darkness()], with_masks(read_dataset(squares))[:2], EXACT, out, run=RunContext())
+
+
+def asked_again(squares: Path, out: Path, options: EvaluationOptions = EXACT) -> int:
+    """How many images are asked for when it goes on."""
+    model = Counting()
+    (figures,) = measure_models([model], with_masks(read_dataset(squares)), options, out, run=RunContext())
+    assert len(figures.samples) == 4
+    return model.asked
+
+
+def test_an_evaluation_goes_on_where_it_was(squares: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    half_done(squares, out)
+    assert [path.suffix for path in out.iterdir()] == [".jsonl"]
+    found = evaluate(model := Counting(), [squares], out, EXACT, run=RunContext())
+    assert model.asked == 2 + 3  # the others, and one case of each kind to draw it
+    assert found == evaluate(Darkness(), [squares], tmp_path / "whole", EXACT, run=RunContext())
+    for name in ("per_image.csv", "subgroups.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def test_a_stop_while_a_network_works_is_a_stop(squares: Path, tmp_path: Path) -> None:
+    run = RunContext()
+
+    class Stopping(Counting):
+        def probability(self, rgb: np.ndarray) -> np.ndarray:
+            if self.asked == self.last:
+                run.cancel()
+                run.check()
+            return super().probability(rgb)
+
+    for last in (1, 5):  # among the images, and while the cases are drawn
+        model = Stopping()
+        model.last = last
+        with pytest.raises(Cancelled):
+            evaluate(model, [squares], tmp_path / f"out{last}", EXACT, run=run)
+        run = RunContext()
+    assert [path.suffix for path in (tmp_path / "out5").iterdir()] == [".jsonl"]
+
+
+def test_what_was_cut_off_is_measured_again(squares: Path, tmp_path: Path) -> None:
+    half_done(squares, tmp_path)
+    (kept,) = tmp_path.glob("unfinished-*.jsonl")
+    kept.write_bytes(kept.read_bytes()[:-30])
+    assert asked_again(squares, tmp_path) == 3
+    assert asked_again(squares, tmp_path) == 0, "the cut line has not spoilt those that follow"
+
+
+def change_an_image(squares: Path) -> EvaluationOptions:
+    write_rgb(squares / "images/s0.png", np.full((60, 60, 3), 90, np.uint8))
+    return EXACT
+
+
+def change_a_mask(squares: Path) -> EvaluationOptions:
+    write_mask(squares / "masks/s1.png", np.ones((60, 60), bool))
+    return EXACT
+
+
+def change_the_options(squares: Path) -> EvaluationOptions:
+    return EXACT.model_copy(update={"threshold": 0.7})
+
+
+@pytest.mark.parametrize(("change", "again"), [(change_an_image, 3), (change_a_mask, 3), (change_the_options, 4)])
+def test_figures_of_other_files_or_options_are_not_taken(change, again: int, squares: Path, tmp_path: Path) -> None:
+    half_done(squares, tmp_path)
+    assert asked_again(squares, tmp_path, change(squares)) == again
+
+
+def test_figures_are_written_while_others_are_measured(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody comes to tidy up after a kill."""
+    monkeypatch.setattr(unfinished, "CHUNK", 2)
+    written: list[int] = []
+    run = RunContext(lambda _: written.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("unfinished-*"))))
+    measure_models([Darkness()], with_masks(read_dataset(squares)), EXACT, tmp_path, run=run)
+    assert written == [0, 1, 1, 1]
+    assert asked_again(squares, tmp_path) == 0
+
+
+def test_difficulty_is_measured_where_it_is_asked_for(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> dict[str, float]:
+        raise AssertionError("nobody asked for it")
+
+    monkeypatch.setattr(measuring, "difficulty", refused)
+    found = evaluate(Darkness(), [squares], tmp_path, EXACT.model_copy(update={"difficulty": False}), run=RunContext())
+    assert {group.by for group in found.subgroups} == {"diagnosis"}
+    assert "Measured with the reference" not in (tmp_path / "summary.html").read_text(encoding="utf-8")
+
+
+def test_images_of_a_kind_that_the_model_was_not_trained_on(squares: Path, tmp_path: Path) -> None:
+    class Dermoscopic(Darkness):
+        config = SimpleNamespace(threshold=0.5, modalities=("dermoscopic",))
+        info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
+
+    kinds = ["macroscopic", "macroscopic", "dermoscopic", ""]
+    write_table(squares / "dataset.csv", [{"image_id": f"s{i}", "modality": kinds[i]} for i in range(4)])
+    told: list[Progress] = []
+    found = evaluate(Dermoscopic(), [squares], tmp_path / "out", EXACT, run=RunContext(told.append))
+    (warning,) = found.warnings
+    assert "trained on dermoscopic photographs alone, and 2 of 4 images of 'squares' are macroscopic" in warning
+    assert told[0] == Milestone(0, 4, f"Warning: {warning}")
+    assert escape(warning) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["warnings"] == [warning]
+    assert evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=RunContext()).warnings == ()
 
 
 def test_an_overlay_colours_the_masks_and_leaves_the_rest_grey() -> None:

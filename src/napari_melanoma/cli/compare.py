@@ -62,6 +62,7 @@ def compare(
             _gates(runs, current)
             return
         _refuse_incomplete(model or [], data or [], out)
+        _refuse_base(model or [], base)
         assert model is not None
         assert data is not None
         assert out is not None
@@ -78,7 +79,7 @@ def compare(
             **({"split": split} if split else {}),
         }
         if len(model) > 2:
-            _several(model, [*new, *kept], out, values, current)
+            _several(model, new, out, values, current)
             return
         options = ComparisonOptions.parse(values, "the command line")
         found = compare_models([find_bundle(name) for name in model], [*new, *kept], out, options, run=current.run)
@@ -94,6 +95,7 @@ def _several(names: list[str], samples: list[Sample], out: Path, values: dict[st
 
     given = {key: value for key, value in values.items() if key != "base"}
     options = EvaluationOptions.parse(given, "the command line")
+    current.after_stop = "Run the same command again to go on."
     models = [find_bundle(name) for name in names]
     _tell_several(compare_several(models, samples, out, options, run=current.run), out, current)
 
@@ -105,7 +107,10 @@ def _evaluations(folders: list[Path], out: Path | None, current: Session) -> Non
 
     if out is None:
         raise InputError("say where the comparison of the evaluations goes: --out DIR")
-    _tell_several(compare_evaluations(folders, out), out, current)
+    found = compare_evaluations(folders, out)
+    for warning in found.warnings:
+        current.report.tell("warning", f"Warning: {warning}", message=warning)
+    _tell_several(found, out, current)
 
 
 def _is_evaluation(folder: Path) -> bool:
@@ -122,7 +127,9 @@ def _tell_several(found: SeveralCompared, out: Path, current: Session) -> None:
     from napari_melanoma.workflows.compare_several import SHOWN, table_of
 
     text = _aligned([("images", "n", "model", *SHOWN), *table_of(found)])
-    current.report.listing("comparison", text, path=str(out), parts=[asdict(part) for part in found.parts])
+    current.report.listing(
+        "comparison", text, path=str(out), parts=[asdict(part) for part in found.parts], warnings=list(found.warnings)
+    )
     failed = f"; {len(found.failed)} failed" if found.failed else ""
     where = f"written to {out / 'models.json'}; a page to look at: {out / 'comparison.html'}"
     count = len(found.parts[0].standings)
@@ -153,8 +160,7 @@ def _gates(runs: list[Path], current: Session) -> None:
 
 def _tell(current: Session, path: Path, found: Comparison) -> None:
     """Say what was found, as a table and as values."""
-    from napari_melanoma.workflows.comparison import values_of
-    from napari_melanoma.workflows.comparison_page import table_rows
+    from napari_melanoma.workflows.comparison import table_rows, values_of
 
     rows = [("images", "n", "metric", found.old.name, found.new.name, "difference (95 % interval)"), *table_rows(found)]
     current.report.listing("comparison", _aligned(rows), path=str(path), **values_of(found))
@@ -184,4 +190,15 @@ def _refuse_incomplete(model: list[str], data: list[Path], out: Path | None) -> 
         raise InputError(
             "name a RUN, or the old and the new model, a data set and where the results go: "
             "--model OLD --model NEW --data DATASET --out DIR"
+        )
+
+
+def _refuse_base(model: list[str], base: list[Path] | None) -> None:
+    """Refuse data sets that matter to the advice alone where there is none."""
+    from napari_melanoma.core.errors import InputError
+
+    if base and len(model) > 2:
+        raise InputError(
+            "--base says where the new one of two models must not do worse; several models get no advice. Name the "
+            "data set with --data: each data set has figures of its own."
         )

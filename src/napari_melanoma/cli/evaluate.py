@@ -18,7 +18,8 @@ HELP = examples(
     "napari-melanoma evaluate --model runs/first/bundle --data datasets/isic2017 --split val --flips --out evaluation",
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
     "all images and for subgroups. Writes OUT/summary.html to read, OUT/metrics.json (each metric with its 95 % "
-    "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/.",
+    "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. After a stop, the same command goes on where it "
+    "was.",
 )
 
 
@@ -36,6 +37,10 @@ def evaluate(
     ] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
+    no_difficulty: Annotated[
+        bool,
+        typer.Option("--no-difficulty", help="Leave out what makes images difficult (hair, low contrast ...): faster."),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -47,8 +52,8 @@ def evaluate(
         from napari_melanoma.workflows.evaluate import evaluate as measure
 
         given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine), "flips": flips}
+        given["difficulty"] = not no_difficulty
         options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
-        current.after_stop = "Nothing was written."
         segmenter = Segmenter.load(find_bundle(model))
         evaluation = measure(segmenter, data, out, options, run=current.run)
         for item in evaluation.failed:
@@ -61,6 +66,7 @@ def evaluate(
         metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
         failed = len(evaluation.failed)
         values = {"out": str(out), "threshold": evaluation.threshold, "metrics": metrics, "failed": failed}
+        values["warnings"] = list(evaluation.warnings)
         current.done(text, some_failed=bool(failed), **values)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.files import write_text
+from napari_melanoma.report.page import data_uri, write_html
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,28 +16,16 @@ if TYPE_CHECKING:
 
 PICTURE_PX = 900
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Lesion report: {{ about.image }}</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c1f23; background: #f5f5f3; margin: 0; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.5rem; background: #fff; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-.notice { border-left: 4px solid #e3b617; background: #fbf6e3; padding: .5rem .9rem; margin: 1rem 0; }
-.quiet { color: #5c6269; } .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; flex: 1 1 18rem; } figure img { width: 100%; height: auto; border-radius: 4px; display: block; }
+PAGE = """{% extends "page" %}
+{% block title %}Lesion report: {{ about.image }}{% endblock %}
+{% block style %}
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; flex: 1 1 18rem; } figure img { width: 100%; border-radius: 4px; display: block; }
 figure.region { flex: 0 0 14rem; } figcaption { color: #5c6269; font-size: .9rem; }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
-td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; vertical-align: top; }
+td, th { vertical-align: top; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-@media print { body { background: #fff; } main { padding: 0; } }
-</style>
-</head>
-<body>
-<main>
+{% endblock %}
+{% block content %}
 <h1>{{ about.image }}</h1>
 <p class="quiet">{{ facts }}</p>
 <p class="notice">{{ about.notice }}</p>
@@ -63,9 +50,7 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 <table>
 {% for name, value in origin.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</table>
-</main>
-</body>
-</html>
+{% endblock %}
 """
 
 
@@ -97,16 +82,13 @@ def write_lesion_report(
     SaveError
         Where it cannot be written.
     """
-    from jinja2 import Environment
-
     pictures = {
         "photograph": _picture(photograph.rgb),
         "overlay": _picture(overlay),
         "region": None if roi is None else _picture(roi.image),
     }
-    page = Environment(autoescape=True, trim_blocks=True).from_string(PAGE)
     rows = _rows(about["measurements"])
-    write_text(path, page.render(about=about, facts=_facts(about), pictures=pictures, rows=rows, origin=_origin(about)))
+    write_html(path, PAGE, about=about, facts=_facts(about), pictures=pictures, rows=rows, origin=_origin(about))
     return path
 
 
@@ -158,4 +140,4 @@ def _picture(rgb: NDArray[np.uint8]) -> str:
     image.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(buffer.getvalue(), "image/jpeg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.files import atomic_file, write_text
+from napari_melanoma.core.files import atomic_file
+from napari_melanoma.report.page import png_uri, write_html
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,25 +20,14 @@ if TYPE_CHECKING:
 
 PAPER, OURS = "#d08000", "#3b6fa0"
 LINES = ("-", "--", ":", "-.")
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c1f23; background: #f5f5f3; margin: 0; }
-main { max-width: 80rem; margin: 0 auto; padding: 2rem 1.5rem; background: #fff; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-.quiet { color: #5c6269; font-size: .9rem; } img { max-width: 100%; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; } th { text-align: left; font-weight: 600; }
-td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; vertical-align: top; }
+PAGE = """{% extends "page" %}
+{% block title %}{{ title }}{% endblock %}
+{% block width %}80rem{% endblock %}
+{% block style %}
+h1 { font-size: 1.5rem; } .quiet, table { font-size: .9rem; } table { width: auto; } td, th { vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
-</style>
-</head>
-<body>
-<main>
+{% endblock %}
+{% block content %}
 <h1>{{ title }}</h1>
 {% for line in about %}<p class="quiet">{{ line }}</p>
 {% endfor %}
@@ -47,9 +36,7 @@ td { font-variant-numeric: tabular-nums; }
 {% for name, data in figures %}<h2>{{ name }}</h2>
 <p><img alt="{{ name }}" src="{{ data }}"></p>
 {% endfor %}
-</main>
-</body>
-</html>
+{% endblock %}
 """
 
 
@@ -204,19 +191,11 @@ def write_page(
     SaveError
         Where it cannot be written.
     """
-    from jinja2 import Environment
-
-    page = Environment(autoescape=True, trim_blocks=True).from_string(PAGE)
-    pictures = [(name, _data(figure)) for name, figure in figures.items()]
-    write_text(path, page.render(title=title, about=about, tables=[t.html() for t in tables], figures=pictures))
+    pictures = [(name, png_uri(figure)) for name, figure in figures.items()]
+    write_html(path, PAGE, title=title, about=about, tables=[t.html() for t in tables], figures=pictures)
 
 
 def _label(axes: Axes, number: int, text: str, place: tuple[float, float], color: str) -> None:
     """Write the name of a point beside it; neighbours write above and below."""
     up = 7 if number % 2 == 0 else -13
     axes.annotate(text, place, (4, up), textcoords="offset points", fontsize=6.5, color=color)
-
-
-def _data(path: Path) -> str:
-    """Encode a PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

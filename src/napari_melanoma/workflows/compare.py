@@ -15,12 +15,13 @@ from pydantic import Field
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import Cancelled, Milestone, RunContext
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.report.comparison import draw_changes, draw_contours
+from napari_melanoma.report.comparison_page import write_page
 from napari_melanoma.workflows.advice import advise
 from napari_melanoma.workflows.comparison import (
     SHOWN,
@@ -28,10 +29,11 @@ from napari_melanoma.workflows.comparison import (
     Comparison,
     DomainChange,
     ImageChange,
+    page_of,
     read_comparison,
 )
-from napari_melanoma.workflows.comparison_page import write_page
 from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, threshold_of, why_failed
+from napari_melanoma.workflows.modality_fit import unfit_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +47,7 @@ __all__ = ["Comparison", "ComparisonOptions", "compare_loaded", "compare_models"
 
 PICTURED = 12  # images that got most better, and as many that got most worse
 NOTABLE = 0.005  # a smaller change of an image's Jaccard index is neither
+PAGE_NAME = "comparison.html"
 NEW_IMAGES = "new images"
 
 
@@ -203,6 +206,9 @@ def compare_loaded(
         Where the user stopped it; nothing was written.
     """
     old, new = models
+    warnings = unfit_images([old.info, new.info], samples)
+    for warning in warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     extremes = _Extremes()
     pairs = [
         _measured(sample, (old, new), options, out, extremes)
@@ -213,13 +219,14 @@ def compare_loaded(
         why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
         raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
     comparison = _comparison((old, new), pairs, options)
+    comparison.facts["warnings"] = list(warnings)
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
     write_table(out / "per_image.csv", [pair.row() for pair in pairs])
     comparison = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
     figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured]
     intervals = {domain.name: domain.difference["JA"] for domain in comparison.domains}
     draw_changes(figures, intervals, out / "changes.png")
-    write_page(comparison, out)
+    write_page(page_of(comparison), out / "changes.png", out / PAGE_NAME)
     comparison.write(out)  # last: whoever reads takes it for the sign that all is there
     return comparison
 
@@ -237,6 +244,8 @@ def _measured(
             measure_sample(sample, model, threshold_of(model, options), options.refinement, flips=options.flips)
             for model in models
         )
+    except Cancelled:
+        raise
     except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
         return _Pair(sample, error=why_failed(sample, error, out))
     pair = _Pair(sample, old, new)

@@ -17,14 +17,14 @@ from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.report.models import draw_models
-from napari_melanoma.workflows.evaluate import measure_models, threshold_of
+from napari_melanoma.workflows.comparable import common_images, different_options, refuse_other_masks
 from napari_melanoma.workflows.evaluation import (
     LESS_IS_BETTER,
     MEASURED,
@@ -35,6 +35,9 @@ from napari_melanoma.workflows.evaluation import (
     means,
 )
 from napari_melanoma.workflows.evaluation_files import MOST_FAILED, WORDS, read_evaluation
+from napari_melanoma.workflows.measuring import measure_models, threshold_of
+from napari_melanoma.workflows.modality_fit import unfit_images
+from napari_melanoma.workflows.unfinished import forget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,10 +74,11 @@ class Part:
 
 @dataclass(frozen=True)
 class SeveralCompared:
-    """What a comparison of several models found, part by part, and the images that were left out."""
+    """What a comparison of several models found, part by part, the images that were left out, and what to beware of."""
 
     parts: tuple[Part, ...]
     failed: tuple[Failed, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def compare_several(
@@ -112,7 +116,7 @@ def compare_several(
     BundleError, DataSetError
         Where one's weights are damaged, or no image could be measured.
     Cancelled
-        Where the user stopped it; nothing was written.
+        Where the user stopped it; the same call goes on.
     """
     from napari_melanoma.inference.photograph import Segmenter
 
@@ -154,14 +158,20 @@ def compare_several_loaded(
     DataSetError
         Where no image could be measured.
     Cancelled
-        Where the user stopped it; nothing was written.
+        Where the user stopped it; the same call goes on.
     """
-    measured = measure_models(models, samples, options, out, run=run)
+    warnings = unfit_images([model.info for model in models], samples)
+    for warning in warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    options = options.model_copy(update={"difficulty": False})  # what nobody looks at here
+    measured, values = measure_models(models, samples, options, out, run=run), options.model_dump(mode="json")
     candidates = [
-        Candidate(model.info.name, model.info.fingerprint, threshold_of(model, options), figures)
+        Candidate(model.info.name, model.info.fingerprint, threshold_of(model, options), figures, values, warnings)
         for model, figures in zip(models, measured, strict=True)
     ]
-    return _compared(candidates, out, options.model_dump(mode="json"), [])
+    found = _compared(candidates, out, [])
+    forget(out)
+    return found
 
 
 def compare_evaluations(folders: Sequence[Path], out: Path) -> SeveralCompared:
@@ -177,34 +187,34 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> SeveralCompared:
     Returns
     -------
     SeveralCompared
-        Over the images that all of them measured.
+        Over the images that all of them measured; where they were made with different options, its warnings say which.
 
     Raises
     ------
     InputError
-        Where a folder holds no evaluation, there are not two, or they have no image in common.
+        Where a folder holds no evaluation, there are not two, they have no image in common, or an image has another
+        reference mask in one of them.
     """
     if len(folders) < 2:
         raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
     candidates = [read_evaluation(folder) for folder in folders]
-    return _compared(candidates, out, {}, [folder.name for folder in folders])
+    return _compared(candidates, out, [folder.name for folder in folders])
 
 
-def _compared(
-    candidates: Sequence[Candidate], out: Path, options: dict[str, Any], folders: Sequence[str]
-) -> SeveralCompared:
+def _compared(candidates: Sequence[Candidate], out: Path, folders: Sequence[str]) -> SeveralCompared:
     """Estimate, and write all files; the page comes last."""
     names = _names(candidates, folders)
-    places = _common(candidates)
+    places = common_images(candidates)
     if not len(places[0]):
         raise InputError("the evaluations have no image in common: make them on the same data sets and split.")
-    found = SeveralCompared(tuple(_parts(candidates, names, places)), candidates[0].figures.failed)
-    models = [
-        {"name": name, "model": item.name, "fingerprint": item.fingerprint, "threshold": item.threshold}
-        for name, item in zip(names, candidates, strict=True)
-    ]
+    refuse_other_masks(candidates, names, places)
+    warnings = dict.fromkeys(
+        [*different_options(candidates, names), *(w for item in candidates for w in item.warnings)]
+    )
+    found = SeveralCompared(tuple(_parts(candidates, names, places)), candidates[0].figures.failed, tuple(warnings))
+    models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
     left_out = max(len(item.figures.measured) for item in candidates) - len(places[0])
-    facts = {"interval": f"{INTERVAL}; of differences paired", "options": options, "provenance": provenance()}
+    facts = {"interval": f"{INTERVAL}; of differences paired", "warnings": list(warnings), "provenance": provenance()}
     values = {"models": models, "parts": [asdict(part) for part in found.parts], "not_in_all": left_out, **facts}
     write_json(out / MODELS, values)
     write_table(out / TABLE, list(_rows(found)), COLUMNS)
@@ -228,14 +238,10 @@ def _names(candidates: Sequence[Candidate], folders: Sequence[str]) -> list[str]
     return names
 
 
-def _common(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
-    """Places of the images that all have measured, in the order of the first."""
-    known: list[dict[tuple[str, str], int]] = []
-    for figures in (item.figures for item in candidates):
-        samples = ((place, figures.samples[place]) for place in figures.measured.tolist())
-        known.append({(sample.domain, sample.image_id): place for place, sample in samples})
-    keys = [key for key in known[0] if all(key in places for places in known[1:])]
-    return [np.array([places[key] for key in keys], np.intp) for places in known]
+def _about(candidate: Candidate) -> dict[str, Any]:
+    """Say of a model what its figures follow from."""
+    about = {"model": candidate.name, "fingerprint": candidate.fingerprint, "threshold": candidate.threshold}
+    return {**about, "options": dict(candidate.options)}
 
 
 def _parts(candidates: Sequence[Candidate], names: Sequence[str], places: Sequence[NDArray[np.intp]]) -> Iterator[Part]:
@@ -320,7 +326,7 @@ def _cell(standing: Standing, metric: str) -> str:
         return ""
     if change is None:
         return f"{mean.mean:.3f}"
-    return f"{mean.mean:.3f}, {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    return f"{mean.mean:.3f}, {change.mean:+.3f} ({change.interval()})"
 
 
 def _page(found: SeveralCompared, names: Sequence[str], left_out: int, out: Path) -> Page:
@@ -331,12 +337,13 @@ def _page(found: SeveralCompared, names: Sequence[str], left_out: int, out: Path
     said = f"Highest Jaccard index: {best.model}, {best.metrics['JA']}."
     if best.difference:
         change = best.difference["JA"]
-        sure = "its interval leaves 0 out" if change.low > 0 else "its interval holds 0: it may be chance"
-        said += f" Difference from {names[0]}: {change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f}), {sure}."
+        sure = "its interval leaves 0 out" if change.low > 0 else "it may be chance"
+        said += f" Difference from {names[0]}: {change.mean:+.3f} ({change.interval()}), {sure}."
     return Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
         lead=said,
+        warnings=found.warnings,
         tables=[(f"Differences are from {names[0]}", head, table_of(found))],
         figures={"All images": out / "figures/models.png"},
         failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],

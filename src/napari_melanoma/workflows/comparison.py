@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.report.comparison_page import Changed, ComparisonPage
 
 Advice = Literal["take over", "keep", "cannot tell"]
 COMPARISON = "comparison.json"
@@ -99,7 +100,7 @@ class Comparison:
         change = self.difference["JA"]
         return (
             f"JA {self.old.JA.mean:.3f} -> {self.new.JA.mean:.3f}, difference {change.mean:+.3f} "
-            f"(95 % interval {change.low:+.3f} to {change.high:+.3f})"
+            f"({change.interval(words='95 % interval ')})"
         )
 
     def write(self, folder: Path) -> None:
@@ -204,6 +205,64 @@ def values_of(comparison: Comparison) -> dict[str, Any]:
     for item in (*values["better"], *values["worse"]):
         item |= {"image": str(item["image"]), "thumbnail": item["thumbnail"] and str(item["thumbnail"])}
     return values
+
+
+def table_rows(found: Comparison) -> list[tuple[str, ...]]:
+    """Give the figures of a comparison as a table of words.
+
+    Parameters
+    ----------
+    found : Comparison
+        The comparison.
+
+    Returns
+    -------
+    list of tuple of str
+        Images, n, metric, old, new, difference; all images first, then each data set where there are several.
+    """
+    parts = [("all", found.images, found.old.metrics, found.new.metrics, found.difference)]
+    if len(found.domains) > 1:
+        parts += [(d.name, d.difference["JA"].count, d.old, d.new, d.difference) for d in found.domains]
+    rows: list[tuple[str, ...]] = []
+    for name, count, old, new, difference in parts:
+        for metric, change in difference.items():
+            interval = f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+            rows.append((name, str(count), metric, f"{old[metric].mean:.3f}", f"{new[metric].mean:.3f}", interval))
+    return rows
+
+
+def page_of(comparison: Comparison) -> ComparisonPage:
+    """Put a comparison into the words of its page.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Its thumbnails are written already.
+
+    Returns
+    -------
+    ComparisonPage
+        For ``report.comparison_page.write_page``.
+    """
+    old, new = comparison.old, comparison.new
+    return ComparisonPage(
+        title=f"{old.name} and {new.name}",
+        facts=f"{comparison.images} images of {comparison.patients} patients or lesions",
+        advice=comparison.advice,
+        reason=comparison.reason,
+        rows=table_rows(comparison),
+        better=_changed(comparison.better),
+        worse=_changed(comparison.worse),
+        note=f"Old: weights {old.fingerprint[:12]}, threshold {old.threshold}. New: weights {new.fingerprint[:12]}, "
+        f"threshold {new.threshold}. {comparison.facts['interval']}.",
+        failed=comparison.failed,
+        warnings=comparison.facts.get("warnings", ()),
+    )
+
+
+def _changed(images: Sequence[ImageChange]) -> list[Changed]:
+    """Images that have a picture."""
+    return [Changed(item.image_id, item.old, item.new, item.thumbnail) for item in images if item.thumbnail]
 
 
 def _estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,7 @@ class EvaluationOptions(Config):
     threshold: float | None = Field(None, gt=0, lt=1, description="none: the model's own")
     refinement: RefinementConfig = RefinementConfig()
     flips: bool = Field(False, description="ask about the mirror images too")
+    difficulty: bool = Field(True, description="measure what makes each image difficult, for the subgroups by it")
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,16 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: each part of the data by name, with an estimate of each metric; and what failed."""
+    """What an evaluation found: each part of the data by name, with an estimate of each metric; and what failed.
+
+    ``warnings`` are sentences that a reader of the figures should know first.
+    """
 
     threshold: float
     parts: dict[str, dict[str, Estimate]]
     failed: tuple[Failed, ...] = ()
     subgroups: tuple[Subgroup, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Figures:
@@ -161,12 +166,17 @@ class Figures:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the models: its name, the fingerprint of its weights, its threshold, and what was measured with it."""
+    """One of the models: its name, the fingerprint of its weights, its threshold, and what was measured with it.
+
+    ``options`` are those of ``EvaluationOptions`` as plain values, and ``warnings`` those of its evaluation.
+    """
 
     name: str
     fingerprint: str
     threshold: float
     figures: Figures
+    options: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def estimates(figures: Figures, places: NDArray[np.intp], names: Sequence[str] = MEASURED) -> dict[str, Estimate]:

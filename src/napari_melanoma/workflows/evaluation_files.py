@@ -22,6 +22,7 @@ from napari_melanoma.workflows.evaluation import (
     FACTS,
     LESS_IS_BETTER,
     MEASURED,
+    REFERENCE_SHARE,
     Candidate,
     Evaluation,
     EvaluationOptions,
@@ -140,14 +141,16 @@ def read_evaluation(folder: Path) -> Candidate:
     """
     try:
         about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        figures = Figures(MEASURED)
+        figures = Figures((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 if row["status"] == "done":
-                    values = {name: float(row[name]) for name in MEASURED if row.get(name)}
+                    values = {name: float(row[name]) for name in figures.names if row.get(name)}
                     named = {name: row[name] for name in ("group", "split", "domain")}
                     figures.add(Sample(row["image_id"], Path(), None, **named, diagnosis=row["diagnosis"]), values)
-        return Candidate(about["model"]["name"], about["model"]["fingerprint"], about["threshold"], figures)
+        model, warnings = about["model"], tuple(about.get("warnings", ()))
+        threshold, options = about["threshold"], about["options"]
+        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {error}). "
@@ -169,6 +172,7 @@ def _about(written: Written) -> dict[str, Any]:
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "device": written.model.device},
         "threshold": evaluation.threshold,
+        "warnings": list(evaluation.warnings),
         "options": written.options.model_dump(mode="json"),
         "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
         "subgroups": [
@@ -204,12 +208,14 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         for g in evaluation.subgroups
     ]
     limits = "; ".join(f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in TRAITS)
+    with_limits = f" Measured with the reference at hand: {limits}." if written.options.difficulty else ""
     return Page(
         title=f"{model.name} on {', '.join(data)}",
         facts=f"{whole['JA'].count} images, threshold {evaluation.threshold:g}"
         + (", with mirror images" if written.options.flips else "")
         + (f", split {written.options.split}" if written.options.split else ""),
         lead=_lead(evaluation),
+        warnings=evaluation.warnings,
         tables=[
             ("Metrics", head, rows),
             ("Subgroups", ("Data", "By", "Value", "n", *map(_arrow, IN_SUBGROUPS)), groups),
@@ -218,7 +224,7 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
         notes=[
             f"Intervals: {about['interval']}.",
-            f"{SIZE.capitalize()}, {SIZE_WORDS}. Measured with the reference at hand: {limits}.",
+            f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}",
             f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",
         ],
     )

@@ -1,0 +1,104 @@
+"""The page of a comparison of two models: the figures, the advice and pictures of the images that changed most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.report.page import png_uri, write_html
+
+PAGE = """{% extends "page" %}
+{% block title %}{{ page.title }}{% endblock %}
+{% block style %}
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-wrap: anywhere; }
+.quiet { font-size: .9rem; } td { font-variant-numeric: tabular-nums; }
+.old { color: #a8327c; } .new { color: #8a7400; } .reference { color: #12788a; }
+{% endblock %}
+{% block content %}
+<h1>{{ page.title }}</h1>
+<p class="quiet">{{ page.facts }}; research use only</p>
+{% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
+{% endfor %}
+<p class="lead"><b>{{ page.advice | capitalize }}.</b> {{ page.reason }}</p>
+<table>
+<thead><tr><th>Images</th><th>n</th><th>Metric</th><th>Old</th><th>New</th>
+<th>Difference (95 % interval)</th></tr></thead>
+<tbody>
+{% for row in page.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
+<p><img alt="Each image before and after, and the mean difference of each data set" src="{{ figure }}"></p>
+{% for title, pictures in sides %}{% if pictures %}<h2>{{ title }}</h2>
+<p class="quiet">Contours: <b class="old">old purple</b>, <b class="new">new yellow</b>,
+<b class="reference">reference blue</b>.</p>
+<div class="pictures">
+{% for picture in pictures %}<figure><img alt="Contours of both models on {{ picture.name }}" src="{{ picture.data }}">
+<figcaption>{{ picture.name }}<br>JA {{ picture.change }}</figcaption></figure>
+{% endfor %}</div>
+{% endif %}{% endfor %}
+{% if page.failed %}<h2>Not compared</h2>
+<ul>{% for name, error in page.failed %}<li>{{ name }}: {{ error }}</li>{% endfor %}</ul>{% endif %}
+<p class="quiet">{{ page.note }}</p>
+{% endblock %}
+"""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An image that changed: its name, the Jaccard index before and after, and the PNG with all contours."""
+
+    name: str
+    old: float
+    new: float
+    picture: Path
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What the page says: heading, facts in one line, warnings, advice with reason, figures, pictures, small print."""
+
+    title: str
+    facts: str
+    advice: str
+    reason: str
+    rows: Sequence[Sequence[str]]
+    better: Sequence[Changed]
+    worse: Sequence[Changed]
+    note: str
+    failed: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+
+
+def write_page(page: ComparisonPage, figure: Path, path: Path) -> None:
+    """Write the page with its pictures inside.
+
+    Parameters
+    ----------
+    page : ComparisonPage
+        Its pictures are written already.
+    figure : pathlib.Path
+        The PNG of how images and data sets changed.
+    path : pathlib.Path
+        The HTML file, replaced where it exists.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
+    write_html(path, PAGE, page=page, sides=sides, figure=png_uri(figure))
+
+
+def _pictures(images: Sequence[Changed]) -> list[dict[str, str]]:
+    """Name, change and data of each picture."""
+    return [
+        {
+            "name": item.name,
+            "change": f"{item.old:.2f} to {item.new:.2f} ({item.new - item.old:+.2f})",
+            "data": png_uri(item.picture),
+        }
+        for item in images
+    ]

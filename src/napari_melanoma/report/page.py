@@ -1,0 +1,94 @@
+"""What all pages have in common: one HTML file that needs no other, the style, and pictures that are part of it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from napari_melanoma.core.files import write_text
+
+# A page extends "page" and fills the blocks; what it adds to the style comes last, and so wins.
+BASE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{% block title %}{% endblock %}</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1f23; background: #f5f5f3; margin: 0; }
+main { max-width: {% block width %}62rem{% endblock %}; margin: 0 auto; padding: 2rem 1.5rem; background: #fff; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+.lead { border-left: 4px solid #3b6fa0; background: #eef3f8; padding: .5rem .9rem; margin: 1rem 0; }
+.notice { border-left: 4px solid #e3b617; background: #fbf6e3; padding: .5rem .9rem; margin: 1rem 0; }
+.quiet { color: #5c6269; } img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
+td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
+{% block style %}{% endblock %}
+@media print { body { background: #fff; } main { padding: 0; } }
+</style>
+</head>
+<body>
+<main>
+{% block content %}{% endblock %}
+</main>
+</body>
+</html>
+"""
+
+
+def write_html(path: Path, template: str, **values: object) -> None:
+    """Fill a template and write it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The HTML file, replaced where it exists.
+    template : str
+        Jinja; it extends ``page`` and fills its blocks ``title``, ``width``, ``style`` and ``content``. Values are
+        escaped.
+    **values : object
+        What the template names.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from jinja2 import DictLoader, Environment
+
+    pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
+    write_text(path, pages.from_string(template).render(**values))
+
+
+def png_uri(path: Path) -> str:
+    """Encode a PNG as a data URI.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    str
+        For the ``src`` of an image.
+    """
+    return data_uri(path.read_bytes(), "image/png")
+
+
+def data_uri(content: bytes, media: str) -> str:
+    """Encode a picture as a data URI.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    media : str
+        Such as ``"image/jpeg"``.
+
+    Returns
+    -------
+    str
+        For the ``src`` of an image.
+    """
+    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"

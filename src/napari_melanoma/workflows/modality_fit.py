@@ -1,0 +1,58 @@
+"""Whether images are of a kind that a model was trained on, by what the tables of their data sets say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from napari_melanoma.data.dataset import Sample
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
+
+UNFIT = (
+    "'{model}' was trained on {modalities} photographs alone, and {count} of {all} images of '{data}' are {kinds}: "
+    "their figures say how it does on a kind that it was not made for."
+)
+
+
+def unfit_images(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Say which data sets hold images of a kind that a model was not trained on.
+
+    Parameters
+    ----------
+    models : iterable of BundleInfo
+        The models; one that does not say what it was trained on is passed over.
+    samples : sequence of Sample
+        The images; those of which the table does not say the modality count as fitting.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each model and data set that do not go together.
+    """
+    found: dict[str, Counter[str | None]] = {}
+    for sample in samples:
+        found.setdefault(sample.domain, Counter())[sample.modality] += 1
+    said: dict[str, None] = {}
+    for model in models:
+        fitting = model.config.modalities
+        for data, kinds in found.items() if fitting else ():
+            others = {kind: count for kind, count in kinds.items() if kind and kind not in fitting}
+            if others:
+                text = UNFIT.format(
+                    model=model.name,
+                    modalities=" and ".join(map(_word, fitting)),
+                    count=sum(others.values()),
+                    all=kinds.total(),
+                    data=data,
+                    kinds=" or ".join(map(_word, sorted(others))),
+                )
+                said[text] = None
+    return tuple(said)
+
+
+def _word(modality: str) -> str:
+    """Write a modality as people read it."""
+    return modality.replace("_", " ")
