@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib import invalidate_caches
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import pytest
 from napari_melanoma.data import sources
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.models import zoo
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import losses
 from napari_melanoma.training.recipe import TrainRecipe
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/extending.md"
 FILES = re.compile(r"^`src/napari_melanoma/(\S+)/(\w+\.py)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXAMPLES = {folder: (name, code) for folder, name, code in FILES.findall(PAGE.read_text(encoding="utf-8"))}
+
+MODEL = {"architecture": "fully_convolutional", "start": "none", "input_size": 32}
+STEPS = 12
 
 
 @pytest.fixture
@@ -27,8 +32,11 @@ def added(tmp_path, monkeypatch):
 
     def add(package, folder, listing):
         name, code = EXAMPLES[folder]
-        (tmp_path / name).write_text(code, encoding="utf-8")
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+        place = tmp_path / folder
+        place.mkdir(parents=True)
+        (place / name).write_text(code, encoding="utf-8")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(place)])
+        monkeypatch.delitem(sys.modules, f"{package.__name__}.{Path(name).stem}", raising=False)
         invalidate_caches()
         listing.cache_clear()
         listings.append(listing)
@@ -39,28 +47,52 @@ def added(tmp_path, monkeypatch):
         listing.cache_clear()
 
 
-def test_a_network(added):
+def losses_of_training(model, **values):
+    """Train a network of the zoo for some steps on dark squares, as a run does; the loss before each step."""
+    import torch
+
+    from napari_melanoma.training.optimisation import OPTIMISERS
+    from napari_melanoma.training.segmentation import SegmentationTask
+
+    recipe = TrainRecipe.parse({"data": {"datasets": ["a"]}, "model": model, **values}, "the test")
+    torch.manual_seed(0)
+    network = zoo.build_network(recipe.model.architecture, recipe.model.options)
+    task = SegmentationTask(network, recipe, BundleConfig(name="x", title="x", architecture=recipe.model.architecture))
+    optimiser = OPTIMISERS[recipe.optimiser]([{"params": list(task.parameters()), "lr": 0.01}], recipe.weight_decay)
+    masks = torch.zeros(4, 1, 32, 32, dtype=torch.uint8)
+    for item, mask in enumerate(masks):
+        mask[:, 4 + 2 * item : 20 + 2 * item, 6:24] = 255
+    images = (255 - masks // 2).expand(-1, 3, -1, -1)
+    found = []
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        loss = task.training_step((images, masks, torch.zeros(4, 2)), step)
+        loss.backward()
+        optimiser.step()
+        found.append(loss.item())
+    return found
+
+
+def test_a_network_learns(added):
     import torch
 
     added(zoo, "models/zoo", zoo.architectures)
     network = zoo.build_network("fully_convolutional", {"channels": 8})
     assert network(torch.zeros(1, 3, 70, 50)).shape == (1, 1, 70, 50)
-    model = {"architecture": "fully_convolutional", "options": {"channels": 8}, "start": "none"}
-    assert (
-        TrainRecipe.parse({"data": {"datasets": ["a"]}, "model": model}, "the test").model.architecture
-        in model.values()
-    )
+    losses_found = losses_of_training({**MODEL, "options": {"channels": 8}})
+    assert losses_found[-1] < 0.7 * losses_found[0]
 
 
-def test_a_loss(added):
+def test_a_loss_is_learnt_by(added):
     import torch
 
+    added(zoo, "models/zoo", zoo.architectures)
     added(losses, "training/losses", losses.losses)
-    recipe = TrainRecipe.parse({"data": {"datasets": ["a"]}, "loss": "log_cosh_dice"}, "the test")
     target = torch.ones(2, 1, 8, 8)
-    right = losses.make_loss(recipe.loss)(20 * target, target)
-    wrong = losses.make_loss(recipe.loss)(-20 * target, target)
+    right, wrong = (losses.make_loss("log_cosh_dice")(sign * 20 * target, target) for sign in (1, -1))
     assert 0 <= right < 1e-6 < wrong
+    losses_found = losses_of_training({**MODEL, "options": {"channels": 8}}, loss="log_cosh_dice")
+    assert losses_found[-1] < 0.7 * losses_found[0]
 
 
 def test_a_data_set(added, tmp_path):
