@@ -14,6 +14,7 @@ from napari_melanoma.models.weights_files import fingerprint, weights_file
 from napari_melanoma.models.weights_files.fitting import read_weights
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
 from napari_melanoma.models.zoo.smp import Network
+from napari_melanoma.training.recipe import TrainRecipe
 
 PAPERS = [
     ("deeplabv3plus_xception", {"output_stride": 16}, 41e6),
@@ -54,13 +55,32 @@ def test_every_network_of_the_library_is_offered() -> None:
 
 
 @pytest.mark.parametrize("network", get_args(Network))
-def test_each_network_of_the_library_is_built(network: str) -> None:
+def test_each_network_of_the_library_answers(network: str) -> None:
     import torch
 
     encoder = "vit_tiny_patch16_224" if network == "DPT" else "mobilenetv3_small_050"
+    built = build_network("smp", {"network": network, "encoder": encoder, "classes": 2}).eval()
+    with torch.inference_mode():
+        answer = built(torch.randn(1, 3, 128, 101, generator=torch.Generator().manual_seed(0)))
+    assert answer.shape == (1, 2, 128, 101)
+    assert bool(answer.isfinite().all())
+
+
+@pytest.mark.parametrize(("arguments", "least"), [({}, 128), ({"encoder_output_stride": 32}, 256)])
+def test_a_network_that_needs_large_images_says_so(arguments: dict[str, Any], least: int) -> None:
+    import torch
+
+    options = {"network": "PAN", "encoder": "resnet18", "arguments": arguments}
+    model = {"architecture": "smp", "options": options, "start": "none"}
+    refusal = f"smp needs an input_size of {least} or more"
+    with pytest.raises(ConfigError, match=refusal):
+        TrainRecipe.parse({"data": {"datasets": ["x"]}, "model": {**model, "input_size": least - 32}}, "the test")
+    TrainRecipe.parse({"data": {"datasets": ["x"]}, "model": {**model, "input_size": least}}, "the test")
     with torch.device("meta"):
-        built = build_network("smp", {"network": network, "encoder": encoder, "classes": 2}).eval()
-        assert built(torch.zeros(1, 3, 128, 101)).shape == (1, 2, 128, 101)
+        network = build_network("smp", options).eval()
+        assert network(torch.zeros(1, 3, least, least)).shape == (1, 1, least, least)
+        with pytest.raises(RuntimeError, match="too small"):
+            network(torch.zeros(1, 3, least - 32, least - 32))
 
 
 NAMES = {

@@ -13,6 +13,8 @@ from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
 
+EVENLY = "the others are drawn evenly, whatever data.sampling is"
+
 
 class DataConfig(Config):
     """Which images are learnt from, and which of them only steer the training."""
@@ -55,7 +57,11 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
-        architectures()[self.architecture].spec.config.parse(self.options, f"the options of '{self.architecture}'")
+        config = architectures()[self.architecture].spec.config
+        options = config.parse(self.options, f"the options of '{self.architecture}'")
+        least: int = getattr(options, "least_size", 0)
+        if self.input_size < least:
+            raise ValueError(f"with these options {self.architecture} needs an input_size of {least} or more")
         return self
 
     @property
@@ -86,8 +92,8 @@ class AugmentationConfig(Config):
     coarse_probability: float = Field(0.15, ge=0, le=1, description="shrunk and enlarged again, down to a third")
     jpeg_probability: float = Field(0.25, ge=0, le=1, description="JPEG quality 30 to 95")
     noise_probability: float = Field(0.15, ge=0, le=1, description="gaussian, standard deviation up to 0.04")
-    mosaic_probability: float = Field(0, ge=0, le=1, description="four images, one in each corner")
-    cutmix_probability: float = Field(0, ge=0, le=1, description="a patch of another image with its mask")
+    mosaic_probability: float = Field(0, ge=0, le=1, description=f"four images, one in each corner; {EVENLY}")
+    cutmix_probability: float = Field(0, ge=0, le=1, description=f"a patch of another image with its mask; {EVENLY}")
     hair_probability: float = Field(0, ge=0, le=1, description="4 to 24 artificial hairs, most of them dark")
     bubbles_probability: float = Field(0, ge=0, le=1, description="2 to 12 bubbles of air in the gel")
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
@@ -111,7 +117,9 @@ class TrainRecipe(Config):
     )
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0, le=10, description="the highest of the schedule")
-    encoder_rate: float = Field(0.5, gt=0, le=1, description="the encoder's learning rate relative to it")
+    encoder_rate: float = Field(
+        0.5, gt=0, le=1, description="the encoder's learning rate relative to it; 1 where model.start is 'none'"
+    )
     weight_decay: float = Field(1e-2, ge=0, le=1)
     schedule: Annotated[str, OneOf(schedules, lambda name: schedules()[name].spec.title)] = Field(
         "one_cycle", description="how the learning rate goes"
@@ -127,7 +135,7 @@ class TrainRecipe(Config):
         1, ge=1, description="each device computes its share of a step in so many pieces (gradient accumulation)"
     )
     epochs: int = Field(16, ge=1)
-    patience: int = Field(8, ge=1, description="epochs without a better tuning Jaccard before it stops")
+    patience: int = Field(8, ge=1, description="epochs without a greater tuning Jaccard before it stops")
     gradient_clip: float = Field(1.0, gt=0, description="greatest norm of the gradient")
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="the model is a moving average of the weights with this decay; 0: the weights"

@@ -39,7 +39,8 @@ def _none_of_ours(arguments: dict[str, Any]) -> dict[str, Any]:
 class SmpConfig(Config):
     """Options of a network of segmentation-models-pytorch.
 
-    DPT goes with vision transformers of timm (``vit_base_patch16_224`` ...), PAN with images of 128 pixels and more.
+    DPT goes with vision transformers of timm (``vit_base_patch16_224`` ...), PAN with images of 128 pixels and more
+    (256 with ``encoder_output_stride = 32``).
     """
 
     network: Network = Field("FPN", description="its class in segmentation-models-pytorch")
@@ -48,6 +49,12 @@ class SmpConfig(Config):
         default_factory=dict, description="further arguments of that class by its own names"
     )
     classes: int = Field(1, ge=1, description="maps that come out")
+
+    @property
+    def least_size(self) -> int:
+        """Side in pixels of the smallest images that it takes; PAN halves the deepest features thrice."""
+        stride = self.arguments.get("encoder_output_stride", 16)
+        return 8 * stride if self.network == "PAN" and isinstance(stride, int) else 32
 
 
 SPEC = Spec(
