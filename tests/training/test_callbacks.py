@@ -158,3 +158,78 @@ def test_one_state_under_two_names(links: bool, tmp_path: Path, monkeypatch: pyt
     assert best.samefile(last) is links
     assert last.read_bytes() == b"epoch 1"
     assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def keeper(folder: Path, patience: int = 3) -> Any:
+    """What keeps the best state of a run, with nobody who listens."""
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.training.callbacks import Keeper
+
+    return Keeper(RunFolder(folder), RunContext(), patience, Pace(Clock()))
+
+
+def epochs_through(keep: Any, measured: list[tuple[float, float]], first: int = 0) -> tuple[list[int], bool]:
+    """Take epochs of (Jaccard, loss) past it: which were kept as the best, and whether it stopped."""
+    kept: list[int] = []
+    keep._folder.best_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    trainer = SimpleNamespace(
+        is_global_zero=False, max_epochs=99, should_stop=False, strategy=SimpleNamespace(broadcast=lambda value: value)
+    )
+
+    def save(path: Path) -> None:
+        path.touch()
+        if path.name == "best.ckpt":
+            kept.append(trainer.current_epoch)
+
+    trainer.save_checkpoint = save
+    for epoch, (jaccard, loss) in enumerate(measured, start=first):
+        trainer.current_epoch = epoch
+        values = {"loss": 1.0, "tuning_loss": loss, "tuning_jaccard": jaccard}
+        keep.on_train_epoch_end(trainer, SimpleNamespace(metrics=values))
+        if trainer.should_stop:
+            break
+    return kept, trainer.should_stop
+
+
+BEST = {
+    "nothing is found at first": ([(0, 0.9), (0, 0.7), (0, 0.8)], [0, 1]),
+    "a greater Jaccard with a greater loss": ([(0.4, 0.5), (0.5, 0.9)], [0, 1]),
+    "the same again": ([(0.5, 0.5), (0.5, 0.5)], [0]),
+    "a smaller loss alone": ([(0.5, 0.5), (0.4, 0.1)], [0]),
+}
+
+
+@pytest.mark.parametrize("course", BEST)
+def test_of_equals_the_smaller_loss_is_kept(course: str, tmp_path: Path) -> None:
+    measured, expected = BEST[course]
+    assert epochs_through(keeper(tmp_path), measured) == (expected, False)
+
+
+def test_a_smaller_loss_does_not_make_patience_last(tmp_path: Path) -> None:
+    kept, stopped = epochs_through(keeper(tmp_path), [(0.5, 1 / epoch) for epoch in range(1, 9)])
+    assert (kept, stopped) == ([0, 1, 2, 3], True)
+
+
+def test_a_resumed_run_keeps_the_same_epochs(tmp_path: Path) -> None:
+    measured = [(0.0, 0.9), (0.0, 0.8), (0.0, 0.85), (0.1, 0.9)]
+    first, second = keeper(tmp_path / "one"), keeper(tmp_path / "one")
+    before, _ = epochs_through(first, measured[:2])
+    second.load_state_dict(first.state_dict())
+    after, _ = epochs_through(second, measured[2:], first=2)
+    assert [*before, *after] == epochs_through(keeper(tmp_path / "whole"), measured)[0] == [0, 1, 3]
+
+
+@pytest.mark.parametrize(("start", "expected"), [("none", 1.0), ("lesion-small", 0.25)])
+def test_only_an_encoder_that_has_learnt_is_slowed(
+    start: str, expected: float, recipe: TrainRecipe, change: Change
+) -> None:
+    from napari_melanoma.models.zoo import build_network
+    from napari_melanoma.training.segmentation import SegmentationTask
+
+    chosen = change(recipe, model={"start": start}, encoder_rate=0.25, schedule="constant")
+    network = build_network("deeplabv3plus_mobilenetv2", {"width": 0.1, "head_channels": 8})
+    task: Any = SegmentationTask(network, chosen, BundleConfig(name="x", title="x", architecture="x"))
+    task._trainer = SimpleNamespace(estimated_stepping_batches=4)
+    groups = task.configure_optimizers()["optimizer"].param_groups
+    assert groups[0]["lr"] / groups[1]["lr"] == pytest.approx(expected)

@@ -151,6 +151,8 @@ class RunWriter(Callback):
 class Keeper(Checkpoint):
     """At the end of each epoch: writes its metrics, keeps the last and the best state, stops when none gets better.
 
+    Best is the greatest tuning Jaccard, and of equals (in a run that has found nothing yet, say) the smallest loss.
+
     Lightning's own callbacks forget the best score when a run folder has moved, and one that was stopped early would
     go on for an epoch when resumed.
 
@@ -171,15 +173,17 @@ class Keeper(Checkpoint):
         self._run = run
         self._patience = patience
         self._pace = pace
-        self._best, self._best_epoch, self._waited = -math.inf, -1, 0
+        self._best, self._best_loss, self._best_epoch, self._waited = -math.inf, math.inf, -1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run must know."""
-        return {"best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
+        known = {"best": self._best, "best_loss": self._best_loss}
+        return {**known, "best_epoch": self._best_epoch, "waited": self._waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
         self._best, self._best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self._best_loss = state_dict.get("best_loss", -math.inf)  # states from before it was kept
         self._waited = state_dict["waited"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -196,10 +200,12 @@ class Keeper(Checkpoint):
             if not math.isfinite(values[name]):
                 raise Diverged(diverged(pl_module.recipe, name.replace("_", " "), epoch, None))
         self._miss_the_best(trainer)
-        better = values[MONITOR] > self._best
+        jaccard, loss = values[MONITOR], values["tuning_loss"]
+        risen = jaccard > self._best
+        better = risen or (jaccard == self._best and loss < self._best_loss)
         if better:
-            self._best, self._best_epoch = values[MONITOR], epoch
-        self._waited = 0 if better else self._waited + 1
+            self._best, self._best_loss, self._best_epoch = jaccard, loss, epoch
+        self._waited = 0 if risen else self._waited + 1
         if trainer.is_global_zero:
             self._tell(trainer, values, better)
         if better:  # the same state is both, and written once
@@ -216,7 +222,7 @@ class Keeper(Checkpoint):
     def _miss_the_best(self, trainer: Trainer) -> None:
         """Begin to look for the best anew where somebody removed it."""
         if trainer.strategy.broadcast(self._best_epoch >= 0 and not self._folder.best_checkpoint.exists()):
-            self._best = -math.inf
+            self._best, self._best_loss = -math.inf, math.inf
             if trainer.is_global_zero:
                 epoch = self._best_epoch + 1
                 message = f"checkpoints were removed: the model of epoch {epoch}, the best so far, is lost."

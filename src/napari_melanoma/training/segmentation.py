@@ -204,13 +204,14 @@ class SegmentationTask(LightningModule):
         return batch if batch >= 0 else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make optimiser and schedule as the recipe says; the encoder, which has learnt already, moves more slowly."""
+        """Make optimiser and schedule as the recipe says; an encoder that has learnt already moves more slowly."""
         recipe = self.recipe
         pretrained = encoder_of(self.network)
         encoder = list(pretrained.parameters()) if pretrained else []
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        rates = [recipe.learning_rate * recipe.encoder_rate, recipe.learning_rate]
+        slower = 1.0 if recipe.model.start == "none" else recipe.encoder_rate
+        rates = [recipe.learning_rate * slower, recipe.learning_rate]
         groups: list[dict[str, Any]] = [
             {"params": part, "lr": rate} for part, rate in zip((encoder, rest), rates, strict=True) if part
         ]

@@ -13,6 +13,7 @@ from napari_melanoma.data.splits import Parts, split_parts
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
+from napari_melanoma.training.patience import impatience
 from napari_melanoma.training.same_pictures import find_same, without_leaks
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_counts(chosen.parts)
     data_faults.check_lesions(chosen.parts.learn, facts)
     notices += _of_patients(chosen)
-    return Survey(chosen, contents.known, facts, (*notices, *data_faults.warnings(chosen.parts, facts)))
+    notices += [*data_faults.warnings(chosen.parts, facts), *impatience(recipe)]
+    return Survey(chosen, contents.known, facts, tuple(notices))
 
 
 def choose(recipe: TrainRecipe) -> Chosen:

@@ -202,12 +202,14 @@ def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     Returns
     -------
     mapping or None
-        The first of equals; None where none was measured.
+        Of equals that with the smallest loss, as is kept; None where none was measured.
     """
     measured = [
         row for row in metrics if number(row, "tuning_jaccard") is not None and number(row, "epoch") is not None
     ]
-    return max(measured, key=lambda row: float(row["tuning_jaccard"]), default=None)
+    return max(
+        measured, key=lambda row: (float(row["tuning_jaccard"]), -(number(row, "tuning_loss") or 0)), default=None
+    )
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:

@@ -1,0 +1,49 @@
+"""A patience that ends a run within a cycle of the schedule is told before the run begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from napari_melanoma.training.patience import impatience, longest_return
+from napari_melanoma.training.recipe import TrainRecipe
+
+LENGTHS = [
+    ((4, 4, 2), 0),  # one cycle: nothing springs back
+    ((11, 4, 2), 0),
+    ((12, 4, 2), 8),
+    ((28, 4, 2), 16),
+    ((124, 4, 2), 64),
+    ((123, 4, 2), 32),
+    ((10, 5, 1), 5),
+    ((9, 5, 1), 0),
+    ((3, 0.5, 2), 1),
+    ((1000, 1e-9, 1), 1e-9),
+]
+
+
+@pytest.mark.parametrize(("run", "expected"), LENGTHS)
+def test_the_longest_cycle_that_a_run_comes_back_from(run: tuple[int, float, float], expected: float) -> None:
+    assert longest_return(*run) == pytest.approx(expected)
+
+
+WARNED: list[tuple[dict[str, Any], bool]] = [
+    ({"schedule": "cosine_restarts", "epochs": 28, "patience": 15}, True),
+    ({"schedule": "cosine_restarts", "epochs": 28, "patience": 16}, False),
+    ({"schedule": "cosine_restarts", "epochs": 16}, False),  # what a recipe has by default
+    ({"schedule": "one_cycle", "epochs": 28, "patience": 2}, False),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), WARNED)
+def test_a_short_patience_is_told(
+    options: dict[str, Any], expected: bool, recipe: TrainRecipe, change: Callable[..., TrainRecipe]
+) -> None:
+    settled = {"cycle_epochs": 4, "cycle_growth": 2, "patience": 8}
+    said = impatience(change(recipe, **settled | options))
+    assert bool(said) is expected
+    if expected:
+        assert "cycle of 16 epochs" in said[0]
+        assert "Set patience to 16 or more" in said[0]
