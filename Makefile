@@ -16,6 +16,9 @@ VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_THREADS=1
 QT_TESTS := tests/ui tests/test_qt_binding.py
 MEASURED := core io analysis
+# What is traced: tracing all of it takes a third of the time of the tests, and only these parts are asked for.
+comma := ,
+TRACED = $(subst $() ,$(comma),$(MEASURED:%=napari_melanoma.%))
 SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
 
 .DEFAULT_GOAL := help
@@ -48,7 +51,7 @@ contracts: $(VENV)/.ready-to-test ## the layers (import-linter) and the napari m
 
 unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
-	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run -m pytest -n $(WORKERS) --ignore tests/ui
+	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run --source=$(TRACED) -m pytest -n $(WORKERS) --ignore tests/ui
 	@$(BIN)/coverage combine --quiet
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once
@@ -65,6 +68,7 @@ covered: ## fail where the tests without a window leave more than 5 % of core, i
 	    $(BIN)/coverage report --include="src/napari_melanoma/$$part/*" --skip-covered --fail-under=95 || exit 1; \
 	done
 
+coverage: TRACED = napari_melanoma
 coverage: unit ## what the tests without a window visit, as a table and in htmlcov/
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered

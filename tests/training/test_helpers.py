@@ -29,6 +29,7 @@ def test_a_helper_that_dies_is_told_of_once() -> None:
         watched.processes[0].kill()
         assert heard.get(timeout=30) == "ended by signal 9"
     assert heard.empty()
+    assert [process.wait(timeout=30) for process in watched.processes] == [-9, 0]
 
 
 @pytest.mark.parametrize("code", [0, 130])
