@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -171,7 +172,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("form", ["plain", "snappy", "tar.gz", "tar"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_whatever_happened_to_a_file_it_is_read_or_refused(
     form: str, published: dict[str, Path], data: st.DataObject
@@ -243,6 +244,15 @@ def test_an_archive_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     (tmp_path / "model.tar").write_bytes(content)
     with pytest.raises(BundleError, match="more in it than in any checkpoint"):
         read_tensorflow(tmp_path / "model.tar")
+
+
+def test_a_header_that_says_it_is_large_is_not_read(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("headers")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 40
+    content = gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024)
+    (tmp_path / "model.tar.gz").write_bytes(content)
+    with pytest.raises(BundleError, match="a header of the archive is too large"):
+        read_tensorflow(tmp_path / "model.tar.gz")
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:

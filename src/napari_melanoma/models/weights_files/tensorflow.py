@@ -7,13 +7,14 @@ come from anywhere: nothing in it makes the reader go on for ever or fill the me
 
 from __future__ import annotations
 
+import gzip
 import struct
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -107,8 +108,8 @@ def _from_folder(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
 def _from_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
     """Open a checkpoint in its archive, without unpacking anything to the disk."""
     with path.open("rb") as file:
-        mode: Literal["r:gz", "r:"] = "r:gz" if file.read(len(GZIP)) == GZIP else "r:"
-    with tarfile.open(path, mode) as archive:
+        zipped = file.read(len(GZIP)) == GZIP
+    with _Unzipped(path) if zipped else path.open("rb") as source, tarfile.open(fileobj=source, mode="r:") as archive:
         members = {member.name: member for member in _bounded(archive) if member.isfile()}
         indices = [name for name in members if name.endswith(INDEX)]
         if len(indices) != 1:
@@ -117,6 +118,15 @@ def _from_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
         contents = [archive.extractfile(members[name]) for name in (indices[0], *data)]
         index, *parts = [file.read() for file in contents if file is not None]
     return index, [np.frombuffer(part, np.uint8) for part in parts]
+
+
+class _Unzipped(gzip.GzipFile):
+    """Gives no more at once than a header can need: tarfile asks for as much as an archive says that one has."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MOST_TABLE:
+            raise ValueError("a header of the archive is too large")
+        return super().read(size)
 
 
 def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
