@@ -97,26 +97,20 @@ def measure_models(
     Cancelled
         Where the user stopped it; the same call goes on.
     """
-    found, failed = [Figures() for _ in models], 0
+    found = [Figures() for _ in models]
     kept = Unfinished(out, _measured_with(models, options))
     try:
         for done, item in enumerate(_Measuring(models, options, kept, run).results(samples), start=1):
-            if item.error is not None:
-                failed += 1
-                for figures in found:
-                    figures.fail(item.sample, why_failed(item.sample, item.error, out))
-            else:
-                for figures, values in zip(found, item.values, strict=True):
-                    figures.add(item.sample, values)
             if item.error is None and not item.known:
                 kept.keep(item.sample, item.seen, item.values)
+            _add(item, found, out)
             run.report(Progress(done, len(samples), "Measuring"))
     finally:
         kept.flush()
-    if failed == len(samples):
-        first = found[0].failed[:1]
-        why = "".join(f"; '{item.sample.image_id}': {item.error}" for item in first)
-        raise DataSetError(f"none of {failed} images could be measured{why}")
+    failed = found[0].failed
+    if len(failed) == len(samples):
+        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
     return found
 
 
@@ -281,6 +275,17 @@ class _Measuring:
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
             return replace(bare, error=error)
         return replace(bare, values=values)
+
+
+def _add(item: _Item, found: Sequence[Figures], out: Path) -> None:
+    """Add an image to the figures of each model."""
+    if item.error is not None:
+        error = why_failed(item.sample, item.error, out)
+        for figures in found:
+            figures.fail(item.sample, error)
+        return
+    for figures, values in zip(found, item.values, strict=True):
+        figures.add(item.sample, values)
 
 
 def _opened(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:

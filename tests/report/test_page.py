@@ -1,0 +1,46 @@
+"""Pages that share one style: complete, escaped, and each with what is its own on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.report.evaluation_page import Page, write_page
+from napari_melanoma.report.page import data_uri, png_uri, write_html
+from napari_melanoma.report.reproduction import write_page as write_reproduction
+
+
+def test_a_page_fills_the_blocks_and_escapes_what_it_is_given(tmp_path: Path) -> None:
+    template = (
+        '{% extends "page" %}{% block title %}{{ name }}{% endblock %}{% block width %}9rem{% endblock %}'
+        "{% block style %}.mine { color: red; }{% endblock %}{% block content %}<h1>{{ name }}</h1>{% endblock %}"
+    )
+    write_html(tmp_path / "page.html", template, name="<i>")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("&lt;i&gt;") == 2
+    assert "<i>" not in page
+    assert "max-width: 9rem;" in page
+    assert page.index("table {") < page.index(".mine") < page.index("@media print")
+
+
+def test_pictures_are_part_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "dot.png").write_bytes(b"dot")
+    assert png_uri(tmp_path / "dot.png") == "data:image/png;base64,ZG90"
+    assert data_uri(b"dot", "image/jpeg") == "data:image/jpeg;base64,ZG90"
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "reproduction"])
+def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "dot.png").write_bytes(b"dot")
+    path, figures = tmp_path / "page.html", {"Dots": tmp_path / "dot.png"}
+    if kind == "evaluation":
+        table = ("Metrics", ("JA",), [("0.9",)])
+        write_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
+    else:
+        write_reproduction("A & B", ["about"], [], figures, path)
+    page = path.read_text(encoding="utf-8")
+    assert "<title>A &amp; B</title>" in page
+    assert 'alt="Dots" src="data:image/png;base64,ZG90"' in page
+    assert page.count("<style>") == page.count("body { font: 16px/1.5 system-ui, sans-serif;") == 1
+    assert ('<p class="notice">beware</p>' in page) is (kind == "evaluation")
