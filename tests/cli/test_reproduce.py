@@ -1,8 +1,9 @@
-"""``reproduce`` says what would run, what is missing and where to get it, and needs a folder to write to."""
+"""``reproduce`` says what would run, what is missing and where to get it, and writes its tables whatever happens."""
 
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
     ("words", "said"),
     [
         (("P4", "--out", "p4"), "Get SMARTSKINS from"),
-        (("P4",), "--out DIR"),
+        (("P4",), "needs macroscopic photographs as M"),
         (("P9", "--out", "p9"), "known: P2, P4"),
         (("P4", "--budget", "tiny", "--out", "p4"), "budget"),
         (("P4", "--rows", "nothing", "--out", "p4"), "no row or grid 'nothing'"),
@@ -56,6 +57,36 @@ def test_what_is_wrong_is_said(run, tmp_path: Path, words: tuple[str, ...], said
     assert result.exit_code == 2
     assert said in result.stderr
     assert [path for path in tmp_path.iterdir() if path.name != "home"] == []
+
+
+def test_the_last_line_names_what_there_is(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Reproduction(read_paper("P4"), PLAN, [], {}, {"unet": "time: it would have ended after the 40 min."})
+    places: list[Path] = []
+    monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: places.append(out) or done)
+    result = run("reproduce", "p4", "--json")
+    assert places == [Path("reproduced-P4")]
+    last = lines(result.stdout)[-1]
+    assert (last["late"], last["rows"], last["exit_code"]) == (1, 0, 1)
+    assert last["message"].startswith("none of 2 rows of P4 judged (1 not run for want of time); why stands in reprod")
+
+
+def test_a_row_file_is_no_recipe_and_says_what_it_is(run, tmp_path: Path) -> None:
+    folder = resources.files("napari_melanoma.training") / "recipes" / "P4"
+    for name, said in (
+        ("unet", "a row of P4: napari-melanoma reproduce P4 --rows unet"),
+        ("grid-alpha", "a row of P4: napari-melanoma reproduce P4 --rows grid-alpha"),
+        ("paper", "what all rows of P4 share: napari-melanoma reproduce P4"),
+    ):
+        (tmp_path / f"{name}.toml").write_text((folder / f"{name}.toml").read_text(encoding="utf-8"), encoding="utf-8")
+        result = run("train", "--config", str(tmp_path / f"{name}.toml"), "--out", "x")
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split())
+
+
+def test_the_list_of_recipes_names_the_rows_of_papers(run, lines) -> None:
+    papers = {line["name"]: line["rows"] for line in lines(run("recipes", "list", "--json").stdout) if "rows" in line}
+    assert "unetpp-refined" in papers["P2"]
+    assert {"transfer-d-then-m", "grid-alpha"} <= set(papers["P4"])
 
 
 def test_a_row_that_failed_is_an_exit_code(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,13 @@ class Choice(Config):
     inner: Margin | None = None
 
 
+def test_the_known_keys_are_said_once() -> None:
+    with pytest.raises(ConfigError) as raised:
+        Recipe.parse({"name": "a", "sead": 1, "sede": 2, "margin": {"size": 3}}, "recipe")
+    assert str(raised.value).count("known: batch") == 1
+    assert all(f"unknown key '{key}'" in str(raised.value) for key in ("sead", "sede", "margin.size"))
+
+
 def test_an_unknown_key_where_the_model_is_not_certain_is_named_all_the_same() -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'inner\.size'$"):
         Choice.parse({"inner": {"size": 1}}, "choice")

@@ -25,7 +25,7 @@ from napari_melanoma.training.run_data import read_data
 from napari_melanoma.training.step_cost import StepCost
 from napari_melanoma.workflows import reproduce_planning
 from napari_melanoma.workflows.reproduce import ReproduceOptions, Reproduction, check, reproduce
-from napari_melanoma.workflows.reproduce_data import RoleData, assign, stage, staged
+from napari_melanoma.workflows.reproduce_data import RoleData, assign, source_of, stage, staged
 from napari_melanoma.workflows.reproduce_papers import papers, read_paper
 from napari_melanoma.workflows.reproduce_plan import Size
 from napari_melanoma.workflows.reproduce_rows import Place, Work, complete_recipe
@@ -151,6 +151,36 @@ def test_sets_find_their_roles(sets: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        *(
+            ("isic2017", "isic2017"),
+            ("ISIC-2017 small", "isic2017"),
+            ("isic_2017_small", "isic2017"),
+            ("isic20170", None),
+        ),
+        *(("HAM10000", "ham10000"), ("ham", "ham10000"), ("hamburg-clinic", None), ("ham-house", None)),
+        *(("pad_ufes", "pad-ufes-20"), ("PAD-UFES-20", "pad-ufes-20"), ("pad", "pad-ufes-20"), ("padova", None)),
+        *(("PH2Dataset", "ph2"), ("ph2", "ph2"), ("ph21", None), ("SMARTSKINS", "smartskins"), ("dermofits", None)),
+    ],
+)
+def test_public_sets_are_known_by_whole_words(name: str, source: str | None) -> None:
+    assert source_of(name) == source
+
+
+def test_a_name_that_the_images_contradict_is_refused(tmp_path: Path) -> None:
+    folder = spots(tmp_path / "all/isic2017", 2)
+    rows = read_table(folder / "dataset.csv")
+    write_table(folder / "dataset.csv", [{**row, "modality": "macroscopic"} for row in rows])
+    with pytest.raises(InputError, match=r"called like the dermoscopic set isic2017, but images of it are macroscopic"):
+        assign(read_paper("P4"), [str(folder)], ("D",))
+    spots(tmp_path / "all/isic2018", 2)
+    found, notices = assign(read_paper("P4"), [str(tmp_path / "all")], ("D",))
+    assert [path.name for path in found["D"]] == ["isic2018"]
+    assert "isic2017 is left out" in notices[0]
+
+
+@pytest.mark.parametrize(
     ("named", "said"),
     [
         (
@@ -204,6 +234,19 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_row_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only test that notices where nothing is learnt: discs are found after a few steps."""
+    monkeypatch.setattr(reproduce_planning, "choose_size", lambda *of: Size(24, None))
+    options = ReproduceOptions(
+        paper="P4", budget="small", minutes=1e6, rows=("unet",), data=(str(spots(tmp_path / "dermofit", 32)),)
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    assert found.failed == {}
+    assert found.found[0].estimates()["JA"].mean > 0.5
+    assert found.found[0].remark() == ""
 
 
 @pytest.fixture(scope="module")

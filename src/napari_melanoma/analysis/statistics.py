@@ -22,7 +22,7 @@ DRAWS_AT_ONCE = 2**21  # 16 MB of indices: a data set of 400,000 images is drawn
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with a 95 % interval and the number of values behind it; both ends are NaN where one group tells nothing."""
+    """A mean with a 95 % interval and the number of values behind it; both ends are NaN where there is none."""
 
     mean: float
     low: float

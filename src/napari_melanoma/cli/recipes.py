@@ -29,12 +29,17 @@ def list_(json: Json = False, debug: Debug = False) -> None:
     """List the shipped recipes."""
     with session(json, debug) as current:
         from napari_melanoma.workflows.recipes import shipped_recipes
+        from napari_melanoma.workflows.reproduce_papers import papers, read_paper
 
         recipes = shipped_recipes()
         for recipe in recipes:
             text = f"{recipe.name:<16} {recipe.summary}"
             values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
             current.report.listing("recipe", text, **values)
+        for paper in map(read_paper, papers()):
+            rows, verb = [*(row.name for row in paper.table_rows), *paper.grids], f"reproduce {paper.name}"
+            text = f"{paper.name:<16} {paper.file.reference}; with napari-melanoma {verb} --rows: {', '.join(rows)}"
+            current.report.listing("paper", text, name=paper.name, title=paper.file.title, rows=rows)
         current.done(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
 
 

@@ -30,7 +30,10 @@ def reproduce(
         list[str] | None,
         typer.Option("--data", metavar="[ROLE=]FOLDER", help="A data set, or a folder of some; may be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Receives tables and runs.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Receives tables and runs; reproduced-PAPER by default."),
+    ] = None,
     budget: Annotated[str, typer.Option(help="'full', or 'small' for a trial in limited time.")] = "full",
     minutes: Annotated[float | None, typer.Option(help="That it may take here; 'small' takes 40.")] = None,
     rows: Annotated[
@@ -43,15 +46,8 @@ def reproduce(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Reproduce a paper.
-
-    Raises
-    ------
-    RunError
-        Where no folder was named.
-    """
+    """Reproduce a paper."""
     with session(json, debug) as current:
-        from napari_melanoma.core.errors import RunError
         from napari_melanoma.workflows import reproduce as workflow
 
         given = {"data": data or [], "weights": weights or [], "rows": rows or []}
@@ -60,14 +56,16 @@ def reproduce(
         if check:
             _tell_plan(workflow.check(options, run=current.run), current)
             return
-        if out is None:
-            raise RunError("no folder was named. Say where the tables go: --out DIR, or only --check.")
-        done = workflow.reproduce(options, out, run=current.run)
-        for name, why in {**done.plan.left_out, **done.failed}.items():
+        place = out or Path(f"reproduced-{workflow.read_paper(paper).name}")
+        done = workflow.reproduce(options, place, run=current.run)
+        for name, why in {**done.plan.left_out, **done.failed, **done.late}.items():
             current.report.tell("failed", f"not run: {name}: {why}", row=name, error=why)
-        text = f"{len(done.found)} of {len(done.plan.rows)} rows of {done.paper.name}; side by side in "
-        values = {"rows": len(done.found), "failed": len(done.failed), "out": str(out)}
-        current.done(f"{text}{out / 'tables.html'} and tables.md", some_failed=bool(done.failed), **values)
+        late = f" ({len(done.late)} not run for want of time)" if done.late else ""
+        said = f"{len(done.found) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} judged{late}; "
+        said += "side by side in" if done.found else "why stands in"
+        values = {"rows": len(done.found), "failed": len(done.failed), "late": len(done.late), "out": str(place)}
+        text = f"{said} {place / 'tables.html'} and tables.md"
+        current.done(text, some_failed=bool(done.failed) or not done.found, **values)
 
 
 def _tell_plan(done: Reproduction, current: Session) -> None:
@@ -80,14 +78,17 @@ def _tell_plan(done: Reproduction, current: Session) -> None:
         epochs = f"{planned.epochs} epochs" if planned.epochs else ""
         each = f"{planned.image_ms:.0f} ms an image" if planned.image_ms else ""
         time = f"{planned.seconds:.0f} s" if planned.seconds is not None else ""
+        time += ", waits" if planned.waits else ""
         text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time}"
         values = planned.model_dump(exclude={"name"})
         current.report.listing("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
     for name, why in plan.left_out.items():
         current.report.tell("left out", f"{name} cannot run: {why}", row=name, error=why)
     whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
-    long = plan.minutes is not None and (plan.seconds or 0) > 60 * plan.minutes
-    over = f", longer than the {plan.minutes:g} min asked for, with one epoch each" if long else ""
+    waiting = sum(row.waits for row in plan.rows)
+    over = f"; {waiting} more only where these leave time" if waiting else ""
     current.done(
-        f"{len(plan.rows)} rows of {plan.paper} would run{whole}{over}.", rows=len(plan.rows), seconds=plan.seconds
+        f"{len(plan.rows) - waiting} rows of {plan.paper} would run{whole}{over}.",
+        rows=len(plan.rows),
+        seconds=plan.seconds,
     )

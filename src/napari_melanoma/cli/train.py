@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import Cancelled
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.recipe import TrainRecipe
 
 PARTS = {"learn": "to learn from", "tuning": "to tune with", "held_out": "held out", "base": "of the base data"}
 HELP = examples(
@@ -49,13 +52,11 @@ def train(
 
 def _train(current: Session, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
     """Run the recipe."""
-    from napari_melanoma.core.config import read_toml
-    from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.workflows.train import train as run_recipe
 
     if out is None:
         raise RunError("no run folder was named. Say where the run shall write: --out RUN, or only --check.")
-    recipe, began = read_toml(config, TrainRecipe), out / "config.toml"
+    recipe, began = _recipe(config), out / "config.toml"
     try:
         bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)
     except Cancelled:
@@ -71,16 +72,35 @@ def _train(current: Session, config: Path, out: Path | None, *, resume: bool, qu
     current.done(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold)
 
 
+def _recipe(config: Path) -> TrainRecipe:
+    """Read the recipe; a row of a paper is none."""
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.core.errors import ConfigError
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.workflows.reproduce_papers import place_of
+
+    try:
+        return read_toml(config, TrainRecipe)
+    except ConfigError:
+        paper, row = place_of(config) or ("", "")
+        if not paper:
+            raise
+        what = (
+            f"a row of {paper}: napari-melanoma reproduce {paper} --rows {row}"
+            if row
+            else (f"what all rows of {paper} share: napari-melanoma reproduce {paper}")
+        )
+        raise ConfigError(f"{config} is no recipe by itself; it is {what}") from None
+
+
 def _check(current: Session, config: Path) -> None:
     """Say what a run would learn from, and how long it would take."""
     from dataclasses import asdict
 
-    from napari_melanoma.core.config import read_toml
-    from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.workflows.estimate import estimate
     from napari_melanoma.workflows.training_checks import check_recipe
 
-    recipe = read_toml(config, TrainRecipe)
+    recipe = _recipe(config)
     report = check_recipe(recipe, current.run)
     for warning in report.warnings:
         current.report.tell("warning", f"Warning: {warning}", message=warning)

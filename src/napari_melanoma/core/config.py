@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema, ErrorDetails
 
+KNOWN = "(known: "  # said once, however many keys are unknown in a place
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
@@ -52,7 +53,8 @@ class Config(BaseModel):
             faults: dict[str, list[str]] = {}
             for fault in error.errors():
                 key, said = _describe(fault, cls)
-                faults.setdefault(key, []).append(said)
+                once = any(said in others for others in faults.values()) and said.startswith(KNOWN)
+                faults.setdefault(key, []).append("" if once else said)
             all_said = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
             raise ConfigError(f"{where} is not a valid {cls.__name__}: {all_said}") from None
 
@@ -118,7 +120,7 @@ def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
     key = ".".join(str(part) for part in location) or "(top)"
     if fault["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields_at(model, location[:-1])))
-        return f"unknown key '{key}'", f"(known: {known})" if known else ""
+        return f"unknown key '{key}'", f"{KNOWN}{known})" if known else ""
     if fault["type"] == "missing":
         return f"key '{key}'", "is missing"
     return f"'{key}' is {fault['input']!r}:", f"{fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,16 +25,16 @@ HELD_OUT_SPLITS = ("test", "val")  # the first that a data set has judges; all e
 SEED = 0
 TABLE = "dataset.csv"
 COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality", "diagnosis")
-# How the folders of public sets are called, as far as it tells them apart.
+# How the folders of public sets are called, as far as it tells them apart; further words may follow.
 FOLDERS = {
-    "isic2016": ("isic2016", "isic-2016", "isic_2016"),
-    "isic2017": ("isic2017", "isic-2017", "isic_2017"),
-    "isic2018": ("isic2018", "isic-2018", "isic_2018"),
-    "ham10000": ("ham10000", "ham"),
-    "ph2": ("ph2",),
-    "dermofit": ("dermofit",),
-    "smartskins": ("smartskins",),
-    "pad-ufes-20": ("pad",),
+    "isic2016": "isic[-_ ]?2016",
+    "isic2017": "isic[-_ ]?2017",
+    "isic2018": "isic[-_ ]?2018",
+    "ham10000": "ham10000|ham$",
+    "ph2": "ph2(dataset)?",
+    "dermofit": "dermofit",
+    "smartskins": "smartskins",
+    "pad-ufes-20": "pad[-_ ]?ufes([-_ ]?20)?|pad$",
 }
 BY_NAME_ALONE = ("ph2",)  # whose terms ask for a decision: taken where a user names the role, never by finding it
 
@@ -224,7 +225,8 @@ def source_of(name: str) -> str | None:
     str or None
         As ``data.sources`` names it; None where the name does not tell.
     """
-    return next((source for source, starts in FOLDERS.items() if name.lower().startswith(starts)), None)
+    word = name.strip().lower()
+    return next((source for source, called in FOLDERS.items() if re.match(rf"({called})(?![^\W_])", word)), None)
 
 
 def _role_of(paper: Paper, word: str) -> str | None:
@@ -257,7 +259,11 @@ def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]
         raise InputError(f"{folder} is no data set and holds none: no {' or '.join(TABLES)} in it or one level below.")
     notices = []
     for member in inside:
-        source, role = source_of(member.name), _fitting(paper, member)
+        try:
+            source, role = source_of(member.name), _fitting(paper, member)
+        except InputError as error:
+            notices.append(f"{member.name} is left out: {error}")
+            continue
         if source in BY_NAME_ALONE:
             notices.append(f"{member.name} is left out, as its terms are narrow; take it with --data ROLE={member}.")
         elif role is None:
@@ -275,10 +281,16 @@ def _is_dataset(folder: Path) -> bool:
 def _fitting(paper: Paper, folder: Path) -> str | None:
     """Find the role that a data set fits, by its name or else by the modality of its images."""
     source = source_of(folder.name)
+    modalities = {sample.modality for sample in read_dataset(folder)}
     for name, role in paper.file.roles.items():
         if source in (*role.sources, *role.others):
+            if others := modalities - {role.modality, None}:
+                raise InputError(
+                    f"{folder} is called like the {role.modality} set {source}, but images of it are "
+                    f"{' and '.join(sorted(map(str, others)))}. Name its role, --data {name}={folder}, or the folder "
+                    "otherwise."
+                )
             return name
-    modalities = {sample.modality for sample in read_dataset(folder)}
     return next((name for name, role in paper.file.roles.items() if modalities == {role.modality}), None)
 
 

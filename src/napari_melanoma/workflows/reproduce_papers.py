@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -256,6 +257,34 @@ def read_paper(name: str) -> Paper:
     for title, text in texts.items():
         rows += _rows(title.removesuffix(".toml"), RowFile.parse(tomllib.loads(text), f"{found}/{title}"), file)
     return Paper(found, file, tuple(sorted(rows, key=lambda row: (row.file.order, row.grid or row.name))))
+
+
+def place_of(path: Path) -> tuple[str, str] | None:
+    """Find out whether a file is one of a paper's, which only look like recipes.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A TOML file, or none.
+
+    Returns
+    -------
+    paper, name : tuple of str, or None
+        The paper, and its row or grid; an empty name for what all its rows share. None for any other file.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "judged" not in values and "roles" not in values:
+        return None
+    for paper in map(read_paper, papers()):
+        if path.name == SHARED and values.get("title") == paper.file.title:
+            return paper.name, ""
+        known = {*(row.name for row in paper.table_rows), *paper.grids}
+        if path.stem in known and values.get("judged") in paper.file.roles:
+            return paper.name, path.stem
+    return None
 
 
 def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
