@@ -114,6 +114,11 @@ def test_every_kind_of_number_comes_back(how: dict[str, Any], tmp_path: Path) ->
         np.testing.assert_array_equal(found[name], expected)
 
 
+def test_numbers_too_large_for_the_network_are_infinite(tmp_path: Path) -> None:
+    found = read_tensorflow(write_checkpoint(tmp_path / "model.ckpt", {"weights": np.array([1e300, 1.0])}))
+    np.testing.assert_array_equal(found["weights"], np.array([np.inf, 1], np.float32))
+
+
 def test_an_archive_is_read_as_it_is_published(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "model.ckpt", TENSORS)
     archive = tmp_path / "deeplabv3_pascal.tar.gz"

@@ -169,7 +169,8 @@ def _numbers(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.uint8
     found = np.frombuffer(part[offset : offset + size].tobytes(), dtype)
     if kind == BFLOAT16:  # the upper half of a float32
         found = (found.astype(np.uint32) << 16).view(np.float32)
-    return found.astype(np.float32).reshape(shape)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for a float32 becomes infinite
+        return found.astype(np.float32).reshape(shape)
 
 
 def _shape(value: Field) -> tuple[int, ...]:
