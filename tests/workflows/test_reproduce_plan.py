@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.training import step_cost
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_cost import StepCost
@@ -30,6 +32,7 @@ from napari_melanoma.workflows.reproduce_plan import (
     whole_cycles,
 )
 from napari_melanoma.workflows.reproduce_planning import PlanRequest, make_plan
+from napari_melanoma.workflows.reproduce_rows import Place, Work, has_time
 
 NEEDS = {row.name: row.file.needs for row in read_paper("P4").table_rows}
 
@@ -145,3 +148,22 @@ def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(seen) == [1, 1, 1, 2, 2, 2]
     assert {(pace.cost.image_s, pace.threads) for pace in paces.values()} == {(0.02, 1)}
     assert faults == {}
+
+
+@pytest.mark.parametrize(("took_s", "time"), [(60, True), (100, True), (200, False)])
+def test_a_row_begins_where_it_ends_in_time_at_the_pace_of_those_before(
+    tmp_path: Path, took_s: int, time: bool
+) -> None:
+    place = Place(tmp_path)
+    rows = tuple(PlannedRow(name=name, epochs=10, fixed_s=0, epoch_s=10) for name in ("unet", "attention-unet"))
+    plan = Plan(paper="P4", budget="small", minutes=5, data={}, rows=rows)
+    work = Work(read_paper("P4"), plan, {}, place)
+    assert has_time(work, "unet")
+    folder = place.run("unet")
+    folder.bundle.mkdir(parents=True)
+    folder.config.touch()
+    (folder.bundle / CONFIG).touch()
+    times = [json.dumps({"event": "epoch", "time": 1e9 + took_s * n / 4}) for n in range(5)]
+    folder.events.write_text("\n".join(times) + "\n", encoding="utf-8")
+    assert has_time(work, "attention-unet") is time
+    assert has_time(work, "unet")  # one that has begun goes on

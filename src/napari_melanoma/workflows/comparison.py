@@ -226,7 +226,7 @@ def table_rows(found: Comparison) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, count, old, new, difference in parts:
         for metric, change in difference.items():
-            interval = f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+            interval = f"{change.mean:+.3f} ({change.interval()})"
             rows.append((name, str(count), metric, f"{old[metric].mean:.3f}", f"{new[metric].mean:.3f}", interval))
     return rows
 
