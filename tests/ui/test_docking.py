@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.docking import Docking
 
@@ -147,3 +147,13 @@ def test_a_dock_that_goes_before_it_has_come_to_the_front_is_no_fault(qtbot):
     QApplication.sendPostedEvents(frame, QEvent.Type.DeferredDelete)
     qtbot.wait(20)
     assert not isalive(frame)
+
+
+def test_a_dock_that_is_opened_late_fills_its_height(stage):
+    for number in range(3):  # napari gives each further dock of anybody's more empty space below
+        plain = QWidget()
+        QVBoxLayout(plain).addWidget(QLabel("a plugin"))
+        stage.viewer.window.add_dock_widget(plain, name=f"other {number}", area="left")
+    train = stage.opens("Train").widget()
+    scroll = train.findChild(QScrollArea, "train_scroll")
+    stage.qtbot.waitUntil(lambda: scroll.height() > 0.7 * train.height(), timeout=5_000)

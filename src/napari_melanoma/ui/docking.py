@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
@@ -28,6 +28,8 @@ class Docking(QObject):
         self._dock = dock
         self._frame: QDockWidget | None = None
         dock.setMinimumWidth(WIDTH_PX)
+        # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
+        dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
