@@ -20,7 +20,7 @@ from questions import answer
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
 PATIENCE_MS = 20_000
-WITH_VIEWER = 8  # how many times as long a test takes that opens a window of napari
+COSTS = {"make_napari_viewer": 12, "opens_dock": 6}  # how many times as long a test takes that uses one of these
 UNUSUAL = 150_000  # objects; a test leaves fewer, importing napari more
 
 
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config, items):
     part, parts = (int(number) for number in wanted.split("/"))
     cost = Counter()
     for item in items:
-        cost[item.path] += WITH_VIEWER if "make_napari_viewer" in item.fixturenames else 1
+        cost[item.path] += max(COSTS.get(name, 1) for name in ("", *item.fixturenames))
     load, place = [0] * parts, {}
     for path in sorted(cost, key=lambda path: (-cost[path], path)):
         place[path] = load.index(min(load))
