@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT = 2
+FORMAT = 3
 TABLE = f"""
 PRAGMA journal_mode = TRUNCATE;
 CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, used INTEGER, look BLOB) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_day ON looks (used);
 PRAGMA user_version = {FORMAT};
 """
 KEEP_DAYS = 30  # as long as the decoded images of a training

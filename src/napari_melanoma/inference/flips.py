@@ -21,7 +21,7 @@ VIEWS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 
 
 class LogitModel(Protocol):
-    """What flips ask of a model; ``inference.photograph.Segmenter`` is one."""
+    """What flips and ratings ask of a model; ``inference.photograph.Segmenter`` is one."""
 
     info: BundleInfo
 

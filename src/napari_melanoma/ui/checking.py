@@ -51,7 +51,7 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     Raises
     ------
     ConfigError
-        Where the architecture or its options are unknown, or differ from those of the start.
+        Where the architecture or its options differ from those of the start.
     BundleError
         Where the model to start from is gone.
     DataSetError
@@ -76,7 +76,7 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
 
 
 def check_network(recipe: TrainRecipe) -> None:
-    """Check that the network exists and is the one of the model that it starts from.
+    """Check that the network is the one of the model that it starts from.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def check_network(recipe: TrainRecipe) -> None:
     Raises
     ------
     ConfigError
-        Where the architecture or its options are unknown, or differ from those of the start.
+        Where the architecture or its options differ from those of the start.
     BundleError
         Where the start is not there.
     RunError
@@ -97,8 +97,6 @@ def check_network(recipe: TrainRecipe) -> None:
     from napari_melanoma.workflows.training_start import check_start
 
     model = recipe.model
-    if model.architecture not in architectures():
-        raise ConfigError(f"there is no architecture '{model.architecture}' (known: {', '.join(architectures())}).")
     config = architectures()[model.architecture].spec.config
     options = config.parse(model.options, f"the options of {model.architecture}")
     if not model.starts_from_bundle:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -18,31 +17,11 @@ from napari_melanoma.io.photographs import read_photograph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.inference.flips import LogitModel
 
 How = Literal["entropy", "disagreement"]
 HOWS: tuple[How, ...] = get_args(How)
 TURNS = 8  # four rotations, each also mirrored
-
-
-class LogitModel(Protocol):
-    """What a rating asks of a model; ``inference.photograph.Segmenter`` is one."""
-
-    info: BundleInfo
-
-    def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network on photographs of its input size.
-
-        Parameters
-        ----------
-        inputs : sequence of numpy.ndarray
-            Each uint8 (side, side, channel).
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (batch, side, side).
-        """
 
 
 @dataclass(frozen=True)
