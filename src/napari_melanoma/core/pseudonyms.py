@@ -1,0 +1,188 @@
+"""Names instead of names: the same patient always has the same one, and nobody without the key can tell whose it is.
+
+A pseudonym is an HMAC-SHA256 (RFC 2104) of what the hospital or the data set calls somebody, with a key of 256 bits
+that lies in the user's configuration folder and is never written anywhere else. It is a module of ``core`` because
+cases, importers and writers of results have to give the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import unicodedata
+from functools import cache
+from pathlib import Path
+
+from napari_melanoma.core.errors import ConfigError, SaveError
+from napari_melanoma.core.files import atomic_file, save_error
+
+PROJECT_VARIABLE = "NAPARI_MELANOMA_PROJECT"
+DEFAULT_PROJECT = "default"
+KEY_BYTES = 32
+LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: they are misread when somebody copies them by hand
+HALF = 6  # letters in each half, 5 bits each: 50 tell people apart (400,000 of them collide once in 14,000 projects)
+CHECK = 2  # the last letters say that this project gave the name
+PREFIXES = {"patient": "P", "lesion": "L", "image": "I", "study": "S"}
+SHAPE = re.compile(rf"[A-Z]-[{LETTERS}]{{{HALF}}}-[{LETTERS}]{{{HALF}}}")
+
+
+def pseudonym(text: str, kind: str = "patient", project: str | None = None) -> str:
+    """Give what somebody, or something of theirs, is called outside: the same for the same text, kind and project.
+
+    Parameters
+    ----------
+    text : str
+        The name, number or id; white space around it does not matter, upper and lower case do.
+    kind : str
+        ``patient``, ``lesion``, ``image`` or ``study``: a patient and a lesion of one number have nothing in common.
+    project : str, optional
+        Whose key is used; ``project_name()`` by default.
+
+    Returns
+    -------
+    str
+        Such as ``P-7F3K2Q-9XMAB4``; empty where the text is. One that this project gave before stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        Where the kind is unknown, the name of the project cannot be one of a file, or its key is damaged.
+    SaveError
+        Where the project has no key yet and none can be written.
+    """
+    said = unicodedata.normalize("NFC", text).strip()
+    if not said or is_pseudonym(said, kind, project):
+        return said
+    key, prefix = _key(project), _prefix(kind)
+    return _checked(key, prefix, _letters(key, f"{kind}\n{said}", 2 * HALF - CHECK))
+
+
+def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -> bool:
+    """Say whether this project gave a name, so that nothing is renamed twice.
+
+    Parameters
+    ----------
+    text : str
+        Any id.
+    kind : str
+        As in ``pseudonym``.
+    project : str, optional
+        As in ``pseudonym``.
+
+    Returns
+    -------
+    bool
+        False for the pseudonyms of other projects, and for ids that only look like one.
+    """
+    prefix = _prefix(kind)
+    if not (SHAPE.fullmatch(text) and text.startswith(prefix)):
+        return False
+    payload = text[2:].replace("-", "")[:-CHECK]
+    return hmac.compare_digest(text, _checked(_key(project), prefix, payload))
+
+
+def project_name() -> str:
+    """Name of the project at hand: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``.
+
+    Returns
+    -------
+    str
+        What its key is called.
+    """
+    return os.environ.get(PROJECT_VARIABLE, "").strip() or DEFAULT_PROJECT
+
+
+def key_file(project: str | None = None) -> Path:
+    """File that holds the key of a project; whoever has it can tell which patient a pseudonym is.
+
+    Parameters
+    ----------
+    project : str, optional
+        ``project_name()`` by default.
+
+    Returns
+    -------
+    pathlib.Path
+        In the user's configuration folder; it need not exist yet.
+
+    Raises
+    ------
+    ConfigError
+        Where the name cannot be one of a file.
+    """
+    from platformdirs import user_config_path
+
+    name = project_name() if project is None else project
+    if not re.fullmatch(r"\w[\w .-]{0,63}", name):
+        raise ConfigError(
+            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_'. "
+            f"Choose another name in {PROJECT_VARIABLE}."
+        )
+    return user_config_path("napari-melanoma", appauthor=False) / "pseudonyms" / f"{name}.key"
+
+
+def _prefix(kind: str) -> str:
+    """Letter before the dash."""
+    if kind not in PREFIXES:
+        raise ConfigError(f"there is no pseudonym for {kind!r}. Expected one of: {', '.join(PREFIXES)}.")
+    return PREFIXES[kind]
+
+
+def _checked(key: bytes, prefix: str, payload: str) -> str:
+    """The whole name from the letters that tell people apart."""
+    letters = payload + _letters(key, f"check\n{prefix}{payload}", CHECK)
+    return f"{prefix}-{letters[:HALF]}-{letters[HALF:]}"
+
+
+def _letters(key: bytes, text: str, count: int) -> str:
+    """The first bits of the HMAC of a text, as letters of 5 bits each."""
+    number = int.from_bytes(hmac.digest(key, text.encode(), hashlib.sha256), "big")
+    return "".join(LETTERS[number >> shift & 31] for shift in range(251, 251 - 5 * count, -5))
+
+
+def _key(project: str | None) -> bytes:
+    """The key of a project, made when it is first asked for."""
+    return _read_key(key_file(project))
+
+
+@cache  # by its path: a table of 400,000 rows asks for it as many times
+def _read_key(path: Path) -> bytes:
+    """Read the key in a file, or write a new one."""
+    if not path.exists():
+        _write_key(path)
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if len(key) != KEY_BYTES:
+        raise _damaged(path, f"it has {len(key)} bytes")
+    return key
+
+
+def _write_key(path: Path) -> None:
+    """Write a new key that only this user may read, unless another process does so at the same moment."""
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=10):
+            if not path.exists():
+                with atomic_file(path) as temporary:
+                    temporary.touch(mode=0o600)
+                    temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
+    except Timeout:
+        raise SaveError(f"cannot write {path}: another process holds {path.with_suffix('.lock')}.") from None
+    except OSError as error:
+        raise save_error(path, error) from error
+
+
+def _damaged(path: Path, found: str) -> ConfigError:
+    """Say that a key is none, and that a new one would give everybody another name."""
+    return ConfigError(
+        f"the key of the pseudonyms in {path} cannot be read: expected {2 * KEY_BYTES} hexadecimal digits, found: "
+        f"{found}. Put back a copy of it. Without one, remove the file: a new key is made, and everybody gets another "
+        "pseudonym."
+    )
