@@ -29,6 +29,10 @@ class SaveError(MelanomaError):
     """A result could not be written; nothing half-written is left behind."""
 
 
+class CaseChanged(SaveError):  # noqa: N818 - reads as what it is at the place it is raised
+    """A case is not what was read: another program changed its file or moved its folder."""
+
+
 class ScaleMissing(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """A measurement in physical units was asked for where no pixel size is known."""
 

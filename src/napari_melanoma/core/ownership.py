@@ -37,7 +37,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=0, thread_local=False)  # another thread may be the one that lets go
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

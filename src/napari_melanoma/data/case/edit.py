@@ -1,0 +1,361 @@
+"""Edits of a case: each takes a case and gives the one after the edit, and leaves the first as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage, CaseLesion, CasePart, CaseResult
+
+Part = TypeVar("Part", bound=CasePart)
+Value = TypeVar("Value", bound=Config)
+
+
+def set_patient(case: Case, **values: object) -> Case:
+    """Set fields of the patient; what is set is no guess any more.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    **values : object
+        Fields of ``CasePatient``; texts, as a form gives them, are understood, and "" or None is not known.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    ConfigError
+        Where a field is unknown or its value not allowed.
+    """
+    return _with(case, patient=_changed(case.patient, values))
+
+
+def add_lesion(case: Case, **values: object) -> Case:
+    """Add a lesion at the end; its id is ``case.lesions[-1].id`` of what is returned.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    **values : object
+        Fields of ``CaseLesion`` but ``id``.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    ConfigError
+        Where a field is unknown or its value not allowed.
+    """
+    number = case.lesions_numbered + 1
+    lesion = _changed(CaseLesion(id=f"L{number}"), values)
+    return _with(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
+
+
+def remove_lesion(case: Case, lesion_id: str) -> Case:
+    """Remove a lesion; its images stay in the case, as images of no lesion.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    lesion_id : str
+        Which one.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    KeyError
+        Where there is none of that id.
+    """
+    images = case.lesion(lesion_id).images
+    left = tuple(lesion for lesion in case.lesions if lesion.id != lesion_id)
+    return _with(case, lesions=left, images=(*case.images, *images))
+
+
+def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
+    """Set fields of a lesion; what is set is no guess any more.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    lesion_id : str
+        Which one.
+    **values : object
+        Fields of ``CaseLesion``, as in ``set_patient``.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    ConfigError
+        Where a field is unknown or its value not allowed.
+    KeyError
+        Where there is none of that id.
+    """
+    changed = _changed(case.lesion(lesion_id), values)
+    return _with(case, lesions=tuple(changed if found.id == lesion_id else found for found in case.lesions))
+
+
+def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
+    """Add images to a lesion, or to those of no lesion; each gets an id of its own.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    images : iterable of CaseImage
+        Their ids are replaced.
+    lesion_id : str
+        Where they go; "" for no lesion.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    KeyError
+        Where there is no lesion of that id.
+    """
+    number = case.images_numbered
+    numbered = [_with(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
+    added = _put(case, lesion_id, len(_images(case, lesion_id)), numbered)
+    return _with(added, images_numbered=number + len(numbered))
+
+
+def remove_image(case: Case, image_id: str) -> Case:
+    """Remove an image from the case; its file stays where it is.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    image_id : str
+        Which one.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    KeyError
+        Where there is none of that id.
+    """
+    case.image(image_id)
+    lesions = tuple(_with(lesion, images=_without(lesion.images, image_id)) for lesion in case.lesions)
+    return _with(case, lesions=lesions, images=_without(case.images, image_id))
+
+
+def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
+    """Move an image to a lesion, or to those of no lesion; who moves it has confirmed where it belongs.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    image_id : str
+        Which one.
+    lesion_id : str
+        Where it goes, perhaps where it is; "" for no lesion.
+    position : int, optional
+        Its place among those that are there without it; at the end by default.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    KeyError
+        Where there is no image or no lesion of that id.
+    """
+    image = _changed(case.image(image_id), {}, confirmed=("lesion",))
+    left = remove_image(case, image_id)
+    place = len(_images(left, lesion_id)) if position is None else position
+    return _put(left, lesion_id, place, [image])
+
+
+def set_image(case: Case, image_id: str, **values: object) -> Case:
+    """Set fields of an image; what is set is no guess any more.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    image_id : str
+        Which one.
+    **values : object
+        Fields of ``CaseImage``, as in ``set_patient``.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    ConfigError
+        Where a field is unknown or its value not allowed.
+    KeyError
+        Where there is none of that id.
+    """
+    return _exchanged(case, _changed(case.image(image_id), values))
+
+
+def set_correction(case: Case, image_id: str, correction: CaseCorrection | None) -> Case:
+    """Say which mask a person stands for.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    image_id : str
+        Whose mask.
+    correction : CaseCorrection or None
+        None where the model's mask counts again.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    KeyError
+        Where there is no image of that id.
+    """
+    return _exchanged(case, _with(case.image(image_id), correction=correction))
+
+
+def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
+    """Add a result to an image; one in the same folder is replaced.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    image_id : str
+        Whose result.
+    result : CaseResult
+        The folder and what it rests on.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    KeyError
+        Where there is no image of that id.
+    """
+    image = case.image(image_id)
+    others = tuple(found for found in image.results if found.path != result.path)
+    return _exchanged(case, _with(image, results=(*others, result)))
+
+
+def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
+    """Say that guesses are right.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+    part_id : str
+        A lesion or an image; "" for the patient.
+    *fields : str
+        Which guesses; all of the part by default.
+
+    Returns
+    -------
+    Case
+        After it; where nothing was guessed, the same.
+
+    Raises
+    ------
+    KeyError
+        Where there is no such part.
+    """
+    if not part_id:
+        return _with(case, patient=_changed(case.patient, {}, confirmed=fields or tuple(case.patient.guesses)))
+    lesion = next((found for found in case.lesions if found.id == part_id), None)
+    if lesion is not None:
+        changed = _changed(lesion, {}, confirmed=fields or tuple(lesion.guesses))
+        return _with(case, lesions=tuple(changed if found.id == part_id else found for found in case.lesions))
+    image = case.image(part_id)
+    return _exchanged(case, _changed(image, {}, confirmed=fields or tuple(image.guesses)))
+
+
+def _changed(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
+    """Give a part with other values, checked; guesses of what was set or confirmed are none any more."""
+    kind = type(part)
+    given = {name: _default(kind, name) if _is_empty(kind, name, value) else value for name, value in values.items()}
+    settled = {*values, *confirmed}
+    guesses = {name: origin for name, origin in part.guesses.items() if name not in settled}
+    return kind.parse({**dict(part), "guesses": guesses, **given}, "what was entered")
+
+
+def _is_empty(kind: type[CasePart], name: str, value: object) -> bool:
+    """Whether a value says that something is not known."""
+    return name in kind.model_fields and (value is None or (isinstance(value, str) and not value.strip()))
+
+
+def _default(kind: type[CasePart], name: str) -> object:
+    """What a field holds where nothing is known."""
+    return kind.model_fields[name].get_default()
+
+
+def _with(value: Value, **fields: object) -> Value:
+    """Give a value with other fields, which are known to be allowed."""
+    return value.model_copy(update=fields)
+
+
+def _images(case: Case, lesion_id: str) -> tuple[CaseImage, ...]:
+    """Images of a lesion, or those of no lesion."""
+    return case.lesion(lesion_id).images if lesion_id else case.images
+
+
+def _without(images: tuple[CaseImage, ...], image_id: str) -> tuple[CaseImage, ...]:
+    """Leave one image out."""
+    return tuple(image for image in images if image.id != image_id)
+
+
+def _put(case: Case, lesion_id: str, place: int, images: list[CaseImage]) -> Case:
+    """Insert images at a place of a lesion, or of those of no lesion."""
+    there = _images(case, lesion_id)
+    filled = (*there[:place], *images, *there[place:])
+    if not lesion_id:
+        return _with(case, images=filled)
+    lesions = (_with(found, images=filled) if found.id == lesion_id else found for found in case.lesions)
+    return _with(case, lesions=tuple(lesions))
+
+
+def _exchanged(case: Case, image: CaseImage) -> Case:
+    """Put an image in the place of the one with its id."""
+    images = tuple(image if found.id == image.id else found for found in case.images)
+    lesions = (
+        _with(lesion, images=tuple(image if found.id == image.id else found for found in lesion.images))
+        for lesion in case.lesions
+    )
+    return _with(case, images=images, lesions=tuple(lesions))

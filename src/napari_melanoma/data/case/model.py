@@ -1,0 +1,184 @@
+"""What a case is: frozen values that JSON holds, so that an edit is a new value and undo is the one before.
+
+An empty text and ``None`` mean that something is not known, which every field but the ids may be. What was guessed from
+a name, a header or a table stands like any other value, and its origin in ``guesses`` until a person has confirmed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+
+VERSION = "1.0"  # a greater first number is another format; a greater second one has keys that are not known here
+
+Origin = Literal["name", "dicom", "exif", "table"]
+CaseModality = Literal["", "dermoscopic", "macroscopic", "tbp_tile", "wsi"]
+Laterality = Literal["", "left", "right", "midline"]
+
+
+class CasePart(Config):
+    """What the parts of a case have in common."""
+
+    guesses: dict[str, Origin] = Field({}, description="fields that nobody has confirmed: name to origin")
+    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+
+class CaseCorrection(Config):
+    """A mask that a person drew or corrected, as a PNG of the upright image's size in the case folder."""
+
+    path: Path = Field(description="PNG, 0 outside and 255 inside")
+    digest: str = Field(description="SHA-256 of the mask's shape, type and pixels")
+    image_digest: str = Field("", description="SHA-256 of the upright photograph that it was drawn on")
+    model: str = Field("", description="the model whose mask was corrected; empty where it was drawn from nothing")
+    created: str = Field("", description="UTC, ISO 8601")
+    program: str = Field("", description="version of napari-melanoma")
+    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+
+class CaseResult(Config):
+    """A result folder, and the mask that it was derived from."""
+
+    path: Path = Field(description="folder with result.json")
+    correction: str = Field("", description="digest of the correction it rests on; empty: the model's own mask")
+    model: str = Field("", description="name of the model")
+    created: str = Field("", description="UTC, ISO 8601")
+    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+
+class CaseImage(CasePart):
+    """A photograph, a tile of a total-body photograph, or a slide."""
+
+    id: str = Field(description="I1, I2 ...: never given twice in a case")
+    path: Path = Field(description="the file")
+    content: str = Field("", description="digest of the file, by which it is found again")
+    modality: CaseModality = Field("", description="how it was taken")
+    taken_on: str = Field("", description="day, YYYY-MM-DD", pattern=r"^(\d{4}-\d\d-\d\d)?$")
+    correction: CaseCorrection | None = Field(None, description="the mask that a person stands for")
+    results: tuple[CaseResult, ...] = Field((), description="what was computed, the newest last")
+
+    @property
+    def name(self) -> str:
+        """The file's name without suffix, as layers and results are called."""
+        return self.path.stem
+
+    def is_current(self, result: CaseResult) -> bool:
+        """Whether a result rests on the mask that counts now.
+
+        Parameters
+        ----------
+        result : CaseResult
+            One of ``results``.
+
+        Returns
+        -------
+        bool
+            False where the mask was corrected, or its correction dropped, since.
+        """
+        return result.correction == (self.correction.digest if self.correction else "")
+
+
+class CaseLesion(CasePart):
+    """One lesion: where it is, what is known of it, and its images."""
+
+    id: str = Field(description="L1, L2 ...: never given twice in a case")
+    label: str = Field("", description="what its files or its table call it")
+    site: str = Field("", description="region of the body, as in the harmonised table")
+    sub_site: str = Field("", description="the place within it")
+    laterality: Laterality = Field("", description="side of the patient")
+    diagnosis: str = Field("", description="as in the harmonised table")
+    diagnosis_detail: str = Field("", description="its subtype")
+    diagnosis_by: str = Field("", description="how it was made")
+    diameter_1_mm: float | None = Field(None, gt=0, description="longest diameter")
+    diameter_2_mm: float | None = Field(None, gt=0, description="diameter across it")
+    depth_mm: float | None = Field(None, ge=0, description="Breslow thickness")
+    ulceration: bool | None = Field(None, description="whether it is ulcerated")
+    note: str = Field("", description="free text; stays in the case and is never exported")
+    images: tuple[CaseImage, ...] = Field((), description="in their order")
+
+
+class CasePatient(CasePart):
+    """Who the lesions belong to, under a pseudonym."""
+
+    patient_id: str = Field("", description="a pseudonym; no name and no number of a hospital")
+    age: float | None = Field(None, description="years")
+    sex: str = Field("", description="female or male")
+    fitzpatrick: int | None = Field(None, ge=1, le=6, description="skin type, I to VI as 1 to 6")
+    ethnicity: str = Field("", description="as the patient or the table says")
+    personal_history: bool | None = Field(None, description="melanoma before")
+    family_history: bool | None = Field(None, description="melanoma in the family")
+    note: str = Field("", description="free text; stays in the case and is never exported")
+
+
+class Case(Config):
+    """One patient with lesions and their images; ``images`` are those that belong to no lesion yet."""
+
+    version: str = Field(VERSION, description="of the format", pattern=r"^\d+\.\d+$")
+    patient: CasePatient = Field(CasePatient(), description="whom it is about")
+    lesions: tuple[CaseLesion, ...] = Field((), description="in their order")
+    images: tuple[CaseImage, ...] = Field((), description="images of no lesion yet")
+    lesions_numbered: int = Field(0, ge=0, description="the last number that was given to a lesion")
+    images_numbered: int = Field(0, ge=0, description="the last number that was given to an image")
+    created: str = Field("", description="UTC, ISO 8601")
+    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+    def each_image(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
+        """Go through all images, those of no lesion last.
+
+        Yields
+        ------
+        tuple of CaseLesion or None, CaseImage
+            The lesion it belongs to, and the image.
+        """
+        for lesion in self.lesions:
+            yield from ((lesion, image) for image in lesion.images)
+        yield from ((None, image) for image in self.images)
+
+    def lesion(self, lesion_id: str) -> CaseLesion:
+        """Find a lesion.
+
+        Parameters
+        ----------
+        lesion_id : str
+            Its id.
+
+        Returns
+        -------
+        CaseLesion
+            As it stands.
+
+        Raises
+        ------
+        KeyError
+            Where there is none of that id.
+        """
+        return next((found for found in self.lesions if found.id == lesion_id), None) or _missing(lesion_id)
+
+    def image(self, image_id: str) -> CaseImage:
+        """Find an image, in a lesion or in none.
+
+        Parameters
+        ----------
+        image_id : str
+            Its id.
+
+        Returns
+        -------
+        CaseImage
+            As it stands.
+
+        Raises
+        ------
+        KeyError
+            Where there is none of that id.
+        """
+        return next((found for _, found in self.each_image() if found.id == image_id), None) or _missing(image_id)
+
+
+def _missing(name: str) -> Any:  # noqa: ANN401 - never returns
+    """Raise for an id that the case does not have."""
+    raise KeyError(f"the case has no {name}")

@@ -1,0 +1,258 @@
+"""The folder of a case: ``case.json`` and what belongs to it, open in one window at a time, saved as a whole or not."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from napari_melanoma.core.errors import CaseChanged, InputError, RunError, SaveError
+from napari_melanoma.core.files import write_json, write_text
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.data.case.files import CASE, RESULTS, case_text, parse_case
+from napari_melanoma.data.case.model import Case
+from napari_melanoma.data.case.moved import Located, locate
+
+LOCK, OWNER = ".case.lock", ".case.owner.json"
+
+
+class CaseStore:
+    """A case folder that is open, made with ``open`` or ``create``; a context that closes it.
+
+    One process at a time may write a case. ``read_only`` says in words why this one may not, and is empty where it may.
+    ``missing`` and ``found`` name by image id the files that are gone, and those that were found at another place.
+    """
+
+    def __init__(self, folder: Path, read_only: str, held: ExitStack) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self._held = held
+        self._text = ""
+        self._located = Located(Case())
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a case; where another window or process has it, to look at alone.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            The case folder, or the ``case.json`` in it.
+
+        Returns
+        -------
+        CaseStore
+            With ``case``; to be closed.
+
+        Raises
+        ------
+        InputError
+            Where there is no case, it is damaged, or it is of a newer format.
+        ConfigError
+            Where a value in it is not allowed.
+        """
+        folder = _folder(folder)
+        _text(folder)  # before a lock is made in a folder that is no case
+        store = cls(folder, *_owned(folder))
+        try:
+            store._text = _text(folder)
+            store._located = locate(parse_case(store._text, folder), folder)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def create(cls, folder: Path, case: Case | None = None) -> Self:
+        """Make a case in a folder, which may hold images already, and open it.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Made where it is missing.
+        case : Case, optional
+            What it holds; by default nothing.
+
+        Returns
+        -------
+        CaseStore
+            To be closed.
+
+        Raises
+        ------
+        InputError
+            Where there is a case already.
+        SaveError
+            Where the folder cannot be written, or somebody else makes a case there.
+        """
+        folder = folder.expanduser().absolute()
+        if (folder / CASE).exists():
+            raise InputError(f"{folder} holds a case already. Open it, or name another folder.")
+        store = cls(folder, *_owned(folder))
+        try:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            store.save((case or Case()).model_copy(update={"created": now}))
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @property
+    def case(self) -> Case:
+        """The case as it was opened, or last saved."""
+        return self._located.case
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Images whose file was not found when the case was opened: id to what is said of it."""
+        return self._located.missing
+
+    @property
+    def found(self) -> dict[str, str]:
+        """Images whose file was found at another place: id to where."""
+        return self._located.found
+
+    def save(self, case: Case, *, over: bool = False) -> None:
+        """Write the case, atomically.
+
+        Parameters
+        ----------
+        case : Case
+            The whole of it.
+        over : bool
+            Whether to write over what another program changed in the file meanwhile.
+
+        Raises
+        ------
+        CaseChanged
+            Where the file is not what was read or written last, or the folder is gone.
+        SaveError
+            Where the case is open to look at alone, or cannot be written; the file is as it was.
+        """
+        if self.read_only:
+            raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
+        if not over:
+            self._refuse_changed()
+        text = case_text(case, self.folder)
+        if text != self._text or not (self.folder / CASE).is_file():
+            write_text(self.folder / CASE, text)
+        self._text = text
+        self._located = Located(case, self.found, self.missing)
+
+    def look_in(self, places: list[Path]) -> Case:
+        """Look for missing images in further folders.
+
+        Parameters
+        ----------
+        places : list of pathlib.Path
+            Searched with their subfolders.
+
+        Returns
+        -------
+        Case
+            With the paths of those that were found; not saved yet.
+        """
+        self._located = locate(self.case, self.folder, places)
+        return self.case
+
+    def result_folder(self, image_id: str) -> Path:
+        """Where the result of an image goes.
+
+        Parameters
+        ----------
+        image_id : str
+            Which one.
+
+        Returns
+        -------
+        pathlib.Path
+            In the case folder; not made.
+        """
+        return self.folder / RESULTS / image_id
+
+    def close(self) -> None:
+        """Let others write the case; closing twice does no harm."""
+        if not self.read_only:
+            with suppress(OSError):  # on a share that went away; the lock goes with the process
+                (self.folder / OWNER).unlink(missing_ok=True)
+            self.read_only = "the case was closed. Open it again."
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        """Give the store."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _refuse_changed(self) -> None:
+        """Raise where the file or folder is not as we left it."""
+        if self._text and not self.folder.is_dir():
+            raise CaseChanged(f"{self.folder} is gone: it was moved or removed. Open the case where it is now.")
+        path = self.folder / CASE
+        if path.exists() and path.read_text(encoding="utf-8") != self._text:
+            raise CaseChanged(
+                f"{path} was changed by another program since it was opened. Open it again to see the change, or save "
+                "over it."
+            )
+
+
+def _folder(named: Path) -> Path:
+    """The case folder that is meant, absolute."""
+    path = named.expanduser().absolute()
+    return path.parent if path.name == CASE and not path.is_dir() else path
+
+
+def _text(folder: Path) -> str:
+    """Content of the ``case.json`` in a folder."""
+    path = folder / CASE
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no {CASE}. Name the folder of a case, or make one there.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged: expected UTF-8 text. Bring it back from a backup.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Ask for permission to read it.") from error
+
+
+def _owned(folder: Path) -> tuple[str, ExitStack]:
+    """Take the right to write a folder; gives why it is not to be had ("" where it is), and what gives it back."""
+    held = ExitStack()
+    try:
+        held.enter_context(locked(folder / LOCK))
+        write_json(folder / OWNER, _ourselves())
+    except RunError:
+        return f"{_owner(folder)} has the case open. Close it there, and open it again here.", held
+    except SaveError as error:
+        held.close()
+        return f"it is open to look at alone: {error}", ExitStack()
+    except NotImplementedError:
+        return "its file system has no locks, so that two windows could overwrite each other. Copy it elsewhere.", held
+    return "", held
+
+
+def _ourselves() -> dict[str, object]:
+    """Who has the case now."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container without a user
+        user = ""
+    since = datetime.now().astimezone().isoformat(timespec="minutes")
+    return {"user": user, "host": platform.node(), "pid": os.getpid(), "since": since}
+
+
+def _owner(folder: Path) -> str:
+    """Say who has the case, from what they left beside it."""
+    try:
+        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        who = "another window of yours" if found["pid"] == os.getpid() else f"{found['user'] or 'somebody'}"
+        return f"{who} (on {found['host']}, since {found['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another window or process"
