@@ -1,0 +1,249 @@
+"""The words of the table: which there are, which is part of which, and what the words of others mean in them.
+
+Each taxonomy is two tables beside this file that a person reads and corrects: ``<name>.csv`` has our words
+(``word``, ``parent``, ``title``, and what else is said of them), ``<name>_words.csv`` has those of others (``theirs``,
+``ours``; ``source`` where only one source means it so, ``language``). ``unknown`` is a word of every taxonomy.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.data.taxonomy.wording import plain, spellings
+
+UNKNOWN = "unknown"
+HERE = Path(__file__).parent
+OWN = ("word", "parent", "title")
+BELOW = {"site": "sub_site"}  # a word of the taxonomy below means its parent in the one above
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of our words: the word above it ("" for none), what people read, and what else its row says."""
+
+    word: str
+    parent: str
+    title: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """Our words of one kind and what others say for them.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``site``.
+    entries : dict of str to Word
+        By word, in the order of the file, ``unknown`` last.
+    translations : dict
+        (source, plain form of a word) to ours; the source is "" where everybody means it so.
+    """
+
+    name: str
+    entries: Mapping[str, Word]
+    translations: Mapping[tuple[str, str], str] = field(repr=False)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All of them in the order in which people should read them; the last is ``unknown``."""
+        return tuple(self.entries)
+
+    def parent(self, word: str) -> str:
+        """Name the word above one.
+
+        Parameters
+        ----------
+        word : str
+            One of ours.
+
+        Returns
+        -------
+        str
+            "" where there is none above it.
+        """
+        return self.entries[word].parent
+
+    def title(self, word: str) -> str:
+        """Say how people read a word.
+
+        Parameters
+        ----------
+        word : str
+            One of ours.
+
+        Returns
+        -------
+        str
+            Such as ``Upper extremity``.
+        """
+        return self.entries[word].title
+
+    def fact(self, word: str, name: str) -> str:
+        """Say what else the table tells of a word.
+
+        Parameters
+        ----------
+        word : str
+            One of ours.
+        name : str
+            Column of the table, such as ``target`` of a diagnosis.
+
+        Returns
+        -------
+        str
+            "" where it tells nothing.
+        """
+        return self.entries[word].facts.get(name, "")
+
+    def line(self, word: str) -> Iterator[str]:
+        """Go up from a word.
+
+        Parameters
+        ----------
+        word : str
+            One of ours.
+
+        Yields
+        ------
+        str
+            The word, the one above it, and so on.
+        """
+        while word in self.entries:
+            yield word
+            word = self.parent(word)
+
+    def within(self, word: str, above: str) -> bool:
+        """Tell whether a word is another one or lies below it.
+
+        Parameters
+        ----------
+        word, above : str
+            Two of ours.
+
+        Returns
+        -------
+        bool
+            True also where both are the same.
+        """
+        return above in self.line(word)
+
+    def translate(self, theirs: str, source: str = "") -> str | None:
+        """Say a word of others in ours.
+
+        Parameters
+        ----------
+        theirs : str
+            However it is written.
+        source : str
+            Name of the public set that says it, "" for anybody.
+
+        Returns
+        -------
+        str or None
+            One of ``words``; ``unknown`` where they say that nobody knows, None where the word is not in the table.
+        """
+        word = plain(theirs)
+        if not word:
+            return UNKNOWN
+        own = self.translations.get((source, word)) if source else None
+        return own or self.translations.get(("", word))
+
+
+@cache
+def taxonomy(name: str) -> Taxonomy:
+    """Read a taxonomy.
+
+    Parameters
+    ----------
+    name : str
+        One of ``names()``.
+
+    Returns
+    -------
+    Taxonomy
+        Read once.
+
+    Raises
+    ------
+    InputError
+        Where there is none of that name, or its tables contradict themselves.
+    """
+    if name not in names():
+        raise InputError(f"there is no taxonomy named '{name}' (known: {', '.join(names())}).")
+    entries = {row["word"]: _word(row) for row in read_rows(HERE / f"{name}.csv")}
+    entries[UNKNOWN] = Word(UNKNOWN, "", "Unknown", {})
+    parents = next((taxonomy(above).entries for above, below in BELOW.items() if below == name), entries)
+    strange = [entry.word for entry in entries.values() if entry.parent and entry.parent not in parents]
+    if strange:
+        raise InputError(f"the taxonomy {name} names parents that are not there, for: {', '.join(strange)}.")
+    return Taxonomy(name, entries, _translations(name, entries))
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Name the taxonomies.
+
+    Returns
+    -------
+    tuple of str
+        In alphabetical order.
+    """
+    return tuple(sorted(path.stem for path in HERE.glob("*.csv") if (HERE / f"{path.stem}_words.csv").is_file()))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read one of the tables of this folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        CSV in UTF-8 with a header.
+
+    Returns
+    -------
+    list of dict
+        Column to text, "" where a cell is missing.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [{key: (text or "").strip() for key, text in row.items()} for row in csv.DictReader(file, restval="")]
+
+
+def _word(row: Mapping[str, str]) -> Word:
+    """A word of ours; without a title it is its own."""
+    word = row["word"]
+    facts = {column: text for column, text in row.items() if column not in OWN}
+    return Word(word, row["parent"], row["title"] or word[:1].upper() + word[1:], facts)
+
+
+def _translations(name: str, entries: Mapping[str, Word]) -> dict[tuple[str, str], str]:
+    """Their words to ours; ours mean themselves, and the words of ``unknown`` belong to every taxonomy."""
+    found: dict[tuple[str, str], str] = {}
+    for row in _all_words(name):
+        if row["ours"] not in entries:
+            raise InputError(
+                f"{name}_words.csv says '{row['ours']}' for '{row['theirs']}': {name}.csv has no such word."
+            )
+        for word in spellings(row["theirs"]):
+            ours = found.setdefault((row["source"], word), row["ours"])
+            if ours != row["ours"]:
+                raise InputError(f"{name}_words.csv says two things of '{row['theirs']}': {ours} and {row['ours']}.")
+    return found | {("", plain(word)): word for word in entries}
+
+
+def _all_words(name: str) -> Iterator[dict[str, str]]:
+    """The words of others for a taxonomy, and those for the one below it."""
+    yield from read_rows(HERE / "unknown_words.csv")
+    yield from read_rows(HERE / f"{name}_words.csv")
+    if name in BELOW:
+        below = read_rows(HERE / f"{BELOW[name]}.csv")
+        parents = {row["word"]: row["parent"] for row in below}
+        yield from ({"theirs": word, "ours": parent, "source": ""} for word, parent in parents.items())
+        for row in read_rows(HERE / f"{BELOW[name]}_words.csv"):
+            yield {**row, "ours": parents[row["ours"]]}

@@ -1,0 +1,47 @@
+"""How two ways to write one word are seen to be the same: case, accents, hyphens and blanks do not count."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_SEPARATORS = re.compile(r"[^\w/+<>.]+|_+")
+_SINGLE_LETTERS = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l"})  # no accent that falls off
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
+
+
+@lru_cache(maxsize=4096)
+def plain(word: str) -> str:
+    """Write a word in the one way in which words are compared.
+
+    Parameters
+    ----------
+    word : str
+        In any case, with accents, commas, brackets, hyphens and underscores.
+
+    Returns
+    -------
+    str
+        Lower case without accents, its parts with single blanks between them.
+    """
+    parts = unicodedata.normalize("NFKD", word.lower().translate(_SINGLE_LETTERS))
+    bare = "".join(letter for letter in parts if not unicodedata.combining(letter))
+    return _SEPARATORS.sub(" ", bare).strip(" .")
+
+
+def spellings(word: str) -> tuple[str, ...]:
+    """Give the plain forms of a word: with an umlaut without its dots, and spelt out with an e.
+
+    Parameters
+    ----------
+    word : str
+        As a person writes it.
+
+    Returns
+    -------
+    tuple of str
+        One or two.
+    """
+    composed = unicodedata.normalize("NFC", word.lower())
+    return tuple(dict.fromkeys((plain(word), plain(composed.translate(_SPELT_OUT)))))
