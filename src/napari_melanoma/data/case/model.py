@@ -10,22 +10,71 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.data.taxonomy import UNKNOWN
 
 VERSION = "1.0"  # a greater first number is another format; a greater second one has keys that are not known here
 
 Origin = Literal["name", "dicom", "exif", "table"]
-CaseModality = Literal["", "dermoscopic", "macroscopic", "tbp_tile", "wsi"]
-Laterality = Literal["", "left", "right", "midline"]
+Cell = str | float | bool | None
+
+
+def cell(value: Cell) -> str:
+    """Write a value as the table holds it.
+
+    Parameters
+    ----------
+    value : str, float, bool or None
+        As a case holds it.
+
+    Returns
+    -------
+    str
+        "" for None; 1 and 0 for yes and no; numbers without a needless point.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class CasePart(Config):
-    """What the parts of a case have in common."""
+    """What the parts of a case have in common: fields called as a column of the table hold what that column may."""
 
     guesses: dict[str, Origin] = Field({}, description="fields that nobody has confirmed: name to origin")
     more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+    def cell(self, name: str) -> str:
+        """Give a field as a form shows it and the table holds it.
+
+        Parameters
+        ----------
+        name : str
+            Of the field.
+
+        Returns
+        -------
+        str
+            "" where it is not known; 1 and 0 for yes and no.
+        """
+        return cell(getattr(self, name))
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _fits_the_table(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - of any field
+        """Refuse what the column of that name could not hold."""
+        column = column_named(info.field_name or "")
+        if column is None or not isinstance(value, str | float | int):
+            return value
+        said = check_value(column, cell(value))
+        if said:
+            raise PydanticCustomError("table", "{said}", {"said": said})
+        return "" if value == UNKNOWN else value
 
 
 class CaseCorrection(Config):
@@ -56,7 +105,9 @@ class CaseImage(CasePart):
     id: str = Field(description="I1, I2 ...: never given twice in a case")
     path: Path = Field(description="the file")
     content: str = Field("", description="digest of the file, by which it is found again")
-    modality: CaseModality = Field("", description="how it was taken")
+    modality: str = Field("", description="dermoscopic, macroscopic, tbp_tile or wsi")
+    mpp_x: float | None = Field(None, description="width of a pixel in micrometres, where a person said so")
+    mpp_y: float | None = Field(None, description="height of a pixel in micrometres, where a person said so")
     taken_on: str = Field("", description="day, YYYY-MM-DD", pattern=r"^(\d{4}-\d\d-\d\d)?$")
     correction: CaseCorrection | None = Field(None, description="the mask that a person stands for")
     results: tuple[CaseResult, ...] = Field((), description="what was computed, the newest last")
@@ -89,14 +140,17 @@ class CaseLesion(CasePart):
     label: str = Field("", description="what its files or its table call it")
     site: str = Field("", description="region of the body, as in the harmonised table")
     sub_site: str = Field("", description="the place within it")
-    laterality: Laterality = Field("", description="side of the patient")
+    laterality: str = Field("", description="side of the patient: left, right or midline")
     diagnosis: str = Field("", description="as in the harmonised table")
     diagnosis_detail: str = Field("", description="its subtype")
     diagnosis_by: str = Field("", description="how it was made")
-    diameter_1_mm: float | None = Field(None, gt=0, description="longest diameter")
-    diameter_2_mm: float | None = Field(None, gt=0, description="diameter across it")
-    depth_mm: float | None = Field(None, ge=0, description="Breslow thickness")
+    diameter_1_mm: float | None = Field(None, description="longest diameter")
+    diameter_2_mm: float | None = Field(None, description="diameter across it")
+    depth_mm: float | None = Field(None, description="Breslow thickness")
     ulceration: bool | None = Field(None, description="whether it is ulcerated")
+    mitoses_per_mm2: float | None = Field(None, description="mitoses in a square millimetre")
+    clark: int | None = Field(None, description="Clark level, 1 to 5")
+    metastasis: bool | None = Field(None, description="whether it has spread")
     note: str = Field("", description="free text; stays in the case and is never exported")
     images: tuple[CaseImage, ...] = Field((), description="in their order")
 
@@ -107,7 +161,7 @@ class CasePatient(CasePart):
     patient_id: str = Field("", description="a pseudonym; no name and no number of a hospital")
     age: float | None = Field(None, description="years")
     sex: str = Field("", description="female or male")
-    fitzpatrick: int | None = Field(None, ge=1, le=6, description="skin type, I to VI as 1 to 6")
+    fitzpatrick: int | None = Field(None, description="skin type, I to VI as 1 to 6")
     ethnicity: str = Field("", description="as the patient or the table says")
     personal_history: bool | None = Field(None, description="melanoma before")
     family_history: bool | None = Field(None, description="melanoma in the family")
@@ -118,7 +172,7 @@ class Case(Config):
     """One patient with lesions and their images; ``images`` are those that belong to no lesion yet."""
 
     version: str = Field(VERSION, description="of the format", pattern=r"^\d+\.\d+$")
-    patient: CasePatient = Field(CasePatient(), description="whom it is about")
+    patient: CasePatient = Field(default_factory=CasePatient, description="whom it is about")
     lesions: tuple[CaseLesion, ...] = Field((), description="in their order")
     images: tuple[CaseImage, ...] = Field((), description="images of no lesion yet")
     lesions_numbered: int = Field(0, ge=0, description="the last number that was given to a lesion")
