@@ -15,6 +15,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.tabular import TabularEncoding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +34,7 @@ class BundleConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
     input_size: int = Field(256, ge=32, description="side in pixels that a photograph is resized to")
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    tabular: TabularEncoding | None = Field(None, description="what of a patient's data it gets, and how")
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="subtracted from RGB in [0, 1]")
     std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divides what is left")
     classes: tuple[str, ...] = Field(("lesion",), min_length=1)

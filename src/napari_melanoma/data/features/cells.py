@@ -1,0 +1,48 @@
+"""Cells of a table as an encoding understands them: text to a number or a word, or to not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from napari_melanoma.core.tabular import UNKNOWN
+
+Row = Mapping[str, object]
+"""Column name to what is in the cell: text as tables have it, or a number; "", None or no such column: not known."""
+
+
+def number_of(cell: object) -> float:
+    """Read a number.
+
+    Parameters
+    ----------
+    cell : object
+        Text or a number.
+
+    Returns
+    -------
+    float
+        NaN where it is none that can be counted with.
+    """
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def word_of(cell: object) -> str:
+    """Read a word.
+
+    Parameters
+    ----------
+    cell : object
+        Text, or whatever else stands for a word, such as the number of a skin type.
+
+    Returns
+    -------
+    str
+        Without spaces around it and in lower case; "" where it is not known.
+    """
+    word = "" if cell is None else str(cell).strip().casefold()
+    return "" if word == UNKNOWN else word
