@@ -1,0 +1,146 @@
+"""What the columns and words of somebody's own table mean in ours: a value that is guessed, corrected and kept as TOML.
+
+The command line reads it with ``--map``, the mapping dialog writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import abc
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config, read_toml, write_toml
+from napari_melanoma.data import vocabulary
+from napari_melanoma.data.vocabulary import ALIASES, COLUMNS, DIAGNOSES, SEXES, SITES
+
+ENOUGH = 0.6  # share of different words of a column that must be understood for a guess
+
+Row = abc.Mapping[str, str]
+
+
+class Mapping(Config):
+    """Which of our columns each of theirs is, and which of our words each of theirs.
+
+    ``columns`` says for a column of theirs which of ours it is; "" leaves it out, and one that is not named keeps its
+    name. ``words`` says for a column of ours which of our words a word of theirs is; one that is not named is looked up
+    in the taxonomies.
+    """
+
+    columns: dict[str, str] = Field({}, description="their column = our column, or nothing to leave it out")
+    words: dict[str, dict[str, str]] = Field({}, description="for each of our columns: their word = our word")
+
+    def apply(self, row: Row) -> dict[str, str]:
+        """Rename the cells of a row and exchange the words that the mapping names.
+
+        Parameters
+        ----------
+        row : mapping
+            Their column to text.
+
+        Returns
+        -------
+        dict
+            Our column, or theirs where the mapping does not name it, to text; where several columns become one, the
+            first that says something counts.
+        """
+        found: dict[str, str] = {}
+        for theirs, text in row.items():
+            ours = self.columns.get(theirs, theirs)
+            if ours and not found.get(ours):
+                found[ours] = self.words.get(ours, {}).get(text.strip(), text)
+        return found
+
+
+def read_mapping(path: Path) -> Mapping:
+    """Read a mapping.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        TOML with the tables ``columns`` and ``words``.
+
+    Returns
+    -------
+    Mapping
+        What it says.
+
+    Raises
+    ------
+    ConfigError
+        Where the file is missing, is no TOML, or says something else.
+    """
+    return read_toml(path, Mapping)
+
+
+def write_mapping(path: Path, mapping: Mapping) -> None:
+    """Write a mapping as TOML, atomically.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    mapping : Mapping
+        What it says.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    write_toml(path, mapping)
+
+
+def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> Mapping:
+    """Guess which of our columns the columns of a table are: by their names, else by what stands in them.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns, in their order.
+    rows : sequence of mapping
+        Some rows, such as the first hundred: column to text.
+
+    Returns
+    -------
+    Mapping
+        Columns alone, each of ours at most once; a column that nothing is guessed for is not named.
+    """
+    guesses: dict[str, str] = {}
+    for guess in (_by_name, lambda name: _by_words([row.get(name, "") for row in rows])):
+        _claim(header, guess, guesses)
+    return Mapping(columns=guesses)
+
+
+def _claim(header: Iterable[str], guess: Callable[[str], str], guesses: dict[str, str]) -> None:
+    """Give each column that has none yet the one that is guessed for it, unless another has that."""
+    for name in header:
+        ours = guess(name) if name not in guesses else ""
+        if ours and ours not in guesses.values():
+            guesses[name] = ours
+
+
+def _by_name(name: str) -> str:
+    """Our column of that name, "" where there is none."""
+    plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"[\[(].*", "", name.lower())).strip("_")
+    return _NAMES.get(plain, "")
+
+
+def _by_words(cells: Iterable[str]) -> str:
+    """Our column whose words most of the different ones of a column are, "" where there is none."""
+    words = {cell.strip() for cell in cells} - {""}
+    for column, (translate, known) in _WORDS.items():
+        understood = {word for word in words if translate(word) in known}
+        if understood and len(understood) >= ENOUGH * len(words):
+            return column
+    return ""
+
+
+_NAMES = {column: column for column in COLUMNS} | {theirs: ours for ours, all_ in ALIASES.items() for theirs in all_}
+_WORDS: dict[str, tuple[Callable[[str], str], abc.Container[str]]] = {
+    "sex": (vocabulary.sex, SEXES),
+    "site": (vocabulary.site, SITES),
+    "diagnosis": (vocabulary.diagnosis, DIAGNOSES),
+}

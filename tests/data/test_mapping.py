@@ -1,0 +1,49 @@
+"""A mapping says what the columns and words of a table mean; a guess is made by names, else by what the cells say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.data.mapping import Mapping, read_mapping, suggest_mapping, write_mapping
+
+MINE = Mapping(
+    columns={"Bild": "image_id", "Befund": "diagnosis", "Notiz": ""}, words={"diagnosis": {"MM": "melanoma"}}
+)
+
+
+def test_columns_and_words_are_exchanged() -> None:
+    row = {"Bild": "a", "Befund": " MM ", "Notiz": "seen twice", "camera": "X"}
+    assert MINE.apply(row) == {"image_id": "a", "diagnosis": "melanoma", "camera": "X"}
+
+
+def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -> None:
+    mapping = Mapping(columns={"a": "site", "b": "site"})
+    assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear"}
+
+
+def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:
+    write_mapping(tmp_path / "mine.toml", MINE)
+    assert read_mapping(tmp_path / "mine.toml") == MINE
+
+
+def test_a_mapping_that_says_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[column]\na = 'b'\n")
+    with pytest.raises(ConfigError, match=r"unknown key .column. .known: columns, words"):
+        read_mapping(tmp_path / "mine.toml")
+
+
+def test_columns_are_guessed_by_name_then_by_words() -> None:
+    header = ("Image Name", "age (years)", "F/M", "where", "finding", "camera")
+    rows = [
+        {"Image Name": "1", "age (years)": "40", "F/M": "f", "where": "back", "finding": "NV", "camera": "X"},
+        {"Image Name": "2", "age (years)": "50", "F/M": "m", "where": "forearm", "finding": "BCC", "camera": "Y"},
+    ]
+    expected = {"Image Name": "image_id", "age (years)": "age", "F/M": "sex", "where": "site", "finding": "diagnosis"}
+    assert suggest_mapping(header, rows).columns == expected
+
+
+def test_each_of_ours_is_guessed_once() -> None:
+    assert suggest_mapping(("age", "age_approx"), []).columns == {"age": "age"}
