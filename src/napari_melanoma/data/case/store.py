@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import platform
+import shutil
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from napari_melanoma.core.errors import CaseChanged, InputError, RunError, SaveE
 from napari_melanoma.core.files import write_json, write_text
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.data.case.files import CASE, RESULTS, case_text, parse_case
-from napari_melanoma.data.case.model import Case
+from napari_melanoma.data.case.model import Case, CaseCorrection
 from napari_melanoma.data.case.moved import Located, locate
 
 LOCK, OWNER = ".case.lock", ".case.owner.json"
@@ -34,6 +35,8 @@ class CaseStore:
         self._held = held
         self._text = ""
         self._located = Located(Case())
+        self._added: list[Path] = []
+        self._is_saved = True
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -134,6 +137,7 @@ class CaseStore:
         SaveError
             Where the case is open to look at alone, or cannot be written; the file is as it was.
         """
+        self._is_saved = False
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
         if not over:
@@ -143,6 +147,7 @@ class CaseStore:
             write_text(self.folder / CASE, text)
         self._text = text
         self._located = Located(case, self.found, self.missing)
+        self._is_saved = True
 
     def look_in(self, places: list[Path]) -> Case:
         """Look for missing images in further folders.
@@ -160,24 +165,38 @@ class CaseStore:
         self._located = locate(self.case, self.folder, places)
         return self.case
 
-    def result_folder(self, image_id: str) -> Path:
-        """Where the result of an image goes.
+    def result_folder(self, image_id: str, correction: CaseCorrection | None = None) -> Path:
+        """Where the result of an image goes; one of another mask goes elsewhere.
 
         Parameters
         ----------
         image_id : str
             Which one.
+        correction : CaseCorrection, optional
+            The mask that it rests on; the model's own by default.
 
         Returns
         -------
         pathlib.Path
             In the case folder; not made.
         """
-        return self.folder / RESULTS / image_id
+        return self.folder / RESULTS / (correction.path.stem if correction else image_id)
+
+    def added(self, path: Path) -> None:
+        """Remember a mask or a result folder that is about to be written into the case folder.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Removed when the case is closed, unless the case as it was saved names it.
+        """
+        self._is_saved = False
+        self._added.append(path)
 
     def close(self) -> None:
-        """Let others write the case; closing twice does no harm."""
+        """Let others write the case, and remove masks that an undo left over; closing twice does no harm."""
         if not self.read_only:
+            self._remove_unused()
             with suppress(OSError):  # on a share that went away; the lock goes with the process
                 (self.folder / OWNER).unlink(missing_ok=True)
             self.read_only = "the case was closed. Open it again."
@@ -190,6 +209,17 @@ class CaseStore:
     def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
+
+    def _remove_unused(self) -> None:
+        """Remove what was added and is in the case no more, where all that a person did was saved."""
+        used = {image.correction.path for _, image in self.case.each_image() if image.correction}
+        used |= {result.path for _, image in self.case.each_image() for result in image.results}
+        for path in self._added if self._is_saved else ():
+            if path not in used and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path not in used:
+                with suppress(OSError):  # it does no harm where it stays
+                    path.unlink(missing_ok=True)
 
     def _refuse_changed(self) -> None:
         """Raise where the file or folder is not as we left it."""

@@ -1,0 +1,185 @@
+"""Edits of a case: values in, values out; ids are given once, no image is lost, guesses end where a person decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as tries
+from hypothesis import strategies as some
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.data.case.edit import (
+    add_images,
+    add_lesion,
+    add_result,
+    confirm,
+    move_image,
+    remove_image,
+    remove_lesion,
+    set_correction,
+    set_image,
+    set_lesion,
+    set_patient,
+)
+from napari_melanoma.data.case.files import case_text, parse_case
+from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage, CaseResult
+
+FOLDER = Path("cases/P-0042").absolute()
+
+
+def picture(name: str, **values: object) -> CaseImage:
+    return CaseImage(id="", path=FOLDER / f"{name}.jpg", **values)
+
+
+def small_case() -> Case:
+    """Two lesions with two and one images, and one image of no lesion."""
+    case = add_lesion(add_lesion(Case(), site="torso"), sub_site="forearm")
+    case = add_images(case, [picture("a"), picture("b")], "L1")
+    return add_images(add_images(case, [picture("c")], "L2"), [picture("d")])
+
+
+def layout(case: Case) -> dict[str, list[str]]:
+    return {**{lesion.id: names(lesion.images) for lesion in case.lesions}, "": names(case.images)}
+
+
+def names(images: tuple[CaseImage, ...]) -> list[str]:
+    return [image.name for image in images]
+
+
+def test_lesions_and_images_are_numbered_as_they_come() -> None:
+    case = small_case()
+    assert layout(case) == {"L1": ["a", "b"], "L2": ["c"], "": ["d"]}
+    assert [image.id for _, image in case.each_image()] == ["I1", "I2", "I3", "I4"]
+
+
+@dataclass(frozen=True)
+class Move:
+    name: str
+    image: str
+    lesion: str
+    position: int | None
+    expected: dict[str, list[str]]
+
+
+MOVES = [
+    Move("to another lesion", "I1", "L2", None, {"L1": ["b"], "L2": ["c", "a"], "": ["d"]}),
+    Move("to its beginning", "I1", "L2", 0, {"L1": ["b"], "L2": ["a", "c"], "": ["d"]}),
+    Move("within its own", "I1", "L1", 1, {"L1": ["b", "a"], "L2": ["c"], "": ["d"]}),
+    Move("out of all", "I3", "", 0, {"L1": ["a", "b"], "L2": [], "": ["c", "d"]}),
+    Move("into one", "I4", "L1", 1, {"L1": ["a", "d", "b"], "L2": ["c"], "": []}),
+]
+
+
+@pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
+def test_an_image_is_moved(move: Move) -> None:
+    before = small_case()
+    assert layout(move_image(before, move.image, move.lesion, move.position)) == move.expected
+    assert before == small_case()
+
+
+def test_images_of_a_lesion_that_is_removed_stay_in_the_case() -> None:
+    case = remove_lesion(small_case(), "L1")
+    assert layout(case) == {"L2": ["c"], "": ["d", "a", "b"]}
+
+
+def test_a_number_is_not_given_again() -> None:
+    case = add_lesion(remove_lesion(small_case(), "L2"))
+    case = add_images(remove_image(case, "I4"), [picture("e")], "L3")
+    assert [lesion.id for lesion in case.lesions] == ["L1", "L3"]
+    assert case.lesion("L3").images[0].id == "I5"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"age": "54"}, {"age": "54"}),
+        ({"age": " "}, {"age": ""}),
+        ({"age": None}, {"age": ""}),
+        ({"sex": "female", "fitzpatrick": "3"}, {"sex": "female", "fitzpatrick": "3"}),
+        ({"sex": "unknown"}, {"sex": ""}),
+        ({"personal_history": "1", "family_history": "0"}, {"personal_history": "1", "family_history": "0"}),
+    ],
+)
+def test_a_form_gives_texts(values: dict[str, str | None], expected: dict[str, str]) -> None:
+    patient = set_patient(set_patient(Case(), age=80), **values).patient
+    assert {name: patient.cell(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"age": "430"}, "from 0 to 120"),
+        ({"age": "old"}, "valid number"),
+        ({"sex": "f "}, "female, male"),
+        ({"fitzpatrick": 7}, "1, 2, 3, 4, 5, 6"),
+        ({"name": "x"}, "unknown key 'name'"),
+    ],
+)
+def test_what_no_patient_can_be_is_refused_with_what_could(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        set_patient(Case(), **values)
+
+
+def test_a_guess_ends_where_a_person_sets_moves_or_confirms() -> None:
+    guessed = picture("a", modality="dermoscopic", guesses={"modality": "name", "lesion": "name"})
+    case = add_images(add_lesion(Case(), guesses={"site": "table"}, site="torso"), [guessed])
+    assert set_image(case, "I1", modality="macroscopic").image("I1").guesses == {"lesion": "name"}
+    assert move_image(case, "I1", "L1").image("I1").guesses == {"modality": "name"}
+    assert confirm(case, "I1", "modality").image("I1").guesses == {"lesion": "name"}
+    assert confirm(case, "L1").lesions[0].guesses == {}
+    assert set_lesion(case, "L1", note="x").lesions[0].guesses == {"site": "table"}
+    assert confirm(case) == case
+
+
+def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
+    mask = CaseCorrection(path=FOLDER / "m.png", digest="abc")
+    own, corrected = CaseResult(path=FOLDER / "r"), CaseResult(path=FOLDER / "s", correction="abc")
+    case = add_result(add_result(small_case(), "I3", own), "I3", corrected)
+    assert [case.image("I3").is_current(result) for result in (own, corrected)] == [True, False]
+    case = set_correction(case, "I3", mask)
+    assert [case.image("I3").is_current(result) for result in (own, corrected)] == [False, True]
+    again = add_result(case, "I3", own.model_copy(update={"model": "b"}))
+    assert [result.model for result in again.image("I3").results] == ["", "b"]
+
+
+@pytest.mark.parametrize("edit", [remove_lesion, remove_image, lambda case, name: set_lesion(case, name)])
+def test_an_id_that_is_not_there_is_named(edit) -> None:  # noqa: ANN001 - any edit
+    with pytest.raises(KeyError, match="no X9"):
+        edit(small_case(), "X9")
+
+
+STEPS = some.lists(some.tuples(some.integers(0, 5), some.integers(0, 9), some.integers(0, 9)), max_size=12)
+
+
+def step(case: Case, kind: int, which: int, other: int) -> tuple[Case, int]:
+    """One edit and by how many images it changes the case."""
+    images, lesions = [image.id for _, image in case.each_image()], ["", *(lesion.id for lesion in case.lesions)]
+    lesion = lesions[other % len(lesions)]
+    if kind == 0:
+        return add_lesion(case), 0
+    if kind == 1:
+        return add_images(case, [picture(f"n{which}"), picture("same")], lesion), 2
+    if kind == 2 and lesion:
+        return remove_lesion(case, lesion), 0
+    if kind == 3 and images:
+        return move_image(case, images[which % len(images)], lesion, other % 3), 0
+    if kind == 4 and images:
+        return remove_image(case, images[which % len(images)]), -1
+    return set_patient(case, age=which), 0
+
+
+@tries(max_examples=40)
+@given(STEPS)
+def test_no_image_is_lost_or_doubled_and_the_file_holds_every_case(steps: list[tuple[int, int, int]]) -> None:
+    case, count, seen = small_case(), 4, set()
+    for kind, which, other in steps:
+        case, more = step(case, kind, which, other)
+        count += more
+        ids = [image.id for _, image in case.each_image()]
+        assert len(ids) == len(set(ids)) == count
+        seen |= set(ids)
+    assert case.images_numbered >= len(seen)
+    assert parse_case(case_text(case, FOLDER), FOLDER) == case

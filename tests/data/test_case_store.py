@@ -1,0 +1,238 @@
+"""The folder of a case: written as a whole, by one window, found again after a move, and never read as what it is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
+from napari_melanoma.data.case.contents import content_digest
+from napari_melanoma.data.case.corrections import read_correction, write_correction
+from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_patient
+from napari_melanoma.data.case.model import Case, CaseImage
+from napari_melanoma.data.case.store import CaseStore
+
+MASK = np.eye(4, dtype=bool)
+
+
+def photograph(path: Path, content: bytes) -> CaseImage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return CaseImage(id="", path=path, content=content_digest(path))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A case with an image inside its folder and one beside it."""
+    folder = tmp_path / "work" / "case"
+    inside = photograph(folder / "images" / "a.jpg", b"inside")
+    outside = photograph(tmp_path / "work" / "photos" / "b.jpg", b"outside")
+    with CaseStore.create(folder, add_images(add_lesion(Case()), [inside, outside], "L1")):
+        return folder
+
+
+def stored(folder: Path) -> dict:
+    return json.loads((folder / "case.json").read_text(encoding="utf-8"))
+
+
+def rewrite(folder: Path, **values: object) -> None:
+    (folder / "case.json").write_text(json.dumps({**stored(folder), **values}), encoding="utf-8")
+
+
+def test_a_case_comes_back_as_it_was_saved(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        case = set_patient(store.case, age=54)
+        store.save(case)
+    with CaseStore.open(folder / "case.json") as again:
+        assert (again.case, again.read_only, again.missing) == (case, "", {})
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".case.lock") == ["case.json", "images"]
+
+
+def test_paths_are_relative_inside_the_case(folder: Path, tmp_path: Path) -> None:
+    paths = [image["path"] for image in stored(folder)["lesions"][0]["images"]]
+    assert paths == ["images/a.jpg", str(tmp_path / "work" / "photos" / "b.jpg")]
+
+
+def test_an_unchanged_case_is_not_written_again(folder: Path) -> None:
+    before = (folder / "case.json").stat().st_mtime_ns
+    with CaseStore.open(folder) as store:
+        store.save(store.case)
+    assert (folder / "case.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("what", ["case and photographs", "case alone", "renamed photograph"])
+def test_images_are_found_again_after_a_move(folder: Path, tmp_path: Path, what: str) -> None:
+    if what == "case and photographs":
+        shutil.move(folder.parent, tmp_path / "elsewhere")
+        folder, expected = tmp_path / "elsewhere" / "case", tmp_path / "elsewhere" / "photos" / "b.jpg"
+    elif what == "case alone":
+        expected = tmp_path / "work" / "photos" / "b.jpg"
+        folder = Path(shutil.move(folder, tmp_path / "alone"))
+    else:
+        expected = folder / "images" / "renamed.jpg"
+        shutil.move(tmp_path / "work" / "photos" / "b.jpg", expected)
+    with CaseStore.open(folder) as store:
+        assert [image.path for image in store.case.lesion("L1").images] == [folder / "images" / "a.jpg", expected]
+        assert store.missing == {}
+        assert set(store.found) == ({"I2"} if what != "case alone" else set())
+
+
+def test_a_file_of_the_same_name_with_another_content_is_not_taken(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "work" / "photos" / "b.jpg").unlink()
+    (folder / "b.jpg").write_bytes(b"another")
+    with CaseStore.open(folder) as store:
+        assert set(store.missing) == {"I2"}
+        store.save(set_patient(store.case, age=1))
+    assert stored(folder)["lesions"][0]["images"][1]["path"] == str(tmp_path / "work" / "photos" / "b.jpg")
+
+
+def test_missing_images_are_looked_for_where_a_person_says(folder: Path, tmp_path: Path) -> None:
+    shutil.move(tmp_path / "work" / "photos", tmp_path / "drive")
+    with CaseStore.open(folder) as store:
+        assert "b.jpg" in store.missing["I2"]
+        assert store.look_in([tmp_path / "drive"]).image("I2").path == tmp_path / "drive" / "b.jpg"
+        assert store.missing == {}
+
+
+def test_the_second_window_looks_on_and_is_told_who_has_it(folder: Path) -> None:
+    with CaseStore.open(folder) as first, CaseStore.open(folder) as second:
+        assert "another window of yours" in second.read_only
+        with pytest.raises(SaveError, match="has the case open"):
+            second.save(Case())
+        first.save(set_patient(first.case, age=2))
+    with CaseStore.open(folder) as third:
+        assert (third.read_only, third.case.patient.age) == ("", 2)
+
+
+def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
+    code = (
+        "import sys, pathlib; from napari_melanoma.data.case.store import CaseStore; "
+        "held = CaseStore.open(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with CaseStore.open(folder) as store:
+            assert "since" in store.read_only
+            assert "another window of yours" not in store.read_only
+        other.kill()
+    with CaseStore.open(folder) as store:
+        assert store.read_only == ""
+
+
+def test_what_changed_behind_our_back_is_noticed_before_saving(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        rewrite(folder, created="2026-01-01")
+        with pytest.raises(CaseChanged, match="changed by another program"):
+            store.save(set_patient(store.case, age=3))
+        assert stored(folder)["created"] == "2026-01-01"
+        store.save(set_patient(store.case, age=3), over=True)
+    assert stored(folder)["patient"] == {"age": 3.0}
+
+
+def test_a_folder_that_was_moved_while_open_is_not_made_again(folder: Path, tmp_path: Path) -> None:
+    with CaseStore.open(folder) as store:
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(CaseChanged, match="moved or removed"):
+            store.save(set_patient(store.case, age=3))
+    assert not folder.exists()
+
+
+def test_a_newer_format_is_refused_and_left_alone(folder: Path) -> None:
+    rewrite(folder, version="2.0", patients=[])
+    before = (folder / "case.json").read_bytes()
+    with pytest.raises(InputError, match=r"newer version .* 2\.0.* 1\.x"):
+        CaseStore.open(folder)
+    assert (folder / "case.json").read_bytes() == before
+
+
+def test_keys_of_a_newer_minor_version_are_kept(folder: Path) -> None:
+    lesion = stored(folder)["lesions"][0]
+    lesion["images"][0]["depth_map"] = {"file": "d.png"}
+    rewrite(folder, version="1.7", lesions=[{**lesion, "texture": 3}], visits=["2026"])
+    with CaseStore.open(folder) as store:
+        assert store.case.lesions[0].more == {"texture": 3}
+        store.save(set_patient(store.case, age=3))
+    values = stored(folder)
+    assert (values["version"], values["visits"], values["lesions"][0]["texture"]) == ("1.7", ["2026"], 3)
+    assert values["lesions"][0]["images"][0]["depth_map"] == {"file": "d.png"}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("{", InputError, "damaged: expected JSON"),
+        ("[]", InputError, "no case"),
+        ('{"lesions": []}', InputError, "no case"),
+        ('{"version": "1.0", "patient": {"age": 430}}', ConfigError, "from 0 to 120"),
+        ('{"version": "1.0", "lesions": 3}', ConfigError, "lesions"),
+        ('{"version": "1.0", "images": [{"id": "I1", "path": 7}]}', ConfigError, "path"),
+        ('{"version": "one"}', ConfigError, "version"),
+    ],
+)
+def test_what_is_no_case_is_said(tmp_path: Path, text: str, error: type[Exception], said: str) -> None:
+    (tmp_path / "case.json").write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=said):
+        CaseStore.open(tmp_path)
+    assert not (tmp_path / ".case.owner.json").exists()
+
+
+def test_a_folder_without_a_case_is_left_without_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no case\.json"):
+        CaseStore.open(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_case_is_not_made_over_another(folder: Path) -> None:
+    with pytest.raises(InputError, match="holds a case already"):
+        CaseStore.create(folder)
+
+
+def test_a_correction_comes_back_and_what_an_undo_left_is_removed(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        first = write_correction(store, "I1", MASK, image_digest="d", model="m")
+        second = write_correction(store, "I1", ~MASK)
+        store.save(set_correction(store.case, "I1", second))
+        store.save(set_correction(store.case, "I1", first))
+    with CaseStore.open(folder) as again:
+        kept = again.case.image("I1").correction
+        assert (kept, kept.image_digest, kept.model) == (first, "d", "m")
+        assert (read_correction(kept) == MASK).all()
+    assert [path.name for path in (folder / "corrections").iterdir()] == [first.path.name]
+
+
+def test_a_mask_that_was_drawn_and_not_saved_stays(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        drawn = write_correction(store, "I1", MASK)
+        rewrite(folder, created="2026-01-01")
+        with pytest.raises(CaseChanged):
+            store.save(set_correction(store.case, "I1", drawn))
+    assert drawn.path.is_file()
+
+
+def test_a_mask_that_another_program_changed_is_not_taken_for_ours(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        kept = write_correction(store, "I1", MASK)
+        write_correction(store, "I2", ~MASK).path.replace(kept.path)
+        with pytest.raises(InputError, match="another program changed it"):
+            read_correction(kept)
+
+
+def test_a_large_file_is_told_apart_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.data.case.contents.WHOLE_UP_TO", 100)
+    monkeypatch.setattr("napari_melanoma.data.case.contents.BLOCK", 8)
+    pixels = bytearray(range(256)) * 8
+    digests = set()
+    for place in (None, 0, 1, len(pixels) - 1):
+        changed = bytearray(pixels)
+        if place is not None:
+            changed[place] ^= 255
+        (tmp_path / "slide").write_bytes(changed)
+        digests.add(content_digest(tmp_path / "slide"))
+    assert len(digests) == 4
