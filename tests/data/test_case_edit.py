@@ -146,7 +146,7 @@ def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
 
 
 @pytest.mark.parametrize("edit", [remove_lesion, remove_image, lambda case, name: set_lesion(case, name)])
-def test_an_id_that_is_not_there_is_named(edit) -> None:  # noqa: ANN001 - any edit
+def test_an_id_that_is_not_there_is_named(edit) -> None:
     with pytest.raises(KeyError, match="no X9"):
         edit(small_case(), "X9")
 

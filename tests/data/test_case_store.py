@@ -1,4 +1,4 @@
-"""The folder of a case: written as a whole, by one window, found again after a move, and never read as what it is not."""
+"""The folder of a case: written whole, by one window, found again after a move, never read as what it is not."""
 
 from __future__ import annotations
 
