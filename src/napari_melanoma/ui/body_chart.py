@@ -1,0 +1,185 @@
+"""The chart: all drawings on one sheet, which site is where on it, and where a mark for a site stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QPointF, QRectF, QSizeF
+from qtpy.QtGui import QColor, QImage, QPainter, QTransform
+
+from napari_melanoma.ui.body_curves import Point
+from napari_melanoma.ui.body_front import front
+from napari_melanoma.ui.body_parts import MIDLINE, Drawing, Place, Region
+from napari_melanoma.ui.body_words import WHOLE_REGIONS
+
+WIDTH, HEIGHT = 340.0, 400.0
+NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+PREFERRED = ("front", "back")  # where a mark goes whose site is in several drawings
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A region in one of the drawings of the sheet."""
+
+    drawing: str
+    region: Region
+    anchor: QPointF
+
+    @property
+    def place(self) -> Place:
+        """Site and laterality."""
+        return self.region.place
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Drawings on a sheet, in its own units: at full size one is a pixel."""
+
+    drawings: tuple[Drawing, ...]
+    size: QSizeF
+
+    def at(self, point: QPointF) -> Spot | None:
+        """Say what is at a point.
+
+        Parameters
+        ----------
+        point : QPointF
+            On the sheet.
+
+        Returns
+        -------
+        Spot or None
+            None where there is no body.
+        """
+        for drawing in self.drawings:
+            region = drawing.at(point) if drawing.frame.contains(point) else None
+            if region is not None:
+                return self.spots[drawing.name, *region.place]
+        return None
+
+    def spot_of(self, site: str, laterality: str) -> Spot | None:
+        """Say where a mark for a place stands.
+
+        Parameters
+        ----------
+        site : str
+            A word of either taxonomy, "" or ``unknown``.
+        laterality : str
+            ``left``, ``right``, ``midline`` or "".
+
+        Returns
+        -------
+        Spot or None
+            None where the place is not known well enough, such as an arm of which nobody says which.
+        """
+        word = WHOLE_REGIONS.get(site, site)
+        found = (self.spots.get((name, word, laterality or MIDLINE)) for name in PREFERRED)
+        return next((spot for spot in found if spot is not None), None)
+
+    def beside(self, spot: Spot, direction: Point) -> Spot:
+        """Go from one region to the next.
+
+        Parameters
+        ----------
+        spot : Spot
+            Where to begin.
+        direction : (x, y)
+            One of them is 0, the other 1 or -1.
+
+        Returns
+        -------
+        Spot
+            The nearest that lies that way, counting twice what it lies aside; the same one where there is none.
+        """
+
+        def far(other: Spot) -> float:
+            away = other.anchor - spot.anchor
+            ahead = away.x() * direction[0] + away.y() * direction[1]
+            aside = abs(away.x() * direction[1]) + abs(away.y() * direction[0])
+            return ahead + 2 * aside if ahead > 0.5 and aside < 3 * ahead else inf
+
+        nearest = min(self.spots.values(), key=far)
+        return nearest if far(nearest) < inf else spot
+
+    @cached_property
+    def spots(self) -> dict[tuple[str, str, str], Spot]:
+        """Each region: by drawing, site and laterality."""
+        return {(spot.drawing, *spot.place): spot for drawing in self.drawings for spot in _spots(drawing)}
+
+
+@lru_cache(maxsize=1)
+def chart() -> Chart:
+    """Lay the sheet out.
+
+    Returns
+    -------
+    Chart
+        Always the same one.
+    """
+    return Chart((_fitted(front(), QRectF(4, 8, 160, 384)),), QSizeF(WIDTH, HEIGHT))
+
+
+def _fitted(drawing: Drawing, room: QRectF) -> Drawing:
+    """Scale a drawing into a rectangle and centre it there."""
+    frame = drawing.frame
+    scale = min(room.width() / frame.width(), room.height() / frame.height())
+    centre, middle = room.center(), frame.center()
+    by = QTransform.fromTranslate(centre.x(), centre.y()).scale(scale, scale).translate(-middle.x(), -middle.y())
+    return drawing.moved(by)
+
+
+def _spots(drawing: Drawing) -> Iterator[Spot]:
+    """Give the regions of a drawing, each once, with a point as far from its border as can be."""
+    scale = 2.0
+    frame = drawing.frame
+    regions = list(drawing.regions)
+    names = list(dict.fromkeys(region.place for region in regions))
+    picture = QImage(int(frame.width() * scale) + 4, int(frame.height() * scale) + 4, QImage.Format.Format_RGB32)
+    picture.fill(0)
+    painter = QPainter(picture)
+    painter.scale(scale, scale)
+    painter.translate(1 - frame.x(), 1 - frame.y())
+    for part in drawing.parts:
+        painter.setClipPath(part.path)
+        for region in reversed(part.regions):
+            painter.fillPath(region.shape, QColor(names.index(region.place) + 1))
+    painter.end()
+    labels = _pixels(picture)
+    first = {region.place: region for region in reversed(regions)}
+    for number, (row, column) in _deepest(labels).items():
+        place = names[number - 1]
+        point = QPointF(column / scale + frame.x() - 1, row / scale + frame.y() - 1)
+        yield Spot(drawing.name, first[place], point)
+
+
+def _pixels(picture: QImage) -> NDArray[np.int32]:
+    """The numbers that were painted: (row, column)."""
+    bits = picture.constBits()
+    if hasattr(bits, "setsize"):
+        bits.setsize(picture.sizeInBytes())
+    words = np.frombuffer(bits, np.uint32).reshape(picture.height(), picture.bytesPerLine() // 4)
+    return (words[:, : picture.width()] & 0xFFFFFF).astype(np.int32)
+
+
+def _deepest(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
+    """Give for each label one of the pixels that eroding it leaves last, near their middle: (row, column)."""
+    depth, kept = np.zeros(labels.shape, np.int32), labels > 0
+    same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOURS]
+    while kept.any():
+        depth[kept] += 1
+        inner = kept[1:-1, 1:-1].copy()
+        for alike, (a, b) in zip(same, NEIGHBOURS, strict=True):
+            inner &= alike & kept[1 + a : a - 1 or None, 1 + b : b - 1 or None]
+        kept = np.zeros_like(kept)
+        kept[1:-1, 1:-1] = inner
+    found = {}
+    for number in np.unique(labels[labels > 0]):
+        rows, columns = np.nonzero((labels == number) & (depth == depth[labels == number].max()))
+        nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        found[int(number)] = int(rows[nearest]), int(columns[nearest])
+    return found

@@ -1,0 +1,103 @@
+"""The body from the front: where it is divided into sites, and the fine lines that make it a body."""
+
+from __future__ import annotations
+
+from qtpy.QtGui import QPainterPath
+
+from napari_melanoma.ui.body_curves import capsule, curve, lines, mirrored, sleeve, together
+from napari_melanoma.ui.body_outline import ear, fingers, head, trunk
+from napari_melanoma.ui.body_parts import LEFT, Drawing, Part, Region, both_sides, middle
+
+Shape = tuple[str, QPainterPath]
+
+_FOOT = "27.6,389 31.6,393.4 34.2,397 32.6,399.4 24,399.6 17.6,398.6 16.2,393"
+_TOES = (
+    ((19.6, 396), (19.4, 399.8), (5.4, 5.2)),
+    ((24.2, 397), (24.5, 400.6), (4.2, 3.8)),
+    ((27.6, 396.8), (28.2, 400), (3.9, 3.5)),
+    ((30.6, 396), (31.4, 398.9), (3.6, 3.2)),
+    ((33, 394.6), (34, 397.2), (3.3, 2.9)),
+)
+
+
+def front() -> Drawing:
+    """Draw the front.
+
+    Returns
+    -------
+    Drawing
+        400 high; the patient's left is where x is positive.
+    """
+    outline = trunk(_FOOT)
+    tips = [*fingers(), *(capsule(*toe) for toe in _TOES)]
+    whole = together(outline, *tips, *(mirrored(tip) for tip in tips))
+    sites = [*_midline(), *both_sides([*_torso(), *_arm(), *_leg()], LEFT)]
+    ears = together(ear(), mirrored(ear()))
+    parts = (
+        Part(whole, tuple(sites), outline),
+        Part(ears, tuple(both_sides([("ear", ear())], LEFT)), ears),
+        Part(head(), tuple(_head()), head()),
+    )
+    return Drawing("front", "Front", parts, lines(), lines())
+
+
+def _head() -> list[Region]:
+    """The head as a whole; it has a drawing of its own."""
+    hairline = "-30,18 -17.6,16.6 -11,10.4 0,8.6 11,10.4 17.6,16.6 30,18"
+    brows = "-30,22.6 -12,21.2 0,22.8 12,21.2 30,22.6"
+    scalp, forehead = (curve(edge, "30,-9 -30,-9") for edge in (hairline, brows))
+    return middle(("scalp", scalp), ("forehead", forehead), ("face", head()))
+
+
+def _midline() -> list[Region]:
+    """What lies on the midline of the trunk."""
+    sternum = curve("-4.6,67 4.6,67", "4.6,67 4.2,100 3.8,124", "0,127 -3.8,124")
+    belly = curve("-4.2,120 4.2,120", "4.2,120 4.4,150 4.2,199", "-4.2,199 -4.4,150")
+    shield = curve("-8.5,198.5 0,196.6 8.5,198.5", "8.5,198.5 5.6,212 0,222 -5.6,212")
+    return middle(("genital", shield), ("chest", sternum), ("abdomen", belly))
+
+
+def _torso() -> list[Shape]:
+    """Neck, shoulder and trunk where x is positive."""
+    neck = curve("0,40 30,40", "30,62 13,61.4 7,66 0,68.6")
+    armpit = curve("35.8,93.6 39.4,101 41.4,112", "38,116 33.6,116", "32,109 33.2,100 35.8,93.6")
+    shoulder = curve(
+        "6,68.4 17,69.4 28,72.4 36,78 38,88 36.4,100 34,108",
+        "36,106 45,112.4 60,111",
+        "70,60 0,60",
+    )
+    breast = curve("18.4,91.4 28.6,94.6 31.4,104 27,113.4 17.6,115.8 9.2,111.4 8.2,101 11.4,94")
+    chest = curve("0,124 7,126.6 17,131.6 26,133.6 36.6,131", "36.2,107 50,60 0,60")
+    flank = curve("24.4,120 23.4,140 22,158 23.4,174 27,187", "40,187 40,120")
+    abdomen = curve("36,183 27,189.4 17,196.8 6,204.6 0,207", "0,120 40,120")
+    groin = curve("40,193 29,201 18,211 9,222 0,232", "0,180 40,180")
+    return [
+        *(("neck", neck), ("axilla", armpit), ("shoulder", shoulder), ("breast", breast)),
+        *(("chest", chest), ("flank", flank), ("abdomen", abdomen), ("groin", groin)),
+    ]
+
+
+def _arm() -> list[Shape]:
+    """From the shoulder to the fingers."""
+    knuckles = curve("60,226 69,227.4 76,229 83,227 84.6,218 82,209 90,200", "40,190 40,226")
+    return [
+        ("elbow", sleeve((53.4, 145), (57.4, 161.4), 14, 1.6)),
+        ("wrist", sleeve((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
+        ("upper arm", sleeve((40, 90), (55.4, 153), 26)),
+        ("forearm", sleeve((55.4, 153), (71.2, 204), 18)),
+        ("palm", knuckles),
+        ("finger", curve("60,200 110,200", "110,260 60,260")),
+    ]
+
+
+def _leg() -> list[Shape]:
+    """From the groin to the toes."""
+    toes = curve("10,395.4 20,395 28,395 33,392.6 40,388", "40,410 10,410")
+    return [
+        ("knee", sleeve((20, 277.4), (20.6, 305.4), 19.8, 3)),
+        ("ankle", sleeve((21.2, 367), (21.4, 384), 18, 2)),
+        ("toe", toes),
+        ("thigh", sleeve((20, 190), (20, 291), 20)),
+        ("lower leg", sleeve((20, 291), (21, 376), 19)),
+        ("foot", sleeve((21, 376), (22, 410), 20)),
+    ]
