@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
+from napari_melanoma.data.dataset import Entry, Sample, each_entry, read_dataset, with_masks
 from napari_melanoma.data.splits import hold_out
 from napari_melanoma.io.results import write_mask, write_rgb
 
@@ -121,3 +121,18 @@ def test_adding_images_moves_few_others() -> None:
 def test_the_real_sets_are_read(shared_data: Path) -> None:
     sizes = {name: len(with_masks(read_dataset(shared_data / name))) for name in ("isic2017", "pad_ufes", "ph2")}
     assert sizes == {"isic2017": 1990, "pad_ufes": 687, "ph2": 120}
+
+
+def test_rows_without_an_image_are_entries_and_no_samples(tmp_path: Path) -> None:
+    folder = _dataset(tmp_path, "image_id,path,age\na,,40\nalone,,50\nlost,images/lost.png,60\na,,70\n")
+    found = list(each_entry(folder))
+    entries = [entry for entry in found if isinstance(entry, Entry)]
+    assert [(entry.image_id, entry.image and entry.image.name) for entry in entries] == [
+        ("a", "a.png"),
+        ("alone", None),
+    ]
+    said = [str(error) for error in found if isinstance(error, DataSetError)]
+    assert "the image of 'lost' is not there" in said[0]
+    assert "repeats image_id a" in said[1]
+    with pytest.raises(DataSetError, match="the image of 'alone' is not there"):
+        read_dataset(folder)

@@ -38,6 +38,20 @@ class Sample:
     review: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a data set: what it says, and its files; None for an image that the set does not hold."""
+
+    row: dict[str, str]
+    image: Path | None
+    mask: Path | None
+
+    @property
+    def image_id(self) -> str:
+        """Its name."""
+        return self.row["image_id"]
+
+
 def read_dataset(folder: Path) -> list[Sample]:
     """Read a data set.
 
@@ -132,9 +146,30 @@ def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
     DataSetError
         Where the table is missing, has no ``image_id`` or no rows.
     """
-    table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
-    if table is None:
-        raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
+    for entry in each_entry(folder):
+        yield _sample(entry, folder) if isinstance(entry, Entry) else entry
+
+
+def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
+    """Read a data set row by row, rows without an image too: those of a set whose images were not published.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+
+    Yields
+    ------
+    Entry or DataSetError
+        A row with its files, or what is wrong with it (a name that occurs twice, a file that it names and that is not
+        there), in the order of the table.
+
+    Raises
+    ------
+    DataSetError
+        Where the table is missing, has no ``image_id`` or no rows.
+    """
+    table = table_of(folder)
     rows = TableFile.read(table).rows()
     if not rows:
         raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
@@ -146,10 +181,34 @@ def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
             yield DataSetError(f"{table} repeats image_id {image_id}: each row needs an id of its own.")
             continue
         seen.add(image_id)
-        try:
-            yield _sample(row, folder, images, masks)
-        except DataSetError as error:
-            yield error
+        image = folder / row["path"] if row.get("path") else images.get(image_id)
+        mask = folder / row["mask_path"] if row.get("mask_path") else masks.get(image_id)
+        lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not path.is_file()]
+        yield _not_there(folder, *lost[0], image_id) if lost else Entry(row, image, mask)
+
+
+def table_of(folder: Path) -> Path:
+    """Find the table of a data set.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+
+    Returns
+    -------
+    pathlib.Path
+        The first of ``TABLES`` that is there.
+
+    Raises
+    ------
+    DataSetError
+        Where none is.
+    """
+    table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    if table is None:
+        raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
+    return table
 
 
 def owner_of(row: Mapping[str, str]) -> str:
@@ -226,22 +285,22 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
-def _sample(row: dict[str, str], folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> Sample:
-    """Turn a row into a sample, looking its files up."""
-    image_id = row["image_id"]
-    image = folder / row["path"] if row.get("path") else images.get(image_id)
-    mask = folder / row["mask_path"] if row.get("mask_path") else masks.get(image_id)
-    for what, path in (("image", image), ("mask", mask)):
-        if (what == "image" and path is None) or (path is not None and not path.is_file()):
-            raise DataSetError(
-                f"{folder}: the {what} of '{image_id}' is not there (looked for {path or 'images/' + image_id + '.*'})."
-            )
-    assert image is not None
-    modality = row.get("modality") or None
+def _not_there(folder: Path, what: str, path: Path | None, image_id: str) -> DataSetError:
+    """What is wrong with a row whose file is missing."""
+    return DataSetError(
+        f"{folder}: the {what} of '{image_id}' is not there (looked for {path or 'images/' + image_id + '.*'})."
+    )
+
+
+def _sample(entry: Entry, folder: Path) -> Sample | DataSetError:
+    """Turn a row into a sample, which needs an image."""
+    row, modality = entry.row, entry.row.get("modality") or None
+    if entry.image is None:
+        return _not_there(folder, "image", None, entry.image_id)
     return Sample(
-        image_id=image_id,
-        image=image,
-        mask=mask,
+        image_id=entry.image_id,
+        image=entry.image,
+        mask=entry.mask,
         group=f"{folder.name}/{owner_of(row)}",
         split=row.get("split") or "",
         domain=folder.name,

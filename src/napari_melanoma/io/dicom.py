@@ -46,13 +46,13 @@ def decode(file: IO[bytes]) -> Decoded:
     """
     from pydicom import dcmread
 
-    with _damage_as_value_error():
+    with damage_as_value_error():
         dataset = dcmread(file)
         fault = not_a_photograph(dataset)
         if fault:
             raise UnreadableImage(fault)
         check_size(dataset.Columns, dataset.Rows)
-        return Decoded(_rgb(dataset), _pixel_size(dataset), _modality(dataset))
+        return Decoded(_rgb(dataset), pixel_size_of(dataset), modality_of(dataset))
 
 
 def not_a_photograph(dataset: Dataset) -> str | None:
@@ -97,7 +97,7 @@ def is_for_others(file: IO[bytes]) -> bool:
     from pydicom import dcmread
 
     try:
-        with _damage_as_value_error():
+        with damage_as_value_error():
             return not_a_photograph(dcmread(file, stop_before_pixels=True)) is not None
     except DAMAGE:
         return False
@@ -123,14 +123,25 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
     """
     from pydicom import dcmread
 
-    with _damage_as_value_error():
+    with damage_as_value_error():
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
         return int(dataset.Columns), int(dataset.Rows)
 
 
 @contextmanager
-def _damage_as_value_error() -> Iterator[None]:
-    """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it."""
+def damage_as_value_error() -> Iterator[None]:
+    """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it.
+
+    Yields
+    ------
+    None
+        While a file is read.
+
+    Raises
+    ------
+    ValueError
+        In the place of such an error.
+    """
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
@@ -176,10 +187,20 @@ def _displayed(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     return eight_bit(grey)
 
 
-def _pixel_size(dataset: Dataset) -> PixelSize | None:
-    """Real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
+def pixel_size_of(dataset: Dataset) -> PixelSize | None:
+    """Give the real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
 
     A pixel aspect ratio alone states a shape and no size.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        Its elements; the pixel data may be left out.
+
+    Returns
+    -------
+    PixelSize or None
+        None where there is no spacing.
     """
     groups = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
@@ -190,8 +211,19 @@ def _pixel_size(dataset: Dataset) -> PixelSize | None:
     return None
 
 
-def _modality(dataset: Dataset) -> Modality | None:
-    """How the photograph was taken, where the file codes it."""
+def modality_of(dataset: Dataset) -> Modality | None:
+    """Say how the photograph was taken.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        Its elements; the pixel data may be left out.
+
+    Returns
+    -------
+    {"dermoscopic", "macroscopic"} or None
+        None where the file does not code it.
+    """
     if dataset.get("SOPClassUID") == _DERMOSCOPIC_CLASS:
         return "dermoscopic"
     return _MODALITIES.get(dataset.get("Modality", ""))
