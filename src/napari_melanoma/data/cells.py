@@ -1,0 +1,155 @@
+"""What a cell of somebody's table says in ours: a word, a number without its unit, yes or no, or nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from napari_melanoma.data.table_schema import Column, check_value
+from napari_melanoma.data.taxonomy import UNKNOWN, Taxonomy, taxonomy
+
+IMAGE_NAME = re.compile(r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic))?", re.IGNORECASE)
+_NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)
+_FACTORS = {  # of a unit in the unit of the column
+    "years": {"year": 1.0, "month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25},
+    "mm": {"mm": 1.0, "cm": 10.0, "um": 0.001},
+    "µm": {"um": 1.0, "nm": 0.001, "mm": 1000.0},
+    "1/mm²": {"mm2": 1.0},
+}
+_UNITS = {
+    "year": "y yr yrs year years yo jahr jahre j a an ans ano anos año años anno anni jaar",
+    "month": "m mo mon month months monat monate mes meses mois mese mesi maand maanden",
+    "week": "w week weeks woche wochen",
+    "day": "d day days tag tage",
+    "mm": "mm millimeter millimetre millimeters millimetres",
+    "cm": "cm centimeter centimetre",
+    "um": "um μm µm micron microns um/px μm/px µm/px um/pixel μm/pixel µm/pixel mpp",
+    "nm": "nm",
+    "mm2": "/mm2 /mm^2 /mm² per mm2 per mm² mm-2",
+}
+_UNIT = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()} | {"per mm2": "mm2"}
+
+
+class Said(NamedTuple):
+    """What a cell says in our words, and where it cannot be taken, why: ``unmapped`` or ``impossible``."""
+
+    value: str
+    fault: str = ""
+
+
+NOTHING = Said("")
+UNMAPPED = Said("", "unmapped")
+IMPOSSIBLE = Said("", "impossible")
+
+
+def said(column: Column, text: str, source: str = "") -> Said:
+    """Understand a cell.
+
+    Parameters
+    ----------
+    column : Column
+        Which it is meant to be.
+    text : str
+        Without white space around it.
+    source : str
+        Name of the public set whose words they are, "" for anybody's.
+
+    Returns
+    -------
+    Said
+        Empty without a fault where it says that nobody knows.
+    """
+    if column.name == "image_id":
+        return Said(image_name(text))
+    if column.kind == "text":
+        return NOTHING if _unknown(text) else Said(text)
+    if column.kind == "number":
+        return _number(column, text)
+    words = taxonomy(column.taxonomy or "yes_no")
+    found = word_of(words, text, source)
+    return UNMAPPED if found is None else Said("" if found == UNKNOWN else found)
+
+
+def image_name(text: str) -> str:
+    """Name an image by its file.
+
+    Parameters
+    ----------
+    text : str
+        A name, perhaps with folders and a suffix.
+
+    Returns
+    -------
+    str
+        Without them.
+    """
+    found = IMAGE_NAME.fullmatch(text)
+    return found.group(1) if found else text
+
+
+def word_of(words: Taxonomy, text: str, source: str = "") -> str | None:
+    """Look a word up, also where a spreadsheet has made ``3.0`` of ``3``.
+
+    Parameters
+    ----------
+    words : Taxonomy
+        In which.
+    text : str
+        A word or a number.
+    source : str
+        As ``said`` takes it.
+
+    Returns
+    -------
+    str or None
+        As ``Taxonomy.translate`` gives it.
+    """
+    found = words.translate(text, source)
+    if found is None and (value := number(text)) is not None and value.is_integer():
+        return words.translate(f"{value:.0f}", source)
+    return found
+
+
+def number(text: str) -> float | None:
+    """Read a number with a point or a comma before its decimals.
+
+    Parameters
+    ----------
+    text : str
+        Where both occur, the last is taken to stand before the decimals.
+
+    Returns
+    -------
+    float or None
+        None where it is none.
+    """
+    if "," in text and "." in text:
+        text = text.replace(".", "").replace(",", ".") if text.rfind(",") > text.rfind(".") else text.replace(",", "")
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
+
+
+def _number(column: Column, text: str) -> Said:
+    """A number in the unit of its column, if it is possible."""
+    if _unknown(text):
+        return NOTHING
+    match = _NUMBER.fullmatch(text)
+    value = number(match.group(1)) if match else None
+    if match is None or value is None or (factor := _factor(column.unit, match.group(2))) is None:
+        return UNMAPPED
+    written = f"{value * factor:.10g}"
+    return IMPOSSIBLE if check_value(column, written) else Said(written)
+
+
+def _factor(unit: str, written: str | None) -> float | None:
+    """By what a number with this unit is multiplied, None where the unit does not fit."""
+    if not written:
+        return 1.0
+    return _FACTORS.get(unit, {}).get(_UNIT.get(written.strip().lower(), ""))
+
+
+def _unknown(text: str) -> bool:
+    """Whether a text says that nobody knows."""
+    return not text[-1:].isdigit() and taxonomy("sex").translate(text) == UNKNOWN

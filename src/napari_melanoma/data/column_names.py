@@ -1,0 +1,93 @@
+"""Which of our columns a column of others is: ``taxonomy/columns.csv``, read and looked up."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+
+from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, column_named
+from napari_melanoma.data.taxonomy import HERE, read_rows
+from napari_melanoma.data.taxonomy.wording import plain
+
+_IN_BRACKETS = re.compile(r"\s*[\[(][^\])]*[\])]\s*$")
+_LAST = 1_000_000  # the rank of what stood in a column once and was not understood then
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """That a column of theirs means one of ours.
+
+    Parameters
+    ----------
+    ours : str
+        Our column.
+    rank : int
+        Of several columns that mean it, the lowest that says something counts.
+    keeps : bool
+        Whether the column also stays under its own name, as it says more than ours.
+    only_words : bool
+        Whether it means ours only where it holds words of ours, such as ``label``, which may hold anything.
+    """
+
+    ours: str
+    rank: int
+    keeps: bool = False
+    only_words: bool = False
+
+
+def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
+    """Say what a column means.
+
+    Parameters
+    ----------
+    name : str
+        In the header of any table, in any case; a unit in brackets behind it does not count.
+    source : str
+        Name of the public set that the table belongs to, "" for none.
+
+    Returns
+    -------
+    tuple of Meaning
+        Empty where it is a column of its own.
+    """
+    stripped = name.strip()
+    if stripped.endswith(AS_GIVEN) and column_named(stripped.removesuffix(AS_GIVEN)):
+        return (Meaning(stripped.removesuffix(AS_GIVEN), _LAST),)
+    if column_named(stripped) and stripped not in NAMES:
+        return (Meaning(stripped, 0),)  # of a reader
+    known = _meanings()
+    for word in dict.fromkeys((plain(stripped), plain(_IN_BRACKETS.sub("", stripped)))):
+        found = known.get((source, word)) if source else None
+        if found or ("", word) in known:
+            return found or known["", word]
+    return ()
+
+
+def known_names() -> dict[str, tuple[str, ...]]:
+    """List every name of a column that is understood.
+
+    Returns
+    -------
+    dict
+        Our column to the names of others, those of one source alone included.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in read_rows(HERE / "columns.csv"):
+        found[row["ours"]].append(row["theirs"])
+    return {ours: tuple(dict.fromkeys(theirs)) for ours, theirs in found.items()}
+
+
+@cache
+def _meanings() -> dict[tuple[str, str], tuple[Meaning, ...]]:
+    """(Source, plain name) to what it means; our own names mean themselves."""
+    found: dict[tuple[str, str], list[Meaning]] = defaultdict(list)
+    for name in NAMES:
+        found["", plain(name)].append(Meaning(name, 0))
+    for rank, row in enumerate(read_rows(HERE / "columns.csv"), start=1):
+        meaning = Meaning(row["ours"], rank, row["rule"] == "keep", row["rule"] == "only")
+        key = (row["source"], plain(row["theirs"]))
+        if all(meaning.ours != other.ours for other in found[key]):
+            found[key].append(meaning)
+    return {key: tuple(meant) for key, meant in found.items()}

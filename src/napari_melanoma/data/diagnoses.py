@@ -1,0 +1,86 @@
+"""What a diagnosis says: its class, its subtype, and whether that is malignant or a melanoma."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+
+MELANOMA = "melanoma"
+
+
+class Diagnosis(NamedTuple):
+    """A diagnosis in the columns of the table; each is "" where it is not said.
+
+    ``group`` is a word that is less than a diagnosis, such as ``benign``.
+    """
+
+    diagnosis: str = ""
+    detail: str = ""
+    target: str = ""
+    melanoma: str = ""
+    group: str = ""
+
+
+@lru_cache(maxsize=16384)
+def diagnosis_word(text: str, source: str = "") -> str | None:
+    """Look a diagnosis up.
+
+    Parameters
+    ----------
+    text : str
+        A word, or a path of words with ``::`` between them as the ISIC archive writes it: its last known word counts.
+    source : str
+        Name of the public set that says it, "" for anybody.
+
+    Returns
+    -------
+    str or None
+        A word of the taxonomy; ``unknown`` where nobody knows, None where it is not understood.
+    """
+    words = taxonomy("diagnosis")
+    found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
+    return next((word for word in found if word is not None), None)
+
+
+@lru_cache(maxsize=4096)
+def told(word: str) -> Diagnosis:
+    """Say what follows from a diagnosis.
+
+    Parameters
+    ----------
+    word : str
+        A word of the taxonomy, or "".
+
+    Returns
+    -------
+    Diagnosis
+        Its class and, where the word is more exact, the word itself.
+    """
+    words = taxonomy("diagnosis")
+    if word in ("", UNKNOWN):
+        return Diagnosis()
+    target = words.fact(word, "target")
+    melanoma = "1" if words.within(word, MELANOMA) else "0" if target == "0" else ""
+    level = words.fact(word, "level")
+    if level == "group":
+        return Diagnosis(target=target, melanoma=melanoma, group=word)
+    above = next(up for up in words.line(word) if words.fact(up, "level") == "diagnosis")
+    return Diagnosis(above, word if word != above else "", target, melanoma or ("0" if target else ""))
+
+
+def told_of(text: str, source: str = "") -> Diagnosis:
+    """Say what follows from a word of others for a diagnosis.
+
+    Parameters
+    ----------
+    text, source : str
+        As ``diagnosis_word`` takes them.
+
+    Returns
+    -------
+    Diagnosis
+        Empty where the word is not understood.
+    """
+    return told(diagnosis_word(text, source) or "")

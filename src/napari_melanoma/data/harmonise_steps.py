@@ -1,0 +1,226 @@
+"""The steps of harmonising a row, each a pure function from the cells that say something to what they say in ours.
+
+Site, place within it and side are one step, diagnosis and what follows from it another; every other column is alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from napari_melanoma.data.cells import number, said
+from napari_melanoma.data.column_names import Meaning
+from napari_melanoma.data.diagnoses import Diagnosis, diagnosis_word, told
+from napari_melanoma.data.places import NOWHERE, joined, place
+from napari_melanoma.data.table_schema import AS_GIVEN, column_named
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+
+PLACES = ("site", "sub_site", "laterality")
+DIAGNOSES = ("diagnosis", "diagnosis_detail")
+FOLLOWS = ("target", "melanoma")
+
+
+class Cell(NamedTuple):
+    """A cell that says something: its column, its text, and what the column means."""
+
+    column: str
+    text: str
+    meaning: Meaning
+
+
+@dataclass
+class Outcome:
+    """What some cells of a row say.
+
+    Parameters
+    ----------
+    found : dict
+        Our column to our word.
+    other : dict
+        Column to what stays as it was given.
+    faults : list
+        (``unmapped`` or ``impossible``, column, text) of each cell that was not understood.
+    disagreements : list of str
+        A sentence on each cell that says otherwise than a better one.
+    """
+
+    found: dict[str, str] = field(default_factory=dict)
+    other: dict[str, str] = field(default_factory=dict)
+    faults: list[tuple[str, str, str]] = field(default_factory=list)
+    disagreements: list[str] = field(default_factory=list)
+
+    def not_understood(self, cell: Cell, fault: str = "unmapped") -> None:
+        """Keep a cell as it is; a number in a column that may hold anything is no word that we should know.
+
+        Parameters
+        ----------
+        cell : Cell
+            Which.
+        fault : {"unmapped", "impossible"}
+            What is wrong with it.
+        """
+        if not cell.meaning.only_words:
+            self.faults.append((fault, cell.meaning.ours, cell.text))
+        elif number(cell.text) is None:
+            self.faults.append((fault, cell.column, cell.text))
+        self.keep(cell)
+
+    def disagrees(self, cell: Cell) -> None:
+        """Keep a cell that says otherwise than a better one, under its own name where that is not ours.
+
+        Parameters
+        ----------
+        cell : Cell
+            Which.
+        """
+        self.disagreements.append(f"{cell.column} says otherwise than {cell.meaning.ours}")
+        if column_named(cell.column):
+            self.keep(cell)
+        else:
+            self.other[cell.column] = cell.text
+
+    def keep(self, cell: Cell) -> None:
+        """Keep a cell as it was given: beside our column, or under its own name where it may hold anything.
+
+        Parameters
+        ----------
+        cell : Cell
+            Which.
+        """
+        if cell.meaning.only_words:
+            self.other[cell.column] = cell.text
+        elif not cell.meaning.keeps:
+            name = cell.meaning.ours + AS_GIVEN
+            kept = self.other.get(name)
+            self.other[name] = cell.text if kept in (None, cell.text) else f"{kept}; {cell.text}"
+
+
+Step = Callable[[Iterable[Cell], str], Outcome]
+
+
+def step_of(ours: str) -> tuple[str, Step]:
+    """Say which step a column of ours belongs to.
+
+    Parameters
+    ----------
+    ours : str
+        Its name.
+
+    Returns
+    -------
+    name : str
+        Columns with one name are understood together.
+    step : callable
+        Takes the cells, those of our first column first and of one column the best first, and the source.
+    """
+    if ours in PLACES:
+        return "place", understand_place
+    if ours in DIAGNOSES or ours in FOLLOWS:
+        return "diagnosis", understand_diagnosis
+    return ours, understand_column
+
+
+def understand_column(cells: Iterable[Cell], source: str) -> Outcome:
+    """Understand cells that mean one column of ours.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        The best first.
+    source : str
+        Name of the public set, "" for none.
+
+    Returns
+    -------
+    Outcome
+        The first that says something counts.
+    """
+    outcome = Outcome()
+    for cell in cells:
+        column = column_named(cell.meaning.ours)
+        assert column is not None
+        value, fault = said(column, cell.text, source)
+        if fault:
+            outcome.not_understood(cell, fault)
+        elif value and outcome.found.setdefault(column.name, value) != value:
+            outcome.disagrees(cell)
+    return outcome
+
+
+def understand_place(cells: Iterable[Cell], source: str) -> Outcome:
+    """Understand site, place within it and side, each of which may be said with the others.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        Of these columns.
+    source : str
+        Name of the public set, "" for none.
+
+    Returns
+    -------
+    Outcome
+        As exact as the cells together.
+    """
+    outcome, known = Outcome(), NOWHERE
+    for cell in cells:
+        found = place(cell.text, source)
+        if found is None:
+            outcome.not_understood(cell)
+        elif (both := joined(known, found)) is None:
+            outcome.disagrees(cell)
+        else:
+            known = both
+    outcome.found = {ours: value for ours, value in zip(PLACES, known, strict=True) if value}
+    return outcome
+
+
+def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
+    """Understand class and subtype, and what follows from them for malignancy where the row does not say it.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        Of the columns for diagnoses, ``target`` and ``melanoma``.
+    source : str
+        Name of the public set, "" for none.
+
+    Returns
+    -------
+    Outcome
+        The most exact diagnosis that does not contradict the first one.
+    """
+    given = list(cells)
+    outcome = understand_column((cell for cell in given if cell.meaning.ours in FOLLOWS), source)
+    words = taxonomy("diagnosis")
+    best, group = "", Diagnosis()
+    for cell in (cell for cell in given if cell.meaning.ours in DIAGNOSES):
+        word = diagnosis_word(cell.text, source)
+        if word is None:
+            outcome.not_understood(cell)
+        elif (tells := told(word)).group and not best:
+            group = group if group.group else tells
+            outcome.keep(cell)
+        elif word == UNKNOWN or (best and words.within(best, word)):
+            continue
+        elif not best or words.within(word, best):
+            best = word
+        else:
+            outcome.disagrees(cell)
+    _follow(outcome, told(best), group)
+    return outcome
+
+
+def _follow(outcome: Outcome, known: Diagnosis, group: Diagnosis) -> None:
+    """Fill in what a diagnosis says: a row's own word on malignancy comes first, then the diagnosis, then its group."""
+    found = outcome.found
+    found |= {"diagnosis": known.diagnosis} if known.diagnosis else {}
+    found |= {"diagnosis_detail": known.detail} if known.detail else {}
+    for column, value in (("melanoma", known.melanoma), ("target", known.target)):
+        if value and found.setdefault(column, value) != value:
+            outcome.disagreements.append(f"{column} says otherwise than the diagnosis")
+    if target := "1" if found.get("melanoma") == "1" else group.target:
+        found.setdefault("target", target)
+    if found.get("target") == "0":
+        found.setdefault("melanoma", "0")
