@@ -1,19 +1,23 @@
-"""Which files are photographs: files, folders and glob patterns become one sorted list before any is opened."""
+"""Which files are photographs, slides and tables: what a user names becomes one sorted list before any is read."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.formats import HEAD_BYTES, identify
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".heic", ".heif"}
     | {".hif", ".dcm", ".dicom"}
 )
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".qptiff", ".ome.tif", ".ome.tiff")
+TABLE_SUFFIXES = (".csv", ".tsv")
+Wanted = Callable[[Path], bool]
 
 
 def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
@@ -38,7 +42,33 @@ def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
     InputError
         Where an input does not exist, a folder cannot be read or an input yields no photograph.
     """
-    found = {path.resolve(): path for named in inputs for path in _expand(named)}
+    return _found(inputs, _is_photograph)
+
+
+def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
+    """List photographs, slides and tables, as ``find_photographs`` does; also DICOM files without a suffix.
+
+    Parameters
+    ----------
+    inputs : iterable of str or pathlib.Path
+        What the user named; ``~`` stands for the home folder.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Each file once, in natural order.
+
+    Raises
+    ------
+    InputError
+        Where an input does not exist, a folder cannot be read or an input yields nothing.
+    """
+    return _found(inputs, lambda path: _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path))
+
+
+def _found(inputs: Iterable[str | Path], wanted: Wanted) -> list[Path]:
+    """Files that are wanted, each once, in natural order."""
+    found = {path.resolve(): path for named in inputs for path in _expand(named, wanted)}
     if not found:
         raise InputError(
             "no photograph was named. Name at least one image file, folder or pattern such as photos/*.jpg."
@@ -46,16 +76,16 @@ def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
     return sorted(found.values(), key=_natural_key)
 
 
-def _expand(named: str | Path) -> list[Path]:
+def _expand(named: str | Path, wanted: Wanted) -> list[Path]:
     """Files that one input stands for, at least one."""
     path = Path(named).expanduser()
     if path.is_dir():
-        files = list(_walk(path))
+        files = list(_walk(path, wanted))
     elif path.exists():
         return [path]
     elif glob.has_magic(str(path)):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob refuses patterns that are absolute
-        files = [file for match in matches for file in _matched(Path(match))]
+        files = [file for match in matches for file in _matched(Path(match), wanted)]
     else:
         raise InputError(f"{path} does not exist. Name an existing image file, folder or pattern.")
     if not files:
@@ -66,19 +96,19 @@ def _expand(named: str | Path) -> list[Path]:
     return files
 
 
-def _matched(match: Path) -> Iterator[Path]:
-    """Photographs behind one match of a pattern: the file itself, or those in the folder."""
+def _matched(match: Path, wanted: Wanted) -> Iterator[Path]:
+    """Files behind one match of a pattern: the file itself, or those in the folder."""
     if match.is_dir():
-        yield from _walk(match)
-    elif _is_photograph(match.name):
+        yield from _walk(match, wanted)
+    elif wanted(match):
         yield match
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Photographs in a folder and its subfolders, hidden ones left out; links to folders are not followed."""
+def _walk(folder: Path, wanted: Wanted) -> Iterator[Path]:
+    """Files in a folder and its subfolders, hidden ones left out; links to folders are not followed."""
     for parent, subfolders, names in os.walk(folder, onerror=_refuse_folder):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if _is_photograph(name))
+        yield from (path for name in names if wanted(path := Path(parent, name)))
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -89,12 +119,27 @@ def _refuse_folder(error: OSError) -> None:
     ) from error
 
 
-def _is_photograph(name: str) -> bool:
-    """Whether a file name looks like a photograph that was not hidden."""
-    lower = name.lower()
-    return (
-        Path(lower).suffix in SUFFIXES and not lower.startswith(".") and not lower.endswith((".ome.tif", ".ome.tiff"))
-    )
+def _is_photograph(path: Path) -> bool:
+    """Whether a file's name looks like a photograph that was not hidden."""
+    lower = path.name.lower()
+    return path.suffix.lower() in SUFFIXES and not lower.startswith(".") and not lower.endswith(SLIDE_SUFFIXES)
+
+
+def _is_slide_or_table(path: Path) -> bool:
+    """Whether a file's name looks like a slide or a table that was not hidden."""
+    lower = path.name.lower()
+    return lower.endswith((*SLIDE_SUFFIXES, *TABLE_SUFFIXES)) and not lower.startswith(".")
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """Whether a file without a suffix is DICOM by its content, as folders on discs from hospitals hold them."""
+    if path.suffix or path.name.startswith("."):
+        return False
+    try:
+        with path.open("rb") as file:
+            return identify(file.read(HEAD_BYTES)) == "DICOM"
+    except OSError:
+        return False
 
 
 def _natural_key(path: Path) -> list[tuple[int, int, str]]:
