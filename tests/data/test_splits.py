@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.splits import _held_out, hold_out, split_parts
+from napari_melanoma.data.splits import _held_out, folds, hold_out, split_parts
 
 
 @dataclass(frozen=True)
@@ -138,3 +139,50 @@ def test_small_strata_are_not_all_rounded_away() -> None:
     aside = hold_out(found, 0.1, 0)[1]
     assert len(aside) == 4
     assert len({sample.diagnosis for sample in aside}) == 4
+
+
+patients = st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abc")), min_size=1, max_size=60)
+
+
+@settings(max_examples=40)
+@given(patients, st.integers(2, 5), st.integers(0, 3))
+def test_every_group_is_in_one_fold_whatever_the_order(drawn: list[tuple[int, str]], count: int, seed: int) -> None:
+    groups, classes = [f"p{number}" for number, _ in drawn], [name for _, name in drawn]
+    if len(set(groups)) < count:
+        with pytest.raises(DataSetError, match=f"{count} folds need as many patients"):
+            folds(groups, classes, count, seed)
+        return
+    found = folds(groups, classes, count, seed)
+    of_group = dict(zip(groups, found, strict=True))
+    assert [of_group[group] for group in groups] == found
+    assert set(found) <= set(range(count))
+    assert folds(groups[::-1], classes[::-1], count, seed) == found[::-1]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from("abc"), min_size=5, max_size=80))
+def test_folds_of_single_images_are_as_even_as_can_be(classes: list[str]) -> None:
+    found = folds([f"i{n}" for n in range(len(classes))], classes, 5, 0)
+    for wanted in ("a", "b", "c", "abc"):
+        sizes = [sum(f == fold and c in wanted for f, c in zip(found, classes, strict=True)) for fold in range(5)]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_patients_with_many_images_are_dealt_first_and_the_rare_class_reaches_every_fold() -> None:
+    """Fifty patients with 1 to 6 images; every tenth has one melanoma among them."""
+    groups = [f"p{n}" for n in range(50) for _ in range(1 + n % 6)]
+    classes = ["melanoma" if n % 10 == 0 and k == 0 else "nevus" for n in range(50) for k in range(1 + n % 6)]
+    found = folds(groups, classes, 5, 0)
+    sizes = [found.count(fold) for fold in range(5)]
+    assert max(sizes) - min(sizes) <= 6  # the images of one patient
+    assert sorted(f for f, c in zip(found, classes, strict=True) if c == "melanoma") == [0, 1, 2, 3, 4]
+    assert folds(groups, classes, 5, 1) != found
+
+
+def test_who_has_a_fold_keeps_it_when_others_come() -> None:
+    groups, classes = [f"p{n}" for n in range(20)], ["a"] * 20
+    kept = dict(zip(groups, folds(groups, classes, 4, 0), strict=True))
+    more = [*groups, *(f"q{n}" for n in range(8))]
+    found = dict(zip(more, folds(more, ["a"] * 28, 4, 0, kept), strict=True))
+    assert {group: found[group] for group in groups} == kept
+    assert [list(found.values()).count(fold) for fold in range(4)] == [7, 7, 7, 7]

@@ -34,9 +34,10 @@ MERGE_HELP = examples(
 )
 SPLIT_HELP = examples(
     "napari-melanoma data split dataset --val 0.1 --test 0.2",
-    "napari-melanoma data split dataset --val 0.2 --seed 1 --replace",
+    "napari-melanoma data split dataset --test 0.2 --folds 5",
     "Write the column split of a data set: images of a patient and images of the same picture together, the diagnoses "
-    "in each split as they are in all. Images that have a split keep it, unless with --replace.",
+    "in each split as they are in all. With --folds also the column fold, for a cross-validation of all that is not "
+    "kept apart as test. Images that have a split or a fold keep it, unless with --replace.",
 )
 REPORT_HELP = examples(
     "napari-melanoma data report dataset",
@@ -121,6 +122,7 @@ def split(
     dataset: DataSet,
     val: Annotated[float | None, typer.Option(help="Share of the patients to tune or judge on.")] = None,
     test: Annotated[float | None, typer.Option(help="Share of the patients that is kept apart to the end.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Deal the others out to so many folds.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, another split.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Draw anew also for images that have a split.")] = False,
     no_look: Annotated[
@@ -134,13 +136,18 @@ def split(
         from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
 
         current.after_stop = "Nothing was changed."
-        given = {"val": val, "test": test, "seed": seed, "replace": replace or None, "look": False if no_look else None}
+        given = {"val": val, "test": test, "folds": folds, "seed": seed}
+        given |= {"replace": replace or None, "look": False if no_look else None}
         options = SplitOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
         found = split_dataset(dataset, options, run=current.run)
         for name, counts in sorted(found.counts.items()):
             said = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"{name}: {sum(counts.values())} images of {found.groups[name]} groups ({said})"
             current.report.listing("split", text, split=name, groups=found.groups[name], diagnoses=counts)
+        for name, counts in sorted(found.folds.items(), key=lambda item: int(item[0])):
+            said = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
+            text = f"fold {name}: {sum(counts.values())} images ({said})"
+            current.report.listing("fold", text, fold=int(name), diagnoses=counts)
         together = f"; {len(found.duplicates)} pairs of the same picture kept together" if found.duplicates else ""
         text = f"{found.changed} images got another split{together}: {dataset}"
         current.done(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))

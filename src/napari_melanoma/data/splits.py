@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, usable
 
 EVERY_SPLIT = "all"
@@ -113,6 +114,78 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[lis
         [sample for sample in samples if sample.group not in aside],
         [sample for sample in samples if sample.group in aside],
     )
+
+
+def folds(
+    groups: Sequence[str], classes: Sequence[str], count: int, seed: int, kept: Mapping[str, int] | None = None
+) -> list[int]:
+    """Deal images out to the folds of a cross-validation: each group in one, each class as evenly as groups allow.
+
+    A group counts for the rarest class that it has. The largest groups of a class are dealt first, each to the fold
+    that has the fewest images of that class, of all those to the one with the fewest images. What is drawn depends on
+    names and the seed, not on the order of the table.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        What must stay together, such as the patient, for each image.
+    classes : sequence of str
+        The class of each image.
+    count : int
+        How many folds.
+    seed : int
+        Another seed, other folds.
+    kept : mapping, optional
+        Group to the fold, from 0, that it has already and keeps.
+
+    Returns
+    -------
+    list of int
+        The fold of each image, 0 to ``count`` - 1.
+
+    Raises
+    ------
+    DataSetError
+        Where there are fewer groups than folds.
+    """
+    sizes, found = Counter(groups), dict(kept or {})
+    if len(sizes) < count:
+        raise DataSetError(
+            f"{count} folds need as many patients, lesions or single images; found {len(sizes)}. Ask for fewer folds."
+        )
+    rarest = rarest_classes(groups, classes)
+    common = Counter(rarest.values())
+    # Who has a fold comes first; then the rarest class, which has the least room to be evened out.
+    order = sorted(sizes, key=lambda name: (common[rarest[name]], rarest[name], -sizes[name], _draw(str(seed), name)))
+    of_class: dict[str, Counter[int]] = defaultdict(Counter)
+    in_all: Counter[int] = Counter()
+    for group in sorted(order, key=lambda name: name not in found):
+        here = of_class[rarest[group]]
+        if group not in found:
+            found[group] = min(range(count), key=lambda fold: (here[fold], in_all[fold], fold))
+        here[found[group]] += sizes[group]
+        in_all[found[group]] += sizes[group]
+    return [found[group] for group in groups]
+
+
+def rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Say which class each group counts for.
+
+    Parameters
+    ----------
+    groups, classes : sequence of str
+        Of each image.
+
+    Returns
+    -------
+    dict
+        Group to the one of its classes that the fewest images have; of equals the first in the alphabet.
+    """
+    common = Counter(classes)
+    rarest: dict[str, str] = {}
+    for group, name in zip(groups, classes, strict=True):
+        rarest[group] = min(rarest.get(group, name), name, key=lambda one: (common[one], one))
+    return rarest
 
 
 def drawn_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:

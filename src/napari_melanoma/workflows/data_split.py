@@ -1,10 +1,10 @@
-"""Splits written into a data set: by patient, the same pictures together, the classes in each as they are in all."""
+"""Splits and folds written into a data set: by patient, the same pictures together, the classes in each as in all."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -14,10 +14,11 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import TABLES, Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
-from napari_melanoma.data.splits import hold_out
+from napari_melanoma.data.splits import folds, hold_out, rarest_classes
 from napari_melanoma.data.table_file import TableFile
 
 LEARNT, TUNED, JUDGED = "train", "val", "test"
+FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for what is judged on at the end
 KEPT_BACK = {JUDGED: 3, TUNED: 2, LEARNT: 1}
 
 
@@ -26,6 +27,9 @@ class SplitOptions(Config):
 
     val: float = Field(0.1, ge=0, lt=1, description="share of the patients that a model is tuned or judged on")
     test: float = Field(0.0, ge=0, lt=1, description="share of the patients that is kept apart to the end")
+    folds: int | None = Field(
+        None, ge=2, le=1000, description="deal what is not kept apart out to so many folds of a cross-validation"
+    )
     seed: int = Field(0, ge=0, description="another seed, another split")
     replace: bool = Field(False, description="draw anew also for images that have a split")
     look: bool = Field(True, description="look for images that show the same picture and keep them together")
@@ -34,20 +38,29 @@ class SplitOptions(Config):
     def _something_is_learnt(self) -> SplitOptions:
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
+        if self.folds and "val" in self.model_fields_set and self.val:
+            raise ValueError("with folds each of them is val in its turn: expected no val beside them. Leave val out")
         return self
+
+    @property
+    def tuned(self) -> float:
+        """Share of the patients that is drawn to ``val``: none where there are folds."""
+        return 0.0 if self.folds else self.val
 
 
 @dataclass(frozen=True)
 class SplitReport:
     """What a split did: images of each split and diagnosis, groups of each split, images that got another split.
 
-    ``duplicates`` are pairs of images of different groups that show the same picture and were kept together.
+    ``duplicates`` are pairs of images of different groups that show the same picture and were kept together. ``folds``
+    are the images of each fold and diagnosis; empty where none were asked for.
     """
 
     counts: dict[str, dict[str, int]]
     groups: dict[str, int]
     changed: int
     duplicates: list[Duplicate]
+    folds: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def held_back(split: str) -> int:
@@ -67,11 +80,12 @@ def held_back(split: str) -> int:
 
 
 def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
-    """Write the column ``split`` of a data set.
+    """Write the column ``split`` of a data set, and ``fold`` where folds are asked for.
 
     All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
     theirs. Each split has the diagnoses in the shares that all have, each patient counted by the rarest of its images.
-    Images that have a split keep it, and the others of their patient get the same.
+    Images that have a split keep it, and the others of their patient get the same; so it is with folds, where the table
+    has as many as are asked for.
 
     Parameters
     ----------
@@ -99,16 +113,64 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     samples = read_dataset(folder)
     path = next(folder / name for name in TABLES if (folder / name).is_file())
     table = TableFile.read(path).with_columns(("split",))
+    rows = table.rows()
     duplicates = [pair for pair in find_duplicates(samples, run) if not pair.same_group] if options.look else []
-    stand_ins = _stand_ins(samples, joined_groups(samples, duplicates), table.rows())
+    stand_ins = _stand_ins(samples, joined_groups(samples, duplicates), rows)
     splits = choose_splits(stand_ins, options)
-    table.fill("split", splits).write(path)
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for sample, split in zip(samples, splits, strict=True):
-        counts[split][sample.diagnosis or "(none)"] += 1
+    table = table.fill("split", splits)
+    dealt: list[str] = []
+    if options.folds:
+        before = [row.get(FOLD, "") for row in rows]
+        dealt = choose_folds(stand_ins, splits, before, options)
+        table = table.with_columns((FOLD,)).fill(FOLD, dealt)
+    table.write(path)
     groups = Counter(split for _, split in {(s.group, split) for s, split in zip(stand_ins, splits, strict=True)})
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    return SplitReport({split: dict(found) for split, found in counts.items()}, dict(groups), changed, duplicates)
+    return SplitReport(_counted(samples, splits), dict(groups), changed, duplicates, _counted(samples, dealt))
+
+
+def choose_folds(
+    samples: Sequence[Sample], splits: Sequence[str], before: Sequence[str], options: SplitOptions
+) -> list[str]:
+    """Choose a fold for each image that is not kept apart to the end.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        With the group that stays together, and the class that counts for it as ``diagnosis``.
+    splits : sequence of str
+        Of each image.
+    before : sequence of str
+        The fold that each image has, "" where none.
+    options : SplitOptions
+        Number of folds and seed.
+
+    Returns
+    -------
+    list of str
+        ``"1"``, ``"2"`` ..., or "" where the split of anything of the group is ``test``.
+
+    Raises
+    ------
+    DataSetError
+        Where there are fewer groups than folds.
+    """
+    assert options.folds
+    apart = {sample.group for sample, split in zip(samples, splits, strict=True) if split == JUDGED}
+    places = [place for place, sample in enumerate(samples) if sample.group not in apart]
+    numbers = {before[place] for place in places} - {""}
+    names = [str(number) for number in range(1, options.folds + 1)]
+    kept: dict[str, int] = {}
+    if not options.replace and numbers == set(names):
+        for place in places:
+            if before[place]:
+                kept.setdefault(samples[place].group, int(before[place]) - 1)
+    some = [samples[place] for place in places]
+    dealt = folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
+    found = [""] * len(samples)
+    for place, fold in zip(places, dealt, strict=True):
+        found[place] = names[fold]
+    return found
 
 
 def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]:
@@ -137,7 +199,7 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
             if held_back(sample.split) > held_back(named.get(sample.group, "")):
                 named[sample.group] = sample.split
     free = [sample for sample in samples if sample.group not in named]
-    needed = 1 + (options.val > 0) + (options.test > 0)
+    needed = 1 + (options.tuned > 0) + (options.test > 0)
     groups = len({sample.group for sample in free})
     if 0 < groups < needed:
         raise DataSetError(
@@ -145,11 +207,20 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
             "split. Add images, ask for fewer splits, or draw all anew."
         )
     rest, judged = hold_out(free, options.test, options.seed)
-    _, tuned = hold_out(rest, options.val / (1 - options.test), options.seed)
+    _, tuned = hold_out(rest, options.tuned / (1 - options.test), options.seed)
     drawn = {sample.group: JUDGED for sample in judged} | {sample.group: TUNED for sample in tuned}
     if options.replace:
         return [drawn.get(sample.group, LEARNT) for sample in samples]
     return [sample.split or named.get(sample.group) or drawn.get(sample.group, LEARNT) for sample in samples]
+
+
+def _counted(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Images of each part and diagnosis; images without a part are left out."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample, part in zip(samples, parts, strict=bool(parts)):
+        if part:
+            counts[part][sample.diagnosis or "(none)"] += 1
+    return {part: dict(found) for part, found in counts.items()}
 
 
 def _stand_ins(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
@@ -157,10 +228,7 @@ def _stand_ins(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[
     classes = [
         sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
     ]
-    common = Counter(classes)
-    rarest: dict[str, str] = {}
-    for group, name in zip(groups, classes, strict=True):
-        rarest[group] = min(rarest.get(group, name), name, key=lambda found: (common[found], found))
+    rarest = rarest_classes(groups, classes)
     return [
         replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
     ]

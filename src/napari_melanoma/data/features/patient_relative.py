@@ -1,0 +1,188 @@
+"""How odd a lesion is among the other lesions of its patient: the sign of the ugly duckling, as columns of a table.
+
+Moles of one person look alike, so the one that does not is looked at twice (Grob and Bonerandi 1998, The 'ugly
+duckling' sign, doi:10.1001/archderm.134.1.103). Everything here follows from one patient's rows alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.data.features.cells import Row, number_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST = 3  # lesions of a patient: of two, neither is the odd one
+LIMIT = 10.0  # a robust z of so much is as odd as odd gets; a few alike lesions would give any number
+MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
+ALIKE = 1e-9  # a spread of this share of the median is rounding
+COUNT, DISTANCE, RANK = "patient_lesions", "patient_distance", "patient_rank"
+EMBEDDING = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
+AT_ONCE = 2**21  # numbers of the differences between lesions that are held at a time
+
+
+def patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
+    """Name the columns that ``patient_relative`` gives.
+
+    Parameters
+    ----------
+    measurements : sequence of str
+        Columns that lesions are compared by.
+    embedded : bool
+        Whether they are compared by an embedding too.
+
+    Returns
+    -------
+    tuple of str
+        In their order.
+    """
+    names = tuple(f"patient_z_{name}" for name in measurements)
+    return (COUNT, *names, DISTANCE, RANK, *(EMBEDDING if embedded else ()))
+
+
+def patient_relative(
+    rows: Sequence[Row], measurements: Sequence[str], embeddings: NDArray[np.floating] | None = None
+) -> list[dict[str, float]]:
+    """Say for each image how far its lesion lies from the other lesions of the same patient.
+
+    Lesions are compared within a patient and a modality. A lesion of several images counts once, with the median of
+    each measurement and the mean of the embeddings; an image without ``lesion_id`` is a lesion of its own.
+
+    - ``patient_lesions``: how many lesions there are, this one included;
+    - ``patient_z_<measurement>``: robust z (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers), which is
+      (value - median) / (1.4826 MAD) of the patient's lesions, within -10 and 10; with a MAD of 0 the mean absolute
+      deviation times 1.2533 divides instead, and where all are alike it is 0;
+    - ``patient_distance``: mean distance to the other lesions, root mean square over these z;
+    - ``patient_rank``: 1 for the lesion that lies farthest away; equals share the smaller number;
+    - ``patient_embedding_distance``: mean cosine distance of the embedding to those of the others, its robust z among
+      the patient's lesions, and its rank.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        With ``patient_id``, ``lesion_id``, ``modality`` and the measurements, as text or numbers; an empty cell is not
+        known.
+    measurements : sequence of str
+        Columns to compare by. Lengths in pixels differ with the camera's distance: name those in mm, and ratios.
+    embeddings : numpy.ndarray, optional
+        Floating points (row, feature); a row of NaN where there is none.
+
+    Returns
+    -------
+    list of dict
+        One for each row with the names of ``patient_columns``. NaN where the patient is not known, has fewer than three
+        lesions of which that is known, or the lesion itself is not among them.
+    """
+    values = np.array([[number_of(row.get(name)) for name in measurements] for row in rows])
+    values = values.reshape(len(rows), len(measurements))
+    columns = patient_columns(measurements, embedded=embeddings is not None)
+    found = np.full((len(rows), len(columns)), np.nan)
+    for patient in _patients(rows):
+        lesions = list(patient.values())
+        measured = _compared(np.array([_median(values[places]) for places in lesions]))
+        parts = [np.full((len(lesions), 1), float(len(lesions))), measured]
+        if embeddings is not None:
+            parts.append(_embedded(np.array([_mean(embeddings[places]) for places in lesions])))
+        for places, values_of_lesion in zip(lesions, np.concatenate(parts, axis=1), strict=True):
+            found[places] = values_of_lesion
+    return [dict(zip(columns, values_of_row, strict=True)) for values_of_row in found.tolist()]
+
+
+def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Say how far values lie from their median, in robust standard deviations.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float64 (lesion,), NaN where not known.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (lesion,) within -10 and 10; NaN where not known, and everywhere where fewer than three are known.
+    """
+    known = values[~np.isnan(values)]
+    if len(known) < FEWEST:
+        return np.full(len(values), np.nan)
+    median = np.median(known)
+    deviations = np.abs(known - median)
+    rounding = ALIKE * abs(median)
+    for scale in (MAD_TO_STD * np.median(deviations), MEAN_TO_STD * deviations.mean()):
+        if scale > rounding:
+            return np.clip((values - median) / scale, -LIMIT, LIMIT)
+    return np.where(np.isnan(values), np.nan, 0.0)
+
+
+def _patients(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
+    """Places of the images of each lesion, for each patient and modality."""
+    patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, row in enumerate(rows):
+        patient, lesion = (str(row.get(name) or "").strip() for name in ("patient_id", "lesion_id"))
+        if patient:
+            of_patient = patients[patient, str(row.get("modality") or "")]
+            of_patient[("lesion", lesion) if lesion else ("image", place)].append(place)
+    return list(patients.values())
+
+
+def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of what is known of each column of (image, column); NaN where nothing is."""
+    if len(values) == 1:
+        return values[0]
+    known = [column[~np.isnan(column)] for column in values.T]
+    return np.array([np.median(column) if column.size else np.nan for column in known])
+
+
+def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean of the embeddings (image, feature) that are there; NaN where none is."""
+    there = embeddings[~np.isnan(embeddings).any(axis=1)].astype(np.float64)
+    return there.mean(axis=0) if len(there) else np.full(embeddings.shape[1], np.nan)
+
+
+def _compared(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Robust z of each column, mean distance and rank of the lesions of a patient, (lesion, column)."""
+    scaled = np.array([robust_z(column) for column in values.T]).reshape(values.shape[1], len(values)).T
+    distance = _distances(scaled[:, ~np.isnan(scaled).all(axis=0)])
+    return np.column_stack([scaled, distance, _ranks(distance)])
+
+
+def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance of each lesion of (lesion, column) to the others, over what two lesions both know."""
+    count, width = scaled.shape
+    if width == 0 or count < FEWEST:
+        return np.full(count, np.nan)
+    found = np.empty(count)
+    step = max(1, AT_ONCE // (count * width))
+    for start in range(0, count, step):
+        some = slice(start, start + step)
+        differences = scaled[some, None, :] - scaled[None, :, :]
+        both = ~np.isnan(differences)
+        squares = np.where(both, differences, 0.0) ** 2
+        shared = both.sum(axis=2)
+        distances = np.sqrt(squares.sum(axis=2) / np.maximum(shared, 1))
+        others = (shared > 0).sum(axis=1) - 1  # a lesion shares with itself, and is not far from itself
+        found[some] = np.where(others > 0, distances.sum(axis=1) / np.maximum(others, 1), np.nan)
+    return found
+
+
+def _embedded(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean cosine distance to the others, its robust z and its rank, (lesion, 3)."""
+    lengths = np.linalg.norm(embeddings, axis=1)
+    there = np.flatnonzero(lengths > 0)  # neither NaN nor nothing
+    distance = np.full(len(embeddings), np.nan)
+    if len(there) >= FEWEST:
+        unit = embeddings[there] / lengths[there, None]
+        alike = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(there) - 1)
+        distance[there] = np.clip(1.0 - alike, 0.0, 2.0)
+    return np.column_stack([distance, robust_z(distance), _ranks(distance)])
+
+
+def _ranks(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place of each by its distance, 1 for the largest; NaN where that is not known."""
+    known = np.sort(distance[~np.isnan(distance)])
+    ranks = 1.0 + len(known) - np.searchsorted(known, distance, side="right")
+    return np.where(np.isnan(distance), np.nan, ranks)

@@ -1,0 +1,64 @@
+"""Folds written into a data set: none holds a patient or a picture of another, and what is kept apart is in none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.workflows.data_split import SplitOptions, choose_folds, split_dataset
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty patients with two images each, every fifth a melanoma, and a copy of one image under another name."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (12, 16, 3), dtype=np.uint8) for _ in range(40)]
+    rows = []
+    for number, picture in enumerate([*pictures, pictures[0]]):
+        Image.fromarray(picture).resize((64, 48)).save(tmp_path / f"i{number}.png")
+        patient = f"p{number // 2}"
+        diagnosis = "melanoma" if number // 2 % 5 == 0 else "nevus"
+        rows.append({"image_id": f"i{number}", "path": f"i{number}.png", "patient_id": patient, "diagnosis": diagnosis})
+    rows[-1]["patient_id"] = "another"
+    write_table(tmp_path / "dataset.csv", rows)
+    return tmp_path
+
+
+def test_folds_and_a_test_part(folder: Path) -> None:
+    report = split_dataset(folder, SplitOptions(test=0.2, folds=4), run=RunContext())
+    rows = read_table(folder / "dataset.csv")
+    assert {row["split"] for row in rows} == {"train", "test"}
+    assert {row["fold"] for row in rows if row["split"] == "test"} == {""}
+    assert {row["fold"] for row in rows if row["split"] == "train"} == {"1", "2", "3", "4"}
+    of = {row["image_id"]: row["fold"] for row in rows}
+    assert all(of[f"i{n}"] == of[f"i{n + 1}"] for n in range(0, 40, 2))
+    assert of["i40"] == of["i0"]
+    assert sorted(report.folds) == ["1", "2", "3", "4"]
+    assert sum(sum(counts.values()) for counts in report.folds.values()) == sum(row["split"] == "train" for row in rows)
+
+    split_dataset(folder, SplitOptions(test=0.2, folds=4, seed=1, look=False), run=RunContext())
+    assert {row["image_id"]: row["fold"] for row in read_table(folder / "dataset.csv")} == of
+    split_dataset(folder, SplitOptions(test=0.2, folds=4, seed=1, look=False, replace=True), run=RunContext())
+    assert {row["image_id"]: row["fold"] for row in read_table(folder / "dataset.csv")} != of
+    split_dataset(folder, SplitOptions(folds=2, look=False), run=RunContext())
+    assert {row["fold"] for row in read_table(folder / "dataset.csv")} == {"", "1", "2"}
+
+
+def test_who_has_an_image_in_the_test_part_is_in_no_fold() -> None:
+    samples = [Sample(str(n), Path("x"), None, f"p{n // 2}", "", "set") for n in range(8)]
+    splits = ["test", "train", *["train"] * 6]
+    dealt = choose_folds(samples, splits, [""] * 8, SplitOptions(folds=3))
+    assert dealt[:2] == ["", ""]
+    assert sorted(set(dealt[2:])) == ["1", "2", "3"]
+
+
+def test_val_and_folds_are_not_asked_for_together() -> None:
+    with pytest.raises(ConfigError, match="Leave val out"):
+        SplitOptions.parse({"val": 0.1, "folds": 5}, "the command line")
