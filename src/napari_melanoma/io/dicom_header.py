@@ -39,6 +39,12 @@ class DicomHeader:
         Where it is stated.
     has_image : bool
         False for a report, a directory and the like.
+    lesion : str
+        What the file calls the lesion that is followed over time; "" where it does not say.
+    taken_on : str
+        Day of the image, YYYY-MM-DD; "" where it is not said.
+    shows : str
+        Of a slide, ``volume``, ``label``, ``overview`` or ``thumbnail``: a label may show a name. "" of photographs.
     """
 
     patient: str
@@ -50,6 +56,9 @@ class DicomHeader:
     modality: str
     pixel_size: PixelSize | None
     has_image: bool
+    lesion: str = ""
+    taken_on: str = ""
+    shows: str = ""
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
@@ -92,6 +101,9 @@ def _header(dataset: Dataset) -> DicomHeader:
         modality=photograph or ("wsi" if _text(dataset, "Modality") == _SLIDE else ""),
         pixel_size=pixel_size_of(dataset),
         has_image="Rows" in dataset,
+        lesion=_text(dataset, "TrackingID") or _text(dataset, "TrackingUID"),
+        taken_on=_taken_on(dataset),
+        shows=_shows(dataset),
     )
 
 
@@ -117,8 +129,25 @@ def _age(dataset: Dataset) -> float | None:
     if stated[:-1].isdigit() and stated[-1:] in _YEARS:
         return int(stated[:-1]) * _YEARS[stated[-1]]
     born = _day(dataset, "PatientBirthDate")
-    taken = next(filter(None, (_day(dataset, name) for name in _DATES)), 0)
+    taken = _taken(dataset)
     return float((taken - born) // 10_000) if 0 < born <= taken else None
+
+
+def _taken(dataset: Dataset) -> int:
+    """The day of the image as a number, 0 where it is not said."""
+    return next(filter(None, (_day(dataset, name) for name in _DATES)), 0)
+
+
+def _taken_on(dataset: Dataset) -> str:
+    """The day of the image as people write it."""
+    day = str(_taken(dataset))
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 else ""
+
+
+def _shows(dataset: Dataset) -> str:
+    """What an image of a slide shows: the third value of its type."""
+    values = dataset.get("ImageType") or ()
+    return str(values[2]).lower() if _text(dataset, "Modality") == _SLIDE and len(values) > 2 else ""
 
 
 def _day(dataset: Dataset, name: str) -> int:

@@ -33,12 +33,24 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_]
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 LESION_WORDS = frozenset(
-    ("lesion", "leasion", "läsion", "laesion", "lesione", "lesao", "lesão", "lésion", "mole", "naevus", "nevus", "spot")
-    + ("nr", "no")
+    (
+        "lesion",
+        "läsion",
+        "laesion",
+        "lesione",
+        "lesao",
+        "lesão",
+        "lésion",
+        "mole",
+        "naevus",
+        "nevus",
+        "spot",
+        "nr",
+        "no",
+    )
 )
 COUNTER_WORDS = frozenset(
-    ("img", "dsc", "dscn", "dscf", "pxl", "image", "photo", "pic", "picture", "scan", "frame", "foto", "bild", "view")
-    + ("isic",)
+    ("img", "dsc", "dscn", "dscf", "pxl", "isic", "image", "photo", "pic", "picture", "scan", "frame", "foto", "view")
 )
 TOO_GENERAL = frozenset(("photo", "photograph", "slide", "side", "mid"))  # what folders are called for other reasons
 
