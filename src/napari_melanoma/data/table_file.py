@@ -1,7 +1,7 @@
 """The table of a data set as people leave it: what a spreadsheet made of the CSV is read, and kept in writing.
 
-A spreadsheet may reorder and add columns, end lines with CR LF, begin with a byte order mark and separate by
-semicolons. Rows that are not changed are written back character for character.
+A spreadsheet may reorder and add columns, end lines with CR LF, begin with a byte order mark, separate by semicolons
+and encode as Windows does. Rows that are not changed are written back character for character, in UTF-8.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Self
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.data.table_text import BYTE_ORDER_MARKS, decoded, separator_of
 
 KEY = "image_id"
-SEPARATORS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class TableFile:
         Parameters
         ----------
         path : pathlib.Path
-            CSV in UTF-8.
+            CSV in an encoding and with a separator that ``data.table_text`` knows.
 
         Returns
         -------
@@ -101,11 +101,12 @@ class TableFile:
         """
         try:
             raw = path.read_bytes()
-            text = raw.decode("utf-8-sig")
+            text = decoded(raw)
             lines = list(io.StringIO(text, newline=""))
-            layout = Layout(_separator(lines), _line_end(lines), raw.startswith(b"\xef\xbb\xbf"))
-            records = _records(lines, layout)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            separator, before = separator_of(lines[:1])
+            layout = Layout(separator, _line_end(lines), raw.startswith(BYTE_ORDER_MARKS))
+            records = _records(lines[before:], layout)
+        except (OSError, UnicodeDecodeError, csv.Error, DataSetError) as error:
             raise DataSetError(f"cannot read {path}: {error}. Expected a CSV table in UTF-8.") from error
         header = records[0] if records else Record("", [])
         if KEY not in header.cells:
@@ -290,12 +291,6 @@ class TableFile:
             if column in self._places:
                 cells[self._places[column]] = value
         return Record(self.layout.line(cells), cells)
-
-
-def _separator(lines: list[str]) -> str:
-    """What separates the header's cells, judged by which one makes ``image_id`` a cell."""
-    header = lines[:1]
-    return next((s for s in SEPARATORS if KEY in next(csv.reader(header, delimiter=s), [])), SEPARATORS[0])
 
 
 def _line_end(lines: list[str]) -> str:
