@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
-from napari_melanoma.data.features.cells import Row, number_of, word_of
+from napari_melanoma.data.features.reading import Row, number_of, word_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,6 +156,45 @@ def network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInp
     embedded = [place for place, column in enumerate(encoding.words) if column.encoding == "embedding"]
     continuous = np.concatenate([np.zeros((len(values), 0)), *blocks], axis=1)
     return TabularInputs(continuous.astype(np.float32), values.codes[:, embedded], values.known)
+
+
+def without_each(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
+    """Take each column away by itself, to ask what it adds to an answer.
+
+    Parameters
+    ----------
+    values : TableValues
+        As ``understand`` gives them.
+    encoding : TabularEncoding
+        The same as there.
+
+    Returns
+    -------
+    dict
+        Name of the column to the rows as they would be if it were not known.
+    """
+    fields = encoding.fields
+    return {name: values.without(gone) for name, gone in zip(fields, np.eye(len(fields), dtype=bool), strict=True)}
+
+
+def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Give what rows say as one table, for what deals with gaps and categories itself, such as boosted trees.
+
+    Parameters
+    ----------
+    values : TableValues
+        As ``understand`` gives them.
+
+    Returns
+    -------
+    matrix : numpy.ndarray
+        float64 (row, field): numbers as they are and indices of words, NaN where not known.
+    categorical : numpy.ndarray
+        Bool (field,): whether a column holds indices.
+    """
+    codes = np.where(values.codes > 0, values.codes, np.nan)
+    kinds = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
+    return np.concatenate([values.numbers, codes], axis=1), kinds
 
 
 def _count(unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]) -> None:

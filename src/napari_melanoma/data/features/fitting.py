@@ -18,7 +18,7 @@ from napari_melanoma.core.tabular import (
     TabularEncoding,
     WordColumn,
 )
-from napari_melanoma.data.features.cells import Row, number_of, word_of
+from napari_melanoma.data.features.reading import Row, number_of, word_of
 
 NAMES = "is a name, which says nothing of another patient"
 ANSWER = "holds the answer, or was decided by whoever knew it"

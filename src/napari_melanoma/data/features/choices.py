@@ -1,0 +1,81 @@
+"""Choices for the columns that a person ticks: numbers or words, and encoded as one of the papers does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.tabular import NumberColumn, TabularChoices, WordColumn
+from napari_melanoma.data.features.reading import Row, number_of, word_of
+from napari_melanoma.data.table_schema import column_named
+
+Style = Literal["embedding", "one_hot", "integer"]
+
+# P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
+# (AJCC Cancer Staging Manual, 8th edition).
+BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.8, 1.0, 2.0, 4.0)}
+FEW = 10  # different numbers: of a column that the schema does not know, so few are codes of something
+
+
+def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embedding") -> TabularChoices:
+    """Choose how columns are encoded.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Columns; those of the schema are numbers or words as it says, another one is a column of numbers where all that
+        it holds are, and more than ten different ones.
+    rows : sequence of mapping
+        Those that are learnt from.
+    style : {"embedding", "one_hot", "integer"}
+        ``embedding`` as P1: numbers standardised, the median for those that are not known, an index for words.
+        ``one_hot`` as P3: bins for numbers (decades of age, depths that divide the T categories, quartiles of the rows
+        for others). ``integer`` as P2, Annex B: the place among the values seen.
+
+    Returns
+    -------
+    TabularChoices
+        To fit, or to change first.
+
+    Raises
+    ------
+    DataSetError
+        Where no column is named.
+    """
+    if not names:
+        raise DataSetError("no column was named that a network could learn from. Name some, such as age, sex and site.")
+    numbers = [name for name in names if _is_number(name, rows)]
+    words = [WordColumn(name=name, encoding=style) for name in names if name not in numbers]
+    return TabularChoices(numbers=tuple(_number(name, rows, style) for name in numbers), words=tuple(words))
+
+
+def _is_number(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column holds numbers that can be counted with."""
+    known = column_named(name)
+    if known is not None:
+        return known.kind == "number"
+    cells = [row.get(name) for row in rows]
+    found = [number_of(cell) for cell in cells if word_of(cell)]
+    return not np.isnan(found).any() and len(set(found)) > FEW
+
+
+def _number(name: str, rows: Sequence[Row], style: Style) -> NumberColumn:
+    """Choose for a column of numbers."""
+    if style == "integer":
+        return NumberColumn(name=name, encoding="integer", missing="unknown")
+    edges = (BINS.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()
+    if edges:
+        return NumberColumn(name=name, encoding="one_hot", missing="unknown", edges=edges)
+    return NumberColumn(name=name)
+
+
+def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
+    """Bounds of the quarters of the rows; fewer where many are equal, none where nothing is known."""
+    found = np.array([number_of(row.get(name)) for row in rows])
+    found = found[~np.isnan(found)]
+    bounds = np.quantile(found, [0.25, 0.5, 0.75]).tolist() if found.size else []
+    return tuple(bounds[:1]) + tuple(high for low, high in pairwise(bounds) if high > low)

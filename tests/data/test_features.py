@@ -1,0 +1,241 @@
+"""Patient data as the input of networks: what each encoding gives, fitted on the training rows alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.tabular import UNKNOWN, NumberColumn, TabularChoices, TabularEncoding, WordColumn
+from napari_melanoma.data import taxonomy
+from napari_melanoma.data.features.choices import BINS, choices_for
+from napari_melanoma.data.features.encoding import as_matrix, encode, network_inputs, understand, without_each
+from napari_melanoma.data.features.fitting import REFUSED, fit, unlearnt
+
+ROWS = [
+    {"age": "40", "sex": "female", "site": "torso"},
+    {"age": "50", "sex": "male", "site": "torso"},
+    {"age": "", "sex": "female", "site": "head/neck"},
+    {"age": "80", "sex": "", "site": ""},
+]
+STD = np.std([40, 50, 80])
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    column: NumberColumn | WordColumn
+    titles: tuple[str, ...]
+    expected: list[list[float]]  # of ROWS and of one row more: 60 years, a sex that no row has
+
+
+def age(**choice: object) -> NumberColumn:
+    return NumberColumn.parse({"name": "age", **choice}, "a case")
+
+
+def sex(**choice: object) -> WordColumn:
+    return WordColumn.parse({"name": "sex", **choice}, "a case")
+
+
+BIN_TITLES = ("age below 50", "age 50 to below 60", "age 60 or more")
+A, B, C, NONE = [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]
+CASES = [
+    Case("the median", age(), ("age",), [[(x - 170 / 3) / STD] for x in (40, 50, 50, 80, 60)]),
+    Case("zero", age(missing="zero"), ("age",), [[(x - 170 / 3) / STD] for x in (40, 50, 0, 80, 60)]),
+    Case(
+        "not known, of a number",
+        age(missing="unknown"),
+        ("age", "age not known"),
+        [[(x - 170 / 3) / STD, x == 170 / 3] for x in (40, 50, 170 / 3, 80, 60)],
+    ),
+    Case("bins", age(encoding="one_hot", edges=(50, 60)), BIN_TITLES, [A, B, B, C, C]),
+    Case("bins or none", age(encoding="one_hot", edges=(50, 60), missing="zero"), BIN_TITLES, [A, B, NONE, C, C]),
+    Case(
+        "bins and one for unknown",
+        age(encoding="one_hot", edges=(50, 60), missing="unknown"),
+        (*BIN_TITLES, "age unknown"),
+        [[*A, 0], [*B, 0], [*NONE, 1], [*C, 0], [*C, 0]],
+    ),
+    Case(
+        "places among the numbers, empty 0, between two in between",
+        age(encoding="integer", missing="unknown"),
+        ("age",),
+        [[1 / 3], [2 / 3], [0], [1], [2 / 3 + 1 / 9]],
+    ),
+    Case("an indicator", age(encoding="integer", indicator=True), ("age", "age not known"),
+         [[1 / 3, 0], [2 / 3, 0], [2 / 3, 1], [1, 0], [2 / 3 + 1 / 9, 0]]),
+    Case("one input a word", sex(encoding="one_hot"), ("sex: female", "sex: male", "sex: unknown"), [A, B, A, C, C]),
+    Case("one input a word, or none", sex(encoding="one_hot", missing="zero"), ("sex: female", "sex: male"),
+         [[1, 0], [0, 1], [1, 0], [0, 0], [0, 0]]),
+    Case("places among the words, empty 0", sex(encoding="integer"), ("sex",), [[0.5], [1], [0.5], [0], [0]]),
+    Case("rare words are not known", sex(encoding="one_hot", min_count=2), ("sex: female", "sex: unknown"),
+         [[1, 0], [0, 1], [1, 0], [0, 1], [0, 1]]),
+    Case("an index has no number", sex(), (), [[]] * 5),
+    Case("an index and an indicator", sex(indicator=True), ("sex not known",), [[0], [0], [0], [1], [1]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_encoding(case: Case) -> None:
+    kind = "numbers" if isinstance(case.column, NumberColumn) else "words"
+    encoding = fit(ROWS, TabularChoices(**{"numbers": (), "words": (), kind: (case.column,)}))
+    found = encode([*ROWS, {"age": "60", "sex": "other"}], encoding)
+    assert encoding.continuous == tuple((case.column.name, title) for title in case.titles)
+    np.testing.assert_allclose(found.continuous, np.reshape(case.expected, (5, len(case.titles))), rtol=1e-6)
+    assert found.continuous.dtype == np.float32
+    assert TabularEncoding.parse(json.loads(encoding.model_dump_json()), "json") == encoding
+
+
+def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() -> None:
+    choices = TabularChoices(numbers=(age(missing="category_average", by="site"),))
+    rows = [*ROWS, {"age": "60", "sex": "male", "site": "head/neck"}, {"age": "70", "sex": "male", "site": "head/neck"}]
+    encoding = fit(rows, choices)
+    assert encoding.numbers[0].averages == {"head/neck": 65.0, "torso": 45.0}
+    values = understand([{"site": "torso"}, {"site": "Head/Neck "}, {"site": "palms/soles"}, {}], encoding)
+    found = network_inputs(values, encoding)
+    expected = (np.array([45, 65, 60, 60]) - 60) / encoding.numbers[0].std
+    np.testing.assert_allclose(found.continuous[:, 0], expected, rtol=1e-6)
+    assert found.categories.tolist() == [[0, 2], [0, 1], [0, 0], [0, 0]]
+    assert [(column.name, column.cardinality) for column in encoding.embedded] == [("sex", 3), ("site", 3)]
+    assert values.unseen == {"site": {"palms/soles": 1}}
+    gone = network_inputs(values.without(np.array([False, False, True])), encoding)
+    np.testing.assert_array_equal(gone.continuous, 0)  # without the site there is no category to take the average of
+
+
+def test_suggested_widths_are_those_of_fastai() -> None:
+    encoding = fit([{"x": str(n)} for n in range(99)], TabularChoices(numbers=(), words=(WordColumn(name="x"),)))
+    assert (encoding.embedded[0].cardinality, encoding.embedded[0].width) == (100, 21)
+
+
+cells = st.sampled_from(["", "unknown", "1", "2.5", "70", "nan", "inf", "x", "y"])
+tables = st.lists(st.fixed_dictionaries({}, optional={"a": cells, "b": cells, "c": cells}), max_size=8)
+choices_drawn = st.builds(
+    lambda first, by, second, third: TabularChoices(
+        numbers=(NumberColumn.parse({"name": "a", **first, **by}, "drawn"),),
+        words=(WordColumn(name="b", encoding=second), WordColumn(name="c", encoding=third, indicator=True)),
+    ),
+    st.sampled_from([{}, {"encoding": "integer"}, {"encoding": "one_hot", "edges": (2.0, 50.0)}]),
+    st.sampled_from(
+        [{"missing": "median"}, {"missing": "zero"}, {"missing": "unknown"}, {"missing": "category_average", "by": "c"}]
+    ),
+    st.sampled_from(["embedding", "one_hot", "integer"]),
+    st.sampled_from(["embedding", "one_hot", "integer"]),
+)
+
+
+@settings(max_examples=60)
+@given(tables, tables, choices_drawn)
+def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices: TabularChoices) -> None:
+    """Each row by itself; always finite; an empty form is a row with nothing known; taken away is as never there."""
+    train = [*train, {"a": "3", "b": "x", "c": "y"}]
+    encoding = fit(train, choices)
+    rows = [*train, *others, {}]
+    values = understand(rows, encoding)
+    whole = network_inputs(values, encoding)
+    assert whole.continuous.shape == (len(rows), len(encoding.continuous))
+    assert np.isfinite(whole.continuous).all()
+    assert np.abs(whole.continuous).max(initial=0) < 1e4
+    for place, row in enumerate(rows):
+        alone = encode([row], encoding)
+        np.testing.assert_array_equal(alone.continuous[0], whole.continuous[place])
+        np.testing.assert_array_equal(alone.categories[0], whole.categories[place])
+    assert not whole.known[-1].any()
+    assert (whole.categories < [column.cardinality for column in encoding.embedded]).all()
+    for name, fewer in without_each(values, encoding).items():
+        there = encode([{key: cell for key, cell in row.items() if key != name} for row in rows], encoding)
+        found = network_inputs(fewer, encoding)
+        np.testing.assert_array_equal(found.continuous, there.continuous)
+        np.testing.assert_array_equal(found.categories, there.categories)
+        np.testing.assert_array_equal(found.known, there.known)
+    some = np.arange(len(rows))[::-2]
+    np.testing.assert_array_equal(network_inputs(values.take(some), encoding).continuous, whole.continuous[some])
+
+
+@settings(max_examples=30)
+@given(st.permutations(ROWS), st.lists(st.sampled_from([{"age": "99", "sex": "x", "site": "y"}, {}]), max_size=4))
+def test_what_is_not_learnt_from_has_no_say(train: list[dict[str, str]], others: list[dict[str, str]]) -> None:
+    """Fitted on the rows of the training split of a table, whatever the other rows are and wherever they stand."""
+    table = [*({**row, "split": "val"} for row in others), *({**row, "split": "train"} for row in train)]
+    choices = choices_for(["age", "sex", "site"], ROWS, "integer")
+    assert fit([row for row in table if row["split"] == "train"], choices) == fit(ROWS, choices)
+
+
+def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
+    encoding = fit([{"age": "", "sex": "unknown", "site": "torso"}] * 3, TabularChoices())
+    assert unlearnt(encoding) == ("age", "sex")
+    found = encode([{"age": "50", "sex": "male"}, {}], encoding)
+    assert found.categories.tolist() == [[0, 0], [0, 0]]
+    assert found.continuous[1, 0] == 0
+    integer = fit([{"age": ""}], TabularChoices(numbers=(age(encoding="integer"),), words=()))
+    assert encode([{"age": "50"}], integer).continuous.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("name", ["diagnosis", "patient_id", "split", "biopsed"])
+def test_what_gives_the_answer_away_is_refused(name: str) -> None:
+    assert name in REFUSED
+    with pytest.raises(DataSetError, match=f"the column '{name}' .* Take it off the list"):
+        fit([{name: "x"}], TabularChoices(numbers=(), words=(WordColumn(name=name),)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        pytest.param([], "found none", id="no row"),
+        pytest.param([{"age": "5", "site": ""}], "no column 'sex'; it has age, site", id="no such column"),
+    ],
+)
+def test_what_cannot_be_fitted_says_why(rows: list[dict[str, str]], said: str) -> None:
+    with pytest.raises(DataSetError, match=said):
+        fit(rows, TabularChoices())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"numbers": [{"name": "age", "encoding": "one_hot"}]}, "needs at least one"),
+        ({"numbers": [{"name": "age", "encoding": "one_hot", "edges": [5, 5]}]}, "expected each above the one before"),
+        ({"numbers": [{"name": "age", "missing": "category_average"}]}, "by belongs to category_average"),
+        ({"numbers": [{"name": "age", "missing": "category_average", "by": "eye"}]}, "expected one of the words"),
+        ({"words": [{"name": "age"}]}, "age: named twice"),
+    ],
+)
+def test_choices_that_do_not_fit_together(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        TabularChoices.parse(given, "a recipe")
+
+
+def test_choices_follow_the_schema_and_the_style() -> None:
+    rows = [{"age": "50", "patient_rank": str(n), "itch": str(n % 2)} for n in range(12)]
+    names = ["age", "fitzpatrick", "family_history", "patient_rank", "itch"]
+    for style, encodings in (("embedding", "standardised"), ("one_hot", "one_hot"), ("integer", "integer")):
+        found = choices_for(names, rows, style)
+        assert [column.name for column in found.numbers] == ["age", "patient_rank"]
+        assert {column.encoding for column in found.numbers} == {encodings}
+        assert {column.encoding for column in found.words} == {style}
+    bins = choices_for(["age", "patient_rank"], rows, "one_hot").numbers
+    assert [column.edges for column in bins] == [BINS["age"], (2.75, 5.5, 8.25)]
+    with pytest.raises(DataSetError, match="no column was named"):
+        choices_for([], rows)
+
+
+def test_boosted_trees_take_the_table_as_it_is() -> None:
+    """The class is the sex of those above 50, with gaps: neither column says it alone."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng = np.random.default_rng(0)
+    rows = [{"age": str(rng.integers(20, 80)), "sex": str(rng.choice(["f", "m", ""]))} for _ in range(300)]
+    wanted = np.array([float(row["age"]) > 50 and row["sex"] == "m" for row in rows])
+    matrix, categorical = as_matrix(understand(rows, fit(rows, choices_for(["age", "sex"], rows))))
+    assert categorical.tolist() == [False, True]
+    assert np.isnan(matrix[[not row["sex"] for row in rows], 1]).all()
+    trees = HistGradientBoostingClassifier(max_iter=20, categorical_features=categorical, min_samples_leaf=5)
+    assert (trees.fit(matrix, wanted).predict(matrix) == wanted).mean() > 0.97
+
+
+def test_unknown_is_one_word() -> None:
+    assert taxonomy.UNKNOWN == UNKNOWN
