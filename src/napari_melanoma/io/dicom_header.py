@@ -146,8 +146,8 @@ def _taken_on(dataset: Dataset) -> str:
 
 def _shows(dataset: Dataset) -> str:
     """What an image of a slide shows: the third value of its type."""
-    values = dataset.get("ImageType") or ()
-    return str(values[2]).lower() if _text(dataset, "Modality") == _SLIDE and len(values) > 2 else ""
+    values = [str(value).lower() for value in dataset.get("ImageType") or []]
+    return values[2] if _text(dataset, "Modality") == _SLIDE and len(values) > 2 else ""
 
 
 def _day(dataset: Dataset, name: str) -> int:

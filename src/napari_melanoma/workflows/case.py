@@ -1,41 +1,72 @@
-"""What a user asks of cases without a window: gather one from files, keep results in it, look it over."""
+"""Cases gathered from files: images, what their names, headers and tables say of them, one case for each patient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.case.contents import content_digest
-from napari_melanoma.data.case.edit import add_images
+from napari_melanoma.data.case.edit import set_patient
+from napari_melanoma.data.case.facts import together
+from napari_melanoma.data.case.files import CASE, CORRECTIONS, RESULTS
+from napari_melanoma.data.case.filing import Filed, FoundImage, Note, file_images
+from napari_melanoma.data.case.headers import facts_from_headers
 from napari_melanoma.data.case.model import Case, CaseImage
-from napari_melanoma.io.photographs import find_photographs
+from napari_melanoma.data.case.names import facts_from_name
+from napari_melanoma.data.case.tables import CaseTable, read_case_table
+from napari_melanoma.data.mapping import Mapping as ColumnMapping
+from napari_melanoma.io.finding import TABLE_SUFFIXES, find_images_and_tables
+from napari_melanoma.workflows.result_folders import is_written_by_us
+
+MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
 
 
 @dataclass(frozen=True)
 class GatheredPatient:
-    """One patient that files tell of: a case to take over, and what the files call the patient (never stored)."""
+    """One patient that files tell of.
+
+    Parameters
+    ----------
+    called : str
+        What the files call the patient, "" where they do not: to choose by, never stored.
+    case : Case
+        A new case with all images, under a pseudonym.
+    found : tuple of FoundImage
+        The images with what is said of them, for ``file_images`` into a case that is open.
+    """
 
     called: str
     case: Case
+    found: tuple[FoundImage, ...] = ()
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What was found: ``patients`` in the order found, and ``notes`` (about what, what is said) for a person."""
+    """What was found: ``patients`` in the order found, at least one, and ``notes`` (about what, what is said)."""
 
     patients: tuple[GatheredPatient, ...]
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
-def gather(paths: Iterable[Path | str], *, run: RunContext | None = None) -> Gathered:
-    """Find images and what their names, headers and tables say of lesions and patients, as guesses.
+def gather(
+    paths: Iterable[Path | str], *, mapping: ColumnMapping | None = None, run: RunContext | None = None
+) -> Gathered:
+    """Find images, and what names, headers and tables say of them, their lesions and patients, as guesses.
+
+    Tables count before headers, headers before names. Images without a patient belong to the one patient that
+    is named, where it is one.
 
     Parameters
     ----------
     paths : iterable of pathlib.Path or str
-        Images, folders, CSV files in harmonised columns.
+        Images, folders with images and tables, CSV files in our columns or in those of a public set.
+    mapping : Mapping, optional
+        What other columns and words of the tables mean.
     run : RunContext, optional
         To report progress and ask whether to go on.
 
@@ -47,12 +78,99 @@ def gather(paths: Iterable[Path | str], *, run: RunContext | None = None) -> Gat
     Raises
     ------
     InputError
-        Where a path does not exist or nothing is found.
+        Where a path does not exist or no image is found.
+    Cancelled
+        Where the run was cancelled.
     """
     run = run or RunContext()
-    files = find_photographs(paths)
-    images = [
-        CaseImage(id=path.name, path=path.absolute(), content=content_digest(path))
-        for path in run.track(files, "looking at images")
+    named = [Path(path).expanduser().absolute() for path in paths]
+    files = find_images_and_tables(named)
+    tables = [read_case_table(path, mapping) for path in files if path.suffix.lower() in TABLE_SUFFIXES]
+    notes = [note for table in tables for note in table.notes]
+    images = _images([*files, *(path for table in tables for path in table.images)], notes)
+    if not images:
+        raise InputError(f"{_listed(named)} holds no image. Name a folder of images, or a table that names some.")
+    by_patient: dict[str, list[FoundImage]] = {}
+    for path in run.track(images, "looking at images"):
+        found = _look_at(path, named, tables, notes)
+        if found:
+            by_patient.setdefault(found.facts.patient, []).append(found)
+    notes += _without_image(tables, images)
+    patients = tuple(_patient(called, found, notes) for called, found in _settled(by_patient).items())
+    return Gathered(patients, tuple(dict.fromkeys(notes)))
+
+
+def _images(files: Iterable[Path], notes: list[Note]) -> list[Path]:
+    """Files that are images of a patient: no tables, no masks, nothing that this program wrote."""
+    images, masks = [], Counter[Path]()
+    for path in dict.fromkeys(files):
+        if path.suffix.lower() in TABLE_SUFFIXES or is_written_by_us(path) or _is_of_a_case(path):
+            continue
+        if path.stem.lower().endswith(MASK_ENDINGS) or path.parent.name.lower().startswith("masks"):
+            masks[path.parent] += 1
+        else:
+            images.append(path)
+    notes += [
+        (folder.name, f"{count} of its files look like masks and were left out.") for folder, count in masks.items()
     ]
-    return Gathered((GatheredPatient("", add_images(Case(), images)),))
+    return images
+
+
+def _is_of_a_case(path: Path) -> bool:
+    """Whether a file is a mask or a result in the folder of a case."""
+    return any(
+        parent.name in (CORRECTIONS, RESULTS) and (parent.parent / CASE).is_file() for parent in path.parents[:2]
+    )
+
+
+def _look_at(path: Path, named: list[Path], tables: Iterable[CaseTable], notes: list[Note]) -> FoundImage | None:
+    """One image with all that is said of it; None for what is none, such as the label of a slide."""
+    try:
+        headers = facts_from_headers(path)
+        image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
+    except (UnreadableImage, InputError) as error:
+        notes.append((path.name, f"was left out: {error}"))
+        return None
+    rows = (table.facts(path) for table in tables)
+    return FoundImage(image, together((*rows, *headers, facts_from_name(_below(path, named)))))
+
+
+def _below(path: Path, named: list[Path]) -> Path:
+    """A path from the folder on that was named, so that folders above it say nothing."""
+    folder = next((folder for folder in named if path.is_relative_to(folder) and path != folder), path.parent)
+    return Path(folder.name) / path.relative_to(folder)
+
+
+def _settled(by_patient: Mapping[str, list[FoundImage]]) -> dict[str, list[FoundImage]]:
+    """Give images of nobody to the patient, where there is but one."""
+    named = [called for called in by_patient if called]
+    if len(named) != 1 or "" not in by_patient:
+        return dict(by_patient)
+    return {named[0]: [found for images in by_patient.values() for found in images]}
+
+
+def _patient(called: str, found: list[FoundImage], notes: list[Note]) -> GatheredPatient:
+    """A new case of one patient."""
+    filed: Filed = file_images(Case(), found)
+    notes += filed.notes
+    case = filed.case
+    if called:
+        origin = next(one.facts.origins["patient"] for one in found if one.facts.patient)
+        guesses = {**case.patient.guesses, "patient_id": origin}
+        case = set_patient(case, patient_id=pseudonym(called), guesses=guesses)
+    return GatheredPatient(called, case, tuple(found))
+
+
+def _without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:
+    """Say how many rows of a table name no image that is here."""
+    notes = []
+    for table in tables:
+        missing = table.rows_without(images)
+        if missing:
+            notes.append((table.path.name, f"{missing} of {table.count} rows name no image that is here."))
+    return notes
+
+
+def _listed(paths: list[Path]) -> str:
+    """The first of some paths, for a message."""
+    return ", ".join(str(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")

@@ -24,6 +24,7 @@ from napari_melanoma.data.case.model import (
     CaseResult,
 )
 
+LAST = ("guesses", "images", "correction", "results")
 CASE, CORRECTIONS, RESULTS = "case.json", "corrections", "results"
 
 _PARTS: dict[type[Config], dict[str, type[Config]]] = {
@@ -108,7 +109,8 @@ def _walked(values: Any, kind: type[Config], step: Callable[[dict[str, Any], typ
 
 def _written(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """One part as it is written: without what is not known, with paths relative where they can be."""
-    kept = {key: value for key, value in part.items() if key != "more" and value not in (None, "", [], {})}
+    order = sorted(part, key=LAST.__contains__)  # what a person looks for first
+    kept = {key: part[key] for key in order if key != "more" and part[key] not in (None, "", [], {})}
     if "path" in kept:
         kept["path"] = _relative(Path(kept["path"]), folder)
     return {**kept, **part.get("more", {})}
