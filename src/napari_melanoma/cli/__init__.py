@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli import (
+    audit,
     compare,
     data,
     demo,
@@ -51,6 +52,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
+add_verb(app, "audit", audit.audit, audit.HELP)
 add_verb(app, "doctor", doctor.doctor, doctor.HELP)
 add_verb(app, "demo", demo.demo, demo.HELP)
 add_verb(app, "worker", worker.worker, worker.HELP, hidden=True)

@@ -1,0 +1,217 @@
+"""One file of any kind to what it would give away: what it is, is told by its first bytes and its suffix."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO, TextIOWrapper
+from pathlib import PurePosixPath
+from typing import IO, cast
+
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Format, identify
+from napari_melanoma.workflows.audit.dicom import dicom_entries
+from napari_melanoma.workflows.audit.documents import (
+    html_entries,
+    json_entries,
+    pictures_inside,
+    toml_entries,
+    xml_entries,
+)
+from napari_melanoma.workflows.audit.finding import Entry, Finding, found
+from napari_melanoma.workflows.audit.pictures import picture_entries
+from napari_melanoma.workflows.audit.rules import in_text, judge
+from napari_melanoma.workflows.audit.slides import tiff_entries
+from napari_melanoma.workflows.audit.tables import table_findings
+
+TABLES = (".csv", ".tsv", ".tab")
+DOCUMENTS: dict[str, Callable[[str], Iterable[Entry]]] = {
+    **dict.fromkeys(
+        (".json", ".jsonl", ".geojson", ".ipynb", ".zattrs", ".zarray", ".zgroup", ".zmetadata"), json_entries
+    ),
+    ".toml": toml_entries,
+    **dict.fromkeys((".xml", ".xmp", ".svg", ".rels"), xml_entries),
+    **dict.fromkeys((".html", ".htm"), html_entries),
+}
+NOT_UNDERSTOOD = {
+    **dict.fromkeys((".pdf", ".mp4", ".mov", ".avi", ".mkv", ".heics"), "its kind is not understood here"),
+    **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".tar", ".tgz", ".zst"), "it is packed"),
+    **dict.fromkeys(
+        (".doc", ".xls", ".ppt", ".mrxs", ".czi", ".vsi", ".scn", ".bif"), "its kind is not understood here"
+    ),
+}
+DOCUMENT_BYTES = 32 << 20  # a larger one is read as text, a piece after the other
+PIECE, OVERLAP = 1 << 20, 512
+MEMBER_BYTES = 64 << 20  # of a file in an archive, unpacked
+TEXT_HEAD_BYTES = 8192
+_HOME = re.compile(rb"(?:/home/|/Users/|[A-Z]:\\{1,2}Users\\{1,2})[\x21-\x7e]{2,200}")
+DEEPEST = 3  # archives in archives
+
+
+class NotLookedInto(Exception):  # noqa: N818 - an outcome that the audit tells, not an error of ours
+    """A file could not be looked into, and why."""
+
+
+def file_findings(file: IO[bytes], name: str, depth: int = 0) -> Iterator[Finding]:
+    """Look into one file.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start, seekable.
+    name : str
+        What it is called in the findings; its suffix tells tables and documents.
+    depth : int
+        How many archives it lies in.
+
+    Yields
+    ------
+    Finding
+        In the order in which they stand in the file.
+
+    Raises
+    ------
+    NotLookedInto
+        Where the file is damaged or of a kind that is not understood; what was found before was given.
+    """
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    kind, suffix = identify(head), PurePosixPath(name.lower()).suffix
+    try:
+        if kind:
+            yield from _judged(_picture(file, kind), name)
+        elif head.startswith(b"PK\x03\x04"):
+            yield from _archive(file, name, depth)
+        elif suffix in NOT_UNDERSTOOD:
+            raise NotLookedInto(NOT_UNDERSTOOD[suffix])
+        else:
+            yield from _others(file, name, depth)
+    except (*DAMAGE, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise NotLookedInto(f"it is damaged ({error})") from error
+
+
+def _picture(file: IO[bytes], kind: Format) -> Iterable[Entry]:
+    """What a picture says besides its pixels."""
+    if kind == "DICOM":
+        return dicom_entries(file)
+    return tiff_entries(file) if kind == "TIFF" else picture_entries(file, kind)
+
+
+def _others(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
+    """Tables, documents, other text, and files of which only places and accounts are looked for."""
+    encoding = encoding_of(_start(file))
+    suffix = PurePosixPath(name.lower()).suffix or PurePosixPath(name.lower()).name
+    if encoding is None:
+        yield from _binary(file, name)
+    elif suffix in TABLES:
+        with _as_text(file, encoding) as reader:
+            yield from table_findings(reader, name)
+    else:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if suffix in DOCUMENTS and size <= DOCUMENT_BYTES:
+            text = file.read().decode(encoding, "replace")
+            yield from _judged(DOCUMENTS[suffix](text), name)
+            for number, picture in enumerate(pictures_inside(text), start=1):
+                yield from file_findings(BytesIO(picture), f"{name} > picture {number}", depth)
+        else:
+            with _as_text(file, encoding) as reader:
+                yield from _text(reader, name)
+
+
+def encoding_of(head: bytes) -> str | None:
+    """Tell the encoding of a text by its first bytes.
+
+    Parameters
+    ----------
+    head : bytes
+        The first ones.
+
+    Returns
+    -------
+    str or None
+        ``utf-8-sig``, ``utf-16`` or ``latin-1``; None where it is no text.
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in head or sum(byte < 9 or 13 < byte < 32 for byte in head) > len(head) // 100:
+        return None
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a letter that is cut off at the end is no fault
+    except UnicodeDecodeError:
+        return "latin-1" if sum(byte > 126 for byte in head) < len(head) // 5 else None
+    return "utf-8-sig"
+
+
+@contextmanager
+def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
+    """Read a file as text, and leave it open."""
+    text = TextIOWrapper(cast(BytesIO, file), encoding, "replace", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
+def _start(file: IO[bytes]) -> bytes:
+    """The first piece of a file, by which a text is told from other things."""
+    head = file.read(TEXT_HEAD_BYTES)
+    file.seek(0)
+    return head
+
+
+def _judged(entries: Iterable[Entry], name: str) -> Iterator[Finding]:
+    """Findings of entries, each place and kind once, the others counted."""
+    first: dict[tuple[str, str], tuple[Entry, str]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        for kind, value in judge(entry):
+            at = entry if entry.key or not entry.where.endswith("text") else _on_line(entry, value)
+            key = (at.where, kind)
+            first.setdefault(key, (at, value))
+            counts[key] = counts.get(key, 0) + 1
+    yield from (found(name, entry, key[1], value, counts[key]) for key, (entry, value) in first.items())
+
+
+def _on_line(entry: Entry, value: str) -> Entry:
+    """The entry of a text, with the line on which something stands."""
+    line = entry.value.count("\n", 0, max(0, entry.value.find(value))) + 1
+    return Entry(entry.place, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
+
+
+def _text(file: IO[str], name: str) -> Iterator[Finding]:
+    """Look through a text of any length, a piece after the other; the first of each kind is told."""
+    known: set[str] = set()
+    lines, before = 1, ""
+    while piece := file.read(PIECE):
+        text = before + piece
+        for kind, value in in_text(text):
+            if kind not in known:
+                known.add(kind)
+                line = lines + text.count("\n", 0, text.find(value))
+                yield found(name, Entry("text", f"line {line}", "", value), kind, value)
+        before = text[-OVERLAP:]
+        lines += text.count("\n", 0, len(text) - len(before))
+
+
+def _binary(file: IO[bytes], name: str) -> Iterator[Finding]:
+    """Look for folders of users in the first piece of a file of another kind, such as weights or a database."""
+    content = file.read(PIECE)
+    for kind, value in in_text("\n".join(hit.decode("ascii") for hit in _HOME.findall(content))):
+        yield found(name, Entry("text", "inside", "", value), kind, value)
+
+
+def _archive(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
+    """Look into each file of a ZIP archive, which office documents and checkpoints are too."""
+    if depth >= DEEPEST:
+        raise NotLookedInto("it lies in archives within archives")
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            inside = f"{name} > {member.filename}"
+            if member.is_dir():
+                continue
+            if member.flag_bits & 1 or member.file_size > MEMBER_BYTES:
+                raise NotLookedInto(f"{member.filename} inside is encrypted or larger than {MEMBER_BYTES >> 20} MB")
+            yield from file_findings(BytesIO(archive.read(member)), inside, depth + 1)

@@ -1,0 +1,255 @@
+"""What JPEG, PNG, WebP and HEIC files say besides their pixels, read from their segments: no pixel is decoded."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
+
+from napari_melanoma.io.formats import DAMAGE, Format
+from napari_melanoma.workflows.audit.documents import xml_entries
+from napari_melanoma.workflows.audit.finding import Entry, Place
+
+if TYPE_CHECKING:
+    from PIL.Image import Exif
+
+_GPS, _EXIF_BLOCK, _THUMBNAIL = 0x8825, 0x8769, 0x0201
+_MOST = 16 << 20  # bytes of one segment; a longer one is pixels or no metadata
+_IMAGE_SEGMENTS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
+_FREE_TAGS = ("ImageDescription", "UserComment", "XPComment", "XPTitle", "XPSubject", "XPKeywords", "DocumentName")
+_NO_TEXT = ("MakerNote", "PrintImageMatching", "ComponentsConfiguration", "FileSource", "SceneType", "CFAPattern")
+_IPTC = {
+    80: "author",
+    85: "author title",
+    90: "city",
+    55: "date created",
+    116: "copyright",
+    120: "caption",
+    122: "author",
+}
+_COPYRIGHT_IS_FREE = ("copyright", "caption")
+
+
+def picture_entries(file: IO[bytes], kind: Format) -> Iterator[Entry]:
+    """Read what a picture says besides its pixels.
+
+    Parameters
+    ----------
+    file : binary file
+        Open at its start.
+    kind : {"JPEG", "PNG", "WebP", "HEIC"}
+        What ``formats.identify`` found; others have nothing.
+
+    Yields
+    ------
+    Entry
+        EXIF, XMP, IPTC, comments and PNG texts, and pictures inside it.
+
+    Raises
+    ------
+    Exception
+        Of the kinds ``formats.DAMAGE`` where the file is damaged.
+    """
+    if kind == "JPEG":
+        yield from _jpeg(file)
+    elif kind == "PNG":
+        yield from _png(file)
+    elif kind == "WebP":
+        yield from _webp(file)
+    elif kind == "HEIC":
+        yield from _heic(file)
+
+
+def exif_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
+    """Read an EXIF block.
+
+    Parameters
+    ----------
+    block : bytes
+        With or without ``Exif`` and two zeros before it.
+    place : str
+        Of the entries.
+
+    Yields
+    ------
+    Entry
+        One for each tag that is text, for coordinates and for a thumbnail.
+    """
+    from PIL.Image import Exif
+
+    exif = Exif()
+    try:
+        exif.load(block if block.startswith(b"Exif\0\0") else b"Exif\0\0" + block)
+        yield from _exif(exif, place)
+    except DAMAGE:
+        yield Entry(place, "EXIF (damaged)", "exif", block[:200].decode("latin-1"), free=True)
+
+
+def xmp_entries(packet: bytes, place: Place = "picture") -> Iterator[Entry]:
+    """Read an XMP packet.
+
+    Parameters
+    ----------
+    packet : bytes
+        XML.
+    place : str
+        Of the entries.
+
+    Yields
+    ------
+    Entry
+        One for each element and attribute.
+    """
+    yield from xml_entries(packet.decode("utf-8", "replace").strip("\0"), place, "XMP ")
+
+
+def iptc_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
+    """Read the IPTC records in a block: author, city, date, caption.
+
+    Parameters
+    ----------
+    block : bytes
+        Records, or a Photoshop block that holds them.
+    place : str
+        Of the entries.
+
+    Yields
+    ------
+    Entry
+        One for each record that names somebody or something.
+    """
+    for match in re.finditer(rb"\x1c\x02(.)(..)", block, re.DOTALL):
+        key = _IPTC.get(match.group(1)[0])
+        if key:
+            length = int.from_bytes(match.group(2), "big")
+            value = block[match.end() : match.end() + length].decode("utf-8", "replace")
+            yield Entry(
+                place, f"IPTC {key}", key, value, "location" if key == "city" else "", key in _COPYRIGHT_IS_FREE
+            )
+
+
+def _exif(exif: Exif, place: Place) -> Iterator[Entry]:
+    """Entries of the blocks of EXIF: the picture's, the camera's, the coordinates, the thumbnail."""
+    from PIL.ExifTags import IFD, TAGS
+
+    for block in (dict(exif), exif.get_ifd(_EXIF_BLOCK)):
+        for tag, value in block.items():
+            name = TAGS.get(tag, f"tag {tag}")
+            if name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
+                yield Entry(place, f"EXIF {name}", _key(name), _text(name, value), free=name in _FREE_TAGS)
+    place_found = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
+    if place_found:
+        yield Entry(place, "EXIF GPSInfo", "gps", f"{place_found.get(2)} {place_found.get(4)}", "location")
+    if _THUMBNAIL in exif.get_ifd(IFD.IFD1):
+        yield Entry(place, "EXIF thumbnail", "thumbnail", "may show what was cut off or covered later", "picture")
+
+
+def _key(name: str) -> str:
+    """Name of a tag as the rules know it."""
+    return {"XPAuthor": "author", "ImageUniqueID": "image id", "CameraSerialNumber": "serial"}.get(name, name)
+
+
+def _text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
+    """Text of a tag: Windows' own are UTF-16, comments begin with the name of their encoding."""
+    if isinstance(value, tuple):
+        value = bytes(value) if name.startswith("XP") and all(isinstance(n, int) and n < 256 for n in value) else ""
+    if isinstance(value, bytes):
+        if name.startswith("XP"):
+            return value.decode("utf-16-le", "replace").strip("\0 ")
+        value = value[8:] if name == "UserComment" else value
+        value = value.decode("utf-8", "ignore")
+    return "".join(letter for letter in value if letter.isprintable() or letter == "\n").strip()
+
+
+def _jpeg(file: IO[bytes]) -> Iterator[Entry]:
+    """Segments of a JPEG up to its pixels; what follows the pixels may be another picture."""
+    file.read(2)
+    while True:
+        marker = file.read(2)
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xDA, 0xD9):
+            return
+        length = int.from_bytes(file.read(2), "big") - 2
+        body = file.read(max(0, length))
+        if marker[1] == 0xE1 and body.startswith(b"Exif"):
+            yield from exif_entries(body)
+        elif marker[1] == 0xE1 and b"ns.adobe.com" in body[:40]:
+            yield from xmp_entries(body[body.find(b"\0") + 1 :])
+        elif marker[1] == 0xED:
+            yield from iptc_entries(body)
+        elif marker[1] == 0xE2 and body.startswith(b"MPF\0"):
+            yield Entry("picture", "further pictures (MPF)", "picture", "more than one picture in the file", "picture")
+        elif marker[1] == 0xFE:
+            yield Entry("picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True)
+
+
+def _png(file: IO[bytes]) -> Iterator[Entry]:
+    """Chunks of a PNG."""
+    file.read(8)
+    for name, body in _chunks(file, ">I4s", 4, named_first=False):
+        if name in (b"tEXt", b"zTXt", b"iTXt"):
+            keyword, _, rest = body.partition(b"\0")
+            key, text = keyword.decode("latin-1"), _png_text(name, rest)
+            if key == "XML:com.adobe.xmp":
+                yield from xmp_entries(text.encode())
+            elif key != "Software":
+                free = key in ("Comment", "Description", "Title", "Disclaimer", "Source", "Copyright")
+                yield Entry("picture", f"PNG text {key}", key, text, free=free)
+        elif name == b"eXIf":
+            yield from exif_entries(body)
+        elif name == b"tIME" and len(body) == 7:
+            year, *rest = struct.unpack(">H5B", body)
+            yield Entry("picture", "PNG time", "time stamp", f"{year}-{rest[0]:02}-{rest[1]:02}")
+
+
+def _png_text(name: bytes, rest: bytes) -> str:
+    """Text of a chunk, unpacked; what unpacks to more than 1 MB is cut."""
+    if name == b"tEXt":
+        return rest.decode("latin-1")
+    packed = name == b"zTXt" or rest[:1] == b"\1"
+    text = rest[1:] if name == b"zTXt" else rest[2:].split(b"\0", 2)[-1]
+    if packed:
+        text = zlib.decompressobj().decompress(text, 1 << 20)
+    return text.decode("utf-8" if name == b"iTXt" else "latin-1", "replace")
+
+
+def _webp(file: IO[bytes]) -> Iterator[Entry]:
+    """Chunks of a WebP."""
+    file.read(12)
+    for name, body in _chunks(file, "<4sI", 0, named_first=True):
+        if name == b"EXIF":
+            yield from exif_entries(body)
+        elif name == b"XMP ":
+            yield from xmp_entries(body)
+
+
+def _chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) -> Iterator[tuple[bytes, bytes]]:
+    """Chunks with a name and a length; those that hold pixels are passed over without reading them."""
+    while len(head := file.read(8)) == 8:
+        one, other = struct.unpack(form, head)
+        name, length = (one, other) if named_first else (other, one)
+        skipped = name in _IMAGE_SEGMENTS or length > _MOST
+        if skipped:
+            file.seek(length, 1)
+        else:
+            yield name, file.read(length)
+        file.seek(tail + (length % 2 if named_first else 0), 1)
+
+
+def _heic(file: IO[bytes]) -> Iterator[Entry]:
+    """What the HEIC library finds; it reads the boxes, not the pixels."""
+    from pillow_heif import open_heif
+
+    heif = open_heif(BytesIO(file.read()))
+    for number in range(len(heif)):
+        info = heif[number].info
+        if info.get("exif"):
+            yield from exif_entries(info["exif"])
+        if info.get("xmp"):
+            yield from xmp_entries(info["xmp"])
+        if info.get("thumbnails"):
+            yield Entry(
+                "picture", "HEIC thumbnail", "thumbnail", "may show what was cut off or covered later", "picture"
+            )

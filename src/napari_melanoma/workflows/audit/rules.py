@@ -1,0 +1,246 @@
+"""What gives somebody away: rules over the name of a field and its text, and over running text, in seven languages.
+
+The families are those that the Safe Harbor method of the HIPAA Privacy Rule (45 CFR 164.514(b)(2)) and the
+confidentiality profile of DICOM PS3.15 list, as far as text can carry them. A face in a photograph is not looked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from napari_melanoma.core.pseudonyms import SHAPE
+from napari_melanoma.workflows.audit.finding import Entry
+
+_FIELDS = (
+    ("birth", r"\bbirth(?!\s?name)|\bdob\b|birthday|geburtsd|geburtsj|geboren|nacimiento|nascimento|naissance|nascita"),
+    (
+        "person",
+        r"\b(patient|subject|person|participant)s?( s)? ?names?\b|"
+        r"\b(sur|last|first|family|given|middle|maiden|full|birth) ?name\b|^names?$|^patient$|patientenname|nachname|"
+        r"vorname|familienname|apellidos?\b|\bnombre\b|cognome|sobrenome|nom de famille|\bprenom\b|achternaam|voornaam",
+    ),
+    (
+        "record",
+        r"\bmrn\b|medical record|"
+        r"\b(hospital|patient|chart|accession|insurance|passport|nhs|health card|social security) ?(number|no|nr|id)\b|"
+        r"\bssn\b|fallnummer|patientennummer|versicher|\bbarcode( value)?$|other patient ids?",
+    ),
+    (
+        "contact",
+        r"\be ?mail\b|\btele ?phone|\bphone\b|\bmobile\b|\bfax\b|\baddress\b|\bstreet\b|post ?code|\bzip ?code\b|"
+        r"telefon|anschrift|strasse|\bplz\b|direccion|endereco|\badresse\b",
+    ),
+    (
+        "staff",
+        r"physician|\bdoctor\b|\boperators?( name)?\b|experimenter|technician|\breferring\b|\breviewer\b|\bartist\b|"
+        r"\bauthors?\b|\bowner( name)?\b|\buser ?name\b|^user$|last modified by|^creator$",
+    ),
+    (
+        "device",
+        r"\bserial\b|\bhost ?(name|computer)\b|computer ?name|station name|machine name|device id|scan ?scope id",
+    ),
+    ("location", r"\bgps\b|\blatitude\b|\blongitude\b|\binstitution|hospital name|clinic name|department name"),
+)
+_FIELD_RULES = tuple((kind, re.compile(rule)) for kind, rule in _FIELDS)
+_OURS = re.compile(
+    r"^(created|updated|modified|written|started|finished|time|at|version|python|licen[cs]e|date released)$"
+)
+NOTHING = re.compile(r"[\W_x]*|0+|anonym.*|unknown|removed|none|n/?a|null|nan|not .*|redacted|de-?identified.*", re.I)
+_CAPITAL = r"[^\W\d_a-zà-ÿ][\w'’-]*"
+_PERSON = re.compile(rf"{_CAPITAL}(?:(?:, ?| |\^){_CAPITAL}\.?){{1,4}}\^*")
+_YEAR = r"(?:19|20)\d\d"
+_DATE = rf"\b(?:{_YEAR}[-/.:](?:0?[1-9]|1[0-2])[-/.:](?:0?[1-9]|[12]\d|3[01])|\d\d?[./-]\d\d?[./-]{_YEAR})(?!\d)"
+_IS_DATE = re.compile(rf"\s*(?:{_DATE}|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}}.*)?\s*$)")
+_NAMED_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}")
+_HOMES = (
+    r"home|Users|root|mnt|media|data|work|workspace|tmp|var|opt|srv|scratch|Volumes|net|nfs|private|cluster|projects?"
+)
+_BEGIN = r"(?:file://|(?<![\w./:<>-]))"  # not in the middle of an address or of a relative path
+_PATH = re.compile(
+    rf"{_BEGIN}/(?:{_HOMES})/[^\s\"'<>|,;:)\]}}]+"
+    r"|(?<![\w])[A-Za-z]:\\{1,2}(?=[\w.$~ -])[^\s\"'<>|*?,;)\]}]+"
+    r"|(?<![\\\w])\\\\[A-Za-z][\w.-]*\\[\w$.-]+"
+)
+_ACCOUNT = re.compile(rf"(?:{_BEGIN}/(?:home|Users)/|:\\{{1,2}}Users\\{{1,2}})([^/\\\s\"']+)")
+_SHARED_ACCOUNTS = ("shared", "public", "runner", "user", "ubuntu", "root")
+_CARET = re.compile(r"\b[^\W\d_][\w'-]+\^[^\W\d_][\w'-]*")
+_NAME_FIELD = re.compile(
+    r"\b(?:patient(?:'s)?(?: name)?|name of (?:the )?patient|surname|last name|first name|patientenname|nachname|"
+    r"vorname|apellidos?|nombre|cognome|sobrenome|prénom|achternaam)[\"']?[ \t]*[:=][ \t]*[\"']?"
+    rf"(?-i:({_CAPITAL}(?:,? {_CAPITAL}){{0,3}}))",
+    re.I,
+)
+_BORN = re.compile(rf"\b(?:born|birth|dob|geb\.|geboren|nacid|nascid|née?)\W[^\n]{{0,24}}?({_DATE})", re.I)
+_SEEN = re.compile(
+    rf"\b(?:visit|admitted|biops\w+|acquired|taken|examin\w+|excis\w+|operated|consult\w+)\W[^\n]{{0,24}}?({_DATE})",
+    re.I,
+)
+PATIENT_IDS = ("patient id", "patientid", "subject id", "participant id")
+AGES = ("age", "age approx", "patient age")
+OLDEST = 89  # the Safe Harbor method puts everybody above into one class
+
+
+@lru_cache(4096)
+def field_kind(key: str) -> str:
+    """Say what the name of a column, a tag or a key stands for.
+
+    Parameters
+    ----------
+    key : str
+        In any case, in camel case, with underscores.
+
+    Returns
+    -------
+    str
+        One of ``KINDS``, or empty.
+    """
+    words = plain(key)
+    return next((kind for kind, rule in _FIELD_RULES if rule.search(words)), "")
+
+
+@lru_cache(4096)
+def plain(key: str) -> str:
+    """Bring the name of a field to words in lower case.
+
+    Parameters
+    ----------
+    key : str
+        Such as ``PatientBirthDate`` or ``date_of_birth``.
+
+    Returns
+    -------
+    str
+        Such as ``patient birth date``.
+    """
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
+    return re.sub(r"[^\w]+|_+", " ", apart).casefold().strip()
+
+
+def judge(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Say what an entry gives away.
+
+    Parameters
+    ----------
+    entry : Entry
+        Its value may be empty.
+
+    Yields
+    ------
+    tuple of str
+        A kind of ``KINDS``, and the part of the value that does.
+    """
+    value = entry.value.strip()
+    if entry.kind:
+        yield entry.kind, value
+        return
+    if NOTHING.fullmatch(value):
+        return
+    kind = _kind_of(entry, value)
+    if kind:
+        yield kind, value
+        return
+    hits = list(in_text(value))
+    yield from hits
+    if entry.free and not hits:
+        yield "text", value
+
+
+def in_text(text: str) -> Iterator[tuple[str, str]]:
+    """Look for what gives somebody away in running text: the first of each kind.
+
+    Parameters
+    ----------
+    text : str
+        Any, of one or more lines.
+
+    Yields
+    ------
+    tuple of str
+        A kind of ``KINDS``, and what was found.
+    """
+    for kind, rule in (("contact", _EMAIL), ("path", _PATH)):
+        if hit := rule.search(text):
+            yield kind, hit.group()
+    account = next((name for name in _ACCOUNT.findall(text) if name.lower() not in _SHARED_ACCOUNTS), "")
+    if account:
+        yield "user", account
+    if hit := _CARET.search(text):
+        yield "person", hit.group()
+    elif hit := _NAME_FIELD.search(text):
+        yield "person", hit.group(1)
+    for kind, rule in (("birth", _BORN), ("date", _SEEN)):
+        if hit := rule.search(text):
+            yield kind, hit.group(1)
+
+
+def in_name(name: str) -> Iterator[tuple[str, str]]:
+    """Look for what gives somebody away in the name of a file or folder.
+
+    Parameters
+    ----------
+    name : str
+        Without the folders above.
+
+    Yields
+    ------
+    tuple of str
+        A kind of ``KINDS``, and what was found.
+    """
+    for kind, rule in (("date", _NAMED_DATE), ("contact", _EMAIL), ("person", _CARET)):
+        if hit := rule.search(name):
+            yield kind, hit.group()
+
+
+def is_date(text: str) -> bool:
+    """Say whether a text begins with a date to the day.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``2021-03-04``, ``2021:03:04 10:11:12``, ``04.03.2021`` or ``20210304``.
+
+    Returns
+    -------
+    bool
+        False for a year, a month or a plain number.
+    """
+    return bool(_IS_DATE.match(text))
+
+
+def is_person(text: str) -> bool:
+    """Say whether a text has the form of somebody's name.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``Anna Miller``, ``Miller, Anna`` or ``Miller^Anna``.
+
+    Returns
+    -------
+    bool
+        False where it is one word, or a word begins with a small letter.
+    """
+    return _PERSON.fullmatch(text.strip()) is not None
+
+
+def _kind_of(entry: Entry, value: str) -> str:
+    """What a field gives away by what it is called, where its value bears it out."""
+    key = plain(entry.key)
+    if key in PATIENT_IDS:
+        known = SHAPE.fullmatch(value) is not None
+        sure = entry.place in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4) or is_person(value)
+        return "record" if sure and not known else ""
+    if key in AGES:
+        years = re.match(r"\d+", value)
+        return "age" if years and OLDEST < int(years.group()) < 130 else ""
+    kind = field_kind(entry.key)
+    if kind == "person" and key in ("name", "names", "patient", "nombre"):
+        kind = "person" if is_person(value) else ""
+    if kind == "staff" and not re.search(r"[^\W\d_]{2}", value):
+        kind = ""
+    if not kind and is_date(value) and not _OURS.match(key):
+        kind = "date"
+    return kind

@@ -1,0 +1,42 @@
+"""``audit`` on the command line: lines for people, JSON for machines, exit code 1 where something was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import Result
+
+
+def test_people_read_what_was_found_and_what_to_do(run: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "log.txt").write_text("read /home/amiller/scans/a.jpg\n")
+    told = run("audit", "out")
+    assert told.exit_code == 1
+    assert "log.txt: line 1: a place in a file system: /h***/a******/s****/a.j**" in told.output
+    assert "give bundle/ alone" in told.output
+    assert "amiller" not in told.output
+    assert "Found in 1 files: path 1, user 1." in told.output
+
+
+def test_machines_read_the_same(run: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,dob\n1,1970-01-02\n")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    told = run("audit", "t.csv", "a.pdf", "--json")
+    lines = [json.loads(line) for line in told.output.splitlines()]
+    assert told.exit_code == lines[-1]["exit_code"] == 1
+    assert (lines[0]["what"], lines[0]["file"], lines[0]["count"]) == ("birth", "t.csv", 1)
+    assert lines[-1]["counts"] == {"birth": 1}
+    assert lines[-1]["not_looked_into"] == 1
+
+
+def test_nothing_found_is_exit_code_0(run: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,age\na,50\n")
+    told = run("audit", ".")
+    assert told.exit_code == 0
+    assert "nothing" in told.output
+
+
+def test_a_path_that_is_not_there_is_a_wrong_command(run: Callable[..., Result]) -> None:
+    assert run("audit", "missing").exit_code == 2

@@ -1,0 +1,118 @@
+"""The walk over folders: nothing is left out in silence, nothing is changed, one bad file does not stop it."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.workflows.audit import Audited, Finding, audit
+from napari_melanoma.workflows.audit.files import PIECE
+
+
+def looked(path: Path) -> tuple[Audited, list[Finding]]:
+    """What an audit comes to."""
+    findings: list[Finding] = []
+    return audit([path], findings.append, run=RunContext()), findings
+
+
+def test_all_files_are_looked_into_in_order_and_none_is_changed(tmp_path: Path) -> None:
+    for name in ("b/deep/.hidden.txt", "a.txt", "b/z.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("to anna@clinic.example")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.txt")}
+    result, findings = looked(tmp_path)
+    assert [finding.file for finding in findings] == ["a.txt", "b/z.txt", "b/deep/.hidden.txt"]
+    assert (result.files, result.counts, result.clean) == (3, {"contact": 3}, False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.txt")} == before
+
+
+def test_a_folder_may_have_a_name_that_tells(tmp_path: Path) -> None:
+    (tmp_path / "visit 2021-03-04").mkdir()
+    assert [(f.file, f.kind, f.example) for f in looked(tmp_path)[1]] == [("visit 2021-03-04", "date", "2***-0*-0*")]
+
+
+def test_nothing_in_a_folder_is_nothing_found(tmp_path: Path) -> None:
+    assert looked(tmp_path)[0].clean
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_link_gives_its_target_away_and_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/home/amiller/scans")
+    result, findings = looked(tmp_path)
+    assert {finding.kind for finding in findings} == {"path", "user"}
+    assert result.files == 1
+
+
+DAMAGED = {
+    "cut.zip": b"PK\x03\x04 and no more",
+    "cut.tif": b"II*\0\xff\xff\xff\xff",
+    "cut.dcm": b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04",
+    "film.mp4": b"\0\0\0\x18ftypmp42",
+    "table.csv.gz": b"\x1f\x8b\x08",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_cannot_be_looked_into_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(DAMAGED[name])
+    (tmp_path / "later.txt").write_text("to anna@clinic.example")
+    result, findings = looked(tmp_path)
+    assert list(result.passed_over) == [name]
+    assert len(findings) == 1
+    assert not result.clean
+
+
+def nested(depth: int) -> bytes:
+    """Archives in archives."""
+    content = b"to anna@clinic.example"
+    for level in range(depth):
+        file = BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("inner.zip" if level else "inner.txt", content)
+        content = file.getvalue()
+    return content
+
+
+@pytest.mark.parametrize(("depth", "seen"), [(2, True), (5, False)])
+def test_archives_within_archives_have_a_bound(depth: int, seen: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(nested(depth))
+    result, findings = looked(tmp_path)
+    assert bool(findings) == seen
+    assert bool(result.passed_over) != seen
+
+
+def test_a_long_text_is_read_in_pieces_and_the_line_is_told(tmp_path: Path) -> None:
+    lines = PIECE // 10
+    (tmp_path / "log.txt").write_text("nine char\n" * lines + "at /home/amiller/a\n" + "nine char\n")
+    found = looked(tmp_path)[1]
+    assert {(finding.kind, finding.where) for finding in found} == {(k, f"line {lines + 1}") for k in ("path", "user")}
+
+
+def test_rows_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,dob\n" + "1,1970-01-02\n2,\n" * 6_000)
+    assert [(f.where, f.kind, f.count) for f in looked(tmp_path)[1]] == [("column 'dob'", "birth", 6_000)]
+
+
+def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:
+    inner = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 9}">' for n in range(1, 12))
+    (tmp_path / "bomb.xml").write_text(f'<!DOCTYPE x [<!ENTITY l0 "a"> {inner}]><x>&l11;</x>')
+    assert looked(tmp_path)[0].files == 1
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        looked(tmp_path / "missing")
+
+
+def test_it_can_be_stopped(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("nothing")
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        audit([tmp_path], lambda finding: None, run=run)
