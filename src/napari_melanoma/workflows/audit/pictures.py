@@ -200,8 +200,8 @@ def _png(file: IO[bytes]) -> Iterator[Entry]:
         elif name == b"eXIf":
             yield from exif_entries(body)
         elif name == b"tIME" and len(body) == 7:
-            year, *rest = struct.unpack(">H5B", body)
-            yield Entry("picture", "PNG time", "time stamp", f"{year}-{rest[0]:02}-{rest[1]:02}")
+            year, month, day, *_ = struct.unpack(">H5B", body)
+            yield Entry("picture", "PNG time", "time stamp", f"{year}-{month:02}-{day:02}")
 
 
 def _png_text(name: bytes, rest: bytes) -> str:
