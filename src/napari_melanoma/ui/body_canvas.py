@@ -10,12 +10,12 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_melanoma.ui.body_chart import Chart, Spot, chart
 from napari_melanoma.ui.body_marks import BodyMark, spread
-from napari_melanoma.ui.body_painting import ink, paint_cursor, paint_drawing, paint_mark
+from napari_melanoma.ui.body_painting import ink, paint_cursor, paint_drawing, paint_mark, paint_words
 from napari_melanoma.ui.body_parts import Place
 from napari_melanoma.ui.body_words import NOWHERE, is_within, title
 from napari_melanoma.ui.look import ThemedIcons, named
 
-MARK_PX = 17.0  # across; the same at every size of the chart, for its number must be readable
+MARK_PX = 15.0  # across; the same at every size of the chart, for its number must be readable
 ARROWS: dict[Qt.Key, tuple[float, float]] = {
     Qt.Key.Key_Left: (-1, 0),
     Qt.Key.Key_Right: (1, 0),
@@ -148,6 +148,7 @@ class BodyCanvas(QWidget):
         hovered = self._pointed.place if self._pointed else None
         for drawing in self.sheet.drawings:
             paint_drawing(painter, drawing, colours, chosen, hovered)
+            paint_words(painter, drawing, colours)
         painter.restore()
         for identity, point in self.mark_places().items():
             paint_mark(painter, point, MARK_PX, self._marks[identity].label, colours, identity == self._current)

@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, QSizeF
 from qtpy.QtGui import QColor, QImage, QPainter, QTransform
 
+from napari_melanoma.ui.body_back import back
 from napari_melanoma.ui.body_curves import Point
 from napari_melanoma.ui.body_front import front
+from napari_melanoma.ui.body_head import face, mouth
+from napari_melanoma.ui.body_limbs import hands, soles
 from napari_melanoma.ui.body_parts import MIDLINE, Drawing, Place, Region
 from napari_melanoma.ui.body_words import WHOLE_REGIONS
 
-WIDTH, HEIGHT = 340.0, 400.0
+WIDTH, HEIGHT = 340.0, 544.0
+DEEP = 0.75  # of the most that a point of a region is away from its border: well inside
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
-PREFERRED = ("front", "back")  # where a mark goes whose site is in several drawings
+PREFERRED = ("face", "mouth", "hands", "front", "back", "soles")  # where a mark goes whose site is in several drawings
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,15 @@ def chart() -> Chart:
     Chart
         Always the same one.
     """
-    return Chart((_fitted(front(), QRectF(4, 8, 160, 384)),), QSizeF(WIDTH, HEIGHT))
+    rooms = (
+        (front(), QRectF(4, 16, 160, 372)),
+        (back(), QRectF(176, 16, 160, 372)),
+        (face(), QRectF(4, 412, 88, 116)),
+        (mouth(), QRectF(94, 492, 40, 28)),
+        (hands(), QRectF(142, 424, 108, 92)),
+        (soles(), QRectF(262, 424, 74, 92)),
+    )
+    return Chart(tuple(_fitted(drawing, room) for drawing, room in rooms), QSizeF(WIDTH, HEIGHT))
 
 
 def _fitted(drawing: Drawing, room: QRectF) -> Drawing:
@@ -167,7 +179,7 @@ def _pixels(picture: QImage) -> NDArray[np.int32]:
 
 
 def _deepest(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
-    """Give for each label one of the pixels that eroding it leaves last, near their middle: (row, column)."""
+    """Give for each label a pixel well inside, near the middle of such: (row, column)."""
     depth, kept = np.zeros(labels.shape, np.int32), labels > 0
     same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOURS]
     while kept.any():
@@ -179,7 +191,8 @@ def _deepest(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
         kept[1:-1, 1:-1] = inner
     found = {}
     for number in np.unique(labels[labels > 0]):
-        rows, columns = np.nonzero((labels == number) & (depth == depth[labels == number].max()))
+        mine = labels == number
+        rows, columns = np.nonzero(mine & (depth >= DEEP * depth[mine].max()))
         nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
         found[int(number)] = int(rows[nearest]), int(columns[nearest])
     return found

@@ -11,14 +11,15 @@ from qtpy.QtGui import QPainterPath, QTransform
 
 Point = tuple[float, float]
 Run = str | Sequence[Point]  # points as SVG writes them: "0,0 10,2.5 20,0"
+ROUNDNESS = 0.35  # a third would be the least bent curve
 MIRROR = QTransform.fromScale(-1, 1)
 
 
 def curve(*runs: Run, closed: bool = True) -> QPainterPath:
     """Draw a curve through points: smooth within a run, with a corner where one run ends and the next begins.
 
-    Cubic curves whose tangents are those of Catmull and Rom (1974), shortened where neighbours lie close, so that
-    nothing overshoots.
+    Cubic curves that run at each point as the line between its neighbours does, after Catmull and Rom (1974); how far
+    depends on the distance to the next point alone, so that nothing overshoots where points lie close.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ def _follow(path: QPainterPath, points: Sequence[Point]) -> None:
 
 
 def _tangent(before: Point, at: Point, after: Point, length: float) -> Point:
-    """Give a third of the tangent at a point, for a segment of some length."""
-    whole = math.dist(before, at) + math.dist(at, after)
-    share = length / (3 * whole) if whole else 0.0
+    """Give the handle of a curve at a point, for a segment of some length; at an end it points along the segment."""
+    across = math.dist(before, after)
+    share = ROUNDNESS * length / across if across else 0.0
     return share * (after[0] - before[0]), share * (after[1] - before[1])
 
 
@@ -152,6 +153,39 @@ def mirrored(path: QPainterPath) -> QPainterPath:
         With each x negated; runs the other way round, so that what was drawn clockwise is so again.
     """
     return MIRROR.map(path).toReversed()
+
+
+def both_halves(half: Run) -> QPainterPath:
+    """Close half an outline that begins and ends on the midline.
+
+    Parameters
+    ----------
+    half : str or sequence of (x, y)
+        From the top to the bottom, where x is positive.
+
+    Returns
+    -------
+    QPainterPath
+        Smooth all round.
+    """
+    points = points_of(half)
+    return curve(points[:-1] + [(-x, y) for x, y in reversed(points)][:-1])
+
+
+def symmetrical(path: QPainterPath) -> QPainterPath:
+    """Put a shape and its mirror image together.
+
+    Parameters
+    ----------
+    path : QPainterPath
+        Closed shapes, or lines.
+
+    Returns
+    -------
+    QPainterPath
+        Both.
+    """
+    return together(path, mirrored(path))
 
 
 def together(*paths: QPainterPath) -> QPainterPath:

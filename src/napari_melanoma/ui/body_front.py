@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from qtpy.QtGui import QPainterPath
 
-from napari_melanoma.ui.body_curves import capsule, curve, lines, mirrored, sleeve, together
-from napari_melanoma.ui.body_outline import ear, fingers, head, trunk
-from napari_melanoma.ui.body_parts import LEFT, Drawing, Part, Region, both_sides, middle
-
-Shape = tuple[str, QPainterPath]
+from napari_melanoma.ui.body_curves import capsule, curve, lines, mirrored, oval, sleeve, symmetrical, together
+from napari_melanoma.ui.body_outline import ear, edge, fingers, head, trunk
+from napari_melanoma.ui.body_parts import LEFT, Drawing, Part, Region, Shape, both_sides, middle
 
 _FOOT = "27.6,389 31.6,393.4 34.2,397 32.6,399.4 24,399.6 17.6,398.6 16.2,393"
 _TOES = (
@@ -32,13 +30,45 @@ def front() -> Drawing:
     tips = [*fingers(), *(capsule(*toe) for toe in _TOES)]
     whole = together(outline, *tips, *(mirrored(tip) for tip in tips))
     sites = [*_midline(), *both_sides([*_torso(), *_arm(), *_leg()], LEFT)]
-    ears = together(ear(), mirrored(ear()))
+    ears = symmetrical(ear())
     parts = (
-        Part(whole, tuple(sites), outline),
+        Part(whole, tuple(sites), edge(_FOOT)),
         Part(ears, tuple(both_sides([("ear", ear())], LEFT)), ears),
         Part(head(), tuple(_head()), head()),
     )
-    return Drawing("front", "Front", parts, lines(), lines())
+    return Drawing(
+        "front", "Front", parts, symmetrical(_lines()), symmetrical(_creases()), ("right", "left"), is_detail=False
+    )
+
+
+def _lines() -> QPainterPath:
+    """What one sees from afar: the face, the nipples, the navel."""
+    face = lines(
+        *("4.2,22.2 8,20.6 13,21.8", "4.6,26.6 8.4,25 12.4,26.6", "4.6,26.6 8.6,28 12.4,26.6"),
+        *("2.2,27 2.6,33 3.8,36.6 1.4,38", "0,43.7 3,43.3 6,43.4", "0,46.9 1.8,46.8 3.4,46.2"),
+    )
+    return together(face, oval((18.6, 105), 1.8, 1.8), oval((0, 165), 1.7, 2.8))
+
+
+def _creases() -> QPainterPath:
+    """What one sees from near: collar bone, ribs, groin, kneecap, shin, ankle, palm, nails of the toes."""
+    return lines(
+        "3.4,69.8 9,71.8 20,71.6 29,75 34.6,79.6",
+        "10.9,56 8.6,62 4,68.8",
+        "5,128 12,136.6 21,142",
+        "30.6,181 25.6,186.8 19,192",
+        "14.8,287 19.8,282.4 25.8,286.6",
+        "15.4,295 20,299.8 25.4,295.4",
+        "18.6,311 17.6,330 18.8,352",
+        "24,377 25.6,379.6 24.6,382.4",
+        "17.2,377.6 16.8,380.4 18,382.6",
+        "50.8,153.4 55.4,155.6 60,152",
+        "70.4,212.6 75,217 79.8,225.6",
+        "68.8,222 74.4,224.4 81.6,222.6",
+        "18,399.4 19.5,397.8 21,399.6",
+        "23.4,400.6 24.5,399.2 25.6,400.6",
+        "27.2,400 28.2,398.8 29.2,399.8",
+    )
 
 
 def _head() -> list[Region]:
@@ -53,7 +83,7 @@ def _midline() -> list[Region]:
     """What lies on the midline of the trunk."""
     sternum = curve("-4.6,67 4.6,67", "4.6,67 4.2,100 3.8,124", "0,127 -3.8,124")
     belly = curve("-4.2,120 4.2,120", "4.2,120 4.4,150 4.2,199", "-4.2,199 -4.4,150")
-    shield = curve("-8.5,198.5 0,196.6 8.5,198.5", "8.5,198.5 5.6,212 0,222 -5.6,212")
+    shield = curve("0,196.2 5.6,197.8 7.4,202.6 4.8,211 0,220 -4.8,211 -7.4,202.6 -5.6,197.8")
     return middle(("genital", shield), ("chest", sternum), ("abdomen", belly))
 
 
@@ -68,7 +98,7 @@ def _torso() -> list[Shape]:
     )
     breast = curve("18.4,91.4 28.6,94.6 31.4,104 27,113.4 17.6,115.8 9.2,111.4 8.2,101 11.4,94")
     chest = curve("0,124 7,126.6 17,131.6 26,133.6 36.6,131", "36.2,107 50,60 0,60")
-    flank = curve("24.4,120 23.4,140 22,158 23.4,174 27,187", "40,187 40,120")
+    flank = curve("24.4,120 23.4,140 22,158 23.4,174 26.4,189.6", "36.6,182.6 36.4,120")
     abdomen = curve("36,183 27,189.4 17,196.8 6,204.6 0,207", "0,120 40,120")
     groin = curve("40,193 29,201 18,211 9,222 0,232", "0,180 40,180")
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
@@ -93,9 +94,12 @@ class BodyMap(QWidget):
         self._tell_apart()
 
     def _build(self) -> None:
+        bold = QFont(self.font())
+        bold.setBold(True)
         for word in ("", *words()):
-            above = word and taxonomy("sub_site").words.count(word)
-            self._word.addItem(f"    {title(word)}" if above else title(word), word)
+            self._word.addItem(title(word), word)
+            if word in taxonomy("site").words:
+                self._word.setItemData(self._word.count() - 1, bold, Qt.ItemDataRole.FontRole)
         for side, said in (("", "side unknown"), *((each, each) for each in taxonomy("laterality").words[:-1])):
             self._side.addItem(said, side)
         self._word.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)

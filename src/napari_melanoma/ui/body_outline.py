@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from qtpy.QtGui import QPainterPath
 
-from napari_melanoma.ui.body_curves import capsule, curve, points_of
+from napari_melanoma.ui.body_curves import both_halves, capsule, curve, lines, points_of, symmetrical
 
 _HEAD = "0,0 7,0.9 13.2,4.6 17.3,11 18.9,19.5 18.5,29 17.3,37 14.6,44.5 10.2,50.6 5,54.2 0,55"
+_OCCIPUT = "0,0 7,0.9 13.2,4.6 17.3,11 18.9,19.5 18.5,29 17,37 14,42.6 10.6,45.6 5.6,46.9 0,47.2"
 _EAR = "17.8,25.2 19.8,22.9 21.7,23.8 21.9,28 20.6,32.8 19,35.8 17.4,35"
 _NECK = "0,46 11.2,46"
 _ARM_OUTSIDE = (
@@ -39,15 +40,25 @@ _THUMB = ((79.4, 211), (92.4, 228.8), (6.2, 4))
 
 
 def head() -> QPainterPath:
-    """Draw the head without ears, as seen from the front or from behind.
+    """Draw the head without ears, as seen from the front.
 
     Returns
     -------
     QPainterPath
         55 high.
     """
-    half = points_of(_HEAD)
-    return curve(half[:-1] + [(-x, y) for x, y in reversed(half)][:-1])
+    return both_halves(_HEAD)
+
+
+def occiput() -> QPainterPath:
+    """Draw the head as seen from behind, where the neck hides the chin.
+
+    Returns
+    -------
+    QPainterPath
+        Down to the hairline.
+    """
+    return both_halves(_OCCIPUT)
 
 
 def ear() -> QPainterPath:
@@ -89,3 +100,22 @@ def trunk(foot: str) -> QPainterPath:
     right = [points_of(run) for run in (_NECK, _ARM_OUTSIDE, _PALM, _PALM_INSIDE, _ARM_INSIDE, leg)]
     left = [[(-x, y) for x, y in reversed(run)] for run in reversed(right)]
     return curve(*right, *left)
+
+
+def edge(foot: str) -> QPainterPath:
+    """Draw what of the trunk's outline is an edge of the body: not where fingers begin, nor the neck under the head.
+
+    Parameters
+    ----------
+    foot : str
+        As ``trunk`` takes it.
+
+    Returns
+    -------
+    QPainterPath
+        Lines.
+    """
+    beside_thumb = _PALM.rpartition(" ")[0]
+    return symmetrical(
+        lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
+    )

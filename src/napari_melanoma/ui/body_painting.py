@@ -25,14 +25,15 @@ class Ink:
     line: str
     crease: str
     hover: str
+    words: str
     chosen: str
     mark: str = "#e69f00"  # of Okabe and Ito: stands apart from the blue for every kind of eye
     current: str = "#f0e442"
     mark_edge: str = "#1c1300"
 
 
-DARK = Ink("#59616d", "#aeb6c1", "#12161d", "#7e8794", "#c3cad3", "#8a93a0", "#76879c", PRIMARY)
-LIGHT = Ink("#f4f1ee", "#5d646e", "#8d8078", "#bdb6b0", "#4f565f", "#a59c95", "#d5e3f1", "#5b97d3")
+DARK = Ink("#5b636f", "#b4bcc7", "#10141a", "#828c99", "#d0d6de", "#434a55", "#76879c", "#a9b0ba", PRIMARY)
+LIGHT = Ink("#f6f3f0", "#565d67", "#7d7068", "#b9b2ac", "#454b54", "#d3cac3", "#d5e3f1", "#63666b", "#5b97d3")
 
 
 def ink(palette: Palette) -> Ink:
@@ -77,10 +78,42 @@ def paint_drawing(
         for width, opacity in SHADES:
             colour = QColor(colours.shade)
             colour.setAlpha(opacity)
-            painter.strokePath(part.shade, QPen(colour, width))
+            painter.strokePath(part.shade, _round(colour, width))
         painter.restore()
-    painter.strokePath(drawing.creases, QPen(QColor(colours.crease), 0.7))
-    painter.strokePath(drawing.lines, QPen(QColor(colours.line), 0.9))
+    painter.strokePath(drawing.creases, _round(QColor(colours.crease), 0.9))
+    painter.strokePath(drawing.lines, _round(QColor(colours.line), 0.9))
+
+
+def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
+    """Write what a drawing shows above it, and which side of the patient is which beside that.
+
+    Parameters
+    ----------
+    painter : QPainter
+        Scaled to the units of the chart.
+    drawing : Drawing
+        What is shown.
+    colours : Ink
+        Of the theme.
+    """
+    frame = drawing.frame
+    font = QFont(painter.font())
+    font.setPixelSize(9 if drawing.is_detail else 11)
+    font.setBold(False)
+    painter.save()
+    painter.setFont(font)
+    painter.setPen(QColor(colours.words))
+    line = QRectF(frame.x() - 30, frame.y() - 16, frame.width() + 60, 12)
+    painter.drawText(line, Qt.AlignmentFlag.AlignCenter, drawing.title)
+    line = QRectF(frame.x() + 2, frame.y() - (16 if drawing.is_detail else 0), frame.width() - 4, 12)
+    for side, end in zip(drawing.sides, (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight), strict=False):
+        said = side[0].upper() if drawing.is_detail else side
+        painter.drawText(line, end | Qt.AlignmentFlag.AlignVCenter, said)
+    painter.restore()
+
+
+def _round(colour: QColor, width: float) -> QPen:
+    return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
 
 
 def _paint_sites(painter: QPainter, part: Part, colours: Ink, chosen: Collection[Place], hovered: Place | None) -> None:

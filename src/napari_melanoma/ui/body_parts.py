@@ -17,6 +17,7 @@ from napari_melanoma.ui.body_curves import mirrored
 
 LEFT, RIGHT, MIDLINE = "left", "right", "midline"
 Place = tuple[str, str]  # a site and a laterality
+Shape = tuple[str, QPainterPath]  # a site and what it is cut out with
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One view: parts from the back to the front, strong lines such as lids, and faint ones such as creases."""
+    """One view: parts from the back to the front, strong lines such as lids, and faint ones such as creases.
+
+    ``sides`` says which side of the patient is on the left and on the right of the drawing.
+    """
 
     name: str
     title: str
     parts: tuple[Part, ...]
     lines: QPainterPath
     creases: QPainterPath
+    sides: tuple[str, str] | tuple[()] = ("right", "left")
+    is_detail: bool = True
 
     def moved(self, by: QTransform) -> Drawing:
         """Give the same drawing elsewhere.
@@ -131,7 +137,7 @@ class Drawing:
         return next((region for region in found if region is not None), None)
 
 
-def middle(*shapes: tuple[str, QPainterPath]) -> list[Region]:
+def middle(*shapes: Shape) -> list[Region]:
     """Give regions of the midline.
 
     Parameters
@@ -147,7 +153,7 @@ def middle(*shapes: tuple[str, QPainterPath]) -> list[Region]:
     return [Region(site, MIDLINE, shape) for site, shape in shapes]
 
 
-def both_sides(shapes: Sequence[tuple[str, QPainterPath]], positive: str) -> list[Region]:
+def both_sides(shapes: Sequence[Shape], positive: str) -> list[Region]:
     """Give regions of one half, and their mirror images.
 
     Parameters
