@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from napari_melanoma.data.table_schema import AS_GIVEN, column_named
+
 MOST = 12  # words of one column that a line names
 
 
@@ -54,13 +56,15 @@ class HarmoniseReport:
             A column, and a sentence on it.
         """
         for column, words in self.unmapped.items():
-            yield column, f"{_cells(words)} not understood and kept in a column of their own: {listed(words)}"
+            kept = f"{column}{AS_GIVEN}" if column_named(column) else column
+            yield column, f"{_cells(words)} not understood and kept in {kept}: {listed(words)}"
         for column, words in self.impossible.items():
-            yield column, f"{_cells(words)} impossible and kept in {column}_as_given: {listed(words)}"
+            yield column, f"{_cells(words)} impossible and kept in {column}{AS_GIVEN}: {listed(words)}"
         for said, rows in self.disagreements.items():
             yield "columns", f"{said} in {rows} row{'s' if rows > 1 else ''}; the first one counts"
         if self.duplicates:
-            yield "image_id", f"{len(self.duplicates)} ids stand in several rows: {listed(self.duplicates)}"
+            ids = f"{len(self.duplicates)} ids stand" if len(self.duplicates) > 1 else "1 id stands"
+            yield "image_id", f"{ids} in several rows: {listed(self.duplicates)}"
         for column in self.empty:
             yield column, "no row says anything in this column"
 

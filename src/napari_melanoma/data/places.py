@@ -56,7 +56,8 @@ def place(text: str, source: str = "") -> Place | None:
     side = sides.pop() if sides else ""
     if not rest:
         return Place(laterality=side) if side else None
-    found = _looked_up(" ".join(rest), source) or _looked_up(" ".join(w for w in rest if w not in FILLERS), source)
+    bare = [word for word in rest if word not in FILLERS]
+    found = _looked_up(" ".join(rest), source) or (_looked_up(" ".join(bare), source) if bare else None)
     return found._replace(laterality=side) if found else None
 
 

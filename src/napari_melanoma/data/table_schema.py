@@ -61,7 +61,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("diagnosis", "word", "Diagnosis", "The class of the lesion.", taxonomy="diagnosis"),
     Column("diagnosis_detail", "word", "Subtype", "The diagnosis as exactly as it is known.", taxonomy="diagnosis"),
     Column("diagnosis_by", "word", "Diagnosed by", "How the diagnosis was found.", taxonomy="diagnosis_by"),
-    Column("target", "yes_no", "Malignant", "1 where the lesion is malignant, 0 where it is not."),
+    Column(
+        "target", "yes_no", "Malignant", "1 where the lesion is malignant, 0 where it is not.", taxonomy="malignancy"
+    ),
     Column("melanoma", "yes_no", "Melanoma", "1 where the lesion is a melanoma of any kind, 0 where it is none."),
     Column("age", "number", "Age", "Of the patient when the image was taken.", "years", 0, 120),
     Column("sex", "word", "Sex", "Of the patient.", taxonomy="sex"),

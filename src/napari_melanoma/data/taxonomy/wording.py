@@ -6,6 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+_NEGATIVE = re.compile(r"\s*-\d+(?:\.\d+)?\s*")  # -1 is not 1
 _SEPARATORS = re.compile(r"[^\w/+<>.]+|_+")
 _SINGLE_LETTERS = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l"})  # no accent that falls off
 _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
@@ -25,6 +26,8 @@ def plain(word: str) -> str:
     str
         Lower case without accents, its parts with single blanks between them.
     """
+    if _NEGATIVE.fullmatch(word):
+        return word.strip()
     parts = unicodedata.normalize("NFKD", word.lower().translate(_SINGLE_LETTERS))
     bare = "".join(letter for letter in parts if not unicodedata.combining(letter))
     return _SEPARATORS.sub(" ", bare).strip(" .")

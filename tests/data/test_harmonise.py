@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_melanoma.data.column_names import known_names
+from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
+from napari_melanoma.data.table_text import each_row
+from napari_melanoma.data.taxonomy import taxonomy
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    row: dict[str, str]
+    expected: dict[str, str]
+    source: str = ""
+    unmapped: dict[str, dict[str, int]] = field(default_factory=dict)
+    impossible: dict[str, dict[str, int]] = field(default_factory=dict)
+    disagreements: tuple[str, ...] = ()
+
+
+NEVUS = {"diagnosis": "nevus", "target": "0", "melanoma": "0"}
+CASES = [
+    Case(
+        "a row of ISIC 2024",
+        {
+            "isic_id": "ISIC_1",
+            "age_approx": "45.0",
+            "sex": "male",
+            "anatom_site_general": "lower extremity",
+            "image_type": "TBP tile: close-up",
+            "tbp_lv_location": "Left Leg - Upper",
+            "copyright_license": "CC-BY",
+        },
+        {
+            "image_id": "ISIC_1",
+            "age": "45",
+            "sex": "male",
+            "site": "lower extremity",
+            "sub_site": "thigh",
+            "laterality": "left",
+            "modality": "tbp_tile",
+            "licence": "CC-BY",
+            "tbp_lv_location": "Left Leg - Upper",
+        },
+    ),
+    Case(
+        "a row of PAD-UFES-20",
+        {"img_id": "PAT_1_2_3.png", "region": "ARM", "fitspatrick": "3.0", "diagnostic": "NEV", "biopsed": "True"},
+        {
+            "image_id": "PAT_1_2_3",
+            "site": "upper extremity",
+            "fitzpatrick": "3",
+            **NEVUS,
+            "diagnosis_by": "histopathology",
+            "biopsed": "True",
+            "source": "pad-ufes-20",
+        },
+        source="pad-ufes-20",
+    ),
+    Case(
+        "a row of HAM10000",
+        {"dx": "mel", "dx_type": "histo", "localization": "foot", "dataset": "rosendahl"},
+        {
+            "diagnosis": "melanoma",
+            "target": "1",
+            "melanoma": "1",
+            "diagnosis_by": "histopathology",
+            "site": "lower extremity",
+            "sub_site": "foot",
+            "dataset": "rosendahl",
+        },
+    ),
+    Case("an age of 430", {"age": "430"}, {"age_as_given": "430"}, impossible={"age": {"430": 1}}),
+    Case("a sex with a blank", {"Sex": "f "}, {"sex": "female"}),
+    Case(
+        "a site in another language",
+        {"Lokalisation": "linker Oberschenkel"},
+        {"site": "lower extremity"} | {"sub_site": "thigh", "laterality": "left"},
+    ),
+    Case("a word of nobody", {"site": "Glabella"}, {"site_as_given": "Glabella"}, unmapped={"site": {"Glabella": 1}}),
+    Case("a decimal comma", {"diameter_1": "2,5"}, {"diameter_1_mm": "2.5"}),
+    Case("a unit of its own", {"mel_thick": "0.3 mm", "Age (months)": "18 months"}, {"depth_mm": "0.3", "age": "1.5"}),
+    Case("an age of DICOM", {"PatientAge": "045Y"}, {"age": "45"}),
+    Case(
+        "a number that is only a bound",
+        {"mel_mitotic_index": "<1/mm^2"},
+        {"mitoses_per_mm2_as_given": "<1/mm^2"},
+        unmapped={"mitoses_per_mm2": {"<1/mm^2": 1}},
+    ),
+    Case("nobody knows", {"sex": "unknown", "age": "NA", "patient_id": "n/a", "diagnosis": "unk"}, {}),
+    Case(
+        "two columns of one kind",
+        {"age": "50", "age_approx": "45"},
+        {"age": "50", "age_approx": "45"},
+        disagreements=("age_approx says otherwise than age",),
+    ),
+    Case("two columns that agree", {"age": "50", "age_approx": "50.0"}, {"age": "50"}),
+    Case("the first says nothing", {"age": "", "age_approx": "45"}, {"age": "45"}),
+    Case("a subtype", {"diagnosis": "Dysplastic nevus"}, {**NEVUS, "diagnosis_detail": "dysplastic nevus"}),
+    Case(
+        "a subtype in another column",
+        {"diagnosis": "melanoma", "mel_class": "melanoma in situ", "mel_type": "NA"},
+        {
+            "diagnosis": "melanoma",
+            "diagnosis_detail": "melanoma in situ",
+            "target": "1",
+            "melanoma": "1",
+            "mel_class": "melanoma in situ",
+            "mel_type": "NA",
+        },
+    ),
+    Case(
+        "less than a diagnosis",
+        {"diagnosis": "benign"},
+        {"diagnosis_as_given": "benign"} | {"target": "0", "melanoma": "0"},
+    ),
+    Case("a malignancy alone", {"benign_malignant": "malignant"}, {"target": "1"}),
+    Case("a melanoma is malignant", {"melanoma": "True"}, {"melanoma": "1", "target": "1"}),
+    Case("a label that is a number", {"label": "1"}, {"label": "1"}),
+    Case("a label that is a word", {"label": "psoriasis"}, {"diagnosis": "psoriasis", "target": "0", "melanoma": "0"}),
+    Case("a label of nobody", {"label": "type A"}, {"label": "type A"}, unmapped={"label": {"type A": 1}}),
+    Case(
+        "a class that contradicts the diagnosis",
+        {"class": "malignant", "dx": "NV"},
+        {"class": "malignant", **NEVUS},
+        disagreements=("class says otherwise than diagnosis",),
+    ),
+    Case(
+        "the target of lesion-size-2020 is melanoma",
+        {"diagnosis": "epithelial malignant", "target": "0"},
+        {"diagnosis_as_given": "epithelial malignant", "melanoma": "0", "target": "1", "source": "lesion-size-2020"},
+        source="lesion-size-2020",
+    ),
+    Case(
+        "a row's own target counts",
+        {"diagnosis": "actinic keratosis", "target": "1"},
+        {"diagnosis": "actinic keratosis", "target": "1", "melanoma": "0"},
+        disagreements=("target says otherwise than the diagnosis",),
+    ),
+    Case("what was not understood once", {"sex_as_given": "weiblich"}, {"sex": "female"}),
+    Case("a depth of each reader", {"depth_mm_reader_2": "1,2"}, {"depth_mm_reader_2": "1.2"}),
+    Case("columns of its own", {"itch": "UNK", "smoke": ""}, {"itch": "UNK"}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_rows(case: Case) -> None:
+    found = harmonise([case.row], case.source)
+    assert found.rows == [case.expected]
+    assert found.report.unmapped == case.unmapped
+    assert found.report.impossible == case.impossible
+    assert tuple(found.report.disagreements) == case.disagreements
+
+
+def test_the_report_says_what_to_look_at() -> None:
+    rows = [
+        {"image": "a", "sex": "x", "note": "", "region": "arm"},
+        {"image": "a.jpg", "sex": "x", "note": "", "region": "leg"},
+        {"image": "b", "sex": "o", "note": "", "region": "leg"},
+    ]
+    report = harmonise(rows).report
+    assert report.rows == 3
+    assert report.columns == {"image": ("image_id",), "sex": ("sex",), "region": ("site",)}
+    assert report.own == ("note",)
+    assert report.known["site"] == 3
+    assert list(report.findings()) == [
+        ("sex", "3 cells are not understood and kept in sex_as_given: 'x' (2), 'o' (1)"),
+        ("image_id", "1 id stands in several rows: 'a' (2)"),
+        ("note", "no row says anything in this column"),
+    ]
+
+
+TEXTS = st.sampled_from(
+    [
+        *(
+            "",
+            " ",
+            "unknown",
+            "NA",
+            "NV",
+            "mel",
+            "lentigo maligna",
+            "benign",
+            "malignant",
+            "indeterminate",
+            "BCC",
+            "AIMP",
+        ),
+        *("Benign::Nevus", "left arm", "chest", "torso", "Torso Back Top Third", "ear", "right", "glabella", "f ", "m"),
+        *(
+            "430",
+            "45",
+            "45.0",
+            "2,5",
+            "-1",
+            "0",
+            "1",
+            "True",
+            "no",
+            "III",
+            "0.3 mm",
+            "<1/mm2",
+            "x; y",
+            "histo",
+            "a.jpg",
+        ),
+    ]
+)
+HEADERS = [
+    *(name for names in known_names().values() for name in names),
+    *(*NAMES, *(f"{name}_as_given" for name in NAMES), "depth_mm_reader_1", "itch"),
+]
+TABLES = st.lists(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), max_size=6)
+SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17k", "isic2024"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(TABLES, SOURCES)
+def test_harmonising_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
+    once = harmonise(rows, source)
+    assert len(once.rows) == len(rows) == once.report.rows
+    assert harmonise(once.rows, source).rows == once.rows
+    assert harmonise(once.rows).rows == once.rows
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), SOURCES)
+def test_every_cell_is_one_of_ours_or_was_kept(row: dict[str, str], source: str) -> None:
+    found = harmonise([row], source)
+    for name, text in found.rows[0].items():
+        column = column_named(name)
+        assert column is None or check_value(column, text) == ""
+    kept = "; ".join(found.rows[0].values())
+    for words in (*found.report.unmapped.values(), *found.report.impossible.values()):
+        assert all(word in kept for word in words)
+
+
+def test_a_row_is_understood_by_itself() -> None:
+    rows = [case.row for case in CASES]
+    assert harmonise(rows).rows == [harmonise([row]).rows[0] for row in rows]
+
+
+REAL = {
+    "HAM10000_metadata.csv": ("ham10000", 10015),
+    "ISIC_2019_Training_Metadata.csv": ("isic2019", 25331),
+    "ISIC_2020_Training_GroundTruth_v2.csv": ("isic2020", 33126),
+    "ISIC_2024_ex_pathology_metadata.csv": ("isic2024", 103),
+    "ISIC_2024_label_list_49025.csv": ("isic2024", 49025),
+    "ISIC_2024_test-metadata_sample.csv": ("isic2024", 3),
+    "PAD-UFES-20_metadata.csv": ("pad-ufes-20", 2298),
+    "fitzpatrick17k.csv.gz": ("fitzpatrick17k", 16577),
+    "lesion-size-2020_data_joined.csv": ("lesion-size-2020", 1295),
+    "lesion-size-2020_metadata.csv": ("lesion-size-2020", 1295),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_tables(shared_data, name: str) -> None:
+    source, count = REAL[name]
+    rows = list(each_row(shared_data / "metadata" / name))
+    some = rows[:: max(1, count // 4000)]
+    found = harmonise(some, source)
+    assert len(rows) == count
+    assert set(found.report.unmapped) <= {"mitoses_per_mm2"}  # some are bounds, such as <1
+    assert set(found.report.impossible) <= {"diameter_1_mm", "diameter_2_mm"}  # some are 0
+    assert harmonise(found.rows[:300], source).rows == found.rows[:300]
+
+
+def test_the_schema_has_every_word_that_it_needs() -> None:
+    for column in COLUMNS:
+        if column.kind == "word":
+            assert len(taxonomy(column.taxonomy).words) > 2
