@@ -246,7 +246,7 @@ class BodyCanvas(QWidget):
         return QPointF((self.width() - size.width()) / 2, (self.height() - size.height()) / 2)
 
     def _to_sheet(self, point: QPointF) -> QPointF:
-        return (point - self._corner()) / self._scale()
+        return (point - self._corner()) * (1 / self._scale())
 
     def _to_widget(self, point: QPointF) -> QPointF:
         return point * self._scale() + self._corner()

@@ -1,0 +1,251 @@
+"""The body map: every site can be pointed at, reached by keys and found in a list; left is where the patient's is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtWidgets import QComboBox, QLabel, QToolButton
+from stage import Stage
+
+from napari_melanoma.analysis.color import to_lab
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.ui import body_words
+from napari_melanoma.ui.body_canvas import MARK_PX
+from napari_melanoma.ui.body_chart import chart
+from napari_melanoma.ui.body_map import BodyMap
+from napari_melanoma.ui.body_marks import BodyMark, spread
+from napari_melanoma.ui.body_painting import DARK, LIGHT
+
+ARROWS = {(-1, 0): Qt.Key.Key_Left, (1, 0): Qt.Key.Key_Right, (0, -1): Qt.Key.Key_Up, (0, 1): Qt.Key.Key_Down}
+SWAPPED = {"left": "right", "right": "left", "midline": "midline"}
+SUB_SITES = [word for word in taxonomy("sub_site").words if word != UNKNOWN]
+
+
+@pytest.fixture
+def stage(home, qtbot):
+    made = Stage(qtbot)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def body(stage):
+    return stage.show(BodyMap(stage.icons))
+
+
+@pytest.fixture
+def chosen(body):
+    found = []
+    body.site_chosen.connect(lambda *place: found.append(place))
+    return found
+
+
+def clicks(body, qtbot, point):
+    qtbot.mouseClick(body.canvas, Qt.MouseButton.LeftButton, pos=QPoint(round(point.x()), round(point.y())))
+
+
+def spot(drawing, site, laterality):
+    return chart().spots[drawing, site, laterality]
+
+
+def test_every_place_of_the_taxonomy_is_drawn():
+    for word in SUB_SITES:
+        sides = {spot.region.laterality for spot in chart().spots.values() if spot.region.site == word}
+        assert sides in ({"left", "right"}, {"midline"}, {"left", "right", "midline"}), word
+
+
+def test_what_is_drawn_are_words_of_the_taxonomies(body):
+    drawn = {spot.region.site for spot in chart().spots.values()}
+    assert drawn == set(SUB_SITES)
+    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_words.words()) + 1)}
+    assert listed == {"", *SUB_SITES, *taxonomy("site").words} - {UNKNOWN}
+
+
+def test_the_point_that_stands_for_a_site_lies_in_it():
+    found = {key: chart().at(spot.anchor) for key, spot in chart().spots.items()}
+    assert {key: (other.drawing, *other.place) for key, other in found.items()} == {key: key for key in found}
+
+
+def test_a_click_on_a_site_chooses_it(body, chosen, qtbot):
+    for place in (("front", "forearm", "left"), ("back", "upper back", "right"), ("face", "eyelid", "left")):
+        clicks(body, qtbot, body.canvas.place_of(spot(*place)))
+        assert chosen[-1] == body.place == place[1:]
+    assert body.findChild(QLabel, "body_said").text() == "Left eyelid"
+    clicks(body, qtbot, QPointF(2, 2))
+    assert len(chosen) == 3
+
+
+def test_left_is_the_patients(body):
+    """Somebody who faces us has the left arm on our right; somebody who turns the back has it on our left."""
+    for drawing, faces_us in (("front", True), ("back", False), ("face", True), ("soles", True)):
+        middle = next(each for each in chart().drawings if each.name == drawing).frame.center().x()
+        for each in chart().spots.values():
+            if each.drawing == drawing and each.region.laterality != "midline":
+                assert (each.anchor.x() > middle) == (faces_us == (each.region.laterality == "left")), each.place
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_the_body_is_symmetrical(x, y):
+    for drawing in chart().drawings:
+        frame = drawing.frame
+        points = [QPointF(frame.x() + share * frame.width(), frame.y() + y * frame.height()) for share in (x, 1 - x)]
+        one, other = (drawing.at(point) for point in points)
+        if one is not None and other is not None and one.site == other.site:
+            assert other.laterality == SWAPPED[one.laterality]
+
+
+def test_arrow_keys_reach_every_site():
+    sheet, first = chart(), next(iter(chart().spots.values()))
+    reached, waiting = set(), [first]
+    while waiting:
+        here = waiting.pop()
+        key = (here.drawing, *here.place)
+        if key not in reached:
+            reached.add(key)
+            waiting += [sheet.beside(here, arrow) for arrow in ARROWS]
+    assert reached == set(sheet.spots)
+
+
+def test_a_site_is_chosen_by_keyboard_alone(body, chosen, stage, qtbot):
+    body.set_site("chest", "left")
+    body.canvas.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(body.canvas, Qt.Key.Key_Right)
+    pointed = body.canvas.accessibleDescription()
+    assert pointed not in ("", "Left chest")
+    assert body.findChild(QLabel, "body_said").text() == pointed
+    assert not chosen
+    qtbot.keyClick(body.canvas, Qt.Key.Key_Return)
+    assert body_words.title(*chosen[-1]) == pointed
+    assert chosen[-1][1] == "left"
+
+
+def test_the_lists_say_and_take_the_same(body, chosen, qtbot):
+    words, sides = (body.findChild(QComboBox, name) for name in ("body_site", "body_side"))
+    body.set_site("thigh", "right")
+    assert (words.currentText(), sides.currentText()) == ("Thigh", "right")
+    words.setFocus()
+    words.setCurrentIndex(words.findData("upper extremity"))
+    words.activated.emit(words.currentIndex())
+    assert chosen == [("upper extremity", "right")]
+    assert body.findChild(QLabel, "body_said").text() == "Right upper extremity"
+    words.setCurrentIndex(0)
+    words.activated.emit(0)
+    assert chosen[-1] == (UNKNOWN, "")
+
+
+def test_unknown_can_be_chosen(body, chosen, stage):
+    body.set_site("thigh", "right")
+    stage.clicks(body.findChild(QToolButton, "body_unknown"))
+    assert chosen == [(UNKNOWN, "")]
+    assert body.findChild(QComboBox, "body_site").currentText() == "Site unknown"
+
+
+def test_to_show_a_site_is_not_to_choose_it(body, chosen):
+    body.set_site("forearm", "left")
+    body.set_site(UNKNOWN)
+    body.set_site("", "")
+    assert not chosen
+
+
+@pytest.mark.parametrize(
+    ("place", "whole", "expected"),
+    [
+        (("forearm", "left"), ("forearm", "left"), True),
+        (("forearm", "left"), ("forearm", ""), True),
+        (("forearm", "left"), ("forearm", "right"), False),
+        (("forearm", "left"), ("upper extremity", "left"), True),
+        (("chest", "midline"), ("torso", ""), True),
+        (("chest", "midline"), ("posterior torso", ""), False),
+        (("forearm", "left"), (UNKNOWN, ""), False),
+        (("forearm", "left"), ("", ""), False),
+    ],
+)
+def test_a_whole_region_is_shown_with_all_its_places(place, whole, expected):
+    assert body_words.is_within(place, whole) is expected
+
+
+def test_a_place_is_the_same_in_the_table():
+    for word in (*SUB_SITES, *taxonomy("site").words[:-1]):
+        site, sub_site = body_words.columns_of(word)
+        assert body_words.word_of(site, sub_site) == word
+        assert site in taxonomy("site").words
+
+
+def test_lesions_stand_at_their_sites_and_none_hides_another(body):
+    places = [("upper back", "left")] * 5 + [("cheek", "right"), ("sole", "left"), ("upper extremity", "right")]
+    body.set_lesions([BodyMark(f"L{n}", str(n), *place) for n, place in enumerate(places)])
+    found = body.canvas.mark_places()
+    assert list(found) == [f"L{n}" for n in range(len(places))]
+    points = [(point.x(), point.y()) for point in found.values()]
+    assert min(math.dist(a, b) for n, a in enumerate(points) for b in points[:n]) > MARK_PX - 0.5
+    anchor = body.canvas.place_of(spot("back", "upper back", "left"))
+    assert all(math.dist(point, (anchor.x(), anchor.y())) < 2.5 * MARK_PX for point in points[:5])
+
+
+def test_what_cannot_be_placed_is_told(body):
+    body.set_lesions([BodyMark("a", "1", "thigh"), BodyMark("b", "2", ""), BodyMark("c", "3", "nose")])
+    said = next(label.text() for label in body.findChildren(QLabel) if label.text().startswith("Not on"))
+    assert said == "Not on the chart: 1 (Thigh), 2 (Site unknown)"
+    assert list(body.canvas.mark_places()) == ["c"]
+
+
+def test_a_click_on_a_mark_chooses_the_lesion(body, chosen, qtbot):
+    lesions = []
+    body.lesion_chosen.connect(lesions.append)
+    body.set_lesions([BodyMark("L7", "7", "thigh", "left")], current="L7")
+    clicks(body, qtbot, body.canvas.mark_places()["L7"])
+    assert (lesions, chosen) == (["L7"], [])
+
+
+@given(st.lists(st.sampled_from([(0.0, 0.0), (3.0, 1.0), (40.0, 0.0), (41.0, 8.0)]), max_size=12))
+def test_marks_are_spread(places):
+    points = spread(places, 10.0)
+    assert points == spread(places, 10.0)
+    gaps = [math.dist(a, b) for n, a in enumerate(points) for b in points[:n]]
+    assert min(gaps, default=10.0) > 9.0
+    if all(math.dist(a, b) >= 10 for n, a in enumerate(places) for b in places[:n]):
+        assert points == places
+
+
+def test_the_name_of_what_is_under_the_mouse_is_shown(body, qtbot):
+    where = body.canvas.place_of(spot("front", "knee", "right")).toPoint()
+    qtbot.mouseMove(body.canvas, where + QPoint(2, 0))
+    qtbot.mouseMove(body.canvas, where)
+    qtbot.waitUntil(lambda: body.findChild(QLabel, "body_said").text() == "Right knee", timeout=20_000)
+
+
+@pytest.mark.parametrize("ink", [DARK, LIGHT], ids=["dark", "light"])
+def test_what_is_chosen_pointed_at_and_marked_stands_out(ink):
+    skin, chosen, hover, mark = (lab(colour) for colour in (ink.skin, ink.chosen, ink.hover, ink.mark))
+    assert np.linalg.norm(skin - chosen) > 30
+    assert np.linalg.norm(skin - hover) > 10
+    assert abs(mark[2] - chosen[2]) > 60  # orange from blue: no kind of colour blindness confuses them
+    assert abs(lab(ink.mark)[0] - lab(ink.mark_edge)[0]) > 50  # its number can be read
+
+
+def lab(colour):
+    rgb = np.array([[[int(colour[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8)
+    return to_lab(rgb)[0, 0].astype(float)
+
+
+def test_the_chart_is_whole_in_a_narrow_dock_and_follows_the_theme(stage, body, qtbot):
+    stage.viewer.theme = "light"
+    light = body.canvas.grab().toImage()
+    stage.viewer.theme = "dark"
+    dark = body.canvas.grab().toImage()
+    where = body.canvas.place_of(spot("front", "thigh", "left")).toPoint()
+    assert light.pixelColor(where).lightness() > dark.pixelColor(where).lightness() + 60
+    assert body.width() <= stage.scroll.viewport().width()
+    assert body.canvas.heightForWidth(300) == round(300 * chart().size.height() / chart().size.width())
+
+
+def test_the_body_map_leaves_nothing_behind(nothing_left, home, qtbot):
+    stage = Stage(qtbot)
+    body = stage.show(BodyMap(stage.icons))
+    body.set_lesions([BodyMark("L1", "1", "thigh", "left")])
+    stage.close()
