@@ -6,6 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
 from typer.testing import Result
 
 
@@ -40,3 +43,26 @@ def test_nothing_found_is_exit_code_0(run: Callable[..., Result], tmp_path: Path
 
 def test_a_path_that_is_not_there_is_a_wrong_command(run: Callable[..., Result]) -> None:
     assert run("audit", "missing").exit_code == 2
+
+
+@pytest.fixture
+def telling(tmp_path: Path) -> Path:
+    """A folder named after a patient, with a photograph that says who took it and where, and a damaged one."""
+    folder = tmp_path / "Miller^Anna 1970-03-04"
+    folder.mkdir()
+    rgb = np.full((48, 48, 3), 220, np.uint8)
+    rgb[12:36, 12:36] = 60
+    exif = Image.Exif()
+    exif[0x013B] = "Anna Miller"
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 6.0), 3: "E", 4: (11.0, 34.0, 12.0)})
+    Image.fromarray(rgb).save(folder / "a.jpg", exif=exif)
+    (folder / "b.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    return folder
+
+
+@pytest.mark.usefixtures("dark")
+def test_results_give_nothing_away(run: Callable[..., Result], telling: Path) -> None:
+    assert run("audit", telling).exit_code == 1
+    assert run("lesion", telling, "--out", "out").exit_code == 1  # one is damaged
+    told = run("audit", "out")
+    assert told.exit_code == 0, told.output
