@@ -124,6 +124,21 @@ class Harmoniser:
         self._tally.row(given, found)
         return found
 
+    def stays(self, row: Row) -> tuple[str, ...]:
+        """Say which columns stay under their own names.
+
+        Parameters
+        ----------
+        row : mapping
+            Of the table.
+
+        Returns
+        -------
+        tuple of str
+            In their order.
+        """
+        return self._plan(tuple(row), "" if row.get("source", "").strip() else self.source).stays
+
     def _plan(self, names: tuple[str, ...], source: str) -> _Plan:
         """What the columns mean; found out once for rows with the same columns."""
         key = (names, source)
