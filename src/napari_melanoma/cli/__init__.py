@@ -10,6 +10,7 @@ import typer
 
 from napari_melanoma.cli import (
     audit,
+    case,
     compare,
     data,
     demo,
@@ -52,6 +53,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
+add_verb(app, "case", case.case, case.HELP)
 add_verb(app, "audit", audit.audit, audit.HELP)
 add_verb(app, "doctor", doctor.doctor, doctor.HELP)
 add_verb(app, "demo", demo.demo, demo.HELP)

@@ -60,16 +60,17 @@ class _Filing:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.notes: list[Note] = []
-        self.there = {image.content: image.name for _, image in case.each_image() if image.content}
+        self.there = {image.content: image.path for _, image in case.each_image() if image.content}
         self.waiting: dict[str, list[CaseImage]] = {"": []}
 
     def take(self, found: FoundImage) -> None:
         """Find the lesion of an image, and fill in what is said of lesion and patient."""
         image, facts = found.image, found.facts
-        if image.content and image.content in self.there:
-            self.notes.append((image.name, f"is left out: it is the same file as {self.there[image.content]}."))
+        known = self.there.setdefault(image.content, image.path) if image.content else image.path
+        if known is not image.path:
+            if known != image.path:
+                self.notes.append((image.path.name, f"was left out: it is the same as {known.name}."))
             return
-        self.there[image.content] = image.name
         self._patient(image.name, facts)
         lesion_id = self._lesion(image.name, facts)
         cells, origins = facts.of(CaseImage)

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import uuid
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Self
 from napari_melanoma.core.errors import CaseChanged, InputError, RunError, SaveError
 from napari_melanoma.core.files import write_json, write_text
 from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.pseudonyms import pseudonym
+from napari_melanoma.data.case.edit import set_patient
 from napari_melanoma.data.case.files import CASE, RESULTS, case_text, parse_case
 from napari_melanoma.data.case.model import Case, CaseCorrection
 from napari_melanoma.data.case.moved import Located, locate
@@ -63,11 +66,33 @@ class CaseStore:
         _text(folder)  # before a lock is made in a folder that is no case
         store = cls(folder, *_owned(folder))
         try:
-            store._text = _text(folder)
-            store._located = locate(parse_case(store._text, folder), folder)
+            store._read()
         except BaseException:
             store.close()
             raise
+        return store
+
+    @classmethod
+    def look_at(cls, folder: Path) -> Self:
+        """Read a case and leave no trace, not even a lock; ``read_only`` says so.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            As for ``open``.
+
+        Returns
+        -------
+        CaseStore
+            With ``case``; need not be closed.
+
+        Raises
+        ------
+        InputError, ConfigError
+            As ``open`` does.
+        """
+        store = cls(_folder(folder), "it was opened to look at alone.", ExitStack())
+        store._read()
         return store
 
     @classmethod
@@ -79,7 +104,7 @@ class CaseStore:
         folder : pathlib.Path
             Made where it is missing.
         case : Case, optional
-            What it holds; by default nothing.
+            What it holds; by default nothing. A patient without an id gets a pseudonym that nobody else has.
 
         Returns
         -------
@@ -98,8 +123,7 @@ class CaseStore:
             raise InputError(f"{folder} holds a case already. Open it, or name another folder.")
         store = cls(folder, *_owned(folder))
         try:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            store.save((case or Case()).model_copy(update={"created": now}))
+            store.save(_named(case or Case()))
         except BaseException:
             store.close()
             raise
@@ -210,6 +234,11 @@ class CaseStore:
         """Close it."""
         self.close()
 
+    def _read(self) -> None:
+        """Take the case from its file, and look where its images are."""
+        self._text = _text(self.folder)
+        self._located = locate(parse_case(self._text, self.folder), self.folder)
+
     def _remove_unused(self) -> None:
         """Remove what was added and is in the case no more, where all that a person did was saved."""
         used = {image.correction.path for _, image in self.case.each_image() if image.correction}
@@ -231,6 +260,13 @@ class CaseStore:
                 f"{path} was changed by another program since it was opened. Open it again to see the change, or save "
                 "over it."
             )
+
+
+def _named(case: Case) -> Case:
+    """A new case with its date, and a patient who can be told from others."""
+    if not case.patient.patient_id:
+        case = set_patient(case, patient_id=pseudonym(uuid.uuid4().hex))
+    return case.model_copy(update={"created": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def _folder(named: Path) -> Path:

@@ -103,8 +103,12 @@ def read_case_table(path: Path, mapping: ColumnMapping | None = None) -> CaseTab
     notes += [(path.name, f"{about}: {said}.") for about, said in harmonised.report.findings()]
     if rows and not any("image_id" in row or "path" in row for row in harmonised.rows):
         notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
-    by_name = {row["image_id"]: row for row in reversed(harmonised.rows) if "image_id" in row}
-    by_path = {path.parent / row["path"]: row for row in reversed(harmonised.rows) if "path" in row}
+    by_name, by_path = dict[str, Row](), dict[Path, Row]()
+    for row in harmonised.rows:  # of two rows that name one image the first counts
+        if "image_id" in row:
+            by_name.setdefault(row["image_id"], row)
+        if "path" in row:
+            by_path.setdefault(path.parent / row["path"], row)
     return CaseTable(path, len(rows), by_name, by_path, tuple(notes))
 
 

@@ -1,0 +1,123 @@
+"""``case``: one patient with lesions and images, printed, checked or made without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Case, CaseImage, CasePart
+
+HELP = examples(
+    "napari-melanoma case P-0042 --from photographs",
+    "napari-melanoma case P-0042",
+    "Print a case and check it: its patient, lesions and images, and whether files, corrections and results are there "
+    "and fit each other. The exit code is 1 where something is wrong. With --from, make the case first, or add to it: "
+    "images of a folder, a table of images or a folder of DICOM files, filed by lesion as names, headers and tables "
+    "tell. What is guessed has a question mark until somebody confirms it in the Case dock.",
+)
+PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+PLACE = ("sub_site", "site", "laterality")
+
+
+def case(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the case.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="PATH", help="Images, a folder, a table; may be given several times."),
+    ] = None,
+    patient: Annotated[str, typer.Option(help="What the files call the patient, where they tell of several.")] = "",
+    mapping: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what the columns of a table mean.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print, check or make a case."""
+    with session(json, debug) as current:
+        if sources:
+            _make(current, folder, sources, patient, mapping)
+        else:
+            _print(current, folder)
+
+
+def _make(current: Session, folder: Path, sources: list[Path], patient: str, map_file: Path | None) -> None:
+    """Make a case, or add to it."""
+    from napari_melanoma.data.mapping import read_mapping
+    from napari_melanoma.workflows.case_making import make_case
+
+    current.after_stop = f"Nothing was written to {folder}."
+    mapping = read_mapping(map_file) if map_file else None
+    made = make_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
+    for about, said in made.notes:
+        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+    counts = f"{_counted(made.added, 'image')} added, {_counted(len(made.case.lesions), 'lesion')} in all"
+    text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
+    current.done(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
+
+
+def _print(current: Session, folder: Path) -> None:
+    """Print a case, and say what is wrong with it."""
+    import json
+
+    from napari_melanoma.data.case.files import case_text
+    from napari_melanoma.workflows.case_check import check_case
+
+    current.after_stop = "Nothing was written."
+    found = check_case(folder, run=current.run)
+    values = json.loads(case_text(found.case, folder.absolute()))
+    current.report.listing("case", "\n".join(_lines(found.case)), **values)
+    for kind, things in (("fault", found.faults), ("note", found.notes)):
+        for about, said in things:
+            current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
+    faults = _counted(len(found.faults), "fault")
+    text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {folder}."
+    current.done(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
+
+
+def _lines(shown: Case) -> Iterator[str]:
+    """A case for people; a question mark stands behind what is guessed."""
+    patient = shown.patient
+    named = (_said(patient, name, f"{_title(name)} ") for name in PATIENT)
+    yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, named)))
+    for lesion in shown.lesions:
+        place = " ".join(filter(None, (_said(lesion, name) for name in PLACE))) or "place unknown"
+        diagnosis = _said(lesion, "diagnosis")
+        yield f"{lesion.id}  {place}" + (f", {diagnosis}" if diagnosis else "")
+        yield from _image_lines(lesion.images)
+    if shown.images:
+        yield "Of no lesion yet"
+        yield from _image_lines(shown.images)
+
+
+def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
+    """The images of a lesion for people."""
+    for image in images:
+        results = _counted(len(image.results), "result") if image.results else ""
+        facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results)
+        yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
+
+
+def _said(part: CasePart, name: str, before: str = "") -> str:
+    """A value for people, "" where it is not known."""
+    text = part.cell(name)
+    return f"{before}{text}{' ?' if name in part.guesses else ''}" if text else ""
+
+
+def _title(name: str) -> str:
+    """What people read for a column."""
+    from napari_melanoma.data.table_schema import column_named
+
+    column = column_named(name)
+    return (column.title if column else name).lower()
+
+
+def _counted(count: int, what: str) -> str:
+    """Such as ``1 image`` or ``2 images``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,93 @@
+"""A case made, or added to, without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.pseudonyms import pseudonym
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.case.files import CASE
+from napari_melanoma.data.case.filing import Note, file_images
+from napari_melanoma.data.case.model import Case
+from napari_melanoma.data.case.store import CaseStore
+from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.workflows.case import Gathered, GatheredPatient, gather
+
+NAMED = 8  # patients that a message names
+
+
+@dataclass(frozen=True)
+class MadeCase:
+    """A case as it was saved, how many images are new in it, and notes (about what, what is said)."""
+
+    case: Case
+    added: int
+    notes: tuple[Note, ...] = ()
+
+
+def make_case(
+    folder: Path,
+    paths: Iterable[Path | str],
+    *,
+    patient: str = "",
+    mapping: Mapping | None = None,
+    run: RunContext | None = None,
+) -> MadeCase:
+    """Make a case from files, or add what is new in them to the case that is there.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the case; made where it is missing.
+    paths : iterable of pathlib.Path or str
+        As ``gather`` takes them.
+    patient : str
+        What the files call the patient, where they tell of several.
+    mapping : Mapping, optional
+        What columns and words of tables mean.
+    run : RunContext, optional
+        To report progress and ask whether to go on.
+
+    Returns
+    -------
+    MadeCase
+        What is in the folder now.
+
+    Raises
+    ------
+    InputError
+        Where nothing is found, several patients are and none is named, or there is none of that name.
+    SaveError
+        Where somebody else has the case open, or it cannot be written.
+    """
+    gathered = gather(paths, mapping=mapping, run=run)
+    if not (folder / CASE).is_file():
+        chosen = _chosen(gathered, patient)
+        with CaseStore.create(folder, chosen.case) as store:
+            return MadeCase(store.case, len(chosen.found), gathered.notes)
+    with CaseStore.open(folder) as store:
+        if store.read_only:
+            raise SaveError(f"cannot add to the case in {folder}: {store.read_only}")
+        chosen = _chosen(gathered, patient, store.case.patient.patient_id)
+        filed = file_images(store.case, chosen.found)
+        more = filed.case.images_numbered - store.case.images_numbered
+        store.save(filed.case)
+        return MadeCase(filed.case, more, (*gathered.notes, *filed.notes))
+
+
+def _chosen(gathered: Gathered, named: str, pseudonymous: str = "") -> GatheredPatient:
+    """The patient who is meant: the one of that name or pseudonym, or the only one."""
+    found = gathered.patients
+    if named:
+        meant = [one for one in found if named in (one.called, one.case.patient.patient_id)]
+    else:
+        meant = [one for one in found if pseudonymous and pseudonymous == pseudonym(one.called)] or list(found)
+    if len(meant) == 1:
+        return meant[0]
+    names = ", ".join(one.called or "(images of nobody)" for one in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    said = f"there is no patient '{named}' among" if named else "a case is one patient, and here are"
+    raise InputError(f"{said} {len(found)}: {names}{more}. Name one with --patient.")

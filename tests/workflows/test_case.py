@@ -1,0 +1,292 @@
+"""Cases from files without a window: what is gathered, filed, kept and found wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.pseudonyms import pseudonym
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.case.corrections import read_correction, write_correction
+from napari_melanoma.data.case.edit import confirm, set_correction, set_image, set_lesion
+from napari_melanoma.data.case.filing import file_images
+from napari_melanoma.data.case.model import Case
+from napari_melanoma.data.case.store import CaseStore
+from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.workflows.case import GatheredPatient, gather
+from napari_melanoma.workflows.case_check import check_case
+from napari_melanoma.workflows.case_making import make_case
+
+NAMES = ("back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg", "face_1_dermoscopy.jpg", "nose.jpg", "IMG_1.jpg")
+
+
+def draw(path: Path, *, exif: Image.Exif | None = None) -> Path:
+    """A picture of a colour of its own for each name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digits = crc32(path.name.encode())
+    Image.new("RGB", (30, 20), (digits & 255, digits >> 8 & 255, digits >> 16 & 255)).save(
+        path, **({"exif": exif} if exif else {})
+    )
+    return path
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    for name in NAMES:
+        draw(tmp_path / "photographs" / name)
+    return tmp_path / "photographs"
+
+
+def layout(case: Case) -> dict[str, list[str]]:
+    lesions = {
+        f"{one.label or '-'} {one.sub_site or one.site}": [i.path.name for i in one.images] for one in case.lesions
+    }
+    return {**lesions, "": [image.path.name for image in case.images]}
+
+
+def only(folder: Path) -> GatheredPatient:
+    (patient,) = gather([folder]).patients
+    return patient
+
+
+def test_five_images_of_a_folder_become_three_lesions(photographs: Path) -> None:
+    case = only(photographs).case
+    assert layout(case) == {
+        "2 posterior torso": ["back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg"],
+        "1 face": ["face_1_dermoscopy.jpg"],
+        "- nose": ["nose.jpg"],
+        "": ["IMG_1.jpg"],
+    }
+    assert case.lesions[0].guesses == {"site": "name", "laterality": "name"}
+    assert case.image("I2").guesses == {"modality": "name", "lesion": "name"}
+
+
+def test_a_table_counts_before_the_names(photographs: Path) -> None:
+    rows = "image_id,patient_id,age,sex,localization,lesion_id\nnose,77,54,f,left ear,A\ngone,77,430,,,\n"
+    (photographs / "t.csv").write_text(rows, encoding="utf-8")
+    gathered = gather([photographs])
+    (patient,) = gathered.patients
+    assert (patient.called, patient.case.patient.patient_id) == ("77", pseudonym("77"))
+    assert (patient.case.patient.age, patient.case.patient.sex) == (54, "female")
+    assert patient.case.patient.guesses == {"age": "table", "sex": "table", "patient_id": "table"}
+    ear = next(lesion for lesion in patient.case.lesions if lesion.label == "A")
+    assert (ear.sub_site, ear.laterality, ear.guesses["sub_site"]) == ("ear", "left", "table")
+    said = " ".join(text for _, text in gathered.notes)
+    assert "430" in said
+    assert "1 of 2 rows name no image that is here" in said
+
+
+def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,patient,woman\nphotographs/nose.jpg,1,yes\nphotographs/IMG_1.jpg,2,\n", encoding="utf-8")
+    mapping = Mapping(columns={"patient": "patient_id", "woman": "sex"}, words={"sex": {"yes": "female"}})
+    patients = gather([table], mapping=mapping).patients
+    assert {one.called: [image.path.name for _, image in one.case.each_image()] for one in patients} == {
+        "1": ["nose.jpg"],
+        "2": ["IMG_1.jpg"],
+    }
+    assert patients[0].case.patient.sex == "female"
+
+
+def test_rows_of_one_region_are_lesions_of_their_own(photographs: Path) -> None:
+    rows = (
+        "image_id,site,modality\nIMG_1,torso,dermoscopic\nnose,torso,dermoscopic\nface_1_dermoscopy,torso,macroscopic\n"
+    )
+    (photographs / "t.csv").write_text(rows, encoding="utf-8")
+    lesions = [names for name, names in layout(only(photographs).case).items() if name == "- torso"]
+    torso = [[image.name for image in one.images] for one in only(photographs).case.lesions if one.site == "torso"]
+    assert len(lesions) == 1
+    assert sorted(torso) == [["IMG_1"], ["face_1_dermoscopy"], ["nose"]]
+
+
+def test_exif_tells_the_day_and_a_dermatoscope(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0132] = "DermLite", "2024:05:17 10:00:00"
+    exif[0x013B] = "Somebody"
+    draw(tmp_path / "in" / "IMG_7.jpg", exif=exif)
+    image = only(tmp_path / "in").case.images[0]
+    assert (image.modality, image.taken_on) == ("dermoscopic", "2024-05-17")
+    assert image.guesses == {"modality": "exif", "taken_on": "exif"}
+
+
+def write_dicom(path: Path, **elements: object) -> None:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = f"1.2.{sum(path.name.encode())}"
+    dataset.Rows = dataset.Columns = 20
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) -> None:
+    header = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101", "PatientSex": "F"}
+    seen = {"StudyDate": "20240517", "BodyPartExamined": "FOREARM", "Laterality": "L", "Modality": "XC"}
+    write_dicom(tmp_path / "disc" / "00001", **header, **seen)
+    write_dicom(tmp_path / "disc" / "label.dcm", Modality="SM", ImageType=["DERIVED", "PRIMARY", "LABEL"])
+    gathered = gather([tmp_path / "disc"])
+    (patient,) = gathered.patients
+    case = patient.case
+    assert (case.patient.patient_id, case.patient.age, case.patient.sex) == (pseudonym("4711"), 54, "female")
+    assert (case.lesions[0].sub_site, case.lesions[0].laterality) == ("forearm", "left")
+    assert case.image("I1").guesses == {"modality": "dicom", "taken_on": "dicom", "lesion": "dicom"}
+    assert any("shows no tissue but label" in said for _, said in gathered.notes)
+    with CaseStore.create(tmp_path / "case", case) as store:
+        text = (store.folder / "case.json").read_text(encoding="utf-8")
+    assert not any(secret in text for secret in ("4711", "Doe", "Jane", "1970"))
+
+
+def test_images_that_are_there_are_not_added_again_and_nothing_known_is_replaced(photographs: Path) -> None:
+    patient = only(photographs)
+    case = set_lesion(confirm(patient.case, "L3"), "L3", laterality="right")
+    shutil.copy(photographs / "nose.jpg", photographs / "copy_of_nose.jpg")
+    draw(photographs / "nose_left_macro.jpg")
+    draw(photographs / "nose_right_macro.jpg")
+    filed = file_images(case, only(photographs).found)
+    assert filed.case.lesion("L3").laterality == "right"
+    assert [image.name for image in filed.case.lesion("L3").images] == ["nose", "nose_right_macro"]
+    assert filed.case.images_numbered == case.images_numbered + 2
+    assert any("the same as" in said for _, said in filed.notes)
+
+
+def test_masks_and_what_this_program_wrote_are_no_images_of_the_patient(photographs: Path) -> None:
+    draw(photographs / "nose_mask.png")
+    draw(photographs / "corrections" / "I1-0.png")
+    (photographs / "case.json").write_text("{}", encoding="utf-8")
+    draw(photographs / "result" / "overlay.png")
+    (photographs / "result" / "result.json").write_text("{}", encoding="utf-8")
+    assert sorted(found.image.path.name for found in only(photographs).found) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("named", ["nothing", "empty"])
+def test_where_nothing_is_found_it_is_said(tmp_path: Path, named: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=named):
+        gather([tmp_path / named])
+
+
+def test_gathering_stops_when_asked(photographs: Path) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        gather([photographs], run=run)
+
+
+def test_a_case_is_one_patient(tmp_path: Path) -> None:
+    for name in ("PAT_1_10_1.png", "PAT_1_11_2.png", "PAT_2_12_3.png"):
+        draw(tmp_path / "in" / name)
+    with pytest.raises(InputError, match=r"2: PAT_1, PAT_2\. Name one with --patient"):
+        make_case(tmp_path / "case", [tmp_path / "in"])
+    with pytest.raises(InputError, match="no patient 'PAT_3'"):
+        make_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_3")
+    made = make_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
+    assert (made.added, [lesion.label for lesion in made.case.lesions]) == (2, ["10", "11"])
+    draw(tmp_path / "in" / "PAT_1_11_9.png")
+    again = make_case(tmp_path / "case", [tmp_path / "in"])
+    assert (again.added, len(again.case.lesions)) == (1, 2)
+
+
+def test_a_case_that_somebody_has_open_is_not_added_to(photographs: Path, tmp_path: Path) -> None:
+    make_case(tmp_path / "case", [photographs])
+    with CaseStore.open(tmp_path / "case"), pytest.raises(SaveError, match="has the case open"):
+        make_case(tmp_path / "case", [photographs])
+
+
+def corrected(folder: Path, photographs: Path) -> None:
+    """A case whose image of the nose has a mask of the image's size."""
+    make_case(folder, [photographs])
+    with CaseStore.open(folder) as store:
+        mask = np.zeros((20, 30), bool)
+        mask[5:9, 5:9] = True
+        store.save(set_correction(store.case, "I5", write_correction(store, "I5", mask)))
+
+
+def test_a_whole_case_has_no_fault_and_says_what_is_open(photographs: Path, tmp_path: Path) -> None:
+    corrected(tmp_path / "case", photographs)
+    before = sorted(tmp_path.rglob("*"))
+    found = check_case(tmp_path / "case")
+    assert found.faults == ()
+    assert [said for _, said in found.notes] == ["13 values guessed and not confirmed.", "1 image of no lesion yet."]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def missing(folder: Path, photographs: Path) -> None:
+    (photographs / "IMG_1.jpg").unlink()
+
+
+def changed(folder: Path, photographs: Path) -> None:
+    Image.new("RGB", (30, 20)).save(photographs / "nose.jpg")
+
+
+def damaged(folder: Path, photographs: Path) -> None:
+    (photographs / "nose.jpg").write_bytes(b"x")
+
+
+def mask_gone(folder: Path, photographs: Path) -> None:
+    next((folder / "corrections").iterdir()).unlink()
+
+
+def mask_of_another_size(folder: Path, photographs: Path) -> None:
+    with CaseStore.open(folder) as store:
+        store.save(set_correction(store.case, "I5", write_correction(store, "I5", np.ones((9, 9), bool))))
+
+
+def twice(folder: Path, photographs: Path) -> None:
+    values = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    values["images"][0]["id"] = "I5"
+    (folder / "case.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("harm", "about", "said"),
+    [
+        (missing, "I1", "nor near the case"),
+        (changed, "I5", "was changed since it was added"),
+        (damaged, "I5", "cannot be read as an image"),
+        (mask_gone, "I5", "cannot be read as a mask"),
+        (mask_of_another_size, "I5", "9 x 9 pixels, the image 30 x 20"),
+        (twice, "I5", "2 lesions or images have this id"),
+    ],
+)
+def test_what_is_wrong_is_found(harm, about: str, said: str, photographs: Path, tmp_path: Path) -> None:
+    corrected(tmp_path / "case", photographs)
+    harm(tmp_path / "case", photographs)
+    assert [one for one in check_case(tmp_path / "case").faults if one[0] == about and said in one[1]]
+
+
+def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "back_2.svs").write_bytes(b"a slide, not looked into")
+    draw(tmp_path / "in" / "back_2_dermoscopy.jpg")
+    made = make_case(tmp_path / "case", [tmp_path / "in"])
+    assert [image.modality for image in made.case.lesions[0].images] == ["wsi", "dermoscopic"]
+    assert check_case(tmp_path / "case").faults == ()
+    case = set_image(made.case, "I2", modality="tbp_tile")
+    assert [image.modality for image in case.lesions[0].images] == ["wsi", "tbp_tile"]
+
+
+def test_the_patients_of_pad_ufes_become_cases(shared_data: Path) -> None:
+    gathered = gather([shared_data / "pad_ufes" / "metadata.csv"])
+    images = [image for one in gathered.patients for _, image in one.case.each_image()]
+    assert len(images) >= 680
+    assert all(one.case.patient.patient_id.startswith("P-") for one in gathered.patients)
+    assert all(lesion.label for one in gathered.patients for lesion in one.case.lesions)
+
+
+def test_the_mask_of_a_correction_is_read_back(photographs: Path, tmp_path: Path) -> None:
+    corrected(tmp_path / "case", photographs)
+    kept = CaseStore.look_at(tmp_path / "case").case.image("I5").correction
+    assert read_correction(kept).sum() == 16
