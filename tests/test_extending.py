@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.data import sources
+from napari_melanoma.data.harmonise import harmonise
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.models import zoo
 from napari_melanoma.models.bundle import BundleConfig
@@ -100,7 +101,7 @@ def test_a_data_set(added, tmp_path):
     for path in ("melanoma/12.jpg", "naevus/12.jpg", "naevus/7.jpg"):
         write_rgb(tmp_path / "set" / path, np.full((8, 8, 3), 90, np.uint8))
     found = sources.sources()["med_node"].find(tmp_path / "set")
-    assert {record.image_id: record.values["diagnosis"] for record in found} == {
+    assert {record.image_id: harmonise([record.values]).rows[0]["diagnosis"] for record in found.taken} == {
         "melanoma_12": "melanoma",
         "naevus_12": "nevus",
         "naevus_7": "nevus",

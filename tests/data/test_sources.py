@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data import vocabulary
 from napari_melanoma.data.dataset import MODALITY_WORDS
-from napari_melanoma.data.source_files import close_archives
+from napari_melanoma.data.harmonise import harmonise
 from napari_melanoma.data.sources import Record, find_source, sources, where_to_get
 
-PICTURE, TABLE = b"picture", "csv"
+PICTURE = b"picture"
 
 
 def rows(*lines: str) -> bytes:
@@ -34,7 +32,7 @@ class Layout(NamedTuple):
     files: Mapping[str, bytes]
     ids: list[str]
     masked: list[str]
-    known: tuple[str, dict[str, str]]
+    known: tuple[str, Mapping[str, str | None]]
 
 
 LAYOUTS = [
@@ -51,7 +49,10 @@ LAYOUTS = [
         },
         ["ISIC_0000000", "ISIC_0000002", "ISIC_0000003"],
         ["ISIC_0000000", "ISIC_0000003"],
-        ("ISIC_0000003", {"diagnosis": "melanoma", "melanoma": "1", "split": "test", "modality": "dermoscopic"}),
+        (
+            "ISIC_0000003",
+            {"diagnosis": "melanoma", "melanoma": "1", "split": "test", "modality": "dermoscopic", "target": "1"},
+        ),
     ),
     Layout(
         "isic2017",
@@ -209,6 +210,163 @@ LAYOUTS = [
         ["one", "two"],
         ("one", {"age": "40", "sex": "female", "diagnosis": "nevus", "melanoma": "0", "camera": "Canon"}),
     ),
+    Layout(
+        "isic2019",
+        {
+            "ISIC_2019_Training_Input/ISIC_0000000.jpg": PICTURE,
+            "ISIC_2019_Training_Input/ISIC_0000002_downsampled.jpg": PICTURE,
+            "ISIC_2019_Training_GroundTruth.csv": rows(
+                "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK",
+                "ISIC_0000000,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0",
+                "ISIC_0000002_downsampled,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0",
+            ),
+            "ISIC_2019_Training_Metadata.csv": rows(
+                "image,age_approx,anatom_site_general,lesion_id,sex", "ISIC_0000000,55,anterior torso,L1,female"
+            ),
+        },
+        ["ISIC_0000000", "ISIC_0000002_downsampled"],
+        [],
+        (
+            "ISIC_0000000",
+            {
+                "diagnosis": "squamous cell carcinoma",
+                "target": "1",
+                "age": "55",
+                "site": "anterior torso",
+                "lesion_id": "L1",
+                "split": "train",
+            },
+        ),
+    ),
+    Layout(
+        "isic2020",
+        {
+            "train/ISIC_0000010.jpg": PICTURE,
+            "train/ISIC_0000011.jpg": PICTURE,
+            "ISIC_2020_Test_Input/ISIC_0000012.jpg": PICTURE,
+            "ISIC_2020_Training_GroundTruth_v2.csv": rows(
+                "image_name,patient_id,lesion_id,sex,age_approx,anatom_site_general_challenge,diagnosis,"
+                "benign_malignant,target",
+                "ISIC_0000010,IP_1,IL_1,male,45,head/neck,unknown,benign,0",
+                "ISIC_0000011,IP_1,IL_2,male,45,torso,melanoma,malignant,1",
+            ),
+            "ISIC_2020_Training_Duplicates.csv": rows("image_name_1,image_name_2", "ISIC_0000011,ISIC_0000010"),
+        },
+        ["ISIC_0000010", "ISIC_0000011", "ISIC_0000012"],
+        [],
+        (
+            "ISIC_0000011",
+            {
+                "patient_id": "IP_1",
+                "near_duplicate_of": "ISIC_0000010",
+                "melanoma": "1",
+                "target": "1",
+                "split": "train",
+            },
+        ),
+    ),
+    Layout(
+        "isic2024",
+        {
+            "train-image/image/ISIC_0015670.jpg": PICTURE,
+            "train-metadata.csv": rows(
+                "isic_id,target,patient_id,age_approx,sex,anatom_site_general,clin_size_long_diam_mm,image_type,"
+                "tbp_lv_location,attribution,copyright_license,lesion_id,iddx_full,mel_thick_mm",
+                "ISIC_0015670,1,IP_1,60.0,male,lower extremity,3.04,TBP tile: close-up,Right Leg - Upper,A clinic,"
+                "CC-BY,IL_1,Malignant::Malignant melanocytic proliferations (Melanoma)::Melanoma Invasive,0.4",
+            ),
+        },
+        ["ISIC_0015670"],
+        [],
+        (
+            "ISIC_0015670",
+            {
+                "modality": "tbp_tile",
+                "target": "1",
+                "melanoma": "1",
+                "diagnosis": "melanoma",
+                "diagnosis_detail": "invasive melanoma",
+                "site": "lower extremity",
+                "laterality": "right",
+                "diameter_1_mm": "3.04",
+                "depth_mm": "0.4",
+                "licence": "CC-BY",
+                "tbp_lv_location": "Right Leg - Upper",
+            },
+        ),
+    ),
+    Layout(
+        "isic2024-pathology",
+        {
+            "ISIC_2024_ex_pathology_metadata.csv": rows(
+                "case_id,mrn,vectra,biopsy_date,diagnosis_confirm_type,diagnosis,mel_thick,ulcer",
+                "1001,########,31,6/29/2017,histopathology,melanoma,0.3 mm,no",
+            )
+        },
+        ["case_1001"],
+        [],
+        (
+            "case_1001",
+            {"lesion_id": "1001", "diagnosis": "melanoma", "depth_mm": "0.3", "ulceration": "0"}
+            | dict.fromkeys(("mrn", "biopsy_date")),
+        ),
+    ),
+    Layout(
+        "itobos2024",
+        {
+            "itobos/train/images/a_1.png": PICTURE,
+            "itobos/test/images/b_2.png": PICTURE,
+            "itobos/train/labels/a_1.txt": b"0 0.5 0.5 0.1 0.1",
+            "itobos/train/metadata.csv": rows(
+                "image_id,age_at_baseline,body_part,sun_damage_score", "a_1,43,torso back,2"
+            ),
+        },
+        ["a_1", "b_2"],
+        [],
+        (
+            "a_1",
+            {"modality": "tbp_tile", "age": "43", "site": "posterior torso", "sun_damage_score": "2", "split": "train"},
+        ),
+    ),
+    Layout(
+        "fitzpatrick17k",
+        {
+            "images/5e82a45bc5d78bd24ae9202d194423f8.jpg": PICTURE,
+            "fitzpatrick17k.csv": rows(
+                "md5hash,fitzpatrick_scale,label,three_partition_label,url",
+                "5e82a45bc5d78bd24ae9202d194423f8,-1,melanoma,malignant,https://example.org/1.jpg",
+            ),
+        },
+        ["5e82a45bc5d78bd24ae9202d194423f8"],
+        [],
+        (
+            "5e82a45bc5d78bd24ae9202d194423f8",
+            {"diagnosis": "melanoma", "target": "1", "fitzpatrick": None, "url": "https://example.org/1.jpg"},
+        ),
+    ),
+    Layout(
+        "lesion-size-2020",
+        {
+            "lesion-size-2020_data_joined.csv": rows(
+                "image_name,age_approx,clin_size_long_diam_mm,diagnosis,patient_id",
+                "ISIC_0051799,45,4.8,nevus,ISIC_0051799",
+            ),
+            "lesion-size-2020_metadata.csv": rows("image_name,mpath,sex", "ISIC_0051799,1.0,female"),
+        },
+        ["ISIC_0051799"],
+        [],
+        (
+            "ISIC_0051799",
+            {"patient_id": None, "sex": "female", "age": "45", "diameter_1_mm": "4.8", "mpath": "1.0"},
+        ),
+    ),
+    Layout(
+        "table",
+        {"clinic 2020.csv": rows("Filename;Alter;Geschlecht;Kamera", "one.jpg;40;w;Canon"), "one.jpg": PICTURE},
+        ["one"],
+        [],
+        ("one", {"age": "40", "sex": "female", "Kamera": "Canon"}),
+    ),
 ]
 BY_NAME = {layout.source: layout for layout in LAYOUTS}
 
@@ -231,13 +389,18 @@ def zipped(layout: Layout, folder: Path) -> Path:
             continue
         with zipfile.ZipFile(archives.setdefault(top, io.BytesIO()), "a") as archive:
             archive.writestr(name, content)
-    for top, content in archives.items():
-        (folder / f"{top}.zip").write_bytes(content.getvalue())
+    for top, archived in archives.items():
+        (folder / f"{top}.zip").write_bytes(archived.getvalue())
     return folder
 
 
+def harmonised(source: str, record: Record) -> dict[str, str]:
+    (row,) = harmonise([record.values], source if find_source(source).spec.public else "").rows
+    return row
+
+
 def test_every_source_has_a_layout_here() -> None:
-    assert sorted(BY_NAME) == list(sources())
+    assert sorted([*BY_NAME, "dicom"]) == list(sources())  # dicom: test_source_tables
 
 
 @pytest.mark.parametrize("lay", [laid_out, zipped])
@@ -245,13 +408,14 @@ def test_every_source_has_a_layout_here() -> None:
 def test_a_set_is_found_in_its_official_layout(
     layout: Layout, lay: Callable[[Layout, Path], Path], tmp_path: Path
 ) -> None:
-    records = find_source(layout.source).find(lay(layout, tmp_path))
-    assert [record.image_id for record in records] == layout.ids
-    assert [record.image_id for record in records if record.mask is not None] == layout.masked
+    found = find_source(layout.source).find(lay(layout, tmp_path))
+    assert not found.notes
+    assert [record.image_id for record in found.taken] == layout.ids
+    assert [record.image_id for record in found.taken if record.mask is not None] == layout.masked
     image_id, known = layout.known
-    found = next(record for record in records if record.image_id == image_id)
-    assert {column: found.values.get(column) for column in known} == known
-    assert found.image.read() == PICTURE
+    record = next(record for record in found.taken if record.image_id == image_id)
+    assert {column: harmonised(layout.source, record).get(column) for column in known} == known
+    assert record.image is None or record.image.read() == PICTURE
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
@@ -272,180 +436,37 @@ def test_what_a_set_says_of_itself_is_complete(name: str) -> None:
     assert spec.url in where_to_get(spec)
     assert spec.modality in ("", *MODALITY_WORDS)
     assert all((spec.title, spec.licence, spec.url, spec.layout))
-    assert name == "folder" or (spec.reference and (spec.images or name == "smartskins"))
+    assert not spec.public or (spec.reference and (spec.images or name == "smartskins"))
 
 
 def test_a_part_of_a_set_is_enough(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["isic2017"], tmp_path)
     shutil.rmtree(folder / "ISIC-2017_Training_Data")
-    assert [record.image_id for record in find_source("isic2017").find(folder)] == ["ISIC_0000004", "ISIC_0000005"]
+    found = find_source("isic2017").find(folder)
+    assert [record.image_id for record in found.taken] == ["ISIC_0000004", "ISIC_0000005"]
+    assert [record.image_id for record in found.records if record.image is None] == ["ISIC_0000001"]
 
 
 def test_a_damaged_archive_and_an_unknown_name_are_said(tmp_path: Path) -> None:
     (tmp_path / "ISIC2018_Task1-2_Training_Input.zip").write_bytes(b"half a download")
     with pytest.raises(InputError, match=r"Training_Input\.zip cannot be read.*Download it again"):
         find_source("isic2018").find(tmp_path)
-    with pytest.raises(InputError, match=r"no source named 'isic' \(known: dermofit, folder, ham10000"):
+    with pytest.raises(InputError, match=r"no source named 'isic' \(known: dermofit, dicom, fitzpatrick17k"):
         find_source("isic")
     with pytest.raises(InputError, match="is no folder"):
         find_source("ph2").find(tmp_path / "nowhere")
-
-
-def test_images_of_one_name_in_two_folders_keep_their_own_masks(tmp_path: Path) -> None:
-    files = dict.fromkeys(("a/images/x.jpg", "a/masks/x.png", "b/images/x.jpg", "b/images/lesion.jpg"), PICTURE)
-    records = find_source("folder").find(laid_out(Layout("folder", files, [], [], ("", {})), tmp_path))
-    found = {record.image_id: record.mask and record.mask.name for record in records}
-    assert found == {"a_x": "a/masks/x.png", "b_x": None, "lesion": None}
-
-
-INNERMOST = {
-    "images and masks": ("images/x.jpg", "masks/x.png"),
-    "photographs": ("photos/x.jpg", "ground truth/x.png"),
-    "beside each other": ("x.jpg", "x_mask.png"),
-    "a folder of any name": ("moles/x.jpg", "moles masks/x.png"),
-}
-
-
-@pytest.mark.parametrize("outer", ["skin segmentation", "masks of skin/2020"])
-@pytest.mark.parametrize("names", INNERMOST.values(), ids=list(INNERMOST))
-def test_an_outer_folder_does_not_make_everything_a_mask(names: tuple[str, str], outer: str, tmp_path: Path) -> None:
-    files = {f"{outer}/{name}": PICTURE for name in names}
-    (record,) = find_source("folder").find(laid_out(Layout("folder", files, [], [], ("", {})), tmp_path))
-    assert (record.image.name, record.mask and record.mask.name) == tuple(files)
-
-
-def test_masks_alone_are_no_images(tmp_path: Path) -> None:
-    folder = laid_out(
-        Layout("folder", dict.fromkeys(("masks/x.png", "masks/y.png"), PICTURE), [], [], ("", {})), tmp_path
-    )
-    with pytest.raises(DataSetError, match="does not hold"):
-        find_source("folder").find(folder)
 
 
 def test_blank_lines_in_a_table_are_passed_over(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["isic2016"], tmp_path)
     table = rows("ISIC_0000000,benign", "", "ISIC_0000002,malignant", " ", "")
     (folder / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv").write_bytes(table)
-    found = {record.image_id: record.values["melanoma"] for record in find_source("isic2016").find(folder)}
+    found = {record.image_id: record.values["melanoma"] for record in find_source("isic2016").find(folder).records}
     assert found == {"ISIC_0000000": "0", "ISIC_0000002": "1", "ISIC_0000003": "1"}
-
-
-def patched(path: Path, local: int, central: int, value: int) -> None:
-    """Change a field of 16 bits in the heads of the only member of an archive."""
-    content = bytearray(path.read_bytes())
-    for start, offset in ((0, local), (content.index(b"PK\1\2"), central)):
-        content[start + offset : start + offset + 2] = value.to_bytes(2, "little")
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(("fields", "said"), [((6, 8, 1), "encrypted"), ((8, 10, 9), "compression")])
-def test_an_archive_that_cannot_be_read_here_is_said(fields: tuple[int, int, int], said: str, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        archive.writestr("x.jpg", PICTURE)
-    patched(tmp_path / "images.zip", *fields)
-    (record,) = find_source("folder").find(tmp_path)
-    with pytest.raises(InputError, match=rf"images\.zip cannot be read here: .*{said}.*Unpack it into a folder"):
-        record.image.read()
-
-
-def test_archives_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[zipfile.ZipFile] = []
-
-    class Noted(zipfile.ZipFile):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            opened.append(self)
-
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        archive.writestr("x.jpg", PICTURE)
-        archive.writestr("labels.csv", "image,dx\nx.jpg,nv\n")
-    monkeypatch.setattr(zipfile, "ZipFile", Noted)
-    (record,) = find_source("folder").find(tmp_path)
-    assert [archive.fp for archive in opened] == [None, None]  # the list of members, the table
-    assert record.image.read() == record.image.read() == PICTURE
-    close_archives([record.image])
-    assert [archive.fp for archive in opened] == [None] * 3
-
-
-WORDS: list[tuple[Callable[[str], str], str, str]] = [
-    (vocabulary.diagnosis, "NV", "nevus"),
-    (vocabulary.diagnosis, " akiec ", "actinic keratosis"),
-    (vocabulary.diagnosis, "unknown", ""),
-    (vocabulary.diagnosis, "Lichen planus", "lichen planus"),
-    (vocabulary.site, "FOREARM", "upper extremity"),
-    (vocabulary.site, "acral", "palms/soles"),
-    (vocabulary.sex, "FEMALE", "female"),
-    (vocabulary.sex, "other", ""),
-    (vocabulary.number, "55.0", "55"),
-    (vocabulary.number, "2,5", "2.5"),
-    (vocabulary.number, "nan", ""),
-    (vocabulary.number, "old", ""),
-    (vocabulary.melanoma, "melanoma", "1"),
-    (vocabulary.melanoma, "nevus", "0"),
-    (vocabulary.melanoma, "", ""),
-    (vocabulary.diagnosis, "malignant", ""),
-    (vocabulary.diagnosis, "Benign", ""),
-    (vocabulary.diagnosis, "1.0", ""),
-    (vocabulary.diagnosis, "Melanoma, NOS", "melanoma"),
-    (vocabulary.diagnosis, "melanoma in-situ", "melanoma in situ"),
-    (vocabulary.diagnosis, "lentigo maligna", "melanoma in situ"),
-    (vocabulary.diagnosis, "Melanoma Invasive", "invasive melanoma"),
-    (vocabulary.diagnosis, "metastatic melanoma", "melanoma metastasis"),
-    (vocabulary.melanoma, "melanoma in situ", "1"),
-    (vocabulary.melanoma, "invasive melanoma", "1"),
-    (vocabulary.melanoma, "melanoma metastasis", "1"),
-    (vocabulary.melanoma, "lentigo", "0"),
-    (vocabulary.melanoma, "lichen planus", ""),
-    (vocabulary.melanoma, "atypical melanocytic proliferation", ""),
-]
-
-
-@pytest.mark.parametrize(("translate", "theirs", "ours"), WORDS, ids=[f"{w[0].__name__} {w[1]}" for w in WORDS])
-def test_words_are_brought_to_ours(translate: Callable[[str], str], theirs: str, ours: str) -> None:
-    assert translate(theirs) == ours
-
-
-def test_columns_of_every_release_are_brought_to_ours() -> None:
-    row = {"isic_id": "ISIC_1", "age_approx": "45.0", "anatom_site_general": "posterior torso", "sex": "male", "x": "y"}
-    expected = {"image_id": "ISIC_1", "age": "45", "site": "posterior torso", "sex": "male", "x": "y"}
-    assert vocabulary.harmonised(row) == expected
-
-
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ({"dx": "Melanoma, NOS"}, {"diagnosis": "melanoma", "melanoma": "1"}),
-        ({"diagnosis": "Lichen planus"}, {"diagnosis": "lichen planus"}),
-        ({"label": "1"}, {"label": "1"}),
-        (
-            {"class": "malignant", "dx": "SK"},
-            {"class": "malignant", "diagnosis": "seborrheic keratosis", "melanoma": "0"},
-        ),
-        ({"diagnosis": "malignant", "melanoma": "1"}, {"melanoma": "1"}),
-    ],
-)
-def test_only_a_known_diagnosis_says_whether_it_is_melanoma(row: dict[str, str], expected: dict[str, str]) -> None:
-    assert vocabulary.harmonised(row) == expected
-
-
-def test_every_melanoma_is_a_diagnosis_of_ours() -> None:
-    assert set(vocabulary.MELANOMAS) <= set(vocabulary.DIAGNOSES)
-
-
-def test_real_tables(shared_data: Path) -> None:
-    with (shared_data / "metadata" / "HAM10000_metadata.csv").open(newline="") as table:
-        found = [vocabulary.harmonised(row) for row in csv.DictReader(table)]
-    assert {row["diagnosis"] for row in found} <= set(vocabulary.DIAGNOSES)
-    assert {row["site"] for row in found if "site" in row} <= set(vocabulary.SITES)
-    with (shared_data / "metadata" / "PAD-UFES-20_metadata.csv").open(newline="") as table:
-        found = [vocabulary.harmonised(row) for row in csv.DictReader(table)]
-    assert {row["diagnosis"] for row in found} <= set(vocabulary.DIAGNOSES)
-    assert {row["site"] for row in found if "site" in row} <= set(vocabulary.SITES)
-    assert {row.get("sex", "") for row in found} == {"female", "male", ""}
 
 
 def test_a_record_is_what_its_finder_says(tmp_path: Path) -> None:
     image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
     image.save(tmp_path / "only.png")
-    (record,) = find_source("folder").find(tmp_path)
+    (record,) = find_source("folder").find(tmp_path).records
     assert record == Record("only", record.image, None, {})

@@ -22,9 +22,10 @@ SOURCES_HELP = examples(
 )
 IMPORT_HELP = examples(
     "napari-melanoma data import isic2017 downloads/isic2017 --out isic2017",
-    "napari-melanoma data import folder photographs --out dataset",
-    "Make a data set of a public set as it was downloaded, unpacked or not, or of a folder of your own. Columns and "
-    "words are brought to ours. The same command goes on after a stop; what cannot be taken is named.",
+    "napari-melanoma data import table clinic.csv --map clinic.toml --out clinic",
+    "Make a data set of a public set as it was downloaded, unpacked or not, of a folder of your own, or of a table "
+    "alone. Columns and words are brought to ours, and what is not understood is said. The same command goes on after "
+    "a stop; what cannot be taken is named.",
 )
 MERGE_HELP = examples(
     "napari-melanoma data merge isic2016 isic2017 isic2018 --out dermoscopic",
@@ -73,27 +74,40 @@ def sources(json: Json = False, debug: Debug = False) -> None:
 
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a set: napari-melanoma data sources.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that it was downloaded or unpacked into.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that it was downloaded or unpacked into, or a table.")
+    ],
     out: Out,
+    map_: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what its columns and words mean.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import a public set."""
     with session(json, debug) as current:
-        from napari_melanoma.data.sources import find_source
+        from napari_melanoma.data.mapping import read_mapping
+        from napari_melanoma.data.sources import AS_IT_IS, find_source
         from napari_melanoma.workflows.data_import import import_source
 
         current.after_stop = "What was imported is kept: run the same command again to go on."
-        found = import_source(find_source(source), folder, out, run=current.run)
+        mapping = read_mapping(map_) if map_ else AS_IT_IS
+        found = import_source(find_source(source), folder, out, mapping=mapping, run=current.run)
         for image, reason in found.faults:
             current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
         if found.found < found.expected:
-            said = f"the folder has {found.found} of the {found.expected} images of the complete set"
+            what = "images" if found.images else "rows"
+            said = f"the folder has {found.found} of the {found.expected} {what} of the complete set"
             current.report.tell("note", f"note: {said}", found=found.found, expected=found.expected)
-        text = f"{found.images} images, {found.masks} with a mask: data set in {out}"
-        text += f"; next: napari-melanoma data check {out}"
+        if found.left:
+            said = f"{found.left} rows of its tables are left out, as their images are not there"
+            current.report.tell("note", f"note: {said}", left=found.left)
+        for about, said in found.notes:
+            current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+        text = f"{found.images} images, {found.masks} with a mask" if found.images else f"{found.rows} rows, no images"
+        text += f": data set in {out}; next: napari-melanoma data check {out}"
         text = f"{len(found.faults)} could not be taken; {text}" if found.faults else text
-        values = {name: value for name, value in vars(found).items() if name != "faults"}
+        values = {name: value for name, value in vars(found).items() if name not in ("faults", "notes")}
         current.done(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)
 
 

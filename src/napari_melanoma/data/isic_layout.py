@@ -1,4 +1,4 @@
-"""What the three ISIC challenges have in common: a folder or archive of images and one of masks for each part."""
+"""What the ISIC challenges have in common: a folder or archive of images and one of masks for each part."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import Record, SourceSpec
 
+IDS = r"ISIC_\d{7}"  # the archive gives each to one image for good
 IMAGE = r"(ISIC_\d+)\.(?:jpe?g|png)"
 MASK = r"(ISIC_\d+)_segmentation\.png"
 
@@ -24,7 +25,7 @@ class Part(NamedTuple):
 def challenge_records(
     tree: SourceTree, parts: Iterable[Part], spec: SourceSpec, known: Mapping[str, Mapping[str, str]]
 ) -> list[Record]:
-    """Find the images of a challenge.
+    """Find the images of a challenge, and the rows of its tables.
 
     Parameters
     ----------
@@ -35,19 +36,22 @@ def challenge_records(
     spec : SourceSpec
         Of the challenge.
     known : mapping
-        Image id to what the tables say of it, in our columns.
+        Image id to what the tables say of it.
 
     Returns
     -------
     list of Record
         In order of their ids.
     """
+    common = {"modality": spec.modality}
     found: dict[str, Record] = {}
     for part in parts:
         masks = tree.find(_named(part.masks), MASK)
         for image_id, image in tree.find(_named(part.images), IMAGE).items():
-            values = {"source": spec.name, "modality": spec.modality, "split": part.split, **known.get(image_id, {})}
+            values = {**common, **known.get(image_id, {}), "split": part.split}
             found.setdefault(image_id, Record(image_id, image, masks.get(image_id), values))
+    for image_id, values in known.items():
+        found.setdefault(image_id, Record(image_id, None, None, {**common, **values}))
     return [found[image_id] for image_id in sorted(found)]
 
 

@@ -5,7 +5,6 @@ The command line reads it with ``--map``, the mapping dialog writes it.
 
 from __future__ import annotations
 
-import re
 from collections import abc
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from pathlib import Path
 from pydantic import Field
 
 from napari_melanoma.core.config import Config, read_toml, write_toml
-from napari_melanoma.data import vocabulary
-from napari_melanoma.data.vocabulary import ALIASES, COLUMNS, DIAGNOSES, SEXES, SITES
+from napari_melanoma.data.column_names import meanings
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 
 ENOUGH = 0.6  # share of different words of a column that must be understood for a guess
+BY_WORDS = ("sex", "sub_site", "site", "diagnosis", "modality", "laterality", "diagnosis_by")  # the surest first
 
 Row = abc.Mapping[str, str]
 
@@ -123,24 +123,21 @@ def _claim(header: Iterable[str], guess: Callable[[str], str], guesses: dict[str
 
 
 def _by_name(name: str) -> str:
-    """Our column of that name, "" where there is none."""
-    plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"[\[(].*", "", name.lower())).strip("_")
-    return _NAMES.get(plain, "")
+    """Our column of that name, "" where there is none or it may hold anything."""
+    return next((meaning.ours for meaning in meanings(name) if not meaning.only_words), "")
 
 
 def _by_words(cells: Iterable[str]) -> str:
     """Our column whose words most of the different ones of a column are, "" where there is none."""
     words = {cell.strip() for cell in cells} - {""}
-    for column, (translate, known) in _WORDS.items():
-        understood = {word for word in words if translate(word) in known}
-        if understood and len(understood) >= ENOUGH * len(words):
-            return column
+    for column in BY_WORDS:
+        translate = taxonomy(column).translate
+        meant = [ours for word in words if not _is_number(word) and (ours := translate(word)) not in (None, UNKNOWN)]
+        if meant and len(meant) >= ENOUGH * len(words):
+            return "site" if column == "sub_site" else column
     return ""
 
 
-_NAMES = {column: column for column in COLUMNS} | {theirs: ours for ours, all_ in ALIASES.items() for theirs in all_}
-_WORDS: dict[str, tuple[Callable[[str], str], abc.Container[str]]] = {
-    "sex": (vocabulary.sex, SEXES),
-    "site": (vocabulary.site, SITES),
-    "diagnosis": (vocabulary.diagnosis, DIAGNOSES),
-}
+def _is_number(word: str) -> bool:
+    """Whether a word is a number, which is a word of some taxonomies but tells no column."""
+    return word.replace(".", "", 1).replace(",", "", 1).isdigit()

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file, save_error
-from napari_melanoma.data.vocabulary import COLUMNS
+from napari_melanoma.data.table_schema import NAMES
+
+SHARED = (
+    *("image_id", "patient_id", "lesion_id", "near_duplicate_of", "source", "modality", "diagnosis", "diagnosis_by"),
+    *("target", "melanoma", "age", "sex", "site", "sub_site", "fitzpatrick", "diameter_1_mm", "split"),
+)
 
 
 @contextmanager
@@ -53,7 +58,7 @@ def gathered(out: Path) -> Iterator[Path]:
 
 
 def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write ``dataset.csv``: the columns that every data set shares, then the others in the order they come.
+    """Write ``dataset.csv``: the columns that every data set shares and others of the schema, then those of its own.
 
     Parameters
     ----------
@@ -67,8 +72,11 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     SaveError
         Where it cannot be written.
     """
-    own = dict.fromkeys(column for row in rows for column in row if column not in COLUMNS)
+    there = dict.fromkeys(column for row in rows for column in row)
+    columns = [name for name in NAMES if name in SHARED or name in there] + [
+        name for name in there if name not in NAMES
+    ]
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, (*COLUMNS, *own), restval="", lineterminator="\n")
+        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import IO
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.table_text import decoded
 
 FEW = 6  # names that a message gives
 
@@ -145,6 +150,21 @@ class SourceFile:
         """
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
+    def open(self) -> IO[bytes]:
+        """Open the file at its start, so that a head alone can be read; a member of an archive is read as a whole.
+
+        Returns
+        -------
+        binary file
+            The caller closes it.
+
+        Raises
+        ------
+        OSError, zipfile.BadZipFile, InputError
+            As ``read`` does.
+        """
+        return Path(self.path).open("rb") if self.archive is None else io.BytesIO(self.read())
+
 
 class SourceTree:
     """All files below a folder, those in zip archives included; hidden ones and what macOS adds are left out.
@@ -155,20 +175,48 @@ class SourceTree:
         In any order.
     folder : pathlib.Path
         Named in messages.
+    mapping : Mapping, optional
+        What the columns and words of its tables mean; as they are published by default.
+
+    Attributes
+    ----------
+    notes : list of (str, str)
+        What was noticed while its tables were read: about what, and a sentence.
     """
 
-    def __init__(self, files: Iterable[SourceFile], folder: Path) -> None:
+    def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: Mapping | None = None) -> None:
         self.folder = folder
         self.files = sorted(files, key=lambda file: (file.archive is not None, file.name))
+        self.mapping = mapping or Mapping()
+        self.notes: list[tuple[str, str]] = []
+
+    def part(self, counts: Callable[[SourceFile], bool]) -> SourceTree:
+        """Give a part of the tree.
+
+        Parameters
+        ----------
+        counts : callable
+            Tells of a file whether it belongs to it.
+
+        Returns
+        -------
+        SourceTree
+            What is noticed there is noticed here too.
+        """
+        part = SourceTree(filter(counts, self.files), self.folder, self.mapping)
+        part.notes = self.notes
+        return part
 
     @classmethod
-    def scan(cls, folder: Path) -> SourceTree:
+    def scan(cls, folder: Path, mapping: Mapping | None = None) -> SourceTree:
         """List a folder.
 
         Parameters
         ----------
         folder : pathlib.Path
-            With folders, files and archives as they were downloaded.
+            With folders, files and archives as they were downloaded; or one file, such as a table.
+        mapping : Mapping, optional
+            As the class takes it.
 
         Returns
         -------
@@ -180,9 +228,11 @@ class SourceTree:
         InputError
             Where it is no folder, cannot be listed, or an archive is damaged.
         """
+        if folder.is_file():
+            return cls(_one(folder.parent, "", folder.name), folder, mapping)
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder. Name the folder that the set was downloaded or unpacked into.")
-        return cls(_files(folder), folder)
+        return cls(_files(folder), folder, mapping)
 
     def find(self, folders: str, names: str) -> dict[str, SourceFile]:
         """Find files by where they lie and what they are called.
@@ -224,20 +274,34 @@ class SourceTree:
         Raises
         ------
         InputError
-            Where it cannot be read as UTF-8 or Latin-1 text.
+            Where it cannot be read.
         """
-        found = self.find("", f"({names})")
-        if not found:
-            return None
-        file = next(iter(found.values()))
+        file = next(iter(self.find("", f"({names})").values()), None)
+        return None if file is None else decoded(self.content(file))
+
+    def content(self, file: SourceFile) -> bytes:
+        """Read one of its files that cannot be done without, such as a table.
+
+        Parameters
+        ----------
+        file : SourceFile
+            One of ``files``; what is packed with gzip is unpacked.
+
+        Returns
+        -------
+        bytes
+            The whole file.
+
+        Raises
+        ------
+        InputError
+            Where it cannot be read.
+        """
         try:
             data = file.read()
-        except (OSError, zipfile.BadZipFile) as error:
+            return gzip.decompress(data) if file.suffix == ".gz" else data
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"{file.name} in {self.folder} cannot be read: {error}. Download it again.") from error
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            return data.decode("latin-1")
 
     def seen(self) -> str:
         """Say what there is, for a message about what is missing.
@@ -268,28 +332,6 @@ def close_archives(files: Iterable[SourceFile]) -> None:
         archive.close()
 
 
-def table_rows(text: str) -> Iterator[Mapping[str, str]]:
-    """Read a table as the sets publish them: commas, semicolons or tabs, cells sometimes quoted.
-
-    Parameters
-    ----------
-    text : str
-        With a header line.
-
-    Yields
-    ------
-    mapping
-        Column name to text without surrounding white space, "" where there is nothing.
-    """
-    import csv
-
-    lines = text.splitlines()
-    head = lines[0] if lines else ""
-    separator = max(("\t", ";", ","), key=head.count)
-    for row in csv.DictReader(lines, delimiter=separator, restval=""):
-        yield {str(key).strip(): (value or "").strip() for key, value in row.items() if key is not None}
-
-
 def _files(folder: Path) -> Iterator[SourceFile]:
     """Walk a folder and the heads of its archives."""
     for parent, subfolders, names in os.walk(folder, onerror=_refuse_folder):
@@ -297,10 +339,15 @@ def _files(folder: Path) -> Iterator[SourceFile]:
         place = Path(parent).relative_to(folder).as_posix()
         prefix = "" if place == "." else f"{place}/"
         for name in filter(_counts, names):
-            if name.lower().endswith(".zip"):
-                yield from _members(Path(parent, name), f"{prefix}{name[:-4]}/")
-            else:
-                yield SourceFile(f"{prefix}{name}", str(Path(parent, name)))
+            yield from _one(Path(parent), prefix, name)
+
+
+def _one(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
+    """A file, or what an archive holds."""
+    if name.lower().endswith(".zip"):
+        yield from _members(Path(parent, name), f"{prefix}{name[:-4]}/")
+    else:
+        yield SourceFile(f"{prefix}{name}", str(Path(parent, name)))
 
 
 def _members(path: Path, prefix: str) -> Iterator[SourceFile]:

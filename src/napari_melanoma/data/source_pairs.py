@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.masks.matching import plain_stem
 from napari_melanoma.data.safe_names import free_name, safe_name
-from napari_melanoma.data.source_files import SourceFile, SourceTree, table_rows
+from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
-from napari_melanoma.data.vocabulary import harmonised
 
 _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
-PLACES = ("image_id", "path", "mask_path")
 _KINDS = ("image", "images", "photographs", "photos")
 
 Key = tuple[tuple[str, ...], str]
@@ -33,14 +30,14 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
     tree : SourceTree
         Of any folder.
     known : mapping
-        What tables say of an image, by its stem or by its file name.
+        What tables say of an image, by its stem.
     common : mapping
         Columns that all of them have.
 
     Returns
     -------
     list of Record
-        In order of their ids; images without a mask are among them.
+        In order of their ids; images without a mask and rows of the tables without an image are among them.
     """
     images, masks = _told_apart(tree.files)
     if masks and not images:  # "skin segmentation/" around everything says nothing
@@ -51,38 +48,17 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
         by_stem[stem].append(mask)
     counts = Counter(stem for _, stem in images)
     records, taken = [], set[str]()
+    stems = {image.stem for image in images.values()}
     for key, image in images.items():
         named = image.stem if counts[key[1]] == 1 else "_".join((*key[0], image.stem))
         image_id = free_name(safe_name(named), taken)
         taken.add(image_id.lower())
         alone = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
-        said = known.get(image.stem) or known.get(PurePosixPath(image.name).name) or {}
-        records.append(Record(image_id, image, masks.get(key) or alone[0], {**common, **said}))
+        records.append(Record(image_id, image, masks.get(key) or alone[0], {**common, **known.get(image.stem, {})}))
+    for name, said in known.items():
+        if name not in stems and name.lower() not in taken:
+            records.append(Record(name, None, None, {**common, **said}))
     return sorted(records, key=lambda record: record.image_id)
-
-
-def known_of_images(tree: SourceTree, names: str) -> dict[str, dict[str, str]]:
-    """Read a table that names images.
-
-    Parameters
-    ----------
-    tree : SourceTree
-        In which it lies.
-    names : str
-        Regular expression that its whole name matches.
-
-    Returns
-    -------
-    dict
-        Image to what is said of it, in our columns; empty where there is no table, or none with a column for images.
-    """
-    text = tree.text(names)
-    rows = (harmonised(row) for row in table_rows(text or ""))
-    return {
-        row["image_id"]: {column: value for column, value in row.items() if column not in PLACES}
-        for row in rows
-        if "image_id" in row
-    }
 
 
 def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:

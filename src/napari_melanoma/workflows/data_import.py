@@ -1,4 +1,7 @@
-"""A public set into a data set of ours, file by file: it can be stopped, goes on, and is there whole or not at all."""
+"""A public set into a data set of ours, file by file: it can be stopped, goes on, and is there whole or not at all.
+
+Its tables are harmonised on the way. A table alone becomes a data set too, of rows without images.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.data.harmonise_report import HarmoniseReport
 from napari_melanoma.data.looks import look_at
+from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.source_files import close_archives
-from napari_melanoma.data.sources import Record, Source
+from napari_melanoma.data.sources import AS_IT_IS, Record, Source, SourceSpec
 from napari_melanoma.io.photographs import stored_size
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.workflows.ahead import Room, ahead
@@ -34,22 +40,30 @@ class SourceReport:
     """What an import did: how many images and masks it took, what could not be taken, and how many the set has.
 
     ``found`` counts what the folder holds; ``expected`` what the complete set has, 0 where that is not fixed;
-    ``resumed`` those that an earlier try had taken.
+    ``resumed`` those that an earlier try had taken; ``rows`` the rows of the table, more than ``images`` where a table
+    is all there was; ``left`` the rows of the set's tables whose images are not there although others are. ``notes``
+    say what was noticed about the tables: about what, and a sentence.
     """
 
     found: int
     expected: int
     images: int = 0
+    rows: int = 0
+    left: int = 0
     masks: int = 0
     resumed: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -> SourceReport:
-    """Import a public set.
+def import_source(
+    source: Source, folder: Path, out: Path, *, mapping: Mapping = AS_IT_IS, run: RunContext
+) -> SourceReport:
+    """Import a public set, or a table of one's own.
 
-    Images are copied byte for byte, masks become PNG of 0 and 255. All is gathered in a hidden folder beside ``out``,
-    which takes its name once it is complete; the same command goes on after a stop or a crash.
+    Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder holds a table and no image, the
+    data set has rows without images (``path`` is empty). All is gathered in a hidden folder beside ``out``, which takes
+    its name once it is complete; the same command goes on after a stop or a crash.
 
     Parameters
     ----------
@@ -59,6 +73,8 @@ def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -
         That it was downloaded or unpacked into.
     out : pathlib.Path
         The data set, which must not exist.
+    mapping : Mapping
+        What the columns and words of its tables mean, where they are not the published ones.
     run : RunContext
         Takes the progress; may stop it.
 
@@ -79,8 +95,9 @@ def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -
     Cancelled
         Where the user stopped it.
     """
-    records = source.find(folder)
-    report = SourceReport(len(records), source.spec.images)
+    found = source.find(folder, mapping)
+    records = found.taken
+    report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
     with gathered(out) as place:
         journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}")
         try:
@@ -89,11 +106,26 @@ def import_source(source: Source, folder: Path, out: Path, *, run: RunContext) -
             close_archives(file for record in records for file in (record.image, record.mask) if file)
         if not taken:
             raise DataSetError(_nothing_taken(folder, report))
-        rows = [{**record.values, "image_id": record.image_id} for record in taken]
+        rows, met = _harmonised(source.spec, taken, run)
+        report.rows = len(rows)
+        report.notes += met.findings()
         write_dataset_table(place / "dataset.csv", rows)
-        write_json(place / ORIGIN, _origin(source, report))
+        write_json(place / ORIGIN, {**_origin(source, report), "not_understood": met.unmapped})
         journal.path.unlink()
     return report
+
+
+def _harmonised(
+    spec: SourceSpec, records: Sequence[Record], run: RunContext
+) -> tuple[list[dict[str, str]], HarmoniseReport]:
+    """The rows in our columns and words, and what was met on the way."""
+    at_work = Harmoniser(spec.name if spec.public else "")
+    common = {"licence": spec.licence} if spec.public else {}
+    rows = []
+    for record in run.track(records, "Harmonising"):
+        row = at_work.row({**record.values, "image_id": record.image_id})
+        rows.append({**common, **row} if record.image is not None else {**common, "path": "", **row})
+    return rows, at_work.report()
 
 
 class _Journal:
@@ -148,9 +180,9 @@ class _Taken:
 
 def _take_all(records: Sequence[Record], journal: _Journal, report: SourceReport, run: RunContext) -> list[Record]:
     """Copy every image and mask that an earlier try has not copied, in threads."""
-    taken = {record.image_id: record for record in records if journal.has(record)}
+    taken = {record.image_id: record for record in records if record.image is None or journal.has(record)}
     rest = [record for record in records if record.image_id not in taken]
-    report.resumed = len(taken)
+    report.resumed = sum(record.image is not None for record in taken.values())
     threads = min(MOST_THREADS, (os.cpu_count() or 1) + 1)
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.writing() as note:
         work = ahead(pool, partial(_take, place=journal.path.parent), rest, Room(AHEAD), run)
@@ -161,13 +193,14 @@ def _take_all(records: Sequence[Record], journal: _Journal, report: SourceReport
                 taken[one.record.image_id] = one.record
                 note(one.record.image_id, one.record.mask is not None)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
-    report.images = len(taken)
+    report.images = sum(record.image is not None for record in taken.values())
     report.masks = sum(record.mask is not None for record in taken.values())
     return [record for record in records if record.image_id in taken]
 
 
 def _take(record: Record, place: Path) -> _Taken:
     """Copy an image and draw its mask; or say why not."""
+    assert record.image is not None
     image = _image_of(record, place)
     try:
         _write(image, record.image.read())
@@ -209,14 +242,15 @@ def _write(path: Path, content: bytes) -> None:
 
 def _image_of(record: Record, place: Path) -> Path:
     """Where an image goes."""
-    return place / "images" / f"{record.image_id}{record.image.suffix}"
+    return place / "images" / f"{record.image_id}{record.image.suffix if record.image else ''}"
 
 
 def _origin(source: Source, report: SourceReport) -> dict[str, object]:
     """What ``source.json`` says of where the images come from."""
     spec = source.spec
     said = {"source": spec.name, "title": spec.title, "licence": spec.licence, "url": spec.url}
-    counts = {"images": report.images, "masks": report.masks, "images_of_the_complete_set": spec.images or None}
+    counts = {"rows": report.rows, "images": report.images, "masks": report.masks}
+    counts["images_of_the_complete_set"] = spec.images
     return {**said, "reference": spec.reference, **counts, "imported_with": provenance()}
 
 

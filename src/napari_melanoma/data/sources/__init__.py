@@ -1,7 +1,7 @@
 """The public sets: one file each, found by listing this folder; a file exports ``SPEC`` and ``find(tree)``.
 
-A set is found as it was downloaded, unpacked or not, and its words are translated to ours (``data.vocabulary``);
-``workflows.data_import`` turns what is found into a data set.
+A set is found as it was downloaded, unpacked or not, in its own columns and words; ``workflows.data_import`` harmonises
+what is found and makes it a data set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.listing import listed
+from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
+
+AS_IT_IS = Mapping()
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class SourceSpec:
         What the folder holds once it is downloaded, one line a part.
     images : int
         How many the complete set has; 0 where that is not fixed.
+    ids : str
+        Regular expression of its images' names, where nobody else names an image so: a row of that name is the same
+        image in every table; "" where another set may use the same names.
+    public : bool
+        False for what is the user's own; a row of a public set names it as its source and has its licence.
     """
 
     name: str
@@ -48,18 +56,20 @@ class SourceSpec:
     reference: str
     layout: str
     images: int = 0
+    ids: str = ""
+    public: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image of a set: its files, and what the set knows of it in our columns.
+    """One image of a set: its files, and what the set says of it in its own columns and words.
 
     Parameters
     ----------
     image_id : str
         Its name in the set.
-    image : SourceFile
-        The photograph.
+    image : SourceFile or None
+        The photograph; None where a table names it and the folder does not hold it.
     mask : SourceFile or None
         The drawn lesion, where there is one.
     values : dict
@@ -67,9 +77,22 @@ class Record:
     """
 
     image_id: str
-    image: SourceFile
+    image: SourceFile | None
     mask: SourceFile | None = None
     values: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds of a set: its records in order of their ids, and what was noticed about its tables."""
+
+    records: list[Record]
+    notes: list[tuple[str, str]]
+
+    @property
+    def taken(self) -> list[Record]:
+        """What an import takes: the images; all rows where a table is all there is."""
+        return [record for record in self.records if record.image is not None] or self.records
 
 
 @dataclass(frozen=True)
@@ -79,28 +102,30 @@ class Source:
     spec: SourceSpec
     finder: Callable[[SourceTree], list[Record]]
 
-    def find(self, folder: Path) -> list[Record]:
-        """Find the images of the set.
+    def find(self, folder: Path, mapping: Mapping = AS_IT_IS) -> Found:
+        """Find the images of the set, and the rows of its tables.
 
         Parameters
         ----------
         folder : pathlib.Path
-            That it was downloaded or unpacked into.
+            That it was downloaded or unpacked into; a table alone will do.
+        mapping : Mapping
+            What the columns and words of its tables mean, where they are not the published ones.
 
         Returns
         -------
-        list of Record
-            In order of their ids, each id once.
+        Found
+            Each id once; records without an image are rows of a table.
 
         Raises
         ------
         InputError
-            Where there is no such folder, or an archive in it cannot be read.
+            Where there is no such folder, or an archive or a table in it cannot be read.
         DataSetError
             Where the folder does not hold the set: what was expected, what was found, where to get it and under which
             licence.
         """
-        tree = SourceTree.scan(folder)
+        tree = SourceTree.scan(folder, mapping)
         try:
             found = self.finder(tree)
         finally:
@@ -110,7 +135,7 @@ class Source:
                 f"{folder} does not hold {self.spec.title}. Expected:\n{_indented(self.spec.layout)}\n"
                 f"Found: {tree.seen()}.\n{where_to_get(self.spec)}"
             )
-        return found
+        return Found(found, tree.notes)
 
 
 def where_to_get(spec: SourceSpec) -> str:

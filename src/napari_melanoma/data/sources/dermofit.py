@@ -8,7 +8,6 @@ from dataclasses import replace
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_pairs import paired_records
 from napari_melanoma.data.sources import Record, SourceSpec
-from napari_melanoma.data.vocabulary import diagnosis, melanoma
 
 SPEC = SourceSpec(
     name="dermofit",
@@ -39,12 +38,11 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    within = SourceTree((file for file in tree.files if CLASS.search(file.name)), tree.folder)
-    records = paired_records(within, {}, {"source": SPEC.name, "modality": SPEC.modality})
-    return [replace(record, values={**record.values, **_class_of(record)}) for record in records]
+    within = tree.part(lambda file: CLASS.search(file.name) is not None)
+    records = paired_records(within, {}, {"modality": SPEC.modality})
+    return [replace(record, values={**record.values, "diagnosis": _class_of(record)}) for record in records]
 
 
-def _class_of(record: Record) -> dict[str, str]:
-    """What the innermost folder with the name of a class says of an image."""
-    word = diagnosis(CLASS.findall(record.image.name)[-1])
-    return {"diagnosis": word, "melanoma": melanoma(word)}
+def _class_of(record: Record) -> str:
+    """The innermost folder with the name of a class."""
+    return str(CLASS.findall(record.image.name)[-1]) if record.image else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import known_of_images, paired_records
+from napari_melanoma.data.source_pairs import paired_records
+from napari_melanoma.data.source_tables import known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -18,6 +19,7 @@ images (JPEG, PNG, TIFF, BMP, WebP) in folders of any name, or in zip files
 masks of the same name in a folder with 'mask', 'segmentation' or 'ground truth' in its name, or beside the images as
 <image>_mask.png, <image>_segmentation.png, <image>_gt.png
 where it is there a table dataset.csv, metadata.csv or labels.csv with a column image_id, image, filename ...""",
+    public=False,
 )
 TABLES = r"(?:dataset|metadata|labels)\.csv"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.isic_layout import IMAGE, MASK
+from napari_melanoma.data.isic_layout import IDS, IMAGE, MASK
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import known_of_images
+from napari_melanoma.data.source_tables import joined_records, known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -20,6 +20,7 @@ HAM10000_segmentations_lesion_tschandl/ISIC_*_segmentation.png
 HAM10000_metadata.tab, HAM10000_metadata.csv or HAM10000_metadata
 each image folder a folder, or the zip file of that name""",
     images=10015,
+    ids=IDS,
 )
 IMAGES = r"(?:^|/)(?:HAM10000_images(?:_part_[12])?|ISIC2018_Task3_Training_Input)(?:/|$)"
 MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"
@@ -38,10 +39,5 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    known = known_of_images(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?")
-    masks = tree.find(MASKS, MASK)
-    common = {"source": SPEC.name, "modality": SPEC.modality}
-    return [
-        Record(image_id, image, masks.get(image_id), {**common, **known.get(image_id, {})})
-        for image_id, image in sorted(tree.find(IMAGES, IMAGE).items())
-    ]
+    known = known_of_images(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
+    return joined_records(tree.find(IMAGES, IMAGE), tree.find(MASKS, MASK), known, {"modality": SPEC.modality})

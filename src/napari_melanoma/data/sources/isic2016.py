@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from napari_melanoma.data.isic_layout import Part, challenge_records
+from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import Record, SourceSpec
 
@@ -21,6 +21,7 @@ ISBI2016_ISIC_Part1_Training_GroundTruth/ISIC_*_Segmentation.png, ISBI2016_ISIC_
 each a folder, or the zip file of that name; where they are there also
 ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTruth.csv""",
     images=1279,
+    ids=IDS,
 )
 PARTS = (
     Part("train", "ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),
@@ -43,10 +44,11 @@ def find(tree: SourceTree) -> list[Record]:
         Empty where there are none.
     """
     known: dict[str, dict[str, str]] = {}
-    for part in ("Training", "Test"):
+    for part, split in (("Training", "train"), ("Test", "test")):
         text = tree.text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
         rows = csv.reader((text or "").splitlines())  # without a header
         for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
-            known[image_id.strip()] = {"diagnosis": "melanoma", "melanoma": "1"} if malignant else {"melanoma": "0"}
+            said = {"diagnosis": "melanoma"} if malignant else {"target": "0"}
+            known[image_id.strip()] = {"melanoma": str(int(malignant)), **said, "split": split}
     return challenge_records(tree, PARTS, SPEC, known)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_melanoma.data.isic_layout import Part, challenge_records
-from napari_melanoma.data.source_files import SourceTree, table_rows
-from napari_melanoma.data.source_pairs import known_of_images
+from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import known_of_images, table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -22,12 +22,10 @@ ISIC-2017_Training_Part1_GroundTruth/ISIC_*_segmentation.png, ISIC-2017_Validati
 ISIC-2017_Test_v2_Part1_GroundTruth; each a folder, or the zip file of that name; where they are there also
 ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv and those of the other parts""",
     images=2750,
+    ids=IDS,
 )
-PARTS = tuple(
-    Part(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth")
-    for split, name in (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
-)
-NAMES = ("Training", "Validation", "Test_v2")
+NAMES = (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
+PARTS = tuple(Part(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth") for split, name in NAMES)
 
 
 def find(tree: SourceTree) -> list[Record]:
@@ -44,10 +42,11 @@ def find(tree: SourceTree) -> list[Record]:
         Empty where there are none.
     """
     known: dict[str, dict[str, str]] = {}
-    for name in NAMES:
-        known |= known_of_images(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
-        for row in table_rows(tree.text(rf"ISIC-2017_{name}_Part3_GroundTruth\.csv") or ""):
-            known[row["image_id"]] = {**known.get(row["image_id"], {}), **_diagnosed(row)}
+    for split, name in NAMES:
+        part = known_of_images(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
+        for row in table_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"):
+            part[row["image_id"]] = {**part.get(row["image_id"], {}), **_diagnosed(row)}
+        known |= {image_id: {**said, "split": split} for image_id, said in part.items()}
     return challenge_records(tree, PARTS, SPEC, known)
 
 

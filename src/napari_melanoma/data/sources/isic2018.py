@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.isic_layout import Part, challenge_records
+from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import Record, SourceSpec
 
@@ -18,6 +18,7 @@ ISIC2018_Task1-2_Training_Input/ISIC_*.jpg (2594), _Validation_Input (100), _Tes
 ISIC2018_Task1_Training_GroundTruth/ISIC_*_segmentation.png, _Validation_GroundTruth, _Test_GroundTruth
 each a folder, or the zip file of that name""",
     images=3694,
+    ids=IDS,
 )
 PARTS = (
     Part("train", "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),

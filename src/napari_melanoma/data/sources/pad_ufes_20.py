@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import re
 
-from napari_melanoma.data.source_files import SourceTree, table_rows
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import joined_records, known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
-from napari_melanoma.data.vocabulary import harmonised
 
 SPEC = SourceSpec(
     name="pad-ufes-20",
@@ -20,6 +20,7 @@ images/imgs_part_1/PAT_*.png, imgs_part_2, imgs_part_3 (2298 together); each a f
 metadata.csv
 where you have them, masks/PAT_*.png or PAT_*_mask.png (the set itself has none)""",
     images=2298,
+    ids=r"PAT_\d+_\d+_\d+",
 )
 IMAGE = r"(PAT_\d+_\d+_\d+)\.(?:png|jpe?g)"
 MASK = r"(PAT_\d+_\d+_\d+)(?:_mask|_segmentation)?\.(?:png|bmp)"
@@ -39,18 +40,14 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    rows = (harmonised(row) for row in table_rows(tree.text(r"(?:PAD-UFES-20_)?metadata\.csv") or ""))
-    known = {PurePosixPath(row.pop("image_id")).stem: row for row in rows if "image_id" in row}
-    plain = SourceTree((file for file in tree.files if "mask" not in file.name.lower()), tree.folder)
+    known = known_of_images(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
+    known = {image_id: row for image_id, row in known.items() if re.fullmatch(SPEC.ids, image_id)}
+    plain = tree.part(lambda file: "mask" not in file.name.lower())
     masks = {**tree.find("", r"(PAT_\d+_\d+_\d+)_mask\.png"), **tree.find(MASKS, MASK)}
-    common = {"source": SPEC.name, "modality": SPEC.modality}
-    return [
-        Record(image_id, image, masks.get(image_id), {**common, **_patient(image_id), **known.get(image_id, {})})
-        for image_id, image in sorted(plain.find("", IMAGE).items())
-    ]
+    return joined_records(plain.find("", IMAGE), masks, known, _of_image)
 
 
-def _patient(image_id: str) -> dict[str, str]:
-    """Patient and lesion as the name of an image states them, for an image that is missing in the table."""
+def _of_image(image_id: str) -> dict[str, str]:
+    """What holds without the table: patient and lesion as the name of an image states them."""
     _, patient, lesion, _ = image_id.split("_")
-    return {"patient_id": f"PAT_{patient}", "lesion_id": lesion}
+    return {"modality": SPEC.modality, "patient_id": f"PAT_{patient}", "lesion_id": lesion}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import joined_records
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -21,6 +22,7 @@ PH2 Dataset images/IMD*/IMD*_lesion/IMD*_lesion.bmp
 PH2_dataset.txt
 the archive is a .rar file: unpack it first""",
     images=200,
+    ids=r"IMD\d{3}",
 )
 CLINICAL = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 OURS = {"0": "nevus", "1": "nevus", "2": "melanoma"}
@@ -46,11 +48,8 @@ def find(tree: SourceTree) -> list[Record]:
     """
     known = dict(_known(tree.text(r"PH2_dataset\.txt") or ""))
     masks = tree.find(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
-    common = {"source": SPEC.name, "modality": SPEC.modality}
-    return [
-        Record(image_id, image, masks.get(image_id), {**common, **known.get(image_id, {})})
-        for image_id, image in sorted(tree.find("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)").items())
-    ]
+    images = tree.find("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
+    return joined_records(images, masks, known, {"modality": SPEC.modality})
 
 
 def _known(text: str) -> Iterator[tuple[str, dict[str, str]]]:

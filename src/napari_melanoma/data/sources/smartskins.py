@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import known_of_images, paired_records
+from napari_melanoma.data.source_pairs import paired_records
+from napari_melanoma.data.source_tables import known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -42,7 +43,7 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where no image has a mask.
     """
-    phone = SourceTree((file for file in tree.files if not DERMOSCOPE.search(file.name)), tree.folder)
-    known = known_of_images(phone, r".+\.csv")
-    records = paired_records(phone, known, {"source": SPEC.name, "modality": SPEC.modality})
+    phone = tree.part(lambda file: not DERMOSCOPE.search(file.name))
+    known = known_of_images(phone, r".+\.csv", SPEC.name)
+    records = paired_records(phone, known, {"modality": SPEC.modality})
     return [record for record in records if record.mask is not None]

@@ -1,0 +1,168 @@
+"""The tables of a public set: their rows as they are, by image, and the records that rows and files make together."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from napari_melanoma.data.column_names import meanings
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES
+from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.sources import Record
+from napari_melanoma.data.table_text import decoded, each_row, rows_of_text
+
+Known = dict[str, dict[str, str]]
+PLACES = ("path", "mask_path")
+
+
+def table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
+    """Read tables as they were published or sent.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        In which they lie; its mapping is followed.
+    names : str
+        Regular expression that their whole names match; ``.gz`` may follow.
+
+    Yields
+    ------
+    dict
+        Column name to text without surrounding white space, "" where there is nothing; of several tables in order of
+        their names.
+
+    Raises
+    ------
+    InputError
+        Where one cannot be read.
+    """
+    for file in tree.find("", rf"({names})(?:\.gz)?").values():
+        if file.archive is None:
+            rows = each_row(Path(file.path))
+        else:
+            rows = rows_of_text(decoded(tree.content(file)), file.name)
+        yield from map(tree.mapping.apply, rows)
+
+
+def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
+    """Read tables that name images.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        In which they lie; where two rows of one image contradict each other, it is noted there.
+    names : str
+        Regular expression that their whole names match.
+    source : str
+        Name of the set, whose own names of columns are understood too.
+
+    Returns
+    -------
+    dict
+        Image, without the suffix of its file, to what is said of it in the tables' own columns and words; empty where
+        there is no table, or none with a column for images. Of rows that name one image the first counts; what another
+        says otherwise is kept in ``other_<column>``.
+    """
+    known: Known = {}
+    otherwise: Counter[str] = Counter()
+    column_of = cache(_image_column)
+    for row in table_rows(tree, names):
+        column = column_of(tuple(row), source)
+        image = stem_of(row.get(column, ""))
+        said = {name: text for name, text in row.items() if text and name != column and name not in PLACES}
+        if image in known:
+            otherwise.update(_filled(known[image], said))
+        elif image:
+            known[image] = said
+    said_twice = "rows of one image say two things here: the first counts, the other is in"
+    tree.notes += [(column, f"{n} {said_twice} other_{column}") for column, n in otherwise.items()]
+    return known
+
+
+def _filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
+    """Let a row know what another row of its image does; gives the columns in which the two differ."""
+    differ = [column for column, text in other.items() if row.setdefault(column, text) != text]
+    for column in differ:
+        row.setdefault(f"other_{column}", other[column])
+    return differ
+
+
+def stem_of(name: str) -> str:
+    """Give the name of an image as it is used here.
+
+    Parameters
+    ----------
+    name : str
+        Of an image or its file, perhaps with folders.
+
+    Returns
+    -------
+    str
+        Without folders and without the suffix of an image; a point in a name is none.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+
+
+def joined_records(
+    images: Mapping[str, SourceFile],
+    masks: Mapping[str, SourceFile],
+    known: Mapping[str, Mapping[str, str]],
+    common: Callable[[str], Mapping[str, str]] | Mapping[str, str],
+) -> list[Record]:
+    """Put together what files and tables say of each image.
+
+    Parameters
+    ----------
+    images, masks : mapping
+        Image to its file.
+    known : mapping
+        Image to what a table says of it.
+    common : mapping or callable
+        What holds for all of them, or a function from image to what holds for it; the table says it better.
+
+    Returns
+    -------
+    list of Record
+        One for each image and for each row without one, in order of their names.
+    """
+    values = common if callable(common) else lambda image_id: common
+    return [
+        Record(image_id, images.get(image_id), masks.get(image_id), {**values(image_id), **known.get(image_id, {})})
+        for image_id in sorted({*images, *known})
+    ]
+
+
+def one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
+    """Read a class that a table states with a column for each, such as ``MEL,NV,BCC`` with 1.0 in one of them.
+
+    Parameters
+    ----------
+    row : mapping
+        Column to text.
+    classes : mapping
+        Column to the word for its class.
+
+    Returns
+    -------
+    str
+        The word of the only column above one half; "" where there is none, or more than one.
+    """
+    said = [word for column, word in classes.items() if _number(row.get(column, "")) > 0.5]
+    return said[0] if len(said) == 1 else ""
+
+
+def _number(text: str) -> float:
+    """A number, 0 where it is none."""
+    return float(text) if re.fullmatch(r"\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.", text) else 0.0
+
+
+def _image_column(names: tuple[str, ...], source: str) -> str:
+    """The column that names images, "" where there is none."""
+    ranked = [
+        (meaning.rank, name) for name in names for meaning in meanings(name, source) if meaning.ours == "image_id"
+    ]
+    return min(ranked)[1] if ranked else ""

@@ -1,0 +1,76 @@
+"""DICOM files: a table of what their headers say; no tag that names the patient gets into it."""
+
+from __future__ import annotations
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.pseudonyms import pseudonym
+from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.io.dicom_header import DicomHeader, read_header
+
+SPEC = SourceSpec(
+    name="dicom",
+    title="a folder of DICOM files",
+    licence="that of its images",
+    url="your own archive",
+    modality="",
+    reference="",
+    layout="DICOM files (*.dcm, *.dicom, or without a suffix) in folders of any name, or in zip files",
+    public=False,
+)
+SUFFIXES = (".dcm", ".dicom", "")
+BESIDE = ("label", "overview", "thumbnail")  # pictures that come with a slide
+MARK, MARK_AT = b"DICM", 128  # what makes a file without suffix a DICOM file
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find the images and say what their headers do; files and patients get pseudonyms, names and dates are left out.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder.
+
+    Returns
+    -------
+    list of Record
+        Rows without an image: a DICOM file would bring its patient's name along. Empty where there are none.
+    """
+    found: dict[str, Record] = {}
+    for file in tree.files:
+        header = _header(file, tree) if file.suffix in SUFFIXES else None
+        if header is not None and header.has_image and header.shows not in BESIDE:
+            image_id = pseudonym(file.name, "image")
+            found[image_id] = Record(image_id, None, None, _said(header))
+    return [found[image_id] for image_id in sorted(found)]
+
+
+def _header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
+    """Read a header; a file that is none is passed over, one that should be is noted."""
+    with file.open() as opened:
+        opened.seek(MARK_AT)
+        if opened.read(len(MARK)) != MARK and not file.suffix:
+            return None
+        opened.seek(0)
+        try:
+            return read_header(opened)
+        except UnreadableImage as error:
+            tree.notes.append((file.name, str(error)))
+            return None
+
+
+def _said(header: DicomHeader) -> dict[str, str]:
+    """What a header says, under the names that tables of DICOM tags use."""
+    said = {
+        "patient_id": pseudonym(header.patient),
+        "lesion_id": pseudonym(header.lesion, "lesion"),
+        "modality": header.modality,
+        "age": "" if header.age is None else f"{header.age:.2f}".rstrip("0").rstrip("."),
+        "PatientSex": header.sex,
+        "Body Part Examined": header.body_part,
+        "laterality": header.laterality,
+        "ethnicity": header.ethnicity,
+    }
+    if header.pixel_size is not None:
+        said |= {"mpp_x": f"{header.pixel_size.x_um:g}", "mpp_y": f"{header.pixel_size.y_um:g}"}
+    return {name: text for name, text in said.items() if text}

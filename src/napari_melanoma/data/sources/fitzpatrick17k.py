@@ -1,0 +1,39 @@
+"""Fitzpatrick17k: clinical photographs of two atlases with skin types; the table names where each lies on the web."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import joined_records, known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="fitzpatrick17k",
+    title="Fitzpatrick17k",
+    licence="CC BY-NC-SA 3.0",
+    url="https://github.com/mattgroh/fitzpatrick17k",
+    modality="macroscopic",
+    reference="Groh et al. 2021, arXiv:2104.09957",
+    layout="""\
+fitzpatrick17k.csv or fitzpatrick17k.csv.gz (16577 rows)
+where you have fetched them, the images <md5hash>.jpg in any folder: the table says where each lies (url)""",
+    images=16577,
+    ids=r"[0-9a-f]{32}",
+)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images and rows; its authors say that many labels are wrong (``qc``).
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known = known_of_images(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
+    images = tree.find("", r"([0-9a-f]{32})\.(?:jpe?g|png)")
+    return joined_records(images, {}, known, {"modality": SPEC.modality})

@@ -1,0 +1,51 @@
+"""ISIC 2019: dermoscopic images of eight classes, most of them those of HAM10000 and BCN20000; no masks."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, one_hot, stem_of, table_rows
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2019",
+    title="ISIC 2019",
+    licence="CC BY-NC 4.0",
+    url="https://challenge.isic-archive.com/data/#2019",
+    modality="dermoscopic",
+    reference="Tschandl et al. 2018, doi:10.1038/sdata.2018.161; Codella et al. 2018, arXiv:1710.05006; "
+    "Hernandez-Perez et al. 2024, doi:10.1038/s41597-024-03387-w",
+    layout="""\
+ISIC_2019_Training_Input/ISIC_*.jpg (25331), a folder or the zip file of that name
+ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv
+where they are there also ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Test_GroundTruth.csv""",
+    images=25331,
+    ids=IDS,
+)
+PARTS = (("train", "Training"), ("test", "Test"))
+IMAGES = r"(?:^|/)ISIC_2019_(?:Training|Test)_Input(?:/|$)"
+STEM = IMAGE.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # as some of its images are called
+CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")}  # UNK is none
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images and rows; several images may show one lesion (``lesion_id``).
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known: Known = {}
+    for split, part in PARTS:
+        rows = known_of_images(tree, rf"ISIC_2019_{part}_Metadata\.csv", SPEC.name)
+        for row in table_rows(tree, rf"ISIC_2019_{part}_GroundTruth\.csv"):
+            said = {"diagnosis": word} if (word := one_hot(row, CLASSES)) else {}
+            rows.setdefault(stem_of(row.get("image", "")), {}).update(said)
+        known |= {image_id: {**row, "split": split} for image_id, row in rows.items() if image_id}
+    return joined_records(tree.find(IMAGES, STEM), {}, known, {"modality": SPEC.modality})

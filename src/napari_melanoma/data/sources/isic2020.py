@@ -1,0 +1,56 @@
+"""ISIC 2020 (SIIM-ISIC): dermoscopic images of 2,056 patients, with the table of those that show the same picture."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, table_rows
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2020",
+    title="ISIC 2020 (SIIM-ISIC)",
+    licence="CC BY-NC 4.0",
+    url="https://challenge.isic-archive.com/data/#2020",
+    modality="dermoscopic",
+    reference="Rotemberg et al. 2021, doi:10.1038/s41597-021-00815-z",
+    layout="""\
+ISIC_2020_Training_JPEG/train/ISIC_*.jpg (33126), ISIC_2020_Training_Input or train
+ISIC_2020_Training_GroundTruth_v2.csv, ISIC_2020_Training_GroundTruth.csv or train.csv
+where they are there also ISIC_2020_Training_Duplicates.csv and the test part, which has no labels:
+ISIC_2020_Test_JPEG or test (10982), ISIC_2020_Test_Metadata.csv or test.csv
+each image folder a folder, or the zip file of that name""",
+    images=33126,
+    ids=IDS,
+)
+PARTS = (
+    ("train", r"(?:ISIC_2020_Training_GroundTruth(?:_v2)?|train)\.csv", r"ISIC_2020_Training_(?:JPEG|Input)|train"),
+    ("test", r"(?:ISIC_2020_Test_Metadata|test)\.csv", r"ISIC_2020_Test_(?:JPEG|Input)|test"),
+)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images and rows; of two that show the same picture the later names the earlier.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known: Known = {}
+    images: dict[str, SourceFile] = {}
+    for split, tables, folders in PARTS:
+        rows = known_of_images(tree, tables, SPEC.name)
+        images |= (found := tree.find(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE))
+        rows |= {image_id: {} for image_id in found if image_id not in rows and image_id not in known}
+        known |= {image_id: {**row, "split": split} for image_id, row in rows.items()}
+    for row in table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
+        first, second = sorted((row.get("image_name_1", ""), row.get("image_name_2", "")))
+        if first in known and second in known:
+            known[second].setdefault("near_duplicate_of", first)
+    return joined_records(images, {}, known, {"modality": SPEC.modality})

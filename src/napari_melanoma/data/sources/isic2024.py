@@ -1,0 +1,51 @@
+"""ISIC 2024 (SLICE-3D): tiles of 15 mm cut from 3D total-body photographs, with what the camera measured of each.
+
+Built from the published names of columns and files; tried on the challenge's public test table and a list of labels.
+"""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import joined_records, known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2024",
+    title="ISIC 2024 (SLICE-3D)",
+    licence="CC BY-NC 4.0",
+    url="https://challenge.isic-archive.com/data/#2024",
+    modality="tbp_tile",
+    reference="Kurtansky et al. 2024, doi:10.1038/s41597-024-03743-w",
+    layout="""\
+train-image/image/ISIC_*.jpg (401059), image or ISIC_2024_Training_Input; a folder, or the zip file of that name
+train-metadata.csv, or ISIC_2024_Training_GroundTruth.csv and ISIC_2024_Training_Supplement.csv
+where they are there also test-metadata.csv and lists of labels, ISIC_2024_label_list*.csv
+(train-image.hdf5 is not read: unpack train-image.zip; of the permissive part copyright_license says the licence)""",
+    images=401059,
+    ids=IDS,
+)
+TABLES = (
+    r"train-metadata\.csv",
+    r"ISIC_2024_(?:Training|Permissive_Training)_(?:GroundTruth|Supplement|Metadata)\.csv",
+    r"(?:ISIC_2024_)?test-metadata(?:_sample)?\.csv",
+    r"ISIC_2024_label_list\w*\.csv",
+)
+IMAGES = r"(?:^|/)(?:image|train-image|ISIC_2024_(?:Permissive_)?Training_Input)(?:/|$)"
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images and rows; ``lesion_id`` is known of few, ``patient_id`` of all in the full table.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known = known_of_images(tree, "|".join(TABLES), SPEC.name)
+    return joined_records(tree.find(IMAGES, IMAGE), {}, known, {"modality": SPEC.modality})

@@ -1,0 +1,42 @@
+"""What a clinic that gave images to ISIC 2024 says of its biopsies: the organisers' example of such a table."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import table_rows
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="isic2024-pathology",
+    title="a pathology table of ISIC 2024",
+    licence="none stated; example material",
+    url="https://challenge.isic-archive.com/data/#2024",
+    modality="",
+    reference="Kurtansky et al. 2024, doi:10.1038/s41597-024-03743-w",
+    layout="""\
+ISIC_2024_ex_pathology_metadata.csv or another table *pathology*.csv with the columns case_id, diagnosis, mel_class,
+mel_thick, ulcer ...; it has no images""",
+    images=103,
+)
+IDENTIFIES = ("mrn", "biopsy_date")  # a person: the number of the record, the day
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its rows, one a biopsy; the number of the record and the day of the biopsy are left out.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it lies in.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    found: dict[str, Record] = {}
+    for row in table_rows(tree, r".*pathology.*\.csv"):
+        if case := row.get("case_id"):
+            values = {name: text for name, text in row.items() if text and name not in IDENTIFIES}
+            found.setdefault(case, Record(f"case_{case}", None, None, {**values, "lesion_id": case}))
+    return [found[case] for case in sorted(found)]

@@ -1,0 +1,48 @@
+"""iToBoS 2024: regions of skin of about 7 x 9 cm, cut from 3D total-body photographs.
+
+Built from the published names of columns and files; no table of it was at hand to try.
+"""
+
+from __future__ import annotations
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import joined_records, known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="itobos2024",
+    title="iToBoS 2024",
+    licence="as its page states",
+    url="https://www.kaggle.com/competitions/itobos-2024-detection",
+    modality="tbp_tile",
+    reference="Saha et al. 2025, arXiv:2501.18270",
+    layout="""\
+train/images/*.png, test/images/*.png (16954 together); a folder, or a zip file
+train/metadata.csv, test/metadata.csv with the columns image_id, age_at_baseline, body_part, sun_damage_score
+(the boxes of train/labels are not masks and are left out)""",
+    images=16954,
+)
+IMAGE = r"(.+)\.(?:png|jpe?g)"
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images and rows; an image shows many lesions, so it has no diagnosis, and it has no mask.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    records: dict[str, Record] = {}
+    for split in ("train", "test"):
+        part = tree.part(lambda file, split=split: f"/{split}/" in f"/{file.name.lower()}")  # type: ignore[misc]
+        known = known_of_images(part, r"(?:\w+_)?metadata\.csv", SPEC.name)
+        images = part.find(r"(?:^|/)images(?:/|$)", IMAGE)
+        for record in joined_records(images, {}, known, {"modality": SPEC.modality, "split": split}):
+            records.setdefault(record.image_id, record)
+    return [records[image_id] for image_id in sorted(records)]

@@ -1,0 +1,43 @@
+"""Lesion size 2020: dermoscopic images of consecutive biopsies at one centre, with the diameter of each lesion."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_tables import joined_records, known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="lesion-size-2020",
+    title="Lesion size 2020",
+    licence="CC BY",
+    url="https://api.isic-archive.com/collections/",
+    modality="dermoscopic",
+    reference="the collection of the ISIC archive of that name",
+    layout="""\
+lesion-size-2020_metadata.csv, lesion-size-2020_data_joined.csv (1295 rows each; either will do)
+where you have them, the images ISIC_*.jpg in any folder""",
+    images=1295,
+    ids=IDS,
+)
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find its images and rows; what its tables call a patient is the image again, so no patient is known.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known = known_of_images(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
+    for image_id, row in known.items():
+        if row.get("patient_id") == image_id:
+            del row["patient_id"]
+    images = {image_id: image for image_id, image in tree.find("", IMAGE).items() if image_id in known}
+    return joined_records(images, {}, known, {"modality": SPEC.modality})

@@ -1,0 +1,40 @@
+"""Any table of one's own, a row an image or a lesion; a mapping says what its columns and words mean."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_pairs import paired_records
+from napari_melanoma.data.source_tables import known_of_images
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="table",
+    title="a table of your own",
+    licence="that of its images",
+    url="your own disk",
+    modality="",
+    reference="",
+    layout="""\
+one or several tables of any name, *.csv, *.tsv or *.txt, with a column that names images (image_id, filename ...);
+where it has another name, say so with --map FILE.toml
+where you have them, the images of those names in any folder, and masks as for 'folder'""",
+    public=False,
+)
+TABLES = r".+\.(?:csv|tsv|tab|txt)"
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find the rows of all its tables, with their images where those are there.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder, or of the table alone.
+
+    Returns
+    -------
+    list of Record
+        Empty where there are none.
+    """
+    known = known_of_images(tree, TABLES)
+    return paired_records(tree, known, {}) if known else []

@@ -1,0 +1,135 @@
+"""Tables of sets without their images: every row is a record, in the set's own words, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.pseudonyms import pseudonym
+from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.source_tables import one_hot, stem_of
+from napari_melanoma.data.sources import find_source
+
+
+def test_a_table_alone_gives_rows_without_images(tmp_path: Path) -> None:
+    (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text("image,age_approx\nISIC_0000002,50\nISIC_0000001,\n")
+    found = find_source("isic2019").find(tmp_path)
+    assert [(record.image_id, record.image) for record in found.taken] == [
+        ("ISIC_0000001", None),
+        ("ISIC_0000002", None),
+    ]
+    assert found.taken[1].values == {"modality": "dermoscopic", "age_approx": "50", "split": "train"}
+
+
+def test_where_images_are_there_rows_without_one_are_left(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("image_id,age\na,50\nb,40\n")
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    found = find_source("table").find(tmp_path)
+    assert [record.image_id for record in found.taken] == ["a"]
+    assert [record.image_id for record in found.records] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["fitzpatrick17k.csv", "fitzpatrick17k.csv.gz", "all.zip"])
+def test_a_table_may_be_packed_and_named_itself(name: str, tmp_path: Path) -> None:
+    text = b"md5hash,label\n5e82a45bc5d78bd24ae9202d194423f8,melanoma\n"
+    path = tmp_path / name
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("fitzpatrick17k.csv", text)
+    else:
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    for place in (tmp_path, path):
+        (record,) = find_source("fitzpatrick17k").find(place).taken
+        assert record.values["label"] == "melanoma"
+
+
+def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image_id,age,dx\nx,50,nv\nx,51,\ny,60,mel\n")
+    (tmp_path / "b.csv").write_text("filename,sex,dx\nx.jpg,f,mel\n")
+    found = find_source("table").find(tmp_path)
+    assert {record.image_id: record.values for record in found.records} == {
+        "x": {"age": "50", "dx": "nv", "other_age": "51", "sex": "f", "other_dx": "mel"},
+        "y": {"age": "60", "dx": "mel"},
+    }
+    assert [about for about, _ in found.notes] == ["age", "dx"]
+    assert "1 rows of one image say two things here: the first counts, the other is in other_age" in found.notes[0][1]
+
+
+def test_a_mapping_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "klinik.csv").write_bytes("Datei;Befund;Raum\nx.jpg;böse;4\n".encode("cp1252"))
+    mapping = Mapping(
+        columns={"Datei": "image_id", "Befund": "diagnosis", "Raum": ""}, words={"diagnosis": {"böse": "melanoma"}}
+    )
+    (record,) = find_source("table").find(tmp_path / "klinik.csv", mapping).taken
+    assert (record.image_id, record.values) == ("x", {"diagnosis": "melanoma"})
+
+
+def test_a_table_that_names_no_image_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("age\n50\n")
+    with pytest.raises(DataSetError, match="where it has another name, say so with --map"):
+        find_source("table").find(tmp_path)
+
+
+def test_a_damaged_table_is_said(tmp_path: Path) -> None:
+    (tmp_path / "fitzpatrick17k.csv.gz").write_bytes(gzip.compress(b"md5hash\n" * 99)[:-20])
+    with pytest.raises(InputError, match=r"cannot read .*fitzpatrick17k\.csv\.gz"):
+        find_source("fitzpatrick17k").find(tmp_path)
+
+
+STEMS = {"a.jpg": "a", "b/c.PNG": "c", "b\\c.tiff": "c", "lesion 1.2": "lesion 1.2", "d.csv": "d.csv", "": ""}
+
+
+@pytest.mark.parametrize(("name", "stem"), STEMS.items())
+def test_the_name_of_an_image_is_that_of_its_file(name: str, stem: str) -> None:
+    assert stem_of(name) == stem
+
+
+HOT = {"1": "melanoma", "1.0": "melanoma", "1e0": "melanoma", "0.0": "", "": "", "yes": ""}
+
+
+@pytest.mark.parametrize(("cell", "word"), HOT.items())
+def test_a_class_with_a_column_of_its_own(cell: str, word: str) -> None:
+    classes = {"MEL": "melanoma", "NV": "nevus"}
+    assert one_hot({"MEL": cell, "NV": "0.0", "UNK": "1"}, classes) == word
+    assert one_hot({"MEL": cell, "NV": "1.0"}, classes) == ("" if word else "nevus")
+
+
+def dicom(path: Path, **elements: object) -> None:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.77.1.4", "1.2.3"
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dcmwrite(path, dataset, enforce_file_format=True)
+
+
+def test_dicom_headers_become_rows_that_name_nobody(tmp_path: Path) -> None:
+    person = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19750101", "StudyDate": "20200601"}
+    dicom(tmp_path / "in/Doe/IM1.dcm", Rows=4, Modality="XC", PatientSex="F", BodyPartExamined="FOREARM", **person)
+    dicom(tmp_path / "in/Doe/IM2", Rows=4, PixelSpacing=[0.05, 0.04], **person)
+    dicom(tmp_path / "in/report.dcm")
+    (tmp_path / "in/notes").write_text("Doe")
+    (tmp_path / "in/broken.dcm").write_bytes(b"no header")
+    found = find_source("dicom").find(tmp_path / "in")
+    assert all(record.image is None for record in found.records)
+    first, second = sorted((record.values for record in found.records), key=lambda values: "mpp_x" in values)
+    assert first["patient_id"] == second["patient_id"] == pseudonym("4711")
+    assert {name: first[name] for name in ("age", "modality", "PatientSex", "Body Part Examined")} == {
+        "age": "45",
+        "modality": "macroscopic",
+        "PatientSex": "F",
+        "Body Part Examined": "FOREARM",
+    }
+    assert (second["mpp_x"], second["mpp_y"]) == ("40", "50")
+    written = " ".join([record.image_id + str(record.values) for record in found.records])
+    assert not [said for said in ("Doe", "4711", "1975", "2020", "IM1", "1.2.3") if said in written]
+    assert [about for about, _ in found.notes] == ["broken.dcm"]
