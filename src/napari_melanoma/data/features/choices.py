@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -18,7 +19,7 @@ Style = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
 # (AJCC Cancer Staging Manual, 8th edition).
 BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.8, 1.0, 2.0, 4.0)}
-FEW = 10  # different numbers: of a column that the schema does not know, so few are codes of something
+FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
 
 
 def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embedding") -> TabularChoices:
@@ -28,7 +29,7 @@ def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embed
     ----------
     names : sequence of str
         Columns; those of the schema are numbers or words as it says, another one is a column of numbers where all that
-        it holds are, and more than ten different ones.
+        it holds are, unless these are ten different whole ones or fewer.
     rows : sequence of mapping
         Those that are learnt from.
     style : {"embedding", "one_hot", "integer"}
@@ -59,8 +60,9 @@ def _is_number(name: str, rows: Sequence[Row]) -> bool:
     if known is not None:
         return known.kind == "number"
     cells = [row.get(name) for row in rows]
-    found = [number_of(cell) for cell in cells if word_of(cell)]
-    return not np.isnan(found).any() and len(set(found)) > FEW
+    found = {number_of(cell) for cell in cells if word_of(cell)}
+    codes = len(found) <= FEW and all(number.is_integer() for number in found)
+    return not (codes or any(math.isnan(number) for number in found))
 
 
 def _number(name: str, rows: Sequence[Row], style: Style) -> NumberColumn:

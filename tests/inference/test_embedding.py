@@ -1,0 +1,35 @@
+"""Pictures embedded by the encoder of a bundle: alike ones near each other, each by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.inference import embedding
+from napari_melanoma.inference.embedding import Embedder
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.zoo import build_network
+
+
+def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    other = np.full((64, 64, 3), 200, np.uint8)
+    embedder = Embedder.load(tiny_bundle, "cpu")
+    found = embedder.embed([picture, other, picture])
+    assert found.dtype == np.float32
+    assert found.ndim == 2
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-5)
+    np.testing.assert_allclose(embedder.embed([other])[0], found[1], rtol=1e-3, atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    assert embedder.embed([]).shape[0] == 0
+
+
+def test_a_network_without_an_encoder_says_so(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update={"architecture": "simple_cnn"}))
+    monkeypatch.setattr(embedding, "load_network", lambda info: build_network("simple_cnn", {}))
+    with pytest.raises(BundleError, match=r"'tiny' \(simple_cnn\) has no encoder .* such as lesion-small"):
+        Embedder.load(plain)
