@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.workflows import reproduce as workflow
-from napari_melanoma.workflows.reproduce import Reproduction
-from napari_melanoma.workflows.reproduce_papers import read_paper
-from napari_melanoma.workflows.reproduce_plan import Plan, PlannedRow
+from napari_melanoma.workflows.reproduction import run as workflow
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.workflows.reproduction.rows import Missing
+from napari_melanoma.workflows.reproduction.run import Reproduction
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -60,7 +61,9 @@ def test_what_is_wrong_is_said(run, tmp_path: Path, words: tuple[str, ...], said
 
 
 def test_the_last_line_names_what_there_is(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = Reproduction(read_paper("P4"), PLAN, [], {}, {"unet": "time: it would have ended after the 40 min."})
+    done = Reproduction(
+        read_paper("P4"), PLAN, [], Missing({}, {"unet": "time: it would have ended after the 40 min."})
+    )
     places: list[Path] = []
     monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: places.append(out) or done)
     result = run("reproduce", "p4", "--json")
@@ -90,7 +93,7 @@ def test_the_list_of_recipes_names_the_rows_of_papers(run, lines) -> None:
 
 
 def test_a_row_that_failed_is_an_exit_code(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = Reproduction(read_paper("P4"), PLAN, [], {"unet": "no room"})
+    done = Reproduction(read_paper("P4"), PLAN, [], Missing({"unet": "no room"}))
     monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: done)
     result = run("reproduce", "P4", "--out", "p4", "--json")
     assert result.exit_code == 1

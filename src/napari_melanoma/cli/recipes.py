@@ -29,7 +29,7 @@ def list_(json: Json = False, debug: Debug = False) -> None:
     """List the shipped recipes."""
     with session(json, debug) as current:
         from napari_melanoma.workflows.recipes import shipped_recipes
-        from napari_melanoma.workflows.reproduce_papers import papers, read_paper
+        from napari_melanoma.workflows.reproduction.paper_files import papers, read_paper
 
         recipes = shipped_recipes()
         for recipe in recipes:
@@ -37,7 +37,7 @@ def list_(json: Json = False, debug: Debug = False) -> None:
             values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
             current.report.listing("recipe", text, **values)
         for paper in map(read_paper, papers()):
-            rows, verb = [*(row.name for row in paper.table_rows), *paper.grids], f"reproduce {paper.name}"
+            rows, verb = paper.named, f"reproduce {paper.name}"
             text = f"{paper.name:<16} {paper.file.reference}; with napari-melanoma {verb} --rows: {', '.join(rows)}"
             current.report.listing("paper", text, name=paper.name, title=paper.file.title, rows=rows)
         current.done(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))

@@ -12,7 +12,7 @@ from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import Session
-    from napari_melanoma.workflows.reproduce import Reproduction
+    from napari_melanoma.workflows.reproduction.run import Reproduction
 
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
@@ -48,24 +48,27 @@ def reproduce(
 ) -> None:
     """Reproduce a paper."""
     with session(json, debug) as current:
-        from napari_melanoma.workflows import reproduce as workflow
+        from napari_melanoma.workflows.reproduction import run as workflow
+        from napari_melanoma.workflows.reproduction.paper_files import read_paper
+        from napari_melanoma.workflows.reproduction.request import ReproduceOptions
 
         given = {"data": data or [], "weights": weights or [], "rows": rows or []}
         values = {"paper": paper, "budget": budget, **given, **({"minutes": minutes} if minutes is not None else {})}
-        options = workflow.ReproduceOptions.parse(values, "the command line")
+        options = ReproduceOptions.parse(values, "the command line")
         if check:
             _tell_plan(workflow.check(options, run=current.run), current)
             return
-        place = out or Path(f"reproduced-{workflow.read_paper(paper).name}")
+        place = out or Path(f"reproduced-{read_paper(paper).name}")
         done = workflow.reproduce(options, place, run=current.run)
-        for name, why in {**done.plan.left_out, **done.failed, **done.late}.items():
+        for name, why in {**done.plan.left_out, **done.missing.all}.items():
             current.report.tell("failed", f"not run: {name}: {why}", row=name, error=why)
-        late = f" ({len(done.late)} not run for want of time)" if done.late else ""
-        said = f"{len(done.found) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} judged{late}; "
+        failed, late = len(done.missing.failed), len(done.missing.late)
+        waited = f" ({late} not run for want of time)" if late else ""
+        said = f"{len(done.found) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} judged{waited}; "
         said += "side by side in" if done.found else "why stands in"
-        values = {"rows": len(done.found), "failed": len(done.failed), "late": len(done.late), "out": str(place)}
+        values = {"rows": len(done.found), "failed": failed, "late": late, "out": str(place)}
         text = f"{said} {place / 'tables.html'} and tables.md"
-        current.done(text, some_failed=bool(done.failed) or not done.found, **values)
+        current.done(text, some_failed=failed > 0 or not done.found, **values)
 
 
 def _tell_plan(done: Reproduction, current: Session) -> None:

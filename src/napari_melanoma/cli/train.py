@@ -77,12 +77,12 @@ def _recipe(config: Path) -> TrainRecipe:
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.errors import ConfigError
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.workflows.reproduce_papers import place_of
+    from napari_melanoma.workflows.reproduction.paper_files import paper_of
 
     try:
         return read_toml(config, TrainRecipe)
     except ConfigError:
-        paper, row = place_of(config) or ("", "")
+        paper, row = paper_of(config) or ("", "")
         if not paper:
             raise
         what = (

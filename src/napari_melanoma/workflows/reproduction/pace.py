@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.workflows.reproduce_plan import images_of_a_step
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
@@ -22,13 +21,14 @@ ROUNDS_SHARE = 0.03  # of the time there is: no further round begins after it
 
 @dataclass(frozen=True)
 class Pace:
-    """What a step costs at its quickest, and with how many threads that is (None: on a graphics card)."""
+    """What a step of so many images costs at its quickest, and with how many threads (None: on a graphics card)."""
 
     cost: StepCost
+    images: int
     threads: int | None = None
 
 
-def measure_rows(
+def measure_paces(
     recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
 ) -> tuple[dict[str, Pace], dict[str, str]]:
     """Measure each distinct network several times, with one thread and with all, and keep the quickest of each.
@@ -56,7 +56,8 @@ def measure_rows(
     Cancelled
         Where the user stopped it.
     """
-    distinct = {_key(recipe): recipe for recipe in recipes.values()}
+    keys = {name: _key(recipe) for name, recipe in recipes.items()}
+    distinct = {keys[name]: recipe for name, recipe in recipes.items()}
     found: dict[str, dict[int | None, StepCost]] = {key: {} for key in distinct}
     faults: dict[str, str] = {}
     began = time.monotonic()
@@ -68,9 +69,8 @@ def measure_rows(
                 _measure(recipe, found[key])
             except MelanomaError as error:
                 faults[key] = str(error)
-    rows = {name: _key(recipe) for name, recipe in recipes.items()}
-    paces = {name: _quickest(recipes[name], found[key]) for name, key in rows.items() if key not in faults}
-    return paces, {name: faults[key] for name, key in rows.items() if key in faults}
+    paces = {name: _quickest(recipes[name], found[key]) for name, key in keys.items() if key not in faults}
+    return paces, {name: faults[key] for name, key in keys.items() if key in faults}
 
 
 @contextmanager
@@ -116,16 +116,12 @@ def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
         with computing_with(threads):
             cost = measure_step(recipe)
         known = found.get(threads, cost)
-        found[threads] = replace(
-            cost,
-            image_s=min(cost.image_s, known.image_s),
-            update_s=min(cost.update_s, known.update_s),
-            forward_s=min(cost.forward_s, known.forward_s),
-        )
+        least = {name: min(getattr(cost, name), getattr(known, name)) for name in ("image_s", "update_s", "forward_s")}
+        found[threads] = replace(cost, **least)
 
 
 def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> Pace:
     """Choose the threads with which a step is quickest."""
-    size = images_of_a_step(recipe)
-    threads = min(found, key=lambda one: size * found[one].image_s + found[one].update_s)
-    return Pace(found[threads], threads)
+    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers name it
+    threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
+    return Pace(found[threads], images, threads)

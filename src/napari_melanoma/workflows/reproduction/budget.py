@@ -1,0 +1,190 @@
+"""How much every row learns in a limited time, computed from what a step of its network costs here.
+
+All rows learn for as many steps as fit, rounded up to whole epochs, the same number each, and never for fewer than it
+takes to learn anything: where there is no time for these, the costliest rows wait for what the others leave.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_melanoma.workflows.reproduction.pace import Pace
+from napari_melanoma.workflows.reproduction.papers import Row
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.recipe import TrainRecipe
+
+# Measured on two cores: what a row costs besides its steps.
+START_S = 6.0  # network, optimiser, threshold, bundle
+JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
+LOOK_S = 0.02  # decoding an image for the first row that learns from it
+TABLES_S = 20.0  # figures and tables at the end
+SHARE = 0.75  # of the time is planned; a step beside other work takes longer than the one that was measured
+# With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
+LEAST_STEPS = 300
+LEAST_EPOCHS = 4  # with fewer there is no choice of the best one; rather fewer images
+CAPS = (None, 4000, 2000, 1000, 500, 250)
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """Seconds of a row: once, for every epoch, and how many steps an epoch has (0: nothing is learnt)."""
+
+    fixed: float
+    epoch: float
+    steps: int
+
+    def epochs(self, steps: int) -> int:
+        """Say in how many whole epochs there are so many steps.
+
+        Parameters
+        ----------
+        steps : int
+            Of the optimiser.
+
+        Returns
+        -------
+        int
+            At least 1 where anything is learnt.
+        """
+        return max(1, math.ceil(steps / self.steps)) if self.steps else 0
+
+    def seconds(self, steps: int) -> float:
+        """Sum it up.
+
+        Parameters
+        ----------
+        steps : int
+            Of the optimiser, at least.
+
+        Returns
+        -------
+        float
+            Of the whole row.
+        """
+        return self.fixed + self.epoch * self.epochs(steps)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row that can run: images that judge it; where it learns, those for that, its recipe, and its measured pace."""
+
+    row: Row
+    judged: int
+    learn: int = 0
+    tuning: int = 0
+    recipe: TrainRecipe | None = None
+    pace: Pace | None = None
+
+    def cost(self, images: int | None) -> RowCost:
+        """Say what it costs.
+
+        Parameters
+        ----------
+        images : int or None
+            To learn from and to tune with, at most; they keep their shares.
+
+        Returns
+        -------
+        RowCost
+            In seconds.
+        """
+        if self.pace is None:
+            return RowCost(START_S + self.judged * JUDGE_S, 0.0, 0)
+        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
+        if images is not None and images < learn + tuning:
+            tuning = max(1, round(tuning * images / (learn + tuning)))
+            learn = images - tuning
+        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
+        return RowCost(
+            fixed=START_S + tuning_s + self.judged * (step.forward_s + JUDGE_S),
+            epoch=steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s,
+            steps=steps,
+        )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much every row learns: steps of the optimiser, a most of images (None: all), and rows that have to wait."""
+
+    steps: int
+    images: int | None
+    waiting: tuple[str, ...] = ()
+
+
+def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
+    """Choose steps, a most of images where the epochs would be too few, and the rows that there is no time for.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Measured, in the paper's order.
+    seconds : float
+        For all rows together.
+
+    Returns
+    -------
+    Size or None
+        The same for every row; None where not even the quickest row can learn anything in that time.
+    """
+    waiting: set[str] = set()
+    while True:
+        going = [one for one in candidates if one.row.name not in waiting]
+        learning = [one for one in going if one.pace]
+        if not learning:
+            return None if waiting else Size(0, None)
+        for images in CAPS:
+            costs = [one.cost(images) for one in going]
+            most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
+            steps = steps_that_fit(costs, seconds, max(LEAST_STEPS, most))
+            fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
+            if steps >= LEAST_STEPS and (fewest >= LEAST_EPOCHS or images == CAPS[-1]):
+                return Size(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
+        waiting.add(max(reversed(learning), key=lambda one: one.cost(CAPS[-1]).seconds(LEAST_STEPS)).row.name)
+        for one in going:  # no row stands before one that it needs
+            if waiting.intersection(one.row.file.needs):
+                waiting.add(one.row.name)
+
+
+def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
+    """Find how many steps all rows can learn for in a time.
+
+    Parameters
+    ----------
+    costs : sequence of RowCost
+        Of the rows.
+    seconds : float
+        For all of them together.
+    most : int
+        Steps that are never exceeded.
+
+    Returns
+    -------
+    int
+        The same for every row; 0 where not one fits.
+    """
+    whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
+    return max(0, whole - 1)
+
+
+def needed_minutes(candidates: Iterable[Candidate], spent: float) -> int:
+    """Say in which time all rows learn as much as they must.
+
+    Parameters
+    ----------
+    candidates : iterable of Candidate
+        Measured.
+    spent : float
+        Seconds that have gone.
+
+    Returns
+    -------
+    int
+        Minutes.
+    """
+    seconds = sum(one.cost(CAPS[-1]).seconds(LEAST_STEPS) for one in candidates) + TABLES_S + spent
+    return math.ceil(seconds / SHARE / 60) + 1  # what is measured the next time is never quite the same

@@ -1,0 +1,115 @@
+"""What the rows of a reproduction found, read back from its folder, and which of our sets stand beside the paper's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.io.results import read_table
+from napari_melanoma.workflows.reproduction.papers import Row
+from napari_melanoma.workflows.reproduction.place import Work
+from napari_melanoma.workflows.reproduction.reduced import reduced
+from napari_melanoma.workflows.reproduction.roles import source_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a row did: what each image gave; of its model threshold, parameters, and what is less than in the paper."""
+
+    row: Row
+    threshold: float
+    images: list[dict[str, str]]
+    parameters: int | None
+    reduced: str
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions; none where there is no image."""
+        return self.row.kind.estimates(self.images) if self.images else {}
+
+    @property
+    def remark(self) -> str:
+        """Where its figures are none to trust: a model that finds nothing has learnt nothing; else empty."""
+        return self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: a row on one of the paper's sets, on ours, or on both where they are the same.
+
+    Parameters
+    ----------
+    found : Found
+        How the row did on these data sets of ours.
+    sets : tuple of str
+        The paper's sets whose figures stand beside ours.
+    domains : tuple of str
+        Data sets of ours; none: only the paper's figures.
+    """
+
+    found: Found
+    sets: tuple[str, ...]
+    domains: tuple[str, ...]
+
+
+def collect(work: Work) -> list[Found]:
+    """Read what the rows found so far.
+
+    Parameters
+    ----------
+    work : Work
+        Of the reproduction.
+
+    Returns
+    -------
+    list of Found
+        Rows that were judged, in the paper's order.
+
+    Raises
+    ------
+    InputError
+        Where a judgement cannot be read.
+    """
+    found = []
+    for planned in work.plan.rows:
+        place, row = work.place.row(planned.name), work.paper.rows[planned.name]
+        if not place.judgement.is_file():
+            continue
+        maker = work.paper.rows[row.file.model_of or row.name]
+        threshold = float(json.loads(place.judgement.read_text(encoding="utf-8"))["threshold"])
+        parameters = work.plan.by_name[maker.name].parameters
+        found.append(Found(row, threshold, read_table(place.per_image), parameters, reduced(work, maker)))
+    return found
+
+
+def lines(found: Sequence[Found]) -> Iterator[Line]:
+    """Put our data sets beside the paper's.
+
+    Parameters
+    ----------
+    found : sequence of Found
+        Rows.
+
+    Yields
+    ------
+    Line
+        One for each set that both have; and one for our other sets together, beside the paper's other ones.
+    """
+    for item in found:
+        ours = sorted({image["domain"] for image in item.images})
+        same = {name: d for name in item.row.file.paper for d in ours if name and source_of(d) == source_of(name)}
+        for name, domain in same.items():
+            yield _line(item, (name,), (domain,))
+        others = tuple(domain for domain in ours if domain not in same.values())
+        sets = tuple(name for name in item.row.file.paper if name not in same)
+        if others or sets:
+            yield _line(item, sets, others)
+
+
+def _line(found: Found, sets: tuple[str, ...], domains: tuple[str, ...]) -> Line:
+    """Make a line of the images of some of our data sets."""
+    images = [image for image in found.images if image["domain"] in domains]
+    return Line(replace(found, images=images), sets, domains)

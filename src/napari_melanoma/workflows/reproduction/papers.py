@@ -1,0 +1,173 @@
+"""What of a paper is reproduced, as values: its roles of data, tables, rows and grids, with the figures it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config, OneOf
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.recipes import merged
+from napari_melanoma.workflows.reproduction.kinds import Kind, kinds
+
+Budget = Literal["small", "full"]
+
+
+class Role(Config):
+    """A kind of data that a paper's experiments need."""
+
+    title: str = Field(description="in words, such as 'macroscopic photographs'")
+    modality: Literal["dermoscopic", "macroscopic"] = Field(description="of its images where they do not say it")
+    sources: tuple[str, ...] = Field(description="the sets that the paper used, as data/sources names them")
+    others: tuple[str, ...] = Field((), description="further sets that can stand in")
+    used: str = Field(description="what the paper used, with its numbers of images")
+
+
+class PaperTable(Config):
+    """A table of a paper."""
+
+    title: str
+    metrics: tuple[str, ...] = Field(description="its columns, by the names that the kind of its rows has for them")
+    drawn: bool = Field(True, description="whether its rows stand in the figure of the metric against size")
+
+
+class InitialWeights(Config):
+    """Weights that a paper starts from and that a user may have as a file."""
+
+    title: str
+    where: str = Field(description="where to get the file")
+
+
+class PaperFile(Config):
+    """``paper.toml``: what all rows of a paper share."""
+
+    title: str
+    reference: str
+    roles: dict[str, Role]
+    tables: dict[str, PaperTable]
+    weights: dict[str, InitialWeights] = Field(default_factory=dict)
+    chosen_by: str = Field("DI", description="the metric that is drawn against size")
+    note: str = Field("", description="what stands below the tables")
+    later: str = Field("", description="experiments of the paper that have no rows here")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="values of every row's recipe")
+    small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes in every row")
+
+
+class RowFile(Config):
+    """The file of a row, or of a grid of rows."""
+
+    title: str = Field(description="of the row; a grid's may name its values in braces")
+    kind: Annotated[str, OneOf(kinds)] = Field("segmentation", description="how it is judged, and by which figures")
+    order: int = Field(0, description="rows stand and run in this order")
+    table: str | None = Field(None, description="the table it is a row of; none: a grid, which runs when it is named")
+    learn: str | None = Field(None, description="role that is learnt from; none: another row's model is taken")
+    judged: str = Field(description="role whose held-out images judge it")
+    model_of: str | None = Field(None, description="the row whose model is judged, without learning anything")
+    against: str | None = Field(None, description="the row that it is compared with, image by image")
+    start_of: str | None = Field(None, description="the row whose model it starts from")
+    refine: bool = Field(False, description="of the mask keep the largest part, filled, as P2 does")
+    paper: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="the paper's figures in per cent by set, T as it is; '' where it is one"
+    )
+    parameters: float | None = Field(None, description="parameters of the paper's network")
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes")
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="dotted name in the recipe to values")
+    grid_small: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="the same for the small budget")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Rows whose models it cannot do without; the one that it is compared with is none of them."""
+        return tuple(name for name in (self.model_of, self.start_of) if name)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row to reproduce; ``values`` are those of its recipe under either budget, as TOML has them, without data."""
+
+    name: str
+    file: RowFile
+    values: Mapping[Budget, dict[str, Any]]
+    grid: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """How it is judged, and by which figures."""
+        return kinds()[self.file.kind]
+
+    def recipe(self, budget: Budget, **more: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
+        """Complete its recipe.
+
+        Parameters
+        ----------
+        budget : str
+            ``"small"`` or ``"full"``.
+        **more : object
+            Fields of ``TrainRecipe`` that win over its own; a dict goes into the part of that name.
+
+        Returns
+        -------
+        TrainRecipe
+            Ready to run.
+
+        Raises
+        ------
+        ConfigError
+            Where a value is none that a recipe may have.
+        """
+        about = {"name": self.name, "title": self.file.title}
+        return TrainRecipe.parse(merged(merged(about, self.values[budget]), more), f"the row '{self.name}'")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper and its rows by name, in its order: those of its tables, and those of the grids behind them."""
+
+    name: str
+    file: PaperFile
+    rows: Mapping[str, Row]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Rows of the tables, and the grids: what a user may name."""
+        tables = (row.name for row in self.rows.values() if row.file.table)
+        return tuple(dict.fromkeys([*tables, *(row.grid for row in self.rows.values() if row.grid)]))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The figures of all its kinds of rows."""
+        return tuple(dict.fromkeys(metric for row in self.rows.values() for metric in row.kind.metrics))
+
+    def select(self, names: Sequence[str]) -> tuple[Row, ...]:
+        """Find rows by their names or the name of their grid, with the rows that these need or are compared with.
+
+        Parameters
+        ----------
+        names : sequence of str
+            None of them: the rows of the tables.
+
+        Returns
+        -------
+        tuple of Row
+            In the order of the paper.
+
+        Raises
+        ------
+        ConfigError
+            Where there is no row and no grid of a name.
+        """
+        if unknown := [name for name in names if name not in self.rows and name not in self.named]:
+            raise ConfigError(f"{self.name} has no row or grid '{unknown[0]}' (known: {', '.join(self.named)}).")
+        rows = self.rows.values()
+        pending = [row for row in rows if (row.name in names or row.grid in names if names else row.file.table)]
+        wanted: set[str] = set()
+        while pending:
+            row = pending.pop()
+            wanted.add(row.name)
+            others = (*row.file.needs, row.file.against)
+            pending += [self.rows[name] for name in others if name and name not in wanted]
+        return tuple(row for row in rows if row.name in wanted)

@@ -1,0 +1,97 @@
+"""What a reproduction does, as a value that is written down: one that is resumed follows the plan it began with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.workflows.reproduction.papers import Budget, Paper
+
+
+class PlannedRow(Config):
+    """A row as it will run."""
+
+    name: str
+    steps: int | None = Field(None, description="of the optimiser in an epoch; none: unknown, or nothing is learnt")
+    epochs: int | None = Field(None, description="none: the recipe's own, or nothing is learnt")
+    fixed_s: float | None = Field(None, description="estimated, whatever the epochs")
+    epoch_s: float | None = Field(None, description="estimated, of every epoch")
+    image_ms: float | None = Field(None, description="of learning from an image, as measured")
+    threads: int | None = Field(None, description="with which the network is quickest; none: torch's own choice")
+    waits: bool = Field(False, description="whether it runs only where the other rows leave time")
+    parameters: int | None = Field(None, description="of the network that is trained")
+    whole_parameters: int | None = Field(None, description="of the network that the full budget trains")
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated time; None where nothing was measured."""
+        if self.fixed_s is None or self.epoch_s is None:
+            return None
+        return self.fixed_s + self.epoch_s * (self.epochs or 0)
+
+
+class Plan(Config):
+    """What a reproduction does, for as long as its folder exists."""
+
+    format_version: int = 1
+    paper: str
+    budget: Budget
+    minutes: float | None = None
+    planning_s: float = Field(0.0, description="that measuring and looking at the images took")
+    images: int | None = Field(None, description="images to learn from in each role at most; none: all")
+    data: dict[str, tuple[str, ...]] = Field(description="role to folders")
+    weights: dict[str, str] = Field(default_factory=dict)
+    rows: tuple[PlannedRow, ...] = ()
+    left_out: dict[str, str] = Field(default_factory=dict, description="rows that cannot run, and why")
+    notices: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> dict[str, tuple[Path, ...]]:
+        """Role to data sets."""
+        return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated time of all rows that need not wait; None where nothing was measured."""
+        known = [row.seconds for row in self.rows if not row.waits]
+        return None if None in known else sum(seconds or 0.0 for seconds in known)
+
+    @property
+    def by_name(self) -> dict[str, PlannedRow]:
+        """Rows that will run."""
+        return {row.name: row for row in self.rows}
+
+    def in_turn(self, paper: Paper) -> list[PlannedRow]:
+        """Put rows in the order in which they run.
+
+        Parameters
+        ----------
+        paper : Paper
+            Which row needs which.
+
+        Returns
+        -------
+        list of PlannedRow
+            In the paper's order, and after them those that wait, the quickest first; none before one that it needs.
+        """
+        waiting = {row.name: row for row in self.rows if row.waits}
+
+        def whole(name: str) -> float:
+            before = [other for other in paper.rows[name].file.needs if other in waiting]
+            return (waiting[name].seconds or 0.0) + sum(map(whole, before))
+
+        return [*(row for row in self.rows if not row.waits), *sorted(waiting.values(), key=lambda r: whole(r.name))]
+
+    @property
+    def sentence(self) -> str:
+        """What it rests on, and how long it may take."""
+        data = ", ".join(f"{role}={folder}" for role, folders in self.data.items() for folder in folders)
+        weights = "".join(f", weights {name}={file}" for name, file in self.weights.items())
+        epochs = sorted({row.epochs for row in self.rows if row.epochs})
+        steps = max((row.steps * row.epochs for row in self.rows if row.steps and row.epochs), default=0)
+        long = f", {'/'.join(map(str, epochs))} epochs (up to {steps} steps)" if epochs else ""
+        time = "" if self.seconds is None else f", about {self.seconds / 60:.0f} min"
+        most = "" if self.minutes is None else f" of at most {self.minutes:g}"
+        return f"{len(self.rows)} rows of {self.paper}, data {data}{weights}{long}{time}{most}."

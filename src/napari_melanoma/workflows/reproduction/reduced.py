@@ -1,0 +1,58 @@
+"""What of a row is less than in the paper, found by comparing the recipe that ran with the paper's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.models.zoo import architectures
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.reproduction.papers import Row
+from napari_melanoma.workflows.reproduction.place import Work
+
+WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
+
+
+def reduced(work: Work, row: Row) -> str:
+    """Say in what the row that ran is less than the paper's.
+
+    Parameters
+    ----------
+    work : Work
+        Its folder has the recipe that ran.
+    row : Row
+        One that learns.
+
+    Returns
+    -------
+    str
+        Parts, separated by semicolons; empty where nothing is.
+    """
+    path = work.place.row(row.name).recipe
+    return "; ".join(_parts(work, row, read_toml(path, TrainRecipe))) if path.is_file() else ""
+
+
+def _parts(work: Work, row: Row, ran: TrainRecipe) -> Iterator[str]:
+    """Name each part that is less."""
+    whole, weights = row.values["full"], work.paper.file.weights
+    model: Mapping[str, Any] = whole.get("model", {})
+    if ran.model.input_size < model.get("input_size", ran.model.input_size):
+        yield f"{ran.model.input_size} px instead of {model['input_size']}"
+    if ran.epochs < whole.get("epochs", ran.epochs):
+        yield f"{ran.epochs} epoch{'' if ran.epochs == 1 else 's'} instead of up to {whole['epochs']}"
+    fields = architectures()[ran.model.architecture].spec.config.model_fields
+    for name, now in ran.model.options.items():
+        before = model.get("options", {}).get(name, fields[name].default)
+        if before != now:
+            yield f"{WORDS.get(name, name)} {now:g} instead of {before:g}"
+    if ran.schedule != whole.get("schedule", ran.schedule):
+        yield f"{ran.schedule} instead of {whole['schedule']}"
+    if ran.batch_size != whole.get("batch_size", ran.batch_size):
+        yield f"{ran.batch_size} images a step instead of {whole['batch_size']}"
+    start = model.get("start", "none")
+    if start in weights and ran.model.start == "none":
+        yield f"from nothing instead of {weights[start].title.rpartition(', ')[2]}"
+    learnt = work.data[row.file.learn] if row.file.learn else None
+    if learnt and learnt.left_out:
+        yield f"{learnt.learn} images of {learnt.learn + learnt.left_out}"

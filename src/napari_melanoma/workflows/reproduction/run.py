@@ -1,0 +1,129 @@
+"""Reproduce a paper: every row of its tables trained and judged on the user's data, beside the paper's own figures."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, RunContext
+from napari_melanoma.workflows.reproduction.found import Found
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.papers import Paper
+from napari_melanoma.workflows.reproduction.place import Place, Work
+from napari_melanoma.workflows.reproduction.plan import Plan
+from napari_melanoma.workflows.reproduction.planner import complete_plan
+from napari_melanoma.workflows.reproduction.request import ReproduceOptions, draft_plan, plan_begun
+from napari_melanoma.workflows.reproduction.rows import Missing, run_rows
+from napari_melanoma.workflows.reproduction.split import read_split, write_split
+from napari_melanoma.workflows.reproduction.tables import write_result
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How far a reproduction came: what it does, the rows that were judged, and those that were not."""
+
+    paper: Paper
+    plan: Plan
+    found: list[Found] = field(default_factory=list)
+    missing: Missing = field(default_factory=Missing)
+
+
+def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
+    """Reproduce a paper, or go on where an earlier call ended, however it ended.
+
+    Every row is trained into a run folder of its own and judged on the same held-out images; tables are written as it
+    goes, figures at its end. A row that goes wrong is named in them, and the others go on.
+
+    Parameters
+    ----------
+    options : ReproduceOptions
+        Paper, data, budget.
+    out : pathlib.Path
+        Gets ``tables.md``, ``tables.csv``, ``tables.html``, ``figures/``, ``reproduction.json``, ``recipes/``,
+        ``data/`` (the split), ``rows/`` (run folders) and ``judged/``.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Reproduction
+        What was found.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such paper or row.
+    InputError
+        Where data are missing, with where to get them.
+    DataSetError
+        Where a data set is faulty.
+    RunError
+        Where the folder holds another reproduction, or another process works in it.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
+    place, missing = Place(out), Missing()
+    if not place.plan.is_file():
+        draft_plan(options)  # what is wrong is said before anything is written
+    with locked(out / ".lock"):
+        work = _begin(options, place, run)
+        try:
+            run_rows(work, missing, run)
+        except Cancelled:
+            write_result(work, missing.all)
+            raise
+        return Reproduction(work.paper, work.plan, write_result(work, missing.all), missing)
+
+
+def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
+    """Say what a reproduction would do, and write nothing.
+
+    Parameters
+    ----------
+    options : ReproduceOptions
+        Paper, data, budget.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Reproduction
+        Its plan.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such paper or row.
+    InputError
+        Where data are missing, with where to get them.
+    DataSetError
+        Where a data set is faulty.
+    Cancelled
+        Where the user stopped it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return Reproduction(read_paper(options.paper), _settle(options, Place(Path(folder)), run))
+
+
+def _begin(options: ReproduceOptions, place: Place, run: RunContext) -> Work:
+    """Settle what is done, or read what has been settled, and say so."""
+    begun = place.plan.is_file()
+    plan = plan_begun(options, place) if begun else _settle(options, place, run)
+    write_json(place.plan, plan.model_dump(mode="json"))
+    said = f"{place.out} goes on as it began: {plan.sentence}" if begun else plan.sentence
+    for message in (said, *plan.notices):
+        run.report(Milestone(0, PARTS * len(plan.rows), message))
+    return Work(read_paper(options.paper), plan, read_split(plan.folders, place.data), place)
+
+
+def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
+    """Split the data, and plan; split again where the plan takes fewer images."""
+    paper, draft = read_paper(options.paper), draft_plan(options)
+    write_split(draft.folders, paper.file.roles, None, place.data, run)
+    plan = complete_plan(draft, paper.select(options.rows), read_split(draft.folders, place.data), run)
+    if plan.images is not None:
+        write_split(plan.folders, paper.file.roles, plan.images, place.data, run)
+    return plan

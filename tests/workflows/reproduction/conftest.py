@@ -1,0 +1,64 @@
+"""Data sets of dark discs, and plans of two steps without a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.training import step_cost
+from napari_melanoma.training.step_cost import StepCost
+from napari_melanoma.workflows.reproduction import budget
+from napari_melanoma.workflows.reproduction.budget import Size
+
+COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
+
+
+def write_spots(folder: Path, count: int = 12, seed: int = 0, split: str = "") -> Path:
+    """Write a data set of dark discs on bright skin, two images a patient."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:40, :48]
+    for index in range(count):
+        centre = rng.uniform(14, 26, 2)
+        mask = np.hypot(rows - centre[0], columns - centre[1]) < rng.uniform(6, 12)
+        skin = np.where(mask[..., None], (90, 50, 40), (230, 190, 170)) + rng.normal(0, 12, (40, 48, 3))
+        write_rgb(folder / f"images/s{index}.png", skin.clip(0, 255).astype(np.uint8))
+        write_mask(folder / f"masks/s{index}.png", mask)
+    table = [{"image_id": f"s{n}", "patient_id": f"p{n // 2}", "split": split} for n in range(count)]
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="session", name="spots")
+def spots_() -> Callable[..., Path]:
+    """What writes a data set of discs."""
+    return write_spots
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a set of each kind, one that is taken only by its name, and one that nobody knows."""
+    folder = tmp_path_factory.mktemp("sets")
+    for seed, name in enumerate(("isic2017", "dermofit", "ph2", "unknown")):
+        write_spots(folder / name, seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
+    """What patches a plan: two steps for every row, and none measured."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
+        monkeypatch.setattr(step_cost, "measure_step", lambda recipe: COST)
+        monkeypatch.setattr(budget, "choose_size", lambda *of: Size(steps, None))
+
+    return patch
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch, two_steps: Callable[[pytest.MonkeyPatch], None]) -> None:
+    """Two steps for every row, and none measured."""
+    two_steps(monkeypatch)

@@ -1,0 +1,62 @@
+"""The small budget: enough steps to learn anything, the same for all rows, and the costliest wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.training.step_cost import StepCost
+from napari_melanoma.workflows.reproduction.budget import (
+    LEAST_EPOCHS,
+    LEAST_STEPS,
+    Candidate,
+    RowCost,
+    choose_size,
+    steps_that_fit,
+)
+from napari_melanoma.workflows.reproduction.pace import Pace
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
+
+
+def candidates(learn: int, slow: dict[str, float] | None = None) -> list[Candidate]:
+    """The rows of P4's tables that learn, each from so many images."""
+    paper, found = read_paper("P4"), []
+    for row in paper.select(()):
+        if row.file.learn:
+            recipe = row.recipe("small", data={"datasets": ["m"]}, model={"start": "none"})
+            cost = StepCost((slow or {}).get(row.name, 0.01), 0.001, 0.005, 1, 1, "cpu", "32-true")
+            found.append(Candidate(row, 20, learn, learn // 10, recipe, Pace(cost, 8)))
+    return found
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0, 0), (29, 0), (30, 5), (59.9, 15), (60, 20), (1e6, 50)])
+def test_steps_fill_the_time_and_no_more(seconds: float, steps: int) -> None:
+    assert steps_that_fit([RowCost(10, 4, 5), RowCost(10, 6, 5)], seconds, 50) == steps
+
+
+@pytest.mark.parametrize("images", [60, 600, 9000])
+def test_no_plan_has_fewer_steps_than_learning_takes(images: int) -> None:
+    rows = candidates(images)
+    for seconds in (100, 400, 1800, 1e6):
+        found = choose_size(rows, seconds)
+        if found is not None:
+            assert found.steps >= LEAST_STEPS
+            assert min(row.cost(found.images).epochs(found.steps) for row in rows) >= LEAST_EPOCHS
+    assert choose_size(candidates(60), 10) is None
+
+
+def test_the_costliest_rows_wait_with_those_that_need_them() -> None:
+    found = choose_size(candidates(500, {"deeplab-xception": 1.0, "transfer-d": 0.5}), 500)
+    assert found is not None
+    assert found.waiting == ("deeplab-xception", "transfer-d", "transfer-d-then-m")
+    plan = Plan(
+        paper="P4",
+        budget="small",
+        data={},
+        rows=tuple(
+            PlannedRow(name=name, fixed_s=seconds, epoch_s=0, waits=name in found.waiting)
+            for name, seconds in (("deeplab-xception", 50), ("unet", 5), ("transfer-d", 40), ("transfer-d-then-m", 5))
+        ),
+    )
+    names = [row.name for row in plan.in_turn(read_paper("P4"))]
+    assert names == ["unet", "transfer-d", "transfer-d-then-m", "deeplab-xception"]

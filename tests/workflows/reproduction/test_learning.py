@@ -1,0 +1,48 @@
+"""The recipe of a row: from weights that a user has, and with restarts that end with a cycle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows.reproduction.learning import complete_recipe
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.place import Place, Work
+from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.workflows.reproduction.request import ReproduceOptions
+from napari_melanoma.workflows.reproduction.run import check
+from napari_melanoma.workflows.reproduction.split import RoleData
+
+
+@pytest.mark.usefixtures("planned")
+def test_weights_that_a_user_has_are_started_from(sets: Path, tmp_path: Path) -> None:
+    name, file = "pascal_voc_mobilenetv2", tmp_path / "deeplabv3_mnv2_pascal.tar.gz"
+    file.write_bytes(b"weights")
+    options = ReproduceOptions(
+        paper="P4", data=(str(sets),), rows=("deeplab-mobilenetv2",), weights=(f"{name}={file}",)
+    )
+    plan, place = check(options, run=RunContext()).plan, Place(tmp_path)
+    data = {"M": RoleData("M", (sets / "dermofit",), 10, 2)}
+    work = Work(read_paper("P4"), plan, data, place)
+    assert complete_recipe(work, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == str(file)
+    without = Work(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
+    assert complete_recipe(without, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == "none"
+    for wrong, said in (
+        (f"{name}=nowhere.tar.gz", "no file of weights.*http"),
+        ("imagenet=x", "no weights 'imagenet'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check(options.model_copy(update={"weights": (wrong,)}), run=RunContext())
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(124, 4), (3, 3), (11, 11), (12, 4), (20, 20 / 3)])
+def test_restarts_end_with_a_cycle(tmp_path: Path, epochs: int, first: float) -> None:
+    paper = read_paper("P4")
+    plan = Plan(paper="P4", budget="full", data={}, rows=(PlannedRow(name="unet", epochs=epochs),))
+    work = Work(paper, plan, {"M": RoleData("M", (tmp_path,), 10, 2)}, Place(tmp_path))
+    recipe = complete_recipe(work, paper.rows["unet"])
+    assert (recipe.schedule, recipe.epochs) == ("cosine_restarts", epochs)
+    assert recipe.cycle_epochs == pytest.approx(first)

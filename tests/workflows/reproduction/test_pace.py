@@ -1,0 +1,33 @@
+"""The pace of a network: measured several times, so that a busy moment does not decide."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training import step_cost
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_cost import StepCost
+from napari_melanoma.workflows.reproduction.pace import computing_with, measure_paces
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+
+
+def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    seen: list[int] = []
+
+    def measured(recipe: TrainRecipe) -> StepCost:
+        seen.append(torch.get_num_threads())
+        quiet = 0.35 if seen[-1] > 1 else 0.02
+        return StepCost(5.0 if len(seen) < 3 else quiet, 0.001, 0.005, 1, 1, "cpu", "32-true")
+
+    monkeypatch.setattr(step_cost, "measure_step", measured)
+    rows = [read_paper("P4").rows[name] for name in ("transfer-d", "transfer-d-then-m", "deeplab-mobilenetv2-035")]
+    alike = {row.name: row.recipe("small", data={"datasets": ["m"]}, model={"start": "none"}) for row in rows}
+    with computing_with(2):
+        paces, faults = measure_paces(alike, 1e6, RunContext())
+        assert torch.get_num_threads() == 2
+    assert sorted(seen) == [1, 1, 1, 2, 2, 2]
+    assert {(pace.cost.image_s, pace.threads) for pace in paces.values()} == {(0.02, 1)}
+    assert faults == {}

@@ -1,0 +1,121 @@
+"""The papers: every row with its figures, every grid whole, every row a recipe, and no row before one that it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.data.sources import sources
+from napari_melanoma.workflows.reproduction.kinds import kinds
+from napari_melanoma.workflows.reproduction.paper_files import papers, read_paper
+
+# Typed from the papers' tables, in the order of their columns.
+P4 = {
+    "unet": (0.52, 78.44, 80.80, 89.24, 93.16, 90.42, 94.65),
+    "attention-unet": (0.50, 76.55, 78.78, 87.91, 93.27, 88.27, 95.69),
+    "r2-unet": (0.50, 83.02, 83.02, 90.60, 94.39, 90.05, 96.48),
+    "attention-r2-unet": (0.50, 82.08, 82.08, 90.00, 93.98, 89.38, 96.18),
+    "deeplab-xception": (0.50, 85.37, 85.37, 92.00, 95.54, 91.46, 97.05),
+    "deeplab-mobilenetv2": (0.55, 84.80, 84.80, 91.70, 95.18, 91.60, 96.55),
+    "deeplab-mobilenetv2-035": (0.50, 82.85, 82.85, 90.52, 94.65, 88.31, 97.27),
+}
+P4_TRANSFER = {
+    ("transfer-m", "SMARTSKINS"): (0.50, 78.51, 82.64, 90.14, 98.96, 95.40, 99.15),
+    ("transfer-d-then-m", "SMARTSKINS"): (0.56, 78.04, 82.21, 89.89, 98.90, 96.05, 99.09),
+    ("transfer-m", "Dermofit"): (0.50, 72.97, 80.26, 88.26, 93.51, 87.56, 96.86),
+    ("transfer-d-then-m", "Dermofit"): (0.56, 75.46, 81.03, 88.79, 93.78, 89.68, 96.13),
+}
+P2 = {
+    "random": (49.78, 31.09),
+    "constant-negative": (73.28, 0.01),
+    "simple-cnn": (94.77, 89.51),
+    "unet": (95.21, 90.90),
+    "unetpp": (95.56, 91.95),
+    "unetpp-refined": (95.66, 92.10),
+}
+GRIDS = {
+    "grid-unets": 4 * 3 * 5,
+    "grid-xception": 2 * 3 * 5,
+    "grid-mobilenetv2": 3 * 5,
+    "grid-alpha": 5 * 5,
+    "grid-search": 4 * 4,
+}
+TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
+
+
+def test_every_row_has_the_figures_of_its_paper() -> None:
+    names = ("T", "TJA", "JA", "DI", "AC", "SE", "SP")
+    best = {row.name: row.file.paper[""] for row in read_paper("P4").select(()) if row.file.table == "best"}
+    assert {name: tuple(figures[key] for key in names) for name, figures in best.items()} == P4
+    transfer = {
+        (row.name, set_): f for row in read_paper("P4").select(()) for set_, f in row.file.paper.items() if set_
+    }
+    assert {key: tuple(figures[name] for name in names) for key, figures in transfer.items()} == P4_TRANSFER
+    found = {row.name: row.file.paper[""] for row in read_paper("p2").select(())}
+    assert {name: (figures["AC"], figures["DI"]) for name, figures in found.items()} == P2
+
+
+def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
+    rows = [row for name in papers() for row in read_paper(name).rows.values()]
+    assert {grid: sum(row.grid == grid for row in rows) for grid in {row.grid for row in rows} - {None}} == GRIDS
+    for name in P4:
+        best = read_paper("P4").rows[name].recipe("full", data={"datasets": ["m"]}, model={"start": "none"})
+        alike = [
+            row
+            for row in rows
+            if row.grid
+            and row.values["full"]["loss"] == best.loss
+            and row.values["full"]["model"]["architecture"] == best.model.architecture
+        ]
+        assert any(row.values["full"]["model"]["options"].items() <= best.model.options.items() for row in alike), name
+
+
+@pytest.mark.parametrize("budget", ["small", "full"])
+def test_every_row_is_a_recipe(budget: str) -> None:
+    for name in papers():
+        paper = read_paper(name)
+        for row in paper.rows.values():
+            if row.file.learn:
+                recipe = row.recipe(budget, data={"datasets": ["any"]})
+                assert recipe.model.input_size == (128 if budget == "small" else {"P2": 256, "P4": 512}[name])
+                assert recipe.model.start in ("none", *paper.file.weights)
+                assert row.file.learn in paper.file.roles
+        for role in paper.file.roles.values():
+            assert {*role.sources, *role.others} <= set(sources())
+
+
+def test_the_rows_that_a_row_needs_come_with_it() -> None:
+    assert tuple(row.name for row in read_paper("P4").select(("transfer-d-then-m", "transfer-zero-shot"))) == TRANSFER
+    with pytest.raises(ConfigError, match=r"no row or grid 'unknown'.*grid-alpha"):
+        read_paper("P4").select(("unknown",))
+    with pytest.raises(ConfigError, match="P2, P4"):
+        read_paper("P9")
+
+
+def test_the_papers_own_run_ends_with_a_cycle_and_its_patience_outlasts_the_longest() -> None:
+    for row in read_paper("P4").rows.values():
+        if row.file.learn:
+            recipe = row.recipe("full", data={"datasets": ["m"]}, model={"start": "none"})
+            cycles = [recipe.cycle_epochs]
+            while sum(cycles) < recipe.epochs:
+                cycles.append(cycles[-1] * recipe.cycle_growth)
+            assert sum(cycles) == recipe.epochs
+            assert recipe.patience > cycles[-1]
+
+
+def test_no_row_stands_before_one_that_it_needs() -> None:
+    assert read_paper("P4").rows["transfer-d-then-m"].file.needs == ("transfer-d",)
+    assert read_paper("P4").rows["unet"].file.needs == ()  # one that is only compared with is not needed
+    for paper in map(read_paper, papers()):
+        names = list(paper.rows)
+        for row in paper.rows.values():
+            assert all(names.index(other) < names.index(row.name) for other in row.file.needs)
+
+
+def test_every_figure_of_a_paper_is_one_that_its_kind_of_row_has() -> None:
+    for paper in map(read_paper, papers()):
+        for row in paper.rows.values():
+            known = set(kinds()[row.file.kind].metrics)
+            assert {name for figures in row.file.paper.values() for name in figures} <= known | {"T"}
+            assert set(paper.file.tables[row.file.table].metrics if row.file.table else ()) <= known
+        assert paper.file.chosen_by in paper.metrics

@@ -1,0 +1,40 @@
+"""The plan of a reproduction: steps enough to learn anything, or what is missing for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training import step_cost
+from napari_melanoma.workflows.reproduction import pace
+from napari_melanoma.workflows.reproduction.budget import LEAST_STEPS
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.plan import Plan
+from napari_melanoma.workflows.reproduction.planner import complete_plan
+from napari_melanoma.workflows.reproduction.split import RoleData
+
+
+def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_cost, "_seconds", lambda work, device, clock: 0.05)
+    monkeypatch.setattr(pace, "ROUNDS", 1)
+    rows, data = read_paper("P2").select(("unet", "unetpp")), {"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)}
+
+    def planned(minutes: float) -> Plan:
+        draft = Plan(paper="P2", budget="small", minutes=minutes, data={"HAM10000": ("ham",)})
+        return complete_plan(draft, rows, data, RunContext())
+
+    plan = planned(40)
+    assert {row.steps * row.epochs >= LEAST_STEPS for row in plan.rows if row.steps and row.epochs} == {True}
+    assert len({row.epochs for row in plan.rows}) == 1
+    assert plan.notices == ()
+    assert plan.seconds is not None
+    assert plan.seconds < 40 * 60
+    short = planned(5)
+    assert [row.name for row in short.rows if row.waits] == ["unetpp"]
+    assert "unetpp waits for time that the others leave. All rows need about" in short.notices[0]
+    assert {row.epochs for row in short.rows} == {100}
+    with pytest.raises(RunError, match=r"no row can learn anything: each needs 300 steps.*--minutes \d+"):
+        planned(1)

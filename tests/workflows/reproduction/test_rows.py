@@ -1,0 +1,33 @@
+"""The loop over rows: one begins only where it ends in time, at the pace of those before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.models.bundle import CONFIG
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.place import Place, Work
+from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.workflows.reproduction.rows import has_time
+
+
+@pytest.mark.parametrize(("took_s", "time"), [(60, True), (100, True), (200, False)])
+def test_a_row_begins_where_it_ends_in_time_at_the_pace_of_those_before(
+    tmp_path: Path, took_s: int, time: bool
+) -> None:
+    place = Place(tmp_path)
+    rows = tuple(PlannedRow(name=name, epochs=10, fixed_s=0, epoch_s=10) for name in ("unet", "attention-unet"))
+    plan = Plan(paper="P4", budget="small", minutes=5, data={}, rows=rows)
+    work = Work(read_paper("P4"), plan, {}, place)
+    assert has_time(work, "unet")
+    folder = place.row("unet").run
+    folder.bundle.mkdir(parents=True)
+    folder.config.touch()
+    (folder.bundle / CONFIG).touch()
+    times = [json.dumps({"event": "epoch", "time": 1e9 + took_s * n / 4}) for n in range(5)]
+    folder.events.write_text("\n".join(times) + "\n", encoding="utf-8")
+    assert has_time(work, "attention-unet") is time
+    assert has_time(work, "unet")  # one that has begun goes on

@@ -1,0 +1,222 @@
+"""A reproduction from data to tables: it learns, goes on after SIGKILL, names what failed, refuses another's folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.results import read_table
+from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.training.run_data import read_data
+from napari_melanoma.workflows.reproduction import learning
+from napari_melanoma.workflows.reproduction.request import ReproduceOptions
+from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
+
+TRANSFER = {
+    ("transfer-m", "SMARTSKINS"): (0.50, 78.51, 82.64, 90.14, 98.96, 95.40, 99.15),
+    ("transfer-d-then-m", "SMARTSKINS"): (0.56, 78.04, 82.21, 89.89, 98.90, 96.05, 99.09),
+    ("transfer-m", "Dermofit"): (0.50, 72.97, 80.26, 88.26, 93.51, 87.56, 96.86),
+    ("transfer-d-then-m", "Dermofit"): (0.56, 75.46, 81.03, 88.79, 93.78, 89.68, 96.13),
+}
+P2 = {
+    "random": (49.78, 31.09),
+    "constant-negative": (73.28, 0.01),
+    "simple-cnn": (94.77, 89.51),
+    "unet": (95.21, 90.90),
+    "unetpp": (95.56, 91.95),
+    "unetpp-refined": (95.66, 92.10),
+}
+GRIDS = {
+    "grid-unets": 4 * 3 * 5,
+    "grid-xception": 2 * 3 * 5,
+    "grid-mobilenetv2": 3 * 5,
+    "grid-alpha": 5 * 5,
+    "grid-search": 4 * 4,
+}
+TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
+OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
+
+
+def test_a_row_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spots: Callable[..., Path], two_steps: Callable[..., None]
+) -> None:
+    """The only test that notices where nothing is learnt: discs are found after a few steps."""
+    two_steps(monkeypatch, 24)
+    options = ReproduceOptions(
+        paper="P4", budget="small", minutes=1e6, rows=("unet",), data=(str(spots(tmp_path / "dermofit", 32)),)
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    assert found.missing.failed == {}
+    assert found.found[0].estimates["JA"].mean > 0.5
+    assert found.found[0].remark == ""
+
+
+@pytest.fixture(scope="module")
+def done(
+    sets: Path, tmp_path_factory: pytest.TempPathFactory, two_steps: Callable[..., None]
+) -> Iterator[tuple[Reproduction, Path]]:
+    """Experiment 2 of P4 on tiny sets."""
+    out = tmp_path_factory.mktemp("done") / "p4"
+    with pytest.MonkeyPatch.context() as patch:
+        two_steps(patch)
+        yield reproduce(OPTIONS.model_copy(update={"data": (str(sets),)}), out, run=RunContext()), out
+
+
+def table_of(out: Path) -> list[dict[str, str]]:
+    with (out / "tables.csv").open(newline="", encoding="utf-8") as table:
+        return list(csv.DictReader(table))
+
+
+def test_all_rows_learn_and_are_judged_alike(done: tuple[Reproduction, Path]) -> None:
+    found, out = done
+    assert [item.row.name for item in found.found] == list(TRANSFER)
+    assert found.missing.failed == {}
+    assert found.plan.left_out == {}
+    judged = {name: [row["image_id"] for row in read_table(out / f"judged/{name}/per_image.csv")] for name in TRANSFER}
+    of_m = {tuple(names) for name, names in judged.items() if name != "transfer-d"}
+    assert len(of_m) == 1
+    rows = {name: read_data(out / f"rows/{name}/data.csv") for name in ("deeplab-mobilenetv2-035", "transfer-d-then-m")}
+    parts = [{(row.part, row.sample.image_id) for row in table} for table in rows.values()]
+    assert parts[0] == parts[1]
+    assert {image for part, image in parts[0] if part == "held_out"} == set(of_m.pop())
+    parent = read_bundle(out / "rows/transfer-d-then-m/bundle").config.provenance["parent"]
+    assert parent["fingerprint"] == read_bundle(out / "rows/transfer-d/bundle").fingerprint
+
+
+def test_the_tables_stand_side_by_side(done: tuple[Reproduction, Path]) -> None:
+    _, out = done
+    rows = {(row["row"], row["data_sets"]): row for row in table_of(out)}
+    assert rows["transfer-m", "dermofit"]["paper_TJA"] == "72.97"
+    assert rows["transfer-m", ""]["paper_TJA"] == "78.51"
+    ours = rows["transfer-d-then-m", "dermofit"]
+    assert 0 <= float(ours["JA"]) <= 100
+    assert (ours["n"], ours["JA_low"], ours["JA_high"]) == ("2", "", "")  # two images of one patient
+    assert "2 epochs instead of up to 124" in ours["reduced"]
+    assert "128 px instead of 512" in ours["reduced"]
+    text = (out / "tables.md").read_text(encoding="utf-8")
+    assert "| D, then M | Dermofit / dermofit | 2 |" in text
+    assert "D, then M less M only, on the same images: TJA " in text
+    page = (out / "tables.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 4
+    figures = {path.name for path in (out / "figures").glob("*.png")}
+    assert figures == {"tja-against-size.png", "curves.png", "samples-m.png", "samples-d.png"}
+
+
+@pytest.mark.usefixtures("planned")
+def test_another_reproduction_is_refused(done: tuple[Reproduction, Path], sets: Path) -> None:
+    for changed in ({"paper": "P2", "rows": ()}, {"budget": "full"}, {"rows": ()}):
+        with pytest.raises(RunError, match="holds another reproduction: P4, budget small, 5 rows"):
+            reproduce(OPTIONS.model_copy(update={"data": (str(sets),), **changed}), done[1], run=RunContext())
+
+
+@pytest.mark.usefixtures("planned")
+def test_other_data_weights_or_time_are_never_silently_ignored(done: tuple[Reproduction, Path], sets: Path) -> None:
+    out = begun(done[1], "other")
+    for changed, said in (
+        ({"data": (f"M={sets / 'unknown'}", f"D={sets / 'isic2017'}")}, "other --data"),
+        ({"data": (str(sets),), "weights": ("pascal_voc_xception=" + str(sets / "weights.pth"),)}, "other --weights"),
+    ):
+        (sets / "weights.pth").write_bytes(b"")
+        with pytest.raises(RunError, match=f"{said}.*data M=.*dermofit"):
+            reproduce(OPTIONS.model_copy(update=changed), out, run=RunContext())
+    said = []
+    late = reproduce(
+        OPTIONS.model_copy(update={"data": (str(sets),), "minutes": 1e-3}),
+        out,
+        run=RunContext(lambda progress: said.append(progress.message)),
+    )
+    assert said[0].startswith(f"{out} goes on as it began: 5 rows of P4")
+    assert late.missing.failed == {}
+    assert late.missing.late["transfer-d"] == "time: it would have ended after the 0.001 min."
+    assert late.missing.late["transfer-zero-shot"] == "time: it needs the row 'transfer-d', which there was none for."
+    assert "Not run: transfer-d: time" in (out / "tables.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_check_writes_nothing_and_says_what_cannot_run(sets: Path, tmp_path: Path) -> None:
+    options = ReproduceOptions(paper="P4", data=(str(sets),), rows=("grid-mobilenetv2",), budget="small")
+    plan = check(options, run=RunContext()).plan
+    assert len(plan.rows) == 5
+    assert len(plan.left_out) == 10
+    assert "--weights cityscapes_mobilenetv2=FILE" in plan.left_out["grid-mobilenetv2-cityscapes-mobilenetv2-ce"]
+    assert {row.epochs for row in plan.rows} == {2}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_row_that_fails_is_named_and_the_others_go_on(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(recipe: object, out: Path, **_: object) -> None:
+        raise MemoryError("no room") if out.name == "unet" else InputError("this one too")
+
+    monkeypatch.setattr(learning, "train", train)
+    options = ReproduceOptions(
+        paper="P2", data=(f"D={sets / 'isic2017'}",), rows=("unet", "unetpp-refined"), budget="small"
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    assert found.found == []
+    assert found.missing.failed == {
+        "unet": "MemoryError: no room",
+        "unetpp": "this one too",
+        "unetpp-refined": "it needs the row 'unetpp', which failed.",
+    }
+    for name in ("tables.md", "tables.html"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert "No row has been judged." in text
+        assert "MemoryError: no room" in text
+    assert table_of(tmp_path / "out") == []
+
+
+def test_a_stop_stops(done: tuple[Reproduction, Path]) -> None:
+    out = begun(done[1], "stopped")
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        reproduce(OPTIONS, out, run=run)
+    assert [path.name for path in (out / "judged").iterdir()] == ["deeplab-mobilenetv2-035"]
+    assert [row["row"] for row in table_of(out)] == ["deeplab-mobilenetv2-035"]
+
+
+def begun(done: Path, name: str) -> Path:
+    """Copy plan and split of a reproduction, and its first row, so that another one does the rest again."""
+    out = done.parent / name  # as deep as the other: the split names files from there
+    for folder in ("data", "recipes", "rows/deeplab-mobilenetv2-035", "judged/deeplab-mobilenetv2-035"):
+        shutil.copytree(done / folder, out / folder)
+    shutil.copy(done / "reproduction.json", out / "reproduction.json")
+    return out
+
+
+def test_killed_within_a_row_it_ends_as_if_nothing_had_happened(
+    done: tuple[Reproduction, Path], tmp_path: Path
+) -> None:
+    out = begun(done[1], "killed")
+    words = ["reproduce", "P4", "--budget", "small", "--out", str(out)]
+    rows = [word for row in OPTIONS.rows for word in ("--rows", row)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "said.txt").open("wb") as said:
+        life = subprocess.Popen(
+            [sys.executable, "-m", "napari_melanoma", *words, *rows], env=environment, stdout=said, stderr=said
+        )
+    events, end = out / "rows/transfer-d/events.jsonl", time.monotonic() + 600
+    while not (events.exists() and b'"epoch", ' in events.read_bytes()):
+        assert life.poll() is None, (tmp_path / "said.txt").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    life.kill()
+    life.wait()
+    assert {path.name for path in (out / "judged").iterdir()} == {"deeplab-mobilenetv2-035", "transfer-m"}
+    stamp = (out / "judged/transfer-m/per_image.csv").stat().st_mtime_ns
+    reproduce(OPTIONS, out, run=RunContext())
+    assert (out / "judged/transfer-m/per_image.csv").stat().st_mtime_ns == stamp
+    assert table_of(out) == table_of(done[1])
