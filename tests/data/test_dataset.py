@@ -76,8 +76,8 @@ def test_no_table(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "dataset.csv").write_bytes(b"image_id\n\xff\xfe\xff\n")
-    with pytest.raises(DataSetError, match="Expected a CSV table in UTF-8"):
+    (tmp_path / "dataset.csv").write_bytes(b"PK\x03\x04\n\xff\n")
+    with pytest.raises(DataSetError, match="the workbook of a spreadsheet program"):
         read_dataset(tmp_path)
 
 

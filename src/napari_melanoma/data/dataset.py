@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.data.table_file import each_table_row
 
 TABLES = ("dataset.csv", "metadata.csv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -147,7 +147,7 @@ def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
         Where the table is missing, has no ``image_id`` or no rows.
     """
     for entry in each_entry(folder):
-        yield _sample(entry, folder) if isinstance(entry, Entry) else entry
+        yield sample_of(entry, folder) if isinstance(entry, Entry) else entry
 
 
 def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
@@ -170,12 +170,9 @@ def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
         Where the table is missing, has no ``image_id`` or no rows.
     """
     table = table_of(folder)
-    rows = TableFile.read(table).rows()
-    if not rows:
-        raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
     seen: set[str] = set()
-    for row in rows:
+    for row in each_table_row(table):
         image_id = row["image_id"]
         if image_id in seen:
             yield DataSetError(f"{table} repeats image_id {image_id}: each row needs an id of its own.")
@@ -185,6 +182,8 @@ def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
         mask = folder / row["mask_path"] if row.get("mask_path") else masks.get(image_id)
         lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not path.is_file()]
         yield _not_there(folder, *lost[0], image_id) if lost else Entry(row, image, mask)
+    if not seen:
+        raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
 
 
 def table_of(folder: Path) -> Path:
@@ -209,6 +208,37 @@ def table_of(folder: Path) -> Path:
     if table is None:
         raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLES)} in it, found none.")
     return table
+
+
+def sample_of(entry: Entry, folder: Path) -> Sample | DataSetError:
+    """Turn a row into a sample, which needs an image.
+
+    Parameters
+    ----------
+    entry : Entry
+        As ``each_entry`` gives it.
+    folder : pathlib.Path
+        The data set.
+
+    Returns
+    -------
+    Sample or DataSetError
+        The latter, to be raised or told, where the set does not hold its image.
+    """
+    row, modality = entry.row, entry.row.get("modality") or None
+    if entry.image is None:
+        return _not_there(folder, "image", None, entry.image_id)
+    return Sample(
+        image_id=entry.image_id,
+        image=entry.image,
+        mask=entry.mask,
+        group=f"{folder.name}/{owner_of(row)}",
+        split=row.get("split") or "",
+        domain=folder.name,
+        modality=modality if modality in MODALITY_WORDS else None,
+        diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,
+        review=(row.get("review") or "").strip().lower() or None,
+    )
 
 
 def owner_of(row: Mapping[str, str]) -> str:
@@ -289,22 +319,4 @@ def _not_there(folder: Path, what: str, path: Path | None, image_id: str) -> Dat
     """What is wrong with a row whose file is missing."""
     return DataSetError(
         f"{folder}: the {what} of '{image_id}' is not there (looked for {path or 'images/' + image_id + '.*'})."
-    )
-
-
-def _sample(entry: Entry, folder: Path) -> Sample | DataSetError:
-    """Turn a row into a sample, which needs an image."""
-    row, modality = entry.row, entry.row.get("modality") or None
-    if entry.image is None:
-        return _not_there(folder, "image", None, entry.image_id)
-    return Sample(
-        image_id=entry.image_id,
-        image=entry.image,
-        mask=entry.mask,
-        group=f"{folder.name}/{owner_of(row)}",
-        split=row.get("split") or "",
-        domain=folder.name,
-        modality=modality if modality in MODALITY_WORDS else None,
-        diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,
-        review=(row.get("review") or "").strip().lower() or None,
     )

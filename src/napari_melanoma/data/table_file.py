@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Self
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.data.table_text import BYTE_ORDER_MARKS, decoded, separator_of
+from napari_melanoma.data.table_text import BYTE_ORDER_MARKS, decoded, each_row, separator_of
 
 KEY = "image_id"
 
@@ -291,6 +291,33 @@ class TableFile:
             if column in self._places:
                 cells[self._places[column]] = value
         return Record(self.layout.line(cells), cells)
+
+
+def each_table_row(path: Path) -> Iterator[dict[str, str]]:
+    """Read the table of a data set row by row, which a large one needs.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        As ``TableFile.read`` takes it.
+
+    Yields
+    ------
+    dict
+        Column name to text without white space around it; "" where a cell is missing.
+
+    Raises
+    ------
+    DataSetError
+        As ``TableFile.read`` does, and where a row has more cells than the header.
+    """
+    rows = each_row(path)
+    first = next(rows, None)
+    if first is None or KEY not in first:
+        TableFile.read(path)  # which says what is wrong with it
+        return
+    yield first
+    yield from rows
 
 
 def _line_end(lines: list[str]) -> str:
