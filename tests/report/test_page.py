@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.report.comparison_page import ADVICE, ComparisonPage
+from napari_melanoma.report.comparison_page import write_page as write_comparison
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.report.page import data_uri, png_uri, write_html
 from napari_melanoma.report.reproduction import write_page as write_reproduction
@@ -44,3 +46,26 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
     assert 'alt="Dots" src="data:image/png;base64,ZG90"' in page
     assert page.count("<style>") == page.count("body { font: 16px/1.5 system-ui, sans-serif;") == 1
     assert ('<p class="notice">beware</p>' in page) is (kind == "evaluation")
+
+
+def test_an_evaluation_says_what_comes_next(tmp_path: Path) -> None:
+    write_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
+    assert "<p>Look &amp; see.</p>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("advice", ADVICE)
+def test_a_comparison_says_which_model_to_keep_what_comes_next_and_fits_a_narrow_window(
+    advice: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dot.png").write_bytes(b"dot")
+    rows = [("all", "80", "JA", "0.856", "0.563", "-0.293 (-0.366 to -0.225)")]
+    write_comparison(
+        ComparisonPage("A and B", "2 images", advice, "why", rows, [], [], "note"),
+        tmp_path / "dot.png",
+        tmp_path / "page.html",
+    )
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<b>{ADVICE[advice]}</b> why" in page
+    assert "napari-melanoma models import RUN" in page
+    assert page.count('<div class="wide"><table>') == page.count("<table>") == 1
+    assert '<td class="number">-0.293 <span>(-0.366 to -0.225)</span></td>' in page

@@ -109,7 +109,8 @@ def draw_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
         )
     scatter.set(xlabel="Jaccard index, old model", ylabel="new model", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     scatter.set_aspect("equal")
-    scatter.legend(fontsize=8, frameon=False, loc="lower right")
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # within, it hides images
+    scatter.legend(fontsize=8, frameon=False, **above)
     for row, found in enumerate(intervals.values()):
         forest.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)
         forest.plot([found.mean], [row], "o", color=BLUE)

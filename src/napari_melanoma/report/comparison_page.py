@@ -13,7 +13,7 @@ PAGE = """{% extends "page" %}
 {% block style %}
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: 1rem; }
 figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-wrap: anywhere; }
-.quiet { font-size: .9rem; } td { font-variant-numeric: tabular-nums; }
+.quiet { font-size: .9rem; }
 .old { color: #a8327c; } .new { color: #8a7400; } .reference { color: #12788a; }
 {% endblock %}
 {% block content %}
@@ -21,15 +21,11 @@ figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-w
 <p class="quiet">{{ page.facts }}; research use only</p>
 {% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
 {% endfor %}
-<p class="lead"><b>{{ page.advice | capitalize }}.</b> {{ page.reason }}</p>
-<table>
-<thead><tr><th>Images</th><th>n</th><th>Metric</th><th>Old</th><th>New</th>
-<th>Difference (95 % interval)</th></tr></thead>
-<tbody>
-{% for row in page.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody>
-</table>
-<p><img alt="Each image before and after, and the mean difference of each data set" src="{{ figure }}"></p>
+<p class="lead"><b>{{ advice }}</b> {{ page.reason }}</p>
+<p>{{ next }}</p>
+{{ table(columns, page.rows) }}
+<p class="wide figure">
+<img alt="Each image before and after, and the mean difference of each data set" src="{{ figure }}"></p>
 {% for title, pictures in sides %}{% if pictures %}<h2>{{ title }}</h2>
 <p class="quiet">Contours: <b class="old">old purple</b>, <b class="new">new yellow</b>,
 <b class="reference">reference blue</b>.</p>
@@ -43,6 +39,21 @@ figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-w
 <p class="quiet">{{ page.note }}</p>
 {% endblock %}
 """
+ADVICE = {
+    "take over": "Take the new model over.",
+    "keep": "Keep the old model.",
+    "cannot tell": "The images cannot tell.",
+}
+TAKE = "napari-melanoma models import RUN, or Take over in the Train dock,"
+NEXT = {
+    "take over": f"Look at the pictures first, above all at the worse ones. Then {TAKE} lists the new model beside the "
+    "old one, which stays.",
+    "keep": "The worse pictures show on what the new model fails; corrected masks of that kind may help it. "
+    f"{TAKE} takes it all the same.",
+    "cannot tell": f"More images that are held out would tell; the pictures show what differs. {TAKE} takes it all the "
+    "same.",
+}
+COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,10 @@ class Changed:
 
 @dataclass(frozen=True)
 class ComparisonPage:
-    """What the page says: heading, facts in one line, warnings, advice with reason, figures, pictures, small print."""
+    """What the page says: heading, facts in one line, warnings, advice with reason, figures, pictures, small print.
+
+    ``advice`` is ``take over``, ``keep`` or ``cannot tell``; the title names the old model first.
+    """
 
     title: str
     facts: str
@@ -89,7 +103,8 @@ def write_page(page: ComparisonPage, figure: Path, path: Path) -> None:
         Where it cannot be written.
     """
     sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
-    write_html(path, PAGE, page=page, sides=sides, figure=png_uri(figure))
+    words = {"advice": ADVICE[page.advice], "next": NEXT[page.advice], "columns": COLUMNS}
+    write_html(path, PAGE, page=page, sides=sides, figure=png_uri(figure), **words)
 
 
 def _pictures(images: Sequence[Changed]) -> list[dict[str, str]]:

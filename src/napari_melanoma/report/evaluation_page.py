@@ -16,7 +16,6 @@ PAGE = """{% extends "page" %}
 {% block width %}70rem{% endblock %}
 {% block style %}
 .quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
-td { font-variant-numeric: tabular-nums; }
 {% endblock %}
 {% block content %}
 <h1>{{ page.title }}</h1>
@@ -24,16 +23,13 @@ td { font-variant-numeric: tabular-nums; }
 {% for warning in page.warnings %}<p class="notice">{{ warning }}</p>
 {% endfor %}
 <p class="lead">{{ page.lead }}</p>
+{% if page.next %}<p>{{ page.next }}</p>
+{% endif %}
 {% for heading, columns, rows in page.tables %}{% if rows %}<h2>{{ heading }}</h2>
-<div class="wide"><table>
-<thead><tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody>
-</table></div>
+{{ table(columns, rows) }}
 {% endif %}{% endfor %}
 {% for title, picture in pictures %}<h2>{{ title }}</h2>
-<p><img alt="{{ title }}" src="{{ picture }}"></p>
+<p class="wide figure"><img alt="{{ title }}" src="{{ picture }}"></p>
 {% endfor %}
 {% if page.failed %}<h2>Not measured</h2>
 <ul>{% for name, error in page.failed %}<li>{{ name }}: {{ error }}</li>{% endfor %}</ul>{% endif %}
@@ -47,7 +43,8 @@ td { font-variant-numeric: tabular-nums; }
 class Page:
     """What a page says: heading, facts in one line, what to know first, tables, figures, what failed, small print.
 
-    ``warnings`` are what a reader should beware of, and stand above all that was found.
+    ``warnings`` are what a reader should beware of, and stand above all that was found; ``next`` says what a reader
+    would do with it.
     """
 
     title: str
@@ -58,6 +55,7 @@ class Page:
     failed: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    next: str = ""
 
 
 def write_page(page: Page, path: Path) -> None:

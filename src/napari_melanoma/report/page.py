@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.files import write_text
+from napari_melanoma.report.tables import html_table
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 # A page extends "page" and fills the blocks; what it adds to the style comes last, and so wins.
 BASE = """<!doctype html>
@@ -23,6 +29,8 @@ h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.
 .quiet { color: #5c6269; } img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
 td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
+.number { text-align: right; font-variant-numeric: tabular-nums; } td.number span { white-space: nowrap; }
+.long { min-width: 18rem; } .figure img { min-width: 36rem; }
 {% block style %}{% endblock %}
 @media print { body { background: #fff; } main { padding: 0; } }
 </style>
@@ -45,7 +53,7 @@ def write_html(path: Path, template: str, **values: object) -> None:
         The HTML file, replaced where it exists.
     template : str
         Jinja; it extends ``page`` and fills its blocks ``title``, ``width``, ``style`` and ``content``. Values are
-        escaped.
+        escaped. ``table(columns, rows)`` writes a table as ``report.tables.html_table`` does.
     **values : object
         What the template names.
 
@@ -57,7 +65,15 @@ def write_html(path: Path, template: str, **values: object) -> None:
     from jinja2 import DictLoader, Environment
 
     pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
+    pages.globals["table"] = _table
     write_text(path, pages.from_string(template).render(**values))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """Write a table, which is escaped already."""
+    from markupsafe import Markup
+
+    return Markup(html_table(columns, rows))
 
 
 def png_uri(path: Path) -> str:

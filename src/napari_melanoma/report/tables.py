@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOTHING = "–"
+# A number, perhaps with a unit (8M, 12 %) or a difference, perhaps with the interval in brackets.
+NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:, [-+]\d[\d.]*)?)(?: (\([^()]*\d\)))?")
+LONG = 60  # letters, from which on a text asks for a column wide enough to read it
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,41 @@ class Table:
         str
             A heading, a ``table`` and a ``p`` for each note.
         """
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
-        body = "\n".join(f"<tr>{_html_cells(row)}</tr>" for row in self.rows)
         notes = "\n".join(f'<p class="quiet">{html.escape(note)}</p>' for note in self.notes)
         title = html.escape(self.title)
-        return (
-            f'<h2>{title}</h2>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{body}\n</tbody></table></div>\n{notes}\n"
-        )
+        return f"<h2>{title}</h2>\n{html_table(self.columns, self.rows)}{notes}\n"
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table as HTML, its text escaped, which scrolls by itself where the window is narrow.
+
+    Columns of numbers stand to the right, so that their digits stand below each other; an interval in brackets stays
+    together, and a column of sentences is wide enough to read them.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings.
+    rows : sequence of sequence of str
+        A text for each column; an empty one is shown as a dash.
+
+    Returns
+    -------
+    str
+        A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``.
+    """
+    kinds = [_kind([row[place] for row in rows]) for place in range(len(columns))]
+    head = "".join(f"<th{kind}>{html.escape(name)}</th>" for name, kind in zip(columns, kinds, strict=True))
+    body = "\n".join(f"<tr>{_html_cells(row, kinds)}</tr>" for row in rows)
+    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
+
+
+def _kind(texts: Sequence[str]) -> str:
+    """Attribute of a column's cells, by what is in them."""
+    said = [text for text in texts if text not in ("", NOTHING)]
+    if said and all(NUMBER.fullmatch(text) for text in said):
+        return ' class="number"'
+    return ' class="long"' if any(len(text) > LONG for text in said) else ""
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -83,6 +114,14 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") or NOTHING for cell in cells) + " |"
 
 
-def _html_cells(cells: Sequence[str]) -> str:
+def _html_cells(cells: Sequence[str], kinds: Sequence[str]) -> str:
     """Write the cells of a row."""
-    return "".join(f"<td>{html.escape(cell or NOTHING)}</td>" for cell in cells)
+    return "".join(f"<td{kind}>{_html_text(cell)}</td>" for cell, kind in zip(cells, kinds, strict=True))
+
+
+def _html_text(cell: str) -> str:
+    """Write the text of a cell; between a number and its interval the line may break, within the interval not."""
+    found = NUMBER.fullmatch(cell)
+    if found and found[2]:
+        return f"{html.escape(found[1])} <span>{html.escape(found[2])}</span>"
+    return html.escape(cell or NOTHING)

@@ -343,6 +343,8 @@ def _page(found: SeveralCompared, names: Sequence[str], left_out: int, out: Path
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
         lead=said,
+        next="Of models that the intervals do not tell apart, take the smallest or fastest. per_image.csv, beside "
+        "this page, has every image; napari-melanoma evaluate shows where one of them fails.",
         warnings=found.warnings,
         tables=[(f"Differences are from {names[0]}", head, table_of(found))],
         figures={"All images": out / "figures/models.png"},

@@ -215,6 +215,8 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         + (", with mirror images" if written.options.flips else "")
         + (f", split {written.options.split}" if written.options.split else ""),
         lead=_lead(evaluation),
+        next=f"Look at the worst images below and at the lowest subgroups. {TABLE}, beside this page, has every image; "
+        "napari-melanoma compare puts this evaluation beside that of another model.",
         warnings=evaluation.warnings,
         tables=[
             ("Metrics", head, rows),
