@@ -83,6 +83,17 @@ def test_a_table_counts_before_the_names(photographs: Path) -> None:
     assert "1 of 2 rows name no image that is here" in said
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+def test_a_table_is_read_as_a_spreadsheet_saves_it(photographs: Path, encoding: str) -> None:
+    (photographs / "t.csv").write_bytes("Bild;Alter;Lokalisation\nIMG_1;54,5;Rücken\n".encode(encoding))
+    mapping = Mapping(columns={"Bild": "image_id", "Alter": "age", "Lokalisation": "site"})
+    (patient,) = gather([photographs], mapping=mapping).patients
+    assert patient.case.patient.age == 54.5
+    assert patient.case.image("I1").name == "back_left_2_dermoscopy"
+    (own,) = [lesion for lesion in patient.case.lesions if lesion.guesses["site"] == "table"]
+    assert (own.site, [image.name for image in own.images]) == ("posterior torso", ["IMG_1"])
+
+
 def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("path,patient,woman\nphotographs/nose.jpg,1,yes\nphotographs/IMG_1.jpg,2,\n", encoding="utf-8")
@@ -134,7 +145,13 @@ def write_dicom(path: Path, **elements: object) -> None:
 
 def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) -> None:
     header = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19700101", "PatientSex": "F"}
-    seen = {"StudyDate": "20240517", "BodyPartExamined": "FOREARM", "Laterality": "L", "Modality": "XC"}
+    seen = {
+        "StudyDate": "20240517",
+        "BodyPartExamined": "FOREARM",
+        "Laterality": "L",
+        "Modality": "XC",
+        "TrackingID": "hers",
+    }
     write_dicom(tmp_path / "disc" / "00001", **header, **seen)
     write_dicom(tmp_path / "disc" / "label.dcm", Modality="SM", ImageType=["DERIVED", "PRIMARY", "LABEL"])
     gathered = gather([tmp_path / "disc"])
@@ -146,7 +163,7 @@ def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) ->
     assert any("shows no tissue but label" in said for _, said in gathered.notes)
     with CaseStore.create(tmp_path / "case", case) as store:
         text = (store.folder / "case.json").read_text(encoding="utf-8")
-    assert not any(secret in text for secret in ("4711", "Doe", "Jane", "1970"))
+    assert not any(secret in text for secret in ("4711", "Doe", "Jane", "1970", "hers"))
 
 
 def test_images_that_are_there_are_not_added_again_and_nothing_known_is_replaced(photographs: Path) -> None:

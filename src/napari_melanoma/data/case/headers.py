@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.facts import Facts
 from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.sources.dicom import BESIDE
 from napari_melanoma.io.dicom_header import DicomHeader, read_header
 from napari_melanoma.io.exif import ExifHints, read_exif
 from napari_melanoma.io.formats import HEAD_BYTES, identify
@@ -16,7 +18,6 @@ DERMATOSCOPES = (
     *("dermengine", "molescope", "dermoscan"),
 )
 TOTAL_BODY = ("vectra", "wb360")
-NOT_THE_TISSUE = ("label", "overview", "thumbnail")  # images that come with a slide; a label may show a name
 
 
 def facts_from_headers(path: Path) -> tuple[Facts, ...]:
@@ -49,7 +50,7 @@ def facts_from_headers(path: Path) -> tuple[Facts, ...]:
 
 def _from_dicom(header: DicomHeader) -> Facts:
     """Facts of a DICOM header."""
-    if not header.has_image or header.shows in NOT_THE_TISSUE:
+    if not header.has_image or header.shows in BESIDE:
         raise UnreadableImage(f"it shows no tissue but {header.shows or 'nothing: it holds no image'}.")
     row = {
         "age": "" if header.age is None else f"{header.age:g}",
@@ -60,7 +61,8 @@ def _from_dicom(header: DicomHeader) -> Facts:
         "modality": header.modality,
     }
     cells = harmonise([row], "dicom").rows[0]
-    return Facts.said("dicom", {**cells, "taken_on": header.taken_on}, patient=header.patient, lesion=header.lesion)
+    followed = pseudonym(header.lesion, "lesion")
+    return Facts.said("dicom", {**cells, "taken_on": header.taken_on}, patient=header.patient, lesion=followed)
 
 
 def _from_exif(hints: ExifHints) -> Facts:

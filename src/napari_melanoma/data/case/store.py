@@ -30,6 +30,15 @@ class CaseStore:
 
     One process at a time may write a case. ``read_only`` says in words why this one may not, and is empty where it may.
     ``missing`` and ``found`` name by image id the files that are gone, and those that were found at another place.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The case folder; absolute.
+    read_only : str
+        Why it may not be written, "" where it may.
+    held : contextlib.ExitStack
+        What gives the right to write back.
     """
 
     def __init__(self, folder: Path, read_only: str, held: ExitStack) -> None:

@@ -10,8 +10,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.case.facts import Facts
 from napari_melanoma.data.harmonise import harmonise
 from napari_melanoma.data.mapping import Mapping as ColumnMapping
+from napari_melanoma.data.table_text import each_row
 from napari_melanoma.io.finding import SUFFIXES
-from napari_melanoma.io.results import read_table
 
 Row = dict[str, str]
 PLACES = ("", "images")  # where the images of a table lie, relative to it, where it names no path
@@ -88,7 +88,7 @@ def read_case_table(path: Path, mapping: ColumnMapping | None = None) -> CaseTab
     Parameters
     ----------
     path : pathlib.Path
-        CSV.
+        CSV in any of the forms that ``table_text`` reads.
     mapping : Mapping, optional
         What its columns and words mean, where they are not known.
 
@@ -115,6 +115,6 @@ def read_case_table(path: Path, mapping: ColumnMapping | None = None) -> CaseTab
 def _rows(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     """Rows of a table as they are, and what is said where it cannot be read."""
     try:
-        return read_table(path), []
+        return list(each_row(path)), []
     except InputError as error:
         return [], [(path.name, f"was left out: {error}")]
