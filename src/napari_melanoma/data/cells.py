@@ -62,7 +62,7 @@ def said(column: Column, text: str, source: str = "") -> Said:
     if column.name == "image_id":
         return Said(image_name(text))
     if column.kind == "text":
-        return NOTHING if _unknown(text) else Said(text)
+        return NOTHING if says_nothing(text) else Said(text)
     if column.kind == "number":
         return _number(column, text)
     words = taxonomy(column.taxonomy or "yes_no")
@@ -133,7 +133,7 @@ def number(text: str) -> float | None:
 
 def _number(column: Column, text: str) -> Said:
     """A number in the unit of its column, if it is possible."""
-    if _unknown(text):
+    if says_nothing(text):
         return NOTHING
     match = _NUMBER.fullmatch(text)
     value = number(match.group(1)) if match else None
@@ -150,6 +150,17 @@ def _factor(unit: str, written: str | None) -> float | None:
     return _FACTORS.get(unit, {}).get(_UNIT.get(written.strip().lower(), ""))
 
 
-def _unknown(text: str) -> bool:
-    """Whether a text says that nobody knows."""
+def says_nothing(text: str) -> bool:
+    """Say whether a text stands for what nobody knows.
+
+    Parameters
+    ----------
+    text : str
+        Of a cell, without white space around it.
+
+    Returns
+    -------
+    bool
+        True also for an empty one.
+    """
     return not text[-1:].isdigit() and taxonomy("sex").translate(text) == UNKNOWN

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
-from napari_melanoma.core.tabular import UNKNOWN
+from napari_melanoma.data.cells import says_nothing
 
 Row = Mapping[str, object]
 """Column name to what is in the cell: text as tables have it, or a number; "", None or no such column: not known."""
@@ -44,5 +45,11 @@ def word_of(cell: object) -> str:
     str
         Without spaces around it and in lower case; "" where it is not known.
     """
-    word = "" if cell is None else str(cell).strip().casefold()
-    return "" if word == UNKNOWN else word
+    return "" if cell is None else _word(str(cell))
+
+
+@lru_cache(maxsize=4096)
+def _word(text: str) -> str:
+    """The word of a text; the cells of a column repeat a few."""
+    word = text.strip()
+    return "" if says_nothing(word) else word.casefold()
