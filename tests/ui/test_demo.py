@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import photograph
 from qtpy.QtGui import QImage
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.demo import run_demo
+from napari_melanoma.ui import demo
+from napari_melanoma.ui.demo import open_and_analyse, run_demo
 from napari_melanoma.ui.open import open_viewer
 
 
@@ -37,6 +39,17 @@ def test_the_demo_leaves_a_screenshot_a_report_and_results(shown, tmp_path):
     names = {path.name for path in tmp_path.glob("*/*")}
     assert {"mask.png", "roi.png", "overlay.png", "result.json"} <= names
     assert (tmp_path / "results.csv").is_file()
+
+
+def test_a_second_photograph_is_analysed_beside_the_first(dock, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(demo, "PATIENCE_S", 20.0)
+    for name in ("arm", "leg"):
+        Image.fromarray(photograph()).save(tmp_path / f"{name}.png")
+        open_and_analyse(dock, tmp_path / f"{name}.png")
+        assert dock.picker.combo.currentText() == name
+    assert len(dock.work.book.lesions) == 2
 
 
 def test_a_photograph_that_cannot_be_read_ends_the_demo_with_its_error(shown, tmp_path):

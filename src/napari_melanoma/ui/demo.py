@@ -59,7 +59,7 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
 
 
 def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
-    """Open a photograph and press Analyse, and wait until everything is shown.
+    """Open a photograph, beside those that are open, press Analyse, and wait until everything is shown.
 
     Parameters
     ----------
@@ -74,15 +74,21 @@ def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
         Where the photograph cannot be read or the model cannot be used.
     """
     errors: list[Exception] = []
-    for source in (dock.opener, dock.analysing, dock.work):
+    sources = (dock.opener, dock.analysing, dock.work)
+    for source in sources:
         source.failed.connect(errors.append)
-    if image is None:
-        dock.opener.sample()
-    else:
-        dock.opener.open([image])
-    _wait(lambda: dock.picker.image is not None, errors, "the photograph to open")
-    dock.analyse.click()
-    _wait(lambda: dock.picker.identity in dock.work.book.lesions and not dock.busy, errors, "the analysis")
+    before = dock.picker.identity  # Analyse would be about this one, for as long as the other is being read
+    try:
+        if image is None:
+            dock.opener.sample()
+        else:
+            dock.opener.open([image])
+        _wait(lambda: dock.picker.identity not in (None, before), errors, "the photograph to open")
+        dock.analyse.click()
+        _wait(lambda: dock.picker.identity in dock.work.book.lesions and not dock.busy, errors, "the analysis")
+    finally:
+        for source in sources:
+            source.failed.disconnect(errors.append)
 
 
 def _write(dock: LesionDock, out: Path) -> None:
