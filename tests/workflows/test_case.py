@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from zlib import crc32
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.case.corrections import read_correction, write_correction
@@ -20,9 +22,13 @@ from napari_melanoma.data.case.filing import file_images
 from napari_melanoma.data.case.model import Case
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.workflows.case import GatheredPatient, gather
 from napari_melanoma.workflows.case_check import check_case
 from napari_melanoma.workflows.case_making import make_case
+from napari_melanoma.workflows.case_results import keep_result
+from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, analyse_lesion, remeasure
 
 NAMES = ("back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg", "face_1_dermoscopy.jpg", "nose.jpg", "IMG_1.jpg")
 
@@ -307,3 +313,66 @@ def test_the_mask_of_a_correction_is_read_back(photographs: Path, tmp_path: Path
     corrected(tmp_path / "case", photographs)
     kept = CaseStore.look_at(tmp_path / "case").case.image("I5").correction
     assert read_correction(kept).sum() == 16
+
+
+def disc(folder: Path, name: str) -> Photograph:
+    """A photograph of a dark disc, in a file too."""
+    rows, columns = np.mgrid[:40, :50]
+    rgb = np.full((40, 50, 3), 220, np.uint8)
+    rgb[(rows - 20) ** 2 + (columns - 25) ** 2 < 100] = 40
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgb).save(folder / f"{name}.png")
+    return Photograph(rgb, name)
+
+
+class Darkness:
+    """Takes dark pixels for lesion."""
+
+    device = "cpu"
+    config = SimpleNamespace(threshold=0.5, modalities=("dermoscopic",))
+    info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
+
+    def probability(self, rgb: np.ndarray) -> np.ndarray:
+        return (1 - rgb.mean(2) / 255).astype(np.float32)
+
+
+def analysed(photograph: Photograph) -> LesionResult:
+    return analyse_lesion(photograph, Darkness(), LesionOptions(), run=RunContext())
+
+
+def test_results_are_kept_with_the_mask_they_rest_on(tmp_path: Path) -> None:
+    result = analysed(disc(tmp_path / "in", "back_1"))
+    make_case(tmp_path / "case", [tmp_path / "in"])
+    with CaseStore.open(tmp_path / "case") as store:
+        case = keep_result(store, store.case, "I1", result)
+        assert case.image("I1").correction is None
+        drawn = np.zeros(result.mask.shape, bool)
+        drawn[10:30, 10:30] = True
+        case = keep_result(store, case, "I1", remeasure(result, drawn, LesionOptions()))
+        store.save(case)
+    with CaseStore.open(tmp_path / "case") as store:
+        image = store.case.image("I1")
+        assert [image.is_current(kept) for kept in image.results] == [False, True]
+        assert (read_correction(image.correction) == drawn).all()
+        assert (read_mask(image.results[1].path / "mask.png") == drawn).all()
+        assert image.correction.image_digest == fingerprint(result.photograph.rgb)
+        assert [kept.model for kept in image.results] == ["darkness", "darkness"]
+        assert gather([tmp_path]).patients[0].found[0].image.path.name == "back_1.png"
+    assert check_case(tmp_path / "case").faults == ()
+    shutil.rmtree(image.results[0].path)
+    assert [about for about, said in check_case(tmp_path / "case").faults if "missing or damaged" in said] == ["I1"]
+
+
+def test_what_an_undo_left_over_goes_with_the_window(tmp_path: Path) -> None:
+    result = analysed(disc(tmp_path / "in", "back_1"))
+    make_case(tmp_path / "case", [tmp_path / "in"])
+    with CaseStore.open(tmp_path / "case") as store:
+        before = store.case
+        store.save(keep_result(store, before, "I1", remeasure(result, ~result.mask, LesionOptions())))
+        store.save(before)
+        assert list((tmp_path / "case" / "results").iterdir())
+    assert list((tmp_path / "case" / "results").iterdir()) == []
+    with CaseStore.open(tmp_path / "case"):
+        second = CaseStore.open(tmp_path / "case")
+        with pytest.raises(SaveError, match="has the case open"):
+            keep_result(second, second.case, "I1", result)

@@ -1,0 +1,79 @@
+"""``case``: what it prints to people and machines, what it makes, and its exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two images of one lesion, one of another, one of none."""
+    (tmp_path / "pictures").mkdir()
+    for grey, name in enumerate(("back_left_2_dermoscopy", "back_left_2_macro", "nose_macro", "IMG_1")):
+        Image.new("RGB", (30, 20), (grey, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
+    return tmp_path / "pictures"
+
+
+def test_a_case_is_made_and_printed(run, pictures: Path) -> None:
+    made = run("case", "K", "--from", "pictures")
+    assert made.exit_code == 0, made.output
+    assert "4 images added, 2 lesions in all: case in K" in made.stdout
+    shown = run(*made.stdout.split("next: napari-melanoma ")[1].split())
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
+    assert lines[0].startswith("Patient P-")
+    assert lines[1:7] == [
+        "L1  posterior torso ? left ?",
+        "    I2  back_left_2_dermoscopy.png, dermoscopic ?",
+        "    I3  back_left_2_macro.png, macroscopic ?",
+        "L2  nose ? head/neck ?",
+        "    I4  nose_macro.png, macroscopic ?",
+        "Of no lesion yet",
+    ]
+    assert "Nothing is wrong with K." in shown.stdout
+
+
+def test_the_same_command_adds_what_is_new(run, pictures: Path) -> None:
+    run("case", "K", "--from", "pictures")
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(pictures / "nose_dermoscopy.png")
+    again = run("case", "K", "--from", "pictures")
+    assert "1 image added, 2 lesions in all" in again.stdout
+
+
+def test_what_is_missing_is_exit_code_1(run, pictures: Path, lines) -> None:
+    run("case", "K", "--from", "pictures")
+    (pictures / "IMG_1.png").unlink()
+    result = run("case", "K", "--json")
+    assert result.exit_code == 1
+    events = [line for line in lines(result.stdout) if line["event"] != "progress"]
+    assert [line["event"] for line in events] == ["case", "fault", "note", "note", "summary"]
+    assert [lesion["id"] for lesion in events[0]["lesions"]] == ["L1", "L2"]
+    assert events[1]["about"] == "I1"
+    assert (events[-1]["status"], events[-1]["faults"]) == ("failed", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("case", "none"), "holds no case.json"),
+        (("case", "K", "--from", "nowhere"), "nowhere does not exist"),
+        (("case", "K", "--from", "pictures", "--patient", "7"), "there is no patient '7'"),
+        (("case", "K", "--from", "pictures", "--map", "none.toml"), "none.toml"),
+    ],
+)
+def test_a_wrong_command_is_exit_code_2_and_says_what_to_do(run, pictures: Path, words, said: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not Path("K").exists()
+
+
+def test_a_newer_case_is_refused(run, pictures: Path) -> None:
+    run("case", "K", "--from", "pictures")
+    path = Path("K/case.json")
+    path.write_text(path.read_text(encoding="utf-8").replace('"1.0"', '"3.1"'), encoding="utf-8")
+    result = run("case", "K")
+    assert (result.exit_code, "Update napari-melanoma" in result.stderr) == (2, True)
