@@ -56,7 +56,7 @@ def merged(folders: list[Path], out: Path, **options: bool) -> MergeReport:
 
 def test_a_picture_that_two_have_is_taken_where_it_is_judged_on(two: list[Path], tmp_path: Path) -> None:
     report = merged(two, tmp_path / "both")
-    assert report.images == {"first": 2, "second": 2}
+    assert (report.rows, report.images, report.joined) == ({"first": 2, "second": 2}, 4, 0)
     ((pair),) = report.left_out
     assert (pair.first.image_id, pair.second.image_id) == ("z", "b")
     rows = {row["image_id"]: row for row in read_table(tmp_path / "both/dataset.csv")}
@@ -74,7 +74,7 @@ def test_a_picture_that_two_have_is_taken_where_it_is_judged_on(two: list[Path],
 
 
 def test_duplicates_are_kept_where_that_is_asked_for(two: list[Path], tmp_path: Path) -> None:
-    assert merged(two, tmp_path / "both", keep_duplicates=True).images == {"first": 3, "second": 2}
+    assert merged(two, tmp_path / "both", keep_duplicates=True).rows == {"first": 3, "second": 2}
 
 
 def test_one_data_set_cannot_be_merged(two: list[Path], tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ IMPORT_HELP = examples(
 MERGE_HELP = examples(
     "napari-melanoma data merge isic2016 isic2017 isic2018 --out dermoscopic",
     "napari-melanoma data merge pad dermofit --out macroscopic --keep-duplicates",
-    "Make one data set of several. Of a picture that several have, one is taken: that of the split that is kept back "
-    "the most, so that nothing that is judged on is learnt from.",
+    "Make one data set of several. Rows about one image become one, and what they contradict each other in is listed. "
+    "Of a picture that several have, one is taken: that of the split that is kept back the most, so that nothing that "
+    "is judged on is learnt from.",
 )
 SPLIT_HELP = examples(
     "napari-melanoma data split dataset --val 0.1 --test 0.2",
@@ -126,10 +127,19 @@ def merge(
 
         options = MergeOptions(keep_duplicates=keep_duplicates)
         found = merge_datasets(datasets, out, options, run=current.run)
-        counts = ", ".join(f"{n} of {name}" for name, n in found.images.items())
-        left = f"; {len(found.left_out)} left out as another shows the same picture ({out}/left_out.csv)"
-        text = f"{sum(found.images.values())} images ({counts}){left if found.left_out else ''}: data set in {out}"
-        current.done(text, out=str(out), images=found.images, left_out=len(found.left_out))
+        for about, said in found.notes:
+            current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+        counts = ", ".join(f"{n} of {name}" for name, n in found.rows.items())
+        text = f"{sum(found.rows.values())} rows ({counts}), {found.images} with an image: data set in {out}"
+        if found.joined:
+            text += f"; {found.joined} rows joined to another one about the same image"
+        if found.conflicts:
+            text += f"; {len(found.conflicts)} contradictions, what was taken is in {out}/conflicts.csv"
+        if found.left_out:
+            text += f"; {len(found.left_out)} left out as another shows the same picture ({out}/left_out.csv)"
+        values = {name: getattr(found, name) for name in ("rows", "images", "joined")}
+        counted = {"left_out": len(found.left_out), "conflicts": len(found.conflicts)}
+        current.done(text, out=str(out), **values, **counted)
 
 
 def split(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import Record, SourceSpec
 
-IDS = r"ISIC_\d{7}"  # the archive gives each to one image for good
+IDS = r"(ISIC_\d{7})(?:_downsampled)?"  # the archive gives each to one image for good
 IMAGE = r"(ISIC_\d+)\.(?:jpe?g|png)"
 MASK = r"(ISIC_\d+)_segmentation\.png"
 

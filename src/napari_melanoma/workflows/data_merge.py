@@ -1,11 +1,11 @@
-"""Several data sets made into one: pictures that are in more than one are taken once, and nothing they know is lost."""
+"""Several data sets made into one: images that are in more than one are taken once, and nothing they know is lost."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -15,18 +15,29 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import TABLES, Sample, check_names, read_dataset
+from napari_melanoma.data.dataset import Sample, check_names, each_entry, sample_of
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
+from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
 from napari_melanoma.data.safe_names import free_name
-from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.data.same_rows import (
+    CONFLICT_COLUMNS,
+    Conflict,
+    Origin,
+    Row,
+    conflict_rows,
+    filled,
+    groups_of,
+    united,
+)
 from napari_melanoma.io.results import write_table
 from napari_melanoma.workflows.data_split import held_back
 
 OWN = ("path", "mask_path", "image_id")
-FILLED = ("diagnosis", "melanoma", "age", "sex", "site", "fitzpatrick", "patient_id", "lesion_id", "diagnosis_by")
-
-Row = dict[str, str]
+FILLED = (
+    *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
+    *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
+)
 
 
 class MergeOptions(Config):
@@ -37,14 +48,28 @@ class MergeOptions(Config):
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge did: images of each data set, and the pairs of the same picture of which the second was left out."""
+    """What a merge did.
 
-    images: dict[str, int]
+    ``rows`` counts what was taken of each data set, ``images`` those of them all that have an image; ``left_out`` are
+    the pairs of the same picture of which the second was left out; ``joined`` rows were joined to another one about
+    the same image, ``conflicts`` are what they contradict each other in. ``notes`` say what was not understood, and in
+    which data set.
+    """
+
+    rows: dict[str, int]
     left_out: list[Duplicate]
+    images: int
+    joined: int
+    conflicts: list[Conflict]
+    notes: list[tuple[str, str]]
 
 
 def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *, run: RunContext) -> MergeReport:
     """Merge data sets into a new one; the old ones stay as they are.
+
+    Rows are brought to our columns and words. Rows of several data sets about one image, told by the name that its
+    archive gave it, become one; so do rows without an image and the row that has it. What contradicts is listed in
+    ``conflicts.csv``.
 
     Of a picture that several of them have, one is taken: the one that is kept back the most (``test`` before ``val``
     before ``train``), so that nothing that is judged on is learnt from; else the one with a mask; else that of the data
@@ -80,23 +105,103 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     check_names(folders)
     if len({folder.resolve() for folder in folders}) < 2:
         raise DataSetError(f"expected two or more data sets to merge, found {len(folders)}. Name another one.")
-    samples = [sample for folder in folders for sample in read_dataset(folder)]
-    rows = [_known(row, folder) for folder in folders for row in _rows(folder)]
+    read = [_Read(folder, number) for number, folder in enumerate(folders)]
+    origins = [origin for one in read for origin in one.origins(run)]
+    samples = {key: sample for one in read for key, sample in one.samples.items()}
     with gathered(out) as place:
-        left_out = [] if options.keep_duplicates else _left_out(samples, run)
-        _fill_in(rows, samples, left_out)
-        dropped = {id(pair.second) for pair in left_out}
-        taken = [(sample, row) for sample, row in zip(samples, rows, strict=True) if id(sample) not in dropped]
-        names = _names([sample for sample, _ in taken])
-        for (sample, _), name in run.track(list(zip(taken, names, strict=True)), "Copying images"):
-            _copy(sample, name, place)
-        merged = [{**row, "image_id": name} for (_, row), name in zip(taken, names, strict=True)]
-        _mark_near(merged, taken, names)
-        write_dataset_table(place / "dataset.csv", merged)
+        groups = [[origin] for origin in origins] if options.keep_duplicates else groups_of(origins)
+        merged, conflicts = _united(groups, samples)
+        left_out = [] if options.keep_duplicates else _left_out([one.sample for one in merged if one.sample], run)
+        taken = _without(merged, left_out)
+        names = _names(taken)
+        for one, name in run.track(list(zip(taken, names, strict=True)), "Copying images"):
+            if one.sample is not None:
+                _copy(one.sample, name, place)
+        _mark_near(taken, names)
+        rows = [{**one.row, "image_id": name} for one, name in zip(taken, names, strict=True)]
+        write_dataset_table(place / "dataset.csv", rows)
         write_table(place / "left_out.csv", [pair_row(pair) for pair in left_out], PAIR_COLUMNS)
-        counts = dict(Counter(sample.domain for sample, _ in taken))
-        write_json(place / "source.json", {"merged_from": counts, "merged_with": provenance()})
-    return MergeReport(counts, left_out)
+        write_table(place / "conflicts.csv", list(conflict_rows(conflicts)), CONFLICT_COLUMNS)
+        counts = dict(Counter(one.first.data_set for one in taken))
+        images = sum(one.sample is not None for one in taken)
+        said = {"merged_from": counts, "images": images, "rows": len(rows), "merged_with": provenance()}
+        write_json(place / "source.json", said)
+    notes = [note for one in read for note in one.notes()]
+    return MergeReport(counts, left_out, images, len(origins) - len(groups), conflicts, notes)
+
+
+@dataclass
+class _Merged:
+    """The rows about one image made into one; ``first`` is the preferred one, whose image it has if any has one."""
+
+    first: Origin
+    members: list[Origin]
+    row: Row
+    sample: Sample | None
+
+
+class _Read:
+    """The rows of a data set in our columns and words, and the samples of those that have an image.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+    number : int
+        Its place among those that are merged.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder = folder
+        self.number = number
+        self.samples: dict[int, Sample] = {}
+        self._harmoniser = Harmoniser()
+        self._texts: dict[str, str] = {}
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Say what was not understood in the rows that were read."""
+        return [(f"{self.folder.name}/{about}", said) for about, said in self._harmoniser.report().findings()]
+
+    def origins(self, run: RunContext) -> Iterator[Origin]:
+        """Read the rows."""
+        for entry in run.track(each_entry(self.folder), f"Reading {self.folder.name}"):
+            if isinstance(entry, DataSetError):
+                raise entry
+            row = {column: text for column, text in entry.row.items() if text and column not in OWN}
+            row = {"source": self.folder.name, **self._harmoniser.row(row)}
+            row = {column: self._texts.setdefault(text, text) for column, text in row.items()}  # one copy of each text
+            sample = None if entry.image is None else sample_of(entry, self.folder)
+            if isinstance(sample, DataSetError):
+                raise sample
+            rank = (held_back(row.get("split", "")), sample is not None, entry.mask is not None, -self.number)
+            origin = Origin(row, self.folder.name, entry.image_id, rank)
+            if sample is not None:
+                self.samples[id(origin)] = sample
+            yield origin
+
+
+def _united(groups: Iterable[Sequence[Origin]], samples: Mapping[int, Sample]) -> tuple[list[_Merged], list[Conflict]]:
+    """Make one of the rows of each image; its split is the one that is kept back the most."""
+    merged, conflicts = [], []
+    for group in groups:
+        row, found = united(group)
+        conflicts += found
+        sample = next((samples[id(origin)] for origin in group if id(origin) in samples), None)
+        if sample is not None and sample.split != row.get("split", ""):
+            sample = replace(sample, split=row.get("split", ""))
+        if sample is None:
+            row["path"] = ""
+        merged.append(_Merged(group[0], list(group), row, sample))
+    return merged, conflicts
+
+
+def _without(merged: Sequence[_Merged], left_out: Sequence[Duplicate]) -> list[_Merged]:
+    """Leave out what shows the same picture as another one, which is let know what it knew."""
+    of = {id(one.sample): one for one in merged if one.sample}
+    for pair in left_out:
+        filled(of[id(pair.first)].row, of[id(pair.second)].row, FILLED)
+    dropped = {id(pair.second) for pair in left_out}
+    return [one for one in merged if one.sample is None or id(one.sample) not in dropped]
 
 
 PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "likeness", "same_group")
@@ -118,17 +223,6 @@ def pair_row(pair: Duplicate) -> dict[str, object]:
     one, two = pair.first, pair.second
     values = (one.domain, one.image_id, one.split, two.domain, two.image_id, two.split)
     return dict(zip(PAIR_COLUMNS, (*values, round(pair.likeness, 3), pair.same_group), strict=True))
-
-
-def _rows(folder: Path) -> list[Row]:
-    """Rows of the table of a data set."""
-    return TableFile.read(next(folder / name for name in TABLES if (folder / name).is_file())).rows()
-
-
-def _known(row: Row, folder: Path) -> Row:
-    """What a row says that holds in another folder too, and where it comes from."""
-    kept = {column: value for column, value in row.items() if value and column not in OWN}
-    return {"source": folder.name, **kept}
 
 
 def _left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplicate]:
@@ -153,37 +247,34 @@ def _left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplicate]:
     return kept
 
 
-def _fill_in(rows: Sequence[Row], samples: Sequence[Sample], left_out: Iterable[Duplicate]) -> None:
-    """Let a row that is taken know what the rows knew that are left out for it."""
-    row_of: Mapping[int, Row] = {id(sample): row for sample, row in zip(samples, rows, strict=True)}
-    for pair in left_out:
-        taken, gone = row_of[id(pair.first)], row_of[id(pair.second)]
-        for column in FILLED:
-            if not taken.get(column) and gone.get(column):
-                taken[column] = gone[column]
-
-
-def _names(samples: Sequence[Sample]) -> list[str]:
+def _names(merged: Sequence[_Merged]) -> list[str]:
     """A name for each image; where data sets share one, with the data set's before it."""
     domains: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        domains[sample.image_id.lower()].add(sample.domain)
+    for one in merged:
+        domains[one.first.image_id.lower()].add(one.first.data_set)
     names: list[str] = []
     taken: set[str] = set()
-    for sample in samples:
-        shared = len(domains[sample.image_id.lower()]) > 1
-        name = free_name(f"{sample.domain}-{sample.image_id}" if shared else sample.image_id, taken)
+    for one in merged:
+        image_id = one.first.image_id
+        shared = len(domains[image_id.lower()]) > 1
+        name = free_name(f"{one.first.data_set}-{image_id}" if shared else image_id, taken)
         names.append(name)
         taken.add(name.lower())
     return names
 
 
-def _mark_near(merged: Sequence[Row], taken: Sequence[tuple[Sample, Row]], names: Sequence[str]) -> None:
+def _mark_near(merged: Sequence[_Merged], names: Sequence[str]) -> None:
     """Let ``near_duplicate_of`` name the images as they are called now."""
-    called = {(sample.domain, sample.image_id): name for (sample, _), name in zip(taken, names, strict=True)}
-    for row, (sample, _) in zip(merged, taken, strict=True):
-        if named := row.get("near_duplicate_of"):
-            row["near_duplicate_of"] = called.get((sample.domain, named), named)
+    called = {
+        (origin.data_set, origin.image_id): name
+        for one, name in zip(merged, names, strict=True)
+        for origin in one.members
+    }
+    for one in merged:
+        said = next((origin for origin in one.members if origin.row.get("near_duplicate_of")), None)
+        if said is not None:
+            named = said.row["near_duplicate_of"]
+            one.row["near_duplicate_of"] = called.get((said.data_set, named), named)
 
 
 def _copy(sample: Sample, name: str, place: Path) -> None:

@@ -43,7 +43,8 @@ class SourceSpec:
         How many the complete set has; 0 where that is not fixed.
     ids : str
         Regular expression of its images' names, where nobody else names an image so: a row of that name is the same
-        image in every table; "" where another set may use the same names.
+        image in every table; a group in it, where there is one, is what tells them apart. "" where another set may use
+        the same names.
     public : bool
         False for what is the user's own; a row of a public set names it as its source and has its licence.
     """
