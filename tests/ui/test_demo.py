@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import photograph
 from qtpy.QtGui import QImage
 
+from conftest import photograph
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui import demo
 from napari_melanoma.ui.demo import open_and_analyse, run_demo
