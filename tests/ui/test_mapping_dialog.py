@@ -1,0 +1,160 @@
+"""The mapping dialog: guesses from a table as people send it, choices of a person, and a file that means the same."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
+
+from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.mapping import Mapping, read_mapping
+from napari_melanoma.data.table_text import each_row
+from napari_melanoma.ui.mapping_dialog import MappingDialog
+
+PATIENCE_MS = 20_000
+TABLE = (
+    "Bildname;Pat-Nr;Geschlecht;Alter;Lokalisation;Befund;dx;Bemerkung\n"
+    "b1;17;w;54;Rücken;NV;;nach Urlaub\n"
+    "b2;17;w;54;linker Unterarm;MEL;;\n"
+    "b3;18;m;430;Stelle X;Spindelzelliges;;Kontrolle\n"
+    "b4;19;m;61;Kopf;BCC;nv;\n"
+    "b5;19;m;61;Stelle X;NV;;\n"
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "patienten.csv"
+    path.write_bytes(TABLE.encode("cp1252"))
+    return path
+
+
+@pytest.fixture
+def owner(home, qtbot):
+    made = QWidget()
+    yield made
+    made.deleteLater()
+
+
+@pytest.fixture
+def opened(owner, qtbot):
+    def open_it(path, mapping=None):
+        dialog = MappingDialog(path, owner, mapping)
+        with qtbot.waitSignal(dialog.read, timeout=PATIENCE_MS):
+            dialog.show()
+        return dialog
+
+    return open_it
+
+
+def box(dialog, name):
+    found = dialog.findChild(QComboBox, name)
+    assert found is not None, name
+    return found
+
+
+def chooses(dialog, name, value):
+    chosen = box(dialog, name)
+    place = chosen.findData(value)
+    assert place >= 0, value
+    chosen.setCurrentIndex(place)
+    chosen.activated.emit(place)
+
+
+def chooses_column(dialog, qtbot, name, value):
+    with qtbot.waitSignal(dialog.read, timeout=PATIENCE_MS):
+        chooses(dialog, f"column_{name}", value)
+
+
+def said(dialog):
+    return dialog.findChild(QWidget, "mapping_said").text()
+
+
+def test_columns_are_guessed_and_words_counted(opened, table):
+    dialog = opened(table)
+    assert box(dialog, "column_Geschlecht").currentData() == "sex"
+    assert box(dialog, "column_Lokalisation").currentData() == "site"
+    assert box(dialog, "column_Bemerkung").currentText() == "keep it as it is"
+    assert "5 rows read. 2 cells not understood" in said(dialog)
+    assert "Impossible in age: '430' (1)" in said(dialog)
+    assert box(dialog, "word_site_Stelle X").currentData() == ""
+
+
+def test_what_is_chosen_is_what_harmonising_does(opened, table, tmp_path, qtbot):
+    dialog = opened(table)
+    chooses_column(dialog, qtbot, "Bildname", "image_id")
+    chooses_column(dialog, qtbot, "Pat-Nr", "patient_id")
+    chooses_column(dialog, qtbot, "Befund", "diagnosis")
+    chooses_column(dialog, qtbot, "Bemerkung", "")
+    chooses(dialog, "word_site_Stelle X", "cheek")
+    chooses(dialog, "word_diagnosis_Spindelzelliges", "unknown")
+    assert "All words are understood" in said(dialog)
+    dialog.save(tmp_path / "ours.toml")
+    assert "Saved as ours.toml" in said(dialog)
+    mapping = read_mapping(tmp_path / "ours.toml")
+    assert mapping == dialog.mapping
+    rows, report = (done := harmonise([mapping.apply(row) for row in each_row(table)])).rows, done.report
+    assert not report.unmapped
+    assert [row.get("sub_site") for row in rows] == [None, "forearm", "cheek", None, "cheek"]
+    assert [row["patient_id"] for row in rows] == ["17", "17", "18", "19", "19"]
+    assert not any("Bemerkung" in row for row in rows)
+
+
+def test_a_chosen_word_stays_when_columns_change(opened, table, qtbot):
+    dialog = opened(table)
+    chooses(dialog, "word_site_Stelle X", "cheek")
+    chooses_column(dialog, qtbot, "Lokalisation", "*")
+    assert dialog.words.left == 0
+    assert "All words are understood" in said(dialog)
+    chooses_column(dialog, qtbot, "Lokalisation", "site")
+    assert dialog.mapping.words == {"site": {"Stelle X": "cheek"}}
+    assert box(dialog, "word_site_Stelle X").currentText() == "Cheek"
+
+
+def test_a_column_that_is_to_stay_is_not_taken_for_ours_by_its_name(opened, table, qtbot):
+    dialog = opened(table)
+    chooses_column(dialog, qtbot, "dx", "*")
+    row = dialog.mapping.apply({"dx": "nv"})
+    assert harmonise([row]).rows == [{"own_dx": "nv"}]
+
+
+def test_a_mapping_that_is_known_is_shown(opened, table):
+    mapping = Mapping(
+        columns={"Geschlecht": "", "Befund": "diagnosis"}, words={"diagnosis": {"Spindelzelliges": "nevus"}}
+    )
+    dialog = opened(table, mapping)
+    assert dialog.mapping.columns["Geschlecht"] == ""
+    assert dialog.mapping.words == mapping.words
+    assert box(dialog, "column_Geschlecht").currentText() == "leave it out"
+    assert box(dialog, "word_diagnosis_Spindelzelliges").currentData() == "nevus"
+
+
+def test_use_hands_over_the_mapping(opened, table, qtbot):
+    dialog = opened(table)
+    expected, chosen = dialog.mapping, []
+    dialog.mapping_chosen.connect(chosen.append)
+    dialog.findChild(QPushButton, "mapping_use").click()
+    assert chosen == [expected]
+    assert not dialog.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("content", "said_of_it"),
+    [(b"image_id;age\n", "has no rows"), (b"PK\x03\x04" + bytes(20), "save its sheet as CSV")],
+    ids=["no rows", "a workbook"],
+)
+def test_what_is_no_table_is_said_and_cannot_be_used(owner, tmp_path, qtbot, content, said_of_it):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    dialog = MappingDialog(path, owner)
+    dialog.show()
+    qtbot.waitUntil(lambda: said_of_it in said(dialog), timeout=PATIENCE_MS)
+    assert not dialog.findChild(QPushButton, "mapping_use").isEnabled()
+
+
+def test_the_dialog_leaves_nothing_behind(nothing_left, home, table, qtbot):
+    owner = QWidget()
+    dialog = MappingDialog(table, owner)
+    with qtbot.waitSignal(dialog.read, timeout=PATIENCE_MS):
+        dialog.show()
+    dialog.reject()
+    owner.deleteLater()

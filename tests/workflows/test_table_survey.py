@@ -1,0 +1,52 @@
+"""What is seen of a table before it is taken: its columns, guesses, and the words of all its rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.workflows.table_survey import AT_ONCE, LOOKED_AT, SAMPLES, preview_table, survey_table
+
+
+def written(path, lines):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_preview_shows_different_values_of_each_column(tmp_path):
+    rows = [f"i{n};{('f', 'm')[n % 2]};;{n}" for n in range(20)]
+    found = preview_table(written(tmp_path / "t.csv", ["name;Gender;empty;no", *rows]))
+    assert list(found.samples) == ["name", "Gender", "empty", "no"]
+    assert found.samples["Gender"] == ("f", "m")
+    assert found.samples["empty"] == ()
+    assert len(found.samples["no"]) == SAMPLES
+    assert found.guess.columns["Gender"] == "sex"
+
+
+def test_the_survey_reads_every_row(tmp_path):
+    """A word that comes after what the preview looks at is counted too."""
+    lines = ["image_id,place"] + [f"i{n},{'elbow' if n < LOOKED_AT else 'dolphin'}" for n in range(LOOKED_AT + 3)]
+    path = written(tmp_path / "t.csv", lines)
+    report = survey_table(path, Mapping(columns={"place": "site"}), run=RunContext())
+    assert report.rows == LOOKED_AT + 3
+    assert report.unmapped == {"site": {"dolphin": 3}}
+    words = Mapping(columns={"place": "site"}, words={"site": {"dolphin": "knee"}})
+    assert not survey_table(path, words, run=RunContext()).unmapped
+
+
+def test_the_survey_reports_and_can_be_cancelled(tmp_path):
+    path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * AT_ONCE))])
+    seen = []
+    run = RunContext(seen.append)
+    assert survey_table(path, Mapping(), run=run).rows == 3 * AT_ONCE
+    assert [progress.done for progress in seen] == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE]
+    run.cancel()
+    with pytest.raises(Cancelled):
+        survey_table(path, Mapping(), run=run)
+
+
+def test_a_table_without_rows_is_said_to_have_none(tmp_path):
+    with pytest.raises(DataSetError, match="has no rows: expected a header"):
+        preview_table(written(tmp_path / "t.csv", ["image_id,age"]))
