@@ -198,7 +198,18 @@ class BodyCanvas(QWidget):
         self._point_at(None)
 
     def event(self, event: QEvent) -> bool:
-        """Say what is under the mouse in a tooltip."""
+        """Say what is under the mouse in a tooltip.
+
+        Parameters
+        ----------
+        event : QEvent
+            Any of Qt's.
+
+        Returns
+        -------
+        bool
+            Whether it was dealt with.
+        """
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             self._show_tip(event)
             return True
