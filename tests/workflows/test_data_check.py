@@ -101,6 +101,58 @@ def test_images_without_masks(folder: Path) -> None:
     assert (found.masks, found.usable, found.lesion_percent, found.faults) == (0, 0, (), [])
 
 
+def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
+    rows = [
+        {
+            "image_id": "a",
+            "path": "",
+            "patient_id": "p",
+            "split": "train",
+            "age": "430",
+            "sex": "f ",
+            "site": "Glabella",
+        },
+        {"image_id": "b", "path": "", "patient_id": "p", "split": "test", "age": "45", "sex": "x", "site": "Rücken"},
+    ]
+    write_table(tmp_path / "dataset.csv", [{**row, "lesion_id": ""} for row in rows])
+    found = check(tmp_path)
+    assert (found.rows, found.images, found.groups, found.splits) == (2, 0, 1, {"train": 1, "test": 1})
+    assert found.faults == [
+        ("p", "is in more than one split: test, train"),
+        ("age", "impossible in 1 row: '430' (1)"),
+    ]
+    assert found.notes == [
+        ("path", "2 rows have no image: a, b"),
+        ("site", "not understood in 1 row: 'Glabella' (1)"),
+        ("sex", "not understood in 1 row: 'x' (1)"),
+        ("columns", "no row says anything in path, lesion_id"),
+    ]
+
+
+def test_images_that_no_row_names(folder: Path) -> None:
+    shutil.copy(folder / "images/a.png", folder / "images/stray.png")
+    assert check(folder).notes == [("images", "1 file that no row names")]
+
+
+def test_a_table_alone(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    write_table(table, [{"image_id": "a", "dx": "NV", "split": "train"}, {"image_id": "a", "dx": "", "split": "val"}])
+    found = check(table)
+    assert (found.rows, found.images, found.diagnoses) == (2, 0, {"nevus": 1, "(none)": 1})
+    assert found.faults == [
+        ("a", "is in more than one split: train, val"),
+        ("image_id", "each row needs an id of its own; found several times: 'a' (2)"),
+    ]
+
+
+def test_a_table_that_says_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    write_table(table, [{"image_id": "a", "age": "", "sex": "unknown"}, {"image_id": "b", "age": "NA", "sex": ""}])
+    found = check(table)
+    assert (found.faults, found.diagnoses) == ([], {"(none)": 2})
+    assert found.notes == [("columns", "no row says anything in age, sex")]
+
+
 def test_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="is no data set"):
         check(tmp_path)

@@ -28,7 +28,8 @@ CHECK_HELP = examples(
     "napari-melanoma data check dataset",
     "napari-melanoma data check dataset --json",
     "Look a data set over: counts, review states, groups, splits, sizes, unreadable files, masks of another size, "
-    "images that occur twice. The exit code is 1 where something is wrong.",
+    "images that occur twice, words that are not understood, values that cannot be. The exit code is 1 where something "
+    "is wrong.",
 )
 
 app = typer.Typer(help="Import, merge, split and look data sets over.", no_args_is_help=True, rich_markup_mode=None)
@@ -97,7 +98,7 @@ def _say_import(current: Session, report: ImportReport, out: Path) -> None:
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, or a table alone.")],
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -124,7 +125,9 @@ def _facts(found: DataCheck) -> dict[str, object]:
 def _lines(found: DataCheck) -> list[str]:
     """The counts, for people."""
     named = {"reviews": found.reviews, "splits": found.splits, "diagnoses": found.diagnoses}
-    lines = [f"{found.images} images, {found.masks} with a mask, {found.usable} to learn from, {found.groups} groups"]
+    rows = f"{found.rows} rows, " if found.rows != found.images else ""
+    counts = f"{found.images} images, {found.masks} with a mask, {found.usable} to learn from, {found.groups} groups"
+    lines = [f"{rows}{counts}"]
     lines += [f"{what}: {', '.join(f'{name} {n}' for name, n in counts.items())}" for what, counts in named.items()]
     if found.longer_side_px:
         (short, *_, tall), (low, *_, high) = found.shorter_side_px, found.longer_side_px

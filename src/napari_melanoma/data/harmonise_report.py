@@ -147,13 +147,18 @@ class Tally:
             rows=self.rows,
             columns={theirs: ours for theirs, ours in self.columns.items() if ours},
             own=tuple(theirs for theirs, ours in self.columns.items() if not ours),
-            empty=tuple(theirs for theirs in self.columns if theirs not in self._heard),
+            empty=tuple(theirs for theirs, ours in self.columns.items() if self._silent(theirs, ours)),
             known=dict(self._known),
             unmapped={column: dict(words) for column, words in self._faults["unmapped"].items()},
             impossible={column: dict(words) for column, words in self._faults["impossible"].items()},
             disagreements=dict(self._disagreements),
             duplicates={image_id: 1 + again for image_id, again in self._again.items()},
         )
+
+    def _silent(self, theirs: str, ours: tuple[str, ...]) -> bool:
+        """Whether no row says anything in a column, or all say that nobody knows."""
+        said = (theirs, *ours, *(f"{column}{AS_GIVEN}" for column in ours))
+        return theirs not in self._heard or (bool(ours) and not any(column in self._known for column in said))
 
 
 def _cells(words: Mapping[str, int]) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import REVIEWS, Sample, each_sample, usable
+from napari_melanoma.data.dataset import REVIEWS, Entry, Sample, each_entry, sample_of, usable
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.workflows.table_check import Finding, TableCheck, check_rows
 
 NO_REVIEW = "not asked"
+NAMED = 5  # rows without an image that a note names
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,13 @@ class Looked:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What is in a data set; ``faults`` and ``notes`` each with the image or group they are about.
+    """What is in a data set; ``faults`` and ``notes`` each with the image, group or column they are about.
 
-    Sides are in pixels, ``lesion_percent`` is of the image's area; both are the smallest, median and largest, empty
-    where no file could be read.
+    ``rows`` counts those of the table, ``images`` those that name an image. Sides are in pixels, ``lesion_percent`` is
+    of the image's area; both are the smallest, median and largest, empty where no file could be read.
     """
 
+    rows: int
     images: int
     masks: int
     usable: int
@@ -59,7 +62,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     Parameters
     ----------
     folder : pathlib.Path
-        The data set.
+        The data set; or a table alone, whose images are not asked for.
     run : RunContext
         Takes the progress; may stop it.
 
@@ -75,28 +78,82 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     Cancelled
         Where the user stopped it.
     """
-    found = list(each_sample(folder))
-    faults = [("the table", str(error)) for error in found if isinstance(error, DataSetError)]
-    samples = [sample for sample in found if isinstance(sample, Sample)]
+    table = TableCheck()
+    if folder.is_file():
+        return _table_alone(folder, table, run)
+    samples, faults, bare = _entries(folder, table, run)
     looked = [_look(sample) for sample in run.track(samples, "Reading images and masks")]
     faults += [(one.sample.image_id, one.fault) for one in looked if one.fault]
     parted, beside = _same_pictures(looked, run)
-    faults += [*_unknown_reviews(samples), *_split_groups(samples), *_same_pixels(looked), *parted]
+    faults += [*_unknown_reviews(samples), *table.faults(), *_same_pixels(looked), *parted]
     sides = [one.shape for one in looked if one.shape]
+    rows = table.report.rows
     return DataCheck(
-        images=len(found),
+        rows=rows,
+        images=rows - len(bare),
         masks=sum(sample.mask is not None for sample in samples),
         usable=len(usable(samples)),
-        groups=len({sample.group for sample in samples}),
+        groups=table.groups,
         reviews=_counted(sample.review or NO_REVIEW for sample in samples),
-        splits=_counted(sample.split or "(none)" for sample in samples),
-        diagnoses=_counted(sample.diagnosis or "(none)" for sample in samples),
+        splits=table.splits,
+        diagnoses=table.diagnoses,
         shorter_side_px=tuple(int(side) for side in _range([min(shape) for shape in sides])),
         longer_side_px=tuple(int(side) for side in _range([max(shape) for shape in sides])),
         lesion_percent=_range([100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]),
         faults=faults,
-        notes=[*_strange_masks(looked), *beside, *_unnamed_files(folder, samples)],
+        notes=[*_strange_masks(looked), *beside, *_unnamed_files(folder, samples), *_without(bare), *table.notes()],
     )
+
+
+def _table_alone(path: Path, table: TableCheck, run: RunContext) -> DataCheck:
+    """Look a table over that lies nowhere near its images."""
+    for _ in check_rows(path, table, run):
+        pass
+    return DataCheck(
+        rows=table.report.rows,
+        images=0,
+        masks=0,
+        usable=0,
+        groups=table.groups,
+        reviews={},
+        splits=table.splits,
+        diagnoses=table.diagnoses,
+        shorter_side_px=(),
+        longer_side_px=(),
+        lesion_percent=(),
+        faults=list(table.faults()),
+        notes=list(table.notes()),
+    )
+
+
+def _entries(folder: Path, table: TableCheck, run: RunContext) -> tuple[list[Sample], list[Finding], list[str]]:
+    """The images of a data set, what is wrong with its rows, and the rows that say that they have no image."""
+    samples: list[Sample] = []
+    faults: list[Finding] = []
+    bare: list[str] = []
+    for entry in each_entry(folder):
+        run.check()
+        if isinstance(entry, Entry):
+            table.row(entry.row)
+            if entry.image is None and "path" in entry.row:
+                bare.append(entry.image_id)
+                continue
+        found = sample_of(entry, folder) if isinstance(entry, Entry) else entry
+        if isinstance(found, Sample):
+            samples.append(found)
+        else:
+            faults.append(("the table", str(found)))
+    return samples, faults, bare
+
+
+def _without(bare: Sequence[str]) -> Iterator[Finding]:
+    """Rows whose image the data set does not hold."""
+    if bare:
+        more = f" and {len(bare) - NAMED} more" if len(bare) > NAMED else ""
+        yield (
+            "path",
+            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {', '.join(bare[:NAMED])}{more}",
+        )
 
 
 def _look(sample: Sample) -> Looked:
@@ -121,16 +178,6 @@ def _unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
     for sample in samples:
         if sample.review is not None and sample.review not in REVIEWS:
             yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
-
-
-def _split_groups(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
-    """Patients or lesions that are both learnt from and judged on."""
-    splits: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        splits[sample.group].add(sample.split or "(none)")
-    for group, found in splits.items():
-        if len(found) > 1:
-            yield group.partition("/")[2], f"is in more than one split: {', '.join(sorted(found))}"
 
 
 def _same_pixels(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,138 @@
+"""What a table says by itself, without its images: words, values, splits, and what nobody filled in."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.data.dataset import owner_of
+from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.data.harmonise_report import HarmoniseReport, listed
+from napari_melanoma.data.table_file import each_table_row
+
+NONE = "(none)"
+STEP = 5000  # rows between two reports
+
+Finding = tuple[str, str]
+
+
+class TableCheck:
+    """Looks at rows that go by; a large table need not be in memory."""
+
+    def __init__(self) -> None:
+        self._harmoniser = Harmoniser()
+        self._groups: dict[str, set[str]] = defaultdict(set)
+        self._splits: Counter[str] = Counter()
+        self._diagnoses: Counter[str] = Counter()
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """How many rows each split has, the most frequent first."""
+        return dict(self._splits.most_common())
+
+    @property
+    def diagnoses(self) -> dict[str, int]:
+        """How many rows each diagnosis has, in our words, the most frequent first."""
+        return dict(self._diagnoses.most_common())
+
+    @property
+    def report(self) -> HarmoniseReport:
+        """What harmonising the rows would meet."""
+        return self._harmoniser.report()
+
+    @property
+    def groups(self) -> int:
+        """How many patients, lesions or pictures there are that must stay on one side of a split."""
+        return len(self._groups)
+
+    def row(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Look at a row.
+
+        Parameters
+        ----------
+        row : mapping
+            Column to text.
+
+        Returns
+        -------
+        dict
+            The row in our columns and words.
+        """
+        found = self._harmoniser.row(row)
+        split = found.get("split", NONE)
+        self._splits[split] += 1
+        self._diagnoses[found.get("diagnosis", NONE)] += 1
+        if "image_id" in found:
+            self._groups[owner_of(found)].add(split)
+        return found
+
+    def faults(self) -> Iterator[Finding]:
+        """Say what is wrong.
+
+        Yields
+        ------
+        about, said : str
+            A patient, lesion or column, and a sentence.
+        """
+        for group, splits in self._groups.items():
+            if len(splits) > 1:
+                yield group, f"is in more than one split: {', '.join(sorted(splits))}"
+        report = self.report
+        if report.duplicates:
+            yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
+        for column, values in report.impossible.items():
+            yield column, f"impossible in {_rows(sum(values.values()))}: {listed(values)}"
+
+    def notes(self) -> Iterator[Finding]:
+        """Say what is worth knowing.
+
+        Yields
+        ------
+        about, said : str
+            A column, and a sentence.
+        """
+        report = self.report
+        for column, words in report.unmapped.items():
+            yield column, f"not understood in {_rows(sum(words.values()))}: {listed(words)}"
+        for said, rows in report.disagreements.items():
+            yield "columns", f"{said} in {_rows(rows)}"
+        if report.empty:
+            yield "columns", f"no row says anything in {', '.join(report.empty)}"
+
+
+def check_rows(table: Path, check: TableCheck, run: RunContext) -> Iterator[dict[str, str]]:
+    """Look at the rows of a table alone.
+
+    Parameters
+    ----------
+    table : pathlib.Path
+        CSV with a column ``image_id``.
+    check : TableCheck
+        Looks at each.
+    run : RunContext
+        Takes the progress; may stop it.
+
+    Yields
+    ------
+    dict
+        Each row in our columns and words.
+
+    Raises
+    ------
+    DataSetError
+        Where it cannot be read, or has no ``image_id`` or no rows.
+    Cancelled
+        Where the user stopped it.
+    """
+    for count, row in enumerate(each_table_row(table), start=1):
+        if count % STEP == 0:
+            run.check()
+            run.report(Progress(count, None, "Reading rows"))
+        yield check.row(row)
+
+
+def _rows(count: int) -> str:
+    """So many rows."""
+    return f"{count} row{'s' if count > 1 else ''}"

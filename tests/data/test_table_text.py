@@ -1,0 +1,76 @@
+"""Tables as people send them are read whatever program wrote them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.table_text import each_row, rows_of_text, unique_names
+
+TEXT = "image_id,site\na,Rücken\nb,\n"
+EXPECTED = [{"image_id": "a", "site": "Rücken"}, {"image_id": "b", "site": ""}]
+WRITTEN: dict[str, bytes] = {
+    "UTF-8": TEXT.encode(),
+    "a byte order mark": TEXT.encode("utf-8-sig"),
+    "Windows-1252": TEXT.encode("cp1252"),
+    "UTF-16 with a mark": TEXT.encode("utf-16"),
+    "UTF-16 without": TEXT.encode("utf-16-le"),
+    "UTF-16 of the other order": TEXT.encode("utf-16-be"),
+    "semicolons and CR LF": TEXT.replace(",", ";").replace("\n", "\r\n").encode(),
+    "tabs": TEXT.replace(",", "\t").encode(),
+    "bars": TEXT.replace(",", "|").encode(),
+    "what Excel says before": ("sep=;\r\n" + TEXT.replace(",", ";")).encode("cp1252"),
+    "quotes": TEXT.replace("Rücken", '"Rücken"').encode(),
+    "packed": gzip.compress(TEXT.encode()),
+    "blank lines and blanks": TEXT.replace("\n", " \n\n").replace(",", " , ").encode(),
+    "empty cells too many": TEXT.replace("\n", ",,\n").replace("site,,", "site").encode(),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_way_to_write_a_table(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.csv").write_bytes(WRITTEN[name])
+    assert list(each_row(tmp_path / "t.csv")) == EXPECTED
+
+
+def test_bytes_that_windows_has_not(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"image_id,site\na,R\xfccken \x81\n")
+    assert next(each_row(tmp_path / "t.csv"))["site"].startswith("Rücken")
+
+
+def test_cells_with_separators_and_line_ends() -> None:
+    rows = list(rows_of_text('image_id;note;size\na;"red; itchy\nsince May";2,5\n'))
+    assert rows == [{"image_id": "a", "note": "red; itchy\nsince May", "size": "2,5"}]
+
+
+def test_no_column_is_lost() -> None:
+    assert unique_names(["age", "age ", "", "age"]) == ["age", "age_2", "column_3", "age_3"]
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "a row with too much": (b"image_id,size\na,2,5\n", r"line 2: expected 2 cells as in the header, found 3"),
+    "a workbook": (b"PK\x03\x04...", "the workbook of a spreadsheet program: save its sheet as CSV"),
+    "damaged gzip": (gzip.compress(TEXT.encode())[:30], "Expected a CSV table"),
+    "a cell without end": (b"image_id\n" + b"x" * 200_000, "field larger than field limit"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_table(tmp_path: Path, name: str) -> None:
+    text, said = REFUSED[name]
+    (tmp_path / "t.csv").write_bytes(text)
+    with pytest.raises(DataSetError, match=said):
+        list(each_row(tmp_path / "t.csv"))
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="No such file"):
+        list(each_row(tmp_path / "none.csv"))
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").touch()
+    assert list(each_row(tmp_path / "t.csv")) == []

@@ -1,0 +1,100 @@
+"""A table of anybody's becomes one in our columns and words, whatever program wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.mapping import Mapping
+from napari_melanoma.data.table_schema import NAMES
+from napari_melanoma.data.table_text import each_row
+from napari_melanoma.workflows import data_harmonise
+from napari_melanoma.workflows.data_harmonise import HarmoniseOptions, harmonise_table
+
+CLINIC = (
+    "Bild;Patientennummer;Alter;Geschlecht;Lokalisation;Durchmesser;Bemerkung\r\n"
+    "IMG_1.jpg;17;430;f ;linker Rücken;2,5;\r\n"
+    "IMG_2.jpg;17;45;weiblich;Glabella;;groß\r\n"
+    "IMG_2.jpg;18;;;;;\r\n"
+)
+MAPPING = Mapping(columns={"Durchmesser": "diameter_1_mm"}, words={"site": {"Glabella": "head/neck"}})
+
+
+def harmonise(table: Path, out: Path, **options: object) -> list[dict[str, str]]:
+    harmonise_table(table, out, HarmoniseOptions.parse(options, "the test"), run=RunContext())
+    return [{column: text for column, text in row.items() if text} for row in each_row(out)]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "clinic.csv").write_bytes(CLINIC.encode("cp1252"))
+    return tmp_path / "clinic.csv"
+
+
+def test_a_table_of_a_clinic(table: Path) -> None:
+    out = table.with_name("out.csv")
+    report = harmonise_table(table, out, HarmoniseOptions(mapping=MAPPING), run=RunContext())
+    assert harmonise(out, table.with_name("again.csv")) == [
+        {
+            "image_id": "IMG_1",
+            "patient_id": "17",
+            "age_as_given": "430",
+            "sex": "female",
+            "site": "posterior torso",
+            "laterality": "left",
+            "diameter_1_mm": "2.5",
+        },
+        {"image_id": "IMG_2", "patient_id": "17", "age": "45", "sex": "female", "site_as_given": "Glabella"}
+        | {"Bemerkung": "groß"},
+        {"image_id": "IMG_2", "patient_id": "18"},
+    ]
+    assert out.read_bytes() == table.with_name("again.csv").read_bytes()
+    assert tuple(next(each_row(out)))[: len(NAMES)] == NAMES
+    assert (report.rows, report.duplicates, report.impossible) == (3, {"IMG_2": 2}, {"age": {"430": 1}})
+
+
+def test_a_mapping_says_what_a_word_means(table: Path) -> None:
+    mapping = MAPPING.model_dump() | {"columns": {"Lokalisation": "site"}}
+    assert harmonise(table, table.with_name("out.csv"), mapping=mapping)[1]["site"] == "head/neck"
+
+
+def test_files_are_found_from_the_new_place(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,path,mask_path\na,images/a.jpg,/elsewhere/a.png\n")
+    (tmp_path / "new").mkdir()
+    (row,) = harmonise(tmp_path / "t.csv", tmp_path / "new" / "out.csv")
+    assert row == {"image_id": "a", "path": "../images/a.jpg", "mask_path": "/elsewhere/a.png"}
+    (row,) = harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
+    assert row["path"] == "images/a.jpg"
+
+
+def test_a_column_that_a_later_row_adds(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,sex\na,f\nb,x\nc,m\n")
+    harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert {line.count(",") for line in lines} == {len(NAMES)}
+    assert lines[0].endswith(",sex_as_given")
+    assert lines[2].endswith(",x")
+
+
+def test_the_table_itself_stays(table: Path) -> None:
+    with pytest.raises(InputError, match="is the table itself"):
+        harmonise(table, table)
+
+
+def test_a_table_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,sex\n")
+    with pytest.raises(DataSetError, match="at least one row below its header"):
+        harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_it_stops_when_asked(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_harmonise, "STEP", 1)
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        harmonise_table(table, table.with_name("out.csv"), HarmoniseOptions(), run=run)
+    assert not table.with_name("out.csv").exists()
