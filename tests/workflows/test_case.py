@@ -163,6 +163,7 @@ def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) ->
     gathered = gather([tmp_path / "disc"])
     (patient,) = gathered.patients
     case = patient.case
+    assert patient.called == pseudonym("4711")
     assert (case.patient.patient_id, case.patient.age, case.patient.sex) == (pseudonym("4711"), 54, "female")
     assert (case.lesions[0].sub_site, case.lesions[0].laterality) == ("forearm", "left")
     assert case.image("I1").guesses == {"modality": "dicom", "taken_on": "dicom", "lesion": "dicom"}

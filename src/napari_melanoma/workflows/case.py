@@ -14,7 +14,7 @@ from napari_melanoma.data.case.contents import content_digest
 from napari_melanoma.data.case.edit import set_patient
 from napari_melanoma.data.case.facts import together
 from napari_melanoma.data.case.files import CASE, CORRECTIONS, RESULTS
-from napari_melanoma.data.case.filing import Filed, FoundImage, Note, file_images
+from napari_melanoma.data.case.filing import FoundImage, Note, file_images
 from napari_melanoma.data.case.headers import facts_from_headers
 from napari_melanoma.data.case.model import Case, CaseImage
 from napari_melanoma.data.case.names import facts_from_name
@@ -33,7 +33,7 @@ class GatheredPatient:
     Parameters
     ----------
     called : str
-        What the files call the patient, "" where they do not: to choose by, never stored.
+        What the files call the patient, of DICOM files the pseudonym; "" where they do not: to choose by, never stored.
     case : Case
         A new case with all images, under a pseudonym.
     found : tuple of FoundImage
@@ -94,9 +94,9 @@ def gather(
     for path in run.track(images, "looking at images"):
         found = _look_at(path, named, tables, notes)
         if found:
-            by_patient.setdefault(found.facts.patient, []).append(found)
+            by_patient.setdefault(pseudonym(found.facts.patient), []).append(found)
     notes += _without_image(tables, images)
-    patients = tuple(_patient(called, found, notes) for called, found in _settled(by_patient).items())
+    patients = tuple(_patient(patient_id, found, notes) for patient_id, found in _settled(by_patient).items())
     return Gathered(patients, tuple(dict.fromkeys(notes)))
 
 
@@ -143,22 +143,22 @@ def _below(path: Path, named: list[Path]) -> Path:
 
 def _settled(by_patient: Mapping[str, list[FoundImage]]) -> dict[str, list[FoundImage]]:
     """Give images of nobody to the patient, where there is but one."""
-    named = [called for called in by_patient if called]
+    named = [patient_id for patient_id in by_patient if patient_id]
     if len(named) != 1 or "" not in by_patient:
         return dict(by_patient)
     return {named[0]: [found for images in by_patient.values() for found in images]}
 
 
-def _patient(called: str, found: list[FoundImage], notes: list[Note]) -> GatheredPatient:
+def _patient(patient_id: str, found: list[FoundImage], notes: list[Note]) -> GatheredPatient:
     """A new case of one patient."""
-    filed: Filed = file_images(Case(), found)
+    filed = file_images(Case(), found)
     notes += filed.notes
     case = filed.case
-    if called:
-        origin = next(one.facts.origins["patient"] for one in found if one.facts.patient)
-        guesses = {**case.patient.guesses, "patient_id": origin}
-        case = set_patient(case, patient_id=pseudonym(called), guesses=guesses)
-    return GatheredPatient(called, case, tuple(found))
+    named = next((one.facts for one in found if one.facts.patient), None)
+    if named is not None:
+        guesses = {**case.patient.guesses, "patient_id": named.origins["patient"]}
+        case = set_patient(case, patient_id=patient_id, guesses=guesses)
+    return GatheredPatient(named.patient if named else "", case, tuple(found))
 
 
 def _without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError, SaveError
-from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.case.files import CASE
 from napari_melanoma.data.case.filing import Note, file_images
@@ -84,7 +83,7 @@ def _chosen(gathered: Gathered, named: str, pseudonymous: str = "") -> GatheredP
     if named:
         meant = [one for one in found if named in (one.called, one.case.patient.patient_id)]
     else:
-        meant = [one for one in found if pseudonymous and pseudonymous == pseudonym(one.called)] or list(found)
+        meant = [one for one in found if pseudonymous == one.case.patient.patient_id != ""] or list(found)
     if len(meant) == 1:
         return meant[0]
     names = ", ".join(one.called or "(images of nobody)" for one in found[:NAMED])

@@ -61,8 +61,8 @@ def _from_dicom(header: DicomHeader) -> Facts:
         "modality": header.modality,
     }
     cells = harmonise([row], "dicom").rows[0]
-    followed = pseudonym(header.lesion, "lesion")
-    return Facts.said("dicom", {**cells, "taken_on": header.taken_on}, patient=header.patient, lesion=followed)
+    names = {"patient": pseudonym(header.patient), "lesion": pseudonym(header.lesion, "lesion")}
+    return Facts.said("dicom", {**cells, "taken_on": header.taken_on}, **names)
 
 
 def _from_exif(hints: ExifHints) -> Facts:
