@@ -1,24 +1,25 @@
-"""What is in a data set, told from its table and the heads of its files: counts, ages, sizes, what is missing."""
+"""What is in a data set or in several, told from their tables and the heads of their files; no pixel is decoded."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import TABLES, Sample, read_dataset
-from napari_melanoma.data.table_file import TableFile
-from napari_melanoma.data.vocabulary import harmonised
+from napari_melanoma.data.dataset import Entry, check_names, each_entry, owner_of
+from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.io.photographs import stored_size
 
 COUNTED = (
     "source",
     "modality",
     "diagnosis",
+    "target",
     "melanoma",
     "sex",
     "site",
@@ -29,19 +30,38 @@ COUNTED = (
 )
 DESCRIBED = ("patient_id", "lesion_id", "age", "diameter_1_mm", *COUNTED)
 MOST = 20  # values of a column that are told
+NO_SPLIT, NOT_KNOWN = "(none)", "(not known)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One row of a data set in our columns: where it comes from, what stays together, and its files.
+
+    ``source`` is what the row says, or the name of its folder; ``group`` names the patient, lesion or image that must
+    not be in two splits.
+    """
+
+    values: dict[str, str]
+    folder: str
+    source: str
+    group: str
+    image: Path | None
+    has_mask: bool
 
 
 @dataclass(frozen=True)
 class DataSetReport:
     """What is in a data set.
 
-    ``counts`` gives for each column how often each value occurs, the most frequent first; ``missing`` how many images
-    say nothing there; ``by_split`` the diagnoses of each split; ``age`` and ``megapixels`` the smallest, median and
-    largest, empty where none is known; ``largest_group`` how many images the patient with the most has; ``origin`` what
-    ``source.json`` says of source and licence.
+    ``rows`` are all of its table, ``images`` those with a file; ``counts`` gives for each column how often each value
+    occurs, the most frequent first; ``missing`` how many rows say nothing there; ``by_split`` the diagnoses of each
+    split; ``age`` and ``megapixels`` the smallest, median and largest, empty where none is known; ``largest_group`` how
+    many images the patient with the most has; ``in_two_splits`` names groups that are in several; ``faults`` what could
+    not be read; ``origin`` what ``source.json`` says of source and licence.
     """
 
     name: str
+    rows: int
     images: int
     masks: int
     patients: int
@@ -53,11 +73,13 @@ class DataSetReport:
     by_split: dict[str, dict[str, int]]
     age: tuple[float, ...]
     megapixels: tuple[float, ...]
-    origin: dict[str, object]
+    in_two_splits: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    origin: dict[str, object] = field(default_factory=dict)
 
 
 def describe(folder: Path, *, run: RunContext) -> DataSetReport:
-    """Describe a data set; no pixel is decoded.
+    """Describe a data set.
 
     Parameters
     ----------
@@ -74,29 +96,128 @@ def describe(folder: Path, *, run: RunContext) -> DataSetReport:
     Raises
     ------
     DataSetError
-        Where it is missing or faulty.
+        Where it is missing or has no usable row.
     Cancelled
         Where the user stopped it.
     """
-    samples = read_dataset(folder)
-    table = TableFile.read(next(folder / name for name in TABLES if (folder / name).is_file()))
-    rows = [harmonised(row) for row in table.rows()]
-    sizes = [stored_size(sample.image) for sample in run.track(samples, "Reading sizes")]
+    rows, faults = read_rows([folder], run=run)
+    images = [row.image for row in run.track(rows, "Reading sizes") if row.image is not None]
+    return describe_rows(folder.name, rows, [stored_size(image) for image in images], faults, origin_of(folder))
+
+
+def read_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[ReportRow], list[str]]:
+    """Read the rows of data sets in our columns, those without an image too.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        Data sets of different names.
+    run : RunContext
+        May stop it.
+
+    Returns
+    -------
+    rows : list of ReportRow
+        In their order.
+    faults : list of str
+        What is wrong with the rows that are left out.
+
+    Raises
+    ------
+    DataSetError
+        Where a folder is no data set, two have one name, or no row is left.
+    Cancelled
+        Where the user stopped it.
+    """
+    check_names(folders)
+    rows: list[ReportRow] = []
+    faults: list[str] = []
+    for folder in folders:
+        at_work = Harmoniser()
+        for entry in each_entry(folder):
+            run.check()
+            if isinstance(entry, Entry):
+                rows.append(_row(entry, at_work.row(entry.row), folder.name))
+            else:
+                faults.append(str(entry))
+    if not rows:
+        raise DataSetError(
+            f"no row can be used: {faults[0]} Check the data set: napari-melanoma data check {folders[0]}"
+        )
+    return rows, faults
+
+
+def describe_rows(
+    name: str,
+    rows: Sequence[ReportRow],
+    sizes: Iterable[tuple[int, int] | None] = (),
+    faults: Sequence[str] = (),
+    origin: Mapping[str, object] | None = None,
+) -> DataSetReport:
+    """Count what rows say.
+
+    Parameters
+    ----------
+    name : str
+        Of the report.
+    rows : sequence of ReportRow
+        At least one.
+    sizes : iterable of tuple of int or None
+        Width and height of the images, where they are known.
+    faults : sequence of str
+        What could not be read.
+    origin : mapping, optional
+        What ``origin_of`` gave.
+
+    Returns
+    -------
+    DataSetReport
+        Of these rows.
+    """
+    values = [row.values for row in rows]
+    splits: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        splits[row.group].add(row.values.get("split", ""))
     return DataSetReport(
-        name=folder.name,
-        images=len(samples),
-        masks=sum(sample.mask is not None for sample in samples),
-        patients=len({row["patient_id"] for row in rows if "patient_id" in row}),
-        lesions=len({(row.get("patient_id"), row["lesion_id"]) for row in rows if "lesion_id" in row}),
-        groups=len({sample.group for sample in samples}),
-        largest_group=max(Counter(sample.group for sample in samples).values()),
-        counts={column: _counted(row.get(column, "") for row in rows) for column in COUNTED},
-        missing={column: sum(column not in row for row in rows) for column in DESCRIBED},
-        by_split=_by_split(samples, rows),
-        age=_range([float(row["age"]) for row in rows if row.get("age")]),
+        name=name,
+        rows=len(rows),
+        images=sum(row.image is not None for row in rows),
+        masks=sum(row.has_mask for row in rows),
+        patients=len({(row.folder, row.values["patient_id"]) for row in rows if "patient_id" in row.values}),
+        lesions=len(
+            {(row.folder, v.get("patient_id"), v["lesion_id"]) for row in rows if "lesion_id" in (v := row.values)}
+        ),
+        groups=len(splits),
+        largest_group=max(Counter(row.group for row in rows).values()),
+        counts={column: _counted(row.get(column, "") for row in values) for column in COUNTED},
+        missing={column: sum(column not in row for row in values) for column in DESCRIBED},
+        by_split=_by_split(values),
+        age=_range([float(row["age"]) for row in values if row.get("age")]),
         megapixels=_range([width * height / 1e6 for width, height in filter(None, sizes)]),
-        origin=_origin(folder),
+        in_two_splits=tuple(sorted(group for group, names in splits.items() if len(names) > 1)),
+        faults=tuple(faults),
+        origin=dict(origin or {}),
     )
+
+
+def origin_of(folder: Path) -> dict[str, object]:
+    """Read what a data set says of where it comes from.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The data set.
+
+    Returns
+    -------
+    dict
+        Content of ``source.json``; empty where there is none.
+    """
+    try:
+        found = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def written(report: DataSetReport) -> str:
@@ -112,11 +233,16 @@ def written(report: DataSetReport) -> str:
     str
         Headings and tables.
     """
-    lines = [f"# {report.name}", "", f"{report.images} images, {report.masks} with a mask."]
+    without = "" if report.rows == report.images else f" {report.rows - report.images} rows have no image."
+    lines = [f"# {report.name}", "", f"{report.images} images, {report.masks} with a mask.{without}"]
     lines.append(
         f"{report.patients} patients and {report.lesions} lesions are named; {report.groups} groups stay together in a "
         f"split, the largest has {report.largest_group} images."
     )
+    if report.in_two_splits:
+        lines.append(f"{len(report.in_two_splits)} groups are in several splits, such as {report.in_two_splits[0]}.")
+    if report.faults:
+        lines.append(f"{len(report.faults)} rows could not be used, such as: {report.faults[0]}")
     for name in ("title", "licence", "url", "reference"):
         if report.origin.get(name):
             lines.append(f"{name.capitalize()}: {report.origin[name]}")
@@ -127,30 +253,37 @@ def written(report: DataSetReport) -> str:
     for column, counts in report.counts.items():
         if counts:
             lines += ["", f"## {column}", "", f"| {column} | images | % |", "|---|---|---|"]
-            lines += [f"| {value} | {n} | {100 * n / report.images:.1f} |" for value, n in list(counts.items())[:MOST]]
+            lines += [f"| {value} | {n} | {100 * n / report.rows:.1f} |" for value, n in list(counts.items())[:MOST]]
             if report.missing[column]:
-                lines.append(
-                    f"| (not known) | {report.missing[column]} | {100 * report.missing[column] / report.images:.1f} |"
-                )
+                share = 100 * report.missing[column] / report.rows
+                lines.append(f"| {NOT_KNOWN} | {report.missing[column]} | {share:.1f} |")
     lines += _cross_table(report)
     return "\n".join((*lines, ""))
+
+
+def _row(entry: Entry, values: dict[str, str], folder: str) -> ReportRow:
+    """One row, with what it belongs to."""
+    kept = {name: value for name, value in values.items() if value}
+    source = kept.get("source") or folder
+    group = f"{folder}/{owner_of({**entry.row, **kept})}"
+    return ReportRow(kept, folder, source, group, entry.image, entry.mask is not None)
 
 
 def _cross_table(report: DataSetReport) -> list[str]:
     """Diagnoses by split, where there are splits."""
     splits = list(report.by_split)
-    if splits == ["(none)"]:
+    if splits == [NO_SPLIT]:
         return []
     names = list(dict.fromkeys(name for counts in report.by_split.values() for name in counts))
     lines = ["", "## diagnosis by split", "", f"| diagnosis | {' | '.join(splits)} |", f"|---|{'---|' * len(splits)}"]
     return [*lines, *(f"| {n} | {' | '.join(str(report.by_split[s].get(n, 0)) for s in splits)} |" for n in names)]
 
 
-def _by_split(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+def _by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
     """Diagnoses of each split."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for sample, row in zip(samples, rows, strict=True):
-        found[sample.split or "(none)"][row.get("diagnosis", "(not known)")] += 1
+    for row in rows:
+        found[row.get("split") or NO_SPLIT][row.get("diagnosis", NOT_KNOWN)] += 1
     return {split: dict(counts.most_common()) for split, counts in sorted(found.items())}
 
 
@@ -162,12 +295,3 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
 def _range(values: Sequence[float]) -> tuple[float, ...]:
     """Smallest, median and largest."""
     return (min(values), median(values), max(values)) if values else ()
-
-
-def _origin(folder: Path) -> dict[str, object]:
-    """What the data set says of where it comes from."""
-    try:
-        found = json.loads((folder / "source.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

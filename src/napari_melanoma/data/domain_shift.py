@@ -1,0 +1,200 @@
+"""How far data sets can be told apart: a classifier guesses the source of an image, judged on patients it has not seen.
+
+An area under the ROC curve (AUC) of 0.5 says that the sources look alike in what was measured, 1 that they never do;
+the classifier's advantage over guessing is the proxy of the distance between domains of Ben-David et al. 2010
+(doi:10.1007/s10994-009-5152-4). It is asked for each family of features by itself, so that one sees on what it rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FOLDS = 5
+FEWEST = 10  # patients of a source: with fewer, a fold has hardly one
+ROUNDS = 400
+PAIRED = 5  # sources that are compared two by two; of more, each with all others
+OTHERS = "all others"
+EVERYTHING = "everything"
+
+
+@dataclass(frozen=True)
+class Auc:
+    """Area under the ROC curve with its 95 % interval: out-of-fold, bootstrap over patients."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Say it as a table does."""
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class DomainShift:
+    """How well two sources are told apart: AUC by family of features and with all, and the features that matter most.
+
+    ``rests_on`` gives for each feature the AUC by that feature alone, whichever way it points; the largest first. With
+    many features that tell the same, no single one is missed, so this says more than what happens without it.
+    """
+
+    first: str
+    second: str
+    images: tuple[int, int]
+    auc: dict[str, Auc]
+    rests_on: tuple[tuple[str, float], ...]
+
+    @property
+    def family(self) -> str:
+        """The first family of features that both sources have: by it pairs are put in order."""
+        return next(iter(self.auc))
+
+
+def domain_shifts(
+    families: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    sources: Sequence[str],
+    groups: Sequence[str],
+    seed: int = 0,
+) -> tuple[list[DomainShift], list[str]]:
+    """Tell the sources apart, two by two, or each from all others where they are many.
+
+    Parameters
+    ----------
+    families : mapping
+        Name of a family to its features, each float (image,) with NaN where it is not known.
+    sources : sequence of str
+        Of each image.
+    groups : sequence of str
+        The patient, lesion or image of each; one group is never learnt from and judged on.
+    seed : int
+        Of folds, draws and shuffles.
+
+    Returns
+    -------
+    shifts : list of DomainShift
+        The pair that is told apart best first.
+    left_out : list of str
+        Sources that have too few patients, in words.
+    """
+    names, members = np.asarray(sources), np.asarray(groups)
+    known = list(dict.fromkeys(sources))
+    sizes = {name: len(set(members[names == name])) for name in known}
+    left_out = [f"{name} ({sizes[name]} patients, lesions or images)" for name in known if sizes[name] < FEWEST]
+    enough = [name for name in known if sizes[name] >= FEWEST]
+    pairs = list(combinations(enough, 2)) if len(enough) <= PAIRED else [(name, OTHERS) for name in enough]
+    shifts = []
+    for first, second in pairs:
+        taken = np.isin(names, enough if second == OTHERS else (first, second))
+        parts = {family: {k: v[taken] for k, v in found.items()} for family, found in families.items()}
+        shifts.append(_shift(first, second, parts, names[taken] == first, members[taken], seed))
+    return sorted(shifts, key=lambda shift: -shift.auc[shift.family].value), left_out
+
+
+def grouped_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> Auc:
+    """Area under the ROC curve with a bootstrap interval over groups, drawn among those of each class by itself.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        float (image,): higher where ``truth`` is believed.
+    truth : numpy.ndarray
+        bool (image,).
+    groups : numpy.ndarray
+        (image,): the patient of each; of one class each.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Auc
+        Ties count half.
+    """
+    rng = np.random.default_rng(seed)
+    _, index = np.unique(np.char.add(truth.astype("U1"), groups.astype(str)), return_inverse=True)
+    of_class = np.zeros(index.max() + 1, bool)
+    of_class[index] = truth
+    parts = [np.flatnonzero(of_class == side) for side in (True, False)]
+    found = []
+    for _ in range(ROUNDS):
+        weights = np.zeros(len(of_class))
+        for part in parts:
+            weights += np.bincount(rng.choice(part, len(part)), minlength=len(of_class))
+        found.append(_auc(scores, truth, weights[index]))
+    low, high = np.percentile(found, [2.5, 97.5])
+    return Auc(_auc(scores, truth, np.ones(len(scores))), float(low), float(high))
+
+
+def _auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+    """Weighted share of pairs in the right order, ties as one half."""
+    _, level = np.unique(scores, return_inverse=True)
+    right = np.bincount(level, weights * truth)
+    wrong = np.bincount(level, weights * ~truth)
+    below = np.cumsum(wrong) - wrong
+    return float((right * (below + wrong / 2)).sum() / (right.sum() * wrong.sum()))
+
+
+def _shift(
+    first: str,
+    second: str,
+    families: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    truth: NDArray[np.bool_],
+    groups: NDArray,
+    seed: int,
+) -> DomainShift:
+    """Tell one source from another with each family, and with all."""
+    own = np.char.add(np.where(truth, "1 ", "0 "), groups.astype(str))
+    usable = {family: _usable(found, truth) for family, found in families.items()}
+    usable = {family: found for family, found in usable.items() if found}
+    together = {name: values for found in usable.values() for name, values in found.items()}
+    auc = {}
+    for family, found in (*usable.items(), (EVERYTHING, together)):
+        table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
+        auc[family] = grouped_auc(_out_of_fold(table, truth, own, seed), truth, own, seed)
+    alone = {name: _alone(values, truth) for name, values in together.items()}
+    rests_on = tuple(sorted(alone.items(), key=lambda item: -item[1]))
+    return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, rests_on)
+
+
+def _alone(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    """AUC of one feature where it is known, whichever way it points."""
+    known = np.isfinite(values)
+    found = _auc(values[known], truth[known], np.ones(int(known.sum())))
+    return max(found, 1 - found)
+
+
+def _usable(found: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    """Features that both sources have and that are not the same for every image."""
+    return {
+        name: values
+        for name, values in found.items()
+        if all(np.isfinite(values[side]).sum() >= FEWEST for side in (truth, ~truth)) and np.nanstd(values) > 0
+    }
+
+
+def _out_of_fold(
+    table: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int
+) -> NDArray[np.float64]:
+    """Scores of a logistic regression for images of patients that it has not seen."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scores = np.zeros(len(truth))
+    for learn, judge in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(table, truth, groups):
+        model = make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True),
+            StandardScaler(),
+            LogisticRegression(class_weight="balanced", max_iter=1000),
+        ).fit(table[learn], truth[learn])
+        scores[judge] = model.decision_function(table[judge])
+    return scores
