@@ -291,6 +291,16 @@ def test_what_is_wrong_is_found(harm, about: str, said: str, photographs: Path, 
     assert [one for one in check_case(tmp_path / "case").faults if one[0] == about and said in one[1]]
 
 
+def test_the_documented_example_runs(
+    photographs: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "case.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    case = CaseStore.look_at(tmp_path / "P-0042").case
+    assert (case.patient.age, case.patient.sex, case.lesion("L1").laterality) == (54, "female", "left")
+
+
 def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "back_2.svs").write_bytes(b"a slide, not looked into")

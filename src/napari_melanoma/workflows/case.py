@@ -85,7 +85,7 @@ def gather(
     run = run or RunContext()
     named = [Path(path).expanduser().absolute() for path in paths]
     files = find_images_and_tables(named)
-    tables = [read_case_table(path, mapping) for path in files if path.suffix.lower() in TABLE_SUFFIXES]
+    tables = [read_case_table(path, files, mapping) for path in files if path.suffix.lower() in TABLE_SUFFIXES]
     notes = [note for table in tables for note in table.notes]
     images = _images([*files, *(path for table in tables for path in table.images)], notes)
     if not images:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePath, PureWindowsPath
 
 from napari_melanoma.core.errors import InputError
@@ -43,11 +45,11 @@ def locate(case: Case, folder: Path, places: Iterable[Path] = ()) -> Located:
     Located
         Images that are not found keep their paths.
     """
-    found, missing = {}, {}
+    found, missing, search = {}, {}, _Search(folder, places)
     for _, image in case.each_image():
         if image.path.is_file():
             continue
-        path = _find(image, folder, (folder, *places))
+        path = search.find(image)
         if path is None:
             missing[image.id] = f"{_name(image.path)} is not at {image.path}, nor near the case."
         else:
@@ -56,12 +58,37 @@ def locate(case: Case, folder: Path, places: Iterable[Path] = ()) -> Located:
     return Located(case, found, missing)
 
 
-def _find(image: CaseImage, folder: Path, places: Iterable[Path]) -> Path | None:
-    """Look for one image: first where it lay relative to the case, then by name and content in the folders."""
-    for path in (*_moved_along(image.path, folder), *_of_that_name(image.path, places)):
-        if _is_same(path, image.content):
-            return path
-    return None
+class _Search:
+    """Looks for files; each folder is listed once, and each file read once, however many images are missing."""
+
+    def __init__(self, folder: Path, places: Iterable[Path]) -> None:
+        self.folder = folder
+        self.places = (folder, *places)
+        self.digests: dict[Path, str] = {}
+
+    def find(self, image: CaseImage) -> Path | None:
+        """Where an image is now: where it lay relative to the case, else by name, else by content alone."""
+        name = _name(image.path)
+        candidates = (
+            *_moved_along(image.path, self.folder),
+            *(path for path in self.files if path.name == name),
+            *(path for path in self.files if image.content and path.suffix.lower() == Path(name).suffix.lower()),
+        )
+        return next((path for path in candidates if self._is_same(path, image.content)), None)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """Files in the folders that are looked through; of many the first."""
+        return list(islice((path for place in self.places for path in _files(place)), MOST_FILES))
+
+    def _is_same(self, path: Path, content: str) -> bool:
+        """Whether a file is there and holds what the image held; a case that does not say is believed by name."""
+        if not path.is_file():
+            return False
+        if path not in self.digests:
+            with suppress(InputError):
+                self.digests[path] = content_digest(path) if content else ""
+        return content in ("", self.digests.get(path))
 
 
 def _moved_along(path: Path, folder: Path) -> Iterator[Path]:
@@ -72,32 +99,11 @@ def _moved_along(path: Path, folder: Path) -> Iterator[Path]:
             yield parent.joinpath(*parts[-length:])
 
 
-def _of_that_name(path: Path, places: Iterable[Path]) -> Iterator[Path]:
-    """Files in the folders that are called the same, then those of the same suffix, which may have been renamed."""
-    name, renamed = _name(path), []
-    for place in places:
-        for number, found in enumerate(_files(place)):
-            if found.name == name:
-                yield found
-            elif found.suffix.lower() == Path(name).suffix.lower():
-                renamed.append(found)
-            if number > MOST_FILES:
-                break
-    yield from renamed
-
-
 def _files(place: Path) -> Iterator[Path]:
     """Files in a folder and its subfolders; what cannot be listed is passed over."""
     for parent, subfolders, names in os.walk(place):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names))
-
-
-def _is_same(path: Path, content: str) -> bool:
-    """Whether a file is there and holds what the image held; a case that does not say is believed by name."""
-    with suppress(InputError, OSError):
-        return path.is_file() and content in ("", content_digest(path))
-    return False
 
 
 def _pure(path: Path) -> PurePath:

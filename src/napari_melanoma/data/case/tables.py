@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.case.facts import Facts
-from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.mapping import Mapping as ColumnMapping
 from napari_melanoma.data.table_text import each_row
 from napari_melanoma.io.finding import SUFFIXES
@@ -19,27 +19,34 @@ PLACES = ("", "images")  # where the images of a table lie, relative to it, wher
 
 @dataclass(frozen=True)
 class CaseTable:
-    """A table in our columns and words: its rows by image name and by file, and what a person should know of it."""
+    """A table in our columns and words: rows about images that are there, and what a person should know of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of the table.
+    count : int
+        Of all its rows.
+    by_name, by_path : dict
+        Image name, and its file, to the row.
+    beside : dict
+        Name to file of the images that lie beside the table.
+    notes : tuple
+        About what, and what is said.
+    """
 
     path: Path
     count: int
     by_name: Mapping[str, Row]
     by_path: Mapping[Path, Row]
+    beside: Mapping[str, Path]
     notes: tuple[tuple[str, str], ...] = ()
 
     @property
     def images(self) -> list[Path]:
-        """Files that the table names and that are there."""
-        folders = [self.path.parent / place for place in PLACES]
-        stems = {
-            path.stem: path
-            for folder in folders
-            if folder.is_dir()
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in SUFFIXES
-        }
-        named = [path for path in self.by_path if path.is_file()]
-        return [*named, *(stems[name] for name in self.by_name if name in stems and name not in self._with_path)]
+        """Files that the table names, by path or by name, in its order."""
+        named = {row.get("image_id", "") for row in self.by_path.values()}
+        return [*self.by_path, *(self.beside[n] for n in self.by_name if n in self.beside and n not in named)]
 
     def facts(self, image: Path) -> Facts:
         """Say what the row of an image says.
@@ -76,19 +83,16 @@ class CaseTable:
         with_image |= {id(row) for name, row in self.by_name.items() if name in stems}
         return self.count - len(with_image)
 
-    @property
-    def _with_path(self) -> set[str]:
-        """Names of images whose row names a file that is there."""
-        return {row.get("image_id", "") for path, row in self.by_path.items() if path.is_file()}
 
-
-def read_case_table(path: Path, mapping: ColumnMapping | None = None) -> CaseTable:
-    """Read a table and bring it to our columns and words.
+def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapping | None = None) -> CaseTable:
+    """Read a table and bring it to our columns and words; rows about images that are not there are only counted.
 
     Parameters
     ----------
     path : pathlib.Path
         CSV in any of the forms that ``table_text`` reads.
+    images : iterable of pathlib.Path
+        Files that it may be about, beside those that lie in its folder or that it names.
     mapping : Mapping, optional
         What its columns and words mean, where they are not known.
 
@@ -97,24 +101,28 @@ def read_case_table(path: Path, mapping: ColumnMapping | None = None) -> CaseTab
     CaseTable
         Without rows, and with a note, where it is no table that names images.
     """
-    rows, notes = _rows(path)
-    given = [mapping.apply(row) for row in rows] if mapping else rows
-    harmonised = harmonise(given)
-    notes += [(path.name, f"{about}: {said}.") for about, said in harmonised.report.findings()]
-    if rows and not any("image_id" in row or "path" in row for row in harmonised.rows):
-        notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
-    by_name, by_path = dict[str, Row](), dict[Path, Row]()
-    for row in harmonised.rows:  # of two rows that name one image the first counts
-        if "image_id" in row:
-            by_name.setdefault(row["image_id"], row)
-        if "path" in row:
-            by_path.setdefault(path.parent / row["path"], row)
-    return CaseTable(path, len(rows), by_name, by_path, tuple(notes))
-
-
-def _rows(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Rows of a table as they are, and what is said where it cannot be read."""
+    beside, harmoniser = _beside(path), Harmoniser()
+    names, folder = {image.stem for image in images} | beside.keys(), path.parent
+    by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
     try:
-        return list(each_row(path)), []
+        for given in each_row(path):
+            row = harmoniser.row(mapping.apply(given) if mapping else given)
+            named += "image_id" in row or "path" in row
+            if row.get("image_id") in names:  # of two rows that name one image the first counts
+                by_name.setdefault(row["image_id"], row)
+            if "path" in row and (folder / row["path"]).is_file():
+                by_path.setdefault(folder / row["path"], row)
     except InputError as error:
-        return [], [(path.name, f"was left out: {error}")]
+        notes.append((path.name, f"was left out: {error}"))
+    report = harmoniser.report()
+    notes += [(path.name, f"{about}: {said}.") for about, said in report.findings()]
+    if report.rows and not named:
+        notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
+    return CaseTable(path, report.rows, by_name, by_path, beside, tuple(notes))
+
+
+def _beside(path: Path) -> dict[str, Path]:
+    """Images that lie where those of a table lie: in its folder, or in ``images`` there."""
+    folders = [folder for place in PLACES if (folder := path.parent / place).is_dir()]
+    files = (file for folder in folders for file in sorted(folder.iterdir()))
+    return {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
