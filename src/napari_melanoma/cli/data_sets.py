@@ -138,8 +138,8 @@ def merge(
         if found.left_out:
             text += f"; {len(found.left_out)} left out as another shows the same picture ({out}/left_out.csv)"
         values = {name: getattr(found, name) for name in ("rows", "images", "joined")}
-        counted = {"left_out": len(found.left_out), "conflicts": len(found.conflicts)}
-        current.done(text, out=str(out), **values, **counted)
+        values |= {"left_out": len(found.left_out), "conflicts": len(found.conflicts)}
+        current.done(text, out=str(out), **values)
 
 
 def split(

@@ -26,7 +26,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A row, the data set that it is from, and what is added to it; ``rank`` says how much it is to be preferred."""
+    """A row with its name and data set; of several about one image the one of the highest ``rank`` is preferred."""
 
     row: Row
     data_set: str

@@ -68,8 +68,8 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     """Merge data sets into a new one; the old ones stay as they are.
 
     Rows are brought to our columns and words. Rows of several data sets about one image, told by the name that its
-    archive gave it, become one; so do rows without an image and the row that has it. What contradicts is listed in
-    ``conflicts.csv``.
+    archive gave it, become one: that which has the image, else that of the data set named first, is completed from the
+    others. What they contradict each other in is listed in ``conflicts.csv``.
 
     Of a picture that several of them have, one is taken: the one that is kept back the most (``test`` before ``val``
     before ``train``), so that nothing that is judged on is learnt from; else the one with a mask; else that of the data
@@ -173,7 +173,7 @@ class _Read:
             sample = None if entry.image is None else sample_of(entry, self.folder)
             if isinstance(sample, DataSetError):
                 raise sample
-            rank = (held_back(row.get("split", "")), sample is not None, entry.mask is not None, -self.number)
+            rank = (sample is not None, entry.mask is not None, -self.number)
             origin = Origin(row, self.folder.name, entry.image_id, rank)
             if sample is not None:
                 self.samples[id(origin)] = sample
@@ -186,11 +186,12 @@ def _united(groups: Iterable[Sequence[Origin]], samples: Mapping[int, Sample]) -
     for group in groups:
         row, found = united(group)
         conflicts += found
-        sample = next((samples[id(origin)] for origin in group if id(origin) in samples), None)
-        if sample is not None and sample.split != row.get("split", ""):
-            sample = replace(sample, split=row.get("split", ""))
-        if sample is None:
-            row["path"] = ""
+        sample = samples.get(id(group[0]))
+        split = max((origin.row.get("split", "") for origin in group), key=held_back)
+        row |= {"split": split} if split else {}
+        row |= {"path": ""} if sample is None else {}
+        if sample is not None and sample.split != split:
+            sample = replace(sample, split=split)
         merged.append(_Merged(group[0], list(group), row, sample))
     return merged, conflicts
 
