@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,6 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
     BundleConfig
         Names no folder of anybody's.
     """
-    seen = [sample.modality for sample in prepared.samples.learn if sample.modality]
     kept: dict[str, Any] = parent.model_dump(include={"mean", "std", "threshold"}) if parent else {}
     return BundleConfig(
         name=recipe.name,
@@ -54,11 +54,32 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         options=recipe.model.options,
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
-        modalities=tuple(dict.fromkeys([*recipe.modalities, *sorted(seen)])),
+        modalities=kinds_of(recipe.modalities, [sample.modality for sample in prepared.samples.learn]),
         licence=recipe.licence,
         provenance=_origin(recipe, prepared, parent),
         **kept,
     )
+
+
+def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...]:
+    """Say which kinds of photograph a model is for; nothing where that would leave out what it has learnt from.
+
+    Parameters
+    ----------
+    named : sequence of str
+        Kinds that the recipe names.
+    seen : sequence of str or None
+        Kind of each image that is learnt from; None where nobody says.
+
+    Returns
+    -------
+    tuple of str
+        Those that are named first; empty where none is and the kind of some images is not known. A photograph of such
+        a kind would be warned of as one that the model does not know.
+    """
+    if not named and None in seen:
+        return ()
+    return tuple(dict.fromkeys([*named, *sorted(kind for kind in seen if kind)]))
 
 
 def choose_threshold(
