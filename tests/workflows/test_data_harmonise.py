@@ -47,8 +47,14 @@ def test_a_table_of_a_clinic(table: Path) -> None:
             "laterality": "left",
             "diameter_1_mm": "2.5",
         },
-        {"image_id": "IMG_2", "patient_id": "17", "age": "45", "sex": "female", "site_as_given": "Glabella"}
-        | {"Bemerkung": "groß"},
+        {
+            "image_id": "IMG_2",
+            "patient_id": "17",
+            "age": "45",
+            "sex": "female",
+            "site": "head/neck",
+            "Bemerkung": "groß",
+        },
         {"image_id": "IMG_2", "patient_id": "18"},
     ]
     assert out.read_bytes() == table.with_name("again.csv").read_bytes()
@@ -56,9 +62,9 @@ def test_a_table_of_a_clinic(table: Path) -> None:
     assert (report.rows, report.duplicates, report.impossible) == (3, {"IMG_2": 2}, {"age": {"430": 1}})
 
 
-def test_a_mapping_says_what_a_word_means(table: Path) -> None:
-    mapping = MAPPING.model_dump() | {"columns": {"Lokalisation": "site"}}
-    assert harmonise(table, table.with_name("out.csv"), mapping=mapping)[1]["site"] == "head/neck"
+def test_without_a_mapping_a_word_is_kept(table: Path) -> None:
+    row = harmonise(table, table.with_name("out.csv"))[1]
+    assert (row["site_as_given"], "site" in row) == ("Glabella", False)
 
 
 def test_files_are_found_from_the_new_place(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, column_named
 from napari_melanoma.data.taxonomy import HERE, read_rows
@@ -37,6 +37,7 @@ class Meaning:
     only_words: bool = False
 
 
+@lru_cache(maxsize=4096)
 def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
     """Say what a column means.
 

@@ -26,7 +26,7 @@ class Mapping(Config):
 
     ``columns`` says for a column of theirs which of ours it is; "" leaves it out, and one that is not named keeps its
     name. ``words`` says for a column of ours which of our words a word of theirs is; one that is not named is looked up
-    in the taxonomies.
+    in the taxonomies. They count also for a column of theirs whose name alone says which of ours it is.
     """
 
     columns: dict[str, str] = Field({}, description="their column = our column, or nothing to leave it out")
@@ -50,8 +50,13 @@ class Mapping(Config):
         for theirs, text in row.items():
             ours = self.columns.get(theirs, theirs)
             if ours and not found.get(ours):
-                found[ours] = self.words.get(ours, {}).get(text.strip(), text)
+                found[ours] = self._word(ours, text.strip()) if self.words else text
         return found
+
+    def _word(self, column: str, text: str) -> str:
+        """What a cell of a column says, which may still have the name that others give it."""
+        meant = (column, *(meaning.ours for meaning in meanings(column)))
+        return next((self.words[ours][text] for ours in meant if text in self.words.get(ours, {})), text)
 
 
 def read_mapping(path: Path) -> Mapping:

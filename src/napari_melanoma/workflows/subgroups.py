@@ -12,8 +12,8 @@ import numpy as np
 
 from napari_melanoma.analysis.difficulty import TRAITS
 from napari_melanoma.data.dataset import TABLES
-from napari_melanoma.data.table_file import TableFile
-from napari_melanoma.data.vocabulary import harmonised
+from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.data.table_file import each_table_row
 from napari_melanoma.workflows.evaluation import REFERENCE_SHARE, Figures
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def known_of(folders: Sequence[Path]) -> Known:
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for folder in folders:
         table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
-        for row in [] if table is None else TableFile.read(table).rows():
-            said = harmonised(row)
+        harmoniser = Harmoniser()
+        for row in each_table_row(table) if table else ():
+            said = harmoniser.row(row)
             found[folder.name, row["image_id"]] = tuple(intern(said.get(column, "")) for column in ASKED)
     return found
 
