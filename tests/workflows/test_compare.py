@@ -18,7 +18,7 @@ from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_loaded, compare_models
-from napari_melanoma.workflows.comparison import Comparison, read_comparison
+from napari_melanoma.workflows.comparison import Comparison, ImageChange, read_comparison
 
 SIDE = 60
 EXACT = ComparisonOptions.parse({"refinement": {"smoothing": 0.0}}, "the test")
@@ -89,7 +89,10 @@ def test_figures(samples: list[Sample], tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(samples: list[Sample], tmp_path: Path) -> None:
     found = compared(samples, tmp_path / "out", OLD, BETTER)
-    assert read_comparison(tmp_path / "out") == read_comparison(tmp_path / "out" / "comparison.json") == found
+    again = read_comparison(tmp_path / "out")
+    assert again == read_comparison(tmp_path / "out" / "comparison.json")
+    assert again == replace(found, better=named(found.better), worse=named(found.worse))
+    assert str(tmp_path) not in (tmp_path / "out/comparison.json").read_text()
     rows = list(csv.DictReader((tmp_path / "out/per_image.csv").read_text().splitlines()))
     assert len(rows) == 10
     assert float(rows[3]["JA_difference"]) == pytest.approx(-0.1)
@@ -100,6 +103,18 @@ def test_what_is_written_is_read_back(samples: list[Sample], tmp_path: Path) -> 
     assert "Take over." in page
     assert str(tmp_path) not in page
     assert (tmp_path / "out/changes.png").stat().st_size > 1000
+
+
+def named(changes: tuple[ImageChange, ...]) -> tuple[ImageChange, ...]:
+    """The images of a comparison that stands alone: a path could tell whose they are."""
+    return tuple(replace(change, image=Path(change.image.name)) for change in changes)
+
+
+def test_a_run_knows_where_its_images_are(samples: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/events.jsonl").touch()
+    found = compared(samples, tmp_path / "run/comparison", OLD, BETTER)
+    assert read_comparison(tmp_path / "run") == found
 
 
 def test_each_model_at_its_own_threshold(samples: list[Sample], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from napari_melanoma.report.comparison_page import Changed, ComparisonPage
 
 Advice = Literal["take over", "keep", "cannot tell"]
 COMPARISON = "comparison.json"
+EVENTS = "events.jsonl"  # by which a run folder is known
 SHOWN = ("JA", "DI")  # the first of them decides
 FORMAT_VERSION = 1
 
@@ -104,7 +105,10 @@ class Comparison:
         )
 
     def write(self, folder: Path) -> None:
-        """Write ``comparison.json``; pictures are named relative to the folder, images by their path.
+        """Write ``comparison.json``; pictures are named relative to the folder.
+
+        Images are named by their path only in the folder of a run, which says where its images are anyway, so that the
+        docks can open them; a comparison that stands alone may be handed on, and names them by their file.
 
         Parameters
         ----------
@@ -117,7 +121,9 @@ class Comparison:
             Where it cannot be written.
         """
         values = {"format_version": FORMAT_VERSION, **values_of(self)}
+        stays = (folder.parent / EVENTS).is_file()
         for item in (*values["better"], *values["worse"]):
+            item["image"] = item["image"] if stays else Path(item["image"]).name
             item["thumbnail"] = item["thumbnail"] and Path(item["thumbnail"]).relative_to(folder).as_posix()
         write_json(folder / COMPARISON, values)
 
