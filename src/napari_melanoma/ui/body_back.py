@@ -28,19 +28,14 @@ def back() -> Drawing:
         Part(ears, tuple(both_sides([("ear", ear())], RIGHT)), ears),
         Part(occiput(), tuple(middle(("scalp", occiput()))), occiput()),
     )
-    return Drawing(
-        "back", "Back", parts, symmetrical(_lines()), symmetrical(_creases()), ("left", "right"), is_detail=False
-    )
-
-
-def _lines() -> QPainterPath:
-    """What one sees from afar: the fold between the buttocks."""
-    return lines("0,194 0.1,203 0,213")
+    return Drawing("back", "Back", parts, lines(), symmetrical(_creases()), ("left", "right"), is_detail=False)
 
 
 def _creases() -> QPainterPath:
-    """What one sees from near: shoulder blade, dimples, hollow of the knee, calf, tendon of the heel."""
+    """Shoulder blade, dimples, fold between the buttocks, hollow of the knee, calf, tendon of the heel, knuckles."""
     return lines(
+        "0,193 0.1,203 0,213.4",
+        "0.3,196 0.3,212",
         "9.4,83 10.6,94 14.6,106.6 20.6,115.4 25.6,112.4 29.6,102",
         "9.4,83 16,80.6 25,79 32.6,79.4",
         "7.8,183.6 8.8,185.2 10,183.8",
@@ -74,7 +69,7 @@ def _torso() -> list[Shape]:
         "70,60 0,60",
     )
     upper = curve("0,131 10,132 22,131 36.6,127", "36.2,107 50,60 0,60")
-    flank = curve("25.2,118 24.6,138 23.6,157 25,170 28.6,182", "36.4,182 36.4,118")
+    flank = curve("25.2,124 24.6,138 23.6,157 24.8,169 27.6,180.2", "36.8,182.4 36.4,124")
     lower = curve("0,191 8,186 18,181.4 28,180 38,182.6", "38,120 0,120")
     buttock = curve("38,211.4 30,217.6 20,221.4 9,220.6 0,215", "0,170 38,170")
     return [

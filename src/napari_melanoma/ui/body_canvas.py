@@ -15,7 +15,7 @@ from napari_melanoma.ui.body_parts import Place
 from napari_melanoma.ui.body_words import NOWHERE, is_within, title
 from napari_melanoma.ui.look import ThemedIcons, named
 
-MARK_PX = 15.0  # across; the same at every size of the chart, for its number must be readable
+MARK_PX, MOST_MARK_PX = 15.0, 24.0  # across; grows less than the chart, for its number must be read on a small one
 ARROWS: dict[Qt.Key, tuple[float, float]] = {
     Qt.Key.Key_Left: (-1, 0),
     Qt.Key.Key_Right: (1, 0),
@@ -67,6 +67,11 @@ class BodyCanvas(QWidget):
         """What is drawn."""
         return chart()
 
+    @property
+    def mark_px(self) -> float:
+        """How large a mark is drawn, in pixels across."""
+        return min(MOST_MARK_PX, max(MARK_PX, MARK_PX * self._scale() ** 0.5))
+
     def set_place(self, place: Place) -> None:
         """Show which site is chosen; nothing is signalled.
 
@@ -102,7 +107,7 @@ class BodyCanvas(QWidget):
         """
         spots = {mark.identity: self.sheet.spot_of(mark.site, mark.laterality) for mark in self._marks.values()}
         found = {identity: self._to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
-        points = spread([(point.x(), point.y()) for point in found.values()], MARK_PX)
+        points = spread([(point.x(), point.y()) for point in found.values()], self.mark_px)
         return {identity: QPointF(*point) for identity, point in zip(found, points, strict=True)}
 
     def place_of(self, spot: Spot) -> QPointF:
@@ -151,7 +156,7 @@ class BodyCanvas(QWidget):
             paint_words(painter, drawing, colours)
         painter.restore()
         for identity, point in self.mark_places().items():
-            paint_mark(painter, point, MARK_PX, self._marks[identity].label, colours, identity == self._current)
+            paint_mark(painter, point, self.mark_px, self._marks[identity].label, colours, identity == self._current)
         if self.hasFocus() and self._pointed is not None:
             paint_cursor(painter, self.place_of(self._pointed), colours)
 
@@ -244,7 +249,7 @@ class BodyCanvas(QWidget):
         """Find the mark under a point; the last drawn first."""
         for identity, place in reversed(self.mark_places().items()):
             away = place - point
-            if away.x() ** 2 + away.y() ** 2 <= (MARK_PX / 2) ** 2:
+            if away.x() ** 2 + away.y() ** 2 <= (self.mark_px / 2) ** 2:
                 return self._marks[identity]
         return None
 

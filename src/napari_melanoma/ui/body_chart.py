@@ -20,7 +20,7 @@ from napari_melanoma.ui.body_limbs import hands, soles
 from napari_melanoma.ui.body_parts import MIDLINE, Drawing, Place, Region
 from napari_melanoma.ui.body_words import WHOLE_REGIONS
 
-WIDTH, HEIGHT = 340.0, 544.0
+WIDTH, HEIGHT = 340.0, 516.0
 DEEP = 0.75  # of the most that a point of a region is away from its border: well inside
 NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 PREFERRED = ("face", "mouth", "hands", "front", "back", "soles")  # where a mark goes whose site is in several drawings
@@ -126,22 +126,22 @@ def chart() -> Chart:
         Always the same one.
     """
     rooms = (
-        (front(), QRectF(4, 16, 160, 372)),
-        (back(), QRectF(176, 16, 160, 372)),
-        (face(), QRectF(4, 412, 88, 116)),
-        (mouth(), QRectF(94, 492, 40, 28)),
-        (hands(), QRectF(142, 424, 108, 92)),
-        (soles(), QRectF(262, 424, 74, 92)),
+        (front(), QRectF(4, 20, 160, 350)),
+        (back(), QRectF(176, 20, 160, 350)),
+        (face(), QRectF(4, 396, 88, 116)),
+        (mouth(), QRectF(94, 466, 40, 28)),
+        (hands(), QRectF(142, 396, 108, 98)),
+        (soles(), QRectF(262, 396, 74, 98)),
     )
     return Chart(tuple(_fitted(drawing, room) for drawing, room in rooms), QSizeF(WIDTH, HEIGHT))
 
 
 def _fitted(drawing: Drawing, room: QRectF) -> Drawing:
-    """Scale a drawing into a rectangle and centre it there."""
+    """Scale a drawing into a rectangle, at the top and in the middle of it."""
     frame = drawing.frame
     scale = min(room.width() / frame.width(), room.height() / frame.height())
-    centre, middle = room.center(), frame.center()
-    by = QTransform.fromTranslate(centre.x(), centre.y()).scale(scale, scale).translate(-middle.x(), -middle.y())
+    by = QTransform.fromTranslate(room.center().x(), room.y()).scale(scale, scale)
+    by.translate(-frame.center().x(), -frame.y())
     return drawing.moved(by)
 
 

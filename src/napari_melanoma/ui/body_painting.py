@@ -81,7 +81,7 @@ def paint_drawing(
             painter.strokePath(part.shade, _round(colour, width))
         painter.restore()
     painter.strokePath(drawing.creases, _round(QColor(colours.crease), 0.9))
-    painter.strokePath(drawing.lines, _round(QColor(colours.line), 0.9))
+    painter.strokePath(drawing.lines, _round(QColor(colours.line), 0.8 if drawing.is_detail else 0.65))
 
 
 def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
@@ -119,7 +119,7 @@ def _round(colour: QColor, width: float) -> QPen:
 def _paint_sites(painter: QPainter, part: Part, colours: Ink, chosen: Collection[Place], hovered: Place | None) -> None:
     """Fill the sites, the first last, so that each lies over what it is cut out of."""
     painter.fillPath(part.path, QColor(colours.skin))
-    border = QPen(QColor(colours.border), 0.6)
+    border = QPen(QColor(colours.border), 0.55)
     for region in reversed(part.regions):
         fill = colours.chosen if region.place in chosen else colours.hover if region.place == hovered else colours.skin
         painter.fillPath(region.shape, QColor(fill))
@@ -149,7 +149,7 @@ def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colour
     painter.setBrush(QColor(colours.current if current else colours.mark))
     painter.drawEllipse(at, half, half)
     font = QFont(painter.font())
-    font.setPixelSize(round(across * (0.62 if len(label) < 3 else 0.45)))
+    font.setPixelSize(round(across * (0.62 if len(label) < 2 else 0.54 if len(label) == 2 else 0.42)))
     font.setBold(True)
     painter.setFont(font)
     painter.setPen(QColor(colours.mark_edge))
