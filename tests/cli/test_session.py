@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 
 import pytest
 import typer
@@ -58,6 +59,27 @@ def test_the_last_line_for_machines(
     assert (summary["event"], summary["status"], summary["exit_code"]) == ("summary", status, code)
     assert summary["message"] == text
     assert said.err == (f"{text}\n" if status == "error" else "")
+
+
+class Gone:
+    """A stream whose reader has ended."""
+
+    def write(self, text: str) -> None:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("error", [None, Cancelled()], ids=["done", "stopped"])
+def test_no_fault_is_told_where_nobody_reads_on(
+    error: BaseException | None, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert end(error, as_json=as_json) == 141
+    assert "rror" not in capsys.readouterr().err
+    sys.stdout.close()
 
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LOG_EVERY_S = 10.0
+
+
+class NobodyReads(Exception):  # noqa: N818 - no fault: whoever reads the lines, such as head, has read enough
+    """The program that reads what is said has ended."""
 
 
 class Report(Protocol):
@@ -194,10 +199,21 @@ def say(text: str, *, error: bool = False) -> None:
         Without its end of line.
     error : bool
         To standard error instead of standard output.
+
+    Raises
+    ------
+    NobodyReads
+        Where it goes to a program that has ended.
     """
-    stream = sys.stderr if error else sys.stdout
-    stream.write(f"{text}\n")
-    stream.flush()
+    name = "stderr" if error else "stdout"
+    stream = getattr(sys, name)
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        # What is left in the stream would fail again, and be complained of, when the interpreter ends.
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
+        raise NobodyReads from None
 
 
 def _bar() -> Bar:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from napari_melanoma.cli.reports import Report, choose_report
+from napari_melanoma.cli.reports import NobodyReads, Report, choose_report
 from napari_melanoma.core.errors import (
     BundleError,
     ConfigError,
@@ -24,7 +24,7 @@ from napari_melanoma.core.errors import (
 )
 from napari_melanoma.core.runs import Cancelled, RunContext
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
 SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' alone
 
@@ -135,11 +135,12 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
     Raises
     ------
     typer.Exit
-        1 where the work failed, 2 where the command was wrong, 130 where the user stopped it.
+        1 where the work failed, 2 where the command was wrong, 130 where the user stopped it, 141 where the program
+        that reads its lines has ended.
     """
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))
-    with _logged(debug):
+    with _logged(debug), _until_nobody_reads():
         try:
             with _signals(current):
                 yield current
@@ -147,10 +148,19 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
             current.stopped()
         except MelanomaError as error:
             current.failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED)
-        except typer.Exit:
+        except (typer.Exit, NobodyReads):
             raise
         except Exception as error:  # noqa: BLE001 - the one place that hands any error to a person
             current.failed(error, FAILED)
+
+
+@contextmanager
+def _until_nobody_reads() -> Iterator[None]:
+    """End in silence where the reader has gone, as programs in a pipe do."""
+    try:
+        yield
+    except NobodyReads:
+        raise typer.Exit(UNREAD) from None
 
 
 @contextmanager
