@@ -14,6 +14,7 @@ from napari_melanoma.core.config import Config
 
 UNKNOWN = "unknown"  # the word for what is not known; an empty cell means the same
 WIDEST = 600  # values of one embedding
+FARTHEST = 10.0  # standard deviations: a number that lies farther from the mean counts as one that lies so far
 
 
 class TabularColumn(Config):
@@ -88,7 +89,7 @@ class FittedNumbers(NumberColumn):
 
     known: int = Field(0, ge=0, description="training rows in which it is known")
     mean: float = 0.0
-    std: float = Field(1.0, gt=0, description="1 where all are the same")
+    std: float = Field(1.0, gt=0, description="standard deviation; where all are the same, how large they are, or 1")
     median: float = 0.0
     levels: tuple[float, ...] = Field((), description="of the encoding integer: the values seen, ascending")
     averages: dict[str, float] = Field(default_factory=dict, description="mean for each word of the column by")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.core.tabular import FARTHEST, FittedNumbers, FittedWords, TabularEncoding
 from napari_melanoma.data.features.reading import Row, number_of, word_of
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _number_inputs(values: TableValues, encoding: TabularEncoding, place: int) -
     elif column.encoding == "integer":
         inputs = _places(filled, unknown, column)[:, None]
     else:
-        inputs = ((filled - column.mean) / column.std)[:, None]
+        inputs = np.clip((filled - column.mean) / column.std, -FARTHEST, FARTHEST)[:, None]
     return np.concatenate([inputs, *([unknown[:, None]] if column.has_indicator else [])], axis=1)
 
 

@@ -91,7 +91,7 @@ def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
         **_chosen(column),
         known=known.size,
         mean=float(known.mean()),
-        std=float(known.std()) or 1.0,
+        std=float(known.std()) or float(abs(known[0])) or 1.0,
         median=float(np.median(known)),
         levels=tuple(np.unique(known).tolist()) if column.encoding == "integer" else (),
         averages=_averages(values, [word_of(row.get(column.by)) for row in rows]) if column.by else {},
