@@ -136,6 +136,24 @@ def test_what_changed_behind_our_back_is_noticed_before_saving(folder: Path) -> 
     assert stored(folder)["patient"]["age"] == 3
 
 
+def test_a_folder_without_permission_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise SaveError(f"cannot write {path}: no permission to write there.")
+
+    monkeypatch.setattr("napari_melanoma.data.case.store.locked", refuse)
+    with CaseStore.open(folder) as store:
+        assert "no permission" in store.read_only
+        assert len(store.case.lesions) == 1
+
+
+def test_an_editor_may_save_it_in_its_own_way(folder: Path) -> None:
+    text = (folder / "case.json").read_text(encoding="utf-8")
+    (folder / "case.json").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    with CaseStore.open(folder) as store:
+        store.save(set_patient(store.case, age=3))
+    assert stored(folder)["patient"]["age"] == 3
+
+
 def test_a_folder_that_was_moved_while_open_is_not_made_again(folder: Path, tmp_path: Path) -> None:
     with CaseStore.open(folder) as store:
         folder.rename(tmp_path / "moved")
@@ -173,6 +191,7 @@ def test_keys_of_a_newer_minor_version_are_kept(folder: Path) -> None:
         ('{"version": "1.0", "patient": {"age": 430}}', ConfigError, "from 0 to 120"),
         ('{"version": "1.0", "lesions": 3}', ConfigError, "lesions"),
         ('{"version": "1.0", "images": [{"id": "I1", "path": 7}]}', ConfigError, "path"),
+        ('{"version": "1.0", "images": [{"id": "../I1", "path": "a.jpg"}]}', ConfigError, "id"),
         ('{"version": "one"}', ConfigError, "version"),
     ],
 )

@@ -195,6 +195,13 @@ def test_masks_and_what_this_program_wrote_are_no_images_of_the_patient(photogra
     assert sorted(found.image.path.name for found in only(photographs).found) == sorted(NAMES)
 
 
+def test_what_is_no_image_is_left_out_and_said(photographs: Path) -> None:
+    (photographs / "nose.jpg").write_text("no image", encoding="utf-8")
+    gathered = gather([photographs])
+    assert len(gathered.patients[0].found) == 4
+    assert ("nose.jpg", "was left out: it holds no image that can be read.") in gathered.notes
+
+
 @pytest.mark.parametrize("named", ["nothing", "empty"])
 def test_where_nothing_is_found_it_is_said(tmp_path: Path, named: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -20,7 +20,8 @@ from napari_melanoma.data.case.model import Case, CaseImage
 from napari_melanoma.data.case.names import facts_from_name
 from napari_melanoma.data.case.tables import CaseTable, read_case_table
 from napari_melanoma.data.mapping import Mapping as ColumnMapping
-from napari_melanoma.io.finding import TABLE_SUFFIXES, find_images_and_tables
+from napari_melanoma.io.finding import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_images_and_tables
+from napari_melanoma.io.photographs import stored_size
 from napari_melanoma.workflows.result_folders import is_written_by_us
 
 MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
@@ -85,7 +86,8 @@ def gather(
     run = run or RunContext()
     named = [Path(path).expanduser().absolute() for path in paths]
     files = find_images_and_tables(named)
-    tables = [read_case_table(path, files, mapping) for path in files if path.suffix.lower() in TABLE_SUFFIXES]
+    csvs = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]
+    tables = [read_case_table(path, files, mapping) for path in run.track(csvs, "reading tables")]
     notes = [note for table in tables for note in table.notes]
     images = _images([*files, *(path for table in tables for path in table.images)], notes)
     if not images:
@@ -127,6 +129,8 @@ def _look_at(path: Path, named: list[Path], tables: Iterable[CaseTable], notes: 
     """One image with all that is said of it; None for what is none, such as the label of a slide."""
     try:
         headers = facts_from_headers(path)
+        if not path.name.lower().endswith(SLIDE_SUFFIXES) and stored_size(path) is None:
+            raise UnreadableImage("it holds no image that can be read.")
         image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
     except (UnreadableImage, InputError) as error:
         notes.append((path.name, f"was left out: {error}"))

@@ -110,10 +110,15 @@ def _walked(values: Any, kind: type[Config], step: Callable[[dict[str, Any], typ
 def _written(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """One part as it is written: without what is not known, with paths relative where they can be."""
     order = sorted(part, key=LAST.__contains__)  # what a person looks for first
-    kept = {key: part[key] for key in order if key != "more" and part[key] not in (None, "", [], {})}
+    kept = {key: _plain(part[key]) for key in order if key != "more" and part[key] not in (None, "", [], {})}
     if "path" in kept:
         kept["path"] = _relative(Path(kept["path"]), folder)
     return {**kept, **part.get("more", {})}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A number without a needless point, such as an age."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:

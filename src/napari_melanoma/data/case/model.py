@@ -18,6 +18,7 @@ from napari_melanoma.data.table_schema import check_value, column_named
 from napari_melanoma.data.taxonomy import UNKNOWN
 
 VERSION = "1.0"  # a greater first number is another format; a greater second one has keys that are not known here
+NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
 
 Origin = Literal["name", "dicom", "exif", "table"]
 Cell = str | float | bool | None
@@ -102,7 +103,7 @@ class CaseResult(Config):
 class CaseImage(CasePart):
     """A photograph, a tile of a total-body photograph, or a slide."""
 
-    id: str = Field(description="I1, I2 ...: never given twice in a case")
+    id: str = Field(description="I1, I2 ...: never given twice in a case", pattern=NAME)
     path: Path = Field(description="the file")
     content: str = Field("", description="digest of the file, by which it is found again")
     modality: str = Field("", description="dermoscopic, macroscopic, tbp_tile or wsi")
@@ -136,7 +137,7 @@ class CaseImage(CasePart):
 class CaseLesion(CasePart):
     """One lesion: where it is, what is known of it, and its images."""
 
-    id: str = Field(description="L1, L2 ...: never given twice in a case")
+    id: str = Field(description="L1, L2 ...: never given twice in a case", pattern=NAME)
     label: str = Field("", description="what its files or its table call it")
     site: str = Field("", description="region of the body, as in the harmonised table")
     sub_site: str = Field("", description="the place within it")

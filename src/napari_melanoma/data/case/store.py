@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from napari_melanoma.core.errors import CaseChanged, InputError, RunError, SaveError
-from napari_melanoma.core.files import write_json, write_text
+from napari_melanoma.core.files import save_error, write_json, write_text
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.edit import set_patient
@@ -45,7 +45,7 @@ class CaseStore:
         self.folder = folder
         self.read_only = read_only
         self._held = held
-        self._text = ""
+        self._raw = b""  # of case.json, as we read or wrote it
         self._located = Located(Case())
         self._added: list[Path] = []
         self._is_saved = True
@@ -72,7 +72,7 @@ class CaseStore:
             Where a value in it is not allowed.
         """
         folder = _folder(folder)
-        _text(folder)  # before a lock is made in a folder that is no case
+        _raw(folder)  # before a lock is made in a folder that is no case
         store = cls(folder, *_owned(folder))
         try:
             store._read()
@@ -176,9 +176,9 @@ class CaseStore:
         if not over:
             self._refuse_changed()
         text = case_text(case, self.folder)
-        if text != self._text or not (self.folder / CASE).is_file():
+        if text.encode() != self._raw or not (self.folder / CASE).is_file():
             write_text(self.folder / CASE, text)
-        self._text = text
+        self._raw = text.encode()
         self._located = Located(case, self.found, self.missing)
         self._is_saved = True
 
@@ -245,8 +245,8 @@ class CaseStore:
 
     def _read(self) -> None:
         """Take the case from its file, and look where its images are."""
-        self._text = _text(self.folder)
-        self._located = locate(parse_case(self._text, self.folder), self.folder)
+        self._raw = _raw(self.folder)
+        self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
 
     def _remove_unused(self) -> None:
         """Remove what was added and is in the case no more, where all that a person did was saved."""
@@ -261,10 +261,14 @@ class CaseStore:
 
     def _refuse_changed(self) -> None:
         """Raise where the file or folder is not as we left it."""
-        if self._text and not self.folder.is_dir():
-            raise CaseChanged(f"{self.folder} is gone: it was moved or removed. Open the case where it is now.")
         path = self.folder / CASE
-        if path.exists() and path.read_text(encoding="utf-8") != self._text:
+        if self._raw and not self.folder.is_dir():
+            raise CaseChanged(f"{self.folder} is gone: it was moved or removed. Open the case where it is now.")
+        try:
+            is_changed = path.exists() and path.read_bytes() != self._raw
+        except OSError as error:
+            raise save_error(path, error) from error
+        if is_changed:
             raise CaseChanged(
                 f"{path} was changed by another program since it was opened. Open it again to see the change, or save "
                 "over it."
@@ -284,17 +288,23 @@ def _folder(named: Path) -> Path:
     return path.parent if path.name == CASE and not path.is_dir() else path
 
 
-def _text(folder: Path) -> str:
+def _raw(folder: Path) -> bytes:
     """Content of the ``case.json`` in a folder."""
     path = folder / CASE
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} holds no {CASE}. Name the folder of a case, or make one there.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is damaged: expected UTF-8 text. Bring it back from a backup.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Ask for permission to read it.") from error
+
+
+def _text(raw: bytes, folder: Path) -> str:
+    """The same as text."""
+    try:
+        return raw.decode("utf-8-sig")  # an editor may have put a byte order mark there
+    except UnicodeDecodeError as error:
+        raise InputError(f"{folder / CASE} is damaged: expected UTF-8 text. Bring it back from a backup.") from error
 
 
 def _owned(folder: Path) -> tuple[str, ExitStack]:
@@ -319,7 +329,7 @@ def _ourselves() -> dict[str, object]:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container without a user
         user = ""
-    since = datetime.now().astimezone().isoformat(timespec="minutes")
+    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     return {"user": user, "host": platform.node(), "pid": os.getpid(), "since": since}
 
 

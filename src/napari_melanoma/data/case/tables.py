@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.case.facts import Facts
@@ -107,9 +107,10 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
     try:
         for given in each_row(path):
             row = harmoniser.row(mapping.apply(given) if mapping else given)
-            named += "image_id" in row or "path" in row
-            if row.get("image_id") in names:  # of two rows that name one image the first counts
-                by_name.setdefault(row["image_id"], row)
+            name = row.get("image_id") or PureWindowsPath(row.get("path", "")).stem
+            named += bool(name)
+            if name in names:  # of two rows that name one image the first counts
+                by_name.setdefault(name, row)
             if "path" in row and (folder / row["path"]).is_file():
                 by_path.setdefault(folder / row["path"], row)
     except InputError as error:
