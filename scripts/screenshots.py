@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSettings, Qt
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
 from napari_melanoma.ui.open import show_dock, viewer_with_dock
@@ -45,14 +45,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--photograph", type=Path)
-    parser.add_argument("--only", choices=("lesion", "review", "train"), help="pictures of one dock alone")
+    parser.add_argument("--only", choices=("lesion", "review", "train", "body"), help="pictures of one dock alone")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     if arguments.only in (None, "lesion"):
         lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
-    for only, pictures in (("review", review_pictures), ("train", train_pictures)):
+    for only, pictures in (("review", review_pictures), ("train", train_pictures), ("body", body_pictures)):
         if arguments.only in (None, only):
             with tempfile.TemporaryDirectory() as folder:
                 pictures(Path(folder), arguments.out, arguments.theme)
@@ -130,6 +130,38 @@ def train_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: str(dock.page.run.report.state) in ("finished", "failed", "lost"))
     wait_until(lambda: dock.page.run.report.comparison is not None)
     picture(dock, out / "train-dock-gate.png")
+    viewer.close()
+
+
+def body_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the body map with a few lesions."""
+    import napari
+
+    from napari_melanoma.ui.body_map import BodyMap
+    from napari_melanoma.ui.body_marks import BodyMark
+    from napari_melanoma.ui.connections import Connections
+    from napari_melanoma.ui.look import ThemedIcons
+
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    page = QWidget()
+    icons = ThemedIcons(viewer, page, Connections())
+    body = BodyMap(icons)
+    QVBoxLayout(page).addWidget(body)
+    viewer.window.add_dock_widget(page, name="Body map", area="right")
+    page.window().resize(1400, 900)
+    narrow(page)
+    icons.apply()
+    places = [
+        ("upper back", "left"),
+        ("upper back", "left"),
+        ("forearm", "right"),
+        ("cheek", "left"),
+        ("sole", "right"),
+    ]
+    body.set_lesions([BodyMark(str(n), str(n), *place) for n, place in enumerate(places, start=1)], current="3")
+    body.set_site("forearm", "right")
+    picture(body, out / "body-map.png")
     viewer.close()
 
 
