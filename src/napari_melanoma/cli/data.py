@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli import data_features
+from napari_melanoma.cli import data_features, data_report
 from napari_melanoma.cli.data_sets import add_to
 from napari_melanoma.cli.data_tables import add_to as add_tables_to
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
@@ -142,4 +142,5 @@ add_verb(app, "import-masks", import_masks, IMPORT_HELP)
 add_verb(app, "check", check, CHECK_HELP)
 add_to(app)
 data_features.add_to(app)
+data_report.add_to(app)
 add_tables_to(app)

@@ -1,4 +1,4 @@
-"""``data``, the verbs about whole data sets: import, merge, split, report, and pictures that occur twice."""
+"""``data``, the verbs about whole data sets: import, merge, split, and pictures that occur twice."""
 
 from __future__ import annotations
 
@@ -40,11 +40,6 @@ SPLIT_HELP = examples(
     "Write the column split of a data set: images of a patient and images of the same picture together, the diagnoses "
     "in each split as they are in all. With --folds also the column fold, for a cross-validation of all that is not "
     "kept apart as test. Images that have a split or a fold keep it, unless with --replace.",
-)
-REPORT_HELP = examples(
-    "napari-melanoma data report dataset",
-    "napari-melanoma data report dataset --out dataset.md",
-    "Say what is in a data set: diagnoses, sites, ages, sizes, splits, what is missing, and the licence.",
 )
 DUPLICATES_HELP = examples(
     "napari-melanoma data duplicates dataset",
@@ -177,25 +172,6 @@ def split(
         current.done(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
 
 
-def report(
-    dataset: DataSet,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Markdown file to write.")] = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Say what is in a data set."""
-    with session(json, debug) as current:
-        from napari_melanoma.core.files import write_text
-        from napari_melanoma.data.report import describe, written
-
-        found = describe(dataset, run=current.run)
-        text = written(found)
-        if out is not None:
-            write_text(out, text)
-        current.report.listing("data", text, **vars(found))
-        current.done(f"written to {out}" if out else f"{found.images} images in {dataset}", images=found.images)
-
-
 def duplicates(
     datasets: DataSets,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="CSV", help="Table of all pairs to write.")] = None,
@@ -245,5 +221,4 @@ def add_to(app: typer.Typer) -> None:
     add_verb(app, "import", import_, IMPORT_HELP)
     add_verb(app, "merge", merge, MERGE_HELP)
     add_verb(app, "split", split, SPLIT_HELP)
-    add_verb(app, "report", report, REPORT_HELP)
     add_verb(app, "duplicates", duplicates, DUPLICATES_HELP)

@@ -63,7 +63,7 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
     for found in counts.values():
         for word, count in found.items():
             totals[word] = totals.get(word, 0) + count
-    words = sorted((word for word in totals if word), key=lambda word: -totals[word])
+    words = sorted((word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word]))
     shown = words[:MOST_WORDS] if len(words) > MOST_WORDS + 1 else words
     figure = _figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
     axes = figure.subplots()
@@ -140,7 +140,7 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
             colour = COLOURS[place % len(COLOURS)]
             axes.plot([low, high], [place, place], color=colour, linewidth=1.2)
             axes.plot([first, third], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
-            axes.plot([middle], [place], "|", color="white", markersize=8, markeredgewidth=2)
+            axes.plot([middle], [place], "|", color="#1c1f23", markersize=11, markeredgewidth=1.6)
         axes.set_title(feature, fontsize=9, loc="left")
         axes.set_yticks(range(len(order)), order if number % columns == 0 else [""] * len(order), fontsize=8)
         axes.set_ylim(len(order) - 0.5, -0.5)
@@ -165,7 +165,7 @@ def draw_rests_on(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Pat
     columns = min(2, len(rests_on))
     rows = -(-len(rests_on) // columns)
     figure = _figure(rows * (0.8 + 0.22 * most))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(rests_on) :]:
         axes.set_visible(False)
     for axes, (pair, features) in zip(grid.flat, rests_on.items(), strict=False):

@@ -14,7 +14,8 @@ PAGE = """{% extends "page" %}
 {% block width %}70rem{% endblock %}
 {% block style %}
 .quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
-td { font-variant-numeric: tabular-nums; } details { margin: .5rem 0; } summary { cursor: pointer; color: #3b6fa0; }
+td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+details { margin: .5rem 0; } summary { cursor: pointer; color: #3b6fa0; }
 nav a { margin-right: 1rem; }
 {% endblock %}
 {% block content %}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAMED = 20  # pairs and groups that are told one by one
 CLEAR, PLAIN = 0.95, 0.7  # areas under the curve: told apart nearly always, and often
-HOW_TO_READ = "The bar shows the middle half of the images, the line the middle nine tenths, the gap the median."
+HOW_TO_READ = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
 
 
 def page_of(report: DataReport, folder: Path) -> DataPage:
@@ -82,19 +82,25 @@ def _warnings(report: DataReport) -> list[str]:
     whole, said = report.whole, []
     if whole.in_two_splits:
         said.append(
-            f"{len(whole.in_two_splits)} patients or lesions are in several splits, such as {whole.in_two_splits[0]}: "
-            "what is judged on was learnt from. 'napari-melanoma data split --replace' keeps them together."
+            f"{len(whole.in_two_splits)} of the patients, lesions or pictures are in several splits, such as "
+            f"{whole.in_two_splits[0]}: what is judged on was learnt from. "
+            "'napari-melanoma data split --replace' keeps them together."
         )
-    leaks = sum(pair.leaks for pair in report.duplicates or ())
-    if leaks:
+    if leaks := sum(pair.leaks for pair in report.duplicates or ()):
         said.append(
-            f"{leaks} pairs of the same picture are in two splits: a split that is drawn anew keeps them together."
+            f"{_counted_words(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
+            "'napari-melanoma data split --replace' keeps them together."
         )
     if whole.faults:
-        said.append(f"{len(whole.faults)} rows could not be used, such as: {whole.faults[0]}")
+        said.append(f"{_counted_words(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
     if whole.rows > whole.images:
-        said.append(f"{whole.rows - whole.images} rows have no image.")
+        said.append(f"{_counted_words(whole.rows - whole.images, 'row')} without an image.")
     return said
+
+
+def _counted_words(count: int, thing: str) -> str:
+    """Say how many there are."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _sources(report: DataReport, folder: Path) -> Iterator[Part]:
@@ -161,7 +167,7 @@ def _sites(report: DataReport, folder: Path) -> Iterator[Part]:
         if any(set(found) != {""} for found in bars.values()):
             path = folder / f"{column}.png"
             figures.draw_shares(bars, path)
-            yield Part(title, (), path, (_counted(f"Rows with each {column}, by source", bars),))
+            yield Part(title, (), path, (_counted(f"{title}: rows of each source", bars),))
 
 
 def _looks(report: DataReport, folder: Path) -> Iterator[Part]:
@@ -222,9 +228,9 @@ def _same(report: DataReport, folder: Path) -> Iterator[Part]:
     across = sum(pair.first.domain != pair.second.domain for pair in pairs)
     apart = sum(not pair.same_group for pair in pairs)
     line = (
-        f"{len(pairs)} pairs of images show the same picture: {across} across sources, {apart} under different names "
+        f"{_counted_words(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
     )
-    line += f"of patient or lesion, {sum(pair.leaks for pair in pairs)} in two splits."
+    line += f"under different names of patient or lesion, {sum(pair.leaks for pair in pairs)} in two splits."
     rows = tuple(
         (
             f"{p.first.domain}/{p.first.image_id}",

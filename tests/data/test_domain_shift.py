@@ -1,0 +1,98 @@
+"""Sources that are the same cannot be told apart, those that differ can, and the feature by which they do is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_melanoma.data.domain_shift import EVERYTHING, OTHERS, domain_shifts, grouped_auc
+
+EACH = 60
+
+
+def drawn(shift: float, sources: int = 2) -> tuple[dict, list[str], list[str]]:
+    """Images of several sources, two a patient: ``tint`` is shifted from one source to the next, ``noise`` is not."""
+    rng = np.random.default_rng(1)
+    names = [f"s{number}" for number in range(sources) for _ in range(EACH)]
+    groups = [f"{name}/p{place // 2}" for place, name in enumerate(names)]
+    offset = np.repeat(np.arange(sources), EACH) * shift
+    families = {
+        "looks": {"tint": rng.normal(size=len(names)) + offset, "noise": rng.normal(size=len(names))},
+        "table": {"age": rng.normal(50, 10, len(names)), "never known": np.full(len(names), np.nan)},
+    }
+    return families, names, groups
+
+
+def test_the_same_cannot_be_told_apart() -> None:
+    (shift,), left_out = domain_shifts(*drawn(0.0))
+    for found in shift.auc.values():
+        assert found.low < 0.55
+        assert found.value < 0.65
+    assert left_out == []
+
+
+def test_what_differs_is_told_apart_by_the_feature_that_does() -> None:
+    (shift,), _ = domain_shifts(*drawn(2.0))
+    assert (shift.first, shift.second, shift.images, shift.family) == ("s0", "s1", (EACH, EACH), "looks")
+    assert shift.auc["looks"].low > 0.8
+    assert shift.auc["looks"].value == pytest.approx(0.92, abs=0.05)  # of two normal distributions two deviations apart
+    assert shift.auc["table"].value < 0.65
+    assert shift.auc[EVERYTHING].value > 0.85
+    assert shift.rests_on[0][0] == "tint"
+    assert "never known" not in dict(shift.rests_on)
+
+
+def test_images_of_one_patient_do_not_judge_each_other() -> None:
+    """A feature that names the patient says nothing of the source of a patient who was not seen."""
+    rng = np.random.default_rng(0)
+    names = ["a"] * EACH + ["b"] * EACH
+    groups = [f"{name}{place // 8}" for place, name in enumerate(names)]
+    own = {group: rng.normal() for group in groups}
+    features = {"looks": {"patient": np.array([own[group] for group in groups])}}
+    (shift,), _ = domain_shifts(features, names, groups)
+    assert shift.auc["looks"].low < 0.5 < shift.auc["looks"].high
+
+
+def test_many_sources_are_each_compared_with_all_others() -> None:
+    shifts, _ = domain_shifts(*drawn(3.0, sources=6))
+    assert len(shifts) == 6
+    assert {shift.second for shift in shifts} == {OTHERS}
+    assert all(sum(shift.images) == 6 * EACH for shift in shifts)
+
+
+def test_a_source_of_few_patients_is_named() -> None:
+    families, names, groups = drawn(1.0)
+    names[:4] = ["rare"] * 4
+    shifts, left_out = domain_shifts(families, names, groups)
+    assert len(shifts) == 1
+    assert left_out == ["rare (2 patients, lesions or images)"]
+
+
+def test_features_that_only_one_source_has_are_left_out() -> None:
+    families, names, groups = drawn(1.0)
+    families["table"]["age"][:EACH] = np.nan
+    (shift,), _ = domain_shifts(families, names, groups)
+    assert set(shift.auc) == {"looks", EVERYTHING}
+
+
+def test_nothing_in_common_is_a_guess() -> None:
+    _, names, groups = drawn(1.0)
+    (shift,), _ = domain_shifts({"looks": {"x": np.full(len(names), np.nan)}}, names, groups)
+    assert shift.auc[EVERYTHING].value == 0.5
+    assert shift.rests_on == ()
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=4, max_size=40))
+def test_the_area_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    pairs += [(1, True), (2, False)]
+    scores, truth = np.array([float(score) for score, _ in pairs]), np.array([true for _, true in pairs])
+    found = grouped_auc(scores, truth, np.arange(len(pairs)))
+    assert found.value == pytest.approx(roc_auc_score(truth, scores))
+    assert found.low <= found.value + 0.3
+    turned = grouped_auc(-scores, truth, np.arange(len(pairs)))
+    assert turned.value == pytest.approx(1 - found.value)

@@ -1,0 +1,116 @@
+"""A report of two sources: counts, figures, how they are told apart, what to beware of; and it gives nobody away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.results import write_table
+from napari_melanoma.workflows.audit import audit
+from napari_melanoma.workflows.data_report import DataReport, DataReportOptions, data_report, write_report
+
+SIDE = 32
+
+
+def dataset(folder: Path, tint: tuple[int, int, int], count: int = 24, **columns: object) -> Path:
+    """Photographs of a tint; two of each patient; every third is malignant."""
+    rng = np.random.default_rng(sum(tint))
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(count):
+        rough = rng.integers(-40, 40, (8, 8, 1)) + np.array(tint)
+        picture = Image.fromarray(np.clip(rough, 0, 255).astype(np.uint8)).resize(
+            (SIDE, SIDE), Image.Resampling.BICUBIC
+        )
+        picture.save(folder / "images" / f"i{number}.png")
+        known = {"diagnosis": "melanoma" if number % 3 == 0 else "nevus", "age": 20 + number}
+        values = {name: value(number) if callable(value) else value for name, value in columns.items()}
+        rows.append({"image_id": f"i{number}", "patient_id": f"p{number // 2}", **known, **values})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> DataReport:
+    home = tmp_path_factory.mktemp("report")
+    red = dataset(home / "red", (200, 120, 110), split=lambda number: "train" if number < 12 else "val", sex="female")
+    blue = dataset(home / "blue", (140, 130, 190), split=lambda number: "train" if number % 2 else "test")
+    return data_report([red, blue], DataReportOptions(images=20), run=RunContext())
+
+
+def test_sources_are_described_and_told_apart(found: DataReport) -> None:
+    assert {name: (one.rows, one.images, one.patients) for name, one in found.sources.items()} == {
+        "red": (24, 24, 12),
+        "blue": (24, 24, 12),
+    }
+    assert (found.whole.rows, found.whole.patients) == (48, 24)
+    assert found.whole.counts["target"] == {"0": 32, "1": 16}
+    assert found.sources["red"].missing["sex"] == 0
+    assert found.sources["blue"].missing["sex"] == 24
+    assert len(found.looked_at) == 40
+    (shift,) = found.shifts
+    assert shift.images == (20, 20)
+    assert shift.auc["colours and structure"].low > 0.9
+    assert shift.auc["table"].low < 0.6
+    assert dict(shift.rests_on)["blue to yellow"] > 0.99
+    assert dict(shift.rests_on)["age"] < 0.75
+
+
+def test_patients_in_two_splits_are_warned_of(found: DataReport) -> None:
+    assert found.whole.in_two_splits == tuple(sorted(f"blue/p{number}" for number in range(12)))
+    assert found.sources["red"].in_two_splits == ()
+
+
+def test_the_page_says_it_all_and_needs_no_other_file(found: DataReport, tmp_path: Path) -> None:
+    page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
+    assert "red and blue are told apart with an AUC of 1.00" in page
+    assert "12 of the patients, lesions or pictures are in several splits, such as blue/p0" in page
+    assert page.count("data:image/png;base64,") == len(list((tmp_path / "out/figures").iterdir())) == 6
+    assert "http" not in page.replace("http-equiv", "")
+    values = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+    assert values["sources"]["blue"]["in_two_splits"][0] == "blue/p0"
+    assert values["domain_shift"][0]["auc"]["table"]["value"] < 0.75
+    told: list[object] = []
+    assert audit([tmp_path / "out"], told.append, run=RunContext()).clean, told
+
+
+def test_a_table_alone_and_columns_of_others(tmp_path: Path) -> None:
+    """No image is there, words are another's, one value is impossible: what can be said is said."""
+    rows = [{"image_id": f"x{n}", "path": "", "dx": "mel" if n % 2 else "nv", "age": n} for n in range(24)]
+    (tmp_path / "table").mkdir()
+    write_table(tmp_path / "table/dataset.csv", [*rows, {"image_id": "y", "path": "", "dx": "mel", "age": 430}])
+    found = data_report([tmp_path / "table"], DataReportOptions(), run=RunContext())
+    assert (found.whole.rows, found.whole.images, found.shifts) == (25, 0, [])
+    assert found.whole.counts["diagnosis"] == {"melanoma": 13, "nevus": 12}
+    assert found.whole.age == (0, 11.5, 23)
+    page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
+    assert "25 rows without an image" in page
+    assert "One source" in page
+
+
+def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "one", (120, 120, 120), count=4)
+    (folder / "images/i0.png").write_bytes(b"no image")
+    rows = [{"image_id": f"i{n}", "path": f"images/i{n}.png", "source": "ab"[n % 2]} for n in range(5)]
+    write_table(folder / "dataset.csv", rows)
+    found = data_report([folder], DataReportOptions(), run=RunContext())
+    assert (list(found.sources), found.whole.rows, len(found.whole.faults)) == (["a", "b"], 4, 1)
+    assert len(found.too_small) == 2
+    page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
+    assert "too few" in page
+    assert "1 row could not be used" in page
+
+
+def test_what_is_no_data_set_and_a_wish_to_stop(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="is no data set"):
+        data_report([tmp_path], DataReportOptions(), run=RunContext())
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        data_report([dataset(tmp_path / "one", (9, 9, 9), count=2)], DataReportOptions(), run=run)
