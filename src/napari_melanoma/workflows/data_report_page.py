@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,7 +163,7 @@ def _ages(report: DataReport, folder: Path) -> Iterator[Part]:
 def _sites(report: DataReport, folder: Path) -> Iterator[Part]:
     """Body sites, sexes and skin types by source."""
     for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
-        bars = _by_source(report.rows, lambda row, column=column: row.values.get(column, ""))
+        bars = _by_source(report.rows, column)
         if any(set(found) != {""} for found in bars.values()):
             path = folder / f"{column}.png"
             figures.draw_shares(bars, path)
@@ -250,11 +250,11 @@ def _splits(one: str, other: str) -> str:
     return one if one == other else f"{one or 'none'} and {other or 'none'}"
 
 
-def _by_source(rows: Sequence[ReportRow], word: Callable[[ReportRow], str]) -> dict[str, Counter[str]]:
-    """Words of each source with their counts."""
+def _by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
+    """Words of each source in a column, with their counts."""
     bars: dict[str, Counter[str]] = {}
     for row in rows:
-        bars.setdefault(row.source, Counter())[word(row)] += 1
+        bars.setdefault(row.source, Counter())[row.values.get(column, "")] += 1
     return bars
 
 
