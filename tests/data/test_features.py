@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.tabular import UNKNOWN, NumberColumn, TabularChoices, TabularEncoding, WordColumn
 from napari_melanoma.data import taxonomy
-from napari_melanoma.data.features.choices import BINS, choices_for
+from napari_melanoma.data.features.choices import BINS, choices_for, eligible
 from napari_melanoma.data.features.encoding import as_matrix, encode, network_inputs, understand, without_each
-from napari_melanoma.data.features.fitting import REFUSED, fit, unlearnt
+from napari_melanoma.data.features.fitting import fit, unlearnt
+from napari_melanoma.data.features.leaks import why_not
+from napari_melanoma.models.bundle import BundleConfig
 
 ROWS = [
     {"age": "40", "sex": "female", "site": "torso"},
@@ -188,11 +190,38 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
     assert encode([{"age": "50"}], integer).continuous.tolist() == [[0]]
 
 
-@pytest.mark.parametrize("name", ["diagnosis", "patient_id", "split", "biopsed"])
+@pytest.mark.parametrize(
+    "name", ["diagnosis", "patient_id", "split", "biopsed", "iddx_3", "target_as_given", "depth_mm_reader_2", "clark"]
+)
 def test_what_gives_the_answer_away_is_refused(name: str) -> None:
-    assert name in REFUSED
     with pytest.raises(DataSetError, match=f"the column '{name}' .* Take it off the list"):
         fit([{name: "x"}], TabularChoices(numbers=(), words=(WordColumn(name=name),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "refused"),
+    [
+        ("depth_mm", "metastasis", False),
+        ("diagnosis", "metastasis", False),
+        ("metastasis", "metastasis", True),
+        ("clark", "depth_mm", True),
+        ("ulceration", "depth_mm", False),
+        ("age", "diagnosis", False),
+        ("patient_distance", "melanoma", False),
+        ("lesion_id", "metastasis", True),
+    ],
+)
+def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, refused: bool) -> None:
+    assert bool(why_not(name, target)) == refused
+
+
+def test_columns_that_can_be_ticked() -> None:
+    rows = [
+        {"image_id": str(n), "age": str(n), "sex": "", "site": "torso", "itch": str(n % 2), "source": f"s{n % 2}"}
+        | {"notes": f"seen on day {n}", "diagnosis": f"d{n % 2}", "patient_distance": f"{n}.5"}
+        for n in range(120)
+    ]
+    assert eligible(rows) == ("age", "itch", "patient_distance")
 
 
 @pytest.mark.parametrize(
@@ -243,6 +272,15 @@ def test_a_table_for_what_deals_with_gaps_itself() -> None:
         matrix, [[40, 1, 1], [50, 2, 1], [gap, 1, 2], [80, gap, gap], [gap, gap, gap]], strict=True
     )
     assert categorical.tolist() == [False, True, True]
+
+
+def test_a_bundle_carries_the_encoding_and_refuses_a_newer_one() -> None:
+    config = BundleConfig(name="b", title="B", architecture="none", tabular=fit(ROWS, TabularChoices()))
+    kept = json.loads(config.model_dump_json())
+    assert BundleConfig.parse(kept, "config.json") == config
+    kept["tabular"]["version"] = 2
+    with pytest.raises(ConfigError, match=r"tabular.version' is 2: input should be 1"):
+        BundleConfig.parse(kept, "config.json")
 
 
 def test_unknown_is_one_word() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import NumberColumn, TabularChoices, WordColumn
+from napari_melanoma.data.features.leaks import why_not
 from napari_melanoma.data.features.reading import Row, number_of, word_of
 from napari_melanoma.data.table_schema import column_named
 
@@ -19,7 +20,36 @@ Style = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
 # (AJCC Cancer Staging Manual, 8th edition).
 BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.8, 1.0, 2.0, 4.0)}
+WHENCE = ("source", "domain")
+MOST = 100  # different words: a column with more is a free text
 FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
+
+
+def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
+    """List the columns of a table that can be ticked.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Those that are learnt from.
+    target : str
+        The column that is to be told.
+
+    Returns
+    -------
+    tuple of str
+        In the order of the table: those that do not give the answer away, know two different things at least, and
+        repeat their words, unlike a free text. ``source`` and ``domain`` are left out: they tell where an image is
+        from, which a network takes for what it shows.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return tuple(name for name in names if name not in WHENCE and not why_not(name, target) and _says_much(name, rows))
+
+
+def _says_much(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column has several words that come again, or several numbers."""
+    words = {word for row in rows if (word := word_of(row.get(name)))}
+    return len(words) > 1 and (len(words) <= MOST or _is_number(name, rows))
 
 
 def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embedding") -> TabularChoices:

@@ -18,20 +18,11 @@ from napari_melanoma.core.tabular import (
     TabularEncoding,
     WordColumn,
 )
+from napari_melanoma.data.features.leaks import why_not
 from napari_melanoma.data.features.reading import Row, number_of, word_of
 
-NAMES = "is a name, which says nothing of another patient"
-ANSWER = "holds the answer, or was decided by whoever knew it"
-PLACE = "says where a row is kept, not what is seen"
-REFUSED = {
-    **dict.fromkeys(("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path"), NAMES),
-    **dict.fromkeys(("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"), ANSWER),
-    **dict.fromkeys(("diagnostic", "biopsed", "seborrheic_keratosis", "benign_malignant"), ANSWER),
-    **dict.fromkeys(("split", "fold", "review"), PLACE),
-}
 
-
-def fit(rows: Sequence[Row], choices: TabularChoices) -> TabularEncoding:
+def fit(rows: Sequence[Row], choices: TabularChoices, target: str = "diagnosis") -> TabularEncoding:
     """Fit an encoding.
 
     Parameters
@@ -40,6 +31,8 @@ def fit(rows: Sequence[Row], choices: TabularChoices) -> TabularEncoding:
         Column name to text, of the training split alone: no other row may have a say.
     choices : TabularChoices
         Which columns, and how.
+    target : str
+        The column that is to be told, by which ``leaks.why_not`` says what must not be an input.
 
     Returns
     -------
@@ -51,21 +44,20 @@ def fit(rows: Sequence[Row], choices: TabularChoices) -> TabularEncoding:
     DataSetError
         Where there is no row, a column is in none of them, or one is asked for that gives the answer away.
     """
-    _check(rows, choices)
+    _check(rows, choices, target)
     words = tuple(_fit_words(column, [word_of(row.get(column.name)) for row in rows]) for column in choices.words)
     numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
     return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
 
 
-def _check(rows: Sequence[Row], choices: TabularChoices) -> None:
+def _check(rows: Sequence[Row], choices: TabularChoices, target: str) -> None:
     """Refuse what cannot be fitted, or must not."""
     if not rows:
         raise DataSetError("an encoding of patient data needs rows to learn from, found none. Name another split.")
     there = {name for row in rows for name in row}
     columns: list[TabularColumn] = [*choices.numbers, *choices.words]
     for column in columns:
-        if column.name in REFUSED:
-            said = REFUSED[column.name]
+        if said := why_not(column.name, target):
             raise DataSetError(f"the column '{column.name}' {said}: it cannot be an input. Take it off the list.")
         if column.name not in there:
             raise DataSetError(

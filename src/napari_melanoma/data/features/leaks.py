@@ -1,0 +1,47 @@
+"""Columns that a network must not get, because they are names, hold the answer, or exist only where it is known."""
+
+from __future__ import annotations
+
+from napari_melanoma.data.table_schema import AS_GIVEN, READER
+
+NAMES = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
+PLACES = ("split", "fold", "review", "licence", "attribution", "copyright_license")
+DIAGNOSES = (
+    *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"),
+    # As sources call them: PAD-UFES-20, ISIC 2017, ISIC 2020 and the archive.
+    *("diagnostic", "biopsed", "seborrheic_keratosis", "benign_malignant", "diagnosis_confirm_type"),
+)
+FOUND_LATER = ("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis", "mel_thick_mm", "mel_mitotic_index")
+DEPTHS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
+
+
+def why_not(name: str, target: str = "diagnosis") -> str:
+    """Say why a column cannot be an input.
+
+    Parameters
+    ----------
+    name : str
+        The column.
+    target : str
+        The column that is to be told. Where that is a diagnosis of any kind, what a pathologist finds once it is known
+        (depth, ulceration, mitoses ...) is refused too; for ``metastasis``, as in P3, it is an input.
+
+    Returns
+    -------
+    str
+        "" where it can be one; else a clause that goes after the column's name.
+    """
+    column = name.removesuffix(AS_GIVEN)
+    column = "depth_mm" if READER.fullmatch(column) else column
+    diagnosis = column in DIAGNOSES or column.startswith("iddx")  # iddx_1 ... of ISIC 2024
+    if column in NAMES:
+        return "is a name, which says nothing of another patient"
+    if column in PLACES:
+        return "says how a row is kept, not what is seen"
+    if column == target or (column in DEPTHS and target in DEPTHS):
+        return "holds the answer"
+    if target not in DIAGNOSES:
+        return ""
+    if diagnosis:
+        return "holds the answer, or was decided by whoever suspected it"
+    return "is found only once the diagnosis is known" if column in FOUND_LATER else ""
