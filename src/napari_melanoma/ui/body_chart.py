@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import inf
 
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, QSizeF
-from qtpy.QtGui import QColor, QImage, QPainter, QTransform
+from qtpy.QtGui import QTransform
 
+from napari_melanoma.ui.body_anchors import anchors
 from napari_melanoma.ui.body_back import back
 from napari_melanoma.ui.body_curves import Point
 from napari_melanoma.ui.body_front import front
@@ -21,8 +20,6 @@ from napari_melanoma.ui.body_parts import MIDLINE, Drawing, Place, Region
 from napari_melanoma.ui.body_words import WHOLE_REGIONS
 
 WIDTH, HEIGHT = 340.0, 516.0
-DEEP = 0.75  # of the most that a point of a region is away from its border: well inside
-NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 PREFERRED = ("face", "mouth", "hands", "front", "back", "soles")  # where a mark goes whose site is in several drawings
 
 
@@ -146,53 +143,7 @@ def _fitted(drawing: Drawing, room: QRectF) -> Drawing:
 
 
 def _spots(drawing: Drawing) -> Iterator[Spot]:
-    """Give the regions of a drawing, each once, with a point as far from its border as can be."""
-    scale = 2.0
-    frame = drawing.frame
-    regions = list(drawing.regions)
-    names = list(dict.fromkeys(region.place for region in regions))
-    picture = QImage(int(frame.width() * scale) + 4, int(frame.height() * scale) + 4, QImage.Format.Format_RGB32)
-    picture.fill(0)
-    painter = QPainter(picture)
-    painter.scale(scale, scale)
-    painter.translate(1 - frame.x(), 1 - frame.y())
-    for part in drawing.parts:
-        painter.setClipPath(part.path)
-        for region in reversed(part.regions):
-            painter.fillPath(region.shape, QColor(names.index(region.place) + 1))
-    painter.end()
-    labels = _pixels(picture)
-    first = {region.place: region for region in reversed(regions)}
-    for number, (row, column) in _deepest(labels).items():
-        place = names[number - 1]
-        point = QPointF(column / scale + frame.x() - 1, row / scale + frame.y() - 1)
-        yield Spot(drawing.name, first[place], point)
-
-
-def _pixels(picture: QImage) -> NDArray[np.int32]:
-    """The numbers that were painted: (row, column)."""
-    bits = picture.constBits()
-    if hasattr(bits, "setsize"):
-        bits.setsize(picture.sizeInBytes())
-    words = np.frombuffer(bits, np.uint32).reshape(picture.height(), picture.bytesPerLine() // 4)
-    return (words[:, : picture.width()] & 0xFFFFFF).astype(np.int32)
-
-
-def _deepest(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
-    """Give for each label a pixel well inside, near the middle of such: (row, column)."""
-    depth, kept = np.zeros(labels.shape, np.int32), labels > 0
-    same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOURS]
-    while kept.any():
-        depth[kept] += 1
-        inner = kept[1:-1, 1:-1].copy()
-        for alike, (a, b) in zip(same, NEIGHBOURS, strict=True):
-            inner &= alike & kept[1 + a : a - 1 or None, 1 + b : b - 1 or None]
-        kept = np.zeros_like(kept)
-        kept[1:-1, 1:-1] = inner
-    found = {}
-    for number in np.unique(labels[labels > 0]):
-        mine = labels == number
-        rows, columns = np.nonzero(mine & (depth >= DEEP * depth[mine].max()))
-        nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-        found[int(number)] = int(rows[nearest]), int(columns[nearest])
-    return found
+    """Give the regions of a drawing, each once."""
+    first = {region.place: region for region in reversed(list(drawing.regions))}
+    for place, anchor in anchors(drawing).items():
+        yield Spot(drawing.name, first[place], anchor)

@@ -21,14 +21,14 @@ from qtpy.QtWidgets import (
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.data.harmonise_report import HarmoniseReport, listed
 from napari_melanoma.data.mapping import Mapping, write_mapping
-from napari_melanoma.ui.job import Latest, Work
+from napari_melanoma.ui.job import Job, Work
 from napari_melanoma.ui.look import PRIMARY, named, quiet
 from napari_melanoma.ui.mapping_columns import ColumnsTable
 from napari_melanoma.ui.mapping_words import WordsTable
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.runs import Progress, RunContext
     from napari_melanoma.workflows.table_survey import TablePreview
 
 WIDTH_PX, HEIGHT_PX = 640, 620
@@ -70,7 +70,7 @@ class MappingDialog(QDialog):
         self.columns: ColumnsTable | None = None
         self.words = WordsTable()
         self._report: HarmoniseReport | None = None
-        self._latest = Latest(self)
+        self._job: Job | None = None
         self._said = Words(READING)
         named(self._said, "mapping_said", "What was found").setToolTip("")
         self._title = QLabel("<b>Words that were not understood</b>: say what they mean, or keep them as they are.")
@@ -79,14 +79,13 @@ class MappingDialog(QDialog):
         self._use = QPushButton("Use this mapping")
         self._save = QPushButton("Save it ...")
         self._build()
-        self._latest.succeeded.connect(self._on_read)
-        self._latest.failed.connect(self._on_failed)
-        self._latest.submit("preview", lambda: partial(_preview, path))
+        self.finished.connect(self._stop)
+        self._start(partial(_preview, path))
 
     @property
     def busy(self) -> bool:
         """Whether the table is being read."""
-        return self._latest.busy
+        return self._job is not None
 
     @property
     def mapping(self) -> Mapping:
@@ -104,7 +103,7 @@ class MappingDialog(QDialog):
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:
-            self._on_failed(error)
+            self._said.setText(str(error))
         else:
             self._said.setText(f"Saved as {path.name}. {self._summary()}")
 
@@ -145,6 +144,7 @@ class MappingDialog(QDialog):
         self._words_area.setVisible(any_left)
 
     def _on_read(self, found: TablePreview | HarmoniseReport) -> None:
+        self._job = None
         if isinstance(found, HarmoniseReport):
             self._on_report(found)
         else:
@@ -169,11 +169,25 @@ class MappingDialog(QDialog):
 
     def _survey(self) -> None:
         """Read the whole table with the columns as they are; words that are chosen are listed nevertheless."""
-        self._said.setText(READING)
-        self._latest.submit("survey", self._surveying)
+        self._start(partial(_survey, self.path, self.mapping.model_copy(update={"words": {}})))
 
-    def _surveying(self) -> Work:
-        return partial(_survey, self.path, self.mapping.model_copy(update={"words": {}}))
+    def _start(self, work: Work) -> None:
+        """Read in a thread; what is being read for earlier choices is of no use any more."""
+        self._stop()
+        self._said.setText(READING)
+        job = self._job = Job(work)
+        job.progressed.connect(self._on_progress)
+        job.succeeded.connect(self._on_read)
+        job.failed.connect(self._on_failed)
+        job.start()
+
+    def _stop(self, result: int = 0) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._said.setText(f"{READING} {progress.done:,} rows")
 
     def _tell(self) -> None:
         self._said.setText(self._summary())
@@ -192,6 +206,7 @@ class MappingDialog(QDialog):
         return " ".join(said)
 
     def _on_failed(self, error: Exception) -> None:
+        self._job = None
         self._said.setText(str(error))
 
     def _on_use(self) -> None:
