@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
@@ -106,3 +107,12 @@ def test_the_view_stays_where_the_same_photograph_is_picked_and_where_the_next_o
     assert two.dock.picker.image.name == "small"
     assert (camera.zoom, tuple(camera.center)) == before
     assert not linked.part(two.viewer, image, "mask")
+
+
+def test_a_photograph_that_is_opened_beside_others_comes_into_view(person, tmp_path):
+    """napari fits the view to the first layer alone: the second would be seen in part, and so would its mask."""
+    person.opens("small", np.full((120, 160, 3), 180, np.uint8))
+    Image.fromarray(np.full((1200, 1600, 3), 180, np.uint8)).save(tmp_path / "large.png")
+    person.dock.opener.open([tmp_path / "large.png"])
+    person.waits()
+    assert covers(person.viewer, person.viewer.layers["large"]) > 0.5
