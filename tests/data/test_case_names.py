@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as tries
+from hypothesis import strategies as some
 
 from napari_melanoma.data.case.facts import Facts, together
+from napari_melanoma.data.case.filing import Filed, FoundImage, file_images
+from napari_melanoma.data.case.model import Case, CaseImage
 from napari_melanoma.data.case.names import facts_from_name
 
 BACK = {"site": "posterior torso"}
@@ -35,6 +40,7 @@ NAMES = [
     ("photos/1.jpg", "", "", {}),
     ("20240517_101500.jpg", "", "", {"taken_on": "2024-05-17"}),
     ("sin título.jpg", "", "", {}),
+    ("arm_r_4_derm.jpg", "", "4", {"site": "upper extremity", "laterality": "right"} | DERMOSCOPIC),
     ("face/back.jpg", "", "", BACK),
 ]
 
@@ -60,3 +66,20 @@ def test_what_is_said_first_counts_and_a_place_is_not_mixed() -> None:
         "laterality": "name",
         "lesion": "name",
     }
+
+
+WORDS = some.sampled_from(["nose", "back", "left", "macro", "dermoscopy", "1", "2", "IMG", "mole3", "P-0042"])
+FILES = some.lists(some.lists(WORDS, min_size=1, max_size=4).map("_".join), max_size=8)
+
+
+@tries(max_examples=40)
+@given(FILES)
+def test_each_image_is_filed_once_and_filing_twice_changes_nothing(stems: list[str]) -> None:
+    found = [
+        FoundImage(CaseImage(id="", path=Path(f"/{stem}.jpg"), content=stem), facts_from_name(PurePath(f"{stem}.jpg")))
+        for stem in stems
+    ]
+    filed = file_images(Case(), found)
+    assert sorted(image.name for _, image in filed.case.each_image()) == sorted(set(stems))
+    assert all(lesion.images for lesion in filed.case.lesions)
+    assert file_images(filed.case, found) == Filed(filed.case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from napari_melanoma.core.config import Config
@@ -10,6 +10,7 @@ from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage, Cas
 
 Part = TypeVar("Part", bound=CasePart)
 Value = TypeVar("Value", bound=Config)
+Images = tuple[CaseImage, ...]
 
 
 def set_patient(case: Case, **values: object) -> Case:
@@ -162,8 +163,7 @@ def remove_image(case: Case, image_id: str) -> Case:
         Where there is none of that id.
     """
     case.image(image_id)
-    lesions = tuple(_with(lesion, images=_without(lesion.images, image_id)) for lesion in case.lesions)
-    return _with(case, lesions=lesions, images=_without(case.images, image_id))
+    return _each_images(case, image_id, lambda images: tuple(image for image in images if image.id != image_id))
 
 
 def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
@@ -331,14 +331,9 @@ def _with(value: Value, **fields: object) -> Value:
     return value.model_copy(update=fields)
 
 
-def _images(case: Case, lesion_id: str) -> tuple[CaseImage, ...]:
+def _images(case: Case, lesion_id: str) -> Images:
     """Images of a lesion, or those of no lesion."""
     return case.lesion(lesion_id).images if lesion_id else case.images
-
-
-def _without(images: tuple[CaseImage, ...], image_id: str) -> tuple[CaseImage, ...]:
-    """Leave one image out."""
-    return tuple(image for image in images if image.id != image_id)
 
 
 def _put(case: Case, lesion_id: str, place: int, images: list[CaseImage]) -> Case:
@@ -353,9 +348,15 @@ def _put(case: Case, lesion_id: str, place: int, images: list[CaseImage]) -> Cas
 
 def _exchanged(case: Case, image: CaseImage) -> Case:
     """Put an image in the place of the one with its id."""
-    images = tuple(image if found.id == image.id else found for found in case.images)
+    return _each_images(
+        case, image.id, lambda images: tuple(image if found.id == image.id else found for found in images)
+    )
+
+
+def _each_images(case: Case, image_id: str, change: Callable[[Images], Images]) -> Case:
+    """Change the images where one of that id is; lesions without it stay the same objects."""
     lesions = (
-        _with(lesion, images=tuple(image if found.id == image.id else found for found in lesion.images))
+        _with(lesion, images=change(lesion.images)) if any(found.id == image_id for found in lesion.images) else lesion
         for lesion in case.lesions
     )
-    return _with(case, images=images, lesions=tuple(lesions))
+    return _with(case, lesions=tuple(lesions), images=change(case.images))

@@ -66,11 +66,12 @@ class _Filing:
     def take(self, found: FoundImage) -> None:
         """Find the lesion of an image, and fill in what is said of lesion and patient."""
         image, facts = found.image, found.facts
-        known = self.there.setdefault(image.content, image.path) if image.content else image.path
-        if known is not image.path:
+        known = self.there.get(image.content) if image.content else None
+        if known is not None:
             if known != image.path:
                 self.notes.append((image.path.name, f"was left out: it is the same as {known.name}."))
             return
+        self.there[image.content] = image.path
         self._patient(image.name, facts)
         lesion_id = self._lesion(image.name, facts)
         cells, origins = facts.of(CaseImage)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import islice
+from functools import cache, cached_property
+from itertools import chain, islice
 from pathlib import Path, PurePath, PureWindowsPath
 
 from napari_melanoma.core.errors import InputError
@@ -64,31 +64,40 @@ class _Search:
     def __init__(self, folder: Path, places: Iterable[Path]) -> None:
         self.folder = folder
         self.places = (folder, *places)
-        self.digests: dict[Path, str] = {}
+        self.digest = cache(_digest)
+        self.by_content = cache(self._by_content)
 
     def find(self, image: CaseImage) -> Path | None:
         """Where an image is now: where it lay relative to the case, else by name, else by content alone."""
         name = _name(image.path)
-        candidates = (
-            *_moved_along(image.path, self.folder),
-            *(path for path in self.files if path.name == name),
-            *(path for path in self.files if image.content and path.suffix.lower() == Path(name).suffix.lower()),
-        )
-        return next((path for path in candidates if self._is_same(path, image.content)), None)
+        for path in chain(_moved_along(image.path, self.folder), self.named.get(name, ())):
+            if path.is_file() and image.content in (
+                "",
+                self.digest(path),
+            ):  # a case that does not say believes the name
+                return path
+        return self.by_content(Path(name).suffix.lower()).get(image.content) if image.content else None
 
     @cached_property
-    def files(self) -> list[Path]:
-        """Files in the folders that are looked through; of many the first."""
-        return list(islice((path for place in self.places for path in _files(place)), MOST_FILES))
+    def named(self) -> dict[str, list[Path]]:
+        """Files in the folders that are looked through, of many the first, by name."""
+        found: dict[str, list[Path]] = defaultdict(list)
+        for path in islice((path for place in self.places for path in _files(place)), MOST_FILES):
+            found[path.name].append(path)
+        return found
 
-    def _is_same(self, path: Path, content: str) -> bool:
-        """Whether a file is there and holds what the image held; a case that does not say is believed by name."""
-        if not path.is_file():
-            return False
-        if path not in self.digests:
-            with suppress(InputError):
-                self.digests[path] = content_digest(path) if content else ""
-        return content in ("", self.digests.get(path))
+    def _by_content(self, suffix: str) -> dict[str, Path]:
+        """Files of a kind by their digest, as one may have been renamed."""
+        paths = (path for found in self.named.values() for path in found if path.suffix.lower() == suffix)
+        return {self.digest(path): path for path in paths}
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file, "-" where it cannot be read."""
+    try:
+        return content_digest(path)
+    except InputError:
+        return "-"
 
 
 def _moved_along(path: Path, folder: Path) -> Iterator[Path]:
