@@ -13,6 +13,7 @@ from PIL import Image
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.source_files import Archive
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_mask, read_table
@@ -141,3 +142,47 @@ def test_two_imports_at_once_do_not_meet(downloaded: Path, tmp_path: Path) -> No
         pytest.raises(DataSetError, match="another command is gathering"),
     ):
         imported(downloaded, tmp_path / "ph2")
+
+
+def test_a_table_alone_becomes_rows_without_images(tmp_path: Path) -> None:
+    (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text(
+        "image,age_approx,anatom_site_general,sex\nISIC_0000001,55,anterior torso,female\nISIC_0000002,430,Hallux x,\n"
+    )
+    report = import_source(find_source("isic2019"), tmp_path, tmp_path / "out", run=RunContext())
+    assert (report.rows, report.images, report.left, report.expected) == (2, 0, 0, 25331)
+    first, second = read_table(tmp_path / "out/dataset.csv")
+    assert {name: first[name] for name in ("path", "source", "licence", "age", "site", "split")} == {
+        "path": "",
+        "source": "isic2019",
+        "licence": "CC BY-NC 4.0",
+        "age": "55",
+        "site": "anterior torso",
+        "split": "train",
+    }
+    assert (second["age"], second["age_as_given"], second["site_as_given"]) == ("", "430", "Hallux x")
+    origin = json.loads((tmp_path / "out/source.json").read_text())
+    assert (origin["rows"], origin["images"], origin["not_understood"]) == (2, 0, {"site": {"Hallux x": 1}})
+    assert {about for about, _ in report.notes} == {"age", "site"}
+    with pytest.raises(DataSetError, match="the image of 'ISIC_0000001' is not there"):
+        read_dataset(tmp_path / "out")
+
+
+def test_rows_whose_images_are_not_there_are_counted(downloaded: Path, tmp_path: Path) -> None:
+    with (downloaded / "PH2_dataset.txt").open("a") as file:
+        file.write("|| IMD077 || || 2 || 2 | AT | AT | P | P | P || 3 ||\n")
+    report = imported(downloaded, tmp_path / "ph2")
+    assert (report.rows, report.images, report.left) == (COUNT, COUNT, 1)
+
+
+def test_a_table_of_ones_own_follows_a_mapping(tmp_path: Path) -> None:
+    (tmp_path / "clinic.csv").write_bytes("Datei;Befund;Alter\na.jpg;böse;43,5\nb.jpg;Naevus;9\n".encode("cp1252"))
+    mapping = Mapping(columns={"Datei": "image_id", "Befund": "diagnosis"}, words={"diagnosis": {"böse": "melanoma"}})
+    out = tmp_path / "clinic"
+    report = import_source(find_source("table"), tmp_path / "clinic.csv", out, mapping=mapping, run=RunContext())
+    rows = read_table(out / "dataset.csv")
+    assert [(row["image_id"], row["diagnosis"], row["age"]) for row in rows] == [
+        ("a", "melanoma", "43.5"),
+        ("b", "nevus", "9"),
+    ]
+    assert report.expected == 0
+    assert "licence" not in rows[0]

@@ -11,9 +11,12 @@ from PIL import Image
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.data.dataset import Entry, Sample, each_entry, read_dataset
 from napari_melanoma.data.report import describe, written
+from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.table_schema import check_value, column_named
 from napari_melanoma.io.results import read_table, write_mask, write_table
+from napari_melanoma.workflows.data_import import import_source
 from napari_melanoma.workflows.data_merge import MergeOptions, MergeReport, merge_datasets
 from napari_melanoma.workflows.data_split import SplitOptions, choose_splits, split_dataset
 
@@ -139,3 +142,63 @@ def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
     text = written(report)
     assert "| melanoma | 1 | 33.3 |\n| (not known) | 2 | 66.7 |" in text
     assert "| (not known) | 1 | 1 |" in text
+
+
+def table(folder: Path, *rows: dict[str, str]) -> Path:
+    """Write a data set of rows without images."""
+    folder.mkdir()
+    write_table(folder / "dataset.csv", rows, list(dict.fromkeys(column for row in rows for column in row)))
+    return folder
+
+
+def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
+    one, two, three = "ISIC_0000001", "ISIC_0000002", "ISIC_0000003"
+    with_image = {one: (1, {"age_approx": "50", "split": "train"})}
+    folders = [
+        table(
+            tmp_path / "told",
+            {"image_id": f"{one}_downsampled", "age": "55", "sex": "male", "split": "test"},
+            {"image_id": two, "near_duplicate_of": f"{one}_downsampled"},
+        ),
+        dataset(tmp_path / "shown", with_image),
+        table(tmp_path / "more", {"image_id": two, "site": "Rücken"}, {"image_id": three, "site": "nowhere"}),
+    ]
+    report = merged(folders, tmp_path / "all")
+    assert (report.rows, report.images, report.joined) == ({"shown": 1, "told": 1, "more": 1}, 1, 2)
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "all/dataset.csv")}
+    assert {name: rows[one][name] for name in ("age", "sex", "split", "source", "also_in")} == {
+        "age": "50",
+        "sex": "male",
+        "split": "test",  # what is judged on in one is not learnt from in another
+        "source": "shown",
+        "also_in": "told",
+    }
+    assert (rows[two]["site"], rows[two]["near_duplicate_of"]) == ("posterior torso", one)
+    assert (rows[three]["site"], rows[three]["site_as_given"]) == ("", "nowhere")
+    (conflict,) = read_table(tmp_path / "all/conflicts.csv")
+    assert list(conflict.values()) == [one, "age", "50", "shown", "55", "told"]
+    assert [(about, "nowhere" in said) for about, said in report.notes] == [("more/site", True)]
+    entries = {entry.image_id: entry.image for entry in each_entry(tmp_path / "all") if isinstance(entry, Entry)}
+    assert {name: image is not None for name, image in entries.items()} == {one: True, two: False, three: False}
+
+
+def test_every_row_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    folders = [table(tmp_path / name, {"image_id": "ISIC_0000001", "age": "50"}) for name in ("a", "b")]
+    report = merged(folders, tmp_path / "all", keep_duplicates=True)
+    assert (report.rows, report.joined) == ({"a": 1, "b": 1}, 0)
+    assert [row["image_id"] for row in read_table(tmp_path / "all/dataset.csv")] == ["a-ISIC_0000001", "b-ISIC_0000001"]
+
+
+def test_real_tables_make_one_valid_table(shared_data: Path, tmp_path: Path) -> None:
+    names = ("lesion-size-2020", "isic2024-pathology", "pad-ufes-20")
+    for name in names:
+        import_source(find_source(name), shared_data / "metadata", tmp_path / name, run=RunContext())
+    folders = [*(tmp_path / name for name in names), dataset(tmp_path / "pad", {"PAT_1516_1765_530": (1, {})})]
+    report = merged(folders, tmp_path / "all")
+    assert sum(report.rows.values()) == 1295 + 103 + 2298
+    assert (report.joined, report.conflicts, report.images) == (1, [], 1)
+    found = read_table(tmp_path / "all/dataset.csv")
+    columns = {name: column for name in found[0] if (column := column_named(name))}
+    assert not [said for row in found for name, column in columns.items() if (said := check_value(column, row[name]))]
+    (shown,) = (row for row in found if row["image_id"] == "PAT_1516_1765_530")
+    assert (shown["diagnosis"], shown["site"], shown["age"]) == ("nevus", "upper extremity", "8")

@@ -115,7 +115,9 @@ def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
         Where another row contradicts what was taken.
     """
     first, *others = group
-    row, conflicts = dict(first.row), []
+    if not others:
+        return first.row, []  # most images of a large table: no copy
+    row, conflicts = dict(first.row), list[Conflict]()
     said_by = dict.fromkeys(row, first.data_set)
     for other in others:
         differ = {c: text for c, text in other.row.items() if c not in OF_THE_SET and text != row.get(c)}
@@ -130,8 +132,7 @@ def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
                 conflicts.append(Conflict(first.image_id, column, *taken, differ[column], other.data_set))
             elif agreed and agreed != row.get(column):
                 row[column], said_by[column] = agreed, other.data_set
-    if others:
-        row[ALSO_IN] = " ".join(other.data_set for other in others)
+    row[ALSO_IN] = " ".join(other.data_set for other in others)
     return row, conflicts
 
 
