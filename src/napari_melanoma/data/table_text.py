@@ -160,9 +160,8 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
                     "Put cells that hold a separator into quotes, or save the table with semicolons."
                 )
             if any(cells):
-                row = dict.fromkeys(header, "")
-                row.update(zip(header, map(str.strip, cells), strict=False))
-                yield row
+                cells += [""] * (width - len(cells))
+                yield dict(zip(header, map(str.strip, cells), strict=False))
     except csv.Error as error:
         raise DataSetError(f"{where} cannot be read: {error}, line {reader.line_num}. Expected a CSV table.") from error
 
