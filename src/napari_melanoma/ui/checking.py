@@ -103,8 +103,13 @@ def check_network(recipe: TrainRecipe) -> None:
         check_start(recipe)
         return
     start = find_bundle(model.start).config
-    if start.architecture != model.architecture or config.parse(start.options, "the start") != options:
-        raise ConfigError(
-            f"{start.name} is a {start.architecture} with other options than the recipe's: its weights do not fit. "
-            "Set architecture and options back under Advanced, Model, or start from something else."
-        )
+    if start.architecture != model.architecture:
+        differs = f"its network is {start.architecture}, and the recipe's is {model.architecture}"
+    elif config.parse(start.options, "the start") != options:
+        differs = f"its {start.architecture} has other options than the recipe's"
+    else:
+        return
+    raise ConfigError(
+        f"The weights of {start.name} do not fit: {differs}. "
+        "Set architecture and options back under Advanced, Model, or start from something else."
+    )

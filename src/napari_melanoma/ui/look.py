@@ -31,7 +31,7 @@ QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
 QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
     background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
 QLabel[quiet="true"] {{ color: {faint}; }}
-QLabel[fault="true"] {{ color: {warning}; }}
+QLabel[fault="true"] {{ color: {fault}; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
@@ -262,13 +262,15 @@ class ThemedIcons(QObject):
         colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
+        fault = theme.warning if dark else "#7a5200"  # the theme's yellow is not readable on its light grey
         self._link = "#6cb0f2" if dark else "#1f5fa8"
         painted = {
             name: QColor(getattr(theme, name).as_hex()).name()
             for name in ("text", "background", "highlight", "warning")
         }
         self.palette = Palette(dark, faint=faint, raised=QColor(theme.foreground.as_hex()).name(), **painted)
-        self._dock.setStyleSheet(STYLE.format(button=theme.primary, disabled=theme.foreground, faint=faint, **colours))
+        told = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
+        self._dock.setStyleSheet(STYLE.format(**colours, **told))
         self.changed.emit()
 
     def link(self, target: str, words: str) -> str:

@@ -1,0 +1,25 @@
+"""What stands in the way of a training, in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.checking import check_network
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"architecture": "unet_p4"}, "its network is deeplabv3plus, and the recipe's is unet_p4"),
+        ({"options": {"encoder": "resnet18"}}, "its deeplabv3plus has other options than the recipe's"),
+    ],
+    ids=["network", "options"],
+)
+def test_a_network_whose_weights_do_not_fit_is_named(model: dict[str, object], said: str) -> None:
+    values = {"data": {"datasets": ["data"]}, "model": {"start": "lesion-small", **model}}
+    with pytest.raises(ConfigError) as refused:
+        check_network(TrainRecipe.parse(values, "the test"))
+    # A name is not at the beginning, where a sentence would give it a capital.
+    assert str(refused.value).startswith(f"The weights of lesion-small do not fit: {said}. ")

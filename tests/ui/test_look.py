@@ -1,0 +1,34 @@
+"""What the docks say can be read in both themes."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel
+from stage import Stage
+
+from napari_melanoma.ui.look import quiet
+
+READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
+
+
+def luminance(colour: QColor) -> float:
+    """Relative luminance of a colour, as WCAG 2.1 defines it."""
+    shares = (colour.redF(), colour.greenF(), colour.blueF())
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_faults_and_quiet_words_are_readable(theme, qtbot):
+    stage = Stage(qtbot)
+    stage.viewer.theme = theme
+    fault = QLabel("a mask is missing")
+    fault.setProperty("fault", True)
+    for label in (fault, quiet("no run yet")):
+        stage.show(label)
+        label.ensurePolished()
+        said = luminance(label.palette().color(label.foregroundRole()))
+        ground = luminance(QColor(stage.icons.palette.background))
+        assert (max(said, ground) + 0.05) / (min(said, ground) + 0.05) >= READABLE, label.text()
+    stage.close()
