@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.results import read_table, write_table
@@ -57,6 +57,16 @@ def test_who_has_an_image_in_the_test_part_is_in_no_fold() -> None:
     dealt = choose_folds(samples, splits, [""] * 8, SplitOptions(folds=3))
     assert dealt[:2] == ["", ""]
     assert sorted(set(dealt[2:])) == ["1", "2", "3"]
+
+
+def test_a_table_without_images_is_split_too(tmp_path: Path) -> None:
+    rows = [{"image_id": f"i{n}", "patient_id": f"p{n // 3}", "diagnosis": "nevus"} for n in range(30)]
+    write_table(tmp_path / "dataset.csv", rows)
+    report = split_dataset(tmp_path, SplitOptions(val=0.2), run=RunContext())
+    assert report.groups == {"train": 8, "val": 2}
+    write_table(tmp_path / "dataset.csv", [*rows, rows[0]])
+    with pytest.raises(DataSetError, match="repeats image_id i0"):
+        split_dataset(tmp_path, SplitOptions(val=0.2), run=RunContext())
 
 
 def test_val_and_folds_are_not_asked_for_together() -> None:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import TABLES, Sample, read_dataset
+from napari_melanoma.data.dataset import Sample, each_entry, sample_of, table_of
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
 from napari_melanoma.data.splits import folds, hold_out, rarest_classes
 from napari_melanoma.data.table_file import TableFile
@@ -84,8 +84,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
 
     All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
     theirs. Each split has the diagnoses in the shares that all have, each patient counted by the rarest of its images.
-    Images that have a split keep it, and the others of their patient get the same; so it is with folds, where the table
-    has as many as are asked for.
+    A row without an image is split like the others, by what the table says. Images that have a split keep it, and the
+    others of their patient get the same; so it is with folds, where the table has as many as are asked for.
 
     Parameters
     ----------
@@ -110,11 +110,11 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     Cancelled
         Where the user stopped it.
     """
-    samples = read_dataset(folder)
-    path = next(folder / name for name in TABLES if (folder / name).is_file())
+    samples, seen = _read(folder)
+    path = table_of(folder)
     table = TableFile.read(path).with_columns(("split",))
     rows = table.rows()
-    duplicates = [pair for pair in find_duplicates(samples, run) if not pair.same_group] if options.look else []
+    duplicates = [pair for pair in find_duplicates(seen, run) if not pair.same_group] if options.look else []
     stand_ins = _stand_ins(samples, joined_groups(samples, duplicates), rows)
     splits = choose_splits(stand_ins, options)
     table = table.fill("split", splits)
@@ -212,6 +212,20 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
     if options.replace:
         return [drawn.get(sample.group, LEARNT) for sample in samples]
     return [sample.split or named.get(sample.group) or drawn.get(sample.group, LEARNT) for sample in samples]
+
+
+def _read(folder: Path) -> tuple[list[Sample], list[Sample]]:
+    """All rows of a data set, and those whose image it holds; of the others nobody can see what they show."""
+    samples: list[Sample] = []
+    seen: list[Sample] = []
+    for entry in each_entry(folder):
+        if isinstance(entry, DataSetError):
+            raise entry
+        sample = sample_of(replace(entry, image=entry.image or folder), folder)
+        assert isinstance(sample, Sample)
+        samples.append(sample)
+        seen += [sample] if entry.image else []
+    return samples, seen
 
 
 def _counted(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
