@@ -75,7 +75,7 @@ def test_five_images_of_a_folder_become_three_lesions(photographs: Path) -> None
 
 
 def test_a_table_counts_before_the_names(photographs: Path) -> None:
-    rows = "image_id,patient_id,age,sex,localization,lesion_id\nnose,77,54,f,left ear,A\ngone,77,430,,,\n"
+    rows = "image_id,patient_id,age,sex,localization,lesion_id\nnose,77,54,f ,left ear,A\ngone,77,430,,,\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")
     gathered = gather([photographs])
     (patient,) = gathered.patients
@@ -167,7 +167,7 @@ def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) ->
     assert (case.patient.patient_id, case.patient.age, case.patient.sex) == (pseudonym("4711"), 54, "female")
     assert (case.lesions[0].sub_site, case.lesions[0].laterality) == ("forearm", "left")
     assert case.image("I1").guesses == {"modality": "dicom", "taken_on": "dicom", "lesion": "dicom"}
-    assert any("shows no tissue but label" in said for _, said in gathered.notes)
+    assert any("shows the label of a slide" in said for _, said in gathered.notes)
     with CaseStore.create(tmp_path / "case", case) as store:
         text = (store.folder / "case.json").read_text(encoding="utf-8")
     assert not any(secret in text for secret in ("4711", "Doe", "Jane", "1970", "hers"))

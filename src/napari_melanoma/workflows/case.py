@@ -39,16 +39,19 @@ class GatheredPatient:
         A new case with all images, under a pseudonym.
     found : tuple of FoundImage
         The images with what is said of them, for ``file_images`` into a case that is open.
+    notes : tuple
+        About what, and what is said: images that are there twice, what contradicts itself.
     """
 
     called: str
     case: Case
     found: tuple[FoundImage, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What was found: ``patients`` in the order found, at least one, and ``notes`` (about what, what is said)."""
+    """What was found: ``patients`` in the order found, at least one, and ``notes`` on the files and tables."""
 
     patients: tuple[GatheredPatient, ...]
     notes: tuple[Note, ...] = ()
@@ -98,7 +101,7 @@ def gather(
         if found:
             by_patient.setdefault(pseudonym(found.facts.patient), []).append(found)
     notes += _without_image(tables, images)
-    patients = tuple(_patient(patient_id, found, notes) for patient_id, found in _settled(by_patient).items())
+    patients = tuple(_patient(patient_id, found) for patient_id, found in _settled(by_patient).items())
     return Gathered(patients, tuple(dict.fromkeys(notes)))
 
 
@@ -153,16 +156,15 @@ def _settled(by_patient: Mapping[str, list[FoundImage]]) -> dict[str, list[Found
     return {named[0]: [found for images in by_patient.values() for found in images]}
 
 
-def _patient(patient_id: str, found: list[FoundImage], notes: list[Note]) -> GatheredPatient:
+def _patient(patient_id: str, found: list[FoundImage]) -> GatheredPatient:
     """A new case of one patient."""
     filed = file_images(Case(), found)
-    notes += filed.notes
     case = filed.case
     named = next((one.facts for one in found if one.facts.patient), None)
     if named is not None:
         guesses = {**case.patient.guesses, "patient_id": named.origins["patient"]}
         case = set_patient(case, patient_id=patient_id, guesses=guesses)
-    return GatheredPatient(named.patient if named else "", case, tuple(found))
+    return GatheredPatient(named.patient if named else "", case, tuple(found), filed.notes)
 
 
 def _without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:

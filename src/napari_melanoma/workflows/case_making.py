@@ -66,7 +66,7 @@ def make_case(
     if not (folder / CASE).is_file():
         chosen = _chosen(gathered, patient)
         with CaseStore.create(folder, chosen.case) as store:
-            return MadeCase(store.case, len(chosen.found), gathered.notes)
+            return MadeCase(store.case, store.case.images_numbered, (*gathered.notes, *chosen.notes))
     with CaseStore.open(folder) as store:
         if store.read_only:
             raise SaveError(f"cannot add to the case in {folder}: {store.read_only}")

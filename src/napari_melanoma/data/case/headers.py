@@ -50,8 +50,10 @@ def facts_from_headers(path: Path) -> tuple[Facts, ...]:
 
 def _from_dicom(header: DicomHeader) -> Facts:
     """Facts of a DICOM header."""
-    if not header.has_image or header.shows in BESIDE:
-        raise UnreadableImage(f"it shows no tissue but {header.shows or 'nothing: it holds no image'}.")
+    if not header.has_image:
+        raise UnreadableImage("it holds no image.")
+    if header.shows in BESIDE:
+        raise UnreadableImage(f"it shows the {header.shows} of a slide, no tissue.")
     row = {
         "age": "" if header.age is None else f"{header.age:g}",
         "sex": header.sex,
