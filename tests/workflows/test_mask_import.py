@@ -147,6 +147,15 @@ def test_a_table_says_whose_photographs_they_are(bring: Import, tmp_path: Path) 
         bring(masks, metadata=table)
 
 
+def test_a_table_in_the_words_of_others(bring: Import, tmp_path: Path) -> None:
+    table = tmp_path / "known.csv"
+    table.write_bytes("Patient;Bild;Diagnose\np7;one.png;Nävus\np8;two.jpg;Muttermal\n".encode("cp1252"))
+    bring(coco(tmp_path / "c.json", ("one.png", "x", outline(0, 5)), ("two.jpg", "x", outline(0, 9))), metadata=table)
+    first, second = with_masks(read_dataset(tmp_path / "out"))
+    assert [first.diagnosis, second.diagnosis] == ["nevus", "Muttermal"]
+    assert second.group == "out/p8"
+
+
 def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(40, (80, 120)), two=square(8, (60, 60)), three=square(9, (60, 40)))
     faults = dict(bring(masks).faults)

@@ -44,6 +44,23 @@ def diagnosis_word(text: str, source: str = "") -> str | None:
     return next((word for word in found if word is not None), None)
 
 
+def is_exact(text: str, source: str = "") -> bool:
+    """Tell whether a diagnosis is understood as exactly as it is written.
+
+    Parameters
+    ----------
+    text, source : str
+        As ``diagnosis_word`` takes them.
+
+    Returns
+    -------
+    bool
+        False where the last part of a path is not known.
+    """
+    parts = [part for part in text.split("::") if part.strip()]
+    return bool(parts) and taxonomy("diagnosis").translate(parts[-1], source) is not None
+
+
 @lru_cache(maxsize=4096)
 def told(word: str) -> Diagnosis:
     """Say what follows from a diagnosis.

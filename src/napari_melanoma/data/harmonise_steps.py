@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from napari_melanoma.data.cells import number, said
 from napari_melanoma.data.column_names import Meaning
-from napari_melanoma.data.diagnoses import Diagnosis, diagnosis_word, told
+from napari_melanoma.data.diagnoses import Diagnosis, diagnosis_word, is_exact, told
 from napari_melanoma.data.places import NOWHERE, joined, place
 from napari_melanoma.data.table_schema import AS_GIVEN, column_named
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
@@ -197,9 +197,11 @@ def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
     best, group = "", Diagnosis()
     for cell in (cell for cell in given if cell.meaning.ours in DIAGNOSES):
         word = diagnosis_word(cell.text, source)
-        if word is None:
+        if not is_exact(cell.text, source):
             outcome.not_understood(cell)
-        elif (tells := told(word)).group and not best:
+        if word is None:
+            continue
+        if (tells := told(word)).group and not best:
             group = group if group.group else tells
             outcome.keep(cell)
         elif word == UNKNOWN or (best and words.within(best, word)):

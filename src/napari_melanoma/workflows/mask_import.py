@@ -17,11 +17,13 @@ from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.corrections import Correction, Corrections, Review
 from napari_melanoma.data.dataset import LEARNT_FROM
+from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
 from napari_melanoma.data.masks.matching import ImageNames
+from napari_melanoma.data.table_schema import AS_GIVEN
+from napari_melanoma.data.table_text import each_row
 from napari_melanoma.io.photographs import Modality, Photograph, find_photographs, read_photograph
-from napari_melanoma.io.results import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,12 +119,14 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
 
 def _known(table: Path) -> dict[str, dict[str, str]]:
     """Rows of a table of metadata by the photographs' names."""
-    rows = read_table(table)
-    if not rows or "image_id" not in rows[0]:
+    harmoniser = Harmoniser()
+    rows = [harmoniser.row(row) for row in each_row(table)]
+    known = {row["image_id"]: row for row in rows if "image_id" in row}
+    if not known:
         raise InputError(
             f"{table} has no rows with an image_id, the photograph's name without suffix. Add that column."
         )
-    return {row["image_id"]: row for row in rows}
+    return known
 
 
 def _described(correction: Correction, row: dict[str, str]) -> Correction:
@@ -131,7 +135,7 @@ def _described(correction: Correction, row: dict[str, str]) -> Correction:
         correction,
         patient_id=row.get("patient_id") or None,
         lesion_id=row.get("lesion_id") or None,
-        diagnosis=row.get("diagnosis") or correction.diagnosis,
+        diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN}") or correction.diagnosis,
         modality=row.get("modality") or correction.modality,
     )
 
