@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data import sources
 from napari_melanoma.data.harmonise import harmonise
-from napari_melanoma.io.results import write_rgb
+from napari_melanoma.io.results import read_table, write_rgb
 from napari_melanoma.models import zoo
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import losses
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.data_import import import_source
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/extending.md"
 FILES = re.compile(r"^`src/napari_melanoma/(\S+)/(\w+\.py)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -31,8 +33,8 @@ def added(tmp_path, monkeypatch):
     """Puts the example of a folder beside the folder's own files, for this test alone."""
     listings = []
 
-    def add(package, folder, listing):
-        name, code = EXAMPLES[folder]
+    def add(package, folder, listing, example=None):
+        name, code = example or EXAMPLES[folder]
         place = tmp_path / folder
         place.mkdir(parents=True)
         (place / name).write_text(code, encoding="utf-8")
@@ -105,6 +107,70 @@ def test_a_data_set(added, tmp_path):
         "melanoma_12": "melanoma",
         "naevus_12": "nevus",
         "naevus_7": "nevus",
+    }
+
+
+DERM7PT = (
+    "derm7pt.py",
+    '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
+
+from napari_melanoma.data.source_tables import stem_of, table_rows
+from napari_melanoma.data.sources import Record, SourceSpec
+
+SPEC = SourceSpec(
+    name="derm7pt",
+    title="the seven-point checklist data set",
+    licence="research and education only, on request",
+    url="https://derm.cs.sfu.ca",
+    modality="",
+    reference="Kawahara et al. 2019, doi:10.1109/JBHI.2018.2824327",
+    layout="images/<folder>/*.jpg (2022), meta/meta.csv",
+    images=2022,
+)
+KINDS = {"clinic": "macroscopic", "derm": "dermoscopic"}
+
+
+def find(tree):
+    images = {file.name.rpartition("images/")[2].lower(): file for file in tree.files}
+    records = []
+    for row in table_rows(tree, r"meta\\.csv"):
+        case = {name: text for name, text in row.items() if name not in ("case_num", *KINDS)}
+        for column, modality in KINDS.items():
+            values = {**case, "lesion_id": row["case_num"], "modality": modality}
+            records.append(Record(stem_of(row[column]), images.get(row[column].lower()), None, values))
+    return sorted(records, key=lambda record: record.image_id)
+''',
+)
+
+
+def test_a_public_data_set_that_nobody_had_thought_of_is_one_file(added, tmp_path):
+    """Derm7pt, which is not among the sources: as its archive is laid out, and its table alone."""
+    added(sources, "data/sources", sources.sources, DERM7PT)
+    meta = tmp_path / "release_v0/meta/meta.csv"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(
+        "case_num,diagnosis,pigment_network,location,sex,clinic,derm\n"
+        "1,melanoma (less than 0.76 mm),atypical,lower limbs,female,NEL/NEL027.JPG,NEL/Nel028.jpg\n"
+        "2,reed or spitz nevus,typical,back,male,NFL/Nfl001.jpg,NFL/Nfl002.jpg\n"
+    )
+    source = sources.find_source("derm7pt")
+    report = import_source(source, tmp_path / "release_v0", tmp_path / "table", run=RunContext())
+    assert (report.rows, report.images, report.notes) == (4, 0, [])
+    for name in ("NEL/NEL027.JPG", "NEL/NEL028.JPG"):
+        write_rgb(tmp_path / f"release_v0/images/{name}", np.full((16, 16, 3), 90, np.uint8))
+    report = import_source(source, tmp_path / "release_v0", tmp_path / "images", run=RunContext())
+    assert (report.rows, report.images, report.left) == (2, 2, 2)
+    clinical, dermoscopic = read_table(tmp_path / "images/dataset.csv")
+    assert (clinical["modality"], dermoscopic["modality"]) == ("macroscopic", "dermoscopic")
+    assert clinical["lesion_id"] == dermoscopic["lesion_id"] == "1"
+    told = {name: clinical[name] for name in ("source", "diagnosis", "melanoma", "site", "sex", "pigment_network")}
+    assert told == {
+        "source": "derm7pt",
+        "diagnosis": "melanoma",
+        "melanoma": "1",
+        "site": "lower extremity",
+        "sex": "female",
+        "pigment_network": "atypical",
     }
 
 
