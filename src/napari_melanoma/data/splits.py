@@ -121,8 +121,8 @@ def folds(
 ) -> list[int]:
     """Deal images out to the folds of a cross-validation: each group in one, each class as evenly as groups allow.
 
-    A group counts for the rarest class that it has. The largest groups of a class are dealt first, each to the fold
-    that has the fewest images of that class, of all those to the one with the fewest images. What is drawn depends on
+    A group counts for the rarest class that it has. Those with the most images of a class are dealt first, each to the
+    fold that has the fewest images of that class, of these to the one with the fewest images. What is drawn depends on
     names and the seed, not on the order of the table.
 
     Parameters
@@ -148,23 +148,26 @@ def folds(
     DataSetError
         Where there are fewer groups than folds.
     """
-    sizes, found = Counter(groups), dict(kept or {})
-    if len(sizes) < count:
+    has: dict[str, Counter[str]] = defaultdict(Counter)
+    for group, name in zip(groups, classes, strict=True):
+        has[group][name] += 1
+    if len(has) < count:
         raise DataSetError(
-            f"{count} folds need as many patients, lesions or single images; found {len(sizes)}. Ask for fewer folds."
+            f"{count} folds need as many patients, lesions or single images; found {len(has)}. Ask for fewer folds."
         )
-    rarest = rarest_classes(groups, classes)
-    common = Counter(rarest.values())
-    # Who has a fold comes first; then the rarest class, which has the least room to be evened out.
-    order = sorted(sizes, key=lambda name: (common[rarest[name]], rarest[name], -sizes[name], _draw(str(seed), name)))
-    of_class: dict[str, Counter[int]] = defaultdict(Counter)
-    in_all: Counter[int] = Counter()
-    for group in sorted(order, key=lambda name: name not in found):
-        here = of_class[rarest[group]]
+    found, rarest, common = dict(kept or {}), rarest_classes(groups, classes), Counter(classes)
+    dealt = [Counter[str]() for _ in range(count)]
+
+    def turn(group: str) -> tuple[object, ...]:
+        """Who has a fold is first; then the rarest class, which has the least room to be evened out."""
+        rare = rarest[group]
+        return group not in found, common[rare], rare, -has[group][rare], -has[group].total(), _draw(str(seed), group)
+
+    for group in sorted(has, key=turn):
         if group not in found:
-            found[group] = min(range(count), key=lambda fold: (here[fold], in_all[fold], fold))
-        here[found[group]] += sizes[group]
-        in_all[found[group]] += sizes[group]
+            rare = rarest[group]
+            found[group] = min(range(count), key=lambda fold: (dealt[fold][rare], dealt[fold].total(), fold))
+        dealt[found[group]].update(has[group])
     return [found[group] for group in groups]
 
 
