@@ -99,6 +99,32 @@ def test_the_body_is_symmetrical(x, y):
             assert other.laterality == SWAPPED[one.laterality]
 
 
+def test_a_click_beside_the_middle_of_a_broad_site_says_on_which_side(body, chosen, qtbot):
+    """The scalp is one site; nobody who clicks on its left means the midline."""
+    for drawing, reach in (("face", 20), ("back", 8)):
+        middle = body.canvas.place_of(spot(drawing, "scalp", "midline"))
+        for aside in (-reach, 0, reach):
+            clicks(body, qtbot, middle + QPointF(aside, 0))
+    assert [place for place, _ in chosen] == ["scalp"] * 6
+    assert [side for _, side in chosen] == ["right", "midline", "left", "left", "midline", "right"]
+
+
+def test_a_mark_on_one_side_of_a_broad_site_stands_there():
+    for word in body_words.BROAD:
+        left, middle, right = (chart().spot_of(word, side) for side in ("left", "midline", "right"))
+        assert (left.place, right.place) == ((word, "left"), (word, "right"))
+        assert {chart().at(each.anchor).region.site for each in (left, middle, right)} == {word}
+        assert abs(left.anchor.x() - middle.anchor.x()) == pytest.approx(
+            abs(right.anchor.x() - middle.anchor.x()), abs=3
+        )
+        faces_us = left.drawing != "back"
+        assert (left.anchor.x() > right.anchor.x()) == faces_us
+
+
+def test_nails_of_toes_can_be_pointed_at():
+    assert spot("toes", "nail", "left").place == spot("hands", "nail", "left").place
+
+
 def test_arrow_keys_reach_every_site():
     sheet, first = chart(), next(iter(chart().spots.values()))
     reached, waiting = set(), [first]
@@ -161,6 +187,7 @@ def test_to_show_a_site_is_not_to_choose_it(body, chosen):
         (("forearm", "left"), ("upper extremity", "left"), True),
         (("chest", "midline"), ("torso", ""), True),
         (("chest", "midline"), ("posterior torso", ""), False),
+        (("nose", "midline"), ("nose", "left"), True),
         (("forearm", "left"), (UNKNOWN, ""), False),
         (("forearm", "left"), ("", ""), False),
     ],

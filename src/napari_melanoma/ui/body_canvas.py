@@ -149,10 +149,10 @@ class BodyCanvas(QWidget):
         painter.save()
         painter.translate(self._corner())
         painter.scale(self._scale(), self._scale())
-        chosen = {spot.place for spot in self.sheet.spots.values() if is_within(spot.place, self._place)}
-        hovered = self._pointed.place if self._pointed else None
+        chosen = self._within(self._place)
+        pointed = self._within(self._pointed.place if self._pointed else NOWHERE)
         for drawing in self.sheet.drawings:
-            paint_drawing(painter, drawing, colours, chosen, hovered)
+            paint_drawing(painter, drawing, colours, chosen, pointed)
             paint_words(painter, drawing, colours)
         painter.restore()
         for identity, point in self.mark_places().items():
@@ -219,6 +219,10 @@ class BodyCanvas(QWidget):
             self._show_tip(event)
             return True
         return super().event(event)
+
+    def _within(self, whole: Place) -> set[Place]:
+        """What is drawn of a place."""
+        return {spot.place for spot in self.sheet.spots.values() if is_within(spot.place, whole)}
 
     def _show_tip(self, event: QHelpEvent) -> None:
         mark = self._mark_at(QPointF(event.pos()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import inf
 
@@ -15,12 +15,22 @@ from napari_melanoma.ui.body_back import back
 from napari_melanoma.ui.body_curves import Point
 from napari_melanoma.ui.body_front import front
 from napari_melanoma.ui.body_head import face, mouth
-from napari_melanoma.ui.body_limbs import hands, soles
-from napari_melanoma.ui.body_parts import MIDLINE, Drawing, Place, Region
-from napari_melanoma.ui.body_words import WHOLE_REGIONS
+from napari_melanoma.ui.body_limbs import hands, soles, toes
+from napari_melanoma.ui.body_parts import LEFT, MIDLINE, RIGHT, Drawing, Place, Region
+from napari_melanoma.ui.body_words import ALWAYS_MIDDLE, BROAD, WHOLE_REGIONS
 
 WIDTH, HEIGHT = 340.0, 516.0
-PREFERRED = ("face", "mouth", "hands", "front", "back", "soles")  # where a mark goes whose site is in several drawings
+# Of the width of a drawing, for a whole body and for a detail: how far the middle reaches, and where a side is meant.
+MIDDLE, ASIDE = (0.02, 0.08), (0.045, 0.18)
+PREFERRED = (
+    "face",
+    "mouth",
+    "hands",
+    "front",
+    "back",
+    "soles",
+    "toes",
+)  # where a mark goes whose site is in several drawings
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,21 @@ class Spot:
     def place(self) -> Place:
         """Site and laterality."""
         return self.region.place
+
+    def on(self, laterality: str) -> Spot:
+        """Give the same spot, said to be on a side.
+
+        Parameters
+        ----------
+        laterality : str
+            ``left``, ``right`` or ``midline``.
+
+        Returns
+        -------
+        Spot
+            With the same anchor.
+        """
+        return replace(self, region=replace(self.region, laterality=laterality))
 
 
 @dataclass(frozen=True)
@@ -55,12 +80,13 @@ class Chart:
         Returns
         -------
         Spot or None
-            None where there is no body.
+            None where there is no body. A broad site that a body has once is left or right where the point is.
         """
         for drawing in self.drawings:
             region = drawing.at(point) if drawing.frame.contains(point) else None
             if region is not None:
-                return self.spots[drawing.name, *region.place]
+                spot = self.spots[drawing.name, *region.place]
+                return spot.on(_side(drawing, point)) if region.site in BROAD else spot
         return None
 
     def spot_of(self, site: str, laterality: str) -> Spot | None:
@@ -79,8 +105,21 @@ class Chart:
             None where the place is not known well enough, such as an arm of which nobody says which.
         """
         word = WHOLE_REGIONS.get(site, site)
-        found = (self.spots.get((name, word, laterality or MIDLINE)) for name in PREFERRED)
+        found = [self.spots.get((name, word, laterality or MIDLINE)) for name in PREFERRED]
+        if word in ALWAYS_MIDDLE and laterality in (LEFT, RIGHT):
+            found += [self._aside((name, word, MIDLINE), laterality) for name in PREFERRED]
         return next((spot for spot in found if spot is not None), None)
+
+    def _aside(self, key: tuple[str, str, str], laterality: str) -> Spot | None:
+        """A site of the midline, with its anchor on one side where it reaches so far."""
+        spot = self.spots.get(key)
+        if spot is None:
+            return None
+        drawing = next(each for each in self.drawings if each.name == spot.drawing)
+        step = ASIDE[drawing.is_detail] * drawing.frame.width() * (1 if drawing.sides[1:] == (laterality,) else -1)
+        points = (QPointF(spot.anchor.x() + share * step, spot.anchor.y()) for share in (1.0, 0.5))
+        reached = (point for point in points if (there := drawing.at(point)) and there.place == spot.place)
+        return replace(spot, anchor=next(reached, spot.anchor)).on(laterality)
 
     def beside(self, spot: Spot, direction: Point) -> Spot:
         """Go from one region to the next.
@@ -126,11 +165,20 @@ def chart() -> Chart:
         (front(), QRectF(4, 20, 160, 350)),
         (back(), QRectF(176, 20, 160, 350)),
         (face(), QRectF(4, 396, 88, 116)),
-        (mouth(), QRectF(94, 466, 40, 28)),
+        (toes(), QRectF(95, 396, 42, 44)),
+        (mouth(), QRectF(94, 472, 40, 28)),
         (hands(), QRectF(142, 396, 108, 98)),
         (soles(), QRectF(262, 396, 74, 98)),
     )
     return Chart(tuple(_fitted(drawing, room) for drawing, room in rooms), QSizeF(WIDTH, HEIGHT))
+
+
+def _side(drawing: Drawing, point: QPointF) -> str:
+    """On which side of the patient a point is."""
+    away = (point.x() - drawing.frame.center().x()) / drawing.frame.width()
+    if abs(away) < MIDDLE[drawing.is_detail] or not drawing.sides:
+        return MIDLINE
+    return drawing.sides[int(away > 0)]
 
 
 def _fitted(drawing: Drawing, room: QRectF) -> Drawing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtGui import QPainterPath
+from qtpy.QtGui import QPainterPath, QTransform
 
 from napari_melanoma.ui.body_curves import Point, capsule, curve, lines, mirrored, symmetrical, together
 from napari_melanoma.ui.body_parts import LEFT, Drawing, Part, both_sides
@@ -78,6 +78,30 @@ def soles() -> Drawing:
         "20.6,88.6 26.6,91.6 32.4,88.4",
     )
     return Drawing("soles", "Soles", parts, lines(), symmetrical(creases))
+
+
+def toes() -> Drawing:
+    """Draw the toes as seen from the front, for their nails.
+
+    Returns
+    -------
+    Drawing
+        64 high; the patient's left is where x is positive.
+    """
+    digits = [capsule(*toe) for toe in _TOES]
+    foot = curve("17.4,66 14,56 11,44 9.2,32 12,22 20,19 31,20.6 39.8,25 42.8,34 40.4,46 36,58 33.4,66 25.4,68.6")
+    roots = curve("0,25 12,24 20,22 28,23 35,26 41,31 60,36", "60,-9 0,-9")
+    rest = curve("0,0 60,0", "60,120 0,120")
+    skin = _both([foot, *digits])
+    nails = _both([_nail(toe, 0.66, -0.1) for toe in _TOES])
+    parts = (
+        Part(skin, tuple(both_sides([("toe", roots), ("foot", rest)], LEFT)), lines()),
+        Part(nails, tuple(both_sides([("nail", rest)], LEFT)), lines()),
+    )
+    tendons = lines(
+        "17.6,28 19,40 21,50", "25.6,28 25.6,40 25.4,50", "31.6,29 30.6,40 29.4,50", "36.4,32 34.6,42 33,50"
+    )
+    return Drawing("toes", "Toes", parts, lines(), symmetrical(tendons)).moved(QTransform.fromScale(1, -1))
 
 
 def _both(shapes: list[QPainterPath]) -> QPainterPath:

@@ -53,7 +53,7 @@ def ink(palette: Palette) -> Ink:
 
 
 def paint_drawing(
-    painter: QPainter, drawing: Drawing, colours: Ink, chosen: Collection[Place], hovered: Place | None
+    painter: QPainter, drawing: Drawing, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
 ) -> None:
     """Paint one drawing.
 
@@ -67,14 +67,14 @@ def paint_drawing(
         Of the theme.
     chosen : collection of (str, str)
         Sites with laterality that are chosen.
-    hovered : (str, str) or None
-        The one that is pointed at.
+    pointed : collection of (str, str)
+        Those that are pointed at.
     """
     for part in drawing.parts:
         painter.strokePath(part.path, QPen(QColor(colours.edge), 1.7))
         painter.save()
         painter.setClipPath(part.path)
-        _paint_sites(painter, part, colours, chosen, hovered)
+        _paint_sites(painter, part, colours, chosen, pointed)
         for width, opacity in SHADES:
             colour = QColor(colours.shade)
             colour.setAlpha(opacity)
@@ -116,12 +116,14 @@ def _round(colour: QColor, width: float) -> QPen:
     return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
 
 
-def _paint_sites(painter: QPainter, part: Part, colours: Ink, chosen: Collection[Place], hovered: Place | None) -> None:
+def _paint_sites(
+    painter: QPainter, part: Part, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
+) -> None:
     """Fill the sites, the first last, so that each lies over what it is cut out of."""
     painter.fillPath(part.path, QColor(colours.skin))
     border = QPen(QColor(colours.border), 0.55)
     for region in reversed(part.regions):
-        fill = colours.chosen if region.place in chosen else colours.hover if region.place == hovered else colours.skin
+        fill = colours.chosen if region.place in chosen else colours.hover if region.place in pointed else colours.skin
         painter.fillPath(region.shape, QColor(fill))
         painter.strokePath(region.shape, border)
 

@@ -6,6 +6,9 @@ from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 from napari_melanoma.ui.body_parts import LEFT, MIDLINE, RIGHT, Place
 
 NOWHERE: Place = ("", "")
+# Sites of which a body has one; where they are broad, a click says on which side it was.
+ALWAYS_MIDDLE = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
+BROAD = ("scalp", "forehead", "face", "lip", "chin", "nape")
 # What a mark for a whole region is put beside; the others are in too many places for that.
 WHOLE_REGIONS = {
     "head/neck": "face",
@@ -109,11 +112,8 @@ def is_within(place: Place, whole: Place) -> bool:
         False for what is not known.
     """
     (word, laterality), (wanted, side) = place, whole
-    if wanted in ("", UNKNOWN) or (side not in ("", UNKNOWN) and side != laterality):
+    one_sided = side not in ("", UNKNOWN) and word not in ALWAYS_MIDDLE
+    if wanted in ("", UNKNOWN) or (one_sided and side != laterality):
         return False
     site = taxonomy("sub_site").parent(word)
     return wanted == word or taxonomy("site").within(site, wanted)
-
-
-# Sites of which a body has one, so that nobody needs to be told that it lies on the midline.
-ALWAYS_MIDDLE = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
