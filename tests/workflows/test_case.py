@@ -123,6 +123,15 @@ def test_rows_of_one_region_are_lesions_of_their_own(photographs: Path) -> None:
     assert sorted(torso) == [["IMG_1"], ["face_1_dermoscopy"], ["nose"]]
 
 
+def test_a_place_is_not_mixed_from_two_that_contradict_each_other(photographs: Path) -> None:
+    rows = "image_id,lesion_id,site,laterality\nIMG_1,A,back,\nnose,A,left ear,\n"
+    (photographs / "t.csv").write_text(rows, encoding="utf-8")
+    patient = only(photographs)
+    (lesion,) = [one for one in patient.case.lesions if one.label == "A"]
+    assert (lesion.site, lesion.sub_site, lesion.laterality) == ("posterior torso", "", "")
+    assert ("nose", "says left ear head/neck, where posterior torso is known.") in patient.notes
+
+
 def test_exif_tells_the_day_and_a_dermatoscope(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0132] = "DermLite", "2024:05:17 10:00:00"

@@ -96,12 +96,15 @@ class _Filing:
     def _lesion(self, about: str, facts: Facts) -> str:
         """Find the lesion, or make it; gives its id, "" for none."""
         cells, origins = facts.of(CaseLesion)
-        if not facts.lesion and not _place(cells).site and not _place(cells).laterality:
+        if not facts.lesion and not _place(cells).site:
             return ""
         known = next((lesion for lesion in self.case.lesions if self._fits(lesion, facts, cells, origins)), None)
         if known is None:
             self.case = add_lesion(self.case, **cells, label=facts.lesion, guesses=origins)
             return self.case.lesions[-1].id
+        if joined(_place_of(known), _place(cells)) is None:
+            self.notes.append((about, f"says {_said(_place(cells))}, where {_said(_place_of(known))} is known."))
+            cells = {name: text for name, text in cells.items() if name not in Place._fields}
         fresh, new_origins = self._news(about, known, cells, origins)
         if fresh:
             self.case = set_lesion(self.case, known.id, **fresh, guesses={**known.guesses, **new_origins})
@@ -113,7 +116,7 @@ class _Filing:
         A table or a header tells the region alone, where a patient may have many lesions: a second image that was taken
         in the same way is one of another lesion then.
         """
-        place = Place(lesion.site, lesion.sub_site, lesion.laterality)
+        place = _place_of(lesion)
         if facts.lesion:
             is_sure = facts.origins["lesion"] != "name"
             return lesion.label == facts.lesion and (is_sure or joined(place, _place(cells)) is not None)
@@ -136,6 +139,16 @@ class _Filing:
 def _is_wider(name: str, text: str, part: CasePart) -> bool:
     """Whether a site is only less exact than the one that is known."""
     return name == "site" and joined(Place(part.cell("site")), Place(text)) is not None
+
+
+def _place_of(lesion: CaseLesion) -> Place:
+    """Where on the body a lesion is."""
+    return Place(lesion.site, lesion.sub_site, lesion.laterality)
+
+
+def _said(place: Place) -> str:
+    """A place for people."""
+    return " ".join(filter(None, reversed(place)))
 
 
 def _place(cells: Mapping[str, str]) -> Place:
