@@ -70,16 +70,34 @@ def test_what_cannot_be_imported_is_named(run, folder: Path, lines) -> None:
     assert failed == [("b", True)]
 
 
+def test_a_table_of_ones_own_is_imported_by_a_mapping_and_merged(run, tmp_path: Path, lines) -> None:
+    (tmp_path / "clinic.csv").write_text("Datei;Befund;Stelle\nISIC_0000001;MM;Knie\nISIC_0000002;NV;Hallux x\n")
+    (tmp_path / "clinic.toml").write_text(
+        '[columns]\nDatei = "image_id"\nBefund = "diagnosis"\nStelle = "site"\n[words.diagnosis]\nMM = "melanoma"\n'
+    )
+    result = run("data", "import", "table", "clinic.csv", "--map", "clinic.toml", "--out", "clinic")
+    assert result.exit_code == 0, result.output
+    assert "2 rows, no images: data set in clinic" in result.stdout
+    assert "note: site: 1 cell is not understood" in result.stderr
+    run("data", "import", "table", "clinic.csv", "--map", "clinic.toml", "--out", "again")
+    result = run("data", "merge", "clinic", "again", "--out", "both", "--json")
+    last = lines(result.stdout)[-1]
+    assert (last["rows"], last["images"], last["joined"], last["conflicts"]) == ({"clinic": 2}, {}, 2, 0)
+    assert [row["diagnosis"] for row in read_table(tmp_path / "both/dataset.csv")] == ["melanoma", "nevus"]
+    assert "2 rows have no image" in run("data", "check", "both").output
+
+
 def test_the_sources_are_listed(run, lines) -> None:
     result = run("data", "sources", "--json")
     names = [line["name"] for line in lines(result.stdout) if line["event"] == "source"]
-    assert names[:3] == ["dermofit", "folder", "ham10000"]
+    assert names[:3] == ["dermofit", "dicom", "fitzpatrick17k"]
     assert "ISIC2018_Task1-2_Training_Input" in run("data", "sources").stdout
 
 
 WRONG = [
     (("data", "import", "isic2018", "photographs", "--out", "x"), "does not hold ISIC 2018 (task 1). Expected:"),
     (("data", "import", "isic", "photographs", "--out", "x"), "there is no source named 'isic'"),
+    (("data", "import", "table", "photographs", "--out", "x", "--map", "no.toml"), "cannot read no.toml"),
     (("data", "merge", "nowhere", "photographs", "--out", "x"), "nowhere is no data set"),
     (("data", "split", "photographs", "--val", "2"), "'val' is 2"),
     (("data", "report", "nowhere"), "nowhere is no data set"),

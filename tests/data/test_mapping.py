@@ -45,5 +45,19 @@ def test_columns_are_guessed_by_name_then_by_words() -> None:
     assert suggest_mapping(header, rows).columns == expected
 
 
+def test_a_column_of_files_names_the_images() -> None:
+    assert suggest_mapping(("Datei",), [{"Datei": "a.JPG"}, {"Datei": "b.png"}, {"Datei": ""}]).columns == {
+        "Datei": "image_id"
+    }
+
+
+def test_numbers_alone_say_nothing() -> None:
+    assert suggest_mapping(("x",), [{"x": "1"}, {"x": "2,5"}]).columns == {}
+
+
+def test_the_words_of_a_mapping_count_under_the_name_that_others_use() -> None:
+    assert Mapping(words={"sex": {"W": "female"}}).apply({"Geschlecht": "W"}) == {"Geschlecht": "female"}
+
+
 def test_each_of_ours_is_guessed_once() -> None:
     assert suggest_mapping(("age", "age_approx"), []).columns == {"age": "age"}

@@ -125,7 +125,8 @@ def merge(
         for about, said in found.notes:
             current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
         counts = ", ".join(f"{n} of {name}" for name, n in found.rows.items())
-        text = f"{sum(found.rows.values())} rows ({counts}), {found.images} with an image: data set in {out}"
+        text = f"{sum(found.rows.values())} rows ({counts}), {sum(found.images.values())} with an image"
+        text += f": data set in {out}"
         if found.joined:
             text += f"; {found.joined} rows joined to another one about the same image"
         if found.conflicts:

@@ -5,6 +5,7 @@ The command line reads it with ``--map``, the mapping dialog writes it.
 
 from __future__ import annotations
 
+import re
 from collections import abc
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from napari_melanoma.core.config import Config, read_toml, write_toml
 from napari_melanoma.data.column_names import meanings
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 
+_FILE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
 ENOUGH = 0.6  # share of different words of a column that must be understood for a guess
 BY_WORDS = ("sex", "sub_site", "site", "diagnosis", "modality", "laterality", "diagnosis_by")  # the surest first
 
@@ -135,6 +137,8 @@ def _by_name(name: str) -> str:
 def _by_words(cells: Iterable[str]) -> str:
     """Our column whose words most of the different ones of a column are, "" where there is none."""
     words = {cell.strip() for cell in cells} - {""}
+    if words and all(_FILE.fullmatch(word) for word in words):
+        return "image_id"
     for column in BY_WORDS:
         translate = taxonomy(column).translate
         meant = [ours for word in words if not _is_number(word) and (ours := translate(word)) not in (None, UNKNOWN)]

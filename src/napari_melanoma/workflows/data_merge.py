@@ -50,7 +50,7 @@ class MergeOptions(Config):
 class MergeReport:
     """What a merge did.
 
-    ``rows`` counts what was taken of each data set, ``images`` those of them all that have an image; ``left_out`` are
+    ``rows`` counts what was taken of each data set, ``images`` those that have an image; ``left_out`` are
     the pairs of the same picture of which the second was left out; ``joined`` rows were joined to another one about
     the same image, ``conflicts`` are what they contradict each other in. ``notes`` say what was not understood, and in
     which data set.
@@ -58,7 +58,7 @@ class MergeReport:
 
     rows: dict[str, int]
     left_out: list[Duplicate]
-    images: int
+    images: dict[str, int]
     joined: int
     conflicts: list[Conflict]
     notes: list[tuple[str, str]]
@@ -123,8 +123,8 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
         write_table(place / "left_out.csv", [pair_row(pair) for pair in left_out], PAIR_COLUMNS)
         write_table(place / "conflicts.csv", list(conflict_rows(conflicts)), CONFLICT_COLUMNS)
         counts = dict(Counter(one.first.data_set for one in taken))
-        images = sum(one.sample is not None for one in taken)
-        said = {"merged_from": counts, "images": images, "rows": len(rows), "merged_with": provenance()}
+        images = dict(Counter(one.first.data_set for one in taken if one.sample is not None))
+        said = {"merged_from": counts, "images": sum(images.values()), "rows": len(rows), "merged_with": provenance()}
         write_json(place / "source.json", said)
     notes = [note for one in read for note in one.notes()]
     return MergeReport(counts, left_out, images, len(origins) - len(groups), conflicts, notes)
