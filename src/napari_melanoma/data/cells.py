@@ -60,7 +60,7 @@ def said(column: Column, text: str, source: str = "") -> Said:
         Empty without a fault where it says that nobody knows.
     """
     if column.name == "image_id":
-        return Said(image_name(text))
+        return Said(stem_of(text))
     if column.kind == "text":
         return NOTHING if says_nothing(text) else Said(text)
     if column.kind == "number":
@@ -70,7 +70,7 @@ def said(column: Column, text: str, source: str = "") -> Said:
     return UNMAPPED if found is None else Said("" if found == UNKNOWN else found)
 
 
-def image_name(text: str) -> str:
+def stem_of(text: str) -> str:
     """Name an image by its file.
 
     Parameters

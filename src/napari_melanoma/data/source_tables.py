@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from napari_melanoma.data.cells import stem_of
 from napari_melanoma.data.column_names import meanings
-from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
 from napari_melanoma.data.table_text import decoded, each_row, rows_of_text
@@ -88,23 +88,6 @@ def _filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
     for column in differ:
         row.setdefault(f"other_{column}", other[column])
     return differ
-
-
-def stem_of(name: str) -> str:
-    """Give the name of an image as it is used here.
-
-    Parameters
-    ----------
-    name : str
-        Of an image or its file, perhaps with folders.
-
-    Returns
-    -------
-    str
-        Without folders and without the suffix of an image; a point in a name is none.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
 def joined_records(

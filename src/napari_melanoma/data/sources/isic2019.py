@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from napari_melanoma.data.cells import stem_of
 from napari_melanoma.data.isic_layout import IDS, IMAGE
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, one_hot, stem_of, table_rows
+from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, one_hot, table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
