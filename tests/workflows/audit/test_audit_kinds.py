@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.audit import KINDS, Finding, audit
 
+HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"
 SECRETS = (NAME, "Miller", BORN, RECORD, "48.1", "anna@clinic.example", "amiller")
 
@@ -149,7 +150,7 @@ XMP = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/
 </r:Description></r:RDF></x:xmpmeta>"""
 PAGE = f"""<html><body><table><tr><td>Patient name</td><td>{NAME}</td></tr></table>
 <img src="data:image/jpeg;base64,{base64.b64encode(jpeg(exif=exif())).decode()}">
-<p>from /home/amiller/scans</p></body></html>"""
+<p>from {HOME}/scans</p></body></html>"""
 TABLE = (
     "image_id,dob,MRN,Nombre,age,seen,note\n"
     f"a,{BORN},{RECORD},{NAME},93,04.03.2021,call anna@clinic.example\nb,,,,40,,\n"
@@ -188,14 +189,14 @@ CASES = [
     ),
     Case(
         "log.jsonl",
-        lambda: b'{"image": "/home/amiller/a.jpg"}\n{"email": "anna@clinic.example"}\n',
+        lambda: f'{{"image": "{HOME}/a.jpg"}}\n{{"email": "anna@clinic.example"}}\n'.encode(),
         {"path", "user", "contact"},
     ),
     Case("recipe.toml", lambda: b'out = "C:\\\\Users\\\\amiller\\\\out"\n', {"path", "user"}),
     Case("page.html", PAGE.encode, CAMERA | {"person", "path", "user"}),
     Case("notes.txt", lambda: f"Patient: {NAME}, born {BORN}, seen by us".encode(), {"person", "birth"}),
-    Case("log", lambda: b"read file:///home/amiller/x.jpg\nexcised on 04.03.2021 at noon", {"path", "user", "date"}),
-    Case("weights.bin", lambda: b"\0\1\2\xff/Users/amiller/model\0\0\xfe", {"path", "user"}),
+    Case("log", lambda: f"read file://{HOME}/x.jpg\nexcised on 04.03.2021 at noon".encode(), {"path", "user", "date"}),
+    Case("weights.bin", lambda: b"\0\1\2\xff" + HOME.encode() + b"/model\0\0\xfe", {"path", "user"}),
     Case("all.zip", lambda: packed(a__jpg=jpeg(exif=exif()), b__zip=packed(c__csv=TABLE.encode())), CAMERA | {"birth"}),
     Case("anna@clinic.example.txt", lambda: b"nothing", {"contact"}),
     Case("IMG_20210304_101112.png", png, {"date"}),

