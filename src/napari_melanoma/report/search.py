@@ -46,6 +46,7 @@ def draw_search(trials: Sequence[Drawn], path: Path, logarithmic: Collection[str
         Where it cannot be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     names = list(trials[0].options)
     rows = -(-(1 + len(names)) // COLUMNS)
@@ -58,7 +59,10 @@ def draw_search(trials: Sequence[Drawn], path: Path, logarithmic: Collection[str
         _draw_option(axes, [trial.options[name] for trial in trials], results, best)
         axes.set_title(name, loc="left", fontsize=10)
         if name in logarithmic:
-            axes.set_xscale("log")
+            axes.set_xscale("log")  # with numbers as they are written in a recipe, and room between them
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
     for axes in grid[1 + len(names) :]:
         axes.set_visible(False)
     for axes in grid:
@@ -86,7 +90,7 @@ def _draw_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[
     """Draw the result over a number, or over each word, with a dash at the mean of its trials."""
     places: list[float] = [value for value in values if not isinstance(value, str)]
     if len(places) < len(values):
-        words = sorted({str(value) for value in values})
+        words = _in_order({str(value) for value in values})
         places = [words.index(str(value)) for value in values]
         for place in range(len(words)):
             mean = results[np.array(places) == place].mean()
@@ -98,3 +102,11 @@ def _draw_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[
         axes.set_xlim(-0.6, len(words) - 0.4)
     axes.scatter(places, results, s=18, color=POINT)
     axes.scatter(places[best], results[best], s=90, marker="*", color=BEST, zorder=3)
+
+
+def _in_order(words: Collection[str]) -> list[str]:
+    """Sort words, or numbers that stand for themselves by their size."""
+    try:
+        return sorted(words, key=float)
+    except ValueError:
+        return sorted(words)

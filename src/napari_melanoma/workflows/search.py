@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,8 @@ def _write(recipe: SearchRecipe, trials: Sequence[Trial], out: Path) -> None:
     if best is not None:
         write_toml(out / BEST, best.recipe.model_copy(update={"name": recipe.name}))
         logarithmic = [key for key, option in recipe.search.options.items() if option.log]
-        drawn = [Drawn(t.number, t.jaccard, _shown(t.options)) for t in trials if t.jaccard is not None]
+        listed = [key for key, option in recipe.search.options.items() if option.values]
+        drawn = [Drawn(t.number, t.jaccard, _shown(t.options, listed)) for t in trials if t.jaccard is not None]
         draw_search(drawn, out / FIGURE, logarithmic)
 
 
@@ -209,10 +210,10 @@ def _row(trial: Trial) -> dict[str, Any]:
     return {**about, **_shown(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
 
 
-def _shown(options: dict[str, Any]) -> dict[str, float | str]:
-    """Options as numbers or words."""
+def _shown(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, float | str]:
+    """Options as numbers or words; what is one of a list is a word, also where it is a number: nothing lies between."""
     return {
-        key: value if isinstance(value, int | float) and not isinstance(value, bool) else label(value)
+        key: value if type(value) in (int, float) and key not in listed else label(value)
         for key, value in options.items()
     }
 
