@@ -215,10 +215,13 @@ def test_lesions_stand_at_their_sites_and_none_hides_another(body):
 
 
 def test_what_cannot_be_placed_is_told(body):
-    body.set_lesions([BodyMark("a", "1", "thigh"), BodyMark("b", "2", ""), BodyMark("c", "3", "nose")])
+    places = [("thigh", ""), ("", ""), ("nose", ""), ("nose", UNKNOWN), ("Stelle X", "left"), ("thigh", UNKNOWN)]
+    body.set_lesions([BodyMark(str(n), str(n), *place) for n, place in enumerate(places, start=1)])
     said = next(label.text() for label in body.findChildren(QLabel) if label.text().startswith("Not on"))
-    assert said == "Not on the chart: 1 (Thigh), 2 (Site unknown)"
-    assert list(body.canvas.mark_places()) == ["c"]
+    assert said == "Not on the chart: 1 (Thigh), 2 (Site unknown), 5 (Left stelle X), 6 (Thigh)"
+    assert list(body.canvas.mark_places()) == ["3", "4"]
+    body.set_site("Stelle X", UNKNOWN)
+    assert body.findChild(QLabel, "body_said").text() == "Stelle X"
 
 
 def test_a_click_on_a_mark_chooses_the_lesion(body, chosen, qtbot):

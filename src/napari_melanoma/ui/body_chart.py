@@ -10,6 +10,7 @@ from math import inf
 from qtpy.QtCore import QPointF, QRectF, QSizeF
 from qtpy.QtGui import QTransform
 
+from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.ui.body_anchors import anchors
 from napari_melanoma.ui.body_back import back
 from napari_melanoma.ui.body_curves import Point
@@ -97,7 +98,7 @@ class Chart:
         site : str
             A word of either taxonomy, "" or ``unknown``.
         laterality : str
-            ``left``, ``right``, ``midline`` or "".
+            ``left``, ``right``, ``midline``; "" or ``unknown`` where nobody knows it.
 
         Returns
         -------
@@ -105,7 +106,8 @@ class Chart:
             None where the place is not known well enough, such as an arm of which nobody says which.
         """
         word = WHOLE_REGIONS.get(site, site)
-        found = [self.spots.get((name, word, laterality or MIDLINE)) for name in PREFERRED]
+        side = MIDLINE if laterality in ("", UNKNOWN) else laterality
+        found = [self.spots.get((name, word, side)) for name in PREFERRED]
         if word in ALWAYS_MIDDLE and laterality in (LEFT, RIGHT):
             found += [self._aside((name, word, MIDLINE), laterality) for name in PREFERRED]
         return next((spot for spot in found if spot is not None), None)

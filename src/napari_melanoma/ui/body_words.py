@@ -78,7 +78,7 @@ def title(word: str, laterality: str = "") -> str:
     Parameters
     ----------
     word : str
-        Of either taxonomy, "" or ``unknown``.
+        Of either taxonomy, "" or ``unknown``; any other stands for itself.
     laterality : str, optional
         ``left``, ``right``, ``midline`` or "".
 
@@ -89,8 +89,8 @@ def title(word: str, laterality: str = "") -> str:
     """
     if word in ("", UNKNOWN):
         return "Site unknown"
-    kind = "sub_site" if word in taxonomy("sub_site").words else "site"
-    said = taxonomy(kind).title(word)
+    words = next((known for name in ("sub_site", "site") if word in (known := taxonomy(name)).words), None)
+    said = words.title(word) if words else word
     if laterality in (LEFT, RIGHT):
         return f"{laterality.capitalize()} {said[0].lower()}{said[1:]}"
     return f"{said}, midline" if laterality == MIDLINE and word not in ALWAYS_MIDDLE else said

@@ -80,7 +80,7 @@ class ColumnsTable(QWidget):
         shown.setToolTip("\n".join(values))
         box = named(StillCombo(), f"column_{name}", f"What {name} is")
         box.setModel(self._model)
-        box.setMinimumContentsLength(16)
+        box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, OWN))))
         mark = quiet(GUESSED if name in guess.columns else "")
         mark.setToolTip("Guessed from the name of the column, or from what stands in it")
@@ -104,11 +104,11 @@ class _Elided(QLabel):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw as much as fits."""
-        fitting = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        fitting = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
         where = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.rect(), where, fitting)
+        painter.drawText(self.contentsRect(), where, fitting)
 
 
 def _choices(parent: QWidget) -> QStandardItemModel:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import Progress, RunContext
     from napari_melanoma.workflows.table_survey import TablePreview
 
-WIDTH_PX, HEIGHT_PX = 640, 620
+WIDTH_PX, HEIGHT_PX = 680, 620
 READING = "Reading the table ..."
 UNDERSTOOD = "All words are understood."
 MOST_VALUES = 3

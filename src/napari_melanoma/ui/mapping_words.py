@@ -107,7 +107,7 @@ class WordsTable(QWidget):
         said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         box = named(StillCombo(), f"word_{column}_{word}", f"What {word} means", f"{title}: what '{word}' means")
         box.setModel(self._model(column))
-        box.setMinimumContentsLength(16)
+        box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, word), ""))))
         box.activated.connect(lambda _, key=(column, word), box=box: self._on_chosen(key, box.currentData()))
         rows = quiet(f"{count:,} row{'' if count == 1 else 's'}")
