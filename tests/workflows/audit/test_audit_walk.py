@@ -14,7 +14,6 @@ from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.workflows.audit import Audited, Finding, audit
 from napari_melanoma.workflows.audit.files import PIECE
 
-
 HOME = "/".join(("", "home", "amiller"))
 
 
