@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.inference import embedding
 from napari_melanoma.inference.embedding import Embedder
-from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.zoo import build_network
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.models.zoo import architectures, build_network, encoder_of
 
 
 def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
@@ -26,6 +27,18 @@ def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
     np.testing.assert_allclose(embedder.embed([other])[0], found[1], rtol=1e-3, atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 1e-3
     assert embedder.embed([]).shape[0] == 0
+
+
+@pytest.mark.parametrize("name", ["deeplabv3plus_mobilenetv2", "deeplabv3plus_xception"])
+def test_encoders_that_answer_in_another_form(name: str) -> None:
+    """One gives the deepest features alone, one a pair."""
+    network = build_network(name, architectures()[name].spec.small).eval()
+    config = BundleConfig(name="b", title="B", architecture=name, input_size=32)
+    encoder = encoder_of(network)
+    assert encoder is not None
+    found = Embedder(BundleInfo(Path(), config), encoder).vectors([np.zeros((32, 32, 3), np.uint8)] * 2)
+    assert found.shape == (2, {"deeplabv3plus_mobilenetv2": 112, "deeplabv3plus_xception": 256}[name])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
 def test_a_network_without_an_encoder_says_so(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:

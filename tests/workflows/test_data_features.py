@@ -54,9 +54,9 @@ class Contrast:
         self.info = BundleInfo(folder, BundleConfig(name="contrast", title="Contrast", architecture="none"))
         self.asked = 0
 
-    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        self.asked += len(images)
-        return np.array([(64, image.std()) for image in images], np.float32)
+    def vectors(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        self.asked += len(inputs)
+        return np.array([(64, image.std()) for image in inputs], np.float32)
 
 
 def test_the_odd_lesion_is_found(patient: Path, tmp_path: Path) -> None:
@@ -128,6 +128,12 @@ def test_what_cannot_be_measured_is_named_and_the_others_are(tmp_path: Path) -> 
     (folder / "images" / "bare.png").unlink()
     with pytest.raises(DataSetError, match="none of 2 images could be measured; 'small': the mask has 8 x 8 pixels"):
         make_features(folder, folder / "features.csv", FeatureOptions(), run=RunContext())
+
+
+def test_a_table_without_images_has_nothing_to_measure(tmp_path: Path) -> None:
+    write_table(tmp_path / "dataset.csv", [{"image_id": "a"}])
+    with pytest.raises(DataSetError, match="has 1 rows and none of their images"):
+        make_features(tmp_path, tmp_path / "features.csv", FeatureOptions(), run=RunContext())
 
 
 def test_no_such_model(patient: Path, tmp_path: Path) -> None:

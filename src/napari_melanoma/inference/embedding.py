@@ -80,13 +80,27 @@ class Embedder:
         numpy.ndarray
             float32 (image, feature).
         """
+        config = self.info.config
+        return self.vectors([network_input(image, config.input_size, config.preprocessing) for image in images])
+
+    def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the encoder alone, on pictures that have its input size already (``network_input``).
+
+        Parameters
+        ----------
+        inputs : sequence of numpy.ndarray
+            Each uint8 (side, side, channel).
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (image, feature).
+        """
         import torch
 
-        config = self.info.config
-        inputs = [network_input(image, config.input_size, config.preprocessing) for image in images]
         if not inputs:
             return np.zeros((0, 0), np.float32)
         with torch.inference_mode():
-            maps = self._encoder(to_tensor(inputs, config).to(self.device))
+            maps = self._encoder(to_tensor(list(inputs), self.info.config).to(self.device))
             deepest = maps[-1] if isinstance(maps, list | tuple) else maps
             return deepest.float().mean(dim=(2, 3)).cpu().numpy()

@@ -58,13 +58,13 @@ class Embeds(Protocol):
     info: BundleInfo
     device: str
 
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed pictures.
+    def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed pictures of the model's input size.
 
         Parameters
         ----------
-        images : sequence of numpy.ndarray
-            Each uint8 (row, column, channel).
+        inputs : sequence of numpy.ndarray
+            Each uint8 (side, side, channel).
 
         Returns
         -------
@@ -131,7 +131,7 @@ def make_features(
     Raises
     ------
     DataSetError
-        Where there is no data set, or no image could be read.
+        Where there is no data set, it has no images, or none of them could be measured.
     BundleError
         Where there is no such model, or it has no encoder.
     SaveError
@@ -141,6 +141,9 @@ def make_features(
     """
     found = list(each_entry(folder))
     entries = [entry for entry in found if isinstance(entry, Entry)]
+    with_image = [entry for entry in entries if entry.image is not None]
+    if not with_image:
+        raise DataSetError(f"{folder} has {len(entries)} rows and none of their images: expected some to measure.")
     wrong = [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
     embedder = model or (_load(options.model) if options.model else None)
     kept_in = out.with_name(f"{out.name}.unfinished")
@@ -148,13 +151,13 @@ def make_features(
     work = _Measuring(folder, embedder, options, kept, run)
     items = []
     try:
-        for done, item in enumerate(work.items([e for e in entries if e.image is not None]), start=1):
+        for done, item in enumerate(work.items(with_image), start=1):
             items.append(item)
-            run.report(Progress(done, len(entries), "Measuring"))
+            run.report(Progress(done, len(with_image), "Measuring"))
     finally:
         kept.flush()
     failed = [(item.entry.image_id, item.error) for item in items if item.error]
-    if items and len(failed) == len(items):
+    if len(failed) == len(items):
         raise DataSetError(f"none of {len(items)} images could be measured; '{failed[0][0]}': {failed[0][1]}")
     rows = _rows(items, embedded=embedder is not None)
     write_table(
@@ -203,6 +206,7 @@ class _Measuring:
     def _measured(self, entry: Entry) -> _Item:
         """Read an image and its mask, measure it, and cut the lesion out where it is to be embedded."""
         from napari_melanoma.analysis.measurements import measure
+        from napari_melanoma.analysis.preprocessing import network_input
         from napari_melanoma.analysis.roi import extract_roi
         from napari_melanoma.io.photographs import read_photograph
         from napari_melanoma.io.results import read_mask
@@ -220,7 +224,8 @@ class _Measuring:
         if self._model is None:
             return _Item(entry, measured=measured)
         roi = None if mask is None else extract_roi(photograph.rgb, mask, self._options.roi)
-        return _Item(entry, measured=measured, picture=photograph.rgb if roi is None else roi.image)
+        config, shown = self._model.info.config, photograph.rgb if roi is None else roi.image
+        return _Item(entry, measured=measured, picture=network_input(shown, config.input_size, config.preprocessing))
 
     def _embedded(self, items: Iterable[_Item], model: Embeds) -> Iterator[_Item]:
         """Embed the pictures, in the thread of the caller."""
@@ -228,7 +233,7 @@ class _Measuring:
         while some := list(islice(waiting, AT_ONCE)):
             self._run.check()
             pictures = [item.picture for item in some if item.picture is not None]
-            vectors = iter(model.embed(pictures) if pictures else ())
+            vectors = iter(model.vectors(pictures) if pictures else ())
             for item in some:
                 if item.picture is None:
                     yield item
