@@ -74,7 +74,8 @@ class Outcome:
         cell : Cell
             Which.
         """
-        self.disagreements.append(f"{cell.column} says otherwise than {cell.meaning.ours}")
+        other = cell.meaning.ours if cell.column != cell.meaning.ours else "another column"
+        self.disagreements.append(f"{cell.column} says otherwise than {other}")
         if column_named(cell.column):
             self.keep(cell)
         else:
@@ -208,8 +209,8 @@ def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
             continue
         elif not best or words.within(word, best):
             best = word
-        else:
-            outcome.disagrees(cell)
+        elif not cell.meaning.keeps or told(word).diagnosis != told(best).diagnosis:
+            outcome.disagrees(cell)  # else two subtypes of one class, such as in situ and superficial spreading
     _follow(outcome, told(best), group)
     return outcome
 
