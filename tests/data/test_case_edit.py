@@ -16,6 +16,7 @@ from napari_melanoma.data.case.edit import (
     add_lesion,
     add_result,
     confirm,
+    confirm_all,
     move_image,
     remove_image,
     remove_lesion,
@@ -132,6 +133,7 @@ def test_a_guess_ends_where_a_person_sets_moves_or_confirms() -> None:
     assert confirm(case, "L1").lesions[0].guesses == {}
     assert set_lesion(case, "L1", note="x").lesions[0].guesses == {"site": "table"}
     assert confirm(case) == case
+    assert [part.guesses for part in (confirm_all(case).lesions[0], confirm_all(case).image("I1"))] == [{}, {}]
 
 
 def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
@@ -141,6 +143,7 @@ def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
     assert [case.image("I3").is_current(result) for result in (own, corrected)] == [True, False]
     case = set_correction(case, "I3", mask)
     assert [case.image("I3").is_current(result) for result in (own, corrected)] == [False, True]
+    assert case.image("I3").current == corrected
     again = add_result(case, "I3", own.model_copy(update={"model": "b"}))
     assert [result.model for result in again.image("I3").results] == ["", "b"]
 

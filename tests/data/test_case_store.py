@@ -128,7 +128,9 @@ def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
 
 def test_what_changed_behind_our_back_is_noticed_before_saving(folder: Path) -> None:
     with CaseStore.open(folder) as store:
+        assert store.changed() == ""
         rewrite(folder, created="2026-01-01")
+        assert store.changed() != ""
         with pytest.raises(CaseChanged, match="changed by another program"):
             store.save(set_patient(store.case, age=3))
         assert stored(folder)["created"] == "2026-01-01"
@@ -140,7 +142,7 @@ def test_a_folder_without_permission_is_looked_at(folder: Path, monkeypatch: pyt
     def refuse(path: Path) -> None:
         raise SaveError(f"cannot write {path}: no permission to write there.")
 
-    monkeypatch.setattr("napari_melanoma.data.case.store.locked", refuse)
+    monkeypatch.setattr("napari_melanoma.data.case.owner.locked", refuse)
     with CaseStore.open(folder) as store:
         assert "no permission" in store.read_only
         assert len(store.case.lesions) == 1

@@ -17,7 +17,7 @@ from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.data.case.corrections import read_correction, write_correction
-from napari_melanoma.data.case.edit import confirm, set_correction, set_image, set_lesion
+from napari_melanoma.data.case.edit import confirm, set_correction, set_image, set_lesion, set_patient
 from napari_melanoma.data.case.filing import file_images
 from napari_melanoma.data.case.model import Case
 from napari_melanoma.data.case.store import CaseStore
@@ -261,6 +261,13 @@ def test_a_whole_case_has_no_fault_and_says_what_is_open(photographs: Path, tmp_
     assert found.faults == ()
     assert [said for _, said in found.notes] == ["13 values guessed and not confirmed.", "1 image of no lesion yet."]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_could_be_the_number_of_a_hospital_is_noted(photographs: Path, tmp_path: Path) -> None:
+    with CaseStore.create(tmp_path / "case", set_patient(Case(), patient_id="00471122")):
+        assert ("patient", "00471122 has not the form of a pseudonym: see that it names nobody.") in check_case(
+            tmp_path / "case"
+        ).notes
 
 
 def missing(folder: Path, photographs: Path) -> None:

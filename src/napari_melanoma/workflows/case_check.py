@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.pseudonyms import SHAPE
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.case.contents import content_digest
 from napari_melanoma.data.case.corrections import read_correction
@@ -104,14 +105,17 @@ def _ids(case: Case) -> Iterator[Note]:
 def _notes(case: Case) -> Iterator[Note]:
     """What is not settled, and what is worth knowing."""
     yield from _unconfirmed(case)
+    patient_id = case.patient.patient_id
+    if patient_id and not SHAPE.fullmatch(patient_id):
+        yield "patient", f"{patient_id} has not the form of a pseudonym: see that it names nobody."
     for lesion in case.lesions:
         if not lesion.images:
             yield lesion.id, "has no image."
     if case.images:
         yield "case", f"{_counted(len(case.images), 'image')} of no lesion yet."
     for _, image in case.each_image():
-        if any(not image.is_current(result) for result in image.results[-1:]):
-            yield image.id, "its last result rests on another mask than the one that counts now: save it again."
+        if image.results and image.current is None:
+            yield image.id, "no result rests on the mask that counts now: save it again."
     kept = [key for part in _parts(case) for key in part.more] + list(case.more)
     if kept:
         yield "case", f"keys of another version are kept: {', '.join(dict.fromkeys(kept))}."

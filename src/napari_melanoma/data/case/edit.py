@@ -307,6 +307,25 @@ def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
     return _exchanged(case, _changed(image, {}, confirmed=fields or tuple(image.guesses)))
 
 
+def confirm_all(case: Case) -> Case:
+    """Say that all guesses are right.
+
+    Parameters
+    ----------
+    case : Case
+        Before the edit.
+
+    Returns
+    -------
+    Case
+        After it.
+    """
+    parts = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.each_image()]
+    for part_id in ("", *parts):
+        case = confirm(case, part_id)
+    return case
+
+
 def _changed(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
     """Give a part with other values, checked; guesses of what was set or confirmed are none any more."""
     kind = type(part)

@@ -118,6 +118,11 @@ class CaseImage(CasePart):
         """The file's name without suffix, as layers and results are called."""
         return self.path.stem
 
+    @property
+    def current(self) -> CaseResult | None:
+        """The newest result that rests on the mask that counts now."""
+        return next((result for result in reversed(self.results) if self.is_current(result)), None)
+
     def is_current(self, result: CaseResult) -> bool:
         """Whether a result rests on the mask that counts now.
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-import os
-import platform
 import shutil
 import uuid
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from napari_melanoma.core.errors import CaseChanged, InputError, RunError, SaveError
-from napari_melanoma.core.files import save_error, write_json, write_text
-from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.errors import CaseChanged, InputError, SaveError
+from napari_melanoma.core.files import save_error, write_text
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.edit import set_patient
 from napari_melanoma.data.case.files import CASE, RESULTS, case_text, parse_case
 from napari_melanoma.data.case.model import Case, CaseCorrection
 from napari_melanoma.data.case.moved import Located, locate
-
-LOCK, OWNER = ".case.lock", ".case.owner.json"
+from napari_melanoma.data.case.owner import take
 
 
 class CaseStore:
@@ -73,7 +68,7 @@ class CaseStore:
         """
         folder = _folder(folder)
         _raw(folder)  # before a lock is made in a folder that is no case
-        store = cls(folder, *_owned(folder))
+        store = cls(folder, *take(folder))
         try:
             store._read()
         except BaseException:
@@ -130,7 +125,7 @@ class CaseStore:
         folder = folder.expanduser().absolute()
         if (folder / CASE).exists():
             raise InputError(f"{folder} holds a case already. Open it, or name another folder.")
-        store = cls(folder, *_owned(folder))
+        store = cls(folder, *take(folder))
         try:
             store.save(_named(case or Case()))
         except BaseException:
@@ -173,14 +168,39 @@ class CaseStore:
         self._is_saved = False
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
-        if not over:
-            self._refuse_changed()
+        changed = "" if over else self.changed()
+        if changed:
+            raise CaseChanged(changed)
         text = case_text(case, self.folder)
         if text.encode() != self._raw or not (self.folder / CASE).is_file():
             write_text(self.folder / CASE, text)
         self._raw = text.encode()
         self._located = Located(case, self.found, self.missing)
         self._is_saved = True
+
+    def changed(self) -> str:
+        """Say whether another program changed the case since it was read or saved last.
+
+        Returns
+        -------
+        str
+            "" where it did not, else what happened and what to do.
+
+        Raises
+        ------
+        SaveError
+            Where the file cannot be read.
+        """
+        path = self.folder / CASE
+        if self._raw and not self.folder.is_dir():
+            return f"{self.folder} is gone: it was moved or removed. Open the case where it is now."
+        try:
+            is_changed = path.exists() and path.read_bytes() != self._raw
+        except OSError as error:
+            raise save_error(path, error) from error
+        if not is_changed:
+            return ""
+        return f"{path} was changed by another program meanwhile. Open it again to see the change, or save over it."
 
     def look_in(self, places: list[Path]) -> Case:
         """Look for missing images in further folders.
@@ -229,9 +249,7 @@ class CaseStore:
     def close(self) -> None:
         """Let others write the case, and remove masks that an undo left over; closing twice does no harm."""
         if not self.read_only:
-            self._remove_unused()
-            with suppress(OSError):  # on a share that went away; the lock goes with the process
-                (self.folder / OWNER).unlink(missing_ok=True)
+            _remove_unused(self.case, self._added if self._is_saved else [])
             self.read_only = "the case was closed. Open it again."
         self._held.close()
 
@@ -248,31 +266,17 @@ class CaseStore:
         self._raw = _raw(self.folder)
         self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
 
-    def _remove_unused(self) -> None:
-        """Remove what was added and is in the case no more, where all that a person did was saved."""
-        used = {image.correction.path for _, image in self.case.each_image() if image.correction}
-        used |= {result.path for _, image in self.case.each_image() for result in image.results}
-        for path in self._added if self._is_saved else ():
-            if path not in used and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path not in used:
-                with suppress(OSError):  # it does no harm where it stays
-                    path.unlink(missing_ok=True)
 
-    def _refuse_changed(self) -> None:
-        """Raise where the file or folder is not as we left it."""
-        path = self.folder / CASE
-        if self._raw and not self.folder.is_dir():
-            raise CaseChanged(f"{self.folder} is gone: it was moved or removed. Open the case where it is now.")
-        try:
-            is_changed = path.exists() and path.read_bytes() != self._raw
-        except OSError as error:
-            raise save_error(path, error) from error
-        if is_changed:
-            raise CaseChanged(
-                f"{path} was changed by another program since it was opened. Open it again to see the change, or save "
-                "over it."
-            )
+def _remove_unused(case: Case, added: Iterable[Path]) -> None:
+    """Remove what was added and is in the case no more."""
+    used = {image.correction.path for _, image in case.each_image() if image.correction}
+    used |= {result.path for _, image in case.each_image() for result in image.results}
+    for path in set(added) - used:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # it does no harm where it stays
+                path.unlink(missing_ok=True)
 
 
 def _named(case: Case) -> Case:
@@ -305,39 +309,3 @@ def _text(raw: bytes, folder: Path) -> str:
         return raw.decode("utf-8-sig")  # an editor may have put a byte order mark there
     except UnicodeDecodeError as error:
         raise InputError(f"{folder / CASE} is damaged: expected UTF-8 text. Bring it back from a backup.") from error
-
-
-def _owned(folder: Path) -> tuple[str, ExitStack]:
-    """Take the right to write a folder; gives why it is not to be had ("" where it is), and what gives it back."""
-    held = ExitStack()
-    try:
-        held.enter_context(locked(folder / LOCK))
-        write_json(folder / OWNER, _ourselves())
-    except RunError:
-        return f"{_owner(folder)} has the case open. Close it there, and open it again here.", held
-    except SaveError as error:
-        held.close()
-        return f"it is open to look at alone: {error}", ExitStack()
-    except NotImplementedError:
-        return "its file system has no locks, so that two windows could overwrite each other. Copy it elsewhere.", held
-    return "", held
-
-
-def _ourselves() -> dict[str, object]:
-    """Who has the case now."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container without a user
-        user = ""
-    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    return {"user": user, "host": platform.node(), "pid": os.getpid(), "since": since}
-
-
-def _owner(folder: Path) -> str:
-    """Say who has the case, from what they left beside it."""
-    try:
-        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        who = "another window of yours" if found["pid"] == os.getpid() else f"{found['user'] or 'somebody'}"
-        return f"{who} (on {found['host']}, since {found['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another window or process"
