@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,14 @@ def test_the_second_window_looks_on_and_is_told_who_has_it(folder: Path) -> None
         first.save(set_patient(first.case, age=2))
     with CaseStore.open(folder) as third:
         assert (third.read_only, third.case.patient.age) == ("", 2)
+
+
+def test_a_case_that_a_thread_opened_is_closed_by_another(folder: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        store = thread.submit(CaseStore.open, folder).result()
+    store.close()
+    with CaseStore.open(folder) as again:
+        assert again.read_only == ""
 
 
 def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
