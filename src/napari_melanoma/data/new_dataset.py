@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.data.packed_rows import as_dict
 from napari_melanoma.data.table_schema import NAMES
 
 SHARED = (
@@ -79,4 +80,4 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()
-        table.writerows(rows)
+        table.writerows(map(as_dict, rows))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from napari_melanoma.data.cells import stem_of
 from napari_melanoma.data.column_names import meanings
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
 from napari_melanoma.data.table_text import decoded, each_row, rows_of_text
 
-Known = dict[str, dict[str, str]]
+Known = dict[str, PackedRow]
 PLACES = ("path", "mask_path")
 
 
@@ -74,9 +75,11 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
         image = stem_of(row.get(column, ""))
         said = {name: text for name, text in row.items() if text and name != column and name not in PLACES}
         if image in known:
-            otherwise.update(_filled(known[image], said))
+            first = known[image].unpacked()
+            otherwise.update(_filled(first, said))
+            known[image] = PackedRow(first)
         elif image:
-            known[image] = said
+            known[image] = PackedRow(said)
     said_twice = "rows of one image say two things here: the first counts, the other is in"
     tree.notes += [(column, f"{n} {said_twice} other_{column}") for column, n in otherwise.items()]
     return known
@@ -93,7 +96,7 @@ def _filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
 def joined_records(
     images: Mapping[str, SourceFile],
     masks: Mapping[str, SourceFile],
-    known: Mapping[str, Mapping[str, str]],
+    known: Mapping[str, PackedRow],
     common: Callable[[str], Mapping[str, str]] | Mapping[str, str],
 ) -> list[Record]:
     """Put together what files and tables say of each image.
@@ -113,8 +116,9 @@ def joined_records(
         One for each image and for each row without one, in order of their names.
     """
     values = common if callable(common) else lambda image_id: common
+    empty = PackedRow({})
     return [
-        Record(image_id, images.get(image_id), masks.get(image_id), {**values(image_id), **known.get(image_id, {})})
+        Record(image_id, images.get(image_id), masks.get(image_id), known.get(image_id, empty).over(values(image_id)))
         for image_id in sorted({*images, *known})
     ]
 

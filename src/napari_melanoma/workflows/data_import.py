@@ -24,6 +24,7 @@ from napari_melanoma.data.harmonise_report import HarmoniseReport
 from napari_melanoma.data.looks import look_at
 from napari_melanoma.data.mapping import Mapping
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
+from napari_melanoma.data.packed_rows import PackedRow, as_dict
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import AS_IT_IS, Record, Source, SourceSpec
 from napari_melanoma.io.photographs import stored_size
@@ -117,14 +118,15 @@ def import_source(
 
 def _harmonised(
     spec: SourceSpec, records: Sequence[Record], run: RunContext
-) -> tuple[list[dict[str, str]], HarmoniseReport]:
+) -> tuple[list[PackedRow], HarmoniseReport]:
     """The rows in our columns and words, and what was met on the way."""
     at_work = Harmoniser(spec.name if spec.public else "")
     common = {"licence": spec.licence} if spec.public else {}
+    alone = {**common, "path": ""}
     rows = []
     for record in run.track(records, "Harmonising"):
-        row = at_work.row({**record.values, "image_id": record.image_id})
-        rows.append({**common, **row} if record.image is not None else {**common, "path": "", **row})
+        row = at_work.row({**as_dict(record.values), "image_id": record.image_id})
+        rows.append(PackedRow(row, alone if record.image is None else common))
     return rows, at_work.report()
 
 

@@ -6,6 +6,7 @@ what is found and makes it a data set.
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -73,14 +74,14 @@ class Record:
         The photograph; None where a table names it and the folder does not hold it.
     mask : SourceFile or None
         The drawn lesion, where there is one.
-    values : dict
+    values : mapping
         Column to text; columns that are not there are empty.
     """
 
     image_id: str
     image: SourceFile | None
     mask: SourceFile | None = None
-    values: dict[str, str] = field(default_factory=dict)
+    values: abc.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from napari_melanoma.data.isic_layout import IDS, Part, challenge_records
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import known_of_images, table_rows
+from napari_melanoma.data.source_tables import Known, known_of_images, table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -41,12 +42,12 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    known: dict[str, dict[str, str]] = {}
+    known: Known = {}
     for split, name in NAMES:
         part = known_of_images(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
         for row in table_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"):
-            part[row["image_id"]] = {**part.get(row["image_id"], {}), **_diagnosed(row)}
-        known |= {image_id: {**said, "split": split} for image_id, said in part.items()}
+            part[row["image_id"]] = PackedRow({**part.get(row["image_id"], {}), **_diagnosed(row)})
+        known |= {image_id: said.over({"split": split}) for image_id, said in part.items()}
     return challenge_records(tree, PARTS, SPEC, known)
 
 

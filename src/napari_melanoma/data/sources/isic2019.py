@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_melanoma.data.cells import stem_of
 from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, one_hot, table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -46,7 +47,9 @@ def find(tree: SourceTree) -> list[Record]:
     for split, part in PARTS:
         rows = known_of_images(tree, rf"ISIC_2019_{part}_Metadata\.csv", SPEC.name)
         for row in table_rows(tree, rf"ISIC_2019_{part}_GroundTruth\.csv"):
-            said = {"diagnosis": word} if (word := one_hot(row, CLASSES)) else {}
-            rows.setdefault(stem_of(row.get("image", "")), {}).update(said)
-        known |= {image_id: {**row, "split": split} for image_id, row in rows.items() if image_id}
+            image_id, word = stem_of(row.get("image", "")), one_hot(row, CLASSES)
+            if image_id:
+                said = {"diagnosis": word} if word else {}
+                rows[image_id] = PackedRow({**rows.get(image_id, {}), **said})
+        known |= {image_id: row.over({"split": split}) for image_id, row in rows.items()}
     return joined_records(tree.find(IMAGES, STEM), {}, known, {"modality": SPEC.modality})

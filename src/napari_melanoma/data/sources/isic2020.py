@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -47,10 +48,10 @@ def find(tree: SourceTree) -> list[Record]:
     for split, tables, folders in PARTS:
         rows = known_of_images(tree, tables, SPEC.name)
         images |= (found := tree.find(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE))
-        rows |= {image_id: {} for image_id in found if image_id not in rows and image_id not in known}
-        known |= {image_id: {**row, "split": split} for image_id, row in rows.items()}
+        rows |= {image_id: PackedRow({}) for image_id in found if image_id not in rows and image_id not in known}
+        known |= {image_id: row.over({"split": split}) for image_id, row in rows.items()}
     for row in table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
         first, second = sorted((row.get("image_name_1", ""), row.get("image_name_2", "")))
         if first in known and second in known:
-            known[second].setdefault("near_duplicate_of", first)
+            known[second] = PackedRow({**known[second], "near_duplicate_of": first})
     return joined_records(images, {}, known, {"modality": SPEC.modality})

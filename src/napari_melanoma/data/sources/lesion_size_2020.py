@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_tables import joined_records, known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -38,6 +39,6 @@ def find(tree: SourceTree) -> list[Record]:
     known = known_of_images(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
     for image_id, row in known.items():
         if row.get("patient_id") == image_id:
-            del row["patient_id"]
+            known[image_id] = PackedRow({name: text for name, text in row.items() if name != "patient_id"})
     images = {image_id: image for image_id, image in tree.find("", IMAGE).items() if image_id in known}
     return joined_records(images, {}, known, {"modality": SPEC.modality})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_tables import joined_records
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -46,7 +47,7 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    known = dict(_known(tree.text(r"PH2_dataset\.txt") or ""))
+    known = {image_id: PackedRow(row) for image_id, row in _known(tree.text(r"PH2_dataset\.txt") or "")}
     masks = tree.find(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
     images = tree.find("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
     return joined_records(images, masks, known, {"modality": SPEC.modality})
