@@ -12,8 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QPlainTextEdit
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QStyle,
+    QStyleOptionComboBox,
+)
 from stage import Stage
+from superqt import QCollapsible
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.models.zoo import architectures
@@ -407,3 +417,25 @@ class Odd(Config):
 def test_a_field_without_a_control_is_an_error():
     with pytest.raises(TypeError, match="one kind of value and one word"):
         editor_for(Odd.model_fields["either"].annotation)
+
+
+def test_each_network_is_read_whole_in_a_narrow_dock(stage, qtbot):
+    """Three are called DeepLabv3+ first, and only then with what."""
+    combo = form_of(stage, TrainRecipe).findChild(QComboBox, "model.architecture")
+    fold = combo.parentWidget()
+    while fold is not None:
+        if isinstance(fold, QCollapsible):
+            fold.expand(animate=False)
+        fold = fold.parentWidget()
+    option = QStyleOptionComboBox()
+    combo.initStyleOption(option)
+    text = QStyle.SubControl.SC_ComboBoxEditField
+    letters = combo.fontMetrics().horizontalAdvance("DeepLabv3+ with MobileNetV2")
+
+    def read_whole():
+        option.rect = combo.rect()
+        room = combo.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, text, combo)
+        assert room.width() >= letters
+
+    qtbot.waitUntil(read_whole, timeout=3000)
+    assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()

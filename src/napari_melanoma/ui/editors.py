@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 from napari_melanoma.ui.look import tool
 from napari_melanoma.ui.number_box import Bounds, NumberBox
 
+LEAST_LETTERS, MOST_LETTERS = 6, 20  # that a list of words keeps room for; wider, it would not fit in a narrow dock
+
 
 class Editor(QWidget):
     """A control for one value.
@@ -163,7 +165,7 @@ class StillCombo(QComboBox):
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(6)
+        self.setMinimumContentsLength(LEAST_LETTERS)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
         """Scrolling past must not choose something else."""
@@ -190,6 +192,9 @@ class ChoiceEditor(Editor):
         for choice in choices:
             shown = str(choice).replace("_", " ") if title is str else title(choice)
             self._combo.addItem(shown, choice)
+        # With room for its words: three networks are called DeepLabv3+ first, and then with what.
+        longest = max((len(self._combo.itemText(place)) for place in range(self._combo.count())), default=0)
+        self._combo.setMinimumContentsLength(min(max(longest, LEAST_LETTERS), MOST_LETTERS))
         self._combo.currentIndexChanged.connect(self._on_index)
         self._row.addWidget(self._combo, 1)
 
