@@ -14,6 +14,7 @@ PARENTS = {
     "DataSetError": "InputError",
     "BundleError": "MelanomaError",
     "SaveError": "MelanomaError",
+    "CaseChanged": "SaveError",
     "ScaleMissing": "MelanomaError",
     "RunError": "MelanomaError",
     "TrainingError": "MelanomaError",

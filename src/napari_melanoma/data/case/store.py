@@ -42,8 +42,8 @@ class CaseStore:
         self._held = held
         self._raw = b""  # of case.json, as we read or wrote it
         self._located = Located(Case())
-        self._added: list[Path] = []
-        self._is_saved = True
+        self._added: set[Path] = set()
+        self._named: set[Path] = set()  # by a case that was saved
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -165,7 +165,6 @@ class CaseStore:
         SaveError
             Where the case is open to look at alone, or cannot be written; the file is as it was.
         """
-        self._is_saved = False
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
         changed = "" if over else self.changed()
@@ -176,7 +175,7 @@ class CaseStore:
             write_text(self.folder / CASE, text)
         self._raw = text.encode()
         self._located = Located(case, self.found, self.missing)
-        self._is_saved = True
+        self._named |= _files_of(case)
 
     def changed(self) -> str:
         """Say whether another program changed the case since it was read or saved last.
@@ -241,15 +240,15 @@ class CaseStore:
         Parameters
         ----------
         path : pathlib.Path
-            Removed when the case is closed, unless the case as it was saved names it.
+            Removed when the case is closed, where a case that was saved named it and the last one does not: what a
+            person drew and never saved stays.
         """
-        self._is_saved = False
-        self._added.append(path)
+        self._added.add(path)
 
     def close(self) -> None:
         """Let others write the case, and remove masks that an undo left over; closing twice does no harm."""
         if not self.read_only:
-            _remove_unused(self.case, self._added if self._is_saved else [])
+            _remove((self._added & self._named) - _files_of(self.case))
             self.read_only = "the case was closed. Open it again."
         self._held.close()
 
@@ -267,15 +266,20 @@ class CaseStore:
         self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
 
 
-def _remove_unused(case: Case, added: Iterable[Path]) -> None:
-    """Remove what was added and is in the case no more."""
-    used = {image.correction.path for _, image in case.each_image() if image.correction}
-    used |= {result.path for _, image in case.each_image() for result in image.results}
-    for path in set(added) - used:
+def _files_of(case: Case) -> set[Path]:
+    """Masks and result folders that a case names."""
+    images = [image for _, image in case.each_image()]
+    masks = {image.correction.path for image in images if image.correction}
+    return masks | {result.path for image in images for result in image.results}
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove files and folders; one that cannot be removed does no harm where it stays."""
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            with suppress(OSError):  # it does no harm where it stays
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
