@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from napari_melanoma.data.features.choices import BINS, choices_for, eligible
 from napari_melanoma.data.features.encoding import as_matrix, encode, network_inputs, understand, without_each
 from napari_melanoma.data.features.fitting import fit, unlearnt
 from napari_melanoma.data.features.leaks import why_not
+from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.models.bundle import BundleConfig
 
 ROWS = [
@@ -191,7 +194,11 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["diagnosis", "patient_id", "split", "biopsed", "iddx_3", "target_as_given", "depth_mm_reader_2", "clark"]
+    "name",
+    [
+        *("diagnosis", "patient_id", "split", "biopsed", "iddx_3", "histological_diagnosis", "dx_type", "crowd_score"),
+        *("target_as_given", "depth_mm_reader_2", "clark"),
+    ],
 )
 def test_what_gives_the_answer_away_is_refused(name: str) -> None:
     with pytest.raises(DataSetError, match=f"the column '{name}' .* Take it off the list"):
@@ -209,6 +216,8 @@ def test_what_gives_the_answer_away_is_refused(name: str) -> None:
         ("age", "diagnosis", False),
         ("patient_distance", "melanoma", False),
         ("lesion_id", "metastasis", True),
+        ("skin_cancer_history", "diagnosis", False),
+        ("family_history", "melanoma", False),
     ],
 )
 def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, refused: bool) -> None:
@@ -285,3 +294,20 @@ def test_a_bundle_carries_the_encoding_and_refuses_a_newer_one() -> None:
 
 def test_unknown_is_one_word() -> None:
     assert taxonomy.UNKNOWN == UNKNOWN
+
+
+@pytest.mark.parametrize(("name", "source"), [("isic2017", "isic2017"), ("pad_ufes", "pad-ufes-20")])
+def test_real_tables_become_inputs(shared_data: Path, name: str, source: str) -> None:
+    rows = harmonise(TableFile.read(shared_data / name / "metadata.csv").rows(), source).rows
+    train = [row for row in rows if row["split"] == "train"]
+    names = eligible(train, "melanoma")
+    assert {"age", "sex", "site"} <= set(names)
+    assert not {"melanoma", "target", "diagnosis", "diagnostic", "biopsed", "split", "image_id"} & set(names)
+    for style in ("embedding", "one_hot", "integer"):
+        encoding = fit(train, choices_for(names, train, style), "melanoma")
+        values = understand(rows, encoding)
+        found = network_inputs(values, encoding)
+        assert np.isfinite(found.continuous).all()
+        assert len(found.continuous) == len(rows)
+        assert values.known[:, encoding.fields.index("age")].mean() > 0.85
+        assert not set(values.unseen) & {"age", "sex", "site"}

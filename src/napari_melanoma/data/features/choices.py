@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -20,7 +21,7 @@ Style = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
 # (AJCC Cancer Staging Manual, 8th edition).
 BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.8, 1.0, 2.0, 4.0)}
-WHENCE = ("source", "domain")
+WHENCE = re.compile(r"source|domain|.*_source|original_(width|height)|mpp_[xy]")
 MOST = 100  # different words: a column with more is a free text
 FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
 
@@ -39,11 +40,12 @@ def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
     -------
     tuple of str
         In the order of the table: those that do not give the answer away, know two different things at least, and
-        repeat their words, unlike a free text. ``source`` and ``domain`` are left out: they tell where an image is
-        from, which a network takes for what it shows.
+        repeat their words, unlike a free text. ``source``, ``domain``, the size of the file and the like
+        are left out: they tell where an image is from, which a network takes for what it shows.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    return tuple(name for name in names if name not in WHENCE and not why_not(name, target) and _says_much(name, rows))
+    allowed = [name for name in names if not (WHENCE.fullmatch(name) or why_not(name, target))]
+    return tuple(name for name in allowed if _says_much(name, rows))
 
 
 def _says_much(name: str, rows: Sequence[Row]) -> bool:

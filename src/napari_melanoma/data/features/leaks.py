@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from napari_melanoma.data.table_schema import AS_GIVEN, READER
 
 NAMES = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
 PLACES = ("split", "fold", "review", "licence", "attribution", "copyright_license")
-DIAGNOSES = (
-    *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"),
-    # As sources call them: PAD-UFES-20, ISIC 2017, ISIC 2020 and the archive.
-    *("diagnostic", "biopsed", "seborrheic_keratosis", "benign_malignant", "diagnosis_confirm_type"),
+DIAGNOSES = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
+# As sources call them (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes), the answers of other
+# models and of crowds among them.
+LIKE_A_DIAGNOSIS = re.compile(
+    r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
 )
 FOUND_LATER = ("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis", "mel_thick_mm", "mel_mitotic_index")
 DEPTHS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
@@ -33,7 +36,6 @@ def why_not(name: str, target: str = "diagnosis") -> str:
     """
     column = name.removesuffix(AS_GIVEN)
     column = "depth_mm" if READER.fullmatch(column) else column
-    diagnosis = column in DIAGNOSES or column.startswith("iddx")  # iddx_1 ... of ISIC 2024
     if column in NAMES:
         return "is a name, which says nothing of another patient"
     if column in PLACES:
@@ -42,6 +44,6 @@ def why_not(name: str, target: str = "diagnosis") -> str:
         return "holds the answer"
     if target not in DIAGNOSES:
         return ""
-    if diagnosis:
+    if column in DIAGNOSES or LIKE_A_DIAGNOSIS.search(column.lower()):
         return "holds the answer, or was decided by whoever suspected it"
     return "is found only once the diagnosis is known" if column in FOUND_LATER else ""
