@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.same_rows import Conflict, Origin, groups_of, identity, united
 from napari_melanoma.data.taxonomy import taxonomy
 
 
 def origins(*rows: dict[str, str], image_id: str = "ISIC_0000001") -> list[Origin]:
-    return [Origin(row, f"set{n}", image_id, (-n,)) for n, row in enumerate(rows)]
+    return [Origin(PackedRow(row), f"set{n}", image_id, (-n,)) for n, row in enumerate(rows)]
 
 
 SAME = {
@@ -69,7 +70,7 @@ def test_a_conflict_says_who_said_what() -> None:
 
 
 def test_rows_of_one_data_set_stay_apart() -> None:
-    rows = [Origin({}, "mine", name, (0,)) for name in ("ISIC_0000001", "ISIC_0000001_downsampled")]
+    rows = [Origin(PackedRow({}), "mine", name, (0,)) for name in ("ISIC_0000001", "ISIC_0000001_downsampled")]
     assert [len(group) for group in groups_of(rows)] == [1, 1]
 
 

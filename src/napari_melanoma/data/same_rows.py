@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from napari_melanoma.data.packed_rows import PackedRow, as_dict
 from napari_melanoma.data.sources import sources
 from napari_melanoma.data.table_schema import column_named
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
@@ -28,7 +29,7 @@ Row = dict[str, str]
 class Origin:
     """A row with its name and data set; of several about one image the one of the highest ``rank`` is preferred."""
 
-    row: Row
+    row: PackedRow
     data_set: str
     image_id: str
     rank: tuple[int, ...]
@@ -115,12 +116,10 @@ def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
         Where another row contradicts what was taken.
     """
     first, *others = group
-    if not others:
-        return first.row, []  # most images of a large table: no copy
-    row, conflicts = dict(first.row), list[Conflict]()
+    row, conflicts = as_dict(first.row), list[Conflict]()
     said_by = dict.fromkeys(row, first.data_set)
     for other in others:
-        differ = {c: text for c, text in other.row.items() if c not in OF_THE_SET and text != row.get(c)}
+        differ = {c: text for c, text in as_dict(other.row).items() if c not in OF_THE_SET and text != row.get(c)}
         better = {column: _agreed(column, row.get(column, ""), text) for column, text in differ.items()}
         refused = {column for column, agreed in better.items() if agreed is None}
         for family in FAMILIES:
@@ -132,23 +131,26 @@ def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
                 conflicts.append(Conflict(first.image_id, column, *taken, differ[column], other.data_set))
             elif agreed and agreed != row.get(column):
                 row[column], said_by[column] = agreed, other.data_set
-    row[ALSO_IN] = " ".join(other.data_set for other in others)
-    return row, conflicts
+    return row | ({ALSO_IN: " ".join(other.data_set for other in others)} if others else {}), conflicts
 
 
-def filled(row: Row, other: Mapping[str, str], columns: Iterable[str]) -> None:
+def filled(row: Mapping[str, str], other: Mapping[str, str], columns: Iterable[str]) -> Row:
     """Let a row know what another one does, where it says nothing itself.
 
     Parameters
     ----------
-    row : dict
-        Changed in its place.
-    other : mapping
+    row, other : mapping
         Column to text.
     columns : iterable of str
         Those that are filled in.
+
+    Returns
+    -------
+    dict
+        The row with what the other one knew.
     """
-    row.update({column: other[column] for column in columns if not row.get(column) and other.get(column)})
+    known, more = as_dict(row), as_dict(other)
+    return known | {column: more[column] for column in columns if not known.get(column) and more.get(column)}
 
 
 def conflict_rows(conflicts: Iterable[Conflict]) -> Iterator[dict[str, object]]:

@@ -19,12 +19,12 @@ from napari_melanoma.data.dataset import Sample, check_names, each_entry, sample
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.data.new_dataset import gathered, write_dataset_table
+from napari_melanoma.data.packed_rows import PackedRow, as_dict
 from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.data.same_rows import (
     CONFLICT_COLUMNS,
     Conflict,
     Origin,
-    Row,
     conflict_rows,
     filled,
     groups_of,
@@ -33,7 +33,8 @@ from napari_melanoma.data.same_rows import (
 from napari_melanoma.io.results import write_table
 from napari_melanoma.workflows.data_split import held_back
 
-OWN = ("path", "mask_path", "image_id")
+OWN = ("path", "mask_path")
+NO_IMAGE = {"path": ""}
 FILLED = (
     *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
     *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
@@ -117,14 +118,13 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
         for one, name in run.track(list(zip(taken, names, strict=True)), "Copying images"):
             if one.sample is not None:
                 _copy(one.sample, name, place)
-        _mark_near(taken, names)
-        rows = [{**one.row, "image_id": name} for one, name in zip(taken, names, strict=True)]
-        write_dataset_table(place / "dataset.csv", rows)
+        _name_rows(taken, names)
+        write_dataset_table(place / "dataset.csv", [one.row for one in taken])
         write_table(place / "left_out.csv", [pair_row(pair) for pair in left_out], PAIR_COLUMNS)
         write_table(place / "conflicts.csv", list(conflict_rows(conflicts)), CONFLICT_COLUMNS)
         counts = dict(Counter(one.first.data_set for one in taken))
         images = dict(Counter(one.first.data_set for one in taken if one.sample is not None))
-        said = {"merged_from": counts, "images": sum(images.values()), "rows": len(rows), "merged_with": provenance()}
+        said = {"merged_from": counts, "images": sum(images.values()), "rows": len(taken), "merged_with": provenance()}
         write_json(place / "source.json", said)
     notes = [note for one in read for note in one.notes()]
     return MergeReport(counts, left_out, images, len(origins) - len(groups), conflicts, notes)
@@ -135,8 +135,8 @@ class _Merged:
     """The rows about one image made into one; ``first`` is the preferred one, whose image it has if any has one."""
 
     first: Origin
-    members: list[Origin]
-    row: Row
+    members: Sequence[Origin]
+    row: PackedRow
     sample: Sample | None
 
 
@@ -156,7 +156,6 @@ class _Read:
         self.number = number
         self.samples: dict[int, Sample] = {}
         self._harmoniser = Harmoniser()
-        self._texts: dict[str, str] = {}
 
     def notes(self) -> list[tuple[str, str]]:
         """Say what was not understood in the rows that were read."""
@@ -168,13 +167,12 @@ class _Read:
             if isinstance(entry, DataSetError):
                 raise entry
             row = {column: text for column, text in entry.row.items() if text and column not in OWN}
-            row = {"source": self.folder.name, **self._harmoniser.row(row)}
-            row = {column: self._texts.setdefault(text, text) for column, text in row.items()}  # one copy of each text
+            row = {"source": self.folder.name, **self._harmoniser.row(row), "image_id": entry.image_id}
             sample = None if entry.image is None else sample_of(entry, self.folder)
             if isinstance(sample, DataSetError):
                 raise sample
             rank = (sample is not None, entry.mask is not None, -self.number)
-            origin = Origin(row, self.folder.name, entry.image_id, rank)
+            origin = Origin(PackedRow(row), self.folder.name, entry.image_id, rank)
             if sample is not None:
                 self.samples[id(origin)] = sample
             yield origin
@@ -182,17 +180,17 @@ class _Read:
 
 def _united(groups: Iterable[Sequence[Origin]], samples: Mapping[int, Sample]) -> tuple[list[_Merged], list[Conflict]]:
     """Make one of the rows of each image; its split is the one that is kept back the most."""
-    merged, conflicts = [], []
+    merged, conflicts = [], list[Conflict]()
     for group in groups:
-        row, found = united(group)
-        conflicts += found
-        sample = samples.get(id(group[0]))
-        split = max((origin.row.get("split", "") for origin in group), key=held_back)
-        row |= {"split": split} if split else {}
-        row |= {"path": ""} if sample is None else {}
-        if sample is not None and sample.split != split:
-            sample = replace(sample, split=split)
-        merged.append(_Merged(group[0], list(group), row, sample))
+        first, sample = group[0], samples.get(id(group[0]))
+        packed = first.row
+        if len(group) > 1:
+            row, found = united(group)
+            conflicts += found
+            split = max((origin.row.get("split", "") for origin in group), key=held_back)
+            packed = PackedRow(row | {"split": split} if split else row)
+            sample = sample and replace(sample, split=split)
+        merged.append(_Merged(first, group, packed if sample else packed.over(NO_IMAGE), sample))
     return merged, conflicts
 
 
@@ -200,7 +198,8 @@ def _without(merged: Sequence[_Merged], left_out: Sequence[Duplicate]) -> list[_
     """Leave out what shows the same picture as another one, which is let know what it knew."""
     of = {id(one.sample): one for one in merged if one.sample}
     for pair in left_out:
-        filled(of[id(pair.first)].row, of[id(pair.second)].row, FILLED)
+        taken, gone = of[id(pair.first)], of[id(pair.second)]
+        taken.row = PackedRow(filled(taken.row, gone.row, FILLED))
     dropped = {id(pair.second) for pair in left_out}
     return [one for one in merged if one.sample is None or id(one.sample) not in dropped]
 
@@ -264,18 +263,19 @@ def _names(merged: Sequence[_Merged]) -> list[str]:
     return names
 
 
-def _mark_near(merged: Sequence[_Merged], names: Sequence[str]) -> None:
-    """Let ``near_duplicate_of`` name the images as they are called now."""
-    called = {
-        (origin.data_set, origin.image_id): name
-        for one, name in zip(merged, names, strict=True)
-        for origin in one.members
-    }
-    for one in merged:
-        said = next((origin for origin in one.members if origin.row.get("near_duplicate_of")), None)
+def _name_rows(merged: Sequence[_Merged], names: Sequence[str]) -> None:
+    """Write the names of images as they are called now, those that ``near_duplicate_of`` names too."""
+    named = list(zip(merged, names, strict=True))
+    called = {(origin.data_set, origin.image_id): name for one, name in named for origin in one.members}
+    for one, name in named:
+        said = next((origin for origin in one.members if "near_duplicate_of" in origin.row), None)
+        if said is None and name == one.first.image_id:
+            continue
+        row = {**as_dict(one.row), "image_id": name}
         if said is not None:
-            named = said.row["near_duplicate_of"]
-            one.row["near_duplicate_of"] = called.get((said.data_set, named), named)
+            near = said.row["near_duplicate_of"]
+            row["near_duplicate_of"] = called.get((said.data_set, near), near)
+        one.row = PackedRow(row)
 
 
 def _copy(sample: Sample, name: str, place: Path) -> None:
