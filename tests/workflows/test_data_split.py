@@ -12,6 +12,7 @@ from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.workflows.data_check import check_data
 from napari_melanoma.workflows.data_split import SplitOptions, choose_folds, split_dataset
 
 
@@ -67,6 +68,15 @@ def test_a_table_without_images_is_split_too(tmp_path: Path) -> None:
     write_table(tmp_path / "dataset.csv", [*rows, rows[0]])
     with pytest.raises(DataSetError, match="repeats image_id i0"):
         split_dataset(tmp_path, SplitOptions(val=0.2), run=RunContext())
+
+
+def test_a_patient_in_two_folds_is_a_fault(folder: Path) -> None:
+    split_dataset(folder, SplitOptions(folds=2, look=False), run=RunContext())
+    rows = read_table(folder / "dataset.csv")
+    assert not [said for _, said in check_data(folder, run=RunContext()).faults if "more than one fold" in said]
+    rows[2]["fold"], rows[3]["fold"] = "1", "2"
+    write_table(folder / "dataset.csv", rows)
+    assert ("p1", "is in more than one fold: 1, 2") in check_data(folder, run=RunContext()).faults
 
 
 def test_val_and_folds_are_not_asked_for_together() -> None:

@@ -24,6 +24,7 @@ class TableCheck:
     def __init__(self) -> None:
         self._harmoniser = Harmoniser()
         self._groups: dict[str, set[str]] = defaultdict(set)
+        self._folds: dict[str, set[str]] = defaultdict(set)
         self._splits: Counter[str] = Counter()
         self._diagnoses: Counter[str] = Counter()
 
@@ -66,6 +67,8 @@ class TableCheck:
         self._diagnoses[found.get("diagnosis", NONE)] += 1
         if "image_id" in found:
             self._groups[owner_of(found)].add(split)
+            if fold := found.get("fold"):
+                self._folds[owner_of(found)].add(fold)
         return found
 
     def faults(self) -> Iterator[Finding]:
@@ -76,9 +79,10 @@ class TableCheck:
         about, said : str
             A patient, lesion or column, and a sentence.
         """
-        for group, splits in self._groups.items():
-            if len(splits) > 1:
-                yield group, f"is in more than one split: {', '.join(sorted(splits))}"
+        for what, of_group in (("split", self._groups), ("fold", self._folds)):
+            for group, parts in of_group.items():
+                if len(parts) > 1:
+                    yield group, f"is in more than one {what}: {', '.join(sorted(parts))}"
         report = self.report
         if report.duplicates:
             yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
