@@ -80,7 +80,7 @@ def domain_shifts(
     Returns
     -------
     shifts : list of DomainShift
-        The pair that is told apart best first.
+        Those that are compared by the first family first, of these the pair that is told apart best.
     left_out : list of str
         Sources that have too few patients, in words.
     """
@@ -95,7 +95,8 @@ def domain_shifts(
         taken = np.isin(names, enough if second == OTHERS else (first, second))
         parts = {family: {k: v[taken] for k, v in found.items()} for family, found in families.items()}
         shifts.append(_shift(first, second, parts, names[taken] == first, members[taken], seed))
-    return sorted(shifts, key=lambda shift: -shift.auc[shift.family].value), left_out
+    order = [*families, EVERYTHING]
+    return sorted(shifts, key=lambda shift: (order.index(shift.family), -shift.auc[shift.family].value)), left_out
 
 
 def grouped_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> Auc:
@@ -157,7 +158,9 @@ def _shift(
     auc = {}
     for family, found in (*usable.items(), (EVERYTHING, together)):
         table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
-        auc[family] = grouped_auc(_out_of_fold(table, truth, own, seed), truth, own, seed)
+        known = np.isfinite(table).any(axis=1)  # an image that is not there would be told by what is put in its place
+        sides = (truth[known], own[known])
+        auc[family] = grouped_auc(_out_of_fold(table[known], *sides, seed), *sides, seed)
     alone = {name: _alone(values, truth) for name, values in together.items()}
     rests_on = tuple(sorted(alone.items(), key=lambda item: -item[1]))
     return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, rests_on)

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-# Okabe and Ito's colours, which colour-blind eyes tell apart; grey for what is not known.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
+# Okabe and Ito's colours, which colour-blind eyes tell apart, and two of Tol's; grey for what is not known.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000", "#882255", "#999933")
 GREY = "#c9ccd0"
 WIDTH = 9.0  # inches
 MOST_WORDS = 9  # of one column; the rarer ones are taken together
 REST = "others"
+FEWEST_AGES = 10
 AGE_BINS = np.arange(0, 101, 10)
 
 
@@ -93,11 +94,11 @@ def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
     Parameters
     ----------
     ages : mapping
-        Source to the ages that are known; one that has none is left out.
+        Source to the ages that are known; one that has fewer than ten is left out.
     path : pathlib.Path
         The PNG to write.
     """
-    known = {source: values for source, values in ages.items() if len(values)}
+    known = {source: values for source, values in ages.items() if len(values) >= FEWEST_AGES}
     figure = _figure(3.2)
     axes = figure.subplots()
     for number, (source, values) in enumerate(known.items()):
@@ -108,7 +109,7 @@ def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
     axes.set(xlabel="age in years", ylabel="share of the rows", xlim=(0, 100))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")
     _save(figure, path)
 
 
@@ -125,7 +126,8 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
         The PNG to write.
     """
     names = np.asarray(sources)
-    order = list(dict.fromkeys(sources))
+    known = np.any([np.isfinite(values) for values in features.values()], axis=0)
+    order = list(dict.fromkeys(names[known].tolist()))  # a set of which there is only a table has no look
     columns = 3
     rows = -(-len(features) // columns)
     figure = _figure(rows * (0.75 + 0.24 * len(order)))

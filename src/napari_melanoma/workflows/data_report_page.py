@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.data.domain_shift import DomainShift
+import numpy as np
+
+from napari_melanoma.data.domain_shift import EVERYTHING, DomainShift
 from napari_melanoma.data.report import DESCRIBED, NO_SPLIT, DataSetReport, ReportRow
 from napari_melanoma.report import data_figures as figures
 from napari_melanoma.report.data_page import DataPage, Part
@@ -59,7 +61,8 @@ def _lead(report: DataReport) -> str:
         return "One source: there is nothing to compare. Name several data sets to see how they differ."
     if not report.shifts:
         return "The sources have too few patients, lesions or images to say how far they can be told apart."
-    most, least = report.shifts[0], report.shifts[-1]
+    most = report.shifts[0]
+    least = [shift for shift in report.shifts if shift.family == most.family][-1]
     said = f"{_pair(most)} are told apart with an AUC of {most.auc[most.family]} by {most.family} alone. "
     if least is not most:
         said += f"The most alike are {_pair(least)}, with {least.auc[least.family]}. "
@@ -154,7 +157,7 @@ def _ages(report: DataReport, folder: Path) -> Iterator[Part]:
         name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
         for name in report.sources
     }
-    if any(ages.values()):
+    if any(len(known) >= figures.FEWEST_AGES for known in ages.values()):
         path = folder / "ages.png"
         figures.draw_ages(ages, path)
         yield Part("Ages", (), path)
@@ -177,7 +180,8 @@ def _looks(report: DataReport, folder: Path) -> Iterator[Part]:
     if shown:
         path = folder / "features.png"
         figures.draw_features(shown, [row.source for row in report.looked_at], path)
-        drawn = f"Of {len(report.looked_at)} images, drawn at random from each source. {HOW_TO_READ}"
+        count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
+        drawn = f"Of {count} images, drawn at random from each source. {HOW_TO_READ}"
         yield Part("How the images differ", (drawn,), path)
 
 
@@ -193,7 +197,7 @@ def _shift(report: DataReport, folder: Path) -> Iterator[Part]:
         lines.append(f"Too few to be judged: {', '.join(report.too_small)}.")
     path = folder / "domain_shift.png"
     figures.draw_rests_on({_pair(shift): shift.rests_on for shift in report.shifts}, path)
-    families = list(dict.fromkeys(name for shift in report.shifts for name in shift.auc))
+    families = [name for name in (*report.features, EVERYTHING) if any(name in shift.auc for shift in report.shifts)]
     rows = tuple(
         (_pair(shift), *map(str, shift.images), *(str(shift.auc[f]) if f in shift.auc else "" for f in families))
         for shift in report.shifts
