@@ -100,7 +100,7 @@ def test_what_is_written_is_read_back(samples: list[Sample], tmp_path: Path) -> 
     assert picture.shape == (320, 320, 3)
     page = (tmp_path / "out/comparison.html").read_text()
     assert page.count("data:image/png;base64,") == 11
-    assert "Take over." in page
+    assert "<b>Take the new model over.</b>" in page
     assert str(tmp_path) not in page
     assert (tmp_path / "out/changes.png").stat().st_size > 1000
 
