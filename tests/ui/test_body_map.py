@@ -227,9 +227,13 @@ def test_what_cannot_be_placed_is_told(body):
 def test_a_click_on_a_mark_chooses_the_lesion(body, chosen, qtbot):
     lesions = []
     body.lesion_chosen.connect(lesions.append)
-    body.set_lesions([BodyMark("L7", "7", "thigh", "left")], current="L7")
+    marks = [BodyMark("L7", "7", "thigh", "left")]
+    body.set_lesions(marks)
     clicks(body, qtbot, body.canvas.mark_places()["L7"])
     assert (lesions, chosen) == (["L7"], [])
+    body.set_lesions(marks, current="L7")  # its site can be set again, though its dot lies over it
+    clicks(body, qtbot, body.canvas.mark_places()["L7"])
+    assert (lesions, chosen) == (["L7"], [("thigh", "left")])
 
 
 @given(st.lists(st.sampled_from([(0.0, 0.0), (3.0, 1.0), (40.0, 0.0), (41.0, 8.0)]), max_size=12))

@@ -163,7 +163,8 @@ class BodyCanvas(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Show what is under the mouse."""
         self._point_at(self.sheet.at(self._to_sheet(event.position())))
-        self.setCursor(Qt.CursorShape.PointingHandCursor if self._pointed else Qt.CursorShape.ArrowCursor)
+        clickable = self._pointed is not None or self._mark_at(event.position()) is not None
+        self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
         """Point at nothing."""
@@ -171,12 +172,12 @@ class BodyCanvas(QWidget):
         self._point_at(None)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Choose the mark, else the site that was clicked."""
+        """Choose another lesion's mark, else the site that was clicked."""
         if event.button() != Qt.MouseButton.LeftButton:
             return
         mark = self._mark_at(event.position())
         spot = self.sheet.at(self._to_sheet(event.position()))
-        if mark is not None:
+        if mark is not None and mark.identity != self._current:  # the one at hand hides no site
             self.lesion_chosen.emit(mark.identity)
         elif spot is not None:
             self._choose(spot)
