@@ -198,7 +198,7 @@ TEXTS = st.sampled_from(
         *("", " ", "unknown", "NA", "NV", "mel", "lentigo maligna", "benign", "malignant", "indeterminate", "BCC"),
         *("Benign::Nevus", "Benign::Nevus::odd", "left arm", "chest", "torso", "Torso Back Top Third", "ear", "right"),
         *("glabella", "f ", "m", "430", "45", "45.0", "2,5", "-1", "0", "1", "True", "no", "III", "0.3 mm", "<1/mm2"),
-        *("x; y", "a.jpg", "histo"),
+        *("x; y", "a.jpg", "b/c.tif.jpg", "histo"),
     ]
 )
 HEADERS = [

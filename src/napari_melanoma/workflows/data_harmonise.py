@@ -64,7 +64,7 @@ def harmonise_table(table: Path, out: Path, options: HarmoniseOptions, *, run: R
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
     harmoniser = Harmoniser(options.source)
     written = _Lines()
-    moved = os.path.relpath(table.resolve().parent, out.resolve().parent)
+    moved = _way(out.resolve().parent, table.resolve().parent)
     for row in _given(table, options.mapping, run):
         found = harmoniser.row(row)
         for column in FILES if moved != "." else ():
@@ -77,6 +77,14 @@ def harmonise_table(table: Path, out: Path, options: HarmoniseOptions, *, run: R
         raise DataSetError(f"{table} needs at least one row below its header; found none.")
     written.write(out)
     return harmoniser.report()
+
+
+def _way(start: Path, goal: Path) -> str:
+    """How one gets from one folder to another."""
+    try:
+        return os.path.relpath(goal, start)
+    except ValueError:  # another drive of Windows
+        return str(goal)
 
 
 def _given(table: Path, mapping: Mapping, run: RunContext) -> Iterator[dict[str, str]]:
