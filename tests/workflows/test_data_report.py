@@ -75,6 +75,7 @@ def test_the_page_says_it_all_and_needs_no_other_file(found: DataReport, tmp_pat
     assert "http" not in page.replace("http-equiv", "")
     values = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
     assert values["sources"]["blue"]["in_two_splits"][0] == "blue/p0"
+    assert {"column": "sex", "rows": 24} in values["sources"]["blue"]["missing"]
     assert values["domain_shift"][0]["auc"]["table"]["value"] < 0.75
     told: list[object] = []
     assert audit([tmp_path / "out"], told.append, run=RunContext()).clean, told

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart, and two of Tol's; grey for what is not known.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000", "#882255", "#999933")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
 GREY = "#c9ccd0"
 WIDTH = 9.0  # inches
 MOST_WORDS = 9  # of one column; the rarer ones are taken together

@@ -11,7 +11,7 @@ from napari_melanoma.report.tables import Table
 
 PAGE = """{% extends "page" %}
 {% block title %}{{ title }}{% endblock %}
-{% block width %}70rem{% endblock %}
+{% block width %}76rem{% endblock %}
 {% block style %}
 .quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
 td { font-variant-numeric: tabular-nums; white-space: nowrap; }

@@ -157,8 +157,8 @@ def write_report(report: DataReport, out: Path) -> Path:
 
     values = {
         "format_version": 1,
-        "all": asdict(report.whole),
-        "sources": {name: asdict(found) for name, found in report.sources.items()},
+        "all": _plain(report.whole),
+        "sources": {name: _plain(found) for name, found in report.sources.items()},
         "images_looked_at": len(report.looked_at),
         "domain_shift": [asdict(shift) for shift in report.shifts],
         "too_small_for_it": report.too_small,
@@ -278,6 +278,12 @@ def _samples(rows: Sequence[ReportRow]) -> list[Sample]:
         for row in rows
         if row.image is not None
     ]
+
+
+def _plain(found: DataSetReport) -> dict[str, object]:
+    """A description for JSON; what is missing as a list, so that no count stands under the name of a patient's id."""
+    missing = [{"column": column, "rows": count} for column, count in found.missing.items()]
+    return {**asdict(found), "missing": missing}
 
 
 def _pair(pair: Duplicate) -> dict[str, object]:
