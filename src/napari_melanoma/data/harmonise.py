@@ -117,9 +117,7 @@ class Harmoniser:
                     self._tally.count(outcome.faults, outcome.disagreements)
         if self.source:
             found.setdefault("source", self.source)
-        for column in stays:
-            if column in given:
-                found[column] = given[column]
+        found |= {column: given[column] for column in stays if column in given}
         found |= other
         self._tally.row(given, found)
         return found

@@ -113,7 +113,8 @@ class Tally:
             Its cells that say something, before and after.
         """
         self.rows += 1
-        self._heard.update(given)
+        if len(self._heard) < len(self.columns):
+            self._heard.update(given)
         self._known.update(found.keys())
         image_id = found.get("image_id", "")
         if image_id in self._ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 from pydantic import Field
@@ -124,9 +125,10 @@ class _Lines:
     def add(self, row: dict[str, str]) -> None:
         """Add a row."""
         places = self._places
-        for column in row:
-            places.setdefault(column, len(places))
-        self._table.writerow([row.get(column, "") for column in places])
+        if not row.keys() <= places.keys():
+            for column in row:
+                places.setdefault(column, len(places))
+        self._table.writerow(map(row.get, places, repeat("")))
         self._widths.append(len(places))
 
     def write(self, path: Path) -> None:
