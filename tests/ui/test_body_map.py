@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -244,6 +245,16 @@ def test_marks_are_spread(places):
     assert min(gaps, default=10.0) > 9.0
     if all(math.dist(a, b) >= 10 for n, a in enumerate(places) for b in places[:n]):
         assert points == places
+
+
+def test_hundreds_of_lesions_are_spread_at_once():
+    places = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(300)]
+    before = time.process_time()
+    points = spread(places, 15.0)
+    assert time.process_time() - before < 1.5
+    gaps = sorted(math.dist(a, b) for n, a in enumerate(points) for b in points[:n])
+    assert gaps[0] > 7  # so crowded that they touch, but every number can be seen
+    assert gaps[30] > 12
 
 
 def test_the_name_of_what_is_under_the_mouse_is_shown(body, qtbot):

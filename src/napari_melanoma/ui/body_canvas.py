@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QEvent, QPointF, QSize, Qt, Signal
-from qtpy.QtGui import QFocusEvent, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
+from qtpy.QtGui import QFocusEvent, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_melanoma.ui.body_chart import Chart, Spot, chart
+from napari_melanoma.ui.body_chart import Chart, Fit, Spot, chart
 from napari_melanoma.ui.body_marks import BodyMark, spread
 from napari_melanoma.ui.body_painting import ink, paint_cursor, paint_drawing, paint_mark, paint_words
 from napari_melanoma.ui.body_parts import Place
@@ -55,6 +55,7 @@ class BodyCanvas(QWidget):
         self._pointed: Spot | None = None
         self._marks: dict[str, BodyMark] = {}
         self._current = ""
+        self._placed: dict[str, QPointF] | None = None  # None: to be found anew
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -70,7 +71,7 @@ class BodyCanvas(QWidget):
     @property
     def mark_px(self) -> float:
         """How large a mark is drawn, in pixels across."""
-        return min(MOST_MARK_PX, max(MARK_PX, MARK_PX * self._scale() ** 0.5))
+        return min(MOST_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
 
     def set_place(self, place: Place) -> None:
         """Show which site is chosen; nothing is signalled.
@@ -95,6 +96,7 @@ class BodyCanvas(QWidget):
         """
         self._marks = {mark.identity: mark for mark in marks}
         self._current = current
+        self._placed = None
         self.update()
 
     def mark_places(self) -> dict[str, QPointF]:
@@ -105,8 +107,13 @@ class BodyCanvas(QWidget):
         dict
             Identity to point in pixels of the widget; without those whose site is not on the chart.
         """
+        if self._placed is None:
+            self._placed = self._place_marks()
+        return self._placed
+
+    def _place_marks(self) -> dict[str, QPointF]:
         spots = {mark.identity: self.sheet.spot_of(mark.site, mark.laterality) for mark in self._marks.values()}
-        found = {identity: self._to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
+        found = {identity: self._fit.to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
         points = spread([(point.x(), point.y()) for point in found.values()], self.mark_px)
         return {identity: QPointF(*point) for identity, point in zip(found, points, strict=True)}
 
@@ -123,7 +130,12 @@ class BodyCanvas(QWidget):
         QPointF
             A point well inside it, in pixels of the widget.
         """
-        return self._to_widget(spot.anchor)
+        return self._fit.to_widget(spot.anchor)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Place the marks anew."""
+        super().resizeEvent(event)
+        self._placed = None
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
         """Keep the chart's proportions."""
@@ -147,8 +159,8 @@ class BodyCanvas(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.save()
-        painter.translate(self._corner())
-        painter.scale(self._scale(), self._scale())
+        painter.translate(self._fit.corner)
+        painter.scale(self._fit.scale, self._fit.scale)
         chosen = self._within(self._place)
         pointed = self._within(self._pointed.place if self._pointed else NOWHERE)
         for drawing in self.sheet.drawings:
@@ -162,7 +174,7 @@ class BodyCanvas(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Show what is under the mouse."""
-        self._point_at(self.sheet.at(self._to_sheet(event.position())))
+        self._point_at(self.sheet.at(self._fit.to_sheet(event.position())))
         clickable = self._pointed is not None or self._mark_at(event.position()) is not None
         self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
 
@@ -176,7 +188,7 @@ class BodyCanvas(QWidget):
         if event.button() != Qt.MouseButton.LeftButton:
             return
         mark = self._mark_at(event.position())
-        spot = self.sheet.at(self._to_sheet(event.position()))
+        spot = self.sheet.at(self._fit.to_sheet(event.position()))
         if mark is not None and mark.identity != self._current:  # the one at hand hides no site
             self.lesion_chosen.emit(mark.identity)
         elif spot is not None:
@@ -227,7 +239,7 @@ class BodyCanvas(QWidget):
 
     def _show_tip(self, event: QHelpEvent) -> None:
         mark = self._mark_at(QPointF(event.pos()))
-        spot = self.sheet.at(self._to_sheet(QPointF(event.pos())))
+        spot = self.sheet.at(self._fit.to_sheet(QPointF(event.pos())))
         said = (mark.title or title(mark.site, mark.laterality)) if mark else title(*spot.place) if spot else ""
         QToolTip.showText(event.globalPos(), said, self)
 
@@ -258,16 +270,6 @@ class BodyCanvas(QWidget):
                 return self._marks[identity]
         return None
 
-    def _scale(self) -> float:
-        return min(self.width() / self.sheet.size.width(), self.height() / self.sheet.size.height())
-
-    def _corner(self) -> QPointF:
-        """Where the sheet begins: it stands in the middle."""
-        size = self.sheet.size * self._scale()
-        return QPointF((self.width() - size.width()) / 2, (self.height() - size.height()) / 2)
-
-    def _to_sheet(self, point: QPointF) -> QPointF:
-        return (point - self._corner()) * (1 / self._scale())
-
-    def _to_widget(self, point: QPointF) -> QPointF:
-        return point * self._scale() + self._corner()
+    @property
+    def _fit(self) -> Fit:
+        return self.sheet.fit(self.width(), self.height())

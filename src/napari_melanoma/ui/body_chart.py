@@ -64,11 +64,66 @@ class Spot:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How the sheet lies in a widget: in its middle, as large as it can be."""
+
+    scale: float
+    corner: QPointF
+
+    def to_sheet(self, point: QPointF) -> QPointF:
+        """Say where on the sheet a point of the widget is.
+
+        Parameters
+        ----------
+        point : QPointF
+            In pixels.
+
+        Returns
+        -------
+        QPointF
+            In units of the sheet.
+        """
+        return (point - self.corner) * (1 / self.scale)
+
+    def to_widget(self, point: QPointF) -> QPointF:
+        """Say where in the widget a point of the sheet is.
+
+        Parameters
+        ----------
+        point : QPointF
+            In units of the sheet.
+
+        Returns
+        -------
+        QPointF
+            In pixels.
+        """
+        return point * self.scale + self.corner
+
+
+@dataclass(frozen=True)
 class Chart:
     """Drawings on a sheet, in its own units: at full size one is a pixel."""
 
     drawings: tuple[Drawing, ...]
     size: QSizeF
+
+    def fit(self, width: float, height: float) -> Fit:
+        """Fit the sheet into a widget.
+
+        Parameters
+        ----------
+        width, height : float
+            In pixels.
+
+        Returns
+        -------
+        Fit
+            Both directions alike.
+        """
+        scale = max(min(width / self.size.width(), height / self.size.height()), 1e-3)
+        size = self.size * scale
+        return Fit(scale, QPointF((width - size.width()) / 2, (height - size.height()) / 2))
 
     def at(self, point: QPointF) -> Spot | None:
         """Say what is at a point.

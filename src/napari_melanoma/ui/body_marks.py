@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_melanoma.ui.body_curves import Point
@@ -41,18 +41,29 @@ def spread(places: Sequence[Point], distance: float) -> list[Point]:
     """
     points = [_beside(place, places[:number].count(place), distance) for number, place in enumerate(places)]
     for turn in range(ROUNDS):
-        moved = False
         if turn < ROUNDS // 2:
             points = [_toward(point, place) for point, place in zip(points, places, strict=True)]
-        for one in range(len(points)):
-            for other in range(one):
-                gap = math.dist(points[one], points[other])
-                if gap < distance - 1e-6:
-                    points[one], points[other] = _apart(points[one], points[other], distance, gap)
-                    moved = True
-        if not moved:
+        close = [(one, other) for one, other in _neighbours(points, distance) if _near(points, one, other, distance)]
+        for one, other in close:
+            points[one], points[other] = _apart(points[one], points[other], distance)
+        if not close:
             break
     return points
+
+
+def _neighbours(points: Sequence[Point], distance: float) -> Iterator[tuple[int, int]]:
+    """Give the pairs that may be too close: those in one square of a grid, or in squares side by side."""
+    squares: dict[tuple[int, int], list[int]] = {}
+    for number, (x, y) in enumerate(points):
+        column, row = int(x // distance), int(y // distance)
+        for aside in (-1, 0, 1):
+            for below in (-1, 0, 1):
+                yield from ((number, other) for other in squares.get((column + aside, row + below), ()))
+        squares.setdefault((column, row), []).append(number)
+
+
+def _near(points: Sequence[Point], one: int, other: int, distance: float) -> bool:
+    return math.dist(points[one], points[other]) < distance - 1e-6
 
 
 def _beside(place: Point, number: int, distance: float) -> Point:
@@ -65,9 +76,10 @@ def _toward(point: Point, place: Point) -> Point:
     return point[0] + PULL * (place[0] - point[0]), point[1] + PULL * (place[1] - point[1])
 
 
-def _apart(one: Point, other: Point, distance: float, gap: float) -> tuple[Point, Point]:
-    """Push two points away from each other."""
-    push = (distance - gap) / 2
+def _apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
+    """Push two points away from each other, if they are still too close."""
+    gap = math.dist(one, other)
+    push = max(0.0, distance - gap) / 2
     across = ((one[0] - other[0]) / gap, (one[1] - other[1]) / gap) if gap else (1.0, 0.0)
     return (
         (one[0] + push * across[0], one[1] + push * across[1]),
