@@ -45,7 +45,7 @@ _FIELDS = (
 )
 _FIELD_RULES = tuple((kind, re.compile(rule)) for kind, rule in _FIELDS)
 _OURS = re.compile(
-    r"^(created|updated|modified|written|started|finished|time|at|version|python|licen[cs]e|date released)$"
+    r"^(created|updated|modified|written|reviewed at|started|finished|time|at|version|python|licen[cs]e|date released)$"
 )
 NOTHING = re.compile(r"[\W_x]*|0+|anonym.*|unknown|removed|none|n/?a|null|nan|not .*|redacted|de-?identified.*", re.I)
 _CAPITAL = r"[^\W\d_a-zà-ÿ][\w'’-]*"
