@@ -139,19 +139,14 @@ def make_features(
     Cancelled
         Where the user stopped it; the same call goes on.
     """
-    found = list(each_entry(folder))
-    entries = [entry for entry in found if isinstance(entry, Entry)]
-    with_image = [entry for entry in entries if entry.image is not None]
-    if not with_image:
-        raise DataSetError(f"{folder} has {len(entries)} rows and none of their images: expected some to measure.")
-    wrong = [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
+    entries, with_image, wrong = _read(folder)
     embedder = model or (_load(options.model) if options.model else None)
     kept_in = out.with_name(f"{out.name}.unfinished")
     kept = Unfinished(kept_in, _made_with(embedder, options))
-    work = _Measuring(folder, embedder, options, kept, run)
     items = []
     try:
-        for done, item in enumerate(work.items(with_image), start=1):
+        found = _Measuring(folder, embedder, options, kept, run).items(with_image)
+        for done, item in enumerate(found, start=1):
             items.append(item)
             run.report(Progress(done, len(with_image), "Measuring"))
     finally:
@@ -159,12 +154,20 @@ def make_features(
     failed = [(item.entry.image_id, item.error) for item in items if item.error]
     if len(failed) == len(items):
         raise DataSetError(f"none of {len(items)} images could be measured; '{failed[0][0]}': {failed[0][1]}")
-    rows = _rows(items, embedded=embedder is not None)
-    write_table(
-        out, rows, ("image_id", *MEASUREMENT_COLUMNS, *patient_columns(COMPARED, embedded=embedder is not None))
-    )
+    rows, compared = _rows(items, embedded=bool(embedder)), patient_columns(COMPARED, embedded=bool(embedder))
+    write_table(out, rows, ("image_id", *MEASUREMENT_COLUMNS, *compared))
     shutil.rmtree(kept_in, ignore_errors=True)
     return _report(entries, items, rows, [*wrong, *failed])
+
+
+def _read(folder: Path) -> tuple[list[Entry], list[Entry], list[tuple[str, str]]]:
+    """Rows of a data set, those of them that have an image, and what is wrong with others."""
+    found = list(each_entry(folder))
+    entries = [entry for entry in found if isinstance(entry, Entry)]
+    with_image = [entry for entry in entries if entry.image is not None]
+    if not with_image:
+        raise DataSetError(f"{folder} has {len(entries)} rows and none of their images: expected some to measure.")
+    return entries, with_image, [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
 
 
 class _Measuring:
