@@ -128,7 +128,9 @@ def _lines(found: DataCheck) -> list[str]:
     rows = f"{found.rows} rows, " if found.rows != found.images else ""
     counts = f"{found.images} images, {found.masks} with a mask, {found.usable} to learn from, {found.groups} groups"
     lines = [f"{rows}{counts}"]
-    lines += [f"{what}: {', '.join(f'{name} {n}' for name, n in counts.items())}" for what, counts in named.items()]
+    lines += [
+        f"{what}: {', '.join(f'{name} {n}' for name, n in counts.items())}" for what, counts in named.items() if counts
+    ]
     if found.longer_side_px:
         (short, *_, tall), (low, *_, high) = found.shorter_side_px, found.longer_side_px
         lines.append(f"sides: {short} to {tall} px the shorter one, {low} to {high} px the longer one")
