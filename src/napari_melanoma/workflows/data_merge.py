@@ -109,25 +109,35 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     read = [_Read(folder, number) for number, folder in enumerate(folders)]
     origins = [origin for one in read for origin in one.origins(run)]
     samples = {key: sample for one in read for key, sample in one.samples.items()}
+    groups = [[origin] for origin in origins] if options.keep_duplicates else groups_of(origins)
+    merged, conflicts = _united(groups, samples)
     with gathered(out) as place:
-        groups = [[origin] for origin in origins] if options.keep_duplicates else groups_of(origins)
-        merged, conflicts = _united(groups, samples)
         left_out = [] if options.keep_duplicates else _left_out([one.sample for one in merged if one.sample], run)
         taken = _without(merged, left_out)
-        names = _names(taken)
-        for one, name in run.track(list(zip(taken, names, strict=True)), "Copying images"):
-            if one.sample is not None:
-                _copy(one.sample, name, place)
-        _name_rows(taken, names)
-        write_dataset_table(place / "dataset.csv", [one.row for one in taken])
-        write_table(place / "left_out.csv", [pair_row(pair) for pair in left_out], PAIR_COLUMNS)
-        write_table(place / "conflicts.csv", list(conflict_rows(conflicts)), CONFLICT_COLUMNS)
-        counts = dict(Counter(one.first.data_set for one in taken))
-        images = dict(Counter(one.first.data_set for one in taken if one.sample is not None))
-        said = {"merged_from": counts, "images": sum(images.values()), "rows": len(taken), "merged_with": provenance()}
-        write_json(place / "source.json", said)
-    notes = [note for one in read for note in one.notes()]
-    return MergeReport(counts, left_out, images, len(origins) - len(groups), conflicts, notes)
+        report = MergeReport(
+            rows=dict(Counter(one.first.data_set for one in taken)),
+            images=dict(Counter(one.first.data_set for one in taken if one.sample is not None)),
+            left_out=left_out,
+            joined=len(origins) - len(groups),
+            conflicts=conflicts,
+            notes=[note for one in read for note in one.notes()],
+        )
+        _write(place, taken, report, run)
+    return report
+
+
+def _write(place: Path, taken: Sequence[_Merged], report: MergeReport, run: RunContext) -> None:
+    """Copy the images and write the tables."""
+    names = _names(taken)
+    shown = [(one.sample, name) for one, name in zip(taken, names, strict=True) if one.sample is not None]
+    for sample, name in run.track(shown, "Copying images"):
+        _copy(sample, name, place)
+    _name_rows(taken, names)
+    write_dataset_table(place / "dataset.csv", [one.row for one in taken])
+    write_table(place / "left_out.csv", [pair_row(pair) for pair in report.left_out], PAIR_COLUMNS)
+    write_table(place / "conflicts.csv", list(conflict_rows(report.conflicts)), CONFLICT_COLUMNS)
+    counts = {"merged_from": report.rows, "rows": len(taken), "images": len(shown)}
+    write_json(place / "source.json", {**counts, "merged_with": provenance()})
 
 
 @dataclass
