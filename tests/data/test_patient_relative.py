@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.features.patient_relative import (
@@ -99,6 +99,8 @@ cells = st.one_of(st.just(""), st.floats(-1e6, 1e6))
 
 
 @settings(max_examples=40)
+@example([("b", "", 0.0, ""), ("b", "", 0.0, ""), ("b", "", 1.0, ""), ("b", "", 5.0, "")])
+@example([("b", "", "", 0.0), ("b", "", "", 0.0), ("b", "", "", 1.0), ("b", "", "", 5.0)])
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2"]), cells, cells), max_size=15))
 def test_other_patients_and_the_order_say_nothing(drawn: list[tuple[str, str, float | str, float | str]]) -> None:
     rows = [

@@ -21,6 +21,7 @@ FEWEST = 3  # lesions of a patient: of two, neither is the odd one
 LIMIT = 10.0  # a robust z of so much is as odd as odd gets; a few alike lesions would give any number
 MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
 ALIKE = 1e-9  # a spread of this share of the median is rounding
+DECIMALS = 9  # of distances that are ranked: lesions that are alike are so in whatever order they were summed up
 COUNT, DISTANCE, RANK = "patient_lesions", "patient_distance", "patient_rank"
 EMBEDDING = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
 AT_ONCE = 2**21  # numbers of the differences between lesions that are held at a time
@@ -183,6 +184,7 @@ def _embedded(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _ranks(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place of each by its distance, 1 for the largest; NaN where that is not known."""
-    known = np.sort(distance[~np.isnan(distance)])
-    ranks = 1.0 + len(known) - np.searchsorted(known, distance, side="right")
+    rounded = np.round(distance, DECIMALS)
+    known = np.sort(rounded[~np.isnan(rounded)])
+    ranks = 1.0 + len(known) - np.searchsorted(known, rounded, side="right")
     return np.where(np.isnan(distance), np.nan, ranks)
