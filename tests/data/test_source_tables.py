@@ -71,6 +71,14 @@ def test_a_mapping_is_followed(tmp_path: Path) -> None:
     assert (record.image_id, record.values) == ("x", {"diagnosis": "melanoma"})
 
 
+def test_a_text_is_a_table_only_where_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image_id\nx\n")
+    (tmp_path / "read me.txt").write_text("Images\nof moles, taken, in 2020\n")
+    (tmp_path / "b.txt").write_text("image_id\tage\ny\t40\n")
+    assert [record.image_id for record in find_source("table").find(tmp_path).records] == ["x"]
+    assert [record.image_id for record in find_source("table").find(tmp_path / "b.txt").records] == ["y"]
+
+
 def test_a_table_that_names_no_image_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("age\n50\n")
     with pytest.raises(DataSetError, match="where it has another name, say so with --map"):

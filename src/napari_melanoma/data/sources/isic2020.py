@@ -53,5 +53,5 @@ def find(tree: SourceTree) -> list[Record]:
     for row in table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
         first, second = sorted((row.get("image_name_1", ""), row.get("image_name_2", "")))
         if first in known and second in known:
-            known[second] = PackedRow({**known[second], "near_duplicate_of": first})
+            known[second] = PackedRow({"near_duplicate_of": first, **known[second]})
     return joined_records(images, {}, known, {"modality": SPEC.modality})

@@ -15,12 +15,12 @@ SPEC = SourceSpec(
     modality="",
     reference="",
     layout="""\
-one or several tables of any name, *.csv, *.tsv or *.txt, with a column that names images (image_id, filename ...);
+one or several tables of any name, *.csv, *.tsv or *.tab (or one that you name itself), with a column that names images (image_id, filename ...);
 where it has another name, say so with --map FILE.toml
 where you have them, the images of those names in any folder, and masks as for 'folder'""",
     public=False,
 )
-TABLES = r".+\.(?:csv|tsv|tab|txt)"
+TABLES = r".+\.(?:csv|tsv|tab)"  # a .txt beside them may be anything
 
 
 def find(tree: SourceTree) -> list[Record]:
@@ -36,5 +36,5 @@ def find(tree: SourceTree) -> list[Record]:
     list of Record
         Empty where there are none.
     """
-    known = known_of_images(tree, TABLES)
+    known = known_of_images(tree, ".+" if len(tree.files) == 1 else TABLES)
     return paired_records(tree, known, {}) if known else []
