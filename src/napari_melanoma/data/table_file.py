@@ -16,7 +16,7 @@ from typing import Self
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.data.table_text import BYTE_ORDER_MARKS, decoded, each_row, separator_of
+from napari_melanoma.data.table_text import BYTE_ORDER_MARKS, decoded, each_row, form_of, separator_of
 
 KEY = "image_id"
 
@@ -309,9 +309,9 @@ def each_table_row(path: Path) -> Iterator[dict[str, str]]:
     Raises
     ------
     DataSetError
-        As ``TableFile.read`` does, and where a row has more cells than the header.
+        As ``TableFile.read`` does.
     """
-    rows = each_row(path)
+    rows = each_row(path, replace(form_of(path), strict=False))
     first = next(rows, None)
     if first is None or KEY not in first:
         TableFile.read(path)  # which says what is wrong with it

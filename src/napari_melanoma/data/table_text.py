@@ -10,7 +10,7 @@ import codecs
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -26,11 +26,15 @@ WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 @dataclass(frozen=True)
 class TableForm:
-    """How a table is written: its encoding, what separates its cells, and how many lines stand before its header."""
+    """How a table is written: its encoding, what separates its cells, and how many lines stand before its header.
+
+    Where it is not ``strict``, cells beyond the header are passed over, such as remarks that somebody put there.
+    """
 
     encoding: str = "utf-8"
     separator: str = ","
     before_header: int = 0
+    strict: bool = True
 
 
 def encoding_of(chunks: Iterable[bytes]) -> str:
@@ -145,7 +149,7 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
     Raises
     ------
     DataSetError
-        Where a row has more cells than the header, or the text is no table.
+        Where a row has more cells than the header, which the form may allow, or the text is no table.
     """
     reader = csv.reader(lines, delimiter=form.separator)
     try:
@@ -154,7 +158,7 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
         header = unique_names(next(reader, []))
         width = len(header)
         for cells in reader:
-            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+            if form.strict and len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 raise DataSetError(
                     f"{where}, line {reader.line_num}: expected {width} cells as in the header, found {len(cells)}. "
                     "Put cells that hold a separator into quotes, or save the table with semicolons."
@@ -214,8 +218,8 @@ def form_of(path: Path) -> TableForm:
         raise _unreadable(path, error) from error
 
 
-def each_row(path: Path, form: TableForm | None = None) -> Iterator[dict[str, str]]:
-    """Read a table row by row.
+def each_row(path: Path, form: TableForm | None = None) -> Generator[dict[str, str], None, None]:
+    """Read a table row by row; the file is closed with the last row, or when the generator is closed.
 
     Parameters
     ----------
