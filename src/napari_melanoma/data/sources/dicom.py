@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zipfile import BadZipFile
+
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.source_files import SourceFile, SourceTree
@@ -47,16 +49,16 @@ def find(tree: SourceTree) -> list[Record]:
 
 def _header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
     """Read a header; a file that is none is passed over, one that should be is noted."""
-    with file.open() as opened:
-        opened.seek(MARK_AT)
-        if opened.read(len(MARK)) != MARK and not file.suffix:
-            return None
-        opened.seek(0)
-        try:
+    try:
+        with file.open() as opened:
+            opened.seek(MARK_AT)
+            if opened.read(len(MARK)) != MARK and not file.suffix:
+                return None
+            opened.seek(0)
             return read_header(opened)
-        except UnreadableImage as error:
-            tree.notes.append((file.name, str(error)))
-            return None
+    except (UnreadableImage, OSError, BadZipFile) as error:
+        tree.notes.append((file.name, str(error)))
+        return None
 
 
 def _said(header: DicomHeader) -> dict[str, str]:

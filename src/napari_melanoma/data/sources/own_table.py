@@ -15,8 +15,8 @@ SPEC = SourceSpec(
     modality="",
     reference="",
     layout="""\
-one or several tables of any name, *.csv, *.tsv or *.tab (or one that you name itself), with a column that names images (image_id, filename ...);
-where it has another name, say so with --map FILE.toml
+one or several tables of any name, *.csv, *.tsv or *.tab (or one that you name itself), with a column that names images
+(image_id, filename ...); where it has another name, say so with --map FILE.toml
 where you have them, the images of those names in any folder, and masks as for 'folder'""",
     public=False,
 )
