@@ -50,8 +50,8 @@ def challenge_records(
         for image_id, image in tree.find(_named(part.images), IMAGE).items():
             values = {**common, **known.get(image_id, {}), "split": part.split}
             found.setdefault(image_id, Record(image_id, image, masks.get(image_id), values))
-    for image_id, values in known.items():
-        found.setdefault(image_id, Record(image_id, None, None, {**common, **values}))
+    for image_id, said in known.items():
+        found.setdefault(image_id, Record(image_id, None, None, {**common, **said}))
     return [found[image_id] for image_id in sorted(found)]
 
 

@@ -170,7 +170,7 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
         raise DataSetError(f"{where} cannot be read: {error}, line {reader.line_num}. Expected a CSV table.") from error
 
 
-def rows_of_text(text: str, where: str = "the table") -> Iterator[dict[str, str]]:
+def rows_of_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
     """Read the rows of a table whose text is in memory.
 
     Parameters
