@@ -21,6 +21,7 @@ SAME = {
     "the name in another case": (("ISIC_0000001", "isic2017"), ("isic_0000001", "mine"), True),
     "another archive": (("PAT_1_2_3", "pad_ufes"), ("PAT_1_2_3", "pad-ufes-20"), True),
     "one public set twice": (("A1", "dermofit"), ("A1", "dermofit"), True),
+    "a short name of one set": (("IMD003", "ph2"), ("IMD003", "mine"), False),
     "a name of two sets": (("A1", "dermofit"), ("A1", "mine"), False),
     "nearly the archive's name": (("ISIC_1", "a"), ("ISIC_1", "b"), False),
 }

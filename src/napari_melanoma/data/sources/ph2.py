@@ -23,7 +23,6 @@ PH2 Dataset images/IMD*/IMD*_lesion/IMD*_lesion.bmp
 PH2_dataset.txt
 the archive is a .rar file: unpack it first""",
     images=200,
-    ids=r"IMD\d{3}",
 )
 CLINICAL = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 OURS = {"0": "nevus", "1": "nevus", "2": "melanoma"}
