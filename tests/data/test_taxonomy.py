@@ -6,8 +6,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
 from napari_melanoma.data.diagnoses import Diagnosis, told_of
 from napari_melanoma.data.places import Place, joined, place
-from napari_melanoma.data.table_schema import COLUMNS, check_value, column_named
-from napari_melanoma.data.taxonomy import UNKNOWN, names, taxonomy
+from napari_melanoma.data.sources import sources
+from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
+from napari_melanoma.data.taxonomy import HERE, UNKNOWN, names, read_rows, taxonomy
 from napari_melanoma.data.taxonomy.wording import plain, spellings
 
 TRANSLATIONS = [
@@ -189,3 +190,24 @@ def test_what_may_stand_in_a_cell(name: str, text: str, said: str) -> None:
 def test_columns_of_others_are_none_of_ours() -> None:
     assert column_named("itch") is None
     assert column_named("depth_mm_reader_0") is None
+
+
+def test_tables_name_columns_and_sources_that_are_there() -> None:
+    known = {*sources(), ""}
+    for path in HERE.glob("*.csv"):
+        rows = read_rows(path)
+        assert {row.get("source", "") for row in rows} <= known, path.name
+        assert {row.get("language", "") for row in rows} <= {"", "en", "de", "es", "pt", "fr", "it", "nl"}, path.name
+    columns = read_rows(HERE / "columns.csv")
+    assert {row["ours"] for row in columns} <= set(NAMES)
+    assert {row["rule"] for row in columns} <= {"", "keep", "only"}
+    levels = {row["level"] for row in read_rows(HERE / "diagnosis.csv")}
+    assert levels == {"group", "diagnosis", "detail"}
+
+
+def test_every_subtype_lies_below_a_diagnosis() -> None:
+    words = taxonomy("diagnosis")
+    for word in words.words[:-1]:
+        told = told_of(word)
+        assert told.diagnosis or told.group
+        assert told.detail in ("", word)
