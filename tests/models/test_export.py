@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ def test_the_file_answers_as_the_network_does(exported: dict[str, Path], network
 @pytest.mark.parametrize("form", export.FORMATS)
 def test_the_file_carries_what_a_program_must_know(exported: dict[str, Path], form: str) -> None:
     assert export.read_about(exported[form]) == '{"threshold": 0.5}'
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_the_file_names_no_folder_of_whoever_exports(exported: dict[str, Path], form: str) -> None:
+    content = exported[form].read_bytes()
+    if zipfile.is_zipfile(exported[form]):
+        with zipfile.ZipFile(exported[form]) as archive:
+            content = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"site-packages" not in content
+    assert str(Path(export.__file__).parent).encode() not in content
 
 
 @pytest.mark.parametrize("form", export.FORMATS)

@@ -8,9 +8,11 @@ number of images at once. What else a program must know (mean, std, threshold ..
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -26,6 +28,8 @@ FileFormat = Literal["onnx", "torchscript", "torch_export"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
 ABOUT = "config.json"
+PLACES = ".debug_pkl"  # of TorchScript: where each line stood in the source, needed by nobody else
+TRACE = "pkg.torch.onnx.stack_trace"  # where a step stood in the source
 INPUT, OUTPUT = "image", "logits"
 
 
@@ -130,13 +134,14 @@ def trace(network: nn.Module, side: int) -> ExportedProgram:
     import torch
 
     try:
-        return torch.export.export(network, (_example(side),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        program = torch.export.export(network, (_example(side),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:  # torch raises many kinds; each means that this network cannot be recorded
         first_line = str(error).strip().partition("\n")[0]
         raise BundleError(
             f"torch.export cannot record this network ({type(error).__name__}: {first_line}). "
             "Choose the format torchscript."
         ) from error
+    return _without_files(program)
 
 
 def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = "{}") -> None:
@@ -160,8 +165,14 @@ def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = 
     """
     import torch
 
-    with _torchscript(), torch.no_grad(), atomic_file(path) as temporary:
-        torch.jit.trace(network, _example(side), check_trace=False).save(str(temporary), _extra_files={ABOUT: about})
+    written = BytesIO()
+    with _torchscript(), torch.no_grad():
+        traced = torch.jit.trace(network, _example(side), check_trace=False)
+        torch.jit.save(traced, written, _extra_files={ABOUT: about})
+    with atomic_file(path) as temporary, zipfile.ZipFile(written) as made, zipfile.ZipFile(temporary, "w") as kept:
+        for name in made.namelist():
+            if not name.endswith(PLACES):
+                kept.writestr(zipfile.ZipInfo(name), made.read(name))
 
 
 def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
@@ -209,6 +220,8 @@ def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> Non
     made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     assert made is not None
     made.model.metadata_props[ABOUT] = about
+    for node in made.model.graph.all_nodes():
+        node.metadata_props.pop(TRACE, None)
     with atomic_file(path) as temporary:
         made.save(temporary, external_data=False)
 
@@ -302,6 +315,14 @@ def format_of(path: Path) -> FileFormat:
         if path.suffix.lower() == suffix:
             return form
     raise ConfigError(f"'{path.name}' is no exported network: expected one of {', '.join(SUFFIXES.values())}.")
+
+
+def _without_files(program: ExportedProgram) -> ExportedProgram:
+    """Forget where each step stood in the source: its folders often name the account of whoever exports."""
+    for module in program.graph_module.modules():
+        for node in getattr(getattr(module, "graph", None), "nodes", ()):
+            node.meta.pop("stack_trace", None)
+    return program
 
 
 def _text(carried: str | bytes) -> str:

@@ -206,7 +206,7 @@ def _shift(report: DataReport, folder: Path) -> Iterator[Part]:
     note = (
         f"Logistic regression, 5 folds that keep patients together, intervals by a bootstrap over patients. {_left()}"
     )
-    yield Part("How well sources are told apart", tuple(lines), None, (Table("AUC", columns, rows, (note,)),))
+    yield Part("How well sources are told apart", tuple(lines), None, (Table("AUC", columns, rows, notes=(note,)),))
     yield Part(
         "On what it rests",
         ("The features that tell the most by themselves: AUC by each alone, whichever way it points.",),
@@ -245,7 +245,7 @@ def _same(report: DataReport, folder: Path) -> Iterator[Part]:
         for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:NAMED]
     )
     notes = (f"The first {NAMED}; all are in report.json.",) if len(pairs) > NAMED else ()
-    tables = (Table("Pairs", ("image", "the same as", "likeness", "splits"), rows, notes),) if rows else ()
+    tables = (Table("Pairs", ("image", "the same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
     yield Part("The same pictures", (line,), None, tables)
 
 

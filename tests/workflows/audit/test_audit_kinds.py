@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.audit import KINDS, Finding, audit
+from napari_melanoma.workflows.audit.files import PIECE
 
 HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"
@@ -196,6 +197,7 @@ CASES = [
     Case("page.html", PAGE.encode, CAMERA | {"person", "path", "user"}),
     Case("notes.txt", lambda: f"Patient: {NAME}, born {BORN}, seen by us".encode(), {"person", "birth"}),
     Case("log", lambda: f"read file://{HOME}/x.jpg\nexcised on 04.03.2021 at noon".encode(), {"path", "user", "date"}),
+    Case("long.bin", lambda: bytes(PIECE - 9) + HOME.encode() + b"/model\0", {"path", "user"}),
     Case("weights.bin", lambda: b"\0\1\2\xff" + HOME.encode() + b"/model\0\0\xfe", {"path", "user"}),
     Case("all.zip", lambda: packed(a__jpg=jpeg(exif=exif()), b__zip=packed(c__csv=TABLE.encode())), CAMERA | {"birth"}),
     Case("anna@clinic.example.txt", lambda: b"nothing", {"contact"}),

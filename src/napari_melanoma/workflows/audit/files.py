@@ -197,10 +197,15 @@ def _text(file: IO[str], name: str) -> Iterator[Finding]:
 
 
 def _binary(file: IO[bytes], name: str) -> Iterator[Finding]:
-    """Look for folders of users in the first piece of a file of another kind, such as weights or a database."""
-    content = file.read(PIECE)
-    for kind, value in in_text("\n".join(hit.decode("ascii") for hit in _HOME.findall(content))):
-        yield found(name, Entry("text", "inside", "", value), kind, value)
+    """Look for folders of users in a file of another kind, such as weights or a database; the first is told."""
+    before = b""
+    while piece := file.read(PIECE):
+        homes = _HOME.findall(before + piece)
+        if homes:
+            for kind, value in in_text("\n".join(hit.decode("ascii") for hit in homes)):
+                yield found(name, Entry("text", "inside", "", value), kind, value)
+            return
+        before = piece[-OVERLAP:]
 
 
 def _archive(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
