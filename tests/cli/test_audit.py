@@ -57,12 +57,32 @@ def telling(tmp_path: Path) -> Path:
     exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 6.0), 3: "E", 4: (11.0, 34.0, 12.0)})
     Image.fromarray(rgb).save(folder / "a.jpg", exif=exif)
     (folder / "b.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    write_dicom(folder / "c.dcm", rgb)
     return folder
 
 
+def write_dicom(path: Path, rgb: np.ndarray) -> None:
+    """Write a DICOM photograph that names its patient."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = VLPhotographicImageStorage, "1.2.3"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Miller^Anna", "4711823", "19700304"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PlanarConfiguration = *rgb.shape, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PhotometricInterpretation, dataset.PixelData = "RGB", rgb.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
 @pytest.mark.usefixtures("dark")
-def test_results_give_nothing_away(run: Callable[..., Result], telling: Path) -> None:
+def test_results_give_nothing_away(run: Callable[..., Result], telling: Path, tmp_path: Path) -> None:
     assert run("audit", telling).exit_code == 1
     assert run("lesion", telling, "--out", "out").exit_code == 1  # one is damaged
+    assert (tmp_path / "out/c/mask.png").is_file()
     told = run("audit", "out")
     assert told.exit_code == 0, told.output
+    said = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert not [name for name in (b"Miller", b"Anna", b"4711823", b"19700304") if name in said]
