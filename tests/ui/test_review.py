@@ -76,7 +76,7 @@ class Reviewer:
 
     @property
     def lesion(self):
-        return self.dock.opening._lesion
+        return self.dock.opening.lesion
 
     @property
     def layers(self):

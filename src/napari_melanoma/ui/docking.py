@@ -8,14 +8,15 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QWidget
 
 WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
 BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
-TOGETHER = frozenset({"lesion_dock", "review_dock"})  # a review is gone through in both at once
+# A review is gone through in both at once, and so are the images of a case.
+TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
 
 
 class Docking(QObject):
     """Gives a dock its place when it is opened, once: how the user arranges the window later is the user's.
 
     In the area of the window where it opens, it becomes a tab of another dock of this package, and is the one in front.
-    The Lesion and the Review dock are laid side by side where the window is wide enough.
+    The Lesion dock is laid beside the Review or the Case dock where the window is wide enough.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class Docking(QObject):
         others = [other for other in _frames(window) if other is not frame and _shares_area(window, other, frame)]
         if not others:
             return
-        partner = next((other for other in others if {_name(other), _name(frame)} == TOGETHER), None)
+        partner = next((other for other in others if {_name(other), _name(frame)} in TOGETHER), None)
         if partner is not None and window.width() >= BESIDE_PX:
             window.splitDockWidget(partner, frame, Qt.Orientation.Horizontal)
         else:

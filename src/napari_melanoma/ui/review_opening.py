@@ -6,26 +6,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QDockWidget, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.ui import linked
+from napari_melanoma.ui.beside import BesideLesion, read
 from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.lesion import LesionDock
-from napari_melanoma.ui.open import show_dock
-from napari_melanoma.ui.photographs import KEY
 from napari_melanoma.ui.turning import fit, turn_to
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.io.napari_functions import LayerData
+    from napari_melanoma.ui.lesion import LesionDock
 
 
-class ReviewOpening(QObject):
+class ReviewOpening(BesideLesion):
     """One photograph at a time in the viewer, with the Lesion dock beside it.
 
     Parameters
@@ -47,8 +45,6 @@ class ReviewOpening(QObject):
         The photograph of this name stays open, because corrections on it are stored nowhere.
     refused : Signal(object, object)
         The photograph of this path cannot be opened; an exception.
-    changed : Signal()
-        What can be done with the photograph in view is something else.
     """
 
     shown = Signal(object)
@@ -56,13 +52,9 @@ class ReviewOpening(QObject):
     stored = Signal(object, object)
     kept = Signal(str)
     refused = Signal(object, object)
-    changed = Signal()
 
     def __init__(self, viewer: Viewer, dock: QWidget) -> None:
-        super().__init__(dock)
-        self._viewer = viewer
-        self._dock = dock
-        self._lesion: LesionDock | None = None
+        super().__init__(viewer, dock)
         self._wanted: Path | None = None
         self._ours: dict[str, Path] = {}
         self._tried: set[str] = set()  # what fails once is analysed again when the user says so
@@ -73,20 +65,20 @@ class ReviewOpening(QObject):
     @property
     def busy(self) -> bool:
         """Whether a photograph is being opened or analysed."""
-        return self._latest.busy or (self._lesion is not None and self._lesion.busy)
+        return self._latest.busy or (self.lesion is not None and self.lesion.busy)
 
     @property
     def ready(self) -> bool:
         """Whether the photograph under review is in view with a mask that can be accepted."""
-        dock = self._lesion
+        dock = self.lesion
         return dock is not None and self.is_shown and dock.corrections.add.isEnabled()
 
     @property
     def is_shown(self) -> bool:
         """Whether the photograph under review is the one that the Lesion dock is about."""
-        dock = self._lesion
+        dock = self.lesion
         identity = None if dock is None else dock.picker.identity
-        return identity is not None and self._wanted is not None and self._path(identity) == self._wanted
+        return identity is not None and self._wanted is not None and self.path(identity) == self._wanted
 
     def open(self, path: Path) -> None:
         """Show a photograph; of several wishes in a row the last is fulfilled.
@@ -97,60 +89,36 @@ class ReviewOpening(QObject):
             Which.
         """
         self._wanted = path
-        self._lesion = self._lesion_dock()
-        there = self._image(path)
+        self.lesion_dock()
+        there = self.image(path)
         if there is not None:
             self._latest.submit("open", lambda: None)
             self._show(there, path)
         else:
-            self._latest.submit("open", lambda: partial(_read, path))
+            self._latest.submit("open", lambda: partial(read, path))
 
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
-        if self._lesion is not None and self.ready:
-            self._lesion.collecting.add()
+        if self.lesion is not None and self.ready:
+            self.lesion.collecting.add()
 
     def reject(self) -> None:
         """Store that the photograph in view is of no use."""
-        if self._lesion is not None and self.is_shown:
-            self._lesion.collecting.reject()
+        if self.lesion is not None and self.is_shown:
+            self.lesion.collecting.reject()
 
-    def _lesion_dock(self) -> LesionDock:
-        """Find the Lesion dock of this window, or open one beside the review."""
-        window = self._dock
-        while (parent := window.parentWidget()) is not None:
-            window = parent
-        found = window.findChild(LesionDock, "lesion_dock")
-        if found is None:
-            opened = show_dock(self._viewer, "Lesion")
-            assert isinstance(opened, LesionDock)
-            found = opened
-        elif isinstance(frame := found.parentWidget(), QDockWidget):
-            frame.show()
-        if found is not self._lesion:
-            found.collecting.stored.connect(self._on_stored)
-            found.work.changed.connect(self._on_analysed)
-            found.analysing.changed.connect(self._analyse)
-            found.picker.changed.connect(self.changed)
-            found.destroyed.connect(self._forget_dock)
-        return found
+    def join(self, lesion: LesionDock) -> None:
+        """Listen to a Lesion dock; called once for each.
 
-    def _forget_dock(self) -> None:
-        self._lesion = None
-
-    def _path(self, identity: str) -> Path | None:
-        """Path of a photograph that is open."""
-        for image in linked.identify(self._viewer):
-            if linked.identity(image) == identity:
-                path = image.metadata.get(KEY, {}).get("path")
-                return None if path is None else Path(path)
-        return None
-
-    def _image(self, path: Path) -> Image | None:
-        """Layer of a photograph, where it is open already."""
-        about = str(path.absolute())
-        images = linked.identify(self._viewer)
-        return next((image for image in images if image.metadata.get(KEY, {}).get("path") == about), None)
+        Parameters
+        ----------
+        lesion : LesionDock
+            The dock.
+        """
+        lesion.collecting.stored.connect(self._on_stored)
+        lesion.work.changed.connect(self._on_analysed)
+        lesion.analysing.changed.connect(self._analyse)
+        lesion.picker.changed.connect(self.changed)
 
     def _on_read(self, read: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
@@ -159,13 +127,13 @@ class ReviewOpening(QObject):
             return
         path, layers = read
         for data, attributes, kind in layers:
-            self._viewer.add_layer(Layer.create(data, attributes, kind))
-        image = self._image(path)
+            self.viewer.add_layer(Layer.create(data, attributes, kind))
+        image = self.image(path)
         if image is not None:
-            linked.identify(self._viewer)
+            linked.identify(self.viewer)
             self._ours[str(linked.identity(image))] = path
             self._show(image, path)
-            fit(self._viewer, image)
+            fit(self.viewer, image)
 
     def _on_failed(self, error: Exception) -> None:
         if self._wanted is not None:
@@ -173,10 +141,10 @@ class ReviewOpening(QObject):
 
     def _show(self, image: Image, path: Path) -> None:
         identity = str(linked.identity(image))
-        turn_to(self._viewer, image)
-        active = self._viewer.layers.selection.active
+        turn_to(self.viewer, image)
+        active = self.viewer.layers.selection.active
         if active is None or linked.identity(active) != identity:
-            self._viewer.layers.selection.active = image  # the Lesion dock goes by what is selected
+            self.viewer.layers.selection.active = image  # the Lesion dock goes by what is selected
         for other in [known for known in self._ours if known != identity]:
             self._close(other)
         self.shown.emit(path)
@@ -185,20 +153,20 @@ class ReviewOpening(QObject):
 
     def _close(self, identity: str) -> None:
         """Close a photograph, unless something is on it that is stored nowhere."""
-        image = next((i for i in linked.identify(self._viewer) if linked.identity(i) == identity), None)
+        image = next((i for i in linked.identify(self.viewer) if linked.identity(i) == identity), None)
         if image is not None and self._holds_work(identity):
             self.kept.emit(image.name)
             return
         self._ours.pop(identity)
         if image is not None:
-            for layer in reversed(linked.parts(self._viewer, image)):
-                self._viewer.layers.remove(layer)
+            for layer in reversed(linked.parts(self.viewer, image)):
+                self.viewer.layers.remove(layer)
 
     def _holds_work(self, identity: str) -> bool:
         """Whether a person drew on a photograph and nobody has kept it, also a moment ago."""
-        if self._lesion is None:
+        if self.lesion is None:
             return True
-        book = self._lesion.work.book
+        book = self.lesion.work.book
         known, labels = book.lesions.get(identity), book.mask(identity)
         if known is None or labels is None:
             return book.is_corrected(identity)
@@ -206,7 +174,7 @@ class ReviewOpening(QObject):
 
     def _analyse(self) -> None:
         """Analyse the photograph in view, when the Lesion dock has nothing else to do."""
-        dock = self._lesion
+        dock = self.lesion
         if dock is None or not self.is_shown or dock.analysing.queue.busy:
             return
         identity = str(dock.picker.identity)
@@ -216,20 +184,12 @@ class ReviewOpening(QObject):
             dock.analyse.click()
 
     def _on_analysed(self, identity: str) -> None:
-        path, dock = self._path(identity), self._lesion
+        path, dock = self.path(identity), self.lesion
         if path is not None and dock is not None and identity in dock.work.book.lesions:
             self.found.emit(path, dock.work.book.lesions[identity].image_digest)
         self.changed.emit()
 
     def _on_stored(self, identity: str, stored: object) -> None:
-        path = self._path(identity)
+        path = self.path(identity)
         if path is not None:
             self.stored.emit(path, stored)
-
-
-def _read(path: Path, run: RunContext) -> tuple[Path, list[LayerData]]:
-    from napari_melanoma.io.napari_functions import read_layers
-
-    layers = read_layers(str(path))
-    run.check()
-    return path, layers

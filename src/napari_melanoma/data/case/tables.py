@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -120,6 +121,28 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
     if report.rows and not named:
         notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
     return CaseTable(path, report.rows, by_name, by_path, beside, tuple(notes))
+
+
+def names_no_image(path: Path) -> bool:
+    """Say whether a table has rows, but no column that is known to name images.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        CSV however it is written.
+
+    Returns
+    -------
+    bool
+        False where it is no table at all.
+    """
+    try:
+        with closing(each_row(path)) as rows:
+            first = next(rows, None)
+    except InputError:
+        return False
+    row = None if first is None else Harmoniser().row(first)
+    return row is not None and not {"image_id", "path"} & row.keys()
 
 
 def _beside(path: Path) -> dict[str, Path]:

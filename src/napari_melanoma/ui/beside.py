@@ -1,0 +1,148 @@
+"""The Lesion dock beside another one that goes through photographs: found or opened, and asked to analyse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QDockWidget, QWidget
+
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.ui.open import show_dock
+from napari_melanoma.ui.photographs import KEY
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.napari_functions import LayerData
+
+
+class BesideLesion(QObject):
+    """What a dock does to photographs through the Lesion dock of its window.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where photographs are opened.
+    dock : QWidget
+        The dock that goes through photographs.
+
+    Attributes
+    ----------
+    changed : Signal()
+        What can be done with the photograph in view is something else.
+    lesion : LesionDock or None
+        None until a photograph was opened, and where it was closed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer, dock: QWidget) -> None:
+        super().__init__(dock)
+        self.viewer = viewer
+        self.lesion: LesionDock | None = None
+        self._dock = dock
+
+    def lesion_dock(self) -> LesionDock:
+        """Find the Lesion dock of this window, or open one.
+
+        Returns
+        -------
+        LesionDock
+            The same as long as it lives; ``join`` was called with it.
+        """
+        window = self._dock
+        while (parent := window.parentWidget()) is not None:
+            window = parent
+        found = window.findChild(LesionDock, "lesion_dock")
+        if found is None:
+            opened = show_dock(self.viewer, "Lesion")
+            assert isinstance(opened, LesionDock)
+            found = opened
+        elif isinstance(frame := found.parentWidget(), QDockWidget):
+            frame.show()
+        if found is not self.lesion:
+            self.lesion = found
+            self.join(found)
+            found.destroyed.connect(self._forget)
+        return found
+
+    def join(self, lesion: LesionDock) -> None:
+        """Listen to a Lesion dock; called once for each.
+
+        Parameters
+        ----------
+        lesion : LesionDock
+            The dock.
+        """
+        raise NotImplementedError
+
+    def image(self, path: Path) -> Image | None:
+        """Find the layer of a photograph.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Its file.
+
+        Returns
+        -------
+        napari.layers.Image or None
+            None where it is not open.
+        """
+        about = str(path.absolute())
+        images = linked.identify(self.viewer)
+        return next((image for image in images if image.metadata.get(KEY, {}).get("path") == about), None)
+
+    def path(self, identity: str) -> Path | None:
+        """Find the file of a photograph that is open.
+
+        Parameters
+        ----------
+        identity : str
+            Of its layer.
+
+        Returns
+        -------
+        pathlib.Path or None
+            None where it was removed, or came from no file.
+        """
+        for image in linked.identify(self.viewer):
+            if linked.identity(image) == identity:
+                path = image.metadata.get(KEY, {}).get("path")
+                return None if path is None else Path(path)
+        return None
+
+    def _forget(self) -> None:
+        self.lesion = None
+
+
+def read(path: Path, run: RunContext) -> tuple[Path, list[LayerData]]:
+    """Read a photograph as layers; meant for a thread.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    run : RunContext
+        Asked whether it is still wanted.
+
+    Returns
+    -------
+    tuple
+        The path, and the layers.
+
+    Raises
+    ------
+    UnreadableImage
+        Where it is no photograph.
+    """
+    from napari_melanoma.io.napari_functions import read_layers
+
+    layers = read_layers(str(path))
+    run.check()
+    return path, layers
