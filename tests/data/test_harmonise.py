@@ -132,6 +132,9 @@ CASES = [
         disagreements=("class says otherwise than diagnosis",),
     ),
     Case(
+        "a class that the diagnosis implies", {"class": "benign", "diagnosis_1": "NV"}, {**NEVUS, "diagnosis_1": "NV"}
+    ),
+    Case(
         "the target of lesion-size-2020 is melanoma",
         {"diagnosis": "epithelial malignant", "target": "0"},
         {"diagnosis_as_given": "epithelial malignant", "melanoma": "0", "target": "1", "source": "lesion-size-2020"},

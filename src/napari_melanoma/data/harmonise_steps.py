@@ -195,24 +195,33 @@ def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
     given = list(cells)
     outcome = understand_column((cell for cell in given if cell.meaning.ours in FOLLOWS), source)
     words = taxonomy("diagnosis")
-    best, group = "", Diagnosis()
+    best, vague = "", list[tuple[Cell, str]]()
     for cell in (cell for cell in given if cell.meaning.ours in DIAGNOSES):
         word = diagnosis_word(cell.text, source)
         if not is_exact(cell.text, source):
             outcome.not_understood(cell)
-        if word is None:
+        if word is None or word == UNKNOWN or (best and words.within(best, word)):
             continue
-        if (tells := told(word)).group and not best:
-            group = group if group.group else tells
-            outcome.keep(cell)
-        elif word == UNKNOWN or (best and words.within(best, word)):
-            continue
+        if told(word).group:
+            vague.append((cell, word))
         elif not best or words.within(word, best):
             best = word
         elif not cell.meaning.keeps or told(word).diagnosis != told(best).diagnosis:
             outcome.disagrees(cell)  # else two subtypes of one class, such as in situ and superficial spreading
-    _follow(outcome, told(best), group)
+    _follow(outcome, told(best), _group(outcome, best, vague))
     return outcome
+
+
+def _group(outcome: Outcome, best: str, vague: Iterable[tuple[Cell, str]]) -> Diagnosis:
+    """What words that are less than a diagnosis say; kept, unless the diagnosis says as much."""
+    found = Diagnosis()
+    for cell, word in vague:
+        if not best:
+            found = found if found.group else told(word)
+            outcome.keep(cell)
+        elif not taxonomy("diagnosis").within(best, word):
+            outcome.disagrees(cell)
+    return found
 
 
 def _follow(outcome: Outcome, known: Diagnosis, group: Diagnosis) -> None:
