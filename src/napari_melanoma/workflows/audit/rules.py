@@ -52,6 +52,7 @@ _CAPITAL = r"[^\W\d_a-zà-ÿ][\w'’-]*"
 _PERSON = re.compile(rf"{_CAPITAL}(?:(?:, ?| |\^){_CAPITAL}\.?){{1,4}}\^*")
 _YEAR = r"(?:19|20)\d\d"
 _DATE = rf"\b(?:{_YEAR}[-/.:](?:0?[1-9]|1[0-2])[-/.:](?:0?[1-9]|[12]\d|3[01])|\d\d?[./-]\d\d?[./-]{_YEAR})(?!\d)"
+_A_DATE = re.compile(_DATE)
 _IS_DATE = re.compile(rf"\s*(?:{_DATE}|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}}.*)?\s*$)")
 _NAMED_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}")
@@ -161,19 +162,23 @@ def in_text(text: str) -> Iterator[tuple[str, str]]:
     tuple of str
         A kind of ``KINDS``, and what was found.
     """
-    for kind, rule in (("contact", _EMAIL), ("path", _PATH)):
-        if hit := rule.search(text):
-            yield kind, hit.group()
-    account = next((name for name in _ACCOUNT.findall(text) if name.lower() not in _SHARED_ACCOUNTS), "")
-    if account:
-        yield "user", account
-    if hit := _CARET.search(text):
+    # Most text has no such sign, and asking for the sign first takes a tenth of the time.
+    if "@" in text and (hit := _EMAIL.search(text)):
+        yield "contact", hit.group()
+    if "/" in text or "\\" in text:
+        if hit := _PATH.search(text):
+            yield "path", hit.group()
+        account = next((name for name in _ACCOUNT.findall(text) if name.lower() not in _SHARED_ACCOUNTS), "")
+        if account:
+            yield "user", account
+    if "^" in text and (hit := _CARET.search(text)):
         yield "person", hit.group()
-    elif hit := _NAME_FIELD.search(text):
+    elif (":" in text or "=" in text) and (hit := _NAME_FIELD.search(text)):
         yield "person", hit.group(1)
-    for kind, rule in (("birth", _BORN), ("date", _SEEN)):
-        if hit := rule.search(text):
-            yield kind, hit.group(1)
+    if _A_DATE.search(text):
+        for kind, rule in (("birth", _BORN), ("date", _SEEN)):
+            if hit := rule.search(text):
+                yield kind, hit.group(1)
 
 
 def in_name(name: str) -> Iterator[tuple[str, str]]:

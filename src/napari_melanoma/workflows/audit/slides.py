@@ -13,7 +13,7 @@ from napari_melanoma.workflows.audit.pictures import iptc_entries, xmp_entries
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-_XMP, _IPTC, _PHOTOSHOP, _EXIF, _GPS, _DESCRIPTION = 700, 33723, 34377, 34665, 34853, 270
+_XMP, _IPTC, _PHOTOSHOP, _EXIF, _GPS = 700, 33723, 34377, 34665, 34853
 _TEXTS = {306: "DateTime", 315: "Artist", 316: "HostComputer", 33432: "Copyright", 269: "DocumentName", 285: "PageName"}
 _FREE = (269, 285)
 _NDPI_SERIAL, _NDPI_LENS = 65442, 65421
