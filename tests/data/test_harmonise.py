@@ -163,6 +163,21 @@ CASES = [
             "iddx_full": "Malignant::Malignant melanocytic proliferations (Melanoma)::Melanoma in situ",
         },
     ),
+    Case(
+        "our own columns come first",
+        {"dx": "invasive melanoma", "diagnosis": "melanoma in situ", "region": "forehead", "site": "scalp"},
+        {
+            "diagnosis": "melanoma",
+            "diagnosis_detail": "melanoma in situ",
+            "target": "1",
+            "melanoma": "1",
+            "dx": "invasive melanoma",
+            "site": "head/neck",
+            "sub_site": "scalp",
+            "region": "forehead",
+        },
+        disagreements=("dx says otherwise than diagnosis", "region says otherwise than site"),
+    ),
     Case("what was not understood once", {"sex_as_given": "weiblich"}, {"sex": "female"}),
     Case("a depth of each reader", {"depth_mm_reader_2": "1,2"}, {"depth_mm_reader_2": "1.2"}),
     Case("columns of its own", {"itch": "UNK", "smoke": ""}, {"itch": "UNK"}),
@@ -212,7 +227,7 @@ TABLES = st.lists(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, 
 SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17k", "isic2024"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(TABLES, SOURCES)
 def test_harmonising_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
     once = harmonise(rows, source)
@@ -221,7 +236,7 @@ def test_harmonising_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[st
     assert harmonise(once.rows).rows == once.rows
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), SOURCES)
 def test_every_cell_is_one_of_ours_or_was_kept(row: dict[str, str], source: str) -> None:
     found = harmonise([row], source)

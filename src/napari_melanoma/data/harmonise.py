@@ -154,7 +154,8 @@ def _steps(meant: Mapping[str, tuple[Meaning, ...]], source: str) -> Iterable[_S
     """The steps for the columns of a table, in the order of the schema."""
     pairs = [(name, meaning) for name, means in meant.items() for meaning in means]
     order = {name: place for place, name in enumerate(NAMES)}
-    pairs.sort(key=lambda pair: (order.get(pair[1].ours, len(order)), pair[1].ours, pair[1].rank))
+    # Our own columns first: what is understood ends there, and has to come first the next time too.
+    pairs.sort(key=lambda pair: (pair[1].rank > 0, order.get(pair[1].ours, len(order)), pair[1].ours, pair[1].rank))
     grouped: dict[str, list[tuple[str, Meaning]]] = {}
     for name, meaning in pairs:
         grouped.setdefault(step_of(meaning.ours)[0], []).append((name, meaning))

@@ -19,6 +19,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 PLACES = ("site", "sub_site", "laterality")
 DIAGNOSES = ("diagnosis", "diagnosis_detail")
 FOLLOWS = ("target", "melanoma")
+BESIDE = " // "  # between texts that are kept in one cell; no word has it, so that they mean nothing together
 
 
 class Cell(NamedTuple):
@@ -93,8 +94,9 @@ class Outcome:
             self.other[cell.column] = cell.text
         elif not cell.meaning.keeps:
             name = cell.meaning.ours + AS_GIVEN
-            kept = self.other.get(name)
-            self.other[name] = cell.text if kept in (None, cell.text) else f"{kept}; {cell.text}"
+            before = [self.other[name]] if name in self.other else []
+            texts = BESIDE.join((*before, cell.text)).split(BESIDE)
+            self.other[name] = BESIDE.join(dict.fromkeys(texts))
 
 
 Step = Callable[[Iterable[Cell], str], Outcome]
@@ -195,44 +197,50 @@ def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
     given = list(cells)
     outcome = understand_column((cell for cell in given if cell.meaning.ours in FOLLOWS), source)
     words = taxonomy("diagnosis")
-    best, vague = "", list[tuple[Cell, str]]()
+    best, vague, unsure = "", list[tuple[Cell, str]](), False
+    against: list[Cell] = []
     for cell in (cell for cell in given if cell.meaning.ours in DIAGNOSES):
-        word = diagnosis_word(cell.text, source)
-        if not is_exact(cell.text, source):
-            outcome.not_understood(cell)
+        word = None if BESIDE in cell.text else diagnosis_word(cell.text, source)
+        exact = word is not None and is_exact(cell.text, source)
+        if not exact:
+            outcome.not_understood(cell)  # and kept: what is understood of it may count all the same
+        unsure = unsure or word is None
         if word is None or word == UNKNOWN or (best and words.within(best, word)):
             continue
         if told(word).group:
             vague.append((cell, word))
         elif not best or words.within(word, best):
             best = word
-        elif not cell.meaning.keeps or told(word).diagnosis != told(best).diagnosis:
-            outcome.disagrees(cell)  # else two subtypes of one class, such as in situ and superficial spreading
-    _follow(outcome, told(best), _group(outcome, best, vague))
+        elif exact and not (cell.meaning.keeps and told(word).diagnosis == told(best).diagnosis):
+            against.append(cell)  # not two subtypes of one class, such as in situ and superficial spreading
+    _keep(outcome, best, vague, against, source)
+    targets = set() if best else {told(word).target for _, word in vague}
+    _follow(outcome, told(best), targets.pop() if len(targets) == 1 and not unsure else "")
     return outcome
 
 
-def _group(outcome: Outcome, best: str, vague: Iterable[tuple[Cell, str]]) -> Diagnosis:
-    """What words that are less than a diagnosis say; kept, unless the diagnosis says as much."""
-    found = Diagnosis()
+def _keep(outcome: Outcome, best: str, vague: Iterable[tuple[Cell, str]], against: Iterable[Cell], source: str) -> None:
+    """Keep words that contradict the diagnosis, and those that are less than one where there is none."""
+    for cell in against:
+        outcome.disagrees(cell)
     for cell, word in vague:
+        if not is_exact(cell.text, source):
+            continue  # kept already
         if not best:
-            found = found if found.group else told(word)
             outcome.keep(cell)
         elif not taxonomy("diagnosis").within(best, word):
             outcome.disagrees(cell)
-    return found
 
 
-def _follow(outcome: Outcome, known: Diagnosis, group: Diagnosis) -> None:
-    """Fill in what a diagnosis says: a row's own word on malignancy comes first, then the diagnosis, then its group."""
+def _follow(outcome: Outcome, known: Diagnosis, vaguely: str) -> None:
+    """Fill in what a diagnosis says; a row's own word on malignancy comes first, vague words last."""
     found = outcome.found
     found |= {"diagnosis": known.diagnosis} if known.diagnosis else {}
     found |= {"diagnosis_detail": known.detail} if known.detail else {}
     for column, value in (("melanoma", known.melanoma), ("target", known.target)):
         if value and found.setdefault(column, value) != value:
             outcome.disagreements.append(f"{column} says otherwise than the diagnosis")
-    if target := "1" if found.get("melanoma") == "1" else group.target:
+    if target := "1" if found.get("melanoma") == "1" else vaguely:
         found.setdefault("target", target)
     if found.get("target") == "0":
         found.setdefault("melanoma", "0")
