@@ -10,7 +10,8 @@ from napari_melanoma.report.comparison_page import ADVICE, ComparisonPage
 from napari_melanoma.report.comparison_page import write_page as write_comparison
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.report.page import data_uri, png_uri, write_html
-from napari_melanoma.report.reproduction import write_page as write_reproduction
+from napari_melanoma.report.reproduction_page import Picture, ReproductionPage, Step
+from napari_melanoma.report.reproduction_page import write_page as write_reproduction
 
 
 def test_a_page_fills_the_blocks_and_escapes_what_it_is_given(tmp_path: Path) -> None:
@@ -40,7 +41,8 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
         table = ("Metrics", ("JA",), [("0.9",)])
         write_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
     else:
-        write_reproduction("A & B", ["about"], [], figures, path)
+        pictures = [Picture(title, figure) for title, figure in figures.items()]
+        write_reproduction(ReproductionPage("A & B", ["about"], [], pictures, []), path)
     page = path.read_text(encoding="utf-8")
     assert "<title>A &amp; B</title>" in page
     assert 'alt="Dots" src="data:image/png;base64,ZG90"' in page
@@ -51,6 +53,17 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
 def test_an_evaluation_says_what_comes_next(tmp_path: Path) -> None:
     write_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
     assert "<p>Look &amp; see.</p>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_reproduction_says_what_its_pictures_leave_out_and_what_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "dot.png").write_bytes(b"dot")
+    picture = Picture("Dots", tmp_path / "dot.png", "Not drawn: A & B.")
+    write_reproduction(
+        ReproductionPage("A", [], [], [picture], [Step("Train <it>", "train a")]), tmp_path / "page.html"
+    )
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '<p class="quiet">Not drawn: A &amp; B.</p>' in page
+    assert "<li>Train &lt;it&gt;: <code>train a</code></li>" in page
 
 
 @pytest.mark.parametrize("advice", ADVICE)

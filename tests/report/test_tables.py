@@ -27,6 +27,22 @@ def test_html_shows_text_as_text() -> None:
     assert "<script>" not in page
 
 
+PAIRS = Table(
+    "t", ("Row", "paper", "ours"), (("U-Net", "80.80", "55.0"),), groups=("", "JA", "JA"), above=("Of <all>.",)
+)
+
+
+def test_a_heading_over_two_columns_says_whose_each_is() -> None:
+    assert "| Row | JA, paper | JA, ours |" in PAIRS.markdown()
+    head = '<tr><th rowspan="2">Row</th><th class="group" colspan="2">JA</th></tr>'
+    assert f'{head}<tr><th class="number">paper</th><th class="number">ours</th></tr>' in PAIRS.html()
+
+
+def test_what_holds_for_all_rows_stands_above_them() -> None:
+    assert PAIRS.markdown().splitlines()[2:4] == ["Of <all>.", ""]
+    assert PAIRS.html().startswith('<h2>t</h2>\n<p class="quiet">Of &lt;all&gt;.</p>\n<div class="wide">')
+
+
 @pytest.mark.parametrize(
     ("texts", "kind"),
     [
@@ -35,6 +51,7 @@ def test_html_shows_text_as_text() -> None:
         (("-0.293 (-0.366 to -0.225)", "+0.1"), ' class="number"'),
         (("0.886", "0.627, -0.259 (-0.340 to -0.185)"), ' class="number"'),
         (("8M", "12 %"), ' class="number"'),
+        (("78.04 / 75.46", "0.50"), ' class="number"'),
         (("1", "not known"), ""),
         (("", "–"), ""),
         (("78.04 (SMARTSKINS), 75.46 (Dermofit)",), ""),

@@ -30,7 +30,7 @@ h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.
 table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
 td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
 .number { text-align: right; font-variant-numeric: tabular-nums; } td.number span { white-space: nowrap; }
-.long { min-width: 18rem; } .figure img { min-width: 36rem; }
+.group { text-align: center; } .long { min-width: 18rem; } .figure img { min-width: 36rem; }
 {% block style %}{% endblock %}
 @media print { body { background: #fff; } main { padding: 0; } }
 </style>

@@ -1,43 +1,29 @@
-"""Figures and the page of a reproduced paper: the measure against size, curves of learning, sample outputs, tables."""
+"""The figures of a reproduced paper: the measure against size, curves of learning, sample outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.report.page import png_uri, write_html
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from numpy.typing import NDArray
 
-    from napari_melanoma.report.tables import Table
-
-PAPER, OURS = "#d08000", "#3b6fa0"
+# Of Okabe and Ito (jfly.uni-koeln.de/color), without the yellow, which is faint on white.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
-PAGE = """{% extends "page" %}
-{% block title %}{{ title }}{% endblock %}
-{% block width %}80rem{% endblock %}
-{% block style %}
-h1 { font-size: 1.5rem; } .quiet, table { font-size: .9rem; } table { width: auto; } td, th { vertical-align: top; }
-td { font-variant-numeric: tabular-nums; }
-{% endblock %}
-{% block content %}
-<h1>{{ title }}</h1>
-{% for line in about %}<p class="quiet">{{ line }}</p>
-{% endfor %}
-{% for table in tables %}{{ table | safe }}
-{% endfor %}
-{% for name, data in figures %}<h2>{{ name }}</h2>
-<p><img alt="{{ name }}" src="{{ data }}"></p>
-{% endfor %}
-{% endblock %}
-"""
+MARKS = 8  # on a curve, so that it stays a line
+APART = 0.03  # of the axis, at least, from a point to the next one
+OURS, PAPERS = "ours, with the 95 % interval", "the paper's"
 
 
 @dataclass(frozen=True)
@@ -66,12 +52,12 @@ class SizePoint:
 
 
 def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
-    """Draw a measure against the number of parameters, the paper's beside ours.
+    """Draw a measure against the number of parameters; the paper's in a panel of its own, on axes of its own.
 
     Parameters
     ----------
     points : sequence of SizePoint
-        One for each row.
+        One for each row, at least one.
     metric : str
         What is drawn, such as ``"TJA"``.
     path : pathlib.Path
@@ -84,24 +70,52 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 5), layout="constrained")
-    axes = figure.subplots()
-    for number, point in enumerate(points):
+    papers = [
+        (number, point.paper_parameters, point.paper)
+        for number, point in enumerate(points)
+        if point.paper_parameters is not None and point.paper is not None
+    ]
+    count = 2 if papers else 1
+    figure = Figure(figsize=(4.1 * count + 3, 4.2), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    ours = apart([point.parameters for point in points])
+    for number, (point, place) in enumerate(zip(points, ours, strict=True)):
         spread = [[point.mean - point.low], [point.high - point.mean]]
-        axes.errorbar([point.parameters], [point.mean], spread, fmt="o", color=OURS, capsize=3)
-        _label(axes, number, point.title, (point.parameters, point.mean), OURS)
-        if point.paper is not None and point.paper_parameters is not None:
-            axes.plot([point.paper_parameters], [point.paper], "D", color=PAPER, markerfacecolor="none")
-            _label(axes, number, point.title, (point.paper_parameters, point.paper), PAPER)
-    axes.plot([], [], "o", color=OURS, label="ours, 95 % interval")
-    axes.plot([], [], "D", color=PAPER, markerfacecolor="none", label="the paper's")
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
-    axes.set(xlabel="parameters", ylabel=f"{metric}, per cent")
-    axes.legend(frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+        panels[0].errorbar([place], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
+    _size_axes(panels[0], OURS, metric)
+    if papers:
+        places = apart([parameters for _, parameters, _ in papers])
+        for place, (number, _, value) in zip(places, papers, strict=True):
+            panels[1].plot([place], [value], **_style(number, ""), markerfacecolor="none")
+        _size_axes(panels[1], PAPERS, metric)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
+
+
+def apart(sizes: Sequence[float]) -> list[float]:
+    """Move numbers on a logarithmic axis so far to the right that no point lies on its neighbour.
+
+    Parameters
+    ----------
+    sizes : sequence of float
+        Above 0.
+
+    Returns
+    -------
+    list of float
+        In the order of the numbers; those that have room are as they were.
+    """
+    places = [math.log10(size) for size in sizes]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    least = APART * max(places[order[-1]] - places[order[0]], APART) if order else 0.0
+    moved, before = list(sizes), -math.inf
+    for index in order:
+        if places[index] - before < least:
+            places[index] = before + least
+            moved[index] = 10 ** places[index]
+        before = places[index]
+    return moved
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
@@ -126,24 +140,30 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path)
     panels = figure.subplots(1, 2)
     for axes, key, label in zip(panels, ("loss", "tuning_jaccard"), ("loss", "Jaccard index, tuning"), strict=True):
         for number, (title, rows) in enumerate(curves.items()):
-            epochs = [row["epoch"] + 1 for row in rows]
-            axes.plot(epochs, [row[key] for row in rows], LINES[number // 10 % len(LINES)], marker=".", label=title)
+            epochs, each = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
+            marks = (number % each, each)  # not all of them at the same epochs
+            style = _style(number, LINES[number // len(COLORS) % len(LINES)])
+            axes.plot(epochs, [row[key] for row in rows], **style, markevery=marks, linewidth=1.4, label=title)
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    if curves:
-        panels[1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if all(row["loss"] > 0 for rows in curves.values() for row in rows):  # each row has a loss of its own kind
+        panels[0].set_yscale("log")
+        _few_ticks(panels[0].yaxis, "{:g}".format, (1, 1.5, 2, 3, 5, 7))
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
 
 
-def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], path: Path) -> None:
+def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
     """Draw the answers of every row on the same few images, in P4's colours.
 
     Parameters
     ----------
     rows : mapping
         Title of a row to name of an image to uint8 (row, column, channel); the photographs come first.
+    names : str
+        Of the data sets that the images are of.
     path : pathlib.Path
         The PNG to write.
 
@@ -154,12 +174,12 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], path: Path
     """
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for pictures in rows.values() for name in pictures))
-    figure = Figure(figsize=(1.7 * len(names) + 2.2, 1.35 * len(rows) + 0.5), layout="constrained")
-    figure.suptitle("Yellow found, red too much, green missed", fontsize=9)
-    grid = figure.subplots(len(rows), len(names), squeeze=False)
+    images = list(dict.fromkeys(name for pictures in rows.values() for name in pictures))
+    figure = Figure(figsize=(1.4 * len(images) + 2.2, 1.35 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(f"{names}: yellow found, red too much, green missed", fontsize=9)
+    grid = figure.subplots(len(rows), len(images), squeeze=False)
     for line, (title, pictures) in zip(grid, rows.items(), strict=True):
-        for axes, name in zip(line, names, strict=True):
+        for axes, name in zip(line, images, strict=True):
             axes.set_axis_off()
             if name in pictures:
                 axes.imshow(pictures[name])
@@ -168,34 +188,27 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], path: Path
         figure.savefig(temporary, dpi=110)
 
 
-def write_page(
-    title: str, about: Sequence[str], tables: Sequence[Table], figures: Mapping[str, Path], path: Path
-) -> None:
-    """Write one HTML file that needs no other.
-
-    Parameters
-    ----------
-    title : str
-        Of the page.
-    about : sequence of str
-        Sentences below it.
-    tables : sequence of Table
-        What was found.
-    figures : mapping
-        Title to PNG.
-    path : pathlib.Path
-        The file.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
-    pictures = [(name, png_uri(figure)) for name, figure in figures.items()]
-    write_html(path, PAGE, title=title, about=about, tables=[t.html() for t in tables], figures=pictures)
+def _style(number: int, line: str) -> dict[str, Any]:
+    """Give a row its colour and its marker: no two of the first 49 have both in common."""
+    count = len(COLORS)
+    marker = MARKERS[(number + number // count) % count]
+    return {"color": COLORS[number % count], "marker": marker, "linestyle": line, "markersize": 5.5}
 
 
-def _label(axes: Axes, number: int, text: str, place: tuple[float, float], color: str) -> None:
-    """Write the name of a point beside it; neighbours write above and below."""
-    up = 7 if number % 2 == 0 else -13
-    axes.annotate(text, place, (4, up), textcoords="offset points", fontsize=6.5, color=color)
+def _size_axes(axes: Axes, title: str, metric: str) -> None:
+    """Write what stands on the axes of a panel."""
+    axes.set_xscale("log")
+    _few_ticks(axes.xaxis, lambda value: f"{value / 1e6:g}M")
+    axes.margins(x=0.1, y=0.12)
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel="parameters", ylabel=f"{metric}, per cent")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _few_ticks(axis: Axis, written: Callable[[float], str], of_decade: Sequence[float] = (1, 2, 5)) -> None:
+    """Mark these parts of each decade of a logarithmic axis, and no others."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=of_decade))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 NOTHING = "–"
-# A number, perhaps with a unit (8M, 12 %) or a difference, perhaps with the interval in brackets.
-NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:, [-+]\d[\d.]*)?)(?: (\([^()]*\d\)))?")
+# A number, perhaps with a unit (8M, 12 %), a difference or a second one, perhaps with the interval in brackets.
+NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
 LONG = 60  # letters, from which on a text asks for a column wide enough to read it
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is read: a title, columns, rows of text, and sentences below it.
+    """A table as it is read: a title, columns, rows of text, and sentences above and below it.
 
     Parameters
     ----------
@@ -27,12 +29,18 @@ class Table:
         A text for each column; an empty one is shown as a dash.
     notes : tuple of str
         What the figures rest on.
+    groups : tuple of str
+        Heading above each column; neighbours with the same one share it. An empty one: the column stands alone.
+    above : tuple of str
+        What holds for all rows.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse rows of another width.
@@ -57,7 +65,8 @@ class Table:
         lines = [
             f"### {self.title}",
             "",
-            _markdown_row(self.columns),
+            *(line for text in self.above for line in (text, "")),
+            _markdown_row([f"{group}, {name}" if group else name for group, name in self._headings]),
             "|" + "|".join(" --- " for _ in self.columns) + "|",
         ]
         lines += [_markdown_row(row) for row in self.rows]
@@ -70,14 +79,18 @@ class Table:
         Returns
         -------
         str
-            A heading, a ``table`` and a ``p`` for each note.
+            A heading, a ``table`` and a ``p`` for each sentence above and below it.
         """
-        notes = "\n".join(f'<p class="quiet">{html.escape(note)}</p>' for note in self.notes)
-        title = html.escape(self.title)
-        return f"<h2>{title}</h2>\n{html_table(self.columns, self.rows)}{notes}\n"
+        title, table = html.escape(self.title), html_table(self.columns, self.rows, self.groups)
+        return f"<h2>{title}</h2>\n{_paragraphs(self.above)}{table}{_paragraphs(self.notes)}"
+
+    @property
+    def _headings(self) -> list[tuple[str, str]]:
+        """Heading above each column, and its own."""
+        return list(zip(self.groups or ("",) * len(self.columns), self.columns, strict=True))
 
 
-def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequence[str] = ()) -> str:
     """Write a table as HTML, its text escaped, which scrolls by itself where the window is narrow.
 
     Columns of numbers stand to the right, so that their digits stand below each other; an interval in brackets stays
@@ -89,16 +102,41 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         Headings.
     rows : sequence of sequence of str
         A text for each column; an empty one is shown as a dash.
+    groups : sequence of str, optional
+        Heading above each column, as ``Table`` has them.
 
     Returns
     -------
     str
-        A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``.
+        A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and
+        headings of several columns ``group``.
     """
     kinds = [_kind([row[place] for row in rows]) for place in range(len(columns))]
-    head = "".join(f"<th{kind}>{html.escape(name)}</th>" for name, kind in zip(columns, kinds, strict=True))
+    head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, kinds))
     body = "\n".join(f"<tr>{_html_cells(row, kinds)}</tr>" for row in rows)
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
+
+
+def _paragraphs(texts: Sequence[str]) -> str:
+    """Write sentences."""
+    return "".join(f'<p class="quiet">{html.escape(text)}</p>\n' for text in texts)
+
+
+def _html_head(groups: Sequence[str], columns: Sequence[str], kinds: Sequence[str]) -> Iterator[str]:
+    """Write the rows of headings: one, or two where columns have a heading in common."""
+    named = list(zip(groups, columns, kinds, strict=True))
+    if not any(groups):
+        yield "".join(f"<th{kind}>{html.escape(name)}</th>" for _, name, kind in named)
+        return
+    upper = ""
+    for group, members in itertools.groupby(named, key=itemgetter(0)):
+        below = list(members)
+        if group:
+            upper += f'<th class="group" colspan="{len(below)}">{html.escape(group)}</th>'
+        else:
+            upper += "".join(f'<th{kind} rowspan="2">{html.escape(name)}</th>' for _, name, kind in below)
+    yield upper
+    yield "".join(f"<th{kind}>{html.escape(name)}</th>" for group, name, kind in named if group)
 
 
 def _kind(texts: Sequence[str]) -> str:
@@ -124,4 +162,6 @@ def _html_text(cell: str) -> str:
     found = NUMBER.fullmatch(cell)
     if found and found[2]:
         return f"{html.escape(found[1])} <span>{html.escape(found[2])}</span>"
+    if found:
+        return html.escape(cell).replace(" / ", "&nbsp;/ ")
     return html.escape(cell or NOTHING)

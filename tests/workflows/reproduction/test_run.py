@@ -104,7 +104,7 @@ def test_the_tables_stand_side_by_side(done: tuple[Reproduction, Path]) -> None:
     assert "2 epochs instead of up to 124" in ours["reduced"]
     assert "128 px instead of 512" in ours["reduced"]
     text = (out / "tables.md").read_text(encoding="utf-8")
-    assert "| D, then M | Dermofit / dermofit | 2 |" in text
+    assert "| D, then M | Dermofit | dermofit | 2 |" in text
     assert "D, then M less M only, on the same images: TJA " in text
     page = (out / "tables.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 4

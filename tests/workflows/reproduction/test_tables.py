@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,8 +19,8 @@ def judged(row: str, domain: str, value: float, count: int = 3, found: str = "1"
     return [{**image, **dict.fromkeys(METRICS, str(value))} for image in about]
 
 
-def found(row: str, images: list[dict[str, str]]) -> Found:
-    return Found(read_paper("P4").rows[row], 0.5, images, 1000, "less")
+def found(row: str, images: list[dict[str, str]], *less: str, parameters: int | None = 1000) -> Found:
+    return Found(read_paper("P4").rows[row], 0.5, images, parameters, less)
 
 
 def noted(rows: list[Found]) -> tuple[str, ...]:
@@ -26,7 +28,7 @@ def noted(rows: list[Found]) -> tuple[str, ...]:
 
 
 def written(row: Found) -> tuple[str, ...]:
-    return paper_tables(read_paper("P4"), [row])[0].rows[0]
+    return paper_tables(read_paper("P4"), [row, found("r2-unet", judged("", "dermofit", 0.5), "other")])[0].rows[0]
 
 
 def test_images_of_two_sets_with_one_name_are_two_images() -> None:
@@ -46,10 +48,36 @@ def test_images_of_two_sets_with_one_name_are_two_images() -> None:
     ],
 )
 def test_a_row_that_finds_nothing_is_no_result(images: list[dict[str, str]], remark: str) -> None:
-    assert written(found("unet", images))[-1] == remark
+    assert written(found("unet", images, "less"))[-1] == remark
 
 
 def test_one_patient_gives_no_interval() -> None:
     one = found("unet", judged("", "dermofit", 0.7, 1))
     assert f"70.0 ({NO_INTERVAL})" in written(one)
     assert np.isnan(one.estimates["JA"].low)
+
+
+def test_what_all_rows_have_in_common_is_said_once() -> None:
+    images = judged("", "dermofit", 0.5)
+    rows = [
+        found("unet", images, "128 px", "8 channels"),
+        found("r2-unet", images, "128 px"),
+        found("attention-unet", []),
+    ]
+    baseline = replace(rows[2], parameters=None)
+    table = paper_tables(read_paper("P4"), [*rows[:2], baseline])[0]
+    assert table.above == ("Not as in the paper, in every row that learns: 128 px.",)
+    assert [row[-1] for row in table.rows[:2]] == ["8 channels", ""]
+    alone = paper_tables(read_paper("P4"), rows[:1])[0]
+    assert alone.above == ("Not as in the paper, in every row: 128 px; 8 channels.",)
+    assert "Remarks" not in alone.columns
+
+
+def test_each_figure_says_whose_it_is() -> None:
+    transfer = found("transfer-m", judged("", "pad_ufes", 0.5))
+    table = paper_tables(read_paper("P4"), [transfer])[0]
+    headings = [f"{group}, {name}" if group else name for group, name in zip(table.groups, table.columns, strict=True)]
+    assert headings[:7] == ["Row", "Images, paper", "Images, ours", "n", "Parameters, ours", "T, paper", "T, ours"]
+    said = dict(zip(headings, table.rows[0], strict=True))
+    assert (said["Images, paper"], said["JA, paper"]) == ("SMARTSKINS / Dermofit", "82.64 / 80.26")
+    assert said["JA, ours (95 % interval)"].startswith("50.0 (")

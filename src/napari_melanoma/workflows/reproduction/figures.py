@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from napari_melanoma.io.results import read_table
 from napari_melanoma.report.reproduction import SizePoint, draw_curves, draw_samples, draw_size
-from napari_melanoma.workflows.reproduction.found import Found
+from napari_melanoma.report.reproduction_page import Picture
+from napari_melanoma.workflows.reproduction.found import Found, has_size
 from napari_melanoma.workflows.reproduction.judging import read_pictures
 from napari_melanoma.workflows.reproduction.place import Place, Work
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SIZE = "Points of nearly the same size stand a little apart, so that none hides another."
 
-def draw_figures(work: Work, found: Sequence[Found]) -> dict[str, Path]:
-    """Draw the metric against size, the curves of learning, and answers on a few images.
+
+def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
+    """Draw the metric against size, the curves of learning, and answers on a few images, each where there are any.
 
     Parameters
     ----------
@@ -29,31 +31,35 @@ def draw_figures(work: Work, found: Sequence[Found]) -> dict[str, Path]:
 
     Returns
     -------
-    dict
-        Title to PNG.
+    list of Picture
+        In the order in which they are read.
 
     Raises
     ------
     SaveError
         Where one cannot be written.
     """
-    metric, folder = work.paper.file.chosen_by, work.place.figures
-    size, learning = folder / f"{metric.lower()}-against-size.png", folder / "curves.png"
-    draw_size([_point(item, metric) for item in found if _sized(work, item)], metric, size)
+    metric, folder, pictures = work.paper.file.chosen_by, work.place.figures, list[Picture]()
+    if points := [_point(item, metric) for item in found if has_size(work, item)]:
+        size = folder / f"{metric.lower()}-against-size.png"
+        draw_size(points, metric, size)
+        pictures.append(Picture(f"{metric} against size", size, SIZE))
     curves = {item.row.file.title: _curve(work.place, item.row.name) for item in found if item.row.file.learn}
-    draw_curves({title: rows for title, rows in curves.items() if rows}, learning)
-    figures = {f"{metric} against size": size, "Curves of learning": learning}
-    for role in work.data:
+    if several := {title: rows for title, rows in curves.items() if len(rows) > 1}:
+        draw_curves(several, folder / "curves.png")
+        pictures.append(Picture("Curves of learning", folder / "curves.png", _without(curves)))
+    for role, images in work.data.items():
         if answers := _answers(work, role, found):
-            path = figures[f"Sample outputs, {role}"] = folder / f"samples-{role.lower()}.png"
-            draw_samples(answers, path)
-    return figures
+            path = folder / f"samples-{role.lower()}.png"
+            draw_samples(answers, images.names, path)
+            pictures.append(Picture(f"Sample outputs on {images.names}, in the role of {role}", path))
+    return pictures
 
 
-def _sized(work: Work, found: Found) -> bool:
-    """Say whether a row stands in the figure of the metric against size: once for a network, where its table does."""
-    table = work.paper.file.tables.get(found.row.file.table or "")
-    return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
+def _without(curves: Mapping[str, Sequence[object]]) -> str:
+    """Say which rows have no curve."""
+    single = [title for title, rows in curves.items() if len(rows) == 1]
+    return f"Not drawn, as they learn for a single epoch: {', '.join(single)}." if single else ""
 
 
 def _point(found: Found, metric: str) -> SizePoint:

@@ -23,7 +23,7 @@ class Found:
     threshold: float
     images: list[dict[str, str]]
     parameters: int | None
-    reduced: str
+    reduced: tuple[str, ...]
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -83,6 +83,25 @@ def collect(work: Work) -> list[Found]:
         parameters = work.plan.by_name[maker.name].parameters
         found.append(Found(row, threshold, read_table(place.per_image), parameters, reduced(work, maker)))
     return found
+
+
+def has_size(work: Work, found: Found) -> bool:
+    """Say whether a row is one to set against its size: once for a network that learns, where its table is drawn.
+
+    Parameters
+    ----------
+    work : Work
+        Of the reproduction.
+    found : Found
+        A row that was judged.
+
+    Returns
+    -------
+    bool
+        False for a row that takes another one's model.
+    """
+    table = work.paper.file.tables.get(found.row.file.table or "")
+    return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
 
 
 def lines(found: Sequence[Found]) -> Iterator[Line]:

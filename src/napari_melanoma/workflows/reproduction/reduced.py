@@ -14,7 +14,7 @@ from napari_melanoma.workflows.reproduction.place import Work
 WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
 
 
-def reduced(work: Work, row: Row) -> str:
+def reduced(work: Work, row: Row) -> tuple[str, ...]:
     """Say in what the row that ran is less than the paper's.
 
     Parameters
@@ -26,11 +26,11 @@ def reduced(work: Work, row: Row) -> str:
 
     Returns
     -------
-    str
-        Parts, separated by semicolons; empty where nothing is.
+    tuple of str
+        Parts, such as ``"128 px instead of 512"``; none where nothing is.
     """
     path = work.place.row(row.name).recipe
-    return "; ".join(_parts(work, row, read_toml(path, TrainRecipe))) if path.is_file() else ""
+    return tuple(_parts(work, row, read_toml(path, TrainRecipe))) if path.is_file() else ()
 
 
 def _parts(work: Work, row: Row, ran: TrainRecipe) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _parts(work: Work, row: Row, ran: TrainRecipe) -> Iterator[str]:
         if before != now:
             yield f"{WORDS.get(name, name)} {now:g} instead of {before:g}"
     if ran.schedule != whole.get("schedule", ran.schedule):
-        yield f"{ran.schedule} instead of {whole['schedule']}"
+        yield f"schedule {ran.schedule} instead of {whole['schedule']}"
     if ran.batch_size != whole.get("batch_size", ran.batch_size):
         yield f"{ran.batch_size} images a step instead of {whole['batch_size']}"
     start = model.get("start", "none")

@@ -120,10 +120,11 @@ def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]
         try:
             source, role = source_of(member.name), _fitting(paper, member)
         except InputError as error:
-            notices.append(f"{member.name} is left out: {error}")
+            notices.append(f"{member.name} is left out: {str(error).replace(str(member), member.name)}")
             continue
         if source in BY_NAME_ALONE:
-            notices.append(f"{member.name} is left out, as its terms are narrow; take it with --data ROLE={member}.")
+            how = f"to take it, name it with its role: --data ROLE=.../{member.name}"
+            notices.append(f"{member.name} is left out, as its terms are narrow; {how}")
         elif role is None:
             notices.append(f"{member.name} is left out: it plays no role here that is known by its name or modality.")
         else:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.files import write_text
 from napari_melanoma.io.results import write_table
-from napari_melanoma.report.reproduction import write_page
-from napari_melanoma.report.tables import Table
+from napari_melanoma.report.reproduction_page import ReproductionPage, write_page
+from napari_melanoma.report.tables import NOTHING, Table
+from napari_melanoma.workflows.reproduction.about import about, next_steps, title
 from napari_melanoma.workflows.reproduction.figures import draw_figures
 from napari_melanoma.workflows.reproduction.found import Found, Line, collect, lines
 from napari_melanoma.workflows.reproduction.papers import Paper, PaperTable
 from napari_melanoma.workflows.reproduction.place import Work
 
-NOTHING_FOUND = "No row has been judged."
+INTERVAL_WORDS = "95 % interval"
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
@@ -41,7 +42,9 @@ def write_tables(work: Work, missing: Mapping[str, str]) -> list[Found]:
     """
     found, out = collect(work), work.place.out
     tables = [table.markdown() for table in paper_tables(work.paper, found)]
-    parts = [f"## {_title(work)}", *_about(work, missing, found), *tables]
+    parts = [f"## {title(work)}", *about(work, missing, found), *tables]
+    if steps := next_steps(work, missing, found):
+        parts += ["### What next", "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
@@ -71,8 +74,14 @@ def write_result(work: Work, missing: Mapping[str, str]) -> list[Found]:
         Where a file cannot be written.
     """
     found = write_tables(work, missing)
-    tables, figures = paper_tables(work.paper, found), draw_figures(work, found) if found else {}
-    write_page(_title(work), _about(work, missing, found), tables, figures, work.place.out / "tables.html")
+    page = ReproductionPage(
+        title=title(work),
+        about=about(work, missing, found),
+        tables=paper_tables(work.paper, found),
+        pictures=draw_figures(work, found),
+        steps=next_steps(work, missing, found),
+    )
+    write_page(page, work.place.out / "tables.html")
     return found
 
 
@@ -114,59 +123,58 @@ def _differences(found: Sequence[Found], metrics: Sequence[str]) -> Iterator[str
         yield f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}."
 
 
-def _title(work: Work) -> str:
-    """Name the paper."""
-    return f"{work.paper.name}: {work.paper.file.title}"
-
-
-def _about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[str]:
-    """Say what the figures rest on, and what is missing."""
-    paper, plan = work.paper.file, work.plan
-    said = [f"{paper.reference}. Figures in per cent; ours with the {INTERVAL}."]
-    for role, images in work.data.items():
-        what = paper.roles[role]
-        less = f" ({images.left_out} more were left out to keep to the time)" if images.left_out else ""
-        twice = f"{images.duplicates} left out as they show a picture that is there already"
-        said.append(
-            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images to learn "
-            f"from and tune with{less}, {images.judged} held out, the same for every row"
-            f"{f'; {twice}' if images.duplicates else ''}."
-        )
-    if plan.budget == "small":
-        said.append("Small budget: a trial of the experiment, not of the paper's claims; each row says what is less.")
-    nothing = "" if found else NOTHING_FOUND
-    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
-    return [text for text in (*said, *plan.notices, paper.note, paper.later, *not_run, nothing) if text]
-
-
 def _table(table: PaperTable, found: Sequence[Found]) -> Table:
-    """Make a table of the paper with our figures beside."""
-    columns = ["Row", "Images", "n", "Parameters, paper", "ours", "T, paper", "ours"]
-    for metric in table.metrics:
-        columns += [f"{metric}, paper", "ours (95 % interval)"]
+    """Make a table of the paper with our figures beside; a column that says nothing is left out."""
+    common = _in_every_row(found)
+    pairs = [(group, name) for group in ("Parameters", "T") for name in ("paper", "ours")]
+    pairs += [(metric, name) for metric in table.metrics for name in ("paper", f"ours ({INTERVAL_WORDS})")]
+    headings = [("", "Row"), ("Images", "paper"), ("Images", "ours"), ("", "n"), *pairs, ("", "Remarks")]
+    rows = [_cells(line, table.metrics, common) for line in lines(found)]
+    said = [place for place in range(len(headings)) if any(row[place] for row in rows)]
     return Table(
         title=table.title,
-        columns=(*columns, "Remarks"),
-        rows=tuple(_cells(line, table.metrics) for line in lines(found)),
+        columns=tuple(headings[place][1] for place in said),
+        rows=tuple(tuple(row[place] for place in said) for row in rows),
         notes=tuple(_differences(found, table.metrics)),
+        groups=tuple(headings[place][0] for place in said),
+        above=(f"Not as in the paper, {_whose(found)}: {'; '.join(common)}.",) if common else (),
     )
 
 
-def _cells(line: Line, metrics: Sequence[str]) -> tuple[str, ...]:
+def _in_every_row(found: Sequence[Found]) -> tuple[str, ...]:
+    """Find what is less than in the paper in all rows; those that learn nothing have no say."""
+    first, *others = [item for item in found if item.parameters] or found
+    return tuple(part for part in first.reduced if all(part in item.reduced for item in others))
+
+
+def _whose(found: Sequence[Found]) -> str:
+    """Say which rows it is that all have something in common."""
+    return "in every row" if all(item.parameters for item in found) else "in every row that learns"
+
+
+def _cells(line: Line, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     """Write a line of a table: the paper's figure and ours by turns; remarks last."""
     found, file = line.found, line.found.row.file
     ours = found.estimates
     count = str(next(iter(ours.values())).count) if ours else ""
-    sets = " / ".join(dict.fromkeys([*(name for name in line.sets if name), *line.domains]))
-    written = [file.title, sets, count, _millions(file.parameters), _millions(found.parameters)]
-    written += [_paper(line, "T"), f"{found.threshold:.2f}" if ours else ""]
+    written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.domains), count]
+    written += [_millions(file.parameters), _millions(found.parameters)]
+    written += [_side_by_side(line, "T"), f"{found.threshold:.2f}" if ours else ""]
     for metric in metrics:
-        written += [_paper(line, metric), _interval(ours[metric]) if ours else ""]
-    return (*written, "; ".join(text for text in (found.remark, found.reduced) if text))
+        written += [_side_by_side(line, metric), _interval(ours[metric]) if ours else ""]
+    own = [part for part in found.reduced if part not in common]
+    return (*written, "; ".join(text for text in (found.remark, *own) if text))
+
+
+def _side_by_side(line: Line, metric: str) -> str:
+    """Write the paper's figures in the order of its sets; ``"T"`` is a threshold."""
+    figures = [line.found.row.file.paper[name].get(metric) for name in line.sets]
+    written = [NOTHING if figure is None else f"{figure:.2f}" for figure in figures]
+    return " / ".join(written) if any(figure is not None for figure in figures) else ""
 
 
 def _paper(line: Line, metric: str) -> str:
-    """Write the paper's figure, of each of its sets; ``"T"`` is a threshold."""
+    """Write the paper's figures for machines, each with its set where there are several."""
     figures = [(name, line.found.row.file.paper[name].get(metric)) for name in line.sets]
     known = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(known) > 1 else figure for name, figure in known)
@@ -201,7 +209,7 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
         "T": found.threshold if estimates else None,
         "n": next(iter(estimates.values())).count if estimates else None,
         "remark": found.remark,
-        "reduced": found.reduced,
+        "reduced": "; ".join(found.reduced),
     }
     for metric in metrics:
         record[f"paper_{metric}"] = _paper(line, metric)

@@ -1,0 +1,114 @@
+"""What a reproduction says in sentences: what its figures rest on, what is missing, what one would do next.
+
+Tables and page are handed on, so no sentence says where anything lies on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from napari_melanoma.analysis.statistics import INTERVAL
+from napari_melanoma.report.reproduction_page import Step
+from napari_melanoma.workflows.reproduction.found import Found, has_size
+from napari_melanoma.workflows.reproduction.place import Work
+
+NOTHING_FOUND = "No row has been judged."
+SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the tables say what is less."
+
+
+def title(work: Work) -> str:
+    """Name the paper.
+
+    Parameters
+    ----------
+    work : Work
+        Of the reproduction.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    return f"{work.paper.name}: {work.paper.file.title}"
+
+
+def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[str]:
+    """Say what the figures rest on, and what is missing.
+
+    Parameters
+    ----------
+    work : Work
+        Of the reproduction.
+    missing : mapping
+        Rows that went wrong or that there was no time for, and why.
+    found : sequence of Found
+        Rows that were judged.
+
+    Returns
+    -------
+    list of str
+        Sentences, a paragraph each.
+    """
+    paper, plan = work.paper.file, work.plan
+    said = [f"{paper.reference}. Figures in per cent; ours with the {INTERVAL}."]
+    for role, images in work.data.items():
+        what = paper.roles[role]
+        less = f" ({images.left_out} more were left out to keep to the time)" if images.left_out else ""
+        twice = f"{images.duplicates} left out as they show a picture that is there already"
+        said.append(
+            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images to learn "
+            f"from and tune with{less}, {images.judged} held out, the same for every row"
+            f"{f'; {twice}' if images.duplicates else ''}."
+        )
+    if plan.budget == "small":
+        said.append(SMALL)
+    nothing = "" if found else NOTHING_FOUND
+    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
+    parts = (*said, *plan.notices, paper.note, paper.later, *not_run, nothing)
+    return [_without_places(work, text) for text in parts if text]
+
+
+def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[Step]:
+    """Say what one would do next; files are named as seen from the folder of the reproduction.
+
+    Parameters
+    ----------
+    work : Work
+        Of the reproduction.
+    missing : mapping
+        Rows that went wrong or that there was no time for.
+    found : sequence of Found
+        Rows that were judged.
+
+    Returns
+    -------
+    list of Step
+        Those that make sense here, the nearest first.
+    """
+    plan, metric, steps = work.plan, work.paper.file.chosen_by, list[Step]()
+    data = " ".join(f"--data {role}={folder.name}" for role, folders in plan.folders.items() for folder in folders)
+    command = f"napari-melanoma reproduce {plan.paper} {data}"
+    if missing:
+        more = "" if plan.minutes is None else " --minutes MORE"
+        steps.append(Step("Run the rows that are missing", f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"))
+    if models := [item for item in found if has_size(work, item)]:
+        best = max(models, key=lambda item: item.estimates[metric].mean).row
+        take = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
+        steps.append(Step(take, f"napari-melanoma models import rows/{best.name}"))
+        train = f"napari-melanoma train --config recipes/{best.name}.toml --out RUN"
+        steps.append(Step("Change values of its recipe, and train again", train))
+    if plan.budget == "small":
+        steps.append(Step("Run the paper's own experiment, on a GPU", f"{command} --budget full --out NEW_FOLDER"))
+    return steps
+
+
+def _without_places(work: Work, text: str) -> str:
+    """Name folders and files by themselves, without where they lie on this machine."""
+    plan = work.plan
+    files = [work.place.out.resolve(), *map(Path, plan.weights.values())]
+    files += [folder for folders in plan.folders.values() for folder in folders]
+    for place in sorted({str(path.parent) for path in files}, key=len, reverse=True):
+        text = text.replace(place + os.sep, "")
+    return text

@@ -1,0 +1,68 @@
+"""Figures of a reproduction: no point on its neighbour, colours and markers that tell rows apart, panels as needed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from napari_melanoma.report import reproduction
+from napari_melanoma.report.reproduction import APART, SizePoint, apart, draw_curves, draw_size
+
+
+@pytest.fixture
+def figure(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved."""
+    saved: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *of, **options: saved.append(self))
+    monkeypatch.setattr(reproduction, "atomic_file", _NoFile)
+    return saved
+
+
+class _NoFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *of: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "moved"),
+    [((1e5, 1e6, 1e7), (1e5, 1e6, 1e7)), ((1e6, 1e6), (1e6, 10 ** (6 + APART**2))), ((5e6,), (5e6,)), ((), ())],
+)
+def test_points_have_room(sizes: tuple[float, ...], moved: tuple[float, ...]) -> None:
+    assert apart(sizes) == pytest.approx(list(moved))
+
+
+def test_points_of_one_size_stand_apart_in_their_order() -> None:
+    placed = apart([4e5, 1e8, 4e5, 3.9e5])
+    assert placed[3] == 3.9e5
+    assert placed[3] < placed[0] < placed[2] < placed[1]
+    assert math.log10(placed[2] / placed[0]) == pytest.approx(APART * math.log10(1e8 / 3.9e5))
+
+
+def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) -> None:
+    ours = SizePoint("U-Net", 4e5, 30, 25, 35)
+    draw_size([ours], "TJA", Path("none.png"))
+    draw_size([ours, SizePoint("R2U-Net", 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
+    assert [[axes.get_title() for axes in each.axes] for each in figure] == [
+        [reproduction.OURS],
+        [reproduction.OURS, reproduction.PAPERS],
+    ]
+    left, right = (axes.get_ylim() for axes in figure[1].axes)
+    assert left[1] < right[0]
+
+
+def test_curves_differ_in_colour_or_line_and_in_marker(figure: list[Figure]) -> None:
+    rows = [{"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_jaccard": 0.5} for epoch in range(3)]
+    draw_curves({f"row {number}": rows for number in range(14)}, Path("none.png"))
+    lines = figure[0].axes[0].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
+    assert figure[0].axes[0].get_yscale() == "log"

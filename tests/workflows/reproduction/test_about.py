@@ -1,0 +1,86 @@
+"""What a reproduction says: no place of this machine, which rows have no curve, and what one would do next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.analysis.overlap import METRICS
+from napari_melanoma.io.results import write_table
+from napari_melanoma.workflows.reproduction import figures
+from napari_melanoma.workflows.reproduction.about import about, next_steps
+from napari_melanoma.workflows.reproduction.figures import draw_figures
+from napari_melanoma.workflows.reproduction.found import Found
+from napari_melanoma.workflows.reproduction.paper_files import read_paper
+from napari_melanoma.workflows.reproduction.place import Place, Work
+from napari_melanoma.workflows.reproduction.plan import Plan
+from napari_melanoma.workflows.reproduction.split import RoleData
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    """P2 on a set of somebody's, just begun."""
+    sets = tmp_path / "somebody" / "isic2017"
+    plan = Plan(
+        paper="P2",
+        budget="small",
+        minutes=40,
+        data={"HAM10000": (str(sets),)},
+        notices=(f"ph2 is left out; take it with --data ROLE={sets.parent / 'ph2'}.",),
+    )
+    data = {"HAM10000": RoleData("HAM10000", (tmp_path / "out/data/isic2017",), 8, 2)}
+    return Work(read_paper("P2"), plan, data, Place(tmp_path / "out"))
+
+
+def learnt(name: str, value: float) -> Found:
+    image = {"image_id": "a", "domain": "isic2017", "group": "a", "found": "1"} | dict.fromkeys(METRICS, str(value))
+    return Found(read_paper("P2").rows[name], 0.5, [image, {**image, "group": "b"}], 1000, ())
+
+
+def test_no_sentence_says_where_a_file_lies(work: Work, tmp_path: Path) -> None:
+    failed = {"unet": f"cannot read {tmp_path / 'somebody' / 'isic2017' / 'a.jpg'}, nor {work.place.out / 'rows'}"}
+    said = " ".join(about(work, failed, []))
+    assert str(tmp_path) not in said
+    assert "--data ROLE=ph2." in said
+    assert f"cannot read isic2017{os.sep}a.jpg, nor out{os.sep}rows" in said
+
+
+def test_the_best_model_and_the_rows_that_are_missing_are_next(work: Work) -> None:
+    steps = [
+        step.command for step in next_steps(work, {"unetpp": "time"}, [learnt("simple-cnn", 0.9), learnt("unet", 0.5)])
+    ]
+    assert steps == [
+        "napari-melanoma reproduce P2 --data HAM10000=isic2017 --budget small --minutes MORE --out THIS_FOLDER",
+        "napari-melanoma models import rows/simple-cnn",
+        "napari-melanoma train --config recipes/simple-cnn.toml --out RUN",
+        "napari-melanoma reproduce P2 --data HAM10000=isic2017 --budget full --out NEW_FOLDER",
+    ]
+    assert not any(str(work.place.out) in step for step in steps)
+
+
+def test_a_row_of_one_epoch_has_no_curve_and_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(figures, "draw_curves", lambda curves, path: drawn.extend(curves))
+    monkeypatch.setattr(figures, "draw_size", lambda *of: None)
+    monkeypatch.setattr(figures, "_answers", lambda *of: {})
+    for name, epochs in (("simple-cnn", 2), ("random", 1)):
+        rows = [{"epoch": epoch, "loss": 0.5, "tuning_jaccard": 0.6} for epoch in range(epochs)]
+        write_table(work.place.row(name).run.path / "metrics.csv", rows)
+    pictures = {
+        picture.title: picture.about
+        for picture in draw_figures(work, [learnt("simple-cnn", 0.9), learnt("random", 0.1)])
+    }
+    assert drawn == ["Simple CNN"]
+    assert pictures["Curves of learning"] == "Not drawn, as they learn for a single epoch: Random."
+
+
+def test_sample_outputs_are_named_by_the_set_that_they_show(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    monkeypatch.setattr(figures, "_answers", lambda *of: {"Photograph": {}})
+    monkeypatch.setattr(figures, "draw_samples", lambda answers, names, path: named.append(names))
+    assert [picture.title for picture in draw_figures(work, [])] == [
+        "Sample outputs on isic2017, in the role of HAM10000"
+    ]
+    assert named == ["isic2017"]
