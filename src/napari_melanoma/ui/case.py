@@ -26,7 +26,7 @@ from napari_melanoma.ui.case_guard import CaseGuard
 from napari_melanoma.ui.case_keeping import CaseKeeping
 from napari_melanoma.ui.case_notices import notice_of
 from napari_melanoma.ui.case_opening import CaseOpening
-from napari_melanoma.ui.case_rows import rows_of
+from napari_melanoma.ui.case_rows import LOOSE, rows_of
 from napari_melanoma.ui.mesa import keep_shaders
 
 if TYPE_CHECKING:
@@ -203,9 +203,14 @@ class CaseDock(CaseControls):
         history, case = self.desk.history, self.desk.case
         if history is None or case is None:
             return
-        ids = {lesion.id for lesion in case.lesions}
-        selected = "image" if self.tree.images else "lesion" if self.tree.current in ids else ""
-        self.show_actions(self.desk.may_edit, selected, history.undone, history.redone)
+        is_part = bool(self.tree.images) or self.tree.current not in ("", LOOSE)
+        self.show_actions(self.desk.may_edit, len(self._chosen()), is_part, history.undone, history.redone)
+
+    def _chosen(self) -> list[str]:
+        """The images that are selected, or else those of the lesion at hand."""
+        case, current = self.desk.case, self.tree.current
+        lesions = () if case is None else (found for found in case.lesions if found.id == current)
+        return self.tree.images or [image.id for found in lesions for image in found.images]
 
     def _on_rested(self) -> None:
         if self.desk.history is not None:
@@ -228,7 +233,7 @@ class CaseDock(CaseControls):
             self.status.say(f"Done again: {what}.")
 
     def _open_images(self, image: str = "") -> None:
-        self._open([image] if image else self.tree.images)
+        self._open([image] if image else self._chosen()[::-1])
 
     def _open(self, ids: list[str]) -> None:
         """Open images of these ids, the last one in view; says of those that cannot be why."""

@@ -89,7 +89,6 @@ class CaseControls(QWidget):
         column = QVBoxLayout(self._work)
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(4)
-        column.addWidget(self.notice)
         column.addWidget(self._patient)
         column.addWidget(row(QLabel("<b>Lesions</b>"), self.add_lesion, self.add_image, self.remove, stretch=0))
         column.addWidget(self.tree)
@@ -109,6 +108,7 @@ class CaseControls(QWidget):
         whole.setSpacing(4)
         whole.addWidget(self.welcome)
         whole.addWidget(self._head)
+        whole.addWidget(self.notice)
         whole.addWidget(self._scroll, 1)
         whole.addStretch(0)
         whole.addWidget(self.open)
@@ -128,15 +128,17 @@ class CaseControls(QWidget):
         for part in (self._head, self._scroll, self.open, self.file):
             part.setVisible(is_open)
 
-    def show_actions(self, editable: bool, selected: str, undone: str, redone: str) -> None:
+    def show_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
         """Show what can be done now, and why not where it cannot.
 
         Parameters
         ----------
         editable : bool
             Whether the case may be changed.
-        selected : str
-            ``image``, ``lesion`` or empty: what is at hand.
+        images : int
+            How many would be opened.
+        is_part : bool
+            Whether a lesion or an image is at hand.
         undone, redone : str
             What undo and redo would do; empty for nothing.
         """
@@ -146,10 +148,11 @@ class CaseControls(QWidget):
             button.setToolTip(f"{name}: {what} ({key})" if what else f"Nothing to {name.lower()} ({key})")
         for button in (self.add_lesion, self.add_image):
             button.setEnabled(editable)
-        self.remove.setEnabled(editable and bool(selected))
-        self.open.setEnabled(selected == "image")
-        tip = f"Show it with its mask, to be corrected ({OPEN_KEY}, Enter, or a double click)"
-        self.open.setToolTip(tip if selected == "image" else "Choose an image of the list first")
+        self.remove.setEnabled(editable and is_part)
+        self.open.setEnabled(images > 0)
+        self.open.setText("Open image" if images < 2 else f"Open {images} images")
+        tip = f"Show it with its mask, to be corrected ({OPEN_KEY}; Enter or a double click on an image)"
+        self.open.setToolTip(tip if images else "Choose an image, or a lesion that has some")
         self.tree.editable = editable
 
 

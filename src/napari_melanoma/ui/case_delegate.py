@@ -8,6 +8,7 @@ from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPixmap
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
+from napari_melanoma.ui.body_painting import DARK
 from napari_melanoma.ui.case_rows import CaseRow
 from napari_melanoma.ui.look import PRIMARY
 
@@ -22,7 +23,6 @@ PICTURE_PX = 36
 ROW_PX = PICTURE_PX + 8
 DOT_PX = 22
 GAP_PX = 6
-DOT, DOT_CURRENT, INK = "#56b4e9", "#ffe100", "#000000"  # as on the body map
 
 
 class CaseDelegate(QStyledItemDelegate):
@@ -119,9 +119,9 @@ def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> 
     dot = QRect(0, 0, DOT_PX, DOT_PX)
     dot.moveCenter(place.center())
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(DOT_CURRENT if selected else DOT))
+    painter.setBrush(QColor(DARK.current if selected else DARK.mark))
     painter.drawEllipse(dot)
-    painter.setPen(QColor(INK))
+    painter.setPen(QColor(DARK.mark_edge))
     font = painter.font()
     font.setBold(True)
     painter.setFont(font)

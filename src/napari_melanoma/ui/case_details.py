@@ -130,7 +130,7 @@ class ImagePage(QWidget):
         numbers = words.numbers(case)
         for one in case.lesions:
             guess = " ?" if one is lesion and "lesion" in image.guesses else ""
-            self.lesion.addItem(f"{numbers[one.id]}  {words.place(one)}{guess}", one.id)
+            self.lesion.addItem(f"{numbers[one.id]}  {words.place(one).removesuffix(' ?')}{guess}", one.id)
         self.lesion.addItem("No lesion yet", LOOSE)
         self.lesion.addItem("A new lesion", NEW)
         self.lesion.setCurrentIndex(self.lesion.findData(LOOSE if lesion is None else lesion.id))
@@ -154,6 +154,6 @@ def show_guesses(button: QAbstractButton, count: int, editable: bool) -> None:
     editable : bool
         Whether the case may be changed.
     """
-    button.setText(f"confirm {words.counted(count, 'guess')}")
+    button.setText(f"{words.counted(count, 'guess')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)

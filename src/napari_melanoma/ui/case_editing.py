@@ -176,9 +176,11 @@ class CaseEditing(QObject):
         """
         case = self._desk.case
         lesions = set() if case is None else {lesion.id for lesion in case.lesions}
+        there = lesions | (set() if case is None else {image.id for _, image in case.each_image()})
+        parts = [part for part in dict.fromkeys(parts) if part in there]
 
         def removed(case: Case) -> Case:
-            for part in sorted(parts, key=lesions.__contains__):
+            for part in parts:
                 case = edit.remove_lesion(case, part) if part in lesions else edit.remove_image(case, part)
             return case
 

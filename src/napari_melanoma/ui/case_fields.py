@@ -7,7 +7,7 @@ from typing import Literal
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QGridLayout, QLabel, QLineEdit, QSizePolicy, QWidget
+from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
 
 from napari_melanoma.data.case.model import Origin
 from napari_melanoma.data.table_schema import Column, check_value
@@ -15,6 +15,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 from napari_melanoma.ui.case_words import guessed
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, tool
+from napari_melanoma.ui.words import Words
 
 Part = Literal["patient", "lesion", "image"]
 LETTERS = 4  # that a control keeps room for
@@ -60,9 +61,8 @@ class CaseField(QWidget):
         self.label.setBuddy(self.control)
         self._guess = tool(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
         self._guess.setFixedWidth(24)
-        self._fault = named(QLabel(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
+        self._fault = named(Words(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
         self._fault.setProperty("fault", True)
-        self._fault.setWordWrap(True)
         self._fault.hide()
         self._guess.hide()
         self._lay_out()

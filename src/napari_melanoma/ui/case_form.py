@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_melanoma.data.case.model import CasePart
@@ -77,7 +77,7 @@ class CaseForm(QWidget):
                 made = self.fields[field] = CaseField(
                     part, OWN.get(field) or _column(field), CHECKS.get(field, check_value)
                 )
-                grid.addWidget(made, place, column, 1, 2 if len(names) == 1 else 1)
+                grid.addWidget(made, place, column, 1, 2 if len(names) == 1 else 1, Qt.AlignmentFlag.AlignTop)
                 made.edited.connect(self.edited)
                 made.rested.connect(self.rested)
                 made.confirmed.connect(self.confirmed)

@@ -180,7 +180,9 @@ def when(seconds: float) -> str:
     str
         Such as ``2 s ago``.
     """
-    return f"{max(0, seconds):.0f} s ago" if seconds < QUICK_S else ago(seconds)
+    if seconds < 1:
+        return "just now"
+    return f"{seconds:.0f} s ago" if seconds < QUICK_S else ago(seconds)
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:

@@ -1,0 +1,372 @@
+"""The Case dock as a person uses it: a patient made from a folder, changed, drawn on, closed, and there again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent, QShortcut
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
+
+from napari_melanoma.data.case.store import CaseStore
+from napari_melanoma.ui.case import CaseDock
+
+PATIENCE_MS = 20_000
+NAMES = (
+    "back_left_1_dermoscopy",
+    "back_left_1_macro",
+    "forearm_right_2_dermoscopy",
+    "forearm_right_2_macro",
+    "cheek_3_dermoscopy",
+)
+
+
+def mole(shade):
+    """Skin with a dark disk: uint8 (row, column, channel), of other pixels for every shade."""
+    rows, columns = np.mgrid[:60, :80]
+    rgb = np.full((60, 80, 3), (215, 170, 150), np.uint8)
+    rgb[(rows - 30) ** 2 + (columns - 40) ** 2 <= 14**2] = (70, 45, 30 + shade)
+    return rgb
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with five images of three lesions, named as people name files."""
+    folder = tmp_path / "P-0042"
+    folder.mkdir()
+    for shade, name in enumerate(NAMES):
+        PillowImage.fromarray(mole(shade)).save(folder / f"{name}.png")
+    return folder
+
+
+class Pathologist:
+    """Does with the Case dock what a person would do, and waits as a person would."""
+
+    def __init__(self, viewer, dock, qtbot):
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+
+    def waits(self):
+        for _ in range(2):
+            self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+            self.qtbot.wait(20)
+
+    def drops(self, *paths, on=None):
+        if on is None:
+            self.dock.drops.dropped.emit(list(paths))
+        else:
+            self.dock.tree.dropped.emit(list(paths), on)
+        self.waits()
+
+    def clicks(self, name):
+        button = self.dock.findChild(QAbstractButton, name)
+        assert button.isEnabled(), f"{name} is disabled: {button.toolTip()}"
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.waits()
+
+    def picks(self, *ids):
+        self.dock.tree.clearSelection()
+        for item in self.dock.tree._items():
+            if self.row(item).id in ids:
+                self.dock.tree.setCurrentItem(item)
+        for item in self.dock.tree._items():
+            item.setSelected(self.row(item).id in ids)
+
+    def row(self, item):
+        from napari_melanoma.ui.case_delegate import ROW_ROLE
+
+        return item.data(0, ROW_ROLE)
+
+    def opens(self, image):
+        self.dock.tree.opened.emit(image)
+        self.waits()
+
+    def types(self, name, text):
+        line = self.dock.findChild(QLineEdit, name)
+        line.setFocus()
+        line.selectAll()
+        self.qtbot.keyClicks(line, text) if text else self.qtbot.keyClick(line, Qt.Key.Key_Delete)
+
+    def chooses(self, name, value):
+        combo = self.dock.findChild(QComboBox, name)
+        combo.setCurrentIndex(combo.findData(value))
+        combo.activated.emit(combo.currentIndex())
+        self.waits()
+
+    def fault(self, name):
+        return self.dock.findChild(QLabel, f"{name}_fault").text()
+
+    @property
+    def case(self):
+        return self.dock.desk.case
+
+    @property
+    def status(self):
+        return self.dock.status.text
+
+    @property
+    def notice(self):
+        return "" if self.dock.notice.isHidden() else self.dock.notice.words.text()
+
+    def draws(self, name, rows=slice(2, 8), columns=slice(2, 8)):
+        """Draw a square, as one step that Ctrl+Z takes back."""
+        labels = self.viewer.layers[f"{name} mask"]
+        labels.data_setitem(np.nonzero(square(labels.data.shape, rows, columns)), 1)
+        self.waits()
+        return labels.data != 0
+
+
+def square(shape, rows, columns):
+    """True in a rectangle: bool (row, column)."""
+    mask = np.zeros(shape, bool)
+    mask[rows, columns] = True
+    return mask
+
+
+@pytest.fixture
+def someone(viewer, shared_client, qtbot):
+    """Somebody in front of the Case dock as napari's menu opens it."""
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    person = Pathologist(viewer, made, qtbot)
+    yield person
+    person.waits()
+
+
+@pytest.fixture
+def five(someone, photos):
+    """Somebody with a case of three lesions and five images."""
+    someone.drops(photos)
+    return someone
+
+
+def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
+    assert [len(lesion.images) for lesion in five.case.lesions] == [2, 1, 2]
+    assert five.status == "Made a case of 5 images in 3 lesions."
+    assert five.case.patient.patient_id.startswith("P-")
+    assert [row.number for row in map(five.row, five.dock.tree._tops())] == ["1", "3", "2"]
+    assert CaseStore.look_at(photos).case == five.case
+    assert "P-0042/case.json" in five.dock.file.text()
+
+
+def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_path):
+    five.types("patient_age", "54")
+    five.chooses("patient_sex", "female")
+    five.picks("L1")
+    five.dock.lesion_page.body.site_chosen.emit("upper back", "left")
+    five.picks("I5")
+    five.chooses("image_modality", "tbp_tile")
+    five.opens("I1")
+    drawn = five.draws("back_left_1_dermoscopy")
+    assert "✎ corrected" in [five.row(item).state for item in five.dock.tree._items()]
+    case = five.case
+    five.dock.desk.close()
+    five.waits()
+    assert five.dock.welcome.isVisibleTo(five.dock)
+    assert not [layer for layer in viewer.layers if "back_left" in layer.name]
+
+    five.dock.adding.follow(f"recent:{photos}")
+    five.waits()
+    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
+    assert not five.dock.opening.lesion.work.book.unsaved_names()
+    five.dock.desk.close()
+    five.waits()
+    moved = photos.rename(tmp_path / "elsewhere")
+    five.drops(moved)
+    again = five.case
+    assert (again.patient.age, again.patient.sex) == (54, "female")
+    assert (again.lesion("L1").sub_site, again.image("I5").modality) == ("upper back", "tbp_tile")
+    assert again.image("I1").correction.digest == case.image("I1").correction.digest
+
+
+def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, viewer):
+    five.types("patient_age", "54")
+    five.opens("I1")
+    five.draws("back_left_1_dermoscopy")
+    kept = five.case.image("I1").correction
+    five.clicks("case_undo")
+    assert five.case.patient.age is None
+    assert five.case.image("I1").correction == kept is not None
+    viewer.layers["back_left_1_dermoscopy mask"].undo()
+    five.waits()
+    assert five.case.image("I1").correction is None
+
+
+def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
+    five.types("patient_age", "430")
+    assert five.fault("patient_age") == "Age: expected a number from 0 to 120 years; found 430."
+    assert five.case.patient.age == 43  # what was typed on the way was allowed
+    five.types("patient_age", "54,5")
+    assert (five.fault("patient_age"), five.case.patient.age) == ("", 54.5)
+    five.types("patient_age", "")
+    assert five.case.patient.age is None
+
+
+def test_guesses_are_shown_and_confirmed(five):
+    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso ?"
+    five.picks("L1")
+    five.clicks("lesion_confirm")
+    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso"
+    five.clicks("case_confirm")
+    assert not five.dock.confirm.isVisibleTo(five.dock)
+
+
+def test_steps_are_undone_and_done_again(five):
+    five.types("patient_age", "54")
+    five.clicks("add_lesion")
+    five.dock.tree.removed.emit(["I1"])
+    assert "Ctrl+Z brings it back" in five.status
+    for _ in range(3):
+        five.clicks("case_undo")
+    assert (five.case.patient.age, len(five.case.lesions)) == (None, 3)
+    for _ in range(3):
+        five.clicks("case_redo")
+    assert (five.case.patient.age, len(five.case.lesions)) == (54, 4)
+
+
+def drop(tree, mime, place, source=None):
+    """Let something fall on a place of the tree."""
+    event = QDropEvent(
+        QPointF(place), Qt.DropAction.MoveAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    )
+    event.source = lambda: source
+    tree.dropEvent(event)
+
+
+def test_images_are_dragged_between_lesions(five):
+    five.picks("I1", "I2")
+    tree = five.dock.tree
+    drop(tree, QMimeData(), tree.visualItemRect(tree.topLevelItem(1)).center(), source=tree)
+    assert [len(lesion.images) for lesion in five.case.lesions] == [0, 3, 2]
+    five.dock.tree.moved.emit(["I5"], "", -1)
+    assert [len(lesion.images) for lesion in five.case.lesions] == [0, 3, 1, 1]
+    five.dock.tree.moved.emit(["I5"], "loose", -1)
+    assert five.row(tree.topLevelItem(4)).title == "No lesion yet"
+
+
+def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):
+    PillowImage.fromarray(mole(90)).save(tmp_path / "IMG_0012.png")
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "IMG_0012.png"))])
+    tree = five.dock.tree
+    drop(tree, mime, tree.visualItemRect(tree.topLevelItem(1)).center())
+    five.waits()
+    assert [image.name for image in five.case.lesions[1].images] == ["cheek_3_dermoscopy", "IMG_0012"]
+    five.drops(tmp_path / "IMG_0012.png")
+    assert five.status.startswith("Nothing new.")
+
+
+def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
+    second = CaseDock(viewer)
+    viewer.window.add_dock_widget(second, name="second")
+    other = Pathologist(viewer, second, qtbot)
+    other.drops(photos)
+    assert "To look at alone: another window of yours" in other.notice
+    assert not other.dock.add_lesion.isEnabled()
+    other.dock.tree.removed.emit(["I1"])
+    assert len(list(other.case.each_image())) == 5
+    five.dock.desk.close()
+    five.waits()
+    other.dock._on_link("again")
+    other.waits()
+    assert (other.notice, other.dock.add_lesion.isEnabled()) == ("", True)
+
+
+def test_a_change_by_another_program_is_not_written_over(five, photos):
+    text = (photos / "case.json").read_text()
+    (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
+    five.types("patient_age", "54")
+    five.waits()
+    assert "Another program changed the case" in five.notice
+    assert "age" not in json.loads((photos / "case.json").read_text())["patient"]
+    five.dock._on_link("over")
+    five.waits()
+    assert five.notice == ""
+    assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
+
+
+def test_an_image_that_is_gone_loses_nothing(five, photos, tmp_path):
+    five.opens("I1")
+    five.draws("back_left_1_dermoscopy")
+    five.dock.desk.close()
+    five.waits()
+    away = tmp_path / "away"
+    away.mkdir()
+    (photos / "back_left_1_dermoscopy.png").rename(away / "renamed.png")
+    five.drops(photos)
+    assert "1 image not found: back_left_1_dermoscopy.png" in five.notice
+    assert five.case.image("I1").correction is not None
+    five.opens("I1")
+    assert "is gone" in five.status
+    five.dock.desk.look_in(away)
+    five.waits()
+    assert five.notice == ""
+    assert five.case.image("I1").path == away / "renamed.png"
+
+
+def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_client, photos, qtbot):
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    person = Pathologist(viewer, made, qtbot)
+    person.drops(photos)
+    person.types("patient_age", "54")
+    viewer.window.remove_dock_widget(made)
+    qtbot.waitUntil(lambda: json.loads((photos / "case.json").read_text())["patient"].get("age") == 54)
+    with CaseStore.open(photos) as store:
+        assert store.read_only == ""
+
+
+def test_nonsense_does_no_harm(five, photos):
+    five.clicks("add_lesion")
+    five.dock.add_lesion.click()
+    five.dock.add_lesion.click()
+    five.dock.tree.opened.emit("I1")
+    five.dock.tree.opened.emit("I1")
+    five.dock.tree.removed.emit(["I1", "L1", "L1"])
+    five.dock.tree.removed.emit(["I1"])
+    five.dock.editing.set_part("age", "nonsense")
+    five.dock.editing.move(["I99"], "L2")
+    five.dock.desk.open(photos)
+    five.dock.desk.close()
+    five.dock.desk.close()
+    five.waits()
+    assert five.case is None
+    assert len(CaseStore.look_at(photos).case.lesions) == 5
+
+
+def tab_stops(dock, first):
+    """Names of the controls that Tab goes through, from one on, in order."""
+    found, widget = [], first
+    while True:
+        can = widget.focusPolicy() & Qt.FocusPolicy.TabFocus == Qt.FocusPolicy.TabFocus
+        if can and widget.isVisibleTo(dock) and widget.isEnabledTo(dock):
+            found.append(widget.objectName())
+        widget = widget.nextInFocusChain()
+        if widget is first or widget is None or not dock.isAncestorOf(widget):
+            return found
+
+
+def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
+    dock = five.dock
+    five.picks("L1")
+    stops = tab_stops(dock, dock.title)
+    fields = ("patient_id", "age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history", "note")
+    wanted = [f"patient_{name}" for name in fields]
+    wanted += ["add_lesion", "add_image", "case_tree", "body_site", "body_side", "body_unknown"]
+    wanted += [f"lesion_{name}" for name in ("diagnosis", "diagnosis_detail", "diagnosis_by", "label", "note")]
+    assert [name for name in stops if name in wanted] == [*wanted]
+    assert stops.index("primary") > stops.index("lesion_note")
+    qtbot.keyClicks(dock.findChild(QLineEdit, "patient_age"), "61")
+    qtbot.keyClick(dock.findChild(QComboBox, "patient_sex"), Qt.Key.Key_M)
+    assert (five.case.patient.age, five.case.patient.sex) == (61, "male")
+    qtbot.keyClick(dock.tree, Qt.Key.Key_Down)
+    assert dock.image_page.isVisibleTo(dock)
+    assert "image_lesion" in tab_stops(dock, dock.title)
+    five.chooses("image_lesion", "L3")
+    assert len(five.case.lesions[2].images) == 3
+    qtbot.keyClick(dock.tree, Qt.Key.Key_Delete)
+    assert len(list(five.case.each_image())) == 4
+    keys = {shortcut.key().toString(): shortcut for shortcut in dock.findChildren(QShortcut)}
+    keys["Ctrl+Z"].activated.emit()
+    keys["Alt+L"].activated.emit()
+    assert (len(list(five.case.each_image())), len(five.case.lesions)) == (5, 4)
