@@ -56,6 +56,13 @@ def test_lesions_and_images_are_numbered_as_they_come() -> None:
     assert [image.id for _, image in case.each_image()] == ["I1", "I2", "I3", "I4"]
 
 
+def test_a_number_that_the_file_does_not_say_is_not_given_again() -> None:
+    written = small_case().model_copy(update={"lesions_numbered": 0, "images_numbered": 1})
+    case = add_images(add_lesion(written), [picture("e")])
+    assert [lesion.id for lesion in case.lesions] == ["L1", "L2", "L3"]
+    assert [image.id for _, image in case.each_image()] == ["I1", "I2", "I3", "I4", "I5"]
+
+
 @dataclass(frozen=True)
 class Move:
     name: str

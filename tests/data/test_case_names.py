@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
+from napari_melanoma.core.pseudonyms import pseudonym
+from napari_melanoma.data.case.edit import set_patient
 from napari_melanoma.data.case.facts import Facts, together
 from napari_melanoma.data.case.filing import Filed, FoundImage, file_images
 from napari_melanoma.data.case.model import Case, CaseImage
@@ -42,6 +44,18 @@ NAMES = [
     ("sin título.jpg", "", "", {}),
     ("arm_r_4_derm.jpg", "", "4", {"site": "upper extremity", "laterality": "right"} | DERMOSCOPIC),
     ("face/back.jpg", "", "", BACK),
+    ("back_01.03.2026_dermoscopy.jpg", "", "", BACK | DERMOSCOPIC | {"taken_on": "2026-03-01"}),
+    ("back_03-01-2026_1.jpg", "", "1", BACK),
+    ("WhatsApp Image 2026-03-01 at 14.05.09 back.jpg", "", "", BACK | {"taken_on": "2026-03-01"}),
+    ("2026-03-01_14-05-09_back_2.jpg", "", "2", BACK | {"taken_on": "2026-03-01"}),
+    ("somebody_19541203_back.jpg", "", "", BACK),
+    ("20010203_back_2026-03-01.jpg", "", "", BACK | {"taken_on": "2026-03-01"}),
+    ("P1010012.JPG", "", "", {}),
+    ("P-1010012.JPG", "P-1010012", "", {}),
+    ("back_20x_5mm_54y_2of3_v2.jpg", "", "", BACK),
+    ("back (2).jpg", "", "", BACK),
+    ("0012_back.jpg", "", "", BACK),
+    ("left_arm_right_side.jpg", "", "", {"site": "upper extremity"}),
 ]
 
 
@@ -66,6 +80,40 @@ def test_what_is_said_first_counts_and_a_place_is_not_mixed() -> None:
         "laterality": "name",
         "lesion": "name",
     }
+
+
+def test_a_day_that_no_calendar_has_is_not_said() -> None:
+    assert Facts.said("table", {"taken_on": "3.1.2026", "age": "5"}).cells == {"age": "5"}
+    assert Facts.said("dicom", {"taken_on": "2026-02-30"}).cells == {}
+
+
+def of(name: str, patient: str) -> FoundImage:
+    image = CaseImage(id="", path=Path(f"/{name}.jpg"), content=name)
+    return FoundImage(image, Facts.said("name", {}, patient=patient))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_said"),
+    [
+        ("K-7", "K-7", False),
+        ("K-7", "K-8", True),
+        ("", "K-8", False),
+        ("K-7", "", False),
+    ],
+)
+def test_images_of_somebody_else_are_told(ours: str, theirs: str, is_said: bool) -> None:
+    said = (("patient", "2 of the images name another one: see that they belong here."),)
+    for patient_id in (ours, pseudonym(ours)):
+        filed = file_images(set_patient(Case(), patient_id=patient_id), [of("a", theirs), of("b", theirs)])
+        assert filed.notes == (said if is_said else ())
+
+
+def test_a_file_that_was_changed_is_not_added_beside_itself() -> None:
+    filed = file_images(Case(), [of("a", "")])
+    changed = FoundImage(CaseImage(id="", path=Path("/a.jpg"), content="other"))
+    again = file_images(filed.case, [changed])
+    assert again.case == filed.case
+    assert again.notes == (("a.jpg", "was changed since it was added, and is not added again."),)
 
 
 WORDS = some.sampled_from(["nose", "back", "left", "macro", "dermoscopy", "1", "2", "IMG", "mole3", "P-0042"])

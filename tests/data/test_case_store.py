@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
+from napari_melanoma.data.case import moved
 from napari_melanoma.data.case.contents import content_digest
 from napari_melanoma.data.case.corrections import read_correction, write_correction
 from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_patient
@@ -82,6 +84,32 @@ def test_images_are_found_again_after_a_move(folder: Path, tmp_path: Path, what:
         assert [image.path for image in store.case.lesion("L1").images] == [folder / "images" / "a.jpg", expected]
         assert store.missing == {}
         assert set(store.found) == ({"I2"} if what != "case alone" else set())
+
+
+def test_of_thousands_that_were_moved_each_is_read_once_and_none_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, count = tmp_path / "case", 300
+    images = [CaseImage(id="", path=tmp_path / "gone" / f"{n}.jpg", content=str(n)) for n in range(count)]
+    there = [photograph(folder / "there" / f"{n}.jpg", b"%d" % n) for n in range(3)]
+    for n in range(count):
+        photograph(folder / f"{n}.jpg", b"")
+    read: list[Path] = []
+    monkeypatch.setattr(moved, "content_digest", lambda path: read.append(path) or path.stem)
+    found = moved.locate(add_images(Case(), [*images, *there]), folder)
+    assert [image.path.name for image in found.case.images[:count]] == [f"{n}.jpg" for n in range(count)]
+    assert (len(found.found), found.missing) == (count, {})
+    assert sorted(read) == sorted(folder / f"{n}.jpg" for n in range(count))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_a_name_that_is_no_utf_8_is_kept(folder: Path) -> None:
+    image = photograph(folder / os.fsdecode(b"R\xfccken.jpg"), b"latin")
+    with CaseStore.open(folder) as store:
+        case = add_images(store.case, [image])
+        store.save(case)
+    with CaseStore.open(folder) as again:
+        assert (again.case, again.missing) == (case, {})
 
 
 def test_a_file_of_the_same_name_with_another_content_is_not_taken(folder: Path, tmp_path: Path) -> None:

@@ -123,6 +123,28 @@ def test_rows_of_one_region_are_lesions_of_their_own(photographs: Path) -> None:
     assert sorted(torso) == [["IMG_1"], ["face_1_dermoscopy"], ["nose"]]
 
 
+def test_columns_of_somebodys_own_are_not_fields_of_a_case(photographs: Path) -> None:
+    rows = "image_id,path,lesion_id,site,id,label,note,images\nnose,nose.jpg,A,nose,17,2,somebody,3\n"
+    (photographs / "t.csv").write_text(rows, encoding="utf-8")
+    case = only(photographs).case
+    (lesion,) = [one for one in case.lesions if one.label == "A"]
+    assert (lesion.id, lesion.note, case.patient.note) == ("L3", "", "")
+    assert [image.path for image in lesion.images] == [photographs / "nose.jpg"]
+
+
+def test_a_row_is_not_taken_for_an_image_of_the_same_name_elsewhere(tmp_path: Path) -> None:
+    for red, place in enumerate(("left", "right")):
+        (tmp_path / "in" / place).mkdir(parents=True)
+        Image.new("RGB", (30, 20), (red, 0, 0)).save(tmp_path / "in" / place / "IMG_1.png")
+    (tmp_path / "in" / "t.csv").write_text("path,diagnosis,site\nleft\\IMG_1.png,melanoma,nose\n", encoding="utf-8")
+    (lesion,) = [one for one in only(tmp_path / "in").case.lesions if one.diagnosis]
+    assert [image.path.parent.name for image in lesion.images] == ["left"]
+    (tmp_path / "in" / "t.csv").write_text("image_id,diagnosis,site\nIMG_1,melanoma,nose\n", encoding="utf-8")
+    gathered = gather([tmp_path / "in"])
+    assert not any(one.diagnosis for one in gathered.patients[0].case.lesions)
+    assert any("images of several folders are called IMG_1" in said for _, said in gathered.notes)
+
+
 def test_a_place_is_not_mixed_from_two_that_contradict_each_other(photographs: Path) -> None:
     rows = "image_id,lesion_id,site,laterality\nIMG_1,A,back,\nnose,A,left ear,\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")
@@ -237,6 +259,35 @@ def test_a_case_is_one_patient(tmp_path: Path) -> None:
     draw(tmp_path / "in" / "PAT_1_11_9.png")
     again = make_case(tmp_path / "case", [tmp_path / "in"])
     assert (again.added, len(again.case.lesions)) == (1, 2)
+
+
+def test_images_of_another_patient_are_not_put_into_a_case_without_a_word(tmp_path: Path) -> None:
+    draw(tmp_path / "one" / "PAT_1_10_1.png")
+    draw(tmp_path / "two" / "PAT_2_10_2.png")
+    made = make_case(tmp_path / "case", [tmp_path / "one"])
+    with pytest.raises(InputError, match=rf"is of {made.case.patient.patient_id}, and these images are of PAT_2\."):
+        make_case(tmp_path / "case", [tmp_path / "two"])
+    same = make_case(tmp_path / "case", [tmp_path / "two"], patient="PAT_2")
+    assert same.added == 1
+    assert same.notes[-1] == ("patient", "1 of the images name another one: see that they belong here.")
+
+
+def test_what_becomes_of_images_of_nobody_and_of_others_is_said(tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "PAT_1_10_1.png")
+    draw(tmp_path / "in" / "nose.png")
+    assert gather([tmp_path / "in"]).notes[-1] == (
+        "patient",
+        "1 of the images name none: taken for those of the only one named.",
+    )
+    draw(tmp_path / "in" / "PAT_2_10_2.png")
+    made = make_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
+    assert ("patient", "2 of the images are of others, or of nobody, and were left out.") in made.notes
+
+
+def test_where_no_image_can_be_read_it_is_said_why(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"no image that can be read: x\.png was left out: it holds no image"):
+        gather([tmp_path])
 
 
 def test_a_case_that_somebody_has_open_is_not_added_to(photographs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -82,17 +83,19 @@ def gather(
     Raises
     ------
     InputError
-        Where a path does not exist or no image is found.
+        Where a path does not exist, or no image is found that can be read.
     Cancelled
         Where the run was cancelled.
     """
     run = run or RunContext()
-    named = [Path(path).expanduser().absolute() for path in paths]
+    named = [Path(os.path.normpath(Path(path).expanduser().absolute())) for path in paths]
     files = find_images_and_tables(named)
     csvs = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]
-    tables = [read_case_table(path, files, mapping) for path in run.track(csvs, "reading tables")]
-    notes = [note for table in tables for note in table.notes]
-    images = _images([*files, *(path for table in tables for path in table.images)], notes)
+    notes: list[Note] = []
+    known, images = set(files), _images(files, notes)
+    tables = [read_case_table(path, images, mapping) for path in run.track(csvs, "reading tables")]
+    notes += [note for table in tables for note in table.notes]
+    images += _images({path: None for table in tables for path in table.images if path not in known}, notes)
     if not images:
         raise InputError(f"{_listed(named)} holds no image. Name a folder of images, or a table that names some.")
     by_patient: dict[str, list[FoundImage]] = {}
@@ -100,8 +103,10 @@ def gather(
         found = _look_at(path, named, tables, notes)
         if found:
             by_patient.setdefault(pseudonym(found.facts.patient), []).append(found)
+    if not by_patient:
+        raise InputError(f"{_listed(named)} holds no image that can be read: {_first(notes)}")
     notes += _without_image(tables, images)
-    patients = tuple(_patient(patient_id, found) for patient_id, found in _settled(by_patient).items())
+    patients = tuple(_patient(patient_id, found) for patient_id, found in _settled(by_patient, notes).items())
     return Gathered(patients, tuple(dict.fromkeys(notes)))
 
 
@@ -148,11 +153,12 @@ def _below(path: Path, named: list[Path]) -> Path:
     return Path(folder.name) / path.relative_to(folder)
 
 
-def _settled(by_patient: Mapping[str, list[FoundImage]]) -> dict[str, list[FoundImage]]:
+def _settled(by_patient: Mapping[str, list[FoundImage]], notes: list[Note]) -> dict[str, list[FoundImage]]:
     """Give images of nobody to the patient, where there is but one."""
     named = [patient_id for patient_id in by_patient if patient_id]
     if len(named) != 1 or "" not in by_patient:
         return dict(by_patient)
+    notes.append(("patient", f"{len(by_patient[''])} of the images name none: taken for those of the only one named."))
     return {named[0]: [found for images in by_patient.values() for found in images]}
 
 
@@ -175,6 +181,12 @@ def _without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[
         if missing:
             notes.append((table.path.name, f"{missing} of {table.count} rows name no image that is here."))
     return notes
+
+
+def _first(notes: list[Note]) -> str:
+    """What is said of the first file that was left out."""
+    about, said = next((note for note in notes if "left out" in note[1]), ("", "it was left out."))
+    return f"{about} {said}"
 
 
 def _listed(paths: list[Path]) -> str:

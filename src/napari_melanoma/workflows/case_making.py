@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.case.files import CASE
-from napari_melanoma.data.case.filing import Note, file_images
+from napari_melanoma.data.case.filing import Note, file_images, is_of_another
 from napari_melanoma.data.case.model import Case
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.data.mapping import Mapping
@@ -58,7 +58,8 @@ def make_case(
     Raises
     ------
     InputError
-        Where nothing is found, several patients are and none is named, or there is none of that name.
+        Where nothing is found, several patients are and none is named, there is none of that name, or the case is of
+        another patient than the only one found, and that one is not named.
     SaveError
         Where somebody else has the case open, or it cannot be written.
     """
@@ -66,15 +67,21 @@ def make_case(
     if not (folder / CASE).is_file():
         chosen = _chosen(gathered, patient)
         with CaseStore.create(folder, chosen.case) as store:
-            return MadeCase(store.case, store.case.images_numbered, (*gathered.notes, *chosen.notes))
+            notes = (*gathered.notes, *_left_out(gathered, chosen), *chosen.notes)
+            return MadeCase(store.case, store.case.images_numbered, notes)
     with CaseStore.open(folder) as store:
         if store.read_only:
             raise SaveError(f"cannot add to the case in {folder}: {store.read_only}")
         chosen = _chosen(gathered, patient, store.case.patient.patient_id)
+        if not patient and is_of_another(store.case, chosen.called):
+            raise InputError(
+                f"the case in {folder} is of {store.case.patient.patient_id}, and these images are of {chosen.called}. "
+                "Name another folder, or the patient with --patient where they are the same person."
+            )
         filed = file_images(store.case, chosen.found)
         more = filed.case.images_numbered - store.case.images_numbered
         store.save(filed.case)
-        return MadeCase(filed.case, more, (*gathered.notes, *filed.notes))
+        return MadeCase(filed.case, more, (*gathered.notes, *_left_out(gathered, chosen), *filed.notes))
 
 
 def _chosen(gathered: Gathered, named: str, pseudonymous: str = "") -> GatheredPatient:
@@ -90,3 +97,9 @@ def _chosen(gathered: Gathered, named: str, pseudonymous: str = "") -> GatheredP
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     said = f"there is no patient '{named}' among" if named else "a case is one patient, and here are"
     raise InputError(f"{said} {len(found)}: {names}{more}. Name one with --patient.")
+
+
+def _left_out(gathered: Gathered, chosen: GatheredPatient) -> list[Note]:
+    """Say how many images are of other patients than the one who was chosen."""
+    others = sum(len(one.found) for one in gathered.patients if one is not chosen)
+    return [("patient", f"{others} of the images are of others, or of nobody, and were left out.")] if others else []

@@ -56,7 +56,7 @@ def add_lesion(case: Case, **values: object) -> Case:
     ConfigError
         Where a field is unknown or its value not allowed.
     """
-    number = case.lesions_numbered + 1
+    number = _last(case.lesions_numbered, (lesion.id for lesion in case.lesions)) + 1
     lesion = _changed(CaseLesion(id=f"L{number}"), values)
     return _with(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
 
@@ -136,7 +136,7 @@ def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> 
     KeyError
         Where there is no lesion of that id.
     """
-    number = case.images_numbered
+    number = _last(case.images_numbered, (image.id for _, image in case.each_image()))
     numbered = [_with(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
     added = _put(case, lesion_id, len(_images(case, lesion_id)), numbered)
     return _with(added, images_numbered=number + len(numbered))
@@ -324,6 +324,11 @@ def confirm_all(case: Case) -> Case:
     for part_id in ("", *parts):
         case = confirm(case, part_id)
     return case
+
+
+def _last(numbered: int, ids: Iterable[str]) -> int:
+    """The last number that was given: a file that another program wrote may not say it, or too small a one."""
+    return max([numbered, *(int(number) for name in ids if (number := name[1:]).isdecimal())])
 
 
 def _changed(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
 
 from napari_melanoma.data.case.model import CasePart, Origin
+from napari_melanoma.data.table_schema import column_named
+
+OURS = ("patient_id", "path")  # columns that a case fills in by itself: with a pseudonym, and with where the file is
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Facts:
         origin : {"name", "dicom", "exif", "table"}
             Which.
         cells : mapping
-            Column to text; empty ones say nothing.
+            Column to text; empty ones say nothing, and neither does a day that no calendar has.
         patient, lesion : str
             What they are called there.
 
@@ -38,7 +43,7 @@ class Facts:
         Facts
             With that origin for all.
         """
-        known = {name: text for name, text in cells.items() if text}
+        known = {name: text for name, text in cells.items() if text and (name != "taken_on" or _is_day(text))}
         names = {"patient": patient, "lesion": lesion}
         said = (*known, *(name for name, text in names.items() if text))
         return cls(patient, lesion, known, dict.fromkeys(said, origin))
@@ -56,8 +61,7 @@ class Facts:
         tuple of dict
             The cells and their origins, by field.
         """
-        fields = kind.model_fields.keys() - {"patient_id"}
-        found = {name: text for name, text in self.cells.items() if name in fields}
+        found = {name: text for name, text in self.cells.items() if name in _fields(kind)}
         return found, {name: self.origins[name] for name in found}
 
 
@@ -82,6 +86,21 @@ def together(sources: Iterable[Facts]) -> Facts:
         origins = {name: more.origins[name] for name in cells} | names | dict(facts.origins)
         facts = Facts(facts.patient or more.patient, facts.lesion or more.lesion, cells | dict(facts.cells), origins)
     return facts
+
+
+@cache
+def _fields(kind: type[CasePart]) -> frozenset[str]:
+    """What may be said of a part: columns of the table; somebody's own ``id``, ``note`` or ``label`` is not ours."""
+    columns = {name for name in kind.model_fields if column_named(name)} - set(OURS)
+    return frozenset(columns | (kind.model_fields.keys() & {"taken_on"}))
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a day as a case holds it, YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _adds(facts: Facts, name: str) -> bool:

@@ -47,10 +47,12 @@ def case_text(case: Case, folder: Path) -> str:
     Returns
     -------
     str
-        Indented, with a line feed at the end.
+        Indented, with a line feed at the end; what UTF-8 cannot write, as in a file's name of another encoding, is
+        escaped as JSON does it.
     """
     values = _walked(case.model_dump(mode="json"), Case, lambda part, kind: _written(part, kind, folder))
-    return json.dumps(finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def parse_case(text: str, folder: Path) -> Case:
@@ -136,4 +138,4 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _absolute(text: str, folder: Path) -> PurePath:
     """A path as it was meant; one of Windows, read elsewhere, stays what it is."""
-    return Path(text) if PureWindowsPath(text).drive or Path(text).is_absolute() else folder / text
+    return Path(text) if PureWindowsPath(text).is_absolute() or Path(text).is_absolute() else folder / text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.edit import add_images, add_lesion, set_lesion, set_patient
 from napari_melanoma.data.case.facts import Facts
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, CasePart, CasePatient, Origin
@@ -34,7 +35,7 @@ def file_images(case: Case, found: Iterable[FoundImage]) -> Filed:
 
     An image goes to the lesion of its name (``label``), or of its place where it has none; where there is no such
     lesion it gets a new one, and where nothing is said of a lesion it goes to the images of no lesion. An image that
-    is in the case already, by its content, is left out.
+    is in the case already, by its content or its path, is left out.
 
     Parameters
     ----------
@@ -54,6 +55,25 @@ def file_images(case: Case, found: Iterable[FoundImage]) -> Filed:
     return filing.done()
 
 
+def is_of_another(case: Case, called: str) -> bool:
+    """Say whether files speak of somebody else than a case does.
+
+    Parameters
+    ----------
+    case : Case
+        Perhaps of a patient without an id.
+    called : str
+        What the files call the patient; "" where they do not.
+
+    Returns
+    -------
+    bool
+        False where either is not said. The pseudonym of a case whose patient had no name is another than any.
+    """
+    ours = case.patient.patient_id
+    return bool(called and ours) and ours not in (called, pseudonym(called))
+
+
 class _Filing:
     """A case being filled: images are kept back by lesion and added together."""
 
@@ -61,6 +81,8 @@ class _Filing:
         self.case = case
         self.notes: list[Note] = []
         self.there = {image.content: image.path for _, image in case.each_image() if image.content}
+        self.paths = {image.path for _, image in case.each_image()}
+        self.of_others = 0
         self.waiting: dict[str, list[CaseImage]] = {"": []}
 
     def take(self, found: FoundImage) -> None:
@@ -71,7 +93,12 @@ class _Filing:
             if known != image.path:
                 self.notes.append((image.path.name, f"was left out: it is the same as {known.name}."))
             return
+        if image.path in self.paths:
+            self.notes.append((image.path.name, "was changed since it was added, and is not added again."))
+            return
         self.there[image.content] = image.path
+        self.paths.add(image.path)
+        self.of_others += is_of_another(self.case, facts.patient)
         self._patient(image.name, facts)
         lesion_id = self._lesion(image.name, facts)
         cells, origins = facts.of(CaseImage)
@@ -85,6 +112,10 @@ class _Filing:
         case = self.case
         for lesion_id, images in self.waiting.items():
             case = add_images(case, images, lesion_id)
+        if self.of_others:
+            self.notes.append(
+                ("patient", f"{self.of_others} of the images name another one: see that they belong here.")
+            )
         return Filed(case, tuple(dict.fromkeys(self.notes)))
 
     def _patient(self, about: str, facts: Facts) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain, islice
@@ -12,7 +12,6 @@ from pathlib import Path, PurePath, PureWindowsPath
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.case.contents import content_digest
-from napari_melanoma.data.case.edit import set_image
 from napari_melanoma.data.case.model import Case, CaseImage
 
 PARENTS, TAIL = 3, 4
@@ -45,24 +44,44 @@ def locate(case: Case, folder: Path, places: Iterable[Path] = ()) -> Located:
     Located
         Images that are not found keep their paths.
     """
-    found, missing, search = {}, {}, _Search(folder, places)
-    for _, image in case.each_image():
-        if image.path.is_file():
+    found, missing = dict[str, Path](), dict[str, str]()
+    images = [image for _, image in case.each_image()]
+    there = {image.path for image in images if image.path.is_file()}
+    search = _Search(folder, places, there)
+    for image in images:
+        if image.path in there:
             continue
         path = search.find(image)
         if path is None:
             missing[image.id] = f"{_name(image.path)} is not at {image.path}, nor near the case."
         else:
-            found[image.id] = f"{_name(image.path)} was found again at {path}."
-            case = set_image(case, image.id, path=path)
-    return Located(case, found, missing)
+            found[image.id] = path
+    said = {
+        image.id: f"{_name(image.path)} was found again at {found[image.id]}." for image in images if image.id in found
+    }
+    return Located(_with_paths(case, found) if found else case, said, missing)
+
+
+def _with_paths(case: Case, paths: Mapping[str, Path]) -> Case:
+    """A case with its images at other places; all at once, as there may be thousands."""
+
+    def at(images: Iterable[CaseImage]) -> tuple[CaseImage, ...]:
+        return tuple(
+            image.model_copy(update={"path": paths[image.id]}) if image.id in paths else image for image in images
+        )
+
+    lesions = tuple(lesion.model_copy(update={"images": at(lesion.images)}) for lesion in case.lesions)
+    return case.model_copy(update={"lesions": lesions, "images": at(case.images)})
 
 
 class _Search:
-    """Looks for files; each folder is listed once, and each file read once, however many images are missing."""
+    """Looks for files; each folder is listed once, and each file read once, however many images are missing.
 
-    def __init__(self, folder: Path, places: Iterable[Path]) -> None:
-        self.folder = folder
+    Files that are images of the case where they should be are not read: one missing image would cost reading them all.
+    """
+
+    def __init__(self, folder: Path, places: Iterable[Path], taken: Container[Path]) -> None:
+        self.folder, self.taken = folder, taken
         self.places = (folder, *places)
         self.digest = cache(_digest)
         self.by_content = cache(self._by_content)
@@ -71,10 +90,8 @@ class _Search:
         """Where an image is now: where it lay relative to the case, else by name, else by content alone."""
         name = _name(image.path)
         for path in chain(_moved_along(image.path, self.folder), self.named.get(name, ())):
-            if path.is_file() and image.content in (
-                "",
-                self.digest(path),
-            ):  # a case that does not say believes the name
+            # an image whose content is not known is taken by its name
+            if path not in self.taken and path.is_file() and image.content in ("", self.digest(path)):
                 return path
         return self.by_content(Path(name).suffix.lower()).get(image.content) if image.content else None
 
@@ -88,7 +105,8 @@ class _Search:
 
     def _by_content(self, suffix: str) -> dict[str, Path]:
         """Files of a kind by their digest, as one may have been renamed."""
-        paths = (path for found in self.named.values() for path in found if path.suffix.lower() == suffix)
+        named = (path for found in self.named.values() for path in found if path not in self.taken)
+        paths = (path for path in named if path.suffix.lower() == suffix)
         return {self.digest(path): path for path in paths}
 
 
@@ -117,7 +135,7 @@ def _files(place: Path) -> Iterator[Path]:
 
 def _pure(path: Path) -> PurePath:
     """A path in the manner of the system that wrote it."""
-    return PureWindowsPath(path) if PureWindowsPath(path).drive else path
+    return PureWindowsPath(path) if PureWindowsPath(path).is_absolute() else path
 
 
 def _name(path: Path) -> str:

@@ -18,16 +18,27 @@ from napari_melanoma.io.finding import SLIDE_SUFFIXES
 
 LONGEST = 5  # words that are looked up together
 SHORTEST = 3  # letters of a word that may name a place; side and modality have abbreviations that mean much else
-LARGEST_NUMBER = 99  # of a lesion; more is a counter of a camera
+LARGEST_NUMBER, MOST_DIGITS = 99, 3  # of a lesion; more is a counter of a camera
+EARLIEST = "1995"  # a day before there were digital photographs is one of birth
 
 _PAD_UFES = re.compile(r"(PAT_\d+)_(\d+)_\d+")
 _PATIENT = re.compile(
     r"(?<![A-Za-z])(?:patient(?:in)?|paziente|paciente|pat|pt|case|fall)[ _.-]*[A-Za-z]{0,2}\d+"
-    r"|(?<![A-Za-z\d])[Pp][_-]?\d{2,}(?!\d)"
+    r"|(?<![A-Za-z\d])[Pp](?:[_-]\d{2,}|\d{2,6}|\d{8,})(?!\d)"  # P and seven digits is a counter of some cameras
     r"|(?<![A-Za-z\d])P-[0-9A-Z]{6}-[0-9A-Z]{6}(?![A-Za-z\d])",
     re.IGNORECASE,
 )
-_DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
+_MONTH_AND_DAY = r"(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
+_DAY = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.]?){_MONTH_AND_DAY}(?!\d)")
+_DAY_FIRST = re.compile(r"(?<!\d)(0?[1-9]|[12]\d|3[01])\.(0?[1-9]|1[0-2])\.((?:19|20)\d\d)(?!\d)")
+_NO_LESION = re.compile(
+    r"(?<!\d)(?:[01]?\d|2[0-3])(?P<part>[-_.:])[0-5]\d(?P=part)[0-5]\d(?!\d)"  # a time
+    r"|(?<!\d)\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d(?!\d)"  # a day, who knows which
+    r"|(?<!\d)\d+(?:[.,]\d+)?(?:x|mm|cm|[uµ]m|px|y|yo|yrs?|years?|jahre?|anos|años|ans|anni|jaar)(?![^\W\d_])"
+    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # which of some, a version
+    r"|\(\d+\)$",  # of a copy, or of many files that were renamed at once
+    re.IGNORECASE,
+)
 _LESION = re.compile(r"(?<![A-Za-z\d])L(\d{1,2})(?!\d)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -90,9 +101,9 @@ class _Reading:
                     yield places, " ".join(self.words[n] for n in places)
 
     def numbers(self) -> Iterator[tuple[int, int]]:
-        """Where numbers stand that are not understood yet, and the numbers."""
+        """Where numbers stand that are not understood yet and may be of lesions, and the numbers."""
         for n, word in enumerate(self.words):
-            if word.isdigit() and n not in self.used:
+            if word.isdecimal() and n not in self.used and len(word) <= MOST_DIGITS and int(word) <= LARGEST_NUMBER:
                 yield n, int(word)
 
 
@@ -100,9 +111,8 @@ def _facts(name: str) -> Facts:
     """What one name says."""
     cells: dict[str, str] = {}
     patient, lesion, rest = _patient(name)
-    if day := _DAY.search(rest):
-        cells["taken_on"] = "-".join(day.group(1, 3, 4))
-        rest = rest.replace(day.group(), " ", 1)
+    cells["taken_on"], rest = _day(rest)
+    rest = _NO_LESION.sub(" ", rest)
     if numbered := _LESION.search(rest):
         lesion = lesion or numbered.group(1)
         rest = rest.replace(numbered.group(), " ", 1)
@@ -112,7 +122,7 @@ def _facts(name: str) -> Facts:
     found = _place(reading)
     cells |= found._asdict()
     if not lesion and (found != NOWHERE or cells["modality"]):
-        lesion = next((str(number) for n, number in reading.numbers() if n < end and number <= LARGEST_NUMBER), "")
+        lesion = next((str(number) for n, number in reading.numbers() if n < end), "")
     return Facts.said("name", cells, patient=patient, lesion=lesion.lstrip("0"))
 
 
@@ -122,6 +132,14 @@ def _patient(name: str) -> tuple[str, str, str]:
         return pad.group(1), pad.group(2), ""
     found = _PATIENT.search(name)
     return (found.group(), "", name.replace(found.group(), " ", 1)) if found else ("", "", name)
+
+
+def _day(name: str) -> tuple[str, str]:
+    """The day that a name tells, the latest of several, as one may be of birth; and what is left of the name."""
+    days = ["-".join(found.group(1, 3, 4)) for found in _DAY.finditer(name)]
+    days += [f"{year}-{month:>02}-{day:>02}" for day, month, year in _DAY_FIRST.findall(name)]
+    rest = _DAY_FIRST.sub(" ", _DAY.sub(" ", name))
+    return max((day for day in days if day >= EARLIEST), default=""), rest
 
 
 def _named_lesion(reading: _Reading) -> str:
@@ -151,6 +169,7 @@ def _modality(reading: _Reading) -> tuple[int, str]:
 def _place(reading: _Reading) -> Place:
     """Where on the body, from all phrases that name a place and do not contradict each other."""
     known = NOWHERE
+    sides = {side for n, word in enumerate(reading.words) if _is_clear((n,), reading.words) and (side := _side(word))}
     for places, phrase in list(reading.phrases()):
         if not reading.used.isdisjoint(places) or phrase.lower() in TOO_GENERAL or len(phrase) < SHORTEST:
             continue
@@ -159,7 +178,13 @@ def _place(reading: _Reading) -> Place:
         if both is not None and (both.site or _is_clear(places, reading.words)):
             known = both
             reading.used |= set(places)
-    return known
+    return known if len(sides) < 2 else known._replace(laterality="")
+
+
+def _side(word: str) -> str:
+    """The side that a word is, "" where it is none."""
+    side = taxonomy("laterality").translate(word)
+    return side if side in ("left", "right") else ""
 
 
 def _is_clear(places: Sequence[int], words: Sequence[str]) -> bool:

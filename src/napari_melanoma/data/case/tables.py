@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from napari_melanoma.data.table_text import each_row
 from napari_melanoma.io.finding import SUFFIXES
 
 Row = dict[str, str]
+NAMED = 3  # names that a message lists
 PLACES = ("", "images")  # where the images of a table lie, relative to it, where it names no path
 
 
@@ -32,6 +35,8 @@ class CaseTable:
         Image name, and its file, to the row.
     beside : dict
         Name to file of the images that lie beside the table.
+    shared : frozenset
+        Names that images of several folders have: a row that gives no more than such a name is about none of them.
     notes : tuple
         About what, and what is said.
     """
@@ -41,6 +46,7 @@ class CaseTable:
     by_name: Mapping[str, Row]
     by_path: Mapping[Path, Row]
     beside: Mapping[str, Path]
+    shared: frozenset[str] = frozenset()
     notes: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -62,7 +68,7 @@ class CaseTable:
         Facts
             Empty where no row is about it.
         """
-        row = self.by_path.get(image) or self.by_name.get(image.stem, {})
+        row = self.by_path.get(image) or ({} if image.stem in self.shared else self.by_name.get(image.stem, {}))
         return Facts.said("table", row, patient=row.get("patient_id", ""), lesion=row.get("lesion_id", ""))
 
     def rows_without(self, images: Iterable[Path]) -> int:
@@ -79,7 +85,7 @@ class CaseTable:
             0 where each row has one.
         """
         there = set(images)
-        stems = {path.stem for path in there}
+        stems = {path.stem for path in there} - self.shared
         with_image = {id(row) for path, row in self.by_path.items() if path in there}
         with_image |= {id(row) for name, row in self.by_name.items() if name in stems}
         return self.count - len(with_image)
@@ -93,7 +99,7 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
     path : pathlib.Path
         CSV in any of the forms that ``table_text`` reads.
     images : iterable of pathlib.Path
-        Files that it may be about, beside those that lie in its folder or that it names.
+        Photographs and slides that it may be about, beside those that lie in its folder or that it names.
     mapping : Mapping, optional
         What its columns and words mean, where they are not known.
 
@@ -102,8 +108,8 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
     CaseTable
         Without rows, and with a note, where it is no table that names images.
     """
-    beside, harmoniser = _beside(path), Harmoniser()
-    names, folder = {image.stem for image in images} | beside.keys(), path.parent
+    beside, harmoniser, there = _beside(path), Harmoniser(), set(images)
+    names = {image.stem for image in there.union(beside)}
     by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
     try:
         for given in each_row(path):
@@ -112,15 +118,21 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
             named += bool(name)
             if name in names:  # of two rows that name one image the first counts
                 by_name.setdefault(name, row)
-            if "path" in row and (folder / row["path"]).is_file():
-                by_path.setdefault(folder / row["path"], row)
+            if "path" in row and (file := _meant(row["path"], path.parent)).is_file():
+                by_path.setdefault(file, row)
     except InputError as error:
         notes.append((path.name, f"was left out: {error}"))
     report = harmoniser.report()
     notes += [(path.name, f"{about}: {said}.") for about, said in report.findings()]
     if report.rows and not named:
         notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
-    return CaseTable(path, report.rows, by_name, by_path, beside, tuple(notes))
+    shared = _shared(there.union(beside, by_path))
+    clear = {id(row) for row in by_path.values()}
+    unclear = [name for name, row in by_name.items() if name in shared and id(row) not in clear]
+    if unclear:
+        notes.append((path.name, _said_unclear(unclear)))
+    by_stem = {file.stem: file for file in beside}
+    return CaseTable(path, report.rows, by_name, by_path, by_stem, shared, tuple(notes))
 
 
 def names_no_image(path: Path) -> bool:
@@ -145,8 +157,27 @@ def names_no_image(path: Path) -> bool:
     return row is not None and not {"image_id", "path"} & row.keys()
 
 
-def _beside(path: Path) -> dict[str, Path]:
+def _meant(text: str, folder: Path) -> Path:
+    """The file that a table means by a path, which Windows may have written."""
+    return Path(os.path.normpath(folder / PureWindowsPath(text).as_posix()))
+
+
+def _shared(files: Iterable[Path]) -> frozenset[str]:
+    """Names that files of several folders have."""
+    folders = defaultdict[str, set[Path]](set)
+    for file in files:
+        folders[file.stem].add(file.parent)
+    return frozenset(name for name, found in folders.items() if len(found) > 1)
+
+
+def _said_unclear(names: list[str]) -> str:
+    """Say which names could be of several images."""
+    listed = ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
+    return f"images of several folders are called {listed}: these rows were not used. Give their paths, too."
+
+
+def _beside(path: Path) -> list[Path]:
     """Images that lie where those of a table lie: in its folder, or in ``images`` there."""
     folders = [folder for place in PLACES if (folder := path.parent / place).is_dir()]
     files = (file for folder in folders for file in sorted(folder.iterdir()))
-    return {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
+    return [file for file in files if file.suffix.lower() in SUFFIXES]
