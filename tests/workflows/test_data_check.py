@@ -129,6 +129,24 @@ def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
     ]
 
 
+def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
+    rows = [
+        *({"image_id": f"{n}{s}", "patient_id": f"p{n}", "split": s} for n in range(5) for s in ("train", "")),
+        *({"image_id": f"q{s}", "patient_id": "q", "split": s} for s in ("train", "test", "")),
+    ]
+    write_table(tmp_path / "rows.csv", rows)
+    found = check(tmp_path / "rows.csv")
+    assert found.faults == [("q", "is in more than one split: test, train")]
+    said = "said of some rows and not of others, of 5 patients, lesions or pictures such as p0, p1, p2"
+    assert found.notes == [("split", f"{said}: data split gives these the same one")]
+
+
+def test_the_same_picture_without_split_is_no_leak(folder: Path) -> None:
+    Image.open(folder / "images/a.png").resize((60, 40)).save(folder / "images/d.png")
+    write_mask(folder / "masks/d.png", np.ones((40, 60), bool))
+    assert check(folder).faults == []
+
+
 def test_what_was_set_aside_is_no_fault(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     write_table(table, [{"image_id": "a", "age": "", "age_as_given": "430"}, {"image_id": "b", "age": "45"}])

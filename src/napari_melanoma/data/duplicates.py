@@ -28,8 +28,8 @@ class Duplicate:
 
     @property
     def leaks(self) -> bool:
-        """Whether they are in different splits."""
-        return self.first.split != self.second.split
+        """Whether they are in different splits; an image that has none yet is in no other."""
+        return bool(self.first.split and self.second.split) and self.first.split != self.second.split
 
 
 def find_duplicates(

@@ -200,7 +200,7 @@ def _same_pictures(looked: Sequence[Looked], run: RunContext) -> tuple[list[tupl
             continue
         said = f"shows the same picture as {pair.first.image_id}"
         if pair.leaks:
-            splits = f"{pair.second.split or '(none)'} and {pair.first.split or '(none)'}"
+            splits = f"{pair.second.split} and {pair.first.split}"
             parted.append((pair.second.image_id, f"{said}, but is in another split ({splits}): give both the same one"))
         else:
             beside.append((pair.second.image_id, f"{said} (likeness {pair.likeness:.2f})"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.runs import Progress, RunContext
@@ -15,6 +15,7 @@ from napari_melanoma.data.table_schema import AS_GIVEN
 
 NONE = "(none)"
 STEP = 5000  # rows between two reports
+NAMED = 3  # patients that a note names
 
 Finding = tuple[str, str]
 
@@ -89,8 +90,8 @@ class TableCheck:
         """
         for what, of_group in (("split", self._groups), ("fold", self._folds)):
             for group, parts in of_group.items():
-                if len(parts) > 1:
-                    yield group, f"is in more than one {what}: {', '.join(sorted(parts))}"
+                if len(named := parts - {NONE}) > 1:
+                    yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
         report = self.report
         if report.duplicates:
             yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
@@ -106,6 +107,8 @@ class TableCheck:
             A column, and a sentence.
         """
         report = self.report
+        if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:
+            yield "split", f"said of some rows and not of others, {_of(partly)}: data split gives these the same one"
         for column, words in report.unmapped.items():
             yield column, f"not understood in {_rows(sum(words.values()))}: {listed(words)}"
         for column, texts in self._set_aside.items():
@@ -145,6 +148,13 @@ def check_rows(table: Path, check: TableCheck, run: RunContext) -> Iterator[dict
             run.check()
             run.report(Progress(count, None, "Reading rows"))
         yield check.row(row)
+
+
+def _of(groups: Sequence[str]) -> str:
+    """Of whom something is said, a few by name."""
+    many = len(groups) > NAMED
+    named = f"such as {', '.join(groups[:NAMED])}" if many else ", ".join(groups)
+    return f"of {len(groups)} patients, lesions or pictures {named}" if len(groups) > 1 else f"of {named}"
 
 
 def _rows(count: int) -> str:
