@@ -368,5 +368,5 @@ def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     assert len(list(five.case.each_image())) == 4
     keys = {shortcut.key().toString(): shortcut for shortcut in dock.findChildren(QShortcut)}
     keys["Ctrl+Z"].activated.emit()
-    keys["Alt+L"].activated.emit()
+    keys["Alt+N"].activated.emit()
     assert (len(list(five.case.each_image())), len(five.case.lesions)) == (5, 4)

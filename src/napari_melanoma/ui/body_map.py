@@ -16,6 +16,7 @@ from napari_melanoma.ui.body_words import NOWHERE, title, words
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 
+SIDE_PX = 92  # so that a narrow dock has room for the site
 INVITATION = "Click where the lesion is."
 
 
@@ -103,6 +104,7 @@ class BodyMap(QWidget):
         for side, said in (("", "side unknown"), *((each, each) for each in taxonomy("laterality").words[:-1])):
             self._side.addItem(said, side)
         self._word.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._side.setMaximumWidth(SIDE_PX)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,9 @@ class CaseDock(CaseControls):
         self.notice.words.linkActivated.connect(self._on_link)
         self.status.followed.connect(self._on_link)
         self.menu.menu().aboutToShow.connect(partial(self.adding.fill, self.menu.menu()))
-        self.status.cancelled.connect(self.adding.cancel)
+        self.status.cancelled.connect(self._on_cancelled)
+        self.opening.working.connect(self._on_working)
+        self.opening.progressed.connect(partial(self.status.progress, "analysing"))
         self.adding.started.connect(partial(self.status.begin, "importing", "Looking at files ..."))
         self.adding.progressed.connect(partial(self.status.progress, "importing"))
         self.adding.finished.connect(partial(self.status.end, "importing"))
@@ -158,7 +161,7 @@ class CaseDock(CaseControls):
             self.welcome.set_recent(self.settings.recent)
             return
         self.settings.remember(store.folder)
-        self.title.setText(f"<b>{store.folder.name}</b>")
+        self.title.setText(f"<b>{html.escape(store.folder.name)}</b>")
         self.title.setToolTip(str(store.folder))
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
@@ -293,6 +296,22 @@ class CaseDock(CaseControls):
             self.desk.open(self.desk.store.folder)
         else:
             self.adding.follow(link)
+
+    def _on_working(self, task: str) -> None:
+        """Say that an image is read or analysed: what the Lesion dock says of it may be out of sight."""
+        for other in ("opening", "analysing"):
+            if other != task:
+                self.status.end(other)
+        if task == "opening":
+            self.status.begin("opening", "Opening ...")
+        elif task == "analysing":
+            self.status.begin("analysing", "Finding the lesion ...")
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "importing":
+            self.adding.cancel()
+        else:
+            self.opening.cancel()
 
     def _on_failed(self, error: Exception) -> None:
         from napari.utils import notifications

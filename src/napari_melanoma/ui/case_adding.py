@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
 
 from napari_melanoma.data.case.edit import add_images, confirm
 from napari_melanoma.data.case.files import CASE
@@ -21,6 +22,7 @@ from napari_melanoma.ui.case_words import counted, listed
 from napari_melanoma.ui.job import Job
 
 if TYPE_CHECKING:
+    from napari_melanoma.ui.case_controls import CaseControls
     from napari_melanoma.ui.case_desk import CaseDesk
     from napari_melanoma.ui.case_settings import CaseSettings
 
@@ -32,7 +34,7 @@ class CaseAdding(QObject):
 
     Parameters
     ----------
-    dock : QWidget
+    dock : CaseControls
         In whose window is asked.
     desk : CaseDesk
         Takes what is found.
@@ -60,7 +62,7 @@ class CaseAdding(QObject):
     said = Signal(str)
     failed = Signal(object)
 
-    def __init__(self, dock: QWidget, desk: CaseDesk, settings: CaseSettings) -> None:
+    def __init__(self, dock: CaseControls, desk: CaseDesk, settings: CaseSettings) -> None:
         super().__init__(dock)
         self._dock = dock
         self._desk = desk
@@ -100,14 +102,8 @@ class CaseAdding(QObject):
             patient = "" if self._desk.case is None else self._desk.case.patient.patient_id
             self.gathering.start(Wish(tuple(paths), lesion, patient))
 
-    def cancel(self, task: str = "") -> None:
-        """Look at no more files.
-
-        Parameters
-        ----------
-        task : str, optional
-            As the status line calls it.
-        """
+    def cancel(self) -> None:
+        """Look at no more files."""
         self.gathering.cancel()
         if self._drawing is not None:
             self._drawing.cancel()
@@ -236,9 +232,10 @@ class CaseAdding(QObject):
         """The first note, and a link to all where there are more."""
         if not self._notes:
             return ""
-        about, said = self._notes[0]
-        more = f" <a href='notes'>All {len(self._notes)} notes</a>" if len(self._notes) > 1 else ""
-        return f" {about} {said}{more}"
+        first = " ".join(self._notes[0])
+        if len(self._notes) == 1:
+            return f" {first}"
+        return f" {html.escape(first)} {self._dock.icons.link('notes', f'All {len(self._notes)} notes')}"
 
     def _on_opened(self) -> None:
         if self._sentence and self._desk.store is not None:

@@ -34,7 +34,7 @@ from napari_melanoma.ui.words import Words
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = "Ctrl+Z", "Ctrl+Shift+Z", "Alt+O", "Alt+L", "Alt+I"
+UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = "Ctrl+Z", "Ctrl+Shift+Z", "Alt+Return", "Alt+N", "Alt+M"
 
 
 class CaseControls(QWidget):

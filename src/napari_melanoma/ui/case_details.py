@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
@@ -124,7 +126,7 @@ class ImagePage(QWidget):
             Whether the case may be changed.
         """
         name = self.title.fontMetrics().elidedText(image.path.name, Qt.TextElideMode.ElideMiddle, NAME_PX)
-        self.title.setText(f"<b>Image</b>  {name}")
+        self.title.setText(f"<b>Image</b>  {html.escape(name)}")
         self.title.setToolTip(str(image.path))
         self.lesion.clear()
         numbers = words.numbers(case)

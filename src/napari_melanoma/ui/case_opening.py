@@ -54,11 +54,17 @@ class CaseOpening(BesideLesion):
         There is another Lesion dock.
     analysed : Signal(str, object)
         The mask, or what follows from it, of the image of this id is something else; identity of the photograph.
+    working : Signal(str)
+        What is being done, as the status line calls it: ``opening``, ``analysing`` or nothing.
+    progressed : Signal(object)
+        How far an analysis is, a ``Progress``.
     failed : Signal(object)
         An exception.
     """
 
     lesion_opened = Signal()
+    working = Signal(str)
+    progressed = Signal(object)
     analysed = Signal(str, object)
     failed = Signal(object)
 
@@ -96,6 +102,7 @@ class CaseOpening(BesideLesion):
         if had is not self.lesion:
             QTimer.singleShot(RAISE_MS, self._to_front)
         self._wanted = [image.path for image in images]
+        self.working.emit("opening")
         self._next()
 
     def is_wanted(self, path: Path) -> bool:
@@ -157,7 +164,22 @@ class CaseOpening(BesideLesion):
         """
         lesion.work.changed.connect(self._on_changed)
         lesion.analysing.changed.connect(self._analyse)
+        lesion.analysing.changed.connect(self._tell)
+        lesion.analysing.queue.progressed.connect(self.progressed)
+        lesion.picker.changed.connect(self._analyse)
         self.lesion_opened.emit()
+
+    def cancel(self) -> None:
+        """Open and analyse no more; what is open stays."""
+        self._wanted = []
+        if self.lesion is not None:
+            self.lesion.analysing.queue.cancel()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell what is being done now."""
+        analysing = self.lesion is not None and self.lesion.analysing.queue.busy
+        self.working.emit("opening" if self._wanted else "analysing" if analysing else "")
 
     def _to_front(self) -> None:
         """Stay in sight where the Lesion dock opened as a tab before this one."""
@@ -175,6 +197,7 @@ class CaseOpening(BesideLesion):
                 return
             self._wanted.pop(0)
             self._show(there, path)
+        self._tell()
 
     def _on_failed(self, error: Exception) -> None:
         if self._wanted and not self._reading.busy:
@@ -212,6 +235,7 @@ class CaseOpening(BesideLesion):
         if image is not None and not known and identity not in self._looked:
             self._looked.add(identity)
             self._looking.submit(f"look {identity}", partial(self._prepare, identity, image))
+        self._analyse()
         self.changed.emit()
 
     def _prepare(self, identity: str, image: CaseImage) -> Callable[[RunContext], Stored] | None:

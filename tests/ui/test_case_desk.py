@@ -1,0 +1,173 @@
+"""The case that is open in a dock without a viewer: steps, saving, closing of the window, files that ask something."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image as PillowImage
+from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QWidget
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_lesion, set_patient
+from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage
+from napari_melanoma.data.case.store import CaseStore
+from napari_melanoma.ui import case_words as words
+from napari_melanoma.ui.case_desk import CaseDesk
+from napari_melanoma.ui.case_gathering import CaseGathering, Wish
+from napari_melanoma.ui.case_guard import CaseGuard
+from napari_melanoma.ui.case_history import CaseHistory
+from napari_melanoma.ui.case_rows import LOOSE, rows_of
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def window(home, qtbot):
+    """A window with a dock in it."""
+    made = QMainWindow()
+    qtbot.addWidget(made)
+    dock = QWidget()
+    made.setCentralWidget(dock)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def desk(window, tmp_path, qtbot):
+    """A desk with an empty case."""
+    made = CaseDesk(window.centralWidget())
+    made.create(tmp_path / "case")
+    qtbot.waitUntil(lambda: made.case is not None and not made.busy, timeout=PATIENCE_MS)
+    return made
+
+
+def aged(desk, age):
+    """Set the age as a form does."""
+    desk.edit(set_patient(desk.case, age=age), "age", "patient age")
+
+
+def test_edits_of_one_field_are_one_step():
+    history = CaseHistory(Case())
+    for age in (5, 54):
+        history.edit(set_patient(history.case, age=age), "age", "patient age")
+    history.rest()
+    history.edit(set_patient(history.case, age=55), "age", "patient age")
+    assert not history.edit(history.case, "nothing")
+    assert (history.undo(), history.case.patient.age) == ("age", 54)
+    assert (history.undo(), history.case.patient.age, history.undo()) == ("age", None, "")
+    assert (history.redo(), history.case.patient.age) == ("age", 54)
+
+
+def test_a_step_back_leaves_masks_as_they_are(tmp_path):
+    case = add_images(Case(), [CaseImage(id="", path=tmp_path / "a.png")])
+    history = CaseHistory(case)
+    history.edit(add_lesion(case), "new lesion")
+    mask = CaseCorrection(path=tmp_path / "m.png", digest="1")
+    history.amend(set_correction(history.case, "I1", mask))
+    history.undo()
+    assert (history.case.lesions, history.case.image("I1").correction) == ((), mask)
+
+
+def test_lesions_are_numbered_as_their_files_where_that_is_clear():
+    case = add_lesion(add_lesion(Case(), label="3"), label="2")
+    assert words.numbers(case) == {"L1": "3", "L2": "2"}
+    assert words.numbers(add_lesion(case)) == {"L1": "1", "L2": "2", "L3": "3"}
+    assert words.numbers(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
+
+
+def test_rows_say_what_is_guessed_missing_and_of_no_lesion(tmp_path):
+    image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic", guesses={"modality": "name"})
+    case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
+    rows = rows_of(add_images(case, [image]), missing={"I1"})
+    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (LOOSE, "No lesion yet")]
+    assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
+
+
+def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk, window, qtbot, tmp_path):
+    guard = CaseGuard(window.centralWidget(), desk, _Idle())
+    guard.watch()
+    aged(desk, 54)
+    assert not window.close()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=PATIENCE_MS)
+    assert CaseStore.look_at(tmp_path / "case").case.patient.age == 54
+
+
+def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypatch):
+    guard = CaseGuard(window.centralWidget(), desk, _Idle())
+    guard.watch()
+    asked = []
+    monkeypatch.setattr(guard, "_ask", lambda: asked.append(str(desk.fault)))
+    monkeypatch.setattr(desk.store, "save", _refuse)
+    aged(desk, 54)
+    assert not window.close()
+    qtbot.waitUntil(lambda: asked == ["the disk is full"], timeout=PATIENCE_MS)
+    assert window.isVisible()
+    assert desk.dirty
+
+
+class _Idle:
+    """Nothing was drawn."""
+
+    busy = False
+
+    def flush(self):
+        """Nothing to write."""
+
+
+def _refuse(case, over=False):
+    raise SaveError("the disk is full")
+
+
+def test_what_cannot_be_saved_is_not_left_for_another_case(desk, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setattr(desk.store, "save", _refuse)
+    aged(desk, 54)
+    desk.create(tmp_path / "other")
+    qtbot.waitUntil(lambda: desk.fault is not None and not desk.busy, timeout=PATIENCE_MS)
+    assert (desk.store.folder.name, desk.case.patient.age) == ("case", 54)
+
+
+def photos(folder, *names):
+    """A folder of small images."""
+    folder.mkdir(exist_ok=True)
+    for shade, name in enumerate(names):
+        PillowImage.new("RGB", (20, 20), (200, 150, 90 + shade)).save(folder / f"{name}.png")
+    return folder
+
+
+def dialog_of(qtbot, kind):
+    """The dialog that is asked with."""
+
+    def found():
+        return [one for one in QApplication.topLevelWidgets() if isinstance(one, kind) and one.isVisible()]
+
+    qtbot.waitUntil(lambda: len(found()) == 1, timeout=PATIENCE_MS)
+    return found()[0]
+
+
+def test_of_several_patients_one_is_chosen(window, tmp_path, qtbot):
+    photos(tmp_path / "all", "PAT_1_1_1", "PAT_2_7_1", "PAT_2_8_1")
+    gathering = CaseGathering(window.centralWidget())
+    with qtbot.waitSignal(gathering.gathered, timeout=PATIENCE_MS) as told:
+        gathering.start(Wish((tmp_path / "all",)))
+        dialog = dialog_of(qtbot, QInputDialog)
+        assert dialog.comboBoxItems() == ["1. PAT_1: 1 image, 1 lesion", "2. PAT_2: 2 images, 2 lesions"]
+        dialog.setTextValue("2. PAT_2: 2 images, 2 lesions")
+        dialog.accept()
+    assert len(told.args[0].patient.found) == 2
+    qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
+
+
+def test_a_table_that_nobody_understands_is_asked_about(window, tmp_path, qtbot):
+    folder = photos(tmp_path / "own", "a", "b")
+    (folder / "own.csv").write_text("Bildchen;Lebensjahre\na;54\nb;54\n", encoding="utf-8")
+    gathering = CaseGathering(window.centralWidget())
+    with qtbot.waitSignal(gathering.gathered, timeout=PATIENCE_MS) as told:
+        gathering.start(Wish((folder,)))
+        dialog = dialog_of(qtbot, QDialog)
+        assert dialog.objectName() == "mapping_dialog"
+        qtbot.waitUntil(lambda: not dialog.busy, timeout=PATIENCE_MS)
+        from napari_melanoma.data.mapping import Mapping
+
+        dialog.mapping_chosen.emit(Mapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
+        dialog.accept()
+    assert told.args[0].patient.case.patient.age == 54
+    qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
