@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.analysis import statistics
 from napari_melanoma.cli.reports import choose_report
 from napari_melanoma.core.runs import Milestone, Progress
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.workflows import estimate as estimates
+from napari_melanoma.workflows import train as workflow
+from napari_melanoma.workflows.comparison import Advice, ComparedModel, Comparison
 from napari_melanoma.workflows.estimate import Estimate
 
 RECIPE = """
@@ -75,6 +79,34 @@ def test_check_refuses_a_mask_of_another_size(run, blobs: Path) -> None:
     result = run("train", "--config", "recipe.toml", "--check")
     assert result.exit_code == 2
     assert "b5" in result.stderr
+
+
+ADVISED = [
+    ("take over", "Take the new model over. It gains. Look at {page}; then: napari-melanoma models import out"),
+    ("keep", "Keep the old model. It loses. Look at {page}"),
+    (None, "Next: napari-melanoma evaluate --model out/bundle --data DATASET --out DIR"),
+]
+
+
+@pytest.mark.usefixtures("blobs")
+@pytest.mark.parametrize(("advice", "said"), ADVISED)
+def test_the_last_line_says_what_the_comparison_advises(
+    run, monkeypatch: pytest.MonkeyPatch, advice: Advice | None, said: str
+) -> None:
+    def trained(recipe: object, out: Path, **_: object) -> BundleInfo:
+        if advice:
+            ja = {"JA": statistics.Estimate(0.8, 0.7, 0.9, 20)}
+            old, new = (ComparedModel(name, "", 0.5, ja) for name in ("old", "new"))
+            reason = "It gains." if advice == "take over" else "It loses."
+            Comparison(old, new, ja, (), (), (), advice, reason, 20, 20).write(out / "comparison")
+        return BundleInfo(out / "bundle", BundleConfig(name="new", title="", architecture="none", input_size=32))
+
+    monkeypatch.setattr(workflow, "train", trained)
+    line = run("train", "--config", "recipe.toml", "--out", "out").stdout.splitlines()[-1]
+    page = Path("out/comparison/comparison.html")
+    assert line == f"Trained 'new' into out/bundle, figures in out/metrics.csv. {said.format(page=page)}"
+    summary = json.loads(run("train", "--config", "recipe.toml", "--out", "out", "--json").stdout.splitlines()[-1])
+    assert (summary.get("advice"), summary.get("page")) == ((advice, str(page)) if advice else (None, None))
 
 
 @pytest.mark.usefixtures("blobs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,11 +65,28 @@ def _train(current: Session, config: Path, out: Path | None, *, resume: bool, qu
         raise
     if bundle is None:  # this process helped another one, which has the last word
         return
-    text = (
-        f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}; next: "
-        f"napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
-    )
-    current.done(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold)
+    said, found = _advice(out)
+    text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
+    text += said or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
+    current.done(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **found)
+
+
+def _advice(out: Path) -> tuple[str, dict[str, Any]]:
+    """Say what the comparison with the old model advises, for people and for machines; nothing where there is none."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.report.comparison_page import ADVICE
+    from napari_melanoma.workflows.comparison import read_comparison
+
+    folder = RunFolder(out).comparison
+    try:
+        found = read_comparison(folder)
+    except InputError:
+        return "", {}
+    page = folder / "comparison.html"
+    take = f"; then: napari-melanoma models import {out}" if found.advice == "take over" else ""
+    text = f"{ADVICE[found.advice]} {found.reason} Look at {page}{take}"
+    return text, {"advice": found.advice, "reason": found.reason, "page": str(page)}
 
 
 def _recipe(config: Path) -> TrainRecipe:
