@@ -34,6 +34,8 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     *splits, summary = [line for line in lines(result.stdout) if line["event"] != "progress"]
     assert {line["split"]: line["groups"] for line in splits} == {"train": 2, "val": 1}
     assert (summary["changed"], summary["duplicates"], summary["exit_code"]) == (4, 1, 0)
+    together = "4 images got another split; 1 pair of the same picture kept together"
+    assert summary["message"] == f"{together}: one; next: napari-melanoma data check one"
 
     result = run("data", "report", "one", "--out", "one.md")
     assert "4 images, 4 with a mask." in (tmp_path / "one.md").read_text()
@@ -42,6 +44,7 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     run("data", "import", "folder", "photographs", "--out", "two")
     result = run("data", "merge", "one", "two", "--out", "both", "--json")
     assert lines(result.stdout)[-1]["images"] == {"one": 4}
+    assert lines(result.stdout)[-1]["message"].endswith("; next: napari-melanoma data check both")
     result = run("data", "duplicates", "both", "--out", "pairs.csv", "--json")
     assert result.exit_code == 0
     assert lines(result.stdout)[-1]["pairs"] == 1
@@ -54,10 +57,19 @@ def test_a_picture_in_two_splits_is_exit_code_1(run, folder: Path, tmp_path: Pat
     result = run("data", "duplicates", "one")
     assert result.exit_code == 1
     assert "same picture: one/a (train) and one/d (val), likeness" in result.stderr
-    assert "1 pairs of 4 images show the same picture, 1 of them in two splits" in result.stdout
+    assert "1 pair of 4 images shows the same picture, 1 in two splits" in result.stdout
     checked = run("data", "check", "one")
     assert "d: shows the same picture as a, but is in another split (val and train)" in checked.stderr
     assert checked.exit_code == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--out", "pairs.csv")])
+def test_where_no_picture_occurs_twice_nothing_else_is_said(run, folder: Path, words: tuple[str, ...]) -> None:
+    for name in ("d.png", "d_mask.png"):
+        (folder / name).unlink()
+    run("data", "import", "folder", "photographs", "--out", "one")
+    result = run("data", "duplicates", "one", *words)
+    assert result.stdout.splitlines()[-1] == "none of 3 images shows the same picture as another"
 
 
 def test_what_cannot_be_imported_is_named(run, folder: Path, lines) -> None:

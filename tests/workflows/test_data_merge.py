@@ -140,6 +140,7 @@ def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
     assert report.counts["diagnosis"] == {"melanoma": 1}
     assert (report.missing["diagnosis"], report.age, report.by_split["val"]) == (2, (50, 50, 50), {"(not known)": 1})
     text = written(report)
+    assert "the largest has 1 image." in text
     assert "| melanoma | 1 | 33.3 |\n| (not known) | 2 | 66.7 |" in text
     assert "| (not known) | 1 | 1 |" in text
 

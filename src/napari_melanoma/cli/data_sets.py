@@ -133,6 +133,7 @@ def merge(
             text += f"; {len(found.conflicts)} contradictions, what was taken is in {out}/conflicts.csv"
         if found.left_out:
             text += f"; {len(found.left_out)} left out as another shows the same picture ({out}/left_out.csv)"
+        text += f"; next: napari-melanoma data check {out}"
         values = {name: getattr(found, name) for name in ("rows", "images", "joined")}
         values |= {"left_out": len(found.left_out), "conflicts": len(found.conflicts)}
         current.done(text, out=str(out), **values)
@@ -168,8 +169,9 @@ def split(
             said = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"fold {name}: {sum(counts.values())} images ({said})"
             current.report.listing("fold", text, fold=int(name), diagnoses=counts)
-        together = f"; {len(found.duplicates)} pairs of the same picture kept together" if found.duplicates else ""
-        text = f"{found.changed} images got another split{together}: {dataset}"
+        together = f"; {_pairs(len(found.duplicates))} of the same picture kept together" if found.duplicates else ""
+        changed = f"{found.changed} image{'' if found.changed == 1 else 's'} got another split"
+        text = f"{changed}{together}: {dataset}; next: napari-melanoma data check {dataset}"
         current.done(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
 
 
@@ -199,9 +201,16 @@ def duplicates(
         for pair in found if json else found[:NAMED]:
             current.report.tell("same", _said(pair), **pair_row(pair))
         leaks = sum(pair.leaks for pair in found)
-        more = f"; all of them in {out}" if out else "; --out pairs.csv lists all" if len(found) > NAMED else ""
-        text = f"{len(found)} pairs of {len(samples)} images show the same picture, {leaks} of them in two splits{more}"
+        more = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(found) > NAMED else ""
+        show = f"show{'s' if len(found) == 1 else ''} the same picture"
+        text = f"{_pairs(len(found))} of {len(samples)} images {show}, {leaks} in two splits{more}"
+        text = text if found else f"none of {len(samples)} images shows the same picture as another"
         current.done(text, some_failed=bool(leaks), pairs=len(found), in_two_splits=leaks)
+
+
+def _pairs(count: int) -> str:
+    """Count pairs."""
+    return f"{count} pair{'' if count == 1 else 's'}"
 
 
 def _said(pair: Duplicate) -> str:

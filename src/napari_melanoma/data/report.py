@@ -237,7 +237,7 @@ def written(report: DataSetReport) -> str:
     lines = [f"# {report.name}", "", f"{report.images} images, {report.masks} with a mask.{without}"]
     lines.append(
         f"{report.patients} patients and {report.lesions} lesions are named; {report.groups} groups stay together in a "
-        f"split, the largest has {report.largest_group} images."
+        f"split, the largest has {report.largest_group} image{'' if report.largest_group == 1 else 's'}."
     )
     if report.in_two_splits:
         lines.append(f"{len(report.in_two_splits)} groups are in several splits, such as {report.in_two_splits[0]}.")
