@@ -127,6 +127,8 @@ def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None
 def test_a_model_is_exported(run, tiny: Path) -> None:
     done = run("models", "export", tiny, "--format", "torchscript", "--out", "tiny.pt")
     assert (done.exit_code, Path("tiny.pt").is_file()) == (0, True), done.output
+    assert done.stdout.endswith("; its use: napari-melanoma models export --help\n")  # a wheel has no docs/
+    assert "config.json" in run("models", "export", "--help").stdout
     wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
     assert wrong.exit_code == 2
     assert "a file of the format onnx ends in .onnx, found 'tiny.pt'" in wrong.stderr

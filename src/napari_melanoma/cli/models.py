@@ -36,8 +36,13 @@ EXPORT_HELP = examples(
     "napari-melanoma models export lesion-small --format int8 --data datasets/isic2017 --out lesion-int8.onnx",
     "Write a model as a file for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
     "integers; it needs photographs with masks: its size, time and Dice are measured beside those of the floating "
-    "points). The file carries the model's config.json.",
+    "points).\n\n"
+    "The file takes photographs as float32 (batch, 3, side, side), RGB from 0 to 1 less mean over std, and gives "
+    "logits: a pixel whose sigmoid is at least the threshold is lesion. Side, mean, std and threshold stand in "
+    "config.json, which the file carries (in ONNX as custom metadata).",
 )
+
+USE = "napari-melanoma models export --help"
 
 app = typer.Typer(
     help="List models, show their cards, and write them for other programs.",
@@ -158,7 +163,7 @@ def export(
         from napari_melanoma.workflows.exporting import export_bundle
 
         export_bundle(info, out, form)
-        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); docs/models.md shows its use."
+        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); its use: {USE}"
         current.done(text, out=str(out), format=form, bytes=out.stat().st_size)
 
 
@@ -172,7 +177,7 @@ def _export_int8(current: Session, info: BundleInfo, out: Path, data: list[Path]
         lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
         text = "\n  ".join([*lines, f"difference of Dice: {report.difference[name]}"])
         current.report.listing("measured", text, data=name)
-    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {out.with_suffix('.json')}."
+    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {out.with_suffix('.json')}; its use: {USE}"
     current.done(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=describe(report))
 
 
