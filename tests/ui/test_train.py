@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,10 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui import estimating, forecast
+from napari_melanoma.ui import data_list, estimating, forecast
+from napari_melanoma.ui.checking import Parts
 from napari_melanoma.ui.corrections_changed import corrections_changed
+from napari_melanoma.ui.data_counts import count
 from napari_melanoma.ui.number_box import NumberBox
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.ui.train import TrainDock
@@ -280,6 +283,23 @@ def test_corrections_come_by_themselves(trainer, user):
     assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients"
     assert trainer.finds(QCheckBox, "use Corrections").isChecked()
     assert trainer.dock.start.isEnabled()
+
+
+def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(opens_dock, launched, monkeypatch):
+    checked = []
+
+    def check(recipe, run):
+        checked.append(recipe.data.datasets)
+        return Parts(8, 2, 2)
+
+    def slow(folder, **options):
+        time.sleep(0.1)  # longer than the controls rest before the recipe is checked
+        return count(folder, **options)
+
+    monkeypatch.setattr(data_list, "count", slow)
+    monkeypatch.setattr(forecast, "check", check)
+    assert opens_dock().dock.data.is_empty
+    assert checked == []
 
 
 def test_base_data_keep_from_forgetting(ready, user, launched):

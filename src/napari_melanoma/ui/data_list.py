@@ -186,6 +186,11 @@ class DataSetList(QWidget):
         return [folder for folder, row in self._rows.items() if row.used]
 
     @property
+    def unread(self) -> bool:
+        """Whether nothing is known yet of a data set that shall be used; later counts replace what is known."""
+        return any(row.wanted and row.counts is None for row in self._rows.values())
+
+    @property
     def rows(self) -> list[DataSetRow]:
         """Every data set on the list."""
         return list(self._rows.values())

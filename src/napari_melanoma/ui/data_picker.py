@@ -78,6 +78,11 @@ class DataPicker(QWidget):
         return tuple(str(folder) for folder in self.base.folders)
 
     @property
+    def unread(self) -> bool:
+        """Whether nothing is known yet of a data set that shall be used."""
+        return self.learn.unread or self.base.unread
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to learn from on the list, ticked or not, as far as is known."""
         return not any(row.counts is None or row.counts.images or not row.fixed for row in self.learn.rows)

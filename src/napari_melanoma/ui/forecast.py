@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.training.recipe import TrainRecipe
 
+READING = "Reading the data ..."
 ESTIMATING = "estimating time and memory ..."
 REST_MS = 250  # of the controls, before the data sets are read
 # What has no say in time and memory: to change it measures nothing anew.
@@ -109,7 +110,7 @@ class Forecast(QObject):
         if before and (before.data, before.seed) != (recipe.data, recipe.seed):
             self._parts = None
         if not self._parts:
-            self.fault = "Reading the data ..."
+            self.fault = READING
         if self._about and self._about[0] != _measured(recipe):
             self._forget_estimate(ESTIMATING)
         self._checks.submit("check", lambda: partial(_checked, recipe))

@@ -14,7 +14,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QKeySequence, QS
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
-from napari_melanoma.ui.forecast import Forecast
+from napari_melanoma.ui.forecast import READING, Forecast
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.models_changed import models_changed
@@ -160,6 +160,8 @@ class TrainDock(TrainControls):
 
     def _fault(self) -> str:
         """What can be seen to be wrong without reading anything."""
+        if self.data.unread:  # corrections that nobody has made yet are not missing
+            return READING
         if not self.data.datasets:
             return NO_DATA
         if self.start_from.start == IMAGENET and not imagenet_is_here():
