@@ -86,6 +86,35 @@ CASES = [
     Case("a word of nobody", {"site": "Glabella"}, {"site_as_given": "Glabella"}, unmapped={"site": {"Glabella": 1}}),
     Case("a decimal comma", {"diameter_1": "2,5"}, {"diameter_1_mm": "2.5"}),
     Case("a unit of its own", {"mel_thick": "0.3 mm", "Age (months)": "18 months"}, {"depth_mm": "0.3", "age": "1.5"}),
+    Case(
+        "a unit in the header", {"Age (months)": "18", "Diameter_1 [cm]": "0,8"}, {"age": "1.5", "diameter_1_mm": "8"}
+    ),
+    Case("a unit in header and cell", {"Diameter_1 (cm)": "8 mm"}, {"diameter_1_mm": "8"}),
+    Case("no unit in brackets", {"Age (at biopsy)": "45"}, {"age": "45"}),
+    Case("a unit of something else", {"Age (mm)": "4"}, {"age_as_given": "4 mm"}, unmapped={"age": {"4 mm": 1}}),
+    Case(
+        "impossible in its unit",
+        {"diameter_1 (cm)": "80"},
+        {"diameter_1_mm_as_given": "80 cm"},
+        impossible={"diameter_1_mm": {"80 cm": 1}},
+    ),
+    Case("an age above which nobody is told apart", {"age_approx": "85+"}, {"age": "85"}),
+    Case("what a pathologist does not find", {"ulceration": "Not identified"}, {"ulceration": "0"}),
+    Case(
+        "a side is no place",
+        {"site": "thigh", "laterality": "left side"},
+        {"site": "lower extremity", "sub_site": "thigh", "laterality": "left"},
+    ),
+    Case(
+        "cancer of the epidermis is no melanoma",
+        {"diagnosis": "NMSC"},
+        {"diagnosis_as_given": "NMSC", "target": "1", "melanoma": "0"},
+    ),
+    Case(
+        "how a nevus grows",
+        {"diagnosis": "nevus", "nevus_type": "spitz", "nevus_growth_pattern": "compound"},
+        {**NEVUS, "diagnosis_detail": "spitz nevus", "nevus_type": "spitz", "nevus_growth_pattern": "compound"},
+    ),
     Case("an age of DICOM", {"PatientAge": "045Y"}, {"age": "45"}),
     Case(
         "a number that is only a bound",
@@ -216,12 +245,13 @@ TEXTS = st.sampled_from(
         *("", " ", "unknown", "NA", "NV", "mel", "lentigo maligna", "benign", "malignant", "indeterminate", "BCC"),
         *("Benign::Nevus", "Benign::Nevus::odd", "left arm", "chest", "torso", "Torso Back Top Third", "ear", "right"),
         *("glabella", "f ", "m", "430", "45", "45.0", "2,5", "-1", "0", "1", "True", "no", "III", "0.3 mm", "<1/mm2"),
-        *("x; y", "a.jpg", "b/c.tif.jpg", "histo"),
+        *("85+", "left side", "x; y", "a.jpg", "b/c.tif.jpg", "histo"),
     ]
 )
 HEADERS = [
     *(name for names in known_names().values() for name in names),
     *(*NAMES, *(f"{name}_as_given" for name in NAMES), "depth_mm_reader_1", "itch"),
+    *("Age (months)", "Diameter_1 [cm]", "Ulceration (y)"),
 ]
 TABLES = st.lists(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), max_size=6)
 SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17k", "isic2024"])

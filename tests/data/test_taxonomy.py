@@ -125,6 +125,13 @@ PLACES = [
     ("right", Place(laterality="right")),
     ("unknown", Place()),
     ("left or right arm", None),
+    ("left middle finger", Place("upper extremity", "finger", "left")),
+    ("mid back", Place("posterior torso")),
+    ("medial thigh", None),
+    ("left side", Place(laterality="left")),
+    ("línea media", Place(laterality="midline")),
+    ("center", Place(laterality="midline")),
+    ("midline chest", Place("anterior torso", "chest", "midline")),
     ("glabella", None),
 ]
 
@@ -157,6 +164,9 @@ TOLD = [
     ("AIMP", Diagnosis("atypical melanocytic proliferation", "atypical intraepidermal melanocytic proliferation")),
     ("benign", Diagnosis(target="0", melanoma="0", group="benign")),
     ("malignant", Diagnosis(target="1", group="malignant")),
+    ("NMSC", Diagnosis(target="1", melanoma="0", group="malignant epidermal")),
+    ("pyogenic granuloma", Diagnosis("vascular lesion", "pyogenic granuloma", "0", "0")),
+    ("CTCL", Diagnosis("cutaneous T-cell lymphoma", "", "1", "0")),
     ("Benign::Benign melanocytic proliferations::Nevus::Spitz nevus", Diagnosis("nevus", "spitz nevus", "0", "0")),
     ("no such thing", Diagnosis()),
 ]

@@ -17,7 +17,8 @@ _FACTORS = {  # of a unit in the unit of the column
     "1/mm²": {"mm2": 1.0},
 }
 _UNITS = {
-    "year": "y yr yrs year years yo jahr jahre j a an ans ano anos año años anno anni jaar",
+    # 85+ is 85: data sets cap the age at what few reach, and ISIC writes 85 for it
+    "year": "+ y yr yrs year years yo jahr jahre j a an ans ano anos año años anno anni jaar",
     "month": "m mo mon month months monat monate mes meses mois mese mesi maand maanden",
     "week": "w week weeks woche wochen",
     "day": "d day days tag tage",
@@ -68,6 +69,24 @@ def said(column: Column, text: str, source: str = "") -> Said:
     words = taxonomy(column.taxonomy or "yes_no")
     found = word_of(words, text, source)
     return UNMAPPED if found is None else Said("" if found == UNKNOWN else found)
+
+
+def with_unit(text: str, unit: str) -> str:
+    """Write the unit that a column states behind a number that has none, so that it is not lost with the column.
+
+    Parameters
+    ----------
+    text : str
+        Of a cell.
+    unit : str
+        What stands in brackets behind the column's name; it may be something else than a unit.
+
+    Returns
+    -------
+    str
+        The text as it is where it is no bare number, or nobody knows such a unit.
+    """
+    return f"{text} {unit}" if unit.lower() in _UNIT and number(text) is not None else text
 
 
 def stem_of(text: str) -> str:

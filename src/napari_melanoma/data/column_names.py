@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, column_named
 from napari_melanoma.data.taxonomy import HERE, read_rows
 from napari_melanoma.data.taxonomy.wording import plain
 
-_IN_BRACKETS = re.compile(r"\s*[\[(][^\])]*[\])]\s*$")
+_IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
 _LAST = 1_000_000  # the rank of what stood in a column once and was not understood then
 
 
@@ -29,12 +29,15 @@ class Meaning:
         Whether the column also stays under its own name, as it says more than ours.
     only_words : bool
         Whether it means ours only where it holds words of ours, such as ``label``, which may hold anything.
+    unit : str
+        What stands in brackets behind its name, such as ``cm``, in which its numbers are.
     """
 
     ours: str
     rank: int
     keeps: bool = False
     only_words: bool = False
+    unit: str = ""
 
 
 @lru_cache(maxsize=4096)
@@ -44,7 +47,7 @@ def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
     Parameters
     ----------
     name : str
-        In the header of any table, in any case; a unit in brackets behind it does not count.
+        In the header of any table, in any case, perhaps with a unit in brackets behind it.
     source : str
         Name of the public set that the table belongs to, "" for none.
 
@@ -58,12 +61,22 @@ def meanings(name: str, source: str = "") -> tuple[Meaning, ...]:
         return (Meaning(stripped.removesuffix(AS_GIVEN), _LAST),)
     if column_named(stripped) and stripped not in NAMES:
         return (Meaning(stripped, 0),)  # of a reader
+    if found := _known(plain(stripped), source):
+        return found
+    bare, bracket = _IN_BRACKETS.sub("", stripped), _IN_BRACKETS.search(stripped)
+    return tuple(_in_unit(meaning, bracket.group(1).strip()) for meaning in _known(plain(bare), source) if bracket)
+
+
+def _in_unit(meaning: Meaning, unit: str) -> Meaning:
+    """What a column means whose name states a unit; of words there is none."""
+    column = column_named(meaning.ours)
+    return replace(meaning, unit=unit) if column and column.kind == "number" else meaning
+
+
+def _known(word: str, source: str) -> tuple[Meaning, ...]:
+    """What the plain name of a column means to a source, else to anybody."""
     known = _meanings()
-    for word in dict.fromkeys((plain(stripped), plain(_IN_BRACKETS.sub("", stripped)))):
-        found = known.get((source, word)) if source else None
-        if found or ("", word) in known:
-            return found or known["", word]
-    return ()
+    return (known.get((source, word)) if source else None) or known.get(("", word), ())
 
 
 def known_names() -> dict[str, tuple[str, ...]]:

@@ -79,12 +79,12 @@ def told(word: str) -> Diagnosis:
     if word in ("", UNKNOWN):
         return Diagnosis()
     target = words.fact(word, "target")
-    melanoma = "1" if words.within(word, MELANOMA) else "0" if target == "0" else ""
+    melanoma = "1" if words.within(word, MELANOMA) else "0" if target and not words.within(MELANOMA, word) else ""
     level = words.fact(word, "level")
     if level == "group":
         return Diagnosis(target=target, melanoma=melanoma, group=word)
     above = next(up for up in words.line(word) if words.fact(up, "level") == "diagnosis")
-    return Diagnosis(above, word if word != above else "", target, melanoma or ("0" if target else ""))
+    return Diagnosis(above, word if word != above else "", target, melanoma)
 
 
 def told_of(text: str, source: str = "") -> Diagnosis:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from napari_melanoma.data.cells import with_unit
 from napari_melanoma.data.column_names import Meaning, meanings
 from napari_melanoma.data.harmonise_report import HarmoniseReport, Tally
 from napari_melanoma.data.harmonise_steps import Cell, Outcome, step_of
@@ -168,7 +169,7 @@ def _step(group: list[tuple[str, Meaning]], source: str) -> _Step:
 
     @lru_cache(maxsize=REMEMBERED)
     def answer(texts: tuple[str, ...]) -> Outcome:
-        cells = (Cell(name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
-        return understand(cells, source)
+        told = ((name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
+        return understand((Cell(name, with_unit(text, meaning.unit), meaning) for name, text, meaning in told), source)
 
     return _Step(tuple(name for name, _ in group), answer)

@@ -5,7 +5,7 @@ Site, place within it and side are one step, diagnosis and what follows from it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -214,9 +214,15 @@ def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
         elif exact and not (cell.meaning.keeps and told(word).diagnosis == told(best).diagnosis):
             against.append(cell)  # not two subtypes of one class, such as in situ and superficial spreading
     _keep(outcome, best, vague, against, source)
-    targets = set() if best else {told(word).target for _, word in vague}
-    _follow(outcome, told(best), targets.pop() if len(targets) == 1 and not unsure else "")
+    _follow(outcome, told(best), Diagnosis() if best or unsure else _vaguely([told(word) for _, word in vague]))
     return outcome
+
+
+def _vaguely(words: Sequence[Diagnosis]) -> Diagnosis:
+    """What words that are less than a diagnosis say together of malignancy; nothing where they differ."""
+    targets = {word.target for word in words}
+    melanomas = {word.melanoma for word in words if word.melanoma}
+    return Diagnosis(target=targets.pop(), melanoma="".join(melanomas)) if len(targets) == 1 else Diagnosis()
 
 
 def _keep(outcome: Outcome, best: str, vague: Iterable[tuple[Cell, str]], against: Iterable[Cell], source: str) -> None:
@@ -232,7 +238,7 @@ def _keep(outcome: Outcome, best: str, vague: Iterable[tuple[Cell, str]], agains
             outcome.disagrees(cell)
 
 
-def _follow(outcome: Outcome, known: Diagnosis, vaguely: str) -> None:
+def _follow(outcome: Outcome, known: Diagnosis, vaguely: Diagnosis) -> None:
     """Fill in what a diagnosis says; a row's own word on malignancy comes first, vague words last."""
     found = outcome.found
     found |= {"diagnosis": known.diagnosis} if known.diagnosis else {}
@@ -240,7 +246,7 @@ def _follow(outcome: Outcome, known: Diagnosis, vaguely: str) -> None:
     for column, value in (("melanoma", known.melanoma), ("target", known.target)):
         if value and found.setdefault(column, value) != value:
             outcome.disagreements.append(f"{column} says otherwise than the diagnosis")
-    if target := "1" if found.get("melanoma") == "1" else vaguely:
+    if target := "1" if found.get("melanoma") == "1" else vaguely.target:
         found.setdefault("target", target)
-    if found.get("target") == "0":
+    if found.get("target") == "0" or (vaguely.melanoma == "0" and found.get("target") == vaguely.target):
         found.setdefault("melanoma", "0")

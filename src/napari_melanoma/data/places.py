@@ -16,6 +16,7 @@ FILLERS = frozenset(
         *("do", "da", "de", "del", "della", "il", "lo", "sur", "no", "na"),
     )
 )
+LEVELS = frozenset(("middle", "mid", "central", "center", "centre", "mitte", "mittig", "midden"))
 _ELIDED = re.compile(r"\b(?:l|d|all|dell|nell|sull)['’]", re.IGNORECASE)  # or the l of l'aine would mean left
 
 
@@ -50,14 +51,17 @@ def place(text: str, source: str = "") -> Place | None:
     whole = _looked_up(words, source)
     if whole is not None:
         return whole
+    alone = taxonomy("laterality").translate(words)
+    if alone is not None:
+        return Place(laterality=alone)
     sides, rest = _parted(words.split())
     if len(sides) > 1:
         return None
     side = sides.pop() if sides else ""
-    if not rest:
-        return Place(laterality=side) if side else None
     bare = [word for word in rest if word not in FILLERS]
-    found = _looked_up(" ".join(rest), source) or (_looked_up(" ".join(bare), source) if bare else None)
+    if not bare:
+        return Place(laterality=side) if side else None
+    found = _looked_up(" ".join(rest), source) or _looked_up(" ".join(bare), source)
     return found._replace(laterality=side) if found else None
 
 
@@ -97,12 +101,15 @@ def _looked_up(word: str, source: str) -> Place | None:
 
 
 def _parted(words: Iterable[str]) -> tuple[set[str], list[str]]:
-    """The sides that are named among some words, and the other words."""
+    """The sides that are named among some words, and the other words.
+
+    Beside a place, ``middle`` and the like are passed over: of a finger or the back they do not mean the midline.
+    """
     sides, rest = set[str](), list[str]()
     for word in words:
         side = taxonomy("laterality").translate(word)
-        if side and side != UNKNOWN:
+        if side and side != UNKNOWN and word not in LEVELS:
             sides.add(side)
-        else:
+        elif word not in LEVELS:
             rest.append(word)
     return sides, rest
