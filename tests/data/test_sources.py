@@ -16,7 +16,7 @@ from PIL import Image
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.harmonise import harmonise
-from napari_melanoma.data.sources import Record, find_source, sources, where_to_get
+from napari_melanoma.data.sources import Record, find_source, source_of, sources, where_to_get
 
 PICTURE = b"picture"
 
@@ -470,3 +470,27 @@ def test_a_record_is_what_its_finder_says(tmp_path: Path) -> None:
     image.save(tmp_path / "only.png")
     (record,) = find_source("folder").find(tmp_path).records
     assert record == Record("only", record.image, None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        *(
+            ("isic2017", "isic2017"),
+            ("ISIC-2017 small", "isic2017"),
+            ("isic_2017_small", "isic2017"),
+            ("isic20170", None),
+        ),
+        *(("HAM10000", "ham10000"), ("ham", "ham10000"), ("hamburg-clinic", None), ("ham-house", None)),
+        *(("pad_ufes", "pad-ufes-20"), ("PAD-UFES-20", "pad-ufes-20"), ("pad", "pad-ufes-20"), ("padova", None)),
+        *(("PH2Dataset", "ph2"), ("ph2", "ph2"), ("ph21", None), ("SMARTSKINS", "smartskins"), ("dermofits", None)),
+    ],
+)
+def test_public_sets_are_known_by_whole_words(name: str, source: str | None) -> None:
+    assert source_of(name) == source
+
+
+def test_a_set_that_is_known_by_its_folder_is_known_by_its_own_name() -> None:
+    known = [source.spec for source in sources().values() if source.spec.folders]
+    assert [spec.name for spec in known if source_of(spec.name) != spec.name] == []
+    assert {spec.name for spec in known} >= {"dermofit", "ham10000", "isic2016", "isic2018", "ph2", "smartskins"}

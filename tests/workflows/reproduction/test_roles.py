@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
-from napari_melanoma.workflows.reproduction.roles import fill_roles, source_of
+from napari_melanoma.workflows.reproduction.roles import fill_roles
 
 
 def test_sets_find_their_roles(sets: Path) -> None:
@@ -23,24 +23,6 @@ def test_sets_find_their_roles(sets: Path) -> None:
     named, _ = fill_roles(read_paper("P4"), [f"m={sets / 'unknown'}", f"D={sets / 'ph2'}"], ("D", "M"))
     assert [folder.name for found in named.values() for folder in found] == ["unknown", "ph2"]
     assert "HAM10000" in fill_roles(read_paper("P2"), [f"D={sets / 'unknown'}"], ("HAM10000",))[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "source"),
-    [
-        *(
-            ("isic2017", "isic2017"),
-            ("ISIC-2017 small", "isic2017"),
-            ("isic_2017_small", "isic2017"),
-            ("isic20170", None),
-        ),
-        *(("HAM10000", "ham10000"), ("ham", "ham10000"), ("hamburg-clinic", None), ("ham-house", None)),
-        *(("pad_ufes", "pad-ufes-20"), ("PAD-UFES-20", "pad-ufes-20"), ("pad", "pad-ufes-20"), ("padova", None)),
-        *(("PH2Dataset", "ph2"), ("ph2", "ph2"), ("ph21", None), ("SMARTSKINS", "smartskins"), ("dermofits", None)),
-    ],
-)
-def test_public_sets_are_known_by_whole_words(name: str, source: str | None) -> None:
-    assert source_of(name) == source
 
 
 def test_a_name_that_the_images_contradict_is_refused(tmp_path: Path, spots: Callable[..., Path]) -> None:

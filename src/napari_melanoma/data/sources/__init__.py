@@ -6,6 +6,7 @@ what is found and makes it a data set.
 
 from __future__ import annotations
 
+import re
 from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ class SourceSpec:
         Regular expression of its images' names, where nobody else names an image so: a row of that name is the same
         image in every table; a group in it, where there is one, is what tells them apart. "" where another set may use
         the same names.
+    folders : str
+        Regular expression of what people call a folder of the set, in lower case, where that tells; further words may
+        follow. "" where a name does not tell.
     public : bool
         False for what is the user's own; a row of a public set names it as its source and has its licence.
     """
@@ -59,6 +63,7 @@ class SourceSpec:
     layout: str
     images: int = 0
     ids: str = ""
+    folders: str = ""
     public: bool = True
 
 
@@ -168,6 +173,23 @@ def sources() -> dict[str, Source]:
     modules = listed(__name__, __path__, "SPEC", "find")
     found = {module.SPEC.name: Source(module.SPEC, module.find) for module in modules}
     return dict(sorted(found.items()))
+
+
+def source_of(folder: str) -> str | None:
+    """Tell a set by the name of a folder, or as a paper writes it.
+
+    Parameters
+    ----------
+    folder : str
+        Such as ``"SMARTSKINS"`` or ``"isic2017-small"``.
+
+    Returns
+    -------
+    str or None
+        The name that ``sources`` has for it; None where the folder's name does not tell.
+    """
+    word, specs = folder.strip().lower(), [source.spec for source in sources().values()]
+    return next((s.name for s in specs if s.folders and re.match(rf"({s.folders})(?![^\W_])", word)), None)
 
 
 def find_source(name: str) -> Source:

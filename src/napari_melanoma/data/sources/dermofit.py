@@ -21,6 +21,7 @@ AK/<lesion>/<lesion>.png (45) and AK/<lesion>/<lesion>mask.png
 and likewise BCC (239), DF (65), IEC (78), MEL (76), ML (331), PYO (24), SCC (88), SK (257), VASC (97)
 each class a folder, or the zip file of that name""",
     images=1300,
+    folders="dermofit",
 )
 CLASS = re.compile(r"(?:^|/)(AK|BCC|DF|IEC|MEL|ML|PYO|SCC|SK|VASC)/", re.IGNORECASE)
 

@@ -21,6 +21,7 @@ HAM10000_metadata.tab, HAM10000_metadata.csv or HAM10000_metadata
 each image folder a folder, or the zip file of that name""",
     images=10015,
     ids=IDS,
+    folders="ham10000|ham$",
 )
 IMAGES = r"(?:^|/)(?:HAM10000_images(?:_part_[12])?|ISIC2018_Task3_Training_Input)(?:/|$)"
 MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"

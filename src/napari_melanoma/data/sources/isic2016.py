@@ -22,6 +22,7 @@ each a folder, or the zip file of that name; where they are there also
 ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTruth.csv""",
     images=1279,
     ids=IDS,
+    folders="isic[-_ ]?2016",
 )
 PARTS = (
     Part("train", "ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),

@@ -24,6 +24,7 @@ ISIC-2017_Test_v2_Part1_GroundTruth; each a folder, or the zip file of that name
 ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv and those of the other parts""",
     images=2750,
     ids=IDS,
+    folders="isic[-_ ]?2017",
 )
 NAMES = (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
 PARTS = tuple(Part(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth") for split, name in NAMES)

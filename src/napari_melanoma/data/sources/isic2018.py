@@ -19,6 +19,7 @@ ISIC2018_Task1_Training_GroundTruth/ISIC_*_segmentation.png, _Validation_GroundT
 each a folder, or the zip file of that name""",
     images=3694,
     ids=IDS,
+    folders="isic[-_ ]?2018",
 )
 PARTS = (
     Part("train", "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_melanoma.data.safe_names import free_name
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_tables import table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -24,6 +25,8 @@ IDENTIFIES = ("mrn", "biopsy_date")  # a person: the number of the record, the d
 def find(tree: SourceTree) -> list[Record]:
     """Find its rows, one a biopsy; the number of the record and the day of the biopsy are left out.
 
+    A case may have several biopsies: it is their lesion.
+
     Parameters
     ----------
     tree : SourceTree
@@ -35,8 +38,17 @@ def find(tree: SourceTree) -> list[Record]:
         Empty where there are none.
     """
     found: dict[str, Record] = {}
+    taken: set[str] = set()
+    nameless = 0
     for row in table_rows(tree, r".*pathology.*\.csv"):
-        if case := row.get("case_id"):
-            values = {name: text for name, text in row.items() if text and name not in IDENTIFIES}
-            found.setdefault(case, Record(f"case_{case}", None, None, {**values, "lesion_id": case}))
-    return [found[case] for case in sorted(found)]
+        case = row.get("case_id", "")
+        values = {name: text for name, text in row.items() if text and name not in IDENTIFIES}
+        if case:
+            name = free_name(f"case_{case}", taken)
+            taken.add(name.lower())
+            found[name] = Record(name, None, None, {**values, "lesion_id": case})
+        else:
+            nameless += bool(values)
+    if found and nameless:
+        tree.notes.append(("case_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no case: left out"))
+    return [found[name] for name in sorted(found)]

@@ -21,6 +21,7 @@ metadata.csv
 where you have them, masks/PAT_*.png or PAT_*_mask.png (the set itself has none)""",
     images=2298,
     ids=r"PAT_\d+_\d+_\d+",
+    folders="pad[-_ ]?ufes([-_ ]?20)?|pad$",
 )
 IMAGE = r"(PAT_\d+_\d+_\d+)\.(?:png|jpe?g)"
 MASK = r"(PAT_\d+_\d+_\d+)(?:_mask|_segmentation)?\.(?:png|bmp)"

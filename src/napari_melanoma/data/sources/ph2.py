@@ -23,6 +23,7 @@ PH2 Dataset images/IMD*/IMD*_lesion/IMD*_lesion.bmp
 PH2_dataset.txt
 the archive is a .rar file: unpack it first""",
     images=200,
+    folders="ph2(dataset)?",
 )
 CLINICAL = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 OURS = {"0": "nevus", "1": "nevus", "2": "melanoma"}

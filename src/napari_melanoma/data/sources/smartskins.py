@@ -26,6 +26,7 @@ images of the smartphone (80 have a mask in the literature), in folders of any n
 masks of the same name in a folder with 'mask' or 'ground truth' in its name, or beside them as <image>_mask.png
 where it is there a table *.csv with a column image, image_id or filename; folders named after the dermoscope
 (dermoscope, dermoscopy, DL3) are left out""",
+    folders="smartskins",
 )
 DERMOSCOPE = re.compile(r"dermosc|dermlite|(?:^|[ _/-])DL3", re.IGNORECASE)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.data.sources import source_of
 from napari_melanoma.io.results import read_table
 from napari_melanoma.workflows.reproduction.papers import Row
 from napari_melanoma.workflows.reproduction.place import Work
 from napari_melanoma.workflows.reproduction.reduced import reduced
-from napari_melanoma.workflows.reproduction.roles import source_of
 
 
 @dataclass(frozen=True)

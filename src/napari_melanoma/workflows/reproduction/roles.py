@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import TABLES, check_names, read_dataset
-from napari_melanoma.data.sources import sources, where_to_get
+from napari_melanoma.data.sources import source_of, sources, where_to_get
 from napari_melanoma.workflows.reproduction.papers import Paper
 
-# How the folders of public sets are called, as far as it tells them apart; further words may follow.
-FOLDERS = {
-    "isic2016": "isic[-_ ]?2016",
-    "isic2017": "isic[-_ ]?2017",
-    "isic2018": "isic[-_ ]?2018",
-    "ham10000": "ham10000|ham$",
-    "ph2": "ph2(dataset)?",
-    "dermofit": "dermofit",
-    "smartskins": "smartskins",
-    "pad-ufes-20": "pad[-_ ]?ufes([-_ ]?20)?|pad$",
-}
 BY_NAME_ALONE = ("ph2",)  # whose terms ask for a decision: taken where a user names the role, never by finding it
 
 
@@ -68,23 +56,6 @@ def fill_roles(
         raise InputError(_missing(paper, missing))
     check_names(folder for folders in found.values() for folder in folders)
     return {role: tuple(dict.fromkeys(folders)) for role, folders in found.items() if folders}, notices
-
-
-def source_of(name: str) -> str | None:
-    """Tell a public set by the name of its folder, or as a paper writes it.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"SMARTSKINS"`` or ``"isic2017-small"``.
-
-    Returns
-    -------
-    str or None
-        As ``data.sources`` names it; None where the name does not tell.
-    """
-    word = name.strip().lower()
-    return next((source for source, called in FOLDERS.items() if re.match(rf"({called})(?![^\W_])", word)), None)
 
 
 def _role_of(paper: Paper, word: str) -> str | None:
