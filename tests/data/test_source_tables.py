@@ -62,6 +62,24 @@ def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
     assert "1 rows of one image say two things here: the first counts, the other is in other_age" in found.notes[0][1]
 
 
+def test_rows_that_name_no_image_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("image_id,age\nx,50\n,60\n , \n")
+    found = find_source("table").find(tmp_path)
+    assert [record.image_id for record in found.records] == ["x"]
+    assert found.notes == [("image_id", "1 row names no image: left out")]
+
+
+def test_a_case_may_have_several_biopsies(tmp_path: Path) -> None:
+    table = tmp_path / "pathology.csv"
+    table.write_text("case_id,diagnosis,mrn\n7,nevus,1\n7,melanoma,1\n,scar,2\n,,3\n")
+    found = find_source("isic2024-pathology").find(table)
+    assert {one.image_id: one.values for one in found.records} == {
+        "case_7": {"case_id": "7", "diagnosis": "nevus", "lesion_id": "7"},
+        "case_7-2": {"case_id": "7", "diagnosis": "melanoma", "lesion_id": "7"},
+    }
+    assert found.notes == [("case_id", "1 row names no case: left out")]
+
+
 def test_a_mapping_is_followed(tmp_path: Path) -> None:
     (tmp_path / "klinik.csv").write_bytes("Datei;Befund;Raum\nx.jpg;böse;4\n".encode("cp1252"))
     mapping = Mapping(

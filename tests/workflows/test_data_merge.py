@@ -76,6 +76,22 @@ def test_a_picture_that_two_have_is_taken_where_it_is_judged_on(two: list[Path],
     assert (line["data_set_1"], line["image_1"], line["image_2"]) == ("second", "z", "b")
 
 
+def test_what_a_picture_that_is_left_out_said_is_listed_and_who_named_it_names_the_other(tmp_path: Path) -> None:
+    first = {
+        "a": (0, {"split": "train", "target": "1", "age": "50", "site": "arm"}),
+        "b": (1, {"near_duplicate_of": "a"}),
+    }
+    second = {"z": (0, {"split": "test", "target": "0", "age": "50", "diagnosis": ""})}
+    folders = [dataset(tmp_path / "first", first), dataset(tmp_path / "second", second, (80, 60))]
+    report = merged(folders, tmp_path / "both")
+    assert [(one.column, one.taken, one.other, one.other_from) for one in report.conflicts] == [
+        ("target", "0", "1", "first")
+    ]
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "both/dataset.csv")}
+    assert (rows["z"]["target"], rows["z"]["site"], rows["z"]["near_duplicate_of"]) == ("0", "upper extremity", "")
+    assert rows["b"]["near_duplicate_of"] == "z"
+
+
 def test_duplicates_are_kept_where_that_is_asked_for(two: list[Path], tmp_path: Path) -> None:
     assert merged(two, tmp_path / "both", keep_duplicates=True).rows == {"first": 3, "second": 2}
 

@@ -6,7 +6,7 @@ Which rows those are follows from names that one archive gives to one image for 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -132,25 +132,6 @@ def united(group: Sequence[Origin]) -> tuple[Row, list[Conflict]]:
             elif agreed and agreed != row.get(column):
                 row[column], said_by[column] = agreed, other.data_set
     return row | ({ALSO_IN: " ".join(other.data_set for other in others)} if others else {}), conflicts
-
-
-def filled(row: Mapping[str, str], other: Mapping[str, str], columns: Iterable[str]) -> Row:
-    """Let a row know what another one does, where it says nothing itself.
-
-    Parameters
-    ----------
-    row, other : mapping
-        Column to text.
-    columns : iterable of str
-        Those that are filled in.
-
-    Returns
-    -------
-    dict
-        The row with what the other one knew.
-    """
-    known, more = as_dict(row), as_dict(other)
-    return known | {column: more[column] for column in columns if not known.get(column) and more.get(column)}
 
 
 def conflict_rows(conflicts: Iterable[Conflict]) -> Iterator[dict[str, object]]:

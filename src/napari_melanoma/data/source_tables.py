@@ -54,7 +54,7 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     Parameters
     ----------
     tree : SourceTree
-        In which they lie; where two rows of one image contradict each other, it is noted there.
+        In which they lie; where two rows of one image contradict each other, or rows name no image, it is noted there.
     names : str
         Regular expression that their whole names match.
     source : str
@@ -69,6 +69,7 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     """
     known: Known = {}
     otherwise: Counter[str] = Counter()
+    nameless = 0
     column_of = cache(_image_column)
     for row in table_rows(tree, names):
         column = column_of(tuple(row), source)
@@ -80,8 +81,12 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
             known[image] = PackedRow(first)
         elif image:
             known[image] = PackedRow(said)
+        else:
+            nameless += bool(said)
     said_twice = "rows of one image say two things here: the first counts, the other is in"
     tree.notes += [(column, f"{n} {said_twice} other_{column}") for column, n in otherwise.items()]
+    if known and nameless:
+        tree.notes.append(("image_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no image: left out"))
     return known
 
 

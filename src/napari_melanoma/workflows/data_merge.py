@@ -26,7 +26,6 @@ from napari_melanoma.data.same_rows import (
     Conflict,
     Origin,
     conflict_rows,
-    filled,
     groups_of,
     united,
 )
@@ -74,7 +73,8 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
 
     Of a picture that several of them have, one is taken: the one that is kept back the most (``test`` before ``val``
     before ``train``), so that nothing that is judged on is learnt from; else the one with a mask; else that of the data
-    set named first. What its row does not know is filled in from the others. The pairs are listed in ``left_out.csv``.
+    set named first. What its row does not know is filled in from the others, and what they contradict it in is listed
+    too. The pairs are listed in ``left_out.csv``.
     Images of one name in several data sets get the data set's name before theirs. Patients and lesions keep their
     names: where two data sets use one, their images stay on one side of a split.
 
@@ -113,13 +113,13 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     merged, conflicts = _united(groups, samples)
     with gathered(out) as place:
         left_out = [] if options.keep_duplicates else _left_out([one.sample for one in merged if one.sample], run)
-        taken = _without(merged, left_out)
+        taken, otherwise = _without(merged, left_out)
         report = MergeReport(
             rows=dict(Counter(one.first.data_set for one in taken)),
             images=dict(Counter(one.first.data_set for one in taken if one.sample is not None)),
             left_out=left_out,
             joined=len(origins) - len(groups),
-            conflicts=conflicts,
+            conflicts=[*conflicts, *otherwise],
             notes=[note for one in read for note in one.notes()],
         )
         _write(place, taken, report, run)
@@ -204,14 +204,19 @@ def _united(groups: Iterable[Sequence[Origin]], samples: Mapping[int, Sample]) -
     return merged, conflicts
 
 
-def _without(merged: Sequence[_Merged], left_out: Sequence[Duplicate]) -> list[_Merged]:
-    """Leave out what shows the same picture as another one, which is let know what it knew."""
+def _without(merged: Sequence[_Merged], left_out: Sequence[Duplicate]) -> tuple[list[_Merged], list[Conflict]]:
+    """Leave out what shows the same picture as another one, which is let know what it knew and stands for it."""
     of = {id(one.sample): one for one in merged if one.sample}
+    conflicts: list[Conflict] = []
     for pair in left_out:
         taken, gone = of[id(pair.first)], of[id(pair.second)]
-        taken.row = PackedRow(filled(taken.row, gone.row, FILLED))
+        knew = PackedRow({column: text for column, text in as_dict(gone.row).items() if column in FILLED})
+        row, found = united([replace(taken.first, row=taken.row), replace(gone.first, row=knew)])
+        taken.row = PackedRow({**as_dict(taken.row), **{column: row[column] for column in FILLED if column in row}})
+        taken.members = [*taken.members, *gone.members]
+        conflicts += found
     dropped = {id(pair.second) for pair in left_out}
-    return [one for one in merged if one.sample is None or id(one.sample) not in dropped]
+    return [one for one in merged if one.sample is None or id(one.sample) not in dropped], conflicts
 
 
 PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "likeness", "same_group")
@@ -284,7 +289,8 @@ def _name_rows(merged: Sequence[_Merged], names: Sequence[str]) -> None:
         row = {**as_dict(one.row), "image_id": name}
         if said is not None:
             near = said.row["near_duplicate_of"]
-            row["near_duplicate_of"] = called.get((said.data_set, near), near)
+            near = called.get((said.data_set, near), near)
+            row["near_duplicate_of"] = "" if near == name else near
         one.row = PackedRow(row)
 
 
