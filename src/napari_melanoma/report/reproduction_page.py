@@ -12,6 +12,7 @@ from napari_melanoma.report.page import png_uri, write_html
 if TYPE_CHECKING:
     from napari_melanoma.report.tables import Table
 
+SEEN = "Files are named as seen from the folder of this page, data sets by their names alone."
 PAGE = """{% extends "page" %}
 {% block title %}{{ title }}{% endblock %}
 {% block width %}80rem{% endblock %}
@@ -34,6 +35,7 @@ td { font-variant-numeric: tabular-nums; }
 {% endif %}
 {% endfor %}
 {% if steps %}<h2>What next</h2>
+<p class="quiet">{{ seen }}</p>
 <ul>
 {% for step in steps %}<li>{{ step.said }}: <code>{{ step.command }}</code></li>
 {% endfor %}
@@ -100,6 +102,7 @@ def write_page(page: ReproductionPage, path: Path) -> None:
     SaveError
         Where it cannot be written.
     """
-    tables = [table.html() for table in page.tables]
-    pictures = [(picture, png_uri(picture.path)) for picture in page.pictures]
-    write_html(path, PAGE, title=page.title, about=page.about, tables=tables, pictures=pictures, steps=page.steps)
+    values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": SEEN}
+    values["tables"] = [table.html() for table in page.tables]
+    values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]
+    write_html(path, PAGE, **values)

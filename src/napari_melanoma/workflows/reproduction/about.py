@@ -88,11 +88,11 @@ def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -
         Those that make sense here, the nearest first.
     """
     plan, metric, steps = work.plan, work.paper.file.chosen_by, list[Step]()
-    data = " ".join(f"--data {role}={folder.name}" for role, folders in plan.folders.items() for folder in folders)
-    command = f"napari-melanoma reproduce {plan.paper} {data}"
+    command = f"napari-melanoma reproduce {plan.paper}"
     if missing:
         more = "" if plan.minutes is None else " --minutes MORE"
-        steps.append(Step("Run the rows that are missing", f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"))
+        again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # it knows its data, and refuses other ones
+        steps.append(Step("Run the rows that are missing, with the same --rows if any were named", again))
     if models := [item for item in found if has_size(work, item)]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
         take = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
@@ -100,7 +100,9 @@ def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -
         train = f"napari-melanoma train --config recipes/{best.name}.toml --out RUN"
         steps.append(Step("Change values of its recipe, and train again", train))
     if plan.budget == "small":
-        steps.append(Step("Run the paper's own experiment, on a GPU", f"{command} --budget full --out NEW_FOLDER"))
+        data = "".join(f" --data {role}={folder.name}" for role, folders in plan.folders.items() for folder in folders)
+        whole = f"{command}{data} --budget full --out NEW_FOLDER"
+        steps.append(Step("Run the paper's own experiment, on a GPU", whole))
     return steps
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+CURVES = "A loss compares rows only where they learn with the same one."
 SIZE = "Points of nearly the same size stand a little apart, so that none hides another."
 
 
@@ -47,7 +48,7 @@ def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
     curves = {item.row.file.title: _curve(work.place, item.row.name) for item in found if item.row.file.learn}
     if several := {title: rows for title, rows in curves.items() if len(rows) > 1}:
         draw_curves(several, folder / "curves.png")
-        pictures.append(Picture("Curves of learning", folder / "curves.png", _without(curves)))
+        pictures.append(Picture("Curves of learning", folder / "curves.png", CURVES + _without(curves)))
     for role, images in work.data.items():
         if answers := _answers(work, role, found):
             path = folder / f"samples-{role.lower()}.png"
@@ -59,7 +60,7 @@ def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
 def _without(curves: Mapping[str, Sequence[object]]) -> str:
     """Say which rows have no curve."""
     single = [title for title, rows in curves.items() if len(rows) == 1]
-    return f"Not drawn, as they learn for a single epoch: {', '.join(single)}." if single else ""
+    return f" Not drawn, as they learn for a single epoch: {', '.join(single)}." if single else ""
 
 
 def _point(found: Found, metric: str) -> SizePoint:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.files import write_text
 from napari_melanoma.io.results import write_table
-from napari_melanoma.report.reproduction_page import ReproductionPage, write_page
+from napari_melanoma.report.reproduction_page import SEEN, ReproductionPage, write_page
 from napari_melanoma.report.tables import NOTHING, Table
 from napari_melanoma.workflows.reproduction.about import about, next_steps, title
 from napari_melanoma.workflows.reproduction.figures import draw_figures
@@ -44,7 +44,7 @@ def write_tables(work: Work, missing: Mapping[str, str]) -> list[Found]:
     tables = [table.markdown() for table in paper_tables(work.paper, found)]
     parts = [f"## {title(work)}", *about(work, missing, found), *tables]
     if steps := next_steps(work, missing, found):
-        parts += ["### What next", "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
+        parts += ["### What next", SEEN, "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
