@@ -45,14 +45,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--photograph", type=Path)
-    parser.add_argument("--only", choices=("lesion", "review", "train", "body"), help="pictures of one dock alone")
+    parser.add_argument(
+        "--only", choices=("lesion", "review", "train", "body", "case"), help="pictures of one dock alone"
+    )
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     if arguments.only in (None, "lesion"):
         lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
-    for only, pictures in (("review", review_pictures), ("train", train_pictures), ("body", body_pictures)):
+    parts = {"review": review_pictures, "train": train_pictures, "body": body_pictures, "case": case_pictures}
+    for only, pictures in parts.items():
         if arguments.only in (None, only):
             with tempfile.TemporaryDirectory() as folder:
                 pictures(Path(folder), arguments.out, arguments.theme)
@@ -162,6 +165,38 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     body.set_lesions([BodyMark(str(n), str(n), *place) for n, place in enumerate(places, start=1)], current="3")
     body.set_site("forearm", "right")
     picture(body, out / "body-map.png")
+    viewer.close()
+
+
+def case_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the Case dock with the sample patient, one image of whom is open."""
+    import napari
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.data.case.edit import confirm, set_lesion, set_patient
+    from napari_melanoma.ui.case_sample import write_sample
+
+    # What whoever makes the pictures has open stays out of them, and theirs stays as it is.
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Case")
+    window = dock.window()
+    window.resize(1400, 980)
+    narrow(dock)
+    dock.adding.take([write_sample(folder / "P-0042", RunContext())])
+    wait_until(lambda: dock.desk.case is not None and not dock.busy)
+    case = confirm(set_patient(dock.desk.case, age=54, sex="female", fitzpatrick=2, family_history=True), "I1")
+    case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
+    dock.desk.edit(case, "what is known")
+    dock.patient_fold.collapse(animate=False)
+    dock.tree.opened.emit("I1")
+    wait_until(lambda: not dock.busy and "analysed" in dock.tree.topLevelItem(0).child(0).text(0))
+    wait_until(lambda: "Saved" in dock.file.text())
+    picture(window, out / "case-dock.png")
     viewer.close()
 
 

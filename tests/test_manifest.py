@@ -53,6 +53,15 @@ def test_every_python_name_leads_to_something_callable(manifest: PluginManifest)
     assert len(commands) > 0
 
 
+def test_every_dock_is_offered(manifest: PluginManifest) -> None:
+    assert {widget.display_name for widget in manifest.contributions.widgets or []} == {
+        "Lesion",
+        "Train",
+        "Review",
+        "Case",
+    }
+
+
 def test_every_command_is_declared_once_and_used(manifest: PluginManifest) -> None:
     declared = [command.id for command in manifest.contributions.commands or []]
     assert len(declared) == len(set(declared))

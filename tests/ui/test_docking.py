@@ -126,7 +126,7 @@ def test_docks_of_others_are_left_where_they_are(stage):
 
 
 def test_nothing_asks_for_more_than_the_least_width(stage):
-    for name in ("Lesion", "Train", "Review"):
+    for name in ("Lesion", "Train", "Review", "Case"):
         dock = stage.opens(name).widget()
         assert dock.minimumSizeHint().width() <= 340, name
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
@@ -26,17 +24,14 @@ from napari_melanoma.ui.case_editing import CaseEditing
 from napari_melanoma.ui.case_guard import CaseGuard
 from napari_melanoma.ui.case_keeping import CaseKeeping
 from napari_melanoma.ui.case_notices import notice_of
-from napari_melanoma.ui.case_opening import CaseOpening
 from napari_melanoma.ui.case_rows import LOOSE, rows_of
+from napari_melanoma.ui.case_viewing import CaseViewing
 from napari_melanoma.ui.mesa import keep_shaders
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.data.case.model import CaseImage
-
 TELL_MS = 1000  # how often it is said how long ago the case was saved
-MOST_REOPENED = 8  # images that come back into the viewer with their case
 
 
 class CaseDock(CaseControls):
@@ -51,11 +46,10 @@ class CaseDock(CaseControls):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         keep_shaders()
-        self._viewer = napari_viewer
-        self._paths: list[Path] = []
         self.desk = CaseDesk(self)
         self.editing = CaseEditing(self.desk, self.tree, self)
-        self.opening = CaseOpening(napari_viewer, self, self._image_of)
+        self.viewing = CaseViewing(napari_viewer, self, self.desk, self.tree, self.settings)
+        self.opening = self.viewing.opening
         self.keeping = CaseKeeping(self.desk, self.opening, self)
         self.adding = CaseAdding(self, self.desk, self.settings)
         self.guard = CaseGuard(self, self.desk, self.keeping)
@@ -87,9 +81,8 @@ class CaseDock(CaseControls):
         self.desk.changed.connect(self._on_changed)
         self.desk.saved.connect(self._on_saved)
         self.opening.lesion_opened.connect(self.guard.be_first)
-        self.opening.changed.connect(self._remember_shown)
         self.pictures.read.connect(self.tree.viewport().update)
-        for teller in (self.editing, self.adding):
+        for teller in (self.editing, self.adding, self.viewing):
             teller.said.connect(self.status.say)
         for source in (self.desk, self.opening, self.adding, self.guard):
             source.failed.connect(self._on_failed)
@@ -112,7 +105,6 @@ class CaseDock(CaseControls):
         editing.made.connect(self._show_rows)
         self.tree.picked.connect(self._show_details)
         self.tree.itemSelectionChanged.connect(self._show_actions)
-        self.tree.opened.connect(self._open_images)
         self.tree.moved.connect(editing.move)
         self.tree.removed.connect(editing.remove)
         self.tree.dropped.connect(self.adding.take)
@@ -121,7 +113,7 @@ class CaseDock(CaseControls):
         self.add_lesion.clicked.connect(lambda checked=False: editing.add_lesion())
         self.add_image.clicked.connect(lambda checked=False: self.adding.ask_images())
         self.remove.clicked.connect(self._on_remove)
-        self.open.clicked.connect(lambda checked=False: self._open_images())
+        self.open.clicked.connect(lambda checked=False: self.viewing.open_chosen())
 
     def _add_shortcuts(self) -> None:
         slots = {
@@ -146,28 +138,20 @@ class CaseDock(CaseControls):
         """Whether anything is on its way: files, an analysis, a save."""
         return self.desk.busy or self.adding.busy or self.opening.busy or self.keeping.busy or self.pictures.busy
 
-    def _image_of(self, path: Path) -> CaseImage | None:
-        """The image of the case with that file."""
-        case = self.desk.case
-        images = () if case is None else (image for _, image in case.each_image())
-        return next((image for image in images if image.path == path), None)
-
     def _on_opened(self) -> None:
         store, case = self.desk.store, self.desk.case
-        self.opening.close([path for path in self._paths if self._image_of(path) is None])
-        self._paths = []
         self.show_open(store is not None)
         if store is None or case is None:
             self.welcome.set_recent(self.settings.recent)
+            self.viewing.change_case()
             return
         self.settings.remember(store.folder)
-        self.title.setText(f"<b>{html.escape(store.folder.name)}</b>")
+        self.title.setText(store.folder.name)
         self.title.setToolTip(str(store.folder))
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
-        shown = [image for image in self.settings.shown(store.folder) if image not in store.missing]
-        self._open(shown[-MOST_REOPENED:])
+        self.viewing.change_case()
 
     def _on_changed(self) -> None:
         case = self.desk.case
@@ -207,13 +191,7 @@ class CaseDock(CaseControls):
         if history is None or case is None:
             return
         is_part = bool(self.tree.images) or self.tree.current not in ("", LOOSE)
-        self.show_actions(self.desk.may_edit, len(self._chosen()), is_part, history.undone, history.redone)
-
-    def _chosen(self) -> list[str]:
-        """The images that are selected, or else those of the lesion at hand."""
-        case, current = self.desk.case, self.tree.current
-        lesions = () if case is None else (found for found in case.lesions if found.id == current)
-        return self.tree.images or [image.id for found in lesions for image in found.images]
+        self.show_actions(self.desk.may_edit, len(self.viewing.chosen), is_part, history.undone, history.redone)
 
     def _on_rested(self) -> None:
         if self.desk.history is not None:
@@ -234,39 +212,6 @@ class CaseDock(CaseControls):
         what = self.desk.redo()
         if what:
             self.status.say(f"Done again: {what}.")
-
-    def _open_images(self, image: str = "") -> None:
-        self._open([image] if image else self._chosen()[::-1])
-
-    def _open(self, ids: list[str]) -> None:
-        """Open images of these ids, the last one in view; says of those that cannot be why."""
-        case, store = self.desk.case, self.desk.store
-        if case is None or store is None:
-            return
-        images = [image for _, image in case.each_image() if image.id in ids]
-        images.sort(key=lambda image: ids.index(image.id))
-        gone = [image for image in images if not image.path.is_file()]
-        slides = [image for image in images if image.modality == "wsi" and image not in gone]
-        if gone:
-            self.status.say(f"{gone[0].path.name} is gone: it is not at {gone[0].path}.")
-        elif slides:
-            self.status.say(f"{slides[0].path.name} is a slide: open it with File > Open; the dock shows photographs.")
-        usable = [image for image in images if image not in gone and image not in slides]
-        if usable:
-            self._paths += [image.path for image in usable if image.path not in self._paths]
-            self.opening.open(usable)
-
-    def _remember_shown(self) -> None:
-        """Remember which images are in the viewer, for the day the case is opened again."""
-        case, store = self.desk.case, self.desk.store
-        if case is None or store is None:
-            return
-        images = [image for _, image in case.each_image()]
-        there = [image for image in images if self.opening.is_wanted(image.path)]
-        lesion = self.opening.lesion
-        seen = None if lesion is None else lesion.picker.identity
-        there.sort(key=lambda image: self.opening.identity(image) == seen)
-        self.settings.set_shown(store.folder, [image.id for image in there])
 
     def _on_saved(self) -> None:
         self.notice.say(notice_of(self.desk, self.icons.link))

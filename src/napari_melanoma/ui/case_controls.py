@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.ui.case_delegate import PICTURE_PX
-from napari_melanoma.ui.case_details import ImagePage, LesionPage
+from napari_melanoma.ui.case_details import ImagePage, LesionPage, heading
 from napari_melanoma.ui.case_form import PATIENT, CaseForm
 from napari_melanoma.ui.case_settings import CaseSettings
 from napari_melanoma.ui.case_tree import CaseTree
@@ -55,8 +55,7 @@ class CaseControls(QWidget):
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = CaseWelcome(self.icons)
         self.pictures = Pictures(2 * PICTURE_PX, self)
-        self.title = named(QLabel(), "case_title", "Case")
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.title = named(heading(), "case_title", "Case")
         self.undo = tool("case_undo", "Undo", "", "↶")
         self.redo = tool("case_redo", "Redo", "", "↷")
         self.menu = tool("case_menu", "Case menu", "New, open, recent, add, close", "case ▾")
@@ -83,13 +82,13 @@ class CaseControls(QWidget):
         self.icons.apply()
 
     def _lay_out(self) -> None:
-        self._patient = section("Patient", "case_patient", self.patient, self.settings, True)
-        self.icons.fold(self._patient)
+        self.patient_fold = section("Patient", "case_patient", self.patient, self.settings, True)
+        self.icons.fold(self.patient_fold)
         self._work = QWidget()
         column = QVBoxLayout(self._work)
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(4)
-        column.addWidget(self._patient)
+        column.addWidget(self.patient_fold)
         column.addWidget(row(QLabel("<b>Lesions</b>"), self.add_lesion, self.add_image, self.remove, stretch=0))
         column.addWidget(self.tree)
         column.addWidget(self.hint)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
-
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractButton, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QSizePolicy, QVBoxLayout, QWidget
+from superqt import QElidingLabel
 
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.ui import case_words as words
@@ -18,7 +17,6 @@ from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, too
 from napari_melanoma.ui.settings import Settings
 
 NEW = "new"
-NAME_PX = 180  # of a file, in its title
 
 
 class LesionPage(QWidget):
@@ -39,9 +37,8 @@ class LesionPage(QWidget):
 
     def __init__(self, icons: ThemedIcons, settings: Settings) -> None:
         super().__init__()
-        self.title = named(QLabel(), "lesion_title", "Lesion at hand")
+        self.title = named(heading(), "lesion_title", "Lesion at hand")
         self.title.setToolTip("")
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.confirm = tool("lesion_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm")
         self.body = BodyMap(icons)
         about, findings = CaseForm("lesion", LESION, "lesion_form"), CaseForm("lesion", FINDINGS, "findings_form")
@@ -71,7 +68,7 @@ class LesionPage(QWidget):
         editable : bool
             Whether the case may be changed.
         """
-        self.title.setText(f"<b>Lesion {words.numbers(case)[lesion.id]}</b>  {words.place(lesion)}")
+        self.title.setText(f"Lesion {words.numbers(case)[lesion.id]}: {words.place(lesion)}")
         self.body.set_lesions(words.marks(case), lesion.id)
         self.body.set_site(word_of(lesion.site, lesion.sub_site), lesion.laterality)
         self.body.setEnabled(editable)
@@ -93,9 +90,8 @@ class ImagePage(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = named(QLabel(), "image_title", "Image at hand")
+        self.title = named(heading(), "image_title", "Image at hand")
         self.title.setToolTip("")
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.confirm = tool("image_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm")
         self.lesion = named(
             StillCombo(), "image_lesion", "Lesion", "Which lesion it shows; the same as to drag it there"
@@ -125,8 +121,7 @@ class ImagePage(QWidget):
         editable : bool
             Whether the case may be changed.
         """
-        name = self.title.fontMetrics().elidedText(image.path.name, Qt.TextElideMode.ElideMiddle, NAME_PX)
-        self.title.setText(f"<b>Image</b>  {html.escape(name)}")
+        self.title.setText(image.path.name)
         self.title.setToolTip(str(image.path))
         self.lesion.clear()
         numbers = words.numbers(case)
@@ -142,6 +137,23 @@ class ImagePage(QWidget):
 
     def _on_lesion(self, index: int) -> None:
         self.lesion_chosen.emit(str(self.lesion.currentData()))
+
+
+def heading() -> QElidingLabel:
+    """Make a title that is cut with dots where there is no room for all of it.
+
+    Returns
+    -------
+    QElidingLabel
+        Bold, plain text.
+    """
+    label = QElidingLabel()
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
 
 
 def show_guesses(button: QAbstractButton, count: int, editable: bool) -> None:
