@@ -197,7 +197,8 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
     "name",
     [
         *("diagnosis", "patient_id", "split", "biopsed", "iddx_3", "histological_diagnosis", "dx_type", "crowd_score"),
-        *("target_as_given", "depth_mm_reader_2", "clark"),
+        *("target_as_given", "depth_mm_reader_2", "clark", "mel_class", "nevus_growth_pattern", "other_scc_type"),
+        *("bcc_nod", "melanocytic", "atypia", "mel_ulcer", "md5hash", "case_id", "CI_name"),
     ],
 )
 def test_what_gives_the_answer_away_is_refused(name: str) -> None:
@@ -218,6 +219,8 @@ def test_what_gives_the_answer_away_is_refused(name: str) -> None:
         ("lesion_id", "metastasis", True),
         ("skin_cancer_history", "diagnosis", False),
         ("family_history", "melanoma", False),
+        ("regression_areas_A_P", "diagnosis", False),
+        ("mel_mit", "metastasis", False),
     ],
 )
 def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, refused: bool) -> None:
@@ -227,6 +230,7 @@ def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, r
 def test_columns_that_can_be_ticked() -> None:
     rows = [
         {"image_id": str(n), "age": str(n), "sex": "", "site": "torso", "itch": str(n % 2), "source": f"s{n % 2}"}
+        | {"dataset": f"s{n % 2}", "also_in": f"s{n % 3}", "pixels_x": str(n % 2)}
         | {"notes": f"seen on day {n}", "diagnosis": f"d{n % 2}", "patient_distance": f"{n}.5"}
         for n in range(120)
     ]

@@ -93,6 +93,23 @@ def known_names() -> dict[str, tuple[str, ...]]:
     return {ours: tuple(dict.fromkeys(theirs)) for ours, theirs in found.items()}
 
 
+def meant_by_any(name: str) -> frozenset[str]:
+    """Say what a column may mean where nobody knows which set it is from.
+
+    Parameters
+    ----------
+    name : str
+        In the header of any table.
+
+    Returns
+    -------
+    frozenset of str
+        Our columns that it is to anybody, or to one source alone.
+    """
+    word = plain(name)
+    return frozenset(meaning.ours for (_, known), means in _meanings().items() if known == word for meaning in means)
+
+
 @cache
 def _meanings() -> dict[tuple[str, str], tuple[Meaning, ...]]:
     """(Source, plain name) to what it means; our own names mean themselves."""

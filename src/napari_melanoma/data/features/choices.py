@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import NumberColumn, TabularChoices, WordColumn
+from napari_melanoma.data.column_names import meant_by_any
 from napari_melanoma.data.features.leaks import why_not
 from napari_melanoma.data.features.reading import Row, number_of, word_of
 from napari_melanoma.data.table_schema import column_named
@@ -21,7 +22,7 @@ Style = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
 # (AJCC Cancer Staging Manual, 8th edition).
 BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.8, 1.0, 2.0, 4.0)}
-WHENCE = re.compile(r"source|domain|.*_source|original_(width|height)|mpp_[xy]")
+WHENCE = re.compile(r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]")
 MOST = 100  # different words: a column with more is a free text
 FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
 
@@ -44,8 +45,13 @@ def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
         are left out: they tell where an image is from, which a network takes for what it shows.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    allowed = [name for name in names if not (WHENCE.fullmatch(name) or why_not(name, target))]
+    allowed = [name for name in names if not (_tells_whence(name) or why_not(name, target))]
     return tuple(name for name in allowed if _says_much(name, rows))
+
+
+def _tells_whence(name: str) -> bool:
+    """Whether a column says where an image is from, under our name or another's."""
+    return any(WHENCE.fullmatch(one) for one in (name, *meant_by_any(name)))
 
 
 def _says_much(name: str, rows: Sequence[Row]) -> bool:
