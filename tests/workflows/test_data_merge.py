@@ -197,6 +197,7 @@ def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
     assert [(about, "nowhere" in said) for about, said in report.notes] == [("more/site", True)]
     entries = {entry.image_id: entry.image for entry in each_entry(tmp_path / "all") if isinstance(entry, Entry)}
     assert {name: image is not None for name, image in entries.items()} == {one: True, two: False, three: False}
+    assert {name: row["path"] for name, row in rows.items()} == {one: f"images/{one}.png", two: "", three: ""}
 
 
 def test_every_row_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:

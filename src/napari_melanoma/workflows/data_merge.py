@@ -129,10 +129,12 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
 def _write(place: Path, taken: Sequence[_Merged], report: MergeReport, run: RunContext) -> None:
     """Copy the images and write the tables."""
     names = _names(taken)
-    shown = [(one.sample, name) for one, name in zip(taken, names, strict=True) if one.sample is not None]
-    for sample, name in run.track(shown, "Copying images"):
+    shown = [(one, one.sample, name) for one, name in zip(taken, names, strict=True) if one.sample is not None]
+    for _, sample, name in run.track(shown, "Copying images"):
         _copy(sample, name, place)
     _name_rows(taken, names)
+    for one, sample, name in shown if len(shown) < len(taken) else ():  # beside rows that say that they have no image
+        one.row = PackedRow({**as_dict(one.row), "path": _image_path(sample, name)})
     write_dataset_table(place / "dataset.csv", [one.row for one in taken])
     write_table(place / "left_out.csv", [pair_row(pair) for pair in report.left_out], PAIR_COLUMNS)
     write_table(place / "conflicts.csv", list(conflict_rows(report.conflicts)), CONFLICT_COLUMNS)
@@ -294,9 +296,14 @@ def _name_rows(merged: Sequence[_Merged], names: Sequence[str]) -> None:
         one.row = PackedRow(row)
 
 
+def _image_path(sample: Sample, name: str) -> str:
+    """Where an image goes, from the table."""
+    return f"images/{name}{sample.image.suffix.lower()}"
+
+
 def _copy(sample: Sample, name: str, place: Path) -> None:
     """Copy an image and its mask, unless an earlier try has."""
-    files = [(sample.image, place / "images" / f"{name}{sample.image.suffix.lower()}")]
+    files = [(sample.image, place / _image_path(sample, name))]
     if sample.mask is not None:
         files.append((sample.mask, place / "masks" / f"{name}{sample.mask.suffix.lower()}"))
     for source, target in files:
