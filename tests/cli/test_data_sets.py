@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.data.domain_shift import Auc, DomainShift
 from napari_melanoma.io.results import read_table, write_mask
+from napari_melanoma.workflows import data_report as workflow
 
 
 @pytest.fixture
@@ -49,6 +52,16 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     assert result.exit_code == 0
     assert lines(result.stdout)[-1]["pairs"] == 1
     assert [(row["image_1"], row["image_2"]) for row in read_table(tmp_path / "pairs.csv")] == [("a", "d")]
+
+
+def test_machines_are_told_how_sources_differ(run, tmp_path: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    shift = DomainShift("red", "blue", (20, 20), {"table": Auc(0.9, 0.8, 0.95)}, (("age", 0.9),))
+    found = SimpleNamespace(shifts=[shift], whole=SimpleNamespace(rows=40), sources={"red": 20, "blue": 20})
+    monkeypatch.setattr(workflow, "data_report", lambda *_, **__: found)
+    monkeypatch.setattr(workflow, "write_report", lambda report, out: out / "report.html")
+    told, summary = lines(run("data", "report", "red", "blue", "--out", "page", "--json").stdout)
+    assert (told["event"], told["first"], told["second"], told["auc"]["table"]["low"]) == ("shift", "red", "blue", 0.8)
+    assert (summary["rows"], summary["out"]) == (40, "page")
 
 
 def test_a_picture_in_two_splits_is_exit_code_1(run, folder: Path, tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ def test_a_table_is_harmonised_and_what_was_met_is_said(run, table: Path) -> Non
     assert "isic_id -> image_id" in result.stdout
     assert "note: site: 1 cell is not understood and kept in site_as_given: 'Glabella' (1)" in result.output
     assert "note: age: 1 cell is impossible and kept in age_as_given: '430' (1)" in result.output
-    assert "2 rows, 4 columns understood, 0 kept as they are: out.csv" in result.stdout
+    assert (
+        "2 rows, 4 columns understood, 0 kept as they are: out.csv; next: napari-melanoma data check out.csv"
+        in result.stdout
+    )
 
 
 def test_machines_get_the_counts(run, table: Path, lines) -> None:
@@ -57,6 +60,7 @@ def test_a_table_alone_is_checked(run, table: Path, tmp_path: Path) -> None:
     result = run("data", "check", "clinic.csv")
     assert result.exit_code == 2
     assert "needs a column image_id" in result.output
+    assert "'napari-melanoma data harmonise' makes other names of columns ours." in result.output
     run("data", "harmonise", "clinic.csv", "--out", "out.csv")
     result = run("data", "check", "out.csv")
     assert result.exit_code == 0, result.output

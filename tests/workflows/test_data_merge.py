@@ -161,6 +161,13 @@ def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
     assert "| (not known) | 1 | 1 |" in text
 
 
+def test_a_patient_with_rows_without_split_is_in_one_split_alone(tmp_path: Path) -> None:
+    rows = [{"image_id": split or "x", "patient_id": "p", "split": split} for split in ("train", "")]
+    assert describe(table(tmp_path / "set", *rows), run=RunContext()).in_two_splits == ()
+    more = [*rows, {"image_id": "y", "patient_id": "p", "split": "test"}]
+    assert describe(table(tmp_path / "more", *more), run=RunContext()).in_two_splits == ("more/p",)
+
+
 def table(folder: Path, *rows: dict[str, str]) -> Path:
     """Write a data set of rows without images."""
     folder.mkdir()

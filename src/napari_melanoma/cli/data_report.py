@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.data_report import DataReport
+    from napari_melanoma.data.domain_shift import DomainShift
 
 REPORT_HELP = examples(
     "napari-melanoma data report dataset",
@@ -66,20 +67,17 @@ def _page(current: Session, datasets: list[Path], out: Path, given: dict[str, ob
     options = DataReportOptions.parse(given, "the command line")
     found = data_report(datasets, options, run=current.run)
     page = write_report(found, out)
-    for line in _shifts(found):
-        current.report.tell("shift", line)
+    for shift in found.shifts:
+        current.report.tell("shift", _said(shift), **asdict(shift))
     current.done(
         f"{found.whole.rows} rows of {len(found.sources)} sources: {page}", out=str(out), rows=found.whole.rows
     )
 
 
-def _shifts(found: DataReport) -> list[str]:
-    """How well the sources are told apart, a line a pair."""
-    return [
-        f"{shift.first} and {shift.second}: AUC {shift.auc[shift.family]} by {shift.family}, "
-        f"mostly by {', '.join(name for name, _ in shift.rests_on[:3])}"
-        for shift in found.shifts
-    ]
+def _said(shift: DomainShift) -> str:
+    """How well two sources are told apart."""
+    by = ", ".join(name for name, _ in shift.rests_on[:3])
+    return f"{shift.first} and {shift.second}: AUC {shift.auc[shift.family]} by {shift.family}, mostly by {by}"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -26,7 +26,7 @@ def harmonise(
         typer.Option("--source", metavar="NAME", help="Which public set it is: napari-melanoma data sources."),
     ] = "",
     mapping: Annotated[
-        Path | None, typer.Option("--map", metavar="TOML", help="What its columns and words mean: columns, words.")
+        Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what its columns and words mean.")
     ] = None,
     json: Json = False,
     debug: Debug = False,
@@ -49,6 +49,7 @@ def harmonise(
         for about, said in found.findings():
             current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
         text = f"{found.rows} rows, {len(found.columns)} columns understood, {len(found.own)} kept as they are: {out}"
+        text += f"; next: napari-melanoma data check {out}"
         values = {name: value for name, value in vars(found).items() if name not in ("rows", "columns")}
         current.done(text, out=str(out), rows=found.rows, **values)
 

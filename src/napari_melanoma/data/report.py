@@ -194,7 +194,7 @@ def describe_rows(
         by_split=_by_split(values),
         age=_range([float(row["age"]) for row in values if row.get("age")]),
         megapixels=_range([width * height / 1e6 for width, height in filter(None, sizes)]),
-        in_two_splits=tuple(sorted(group for group, names in splits.items() if len(names) > 1)),
+        in_two_splits=tuple(sorted(group for group, names in splits.items() if len(names - {""}) > 1)),
         faults=tuple(faults),
         origin=dict(origin or {}),
     )

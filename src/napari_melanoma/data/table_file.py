@@ -111,7 +111,10 @@ class TableFile:
         header = records[0] if records else Record("", [])
         if KEY not in header.cells:
             found = ", ".join(header.cells) or "no rows"
-            raise DataSetError(f"{path} needs a column image_id and at least one row; found {found}.")
+            raise DataSetError(
+                f"{path} needs a column image_id and at least one row; found {found}. "
+                "'napari-melanoma data harmonise' makes other names of columns ours."
+            )
         return cls(tuple(header.cells), tuple(records[1:]), header.text, layout)
 
     def write(self, path: Path) -> None:
