@@ -227,6 +227,15 @@ def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, r
     assert bool(why_not(name, target)) == refused
 
 
+@pytest.mark.parametrize(
+    ("depth", "stage"), [("0.7", 0), ("0.8", 1), ("1.0", 1), ("1.1", 2), ("2.0", 2), ("4.0", 3), ("4.1", 4), ("", 5)]
+)
+def test_depths_are_parted_where_stages_are(depth: str, stage: int) -> None:
+    rows = [{"depth_mm": "1"}, {"depth_mm": "3"}]
+    encoding = fit(rows, choices_for(["depth_mm"], rows, "one_hot"), target="metastasis")
+    assert encode([{"depth_mm": depth}], encoding).continuous.argmax() == stage
+
+
 def test_columns_that_can_be_ticked() -> None:
     rows = [
         {"image_id": str(n), "age": str(n), "sex": "", "site": "torso", "itch": str(n % 2), "source": f"s{n % 2}"}
