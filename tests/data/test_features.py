@@ -198,7 +198,7 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
     [
         *("diagnosis", "patient_id", "split", "biopsed", "iddx_3", "histological_diagnosis", "dx_type", "crowd_score"),
         *("target_as_given", "depth_mm_reader_2", "clark", "mel_class", "nevus_growth_pattern", "other_scc_type"),
-        *("bcc_nod", "melanocytic", "atypia", "mel_ulcer", "md5hash", "case_id", "CI_name"),
+        *("bcc_nod", "melanocytic", "atypia", "mel_ulcer", "md5hash", "case_id", "CI_name", "split_of_the_list"),
     ],
 )
 def test_what_gives_the_answer_away_is_refused(name: str) -> None:

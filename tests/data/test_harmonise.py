@@ -151,6 +151,12 @@ CASES = [
     ),
     Case("a malignancy alone", {"benign_malignant": "malignant"}, {"target": "1"}),
     Case("a melanoma is malignant", {"melanoma": "True"}, {"melanoma": "1", "target": "1"}),
+    Case(
+        "no melanoma is benign",
+        {"melanoma": "1", "benign_malignant": "benign"},
+        {"melanoma": "1", "target": "0"},
+        disagreements=("target says otherwise than melanoma",),
+    ),
     Case("a label that is a number", {"label": "1"}, {"label": "1"}),
     Case("a label that is a word", {"label": "psoriasis"}, {"diagnosis": "psoriasis", "target": "0", "melanoma": "0"}),
     Case("a label of nobody", {"label": "type A"}, {"label": "type A"}, unmapped={"label": {"type A": 1}}),

@@ -69,6 +69,12 @@ def test_rows_that_name_no_image_are_said(tmp_path: Path) -> None:
     assert found.notes == [("image_id", "1 row names no image: left out")]
 
 
+def test_a_split_that_somebody_drew_is_none_of_the_set(tmp_path: Path) -> None:
+    (tmp_path / "ISIC_2024_label_list_2.csv").write_text("image,binary_label,split\nISIC_0000001.jpg,0,test\n")
+    (record,) = find_source("isic2024").find(tmp_path).records
+    assert record.values == {"modality": "tbp_tile", "binary_label": "0", "split_of_the_list": "test"}
+
+
 def test_a_case_may_have_several_biopsies(tmp_path: Path) -> None:
     table = tmp_path / "pathology.csv"
     table.write_text("case_id,diagnosis,mrn\n7,nevus,1\n7,melanoma,1\n,scar,2\n,,3\n")

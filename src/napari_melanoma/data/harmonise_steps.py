@@ -248,5 +248,7 @@ def _follow(outcome: Outcome, known: Diagnosis, vaguely: Diagnosis) -> None:
             outcome.disagreements.append(f"{column} says otherwise than the diagnosis")
     if target := "1" if found.get("melanoma") == "1" else vaguely.target:
         found.setdefault("target", target)
+    if found.get("melanoma") == "1" and found.get("target") == "0" and not known.diagnosis:  # else said above
+        outcome.disagreements.append("target says otherwise than melanoma")
     if found.get("target") == "0" or (vaguely.melanoma == "0" and found.get("target") == vaguely.target):
         found.setdefault("melanoma", "0")

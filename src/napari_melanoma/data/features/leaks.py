@@ -47,7 +47,7 @@ def _why_not(column: str, target: str) -> str:
     """Why a column of this meaning cannot be an input."""
     if column in NAMES or A_NAME.fullmatch(column):
         return "is a name, which says nothing of another patient"
-    if column in PLACES:
+    if column in PLACES or column.startswith("split_"):
         return "says how a row is kept, not what is seen"
     if column == target or (column in DEPTHS and target in DEPTHS):
         return "holds the answer"

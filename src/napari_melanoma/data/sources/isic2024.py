@@ -6,6 +6,7 @@ Built from the published names of columns and files; tried on the challenge's pu
 from __future__ import annotations
 
 from napari_melanoma.data.isic_layout import IDS, IMAGE
+from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_tables import joined_records, known_of_images
 from napari_melanoma.data.sources import Record, SourceSpec
@@ -31,11 +32,15 @@ TABLES = (
     r"(?:ISIC_2024_)?test-metadata(?:_sample)?\.csv",
     r"ISIC_2024_label_list\w*\.csv",
 )
+OF_A_LIST = "split_of_the_list"
 IMAGES = r"(?:^|/)(?:image|train-image|ISIC_2024_(?:Permissive_)?Training_Input)(?:/|$)"
 
 
 def find(tree: SourceTree) -> list[Record]:
     """Find its images and rows; ``lesion_id`` is known of few, ``patient_id`` of all in the full table.
+
+    The set has no splits of its own: what a list of labels calls so was drawn by whoever made the list, perhaps through
+    the images of one patient, and stays under another name.
 
     Parameters
     ----------
@@ -48,4 +53,7 @@ def find(tree: SourceTree) -> list[Record]:
         Empty where there are none.
     """
     known = known_of_images(tree, "|".join(TABLES), SPEC.name)
+    for image_id, row in known.items():
+        if "split" in row:
+            known[image_id] = PackedRow({OF_A_LIST if name == "split" else name: text for name, text in row.items()})
     return joined_records(tree.find(IMAGES, IMAGE), {}, known, {"modality": SPEC.modality})
