@@ -158,11 +158,14 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
     five.picks("I5")
     five.chooses("image_modality", "tbp_tile")
     five.opens("I1")
-    drawn = five.draws("back_left_1_dermoscopy")
+    five.draws("back_left_1_dermoscopy")
     assert "✎ corrected" in [five.row(item).state for item in five.dock.tree._items()]
-    case = five.case
-    five.dock.desk.close()
+    labels = viewer.layers["back_left_1_dermoscopy mask"]
+    labels.data_setitem(np.nonzero(square(labels.data.shape, slice(50, 55), slice(2, 8))), 1)
+    drawn = labels.data != 0
+    five.dock.desk.close()  # at once: the stroke has not settled
     five.waits()
+    case = CaseStore.look_at(photos).case
     assert five.dock.welcome.isVisibleTo(five.dock)
     assert not [layer for layer in viewer.layers if "back_left" in layer.name]
 
@@ -243,6 +246,14 @@ def test_images_are_dragged_between_lesions(five):
     assert [len(lesion.images) for lesion in five.case.lesions] == [0, 3, 1, 1]
     five.dock.tree.moved.emit(["I5"], "loose", -1)
     assert five.row(tree.topLevelItem(4)).title == "No lesion yet"
+
+
+def test_the_same_folder_again_adds_what_is_new(five, photos):
+    PillowImage.fromarray(mole(91)).save(photos / "forearm_right_2_tile.png")
+    five.drops(photos)
+    assert five.status == "1 image added."
+    assert (len(five.case.lesions[2].images), five.notice) == (3, "")
+    assert five.dock.minimumSizeHint().width() <= 340
 
 
 def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):

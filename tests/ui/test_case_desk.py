@@ -95,13 +95,13 @@ def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypat
     guard = CaseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     asked = []
-    monkeypatch.setattr(guard, "_ask", lambda: asked.append(str(desk.fault)))
+    monkeypatch.setattr(guard, "_ask", lambda: asked.append(str(desk.saving.fault)))
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     assert not window.close()
     qtbot.waitUntil(lambda: asked == ["the disk is full"], timeout=PATIENCE_MS)
     assert window.isVisible()
-    assert desk.dirty
+    assert desk.saving.dirty
 
 
 class _Idle:
@@ -121,7 +121,7 @@ def test_what_cannot_be_saved_is_not_left_for_another_case(desk, qtbot, monkeypa
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     desk.create(tmp_path / "other")
-    qtbot.waitUntil(lambda: desk.fault is not None and not desk.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: desk.saving.fault is not None and not desk.busy, timeout=PATIENCE_MS)
     assert (desk.store.folder.name, desk.case.patient.age) == ("case", 54)
 
 

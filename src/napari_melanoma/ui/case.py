@@ -79,7 +79,7 @@ class CaseDock(CaseControls):
         self.adding.added.connect(self._show_rows)
         self.desk.opened.connect(self._on_opened)
         self.desk.changed.connect(self._on_changed)
-        self.desk.saved.connect(self._on_saved)
+        self.desk.saving.saved.connect(self._on_saved)
         self.opening.lesion_opened.connect(self.guard.be_first)
         self.pictures.read.connect(self.tree.viewport().update)
         for teller in (self.editing, self.adding, self.viewing):
@@ -221,23 +221,23 @@ class CaseDock(CaseControls):
         store = self.desk.store
         if store is None or store.read_only:
             said = "" if store is None else "Read only: nothing is saved."
-        elif self.desk.fault is not None:
+        elif self.desk.saving.fault is not None:
             said = "Not saved."
-        elif self.desk.dirty or self.keeping.busy:
+        elif self.desk.saving.dirty or self.keeping.busy:
             said = "Saving ..."
         else:
-            ago = words.when(time.time() - self.desk.saved_at) if self.desk.saved_at else ""
+            ago = words.when(time.time() - self.desk.saving.saved_at) if self.desk.saving.saved_at else ""
             said = f"Saved {ago} in {store.folder.name}/case.json".replace("  ", " ")
         if self.file.text() != said:
             self.file.setText(said)
 
     def _on_link(self, link: str) -> None:
         if link == "over":
-            self.desk.save(over=True)
+            self.desk.saving.save(over=True)
         elif link == "save":
-            self.desk.save()
+            self.desk.saving.save()
         elif link == "again" and self.desk.store is not None:
-            self.desk.forget()
+            self.desk.saving.forget()
             self.desk.open(self.desk.store.folder)
         else:
             self.adding.follow(link)

@@ -94,13 +94,17 @@ class CaseAdding(QObject):
             Id of the lesion on which they were dropped.
         """
         case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
-        if case is not None:
+        store = self._desk.store
+        folder = case.parent if case is not None and case.name == CASE else case
+        is_this = store is not None and self._desk.may_edit and folder is not None and folder.absolute() == store.folder
+        if case is not None and not is_this:
             self._desk.open(case)
-        elif self._desk.store is not None and not self._desk.may_edit:
+        elif store is not None and not self._desk.may_edit:
             self.said.emit(f"Nothing was added: {self._desk.read_only}")
         else:
             patient = "" if self._desk.case is None else self._desk.case.patient.patient_id
-            self.gathering.start(Wish(tuple(paths), lesion, patient))
+            wanted = (folder,) if is_this and folder is not None else tuple(paths)
+            self.gathering.start(Wish(wanted, lesion, patient))
 
     def cancel(self) -> None:
         """Look at no more files."""
@@ -184,11 +188,14 @@ class CaseAdding(QObject):
             return
         job = self._drawing = Job(partial(write_sample, folder))
         job.progressed.connect(self.progressed)
-        job.succeeded.connect(lambda made: self.take([made]))
+        job.succeeded.connect(self._on_sample)
         job.failed.connect(self.failed)
         job.finished.connect(self._on_drawn)
         self.started.emit()
         job.start()
+
+    def _on_sample(self, folder: Path) -> None:
+        self.take([folder])
 
     def _on_drawn(self) -> None:
         self._drawing = None

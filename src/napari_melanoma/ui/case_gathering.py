@@ -74,6 +74,8 @@ class CaseGathering(QObject):
         super().__init__(dock)
         self._dock = dock
         self._job: Job | None = None
+        self._wish: Wish | None = None
+        self._is_next = False  # the wish waits until the one before has ended
 
     @property
     def busy(self) -> bool:
@@ -88,26 +90,35 @@ class CaseGathering(QObject):
         wish : Wish
             What.
         """
-        self.cancel()
-        job = self._job = Job(partial(_gather, wish))
-        job.progressed.connect(self.progressed)
-        job.succeeded.connect(partial(self._on_gathered, wish))
-        job.failed.connect(self.failed)
-        job.finished.connect(partial(self._on_finished, job))
+        self._wish = wish
+        if self._job is not None:
+            self._job.cancel()
+            self._is_next = True
+            return
+        self._job = Job(partial(_gather, wish))
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self._on_gathered)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
         self.started.emit()
-        job.start()
+        self._job.start()
 
     def cancel(self) -> None:
         """Gather no more."""
+        self._is_next = False
         if self._job is not None:
             self._job.cancel()
 
-    def _on_finished(self, job: Job) -> None:
-        if self._job is job:
-            self._job = None
-            self.finished.emit()
+    def _on_finished(self) -> None:
+        self._job = None
+        self.finished.emit()
+        if self._is_next and self._wish is not None:
+            self._is_next = False
+            self.start(self._wish)
 
-    def _on_gathered(self, wish: Wish, found: Gathered | Path) -> None:
+    def _on_gathered(self, found: Gathered | Path) -> None:
+        wish = self._wish
+        assert wish is not None
         if isinstance(found, Path):
             self._ask_meaning(wish, found)
             return

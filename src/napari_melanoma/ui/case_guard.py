@@ -57,31 +57,35 @@ class CaseGuard(WindowGuard):
         if self._closing or not self._is_behind():
             return True
         self._keeping.flush()
-        if self._desk.dirty:
-            self._desk.save()
+        if self._desk.saving.dirty:
+            self._desk.saving.save()
         self._timer.start()
         return False
 
     def _is_behind(self) -> bool:
-        return self._desk.may_edit and (self._keeping.busy or self._desk.dirty or self._desk.busy)
+        return self._desk.may_edit and (self._keeping.busy or self._desk.saving.dirty or self._desk.busy)
 
     def _look(self) -> None:
-        if self._desk.fault is not None:
-            self._timer.stop()
+        if self._keeping.busy or self._desk.busy:
+            return
+        self._timer.stop()
+        if self._desk.saving.fault is not None:
             self._ask()
-        elif not self._is_behind():
-            self._timer.stop()
+        elif self._desk.saving.dirty:
+            self._desk.saving.save()
+            self._timer.start()
+        else:
             self._close()
 
     def _ask(self) -> None:
-        box = ask(self._dock, "case_not_saved", "The case cannot be saved.", str(self._desk.fault), "Case")
+        box = ask(self._dock, "case_not_saved", "The case cannot be saved.", str(self._desk.saving.fault), "Case")
         leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton("Stay", QMessageBox.ButtonRole.RejectRole))
         box.exec()
         pressed = box.clickedButton()
         box.deleteLater()
         if pressed is leave:
-            self._desk.forget()
+            self._desk.saving.forget()
             self._close()
 
     def _close(self) -> None:

@@ -48,6 +48,7 @@ class CaseKeeping(QObject):
         self._settling.setInterval(REST_MS)
         self._settling.timeout.connect(self._on_rest)
         opening.analysed.connect(self._on_analysed)
+        desk.saving.drawing = self
 
     @property
     def busy(self) -> bool:

@@ -32,11 +32,11 @@ def notice_of(desk: CaseDesk, link: Callable[[str, str], str]) -> str:
     if store is None or case is None:
         return ""
     again = link("again", "Open it again")
-    if isinstance(desk.fault, CaseChanged):
+    if isinstance(desk.saving.fault, CaseChanged):
         said = "Another program changed the case since it was opened, so what you did is not saved yet."
         return f"{said} {again} to see that, or {link('over', 'save yours over it')}."
-    if desk.fault is not None:
-        return f"{html.escape(str(desk.fault))} {link('save', 'Try again')}."
+    if desk.saving.fault is not None:
+        return f"{html.escape(str(desk.saving.fault))} {link('save', 'Try again')}."
     if store.read_only:
         return f"To look at alone: {html.escape(store.read_only)} {again}."
     missing = [image.path.name for _, image in case.each_image() if image.id in store.missing]

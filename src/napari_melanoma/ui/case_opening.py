@@ -76,6 +76,9 @@ class CaseOpening(BesideLesion):
         self._looked: set[str] = set()
         self._unknown: set[str] = set()  # photographs of which nothing is stored; what fails once is not tried again
         self.restored: set[str] = set()  # photographs whose analysis is the stored one
+        self._raising = QTimer(self)
+        self._raising.setSingleShot(True)
+        self._raising.timeout.connect(self._to_front)
         self._reading = Latest(self)
         self._reading.succeeded.connect(self._on_read)
         self._reading.failed.connect(self._on_failed)
@@ -100,7 +103,7 @@ class CaseOpening(BesideLesion):
         had = self.lesion
         self.lesion_dock()
         if had is not self.lesion:
-            QTimer.singleShot(RAISE_MS, self._to_front)
+            self._raising.start(RAISE_MS)
         self._wanted = [image.path for image in images]
         self.working.emit("opening")
         self._next()
