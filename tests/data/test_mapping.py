@@ -21,7 +21,9 @@ def test_columns_and_words_are_exchanged() -> None:
 
 def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -> None:
     mapping = Mapping(columns={"a": "site", "b": "site"})
-    assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear"}
+    assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "ear"}) == {"site": "ear"}
+    assert mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear", "b": "nose"}
+    assert mapping.apply({"b": "ear", "site": "nose"}) == {"site": "ear", "other_site": "nose"}
 
 
 def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:

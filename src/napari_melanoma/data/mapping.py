@@ -46,14 +46,21 @@ class Mapping(Config):
         -------
         dict
             Our column, or theirs where the mapping does not name it, to text; where several columns become one, the
-            first that says something counts.
+            first that says something counts, and what another says otherwise stays under its own name
+            (``other_<column>`` where that is the name of ours).
         """
         found: dict[str, str] = {}
+        otherwise: dict[str, str] = {}
         for theirs, text in row.items():
             ours = self.columns.get(theirs, theirs)
-            if ours and not found.get(ours):
-                found[ours] = self._word(ours, text.strip()) if self.words else text
-        return found
+            if not ours:
+                continue
+            word = self._word(ours, text.strip()) if self.words else text
+            if not found.get(ours):
+                found[ours] = word
+            elif word and word != found[ours]:
+                otherwise[theirs if theirs != ours else f"other_{ours}"] = word
+        return otherwise | found if otherwise else found
 
     def _word(self, column: str, text: str) -> str:
         """What a cell of a column says, which may still have the name that others give it."""
