@@ -52,14 +52,15 @@ def test_a_table_may_be_packed_and_named_itself(name: str, tmp_path: Path) -> No
 
 def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age,dx\nx,50,nv\nx,51,\ny,60,mel\n")
-    (tmp_path / "b.csv").write_text("filename,sex,dx\nx.jpg,f,mel\n")
+    (tmp_path / "b.csv").write_text("filename,sex,dx\nx.jpg,f,mel\nx.jpg,f,bcc\nx.jpg,,mel\n")
     found = find_source("table").find(tmp_path)
     assert {record.image_id: record.values for record in found.records} == {
-        "x": {"age": "50", "dx": "nv", "other_age": "51", "sex": "f", "other_dx": "mel"},
+        "x": {"age": "50", "dx": "nv", "other_age": "51", "sex": "f", "other_dx": "bcc // mel"},
         "y": {"age": "60", "dx": "mel"},
     }
     assert [about for about, _ in found.notes] == ["age", "dx"]
-    assert "1 rows of one image say two things here: the first counts, the other is in other_age" in found.notes[0][1]
+    said = "1 row says otherwise than another of the same image: the first counts, the other is in other_age"
+    assert found.notes[0][1] == said
 
 
 def test_rows_that_name_no_image_are_said(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ class Mapping(Config):
                 found[ours] = word
             elif word and word != found[ours]:
                 otherwise[theirs if theirs != ours else f"other_{ours}"] = word
-        return otherwise | found if otherwise else found
+        for name, word in otherwise.items():
+            found.setdefault(name, word)
+        return found
 
     def _word(self, column: str, text: str) -> str:
         """What a cell of a column says, which may still have the name that others give it."""

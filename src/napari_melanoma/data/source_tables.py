@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_melanoma.data.cells import stem_of
 from napari_melanoma.data.column_names import meanings
+from napari_melanoma.data.harmonise_steps import BESIDE
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
@@ -83,8 +84,9 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
             known[image] = PackedRow(said)
         else:
             nameless += bool(said)
-    said_twice = "rows of one image say two things here: the first counts, the other is in"
-    tree.notes += [(column, f"{n} {said_twice} other_{column}") for column, n in otherwise.items()]
+    for column, n in otherwise.items():
+        rows = "1 row says otherwise than another" if n == 1 else f"{n} rows say otherwise than another"
+        tree.notes.append((column, f"{rows} of the same image: the first counts, the other is in other_{column}"))
     if known and nameless:
         tree.notes.append(("image_id", f"{nameless} row{'s name' if nameless > 1 else ' names'} no image: left out"))
     return known
@@ -94,7 +96,8 @@ def _filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
     """Let a row know what another row of its image does; gives the columns in which the two differ."""
     differ = [column for column, text in other.items() if row.setdefault(column, text) != text]
     for column in differ:
-        row.setdefault(f"other_{column}", other[column])
+        kept = [text for text in row.get(f"other_{column}", "").split(BESIDE) if text not in ("", other[column])]
+        row[f"other_{column}"] = BESIDE.join([*kept, other[column]])
     return differ
 
 
