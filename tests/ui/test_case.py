@@ -9,8 +9,9 @@ import pytest
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.ui.case import CaseDock
 
@@ -325,6 +326,24 @@ def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_
     qtbot.waitUntil(lambda: json.loads((photos / "case.json").read_text())["patient"].get("age") == 54)
     with CaseStore.open(photos) as store:
         assert store.read_only == ""
+
+
+def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
+    create = CaseStore.create
+
+    def refuses(folder, case=None):
+        if folder == photos:
+            raise SaveError(f"cannot write in {folder}")
+        return create(folder, case)
+
+    monkeypatch.setattr(CaseStore, "create", refuses)
+    someone.drops(photos)
+    dialogs = someone.dock.window().findChildren(QFileDialog, "case_folder_dialog")
+    assert [dialog.windowTitle() for dialog in dialogs] == ["Folder for the case of these images"]
+    dialogs[0].fileSelected.emit(str(tmp_path / "case"))
+    dialogs[0].reject()
+    someone.waits()
+    assert (someone.dock.desk.store.folder, len(someone.case.lesions)) == (tmp_path / "case", 3)
 
 
 def test_nonsense_does_no_harm(five, photos):

@@ -223,7 +223,7 @@ class CaseDock(CaseControls):
             said = "" if store is None else "Read only: nothing is saved."
         elif self.desk.saving.fault is not None:
             said = "Not saved."
-        elif self.desk.saving.dirty or self.keeping.busy:
+        elif self.desk.saving.dirty or self.keeping.is_due:
             said = "Saving ..."
         else:
             ago = words.when(time.time() - self.desk.saving.saved_at) if self.desk.saving.saved_at else ""

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.edit import add_images, confirm
 from napari_melanoma.data.case.files import CASE
 from napari_melanoma.data.case.filing import file_images
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.case_desk import CaseDesk
     from napari_melanoma.ui.case_settings import CaseSettings
 
+FOR_CASE = "Folder for the case of these images"
 SAMPLE = "napari-melanoma sample case"
 
 
@@ -69,6 +71,7 @@ class CaseAdding(QObject):
         self._settings = settings
         self._notes: tuple[tuple[str, str], ...] = ()
         self._sentence = ""
+        self._unmade: Case | None = None  # a case whose folder may turn out to be one that cannot be written
         self._drawing: Job | None = None
         self.gathering = CaseGathering(dock)
         self.gathering.started.connect(self.started)
@@ -77,6 +80,7 @@ class CaseAdding(QObject):
         self.gathering.failed.connect(self.failed)
         self.gathering.gathered.connect(self._on_gathered)
         desk.opened.connect(self._on_opened)
+        desk.failed.connect(self._on_not_made)
 
     @property
     def busy(self) -> bool:
@@ -214,9 +218,16 @@ class CaseAdding(QObject):
         self._sentence = f"Made a case of {images} in {lesions}.{self._told()}"
         folders = [path for path in found.wish.paths if path.is_dir()]
         if len(folders) == 1 == len(found.wish.paths) and not found.several:
+            self._unmade = made
             self._desk.create(folders[0], made)
         else:
-            self._ask_folder("Folder for the case of these images", partial(self._create, made))
+            self._ask_folder(FOR_CASE, partial(self._create, made))
+
+    def _on_not_made(self, error: Exception) -> None:
+        """Ask for another folder where that of the images cannot be written, as on a disc."""
+        made, self._unmade = self._unmade, None
+        if made is not None and isinstance(error, SaveError):
+            self._ask_folder(FOR_CASE, partial(self._create, made))
 
     def _create(self, case: Case, folder: Path) -> None:
         self._desk.create(folder, case)
@@ -250,7 +261,7 @@ class CaseAdding(QObject):
         elif self._desk.store is not None:
             found = listed(self._desk.store.found.values(), most=1)
             self.said.emit(found)
-        self._sentence = ""
+        self._sentence, self._unmade = "", None
 
     def _show_notes(self) -> None:
         box = QMessageBox(self._dock.window())

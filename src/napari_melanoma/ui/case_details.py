@@ -99,7 +99,7 @@ class ImagePage(QWidget):
         self.lesion.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.form = CaseForm("image", IMAGE, "image_form")
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column.setContentsMargins(4, 0, 0, 0)  # as what is in a section
         column.setSpacing(4)
         column.addWidget(row(self.title, self.confirm, stretch=0))
         column.addWidget(quiet("Lesion"))

@@ -56,6 +56,11 @@ class CaseKeeping(QObject):
         lesion = self._opening.lesion
         return bool(self._due) or (lesion is not None and lesion.work.busy)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether something was drawn or analysed a moment ago."""
+        return bool(self._due)
+
     def flush(self) -> None:
         """Write at once, without waiting for the hand to rest."""
         lesion = self._opening.lesion

@@ -14,6 +14,7 @@ from napari_melanoma.ui.case_rows import LOOSE, CaseRow
 from napari_melanoma.ui.look import ThemedIcons, named
 
 MOST_ROWS, LEAST_ROWS = 7, 2  # that are seen at once; more are scrolled to
+FREE_PX = 20  # below the rows, where an image is dropped for a new lesion
 OPEN_UP_TO = 8  # lesions; of more, all but the one at hand are folded
 
 
@@ -198,7 +199,7 @@ class CaseTree(QTreeWidget):
     def _fit(self) -> None:
         """Be as high as the rows, within bounds."""
         rows = sum(1 + (item.childCount() if item.isExpanded() else 0) for item in self._tops())
-        height = min(max(rows, LEAST_ROWS), MOST_ROWS) * ROW_PX + 2 * self.frameWidth()
+        height = min(max(rows, LEAST_ROWS), MOST_ROWS) * ROW_PX + FREE_PX + 2 * self.frameWidth()
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
 
