@@ -40,6 +40,14 @@ UNITED = {
         {"site": "anterior torso", "sub_site": "chest"},
         [],
     ),
+    "the more exact diagnosis brings what follows from it": (
+        [
+            {"diagnosis": "actinic keratosis or intraepithelial carcinoma", "melanoma": "0"},
+            {"diagnosis": "actinic keratosis", "target": "0", "melanoma": "0"},
+        ],
+        {"diagnosis": "actinic keratosis", "target": "0", "melanoma": "0"},
+        [],
+    ),
     "the vaguer one changes nothing": ([{"site": "anterior torso"}, {"site": "torso"}], {"site": "anterior torso"}, []),
     "a number written otherwise": ([{"age": "50"}, {"age": "50.0"}], {"age": "50"}, []),
     "a contradiction": ([{"age": "50"}, {"age": "55"}], {"age": "50"}, ["age"]),

@@ -13,7 +13,7 @@ from napari_melanoma.data.taxonomy.wording import plain, spellings
 
 TRANSLATIONS = [
     ("diagnosis", "NV", "nevus"),
-    ("diagnosis", " akiec ", "actinic keratosis"),
+    ("diagnosis", " akiec ", "actinic keratosis or intraepithelial carcinoma"),
     ("diagnosis", "Melanoma, NOS", "melanoma"),
     ("diagnosis", "melanoma in-situ", "melanoma in situ"),
     ("diagnosis", "Lentigo_Maligna", "lentigo maligna"),
@@ -164,6 +164,8 @@ TOLD = [
     ("AIMP", Diagnosis("atypical melanocytic proliferation", "atypical intraepidermal melanocytic proliferation")),
     ("benign", Diagnosis(target="0", melanoma="0", group="benign")),
     ("malignant", Diagnosis(target="1", group="malignant")),
+    ("akiec", Diagnosis("actinic keratosis or intraepithelial carcinoma", melanoma="0")),
+    ("AK", Diagnosis("actinic keratosis", "", "0", "0")),
     ("NMSC", Diagnosis(target="1", melanoma="0", group="malignant epidermal")),
     ("pyogenic granuloma", Diagnosis("vascular lesion", "pyogenic granuloma", "0", "0")),
     ("CTCL", Diagnosis("cutaneous T-cell lymphoma", "", "1", "0")),

@@ -79,7 +79,8 @@ def told(word: str) -> Diagnosis:
     if word in ("", UNKNOWN):
         return Diagnosis()
     target = words.fact(word, "target")
-    melanoma = "1" if words.within(word, MELANOMA) else "0" if target and not words.within(MELANOMA, word) else ""
+    surely_not = words.fact(word, "melanoma") or ("0" if target and not words.within(MELANOMA, word) else "")
+    melanoma = "1" if words.within(word, MELANOMA) else surely_not
     level = words.fact(word, "level")
     if level == "group":
         return Diagnosis(target=target, melanoma=melanoma, group=word)
