@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,22 @@ from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.training.recipe import TrainRecipe
 
 COUNT = 24
+HEAVY = ["napari_melanoma.workflows.train", "napari_melanoma.training.segmentation", "lightning.pytorch", "timm"]
+# A word for multiprocessing, which must find by its name what a process shall do; a test module has none.
+# Lightning starts further processes by the name of the module that runs.
+LIFE = """
+import os, sys
+from importlib.util import find_spec
+os.environ.update({environment!r})
+for number in (1, 2):
+    os.dup2(os.open({output!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
+sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+sys.modules["__main__"].__spec__ = find_spec("napari_melanoma.__main__")
+sys.argv = ["napari-melanoma", *{words!r}]
+from napari_melanoma.cli import app
+app({words!r}, prog_name="napari-melanoma")
+"""
+Live = Callable[[list[str], Path], multiprocessing.process.BaseProcess]
 
 
 def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) -> Path:
@@ -103,3 +121,21 @@ def alone(recipe: TrainRecipe, change: Change) -> TrainRecipe:
 def events() -> Callable[[Path], list[dict[str, Any]]]:
     """Read all events of a run folder; each line must be whole."""
     return lambda folder: [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def live() -> Live:
+    """Run a command in a process of its own, its output into a file; where there are forks, all share slow imports."""
+    kinds = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
+    if "forkserver" in kinds:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch must have no threads where processes are forked
+        context.set_forkserver_preload(HEAVY)
+
+    def started(words: list[str], said: Path) -> multiprocessing.process.BaseProcess:
+        given = {name: value for name, value in os.environ.items() if name.startswith(("XDG_", "WIN_PD_", "OMP_"))}
+        process = context.Process(target=exec, args=(LIFE.format(environment=given, output=str(said), words=words), {}))
+        process.start()
+        return process
+
+    return started

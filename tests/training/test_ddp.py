@@ -1,4 +1,7 @@
-"""Two processes on the processor learn what one does and hear what it hears; each is a command of its own."""
+"""Two processes on the processor learn what one does and hear what it hears.
+
+The second is always a command of its own that Lightning starts; so is the first one where it is said.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,13 @@ import pytest
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.train import train
 
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
+Live = Callable[[list[str], Path], BaseProcess]
 PATIENCE_S = 300
 
 pytestmark = [
@@ -27,13 +34,18 @@ pytestmark = [
 ]
 
 
-def start(recipe: TrainRecipe, out: Path, *options: str) -> subprocess.Popen[str]:
-    """Start a run as a person does, by the module, so that Lightning can start it again for the second process."""
+def words(recipe: TrainRecipe, out: Path, *options: str) -> list[str]:
+    """The command that starts a run."""
     config = out.with_suffix(".toml")
     write_toml(config, recipe)
-    words = [sys.executable, "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out), *options]
+    return ["train", "--config", str(config), "--out", str(out), *options]
+
+
+def start(recipe: TrainRecipe, out: Path) -> subprocess.Popen[str]:
+    """Start a run as a person does, by the module, so that Lightning can start it again for the second process."""
+    command = [sys.executable, "-m", "napari_melanoma", *words(recipe, out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def losses(out: Path) -> list[dict[str, float]]:
@@ -50,24 +62,27 @@ def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
 
 
 def test_two_processes_learn_what_one_does(
-    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events, live: Live
 ) -> None:
-    runs = {1: start(change(recipe_for_two, devices=1), tmp_path / "one"), 2: start(recipe_for_two, tmp_path / "two")}
-    said = {count: run.communicate(timeout=PATIENCE_S)[0] for count, run in runs.items()}
-    assert {count: run.returncode for count, run in runs.items()} == {1: 0, 2: 0}, said
+    output = tmp_path / "two.txt"
+    run = live(words(recipe_for_two, tmp_path / "two"), output)
+    train(change(recipe_for_two, devices=1), tmp_path / "one", resume=False, run=RunContext())
+    run.join(PATIENCE_S)
+    said = output.read_text()
+    assert run.exitcode == 0, said
     for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
             assert two[name] == pytest.approx(value, rel=0.02), name
     kinds = [event["kind"] for event in events(tmp_path / "two") if event["kind"] not in ("step", "progress", "notice")]
     assert kinds == ["started", *["samples", "epoch"] * 3, "finished"]  # by one process alone
-    assert said[2].count("Trained 'blobs'") == 1
+    assert said.count("Trained 'blobs'") == 1
 
 
 def test_cancel_and_resume_reach_every_process(
-    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events, live: Live
 ) -> None:
-    out = tmp_path / "run"
+    out, output = tmp_path / "run", tmp_path / "again.txt"
     recipe = change(recipe_for_two, epochs=400, patience=400)
     run = start(recipe, out)
     wait_for(out, "epoch", run)
@@ -79,13 +94,15 @@ def test_cancel_and_resume_reach_every_process(
     assert events(out)[-1]["kind"] == "cancelled"
     RunFolder(out).ask("run")
     done = len(losses(out))
-    again = start(recipe, out, "--resume")
+    again = live(words(recipe, out, "--resume"), output)
+    end = time.monotonic() + PATIENCE_S
     while len(losses(out)) <= done:
-        assert again.poll() is None, again.communicate()[0]
+        assert again.is_alive(), output.read_text()
+        assert time.monotonic() < end, output.read_text()
         time.sleep(0.2)
     again.terminate()  # as a cluster does
-    said = again.communicate(timeout=PATIENCE_S)[0]
-    assert again.returncode == 128 + 15, said
+    again.join(PATIENCE_S)
+    assert again.exitcode == 128 + 15, output.read_text()
     assert events(out)[-1]["kind"] == "cancelled"
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-import multiprocessing.context
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,32 +20,13 @@ from napari_melanoma.models.bundle import load_network, read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
+Live = Callable[[list[str], Path], BaseProcess]
 
 KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "20"))
 PATIENCE_S = 600
 LONGEST_S = 0.3
-HEAVY = ["napari_melanoma.workflows.train", "napari_melanoma.training.segmentation", "lightning.pytorch", "timm"]
-# A word for multiprocessing, which must find by its name what a process shall do; a test module has none.
-LIFE = """
-import os, sys
-os.environ.update({environment!r})
-sys.stdout = sys.stderr = open({output!r}, "a")
-from napari_melanoma.cli import app
-app({words!r}, prog_name="napari-melanoma")
-"""
 
 pytestmark = pytest.mark.usefixtures("user_folders")
-
-
-@pytest.fixture(scope="module")
-def lives() -> multiprocessing.context.BaseContext:
-    """Where there are forks, what is heavy is imported once for all lives of a run."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch must have no threads where processes are forked
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
-    return context
 
 
 def words(recipe: TrainRecipe, out: Path) -> list[str]:
@@ -60,24 +38,19 @@ def words(recipe: TrainRecipe, out: Path) -> list[str]:
     return ["train", "--config", str(config), "--out", str(out), *["--resume"] * resumed]
 
 
-def start(lives: Any, recipe: TrainRecipe, out: Path) -> multiprocessing.Process:
+def start(live: Live, recipe: TrainRecipe, out: Path) -> BaseProcess:
     """Give a run another life."""
-    folders = {name: value for name, value in os.environ.items() if name.startswith(("XDG_", "WIN_PD_", "OMP_"))}
-    said = str(out.with_suffix(".txt"))
-    code = LIFE.format(environment=folders, output=said, words=words(recipe, out))
-    process = lives.Process(target=exec, args=(code, {}))
-    process.start()
-    return process
+    return live(words(recipe, out), out.with_suffix(".txt"))
 
 
-def finish(lives: Any, recipe: TrainRecipe, out: Path) -> None:
+def finish(live: Live, recipe: TrainRecipe, out: Path) -> None:
     """Run to the end."""
-    process = start(lives, recipe, out)
+    process = start(live, recipe, out)
     process.join(PATIENCE_S)
     assert process.exitcode == 0, out.with_suffix(".txt").read_text()
 
 
-def kill_after(process: multiprocessing.Process, out: Path, events: int, seconds: float) -> None:
+def kill_after(process: BaseProcess, out: Path, events: int, seconds: float) -> None:
     """Kill a run some time after it has told so many events, however fast the machine is."""
     end = time.monotonic() + PATIENCE_S
     before = told(out)
@@ -110,17 +83,17 @@ def check_whole(out: Path) -> int:
     return int(last["epoch"]) + 1 if "loops" in last else 0
 
 
-def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Change, lives: Any) -> None:
+def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Change, live: Live) -> None:
     recipe = change(alone, epochs=2 * KILLS + 4, patience=1000, ema_decay=0.9, samples=2)
     out, moments, safe = tmp_path / "killed", random.Random(7), 0
     for _ in range(KILLS):
-        kill_after(start(lives, recipe, out), out, moments.randint(1, 10), moments.uniform(0, LONGEST_S))
+        kill_after(start(live, recipe, out), out, moments.randint(1, 10), moments.uniform(0, LONGEST_S))
         now = check_whole(out)
         assert now >= safe
         safe = now
     assert 0 < safe < recipe.epochs, "killed too early, or too late, to say anything"
-    finish(lives, recipe, out)
-    finish(lives, recipe, tmp_path / "whole")
+    finish(live, recipe, out)
+    finish(live, recipe, tmp_path / "whole")
     assert_same(tmp_path / "whole", out)
     assert_one_epoch_lost_at_most(out)
 
@@ -145,16 +118,15 @@ def assert_one_epoch_lost_at_most(out: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_sigterm_cancels(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_sigterm_cancels(alone: TrainRecipe, tmp_path: Path, change: Change, live: Live) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "napari_melanoma", *words(change(alone, epochs=400, patience=400), out)]
-    with out.with_suffix(".txt").open("wb") as output:
-        run = subprocess.Popen(command, stdout=output, stderr=output)
+    run = start(live, change(alone, epochs=400, patience=400), out)
     end = time.monotonic() + PATIENCE_S
     while not any(event["kind"] == "epoch" for event in RunFolder(out).read_events()):
-        assert run.poll() is None
+        assert run.is_alive(), out.with_suffix(".txt").read_text()
         assert time.monotonic() < end
         time.sleep(0.05)
     run.terminate()
-    assert run.wait(timeout=PATIENCE_S) == 128 + 15
+    run.join(PATIENCE_S)
+    assert run.exitcode == 128 + 15
     assert RunFolder(out).read_events()[-1]["kind"] == "cancelled"
