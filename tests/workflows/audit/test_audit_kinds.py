@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -143,6 +144,51 @@ def packed(**files: bytes) -> bytes:
     return file.getvalue()
 
 
+def segment(marker: int, body: bytes) -> bytes:
+    """A segment of a JPEG."""
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+
+
+def iptc(number: int, text: str) -> bytes:
+    """An IPTC record in the block of an editor."""
+    record = bytes((0x1C, 2, number)) + len(text).to_bytes(2, "big") + text.encode()
+    return b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + len(record).to_bytes(4, "big") + record
+
+
+def camera_block(values: dict[int, object]) -> Image.Exif:
+    """An EXIF block with values of the camera."""
+    block = Image.Exif()
+    block.get_ifd(0x8769).update(values)
+    return block
+
+
+def raw_profile(block: bytes) -> str:
+    """A block as ImageMagick keeps it in a text of a PNG."""
+    return f"\nexif\n{len(block):8}\n{block.hex()}\n"
+
+
+def workbook(titles: list[str], values: list[str]) -> bytes:
+    """A workbook with one sheet of two rows, its words in a file of their own as Excel writes them."""
+    words = "".join(f"<si><t>{word}</t></si>" for word in (*titles, *values))
+    rows = ""
+    for row, many in ((1, len(titles)), (2, len(values))):
+        first = 0 if row == 1 else len(titles)
+        cells = (f'<c r="{"ABCD"[place]}{row}" t="s"><v>{first + place}</v></c>' for place in range(many))
+        rows += f'<row r="{row}">{"".join(cells)}</row>'
+    sheet = f'<worksheet xmlns="urn:s"><sheetData>{rows}</sheetData></worksheet>'
+    return packed(
+        **{
+            "xl/sharedStrings.xml": f'<sst xmlns="urn:s">{words}</sst>'.encode(),
+            "xl/worksheets/sheet1.xml": sheet.encode(),
+        }
+    )
+
+
 OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" Creator="Some Program">
 <Experimenter ID="Experimenter:0" FirstName="Anna" LastName="Miller" Email="anna@clinic.example"/>
 <Image ID="Image:0" Name="a"><AcquisitionDate>2021-03-04T10:00:00</AcquisitionDate></Image></OME>"""
@@ -200,6 +246,24 @@ CASES = [
     Case("long.bin", lambda: bytes(PIECE - 9) + HOME.encode() + b"/model\0", {"path", "user"}),
     Case("weights.bin", lambda: b"\0\1\2\xff" + HOME.encode() + b"/model\0\0\xfe", {"path", "user"}),
     Case("all.zip", lambda: packed(a__jpg=jpeg(exif=exif()), b__zip=packed(c__csv=TABLE.encode())), CAMERA | {"birth"}),
+    Case("behind.jpg", lambda: jpeg() + b"Patient: " + NAME.encode(), {"text"}),
+    Case("two.jpg", lambda: jpeg() + jpeg(), {"picture"}),
+    Case("late.jpg", lambda: jpeg()[:-2] + segment(0xFE, b"nevus of Anna") + b"\xff\xd9", {"text"}),
+    Case("filled.jpg", lambda: jpeg()[:2] + b"\xff" + segment(0xFE, b"nevus of Anna") + jpeg()[2:], {"text"}),
+    Case("own.jpg", lambda: jpeg()[:2] + segment(0xE5, b"nevus of Anna") + jpeg()[2:], {"text"}),
+    Case("maker.jpg", lambda: jpeg(exif=camera_block({0x927C: b"owner: Anna"})), {"text"}),
+    Case("headline.jpg", lambda: jpeg()[:2] + segment(0xED, iptc(105, NAME)) + jpeg()[2:], {"text"}),
+    Case("country.jpg", lambda: jpeg()[:2] + segment(0xED, iptc(101, "Elsewhere")) + jpeg()[2:], {"location"}),
+    Case("title.jpg", lambda: jpeg(xmp=XMP.replace("creator", "title").encode()), {"text"}),
+    Case("title.xmp", lambda: XMP.replace("creator", "title").encode(), {"text"}),
+    Case("note.png", lambda: png(note=NAME), {"text"}),
+    Case("raw.png", lambda: png(**{"Raw profile type exif": raw_profile(exif().tobytes())}), CAMERA),
+    Case("behind.png", lambda: png() + b"Patient: " + NAME.encode(), {"text"}),
+    Case("own.png", lambda: png()[:33] + chunk(b"prVt", NAME.encode()) + png()[33:], {"text"}),
+    Case("copyright.tif", lambda: tiff("", extratags=[(33432, "s", 0, NAME, True)]), {"text"}),
+    Case("own.tif", lambda: tiff("", extratags=[(65000, "s", 0, f"Patient: {NAME}", True)]), {"person"}),
+    Case("clinic.xlsx", lambda: workbook(["Patientenname", "MRN"], [NAME, RECORD]), {"person", "record"}),
+    Case("named.zip", lambda: packed(**{"Miller^Anna.png": png()}), {"person"}),
     Case("anna@clinic.example.txt", lambda: b"nothing", {"contact"}),
     Case("IMG_20210304_101112.png", png, {"date"}),
     Case("Miller^Anna.png", png, {"person"}),
@@ -252,3 +316,68 @@ CLEAN = [
 def test_what_names_nobody_is_let_pass(name: str, content: Callable[[], bytes], tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content())
     assert looked(tmp_path) == []
+
+
+SAID_IN_DICOM = {
+    "StudyDescription": ("for Anna Miller", "text"),
+    "PersonAddress": ("Main Street 1", "contact"),
+    "OrderCallbackPhoneNumber": ("0123", "contact"),
+    "PatientInstitutionResidence": ("A home", "location"),
+    "TextString": ("Miller", "text"),
+    "EthnicGroup": ("Sami", "text"),
+    "RetrieveAETitle": ("WARD3", "device"),
+}
+
+
+@pytest.mark.parametrize(("name", "said"), SAID_IN_DICOM.items(), ids=lambda value: value if type(value) is str else "")
+def test_whatever_people_write_in_dicom_is_found(name: str, said: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(small_dicom({name: said[0], "Manufacturer": "A maker", "CodeMeaning": "Nevus"}))
+    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"DICOM {name}", said[1])]
+
+
+def test_private_elements_in_sequences_overlays_and_documents_of_dicom_are_found(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.private_block(0x0011, "maker", create=True).add_new(1, "LO", NAME)
+    content = small_dicom({"ReferencedImageSequence": [item], "EncapsulatedDocument": b"%PDF"}, overlay=True)
+    (tmp_path / "a.dcm").write_bytes(content)
+    assert {finding.where for finding in looked(tmp_path)} == {
+        *("DICOM private elements", "DICOM OverlayData", "DICOM EncapsulatedDocument")
+    }
+
+
+def small_dicom(values: dict[str, object], *, overlay: bool = False) -> bytes:
+    """A DICOM file that says this alone."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = VLPhotographicImageStorage, "1.2.3"
+    for name, value in values.items():
+        setattr(dataset, name, value)
+    if overlay:
+        dataset.add_new(0x60003000, "OW", b"\1\0")
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def test_what_follows_a_file_in_an_archive_that_is_not_understood_is_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(packed(a__pdf=b"%PDF-1.4", b__csv=TABLE.encode(), c__pdf=b"%PDF-1.4"))
+    findings: list[Finding] = []
+    result = audit([tmp_path], findings.append, run=RunContext())
+    assert {"birth", "record", "person"} <= {finding.kind for finding in findings}
+    assert result.passed_over == {
+        "all.zip": "a.pdf inside: its kind is not understood here, and 1 more like it",
+    }
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "table.sqlite", "film.gif", "table.h5"])
+def test_kinds_that_are_not_understood_are_never_called_clean(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\0\1\2" + NAME.encode())
+    result = audit([tmp_path], lambda finding: None, run=RunContext())
+    assert list(result.passed_over) == [name]
+    assert not result.clean

@@ -15,6 +15,11 @@ from napari_melanoma.workflows.audit.finding import Entry, Place
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=\s]+)")
 _BETWEEN_CELLS = re.compile(r"</t[dh]>\s*<t[dh][^>]*>|</d[td]>\s*<d[td][^>]*>", re.I)
 _TAG = re.compile(r"<[^>]{0,2000}>")
+_WRITTEN_BY_PEOPLE = re.compile(
+    r"title|description|subject|headline|instructions|usercomment|comments?|remarks?|notes?|captionwriter|credit|rights|"
+    r"keywords|label|nickname|personinimage|location|city|source",
+    re.I,
+)
 _EMBEDDED_XML = re.compile(r"^\s*(<\?xml|<[A-Za-z][\w:]*[\s>])")
 
 
@@ -88,14 +93,14 @@ def xml_entries(text: str, place: Place = "text", before: str = "") -> Iterator[
         name = _local(element.tag)
         for attribute, value in element.attrib.items():
             key = "" if _local(attribute) in ("Name", "ID", "Creator") else _local(attribute)
-            yield Entry(place, f"{before}{name}/{_local(attribute)}", key, value)
+            yield Entry(place, f"{before}{name}/{_local(attribute)}", key, value, free=_is_free(key, place))
         if element.text and element.text.strip():
             inner = element.text.strip()
             if _EMBEDDED_XML.match(inner):
                 yield from xml_entries(inner, place, before)
             else:
                 key = _above(root, element) if name in ("li", "Name") else name
-                yield Entry(place, f"{before}{name}", key, inner)
+                yield Entry(place, f"{before}{name}", key, inner, free=_is_free(key, place))
 
 
 def html_entries(text: str) -> Iterator[Entry]:
@@ -182,6 +187,11 @@ def _fields(value: Any, path: str) -> Iterator[Entry]:  # noqa: ANN401 - whateve
 def _local(tag: str) -> str:
     """Name of an element or attribute without its name space."""
     return tag.rsplit("}", 1)[-1]
+
+
+def _is_free(name: str, place: Place) -> bool:
+    """Whether people write what they like in an element: in a picture; other XML says what its schema wants."""
+    return place != "text" and _WRITTEN_BY_PEOPLE.fullmatch(name) is not None
 
 
 def _above(root: Any, item: Any) -> str:  # noqa: ANN401 - elements of ElementTree

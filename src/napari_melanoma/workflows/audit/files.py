@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO, TextIOWrapper
 from pathlib import PurePosixPath
 from typing import IO, cast
@@ -22,7 +23,8 @@ from napari_melanoma.workflows.audit.documents import (
 )
 from napari_melanoma.workflows.audit.finding import Entry, Finding, found
 from napari_melanoma.workflows.audit.pictures import picture_entries
-from napari_melanoma.workflows.audit.rules import in_text, judge
+from napari_melanoma.workflows.audit.rules import in_name, in_text, judge
+from napari_melanoma.workflows.audit.sheets import sheet_entries
 from napari_melanoma.workflows.audit.slides import tiff_entries
 from napari_melanoma.workflows.audit.tables import table_findings
 
@@ -32,11 +34,20 @@ DOCUMENTS: dict[str, Callable[[str], Iterable[Entry]]] = {
         (".json", ".jsonl", ".geojson", ".ipynb", ".zattrs", ".zarray", ".zgroup", ".zmetadata"), json_entries
     ),
     ".toml": toml_entries,
-    **dict.fromkeys((".xml", ".xmp", ".svg", ".rels"), xml_entries),
+    **dict.fromkeys((".xml", ".svg", ".rels"), xml_entries),
+    ".xmp": partial(xml_entries, place="picture", before="XMP "),
     **dict.fromkeys((".html", ".htm"), html_entries),
 }
 NOT_UNDERSTOOD = {
     **dict.fromkeys((".pdf", ".mp4", ".mov", ".avi", ".mkv", ".heics"), "its kind is not understood here"),
+    **dict.fromkeys(
+        (".gif", ".jp2", ".j2k", ".jxl", ".avif", ".psd", ".raf", ".cr3"), "its kind is not understood here"
+    ),
+    **dict.fromkeys(
+        (".parquet", ".feather", ".arrow", ".sqlite", ".sqlite3", ".mdb", ".accdb", ".sav", ".dta", ".rds", ".rdata"),
+        "tables of this kind are not understood here: write it as CSV, and audit that",
+    ),
+    **dict.fromkeys((".h5", ".hdf5", ".mat", ".sas7bdat", ".xlsb"), "its kind is not understood here"),
     **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".tar", ".tgz", ".zst"), "it is packed"),
     **dict.fromkeys(
         (".doc", ".xls", ".ppt", ".mrxs", ".czi", ".vsi", ".scn", ".bif"), "its kind is not understood here"
@@ -212,11 +223,26 @@ def _archive(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
     """Look into each file of a ZIP archive, which office documents and checkpoints are too."""
     if depth >= DEEPEST:
         raise NotLookedInto("it lies in archives within archives")
+    missed: list[str] = []
     with zipfile.ZipFile(file) as archive:
+        if archive.comment:
+            yield from _judged([Entry("text", "comment", "comment", archive.comment.decode("latin-1"))], name)
+        yield from _judged(sheet_entries(archive), name)
         for member in archive.infolist():
             inside = f"{name} > {member.filename}"
+            for kind, value in in_name(PurePosixPath(member.filename).name):
+                yield found(inside, Entry("name", "name", "", value), kind, value)
             if member.is_dir():
                 continue
             if member.flag_bits & 1 or member.file_size > MEMBER_BYTES:
-                raise NotLookedInto(f"{member.filename} inside is encrypted or larger than {MEMBER_BYTES >> 20} MB")
-            yield from file_findings(BytesIO(archive.read(member)), inside, depth + 1)
+                missed.append(f"{member.filename} inside is encrypted or larger than {MEMBER_BYTES >> 20} MB")
+                continue
+            try:
+                yield from file_findings(BytesIO(archive.read(member)), inside, depth + 1)
+            except NotLookedInto as reason:
+                missed.append(f"{member.filename} inside: {reason}")
+            except (*DAMAGE, zipfile.BadZipFile) as error:
+                missed.append(f"{member.filename} inside is damaged ({error})")
+    if missed:  # told once the others were looked into
+        more = f", and {len(missed) - 1} more like it" if len(missed) > 1 else ""
+        raise NotLookedInto(missed[0] + more)

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 _GPS, _EXIF_BLOCK, _THUMBNAIL = 0x8825, 0x8769, 0x0201
 _MOST = 16 << 20  # bytes of one segment; a longer one is pixels or no metadata
 _IMAGE_SEGMENTS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
-_FREE_TAGS = ("ImageDescription", "UserComment", "XPComment", "XPTitle", "XPSubject", "XPKeywords", "DocumentName")
-_NO_TEXT = ("MakerNote", "PrintImageMatching", "ComponentsConfiguration", "FileSource", "SceneType", "CFAPattern")
-_IPTC = {
-    80: "author",
-    85: "author title",
-    90: "city",
-    55: "date created",
-    116: "copyright",
-    120: "caption",
-    122: "author",
-}
-_COPYRIGHT_IS_FREE = ("copyright", "caption")
+_FREE_TAGS = (
+    *("ImageDescription", "UserComment", "XPComment", "XPTitle", "XPSubject", "XPKeywords", "DocumentName"),
+    *("Copyright", "ImageHistory", "SecurityClassification", "SpectralSensitivity"),
+)
+_NO_TEXT = ("PrintImageMatching", "ComponentsConfiguration", "FileSource", "SceneType", "CFAPattern")
+_IPTC = {80: "author", 85: "author title", 122: "author", 116: "copyright", 118: "contact", 120: "caption", 5: "title"}
+_IPTC_PLACES = (26, 27, 90, 92, 95, 100, 101)
+_IPTC_TECHNICAL = (0, 3, 4, 10, 20, 42, 60, 62, 63, 65, 70, 130, 131, 135)  # versions, codes, programs, hours
+_PNG_TECHNICAL = re.compile(r"Software|Gamma|Compression|(date|exif|icc|png|jpeg|tiff|photoshop|Thumb):.*", re.I)
+_PNG_RAW = "Raw profile type "  # how ImageMagick and others keep the blocks of a JPEG
+_JPEG_KNOWN = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"Adobe", b"FPXR", b"Ducky", b"http://ns.adobe.com", b"Exif", b"MPF")
+_AFTER_PIXELS = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # in the pixels, 0xff is followed by a zero or a restart
+_BEYOND = "after the end of the picture"
 
 
 def picture_entries(file: IO[bytes], kind: Format) -> Iterator[Entry]:
@@ -122,13 +123,14 @@ def iptc_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
         One for each record that names somebody or something.
     """
     for match in re.finditer(rb"\x1c\x02(.)(..)", block, re.DOTALL):
-        key = _IPTC.get(match.group(1)[0])
-        if key:
-            length = int.from_bytes(match.group(2), "big")
-            value = block[match.end() : match.end() + length].decode("utf-8", "replace")
-            yield Entry(
-                place, f"IPTC {key}", key, value, "location" if key == "city" else "", key in _COPYRIGHT_IS_FREE
-            )
+        number = match.group(1)[0]
+        length = int.from_bytes(match.group(2), "big")
+        value = block[match.end() : match.end() + length].decode("utf-8", "replace")
+        key = _IPTC.get(number, f"record {number}")
+        if number in _IPTC_PLACES:
+            yield Entry(place, f"IPTC {key}", key, value, "location")
+        elif number not in _IPTC_TECHNICAL and value.isprintable():
+            yield Entry(place, f"IPTC {key}", key, value, free=True)
 
 
 def _exif(exif: Exif, place: Place) -> Iterator[Entry]:
@@ -138,7 +140,9 @@ def _exif(exif: Exif, place: Place) -> Iterator[Entry]:
     for block in (dict(exif), exif.get_ifd(_EXIF_BLOCK)):
         for tag, value in block.items():
             name = TAGS.get(tag, f"tag {tag}")
-            if name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
+            if name == "MakerNote" and isinstance(value, bytes) and value.strip(b"\0"):
+                yield Entry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the camera's maker", "text")
+            elif name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
                 yield Entry(place, f"EXIF {name}", _key(name), _text(name, value), free=name in _FREE_TAGS)
     place_found = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
     if place_found:
@@ -165,43 +169,85 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made 
 
 
 def _jpeg(file: IO[bytes]) -> Iterator[Entry]:
-    """Segments of a JPEG up to its pixels; what follows the pixels may be another picture."""
-    file.read(2)
-    while True:
-        marker = file.read(2)
-        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xDA, 0xD9):
+    """Segments of a JPEG, those between and behind the scans too, and what follows its end."""
+    data = file.read()
+    at, several = 2, False
+    while (found := _AFTER_PIXELS.search(data, at)) is not None:
+        marker, at = data[found.start() + 1], found.end()
+        if marker == 0xD9:
+            if not several:  # else the further pictures are what follows
+                yield from _beyond(data[at:])
             return
-        length = int.from_bytes(file.read(2), "big") - 2
-        body = file.read(max(0, length))
-        if marker[1] == 0xE1 and body.startswith(b"Exif"):
-            yield from exif_entries(body)
-        elif marker[1] == 0xE1 and b"ns.adobe.com" in body[:40]:
-            yield from xmp_entries(body[body.find(b"\0") + 1 :])
-        elif marker[1] == 0xED:
-            yield from iptc_entries(body)
-        elif marker[1] == 0xE2 and body.startswith(b"MPF\0"):
-            yield Entry("picture", "further pictures (MPF)", "picture", "more than one picture in the file", "picture")
-        elif marker[1] == 0xFE:
-            yield Entry("picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True)
+        body = data[at + 2 : at + max(2, int.from_bytes(data[at : at + 2], "big"))]
+        at += 2 + len(body)
+        if marker == 0xFE or 0xE0 <= marker <= 0xEF:
+            several = several or body.startswith(b"MPF\0")
+            yield from _jpeg_segment(marker, body)
+
+
+def _jpeg_segment(marker: int, body: bytes) -> Iterator[Entry]:
+    """What one segment of a JPEG says."""
+    if marker == 0xFE:
+        yield Entry("picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True)
+    elif marker == 0xE1 and body.startswith(b"Exif"):
+        yield from exif_entries(body)
+    elif marker == 0xE1 and b"ns.adobe.com" in body[:40]:
+        yield from xmp_entries(body[body.find(b"\0") + 1 :])
+    elif marker == 0xED:
+        yield from iptc_entries(body)
+    elif marker == 0xE2 and body.startswith(b"MPF\0"):
+        yield Entry("picture", "further pictures (MPF)", "picture", "more than one picture in the file", "picture")
+    elif not body.startswith(_JPEG_KNOWN):
+        yield Entry("picture", f"JPEG segment {marker - 0xE0}", "segment", _letters(body), free=True)
+
+
+def _beyond(data: bytes) -> Iterator[Entry]:
+    """Say that something follows a picture, where no viewer shows it."""
+    left = data.strip(b"\0\r\n \xff")
+    if left.startswith((b"\xff\xd8", b"\xd8\xff", b"\x89PNG")):
+        yield Entry("picture", _BEYOND, "picture", "another picture", "picture")
+    elif left:
+        yield Entry("picture", _BEYOND, "picture", _letters(left) or f"{len(left)} bytes", "text")
+
+
+def _letters(data: bytes) -> str:
+    """What can be read in bytes, spaces for the rest."""
+    return " ".join(part.decode("ascii") for part in re.findall(rb"[\x20-\x7e]{4,}", data[:65536])).strip()
 
 
 def _png(file: IO[bytes]) -> Iterator[Entry]:
     """Chunks of a PNG."""
     file.read(8)
     for name, body in _chunks(file, ">I4s", 4, named_first=False):
+        if name == b"IEND":
+            yield from _beyond(file.read(_MOST)[4:])  # behind the check sum
+            return
         if name in (b"tEXt", b"zTXt", b"iTXt"):
             keyword, _, rest = body.partition(b"\0")
-            key, text = keyword.decode("latin-1"), _png_text(name, rest)
-            if key == "XML:com.adobe.xmp":
-                yield from xmp_entries(text.encode())
-            elif key != "Software":
-                free = key in ("Comment", "Description", "Title", "Disclaimer", "Source", "Copyright")
-                yield Entry("picture", f"PNG text {key}", key, text, free=free)
+            yield from _png_words(keyword.decode("latin-1"), _png_text(name, rest))
         elif name == b"eXIf":
             yield from exif_entries(body)
         elif name == b"tIME" and len(body) == 7:
             year, month, day, *_ = struct.unpack(">H5B", body)
             yield Entry("picture", "PNG time", "time stamp", f"{year}-{month:02}-{day:02}")
+        elif not name[1:2].isupper():  # a chunk of some program's own
+            yield Entry("picture", f"PNG chunk {name.decode('latin-1')}", "chunk", _letters(body), free=True)
+
+
+def _png_words(key: str, text: str) -> Iterator[Entry]:
+    """What a text of a PNG says; those that name a program or describe the pixels are judged by their form alone."""
+    raw = key.removeprefix(_PNG_RAW)
+    if key == "XML:com.adobe.xmp":
+        yield from xmp_entries(text.encode())
+    elif raw != key:
+        packed = bytes.fromhex("".join(text.split()[2:]))
+        read = {"exif": exif_entries, "APP1": exif_entries, "iptc": iptc_entries, "8bim": iptc_entries}
+        if raw == "xmp" or b"ns.adobe.com" in packed[:40]:
+            yield from xmp_entries(packed[packed.find(b"<") :])
+        elif raw in read:
+            yield from read[raw](packed)
+    elif key != "Software":
+        yield Entry("picture", f"PNG text {key}", key, text, free=not _PNG_TECHNICAL.fullmatch(key))
 
 
 def _png_text(name: bytes, rest: bytes) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _XMP, _IPTC, _PHOTOSHOP, _EXIF, _GPS = 700, 33723, 34377, 34665, 34853
 _TEXTS = {306: "DateTime", 315: "Artist", 316: "HostComputer", 33432: "Copyright", 269: "DocumentName", 285: "PageName"}
-_FREE = (269, 285)
+_FREE = (269, 285, 33432)
+_PRIVATE = 65000  # tags from here on are anybody's own, TIFF 6.0; what scanners say of the pixels there is no text
 _NDPI_SERIAL, _NDPI_LENS = 65442, 65421
 _OTHER_PICTURE = re.compile(r"\b(label|macro|overview|thumbnail)\b", re.I)
 _MOST_PAGES = 64  # of a slide, all but the first are its levels and other pictures; a stack repeats itself
@@ -78,6 +79,9 @@ def _tags(page: TiffPage) -> Iterator[Entry]:
     for code, read in ((_XMP, xmp_entries), (_IPTC, iptc_entries), (_PHOTOSHOP, iptc_entries)):
         if (tag := tags.get(code)) is not None and isinstance(tag.value, bytes | bytearray):
             yield from read(bytes(tag.value), "slide")
+    for tag in tags:
+        if tag.code >= _PRIVATE and tag.code != _NDPI_SERIAL and isinstance(tag.value, str):
+            yield Entry("slide", f"TIFF tag {tag.code}", "tag", tag.value)
     if (tag := tags.get(_NDPI_SERIAL)) is not None:
         yield Entry("slide", "NDPI serial number", "serial", str(tag.value))
 
