@@ -55,6 +55,27 @@ def test_images_of_one_patient_do_not_judge_each_other() -> None:
     assert shift.auc["looks"].low < 0.5 < shift.auc["looks"].high
 
 
+def test_a_patient_in_both_sources_is_not_learnt_from_and_judged_on() -> None:
+    """Each patient is once in each source: whoever learns from one and judges the other has it the wrong way round."""
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=EACH)
+    names = ["a"] * EACH + ["b"] * EACH
+    groups = [f"p{place}" for place in range(EACH)] * 2
+    (shift,), _ = domain_shifts({"looks": {"patient": np.concatenate([own, own])}}, names, groups)
+    assert shift.auc["looks"].value == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("patients", [1, 3])
+def test_what_few_patients_have_is_no_feature_however_many_images(patients: int) -> None:
+    families, names, groups = drawn(0.0)
+    groups[:20] = [f"s0/p{place % patients}" for place in range(20)]
+    age = families["table"]["age"]
+    age[20:EACH] = np.nan
+    (shift,), _ = domain_shifts(families, names, groups)
+    assert "table" not in shift.auc
+    assert "age" not in dict(shift.rests_on)
+
+
 def test_many_sources_are_each_compared_with_all_others() -> None:
     shifts, _ = domain_shifts(*drawn(3.0, sources=6))
     assert len(shifts) == 6

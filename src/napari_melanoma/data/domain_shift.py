@@ -109,7 +109,7 @@ def grouped_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: N
     truth : numpy.ndarray
         bool (image,).
     groups : numpy.ndarray
-        (image,): the patient of each; of one class each.
+        (image,): the patient of each; one in both classes is drawn in each of them by itself.
     seed : int
         Of the draws.
 
@@ -151,15 +151,14 @@ def _shift(
     seed: int,
 ) -> DomainShift:
     """Tell one source from another with each family, and with all."""
-    own = np.char.add(np.where(truth, "1 ", "0 "), groups.astype(str))
-    usable = {family: _usable(found, truth) for family, found in families.items()}
+    usable = {family: _usable(found, truth, groups) for family, found in families.items()}
     usable = {family: found for family, found in usable.items() if found}
     together = {name: values for found in usable.values() for name, values in found.items()}
     auc = {}
     for family, found in (*usable.items(), (EVERYTHING, together)):
         table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
         known = np.isfinite(table).any(axis=1)  # an image that is not there would be told by what is put in its place
-        sides = (truth[known], own[known])
+        sides = (truth[known], groups[known])
         auc[family] = grouped_auc(_out_of_fold(table[known], *sides, seed), *sides, seed)
     alone = {name: _alone(values, truth) for name, values in together.items()}
     rests_on = tuple(sorted(alone.items(), key=lambda item: -item[1]))
@@ -173,12 +172,15 @@ def _alone(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     return max(found, 1 - found)
 
 
-def _usable(found: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
-    """Features that both sources have and that are not the same for every image."""
+def _usable(
+    found: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_], groups: NDArray
+) -> dict[str, NDArray[np.float64]]:
+    """Features that enough patients of both sources have and that are not the same for every image."""
     return {
         name: values
         for name, values in found.items()
-        if all(np.isfinite(values[side]).sum() >= FEWEST for side in (truth, ~truth)) and np.nanstd(values) > 0
+        if all(len(set(groups[side & np.isfinite(values)])) >= FEWEST for side in (truth, ~truth))
+        and np.nanstd(values) > 0
     }
 
 
