@@ -1,4 +1,4 @@
-"""Seconds of one core and memory that merging two tables of lesions takes, one of them as long as the largest public one.
+"""Seconds of one core and memory that merging two tables takes, one of them as long as the largest public one.
 
 python benchmarks/table_merge.py
 python benchmarks/table_merge.py --rows 40000 --at-most-s 6
