@@ -12,6 +12,7 @@ from qtpy.QtGui import QDropEvent, QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit
 
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.data.case.corrections import read_correction
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.ui.case import CaseDock
 
@@ -195,6 +196,18 @@ def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, vie
     viewer.layers["back_left_1_dermoscopy mask"].undo()
     five.waits()
     assert five.case.image("I1").correction is None
+
+
+def test_a_mask_that_was_drawn_while_no_lesion_dock_was_there_is_kept(five, viewer, qtbot):
+    five.opens("I1")
+    viewer.window.remove_dock_widget(five.dock.opening.lesion)
+    qtbot.waitUntil(lambda: five.dock.opening.lesion is None, timeout=PATIENCE_MS)
+    drawn = five.draws("back_left_1_dermoscopy")
+    five.opens("I1")
+    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
+    kept = five.case.image("I1").correction
+    assert kept is not None
+    assert np.array_equal(read_correction(kept), drawn)
 
 
 def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):

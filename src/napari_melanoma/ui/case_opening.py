@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,6 +166,8 @@ class CaseOpening(BesideLesion):
         lesion : LesionDock
             The dock.
         """
+        for known in (self._looked, self._unknown, self.restored):
+            known.clear()  # this one knows nothing of what is open
         lesion.work.changed.connect(self._on_changed)
         lesion.analysing.changed.connect(self._analyse)
         lesion.analysing.changed.connect(self._tell)
@@ -252,12 +255,20 @@ class CaseOpening(BesideLesion):
             return
         if isinstance(kept, Recovered):
             self.restored.add(identity)
-            lesion.work.recovering.bring_back(identity, kept)
+            left = self._left(identity)
+            shown = kept if left is None or left.shape != kept.mask.shape else replace(kept, mask=left)
+            lesion.work.recovering.bring_back(identity, shown)
             return
         if kept is not None:
             self._masks[identity] = kept
         self._unknown.add(identity)
         self._analyse()
+
+    def _left(self, identity: str) -> NDArray[np.bool_] | None:
+        """The mask that a Lesion dock of before left in the viewer: it counts as it is now."""
+        image = next((image for image in linked.identify(self.viewer) if linked.identity(image) == identity), None)
+        labels = None if image is None else linked.part(self.viewer, image, "mask")
+        return None if labels is None else labels.data != 0
 
     def _analyse(self) -> None:
         """Have the photograph in view analysed where nothing is stored of it, when the Lesion dock is free."""
