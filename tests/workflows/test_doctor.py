@@ -140,14 +140,12 @@ def test_a_probe_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probe("whatever")[1].startswith("no answer")
 
 
-def test_a_probe_runs_nothing_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     (tmp_path / "torch.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert probe("napari_melanoma.workflows.backends")[1] == ""
-
-
-def test_torch_and_qt_are_asked_for_real() -> None:
     answer, fault = probe("napari_melanoma.workflows.backends")
     assert fault == ""
     assert answer["threads"] >= 1
