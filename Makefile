@@ -25,7 +25,7 @@ SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test env lint types contracts unit ui ui-pyqt6 ui-pyside6 covered coverage bench docs screenshots clean
+.PHONY: help demo test env lint types contracts tests unit ui ui-pyqt6 ui-pyside6 covered coverage bench docs screenshots clean
 
 help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ help: ## list what make can do here
 demo: $(VENV)/.ready-to-run ## open napari with an analysed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
 	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
 
-test: lint types contracts unit ui covered ## lint, types, contracts, all tests under both Qts, coverage
+test: lint types contracts tests covered ## lint, types, contracts, all tests under both Qts, coverage
 	@echo "make test: everything passed"
 
 env: $(VENV)/.ready-to-test ## set up .venv for development
@@ -49,12 +49,18 @@ contracts: $(VENV)/.ready-to-test ## the layers (import-linter) and the napari m
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-melanoma
 
+tests: $(VENV)/.ready-to-test ## those without a window beside those with one, which often wait
+	@mkdir -p build
+	@$(MAKE) --no-print-directory ui >build/ui.log 2>&1 & window=$$!; \
+	$(MAKE) --no-print-directory unit; unit=$$?; \
+	wait $$window; ui=$$?; cat build/ui.log; exit $$((unit | ui))
+
 unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
-	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run --source=$(TRACED) -m pytest -n $(WORKERS) --ignore tests/ui
+	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run --source=$(TRACED) -m pytest -n $(WORKERS) --dist worksteal --ignore tests/ui
 	@$(BIN)/coverage combine --quiet
 
-ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once
+ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 without those marked one_qt)
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6
 
 ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6

@@ -33,6 +33,12 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
     return rgb
 
 
+def pytest_configure(config):
+    """Register the marker that keeps a test to one Qt; CONTRIBUTING.md has its rule."""
+    config.addinivalue_line("markers", "one_qt: another test of its file drives the same controls under both Qts")
+
+
+@pytest.hookimpl(trylast=True)  # of what -m leaves
 def pytest_collection_modifyitems(config, items):
     """Keep one part of the files where ``NAPARI_MELANOMA_TEST_PART`` asks for it, as 1/2 does."""
     wanted = os.environ.get("NAPARI_MELANOMA_TEST_PART")

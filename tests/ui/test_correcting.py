@@ -68,6 +68,7 @@ def test_controls_that_would_replace_a_drawing_are_off_and_the_model_s_mask_come
     assert not slider.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qtbot):
     rows, columns = np.mgrid[:120, :160]
     distance = np.hypot(rows - 60, columns - 80)
@@ -90,6 +91,7 @@ def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qt
     assert person.dock.options().threshold is None
 
 
+@pytest.mark.one_qt
 def test_the_threshold_goes_back_to_the_model_s_own(analysed, qtbot):
     analysed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
     qtbot.waitUntil(lambda: analysed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
@@ -133,6 +135,7 @@ def test_a_click_chooses_the_lesion_that_is_meant(person):
     assert person.mask[60, 50]
 
 
+@pytest.mark.one_qt
 def test_all_lesions_where_the_largest_is_not_wanted_alone(person):
     person.opens(rgb=two_lesions())
     person.analyses()
@@ -166,6 +169,7 @@ def test_scribbles_redraw_the_border_and_undo_takes_it_back(analysed):
     assert strokes.data.any()
 
 
+@pytest.mark.one_qt
 def test_apply_without_strokes_says_what_to_do(analysed):
     analysed.clicks("apply")
     assert "Draw a stroke" in analysed.dock.status.text
@@ -179,6 +183,7 @@ def test_paint_and_erase_put_the_brush_into_the_hand(analysed):
     assert labels.mode == "erase"
 
 
+@pytest.mark.one_qt
 def test_the_region_follows_its_options(analysed, qtbot):
     box = analysed.lesion.result.roi.box
     analysed.finds(QDoubleSpinBox, "margin").setValue(50)
@@ -214,6 +219,7 @@ def test_the_ruler_gives_every_layer_its_scale_and_clearing_takes_it_back(analys
     assert "area_mm2" not in analysed.lesion.result.measurements
 
 
+@pytest.mark.one_qt
 def test_a_ruler_without_a_line_says_what_to_do(person):
     person.opens()
     person.clicks("ruler")
@@ -221,6 +227,7 @@ def test_a_ruler_without_a_line_says_what_to_do(person):
     assert "there is no line yet" in notification_manager.records[-1].message
 
 
+@pytest.mark.one_qt
 def test_a_stroke_during_an_analysis_stays(person, qtbot):
     person.opens()
     person.analyses()

@@ -53,6 +53,7 @@ def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
     assert analysed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
 
 
+@pytest.mark.one_qt
 def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(analysed, corrections):
     own = analysed.mask.copy()
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
@@ -69,6 +70,7 @@ def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(anal
     assert sample.review == "corrected"
 
 
+@pytest.mark.one_qt
 def test_what_is_in_the_corrections_counts_as_saved(analysed):
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
     analysed.waits()
@@ -82,6 +84,7 @@ def test_what_is_in_the_corrections_counts_as_saved(analysed):
     assert list(recovery.folder().glob("*/drawn.npz"))
 
 
+@pytest.mark.one_qt
 def test_a_moved_threshold_is_a_correction_too(analysed, corrections):
     analysed.finds(QToolButton, "threshold_reset")
     analysed.dock.mask_controls._box.setValue(0.8)
@@ -106,6 +109,7 @@ def test_clicking_twice_stores_once_and_undo_takes_it_back(analysed, corrections
     assert len(corrections.rows()) == 1
 
 
+@pytest.mark.one_qt
 def test_adding_after_more_correction_updates_the_row(analysed, corrections):
     adds(analysed)
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
@@ -143,6 +147,7 @@ def test_a_photograph_opened_again_shows_what_stands_there(analysed, corrections
     assert "in corrections: accepted" in analysed.finds(QLabel, "standing").text()
 
 
+@pytest.mark.one_qt
 def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analysed):
     box = analysed.finds(QComboBox, "diagnosis")
     box.setEditText("Spitz nevus")
@@ -154,6 +159,7 @@ def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyse
     assert box.currentText() == "Spitz nevus"
 
 
+@pytest.mark.one_qt
 def test_the_name_is_given_once(analysed, corrections, qtbot):
     menu = analysed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
@@ -173,6 +179,7 @@ def test_the_key_stores(analysed, corrections):
     assert len(corrections.rows()) == 1
 
 
+@pytest.mark.one_qt
 def test_a_folder_that_cannot_be_written_is_said_and_the_next_click_tries_again(analysed, tmp_path):
     (tmp_path / "a file").write_text("in the way")
     analysed.dock.collecting.desk.folder = tmp_path / "a file"
@@ -197,6 +204,7 @@ def test_what_stands_there_in_words(review, reviewer, when, words):
     assert in_words(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
+@pytest.mark.one_qt
 def test_pressed_twice_it_is_said_to_be_there_and_the_way_to_training_stays(analysed):
     adds(analysed)
     adds(analysed)
@@ -204,6 +212,7 @@ def test_pressed_twice_it_is_said_to_be_there_and_the_way_to_training_stays(anal
     assert "'train'" in analysed.dock.status.text
 
 
+@pytest.mark.one_qt
 def test_a_diagnosis_that_is_chosen_to_be_unknown_is_emptied_once(analysed, corrections):
     box = analysed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
@@ -213,6 +222,7 @@ def test_a_diagnosis_that_is_chosen_to_be_unknown_is_emptied_once(analysed, corr
     assert corrections.rows()[0]["diagnosis"] == ""
 
 
+@pytest.mark.one_qt
 def test_a_diagnosis_that_the_dock_does_not_know_stays(analysed, corrections):
     box = analysed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
@@ -227,6 +237,7 @@ def test_a_diagnosis_that_the_dock_does_not_know_stays(analysed, corrections):
     assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("analyse", [False, True])
 def test_a_rejected_photograph_keeps_the_mask_that_was_corrected(analysed, corrections, analyse):
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])

@@ -87,6 +87,7 @@ raise SystemExit(heavy or code)
 """
 
 
+@pytest.mark.one_qt
 def test_torch_stays_out_of_a_whole_session(home, tmp_path):
     worker = Path(__file__).with_name("fake_worker.py")
     command = [sys.executable, "-c", SESSION, str(worker), str(tmp_path)]

@@ -59,6 +59,7 @@ def test_a_threshold_that_still_moves_stays_with_its_photograph(two, qtbot):
     assert (two.layer("mask", "first").data != 0).sum() < area
 
 
+@pytest.mark.one_qt
 def test_a_region_that_still_changes_stays_with_its_photograph(two, qtbot):
     first = two.dock.picker.identity
     two.finds(QDoubleSpinBox, "margin").setValue(50)
@@ -94,6 +95,7 @@ def coloured(rgb, kind):
     return rgb.astype(np.uint16) * 257 + 120
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("kind", ["float 0 to 255", "transparent", "16 bit"])
 def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
     rgb = gradient()
@@ -104,6 +106,7 @@ def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
     assert np.array_equal(Source.of(image).read().rgb, expected)
 
 
+@pytest.mark.one_qt
 def test_numbers_that_are_no_colours_are_said(person):
     person.opens("counts", gradient().astype(np.int32))
     person.clicks("primary")
@@ -113,6 +116,7 @@ def test_numbers_that_are_no_colours_are_said(person):
     assert len(person.viewer.layers) == 1
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("end", [(10.0, 110.0), (110.0, 10.0), (70.0, 90.0)])
 def test_a_ruler_keeps_pixels_that_are_not_square(person, end):
     image = person.opens(scale=(100.0, 50.0), units=("um", "um"), translate=(1000.0, 500.0))
@@ -130,6 +134,7 @@ def test_a_ruler_keeps_pixels_that_are_not_square(person, end):
     assert "100 x 50 µm per pixel" in person.dock.status.text
 
 
+@pytest.mark.one_qt
 def test_a_scale_moves_each_axis_by_its_own_factor(person):
     image = person.opens(translate=(10.0, 20.0))
     person.analyses()
@@ -158,6 +163,7 @@ def test_a_finished_analysis_leaves_the_brush_in_the_hand(person):
     assert not person.layer("mask", "first").visible
 
 
+@pytest.mark.one_qt
 def test_analyse_all_moves_the_selection_to_the_mask_in_view_alone(person):
     for name in ("first", "second", "third"):
         person.opens(name)
@@ -231,6 +237,7 @@ def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypa
     assert person.dock.analyse.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_the_worker_runs_nothing_that_lies_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
     (home / "json.py").write_text("raise SystemExit('this is not the json of Python')")
     monkeypatch.chdir(home)
@@ -260,6 +267,7 @@ viewer.close()
 """
 
 
+@pytest.mark.one_qt
 def test_opening_the_dock_imports_nothing_that_takes_long(home):
     """Counts imports and not seconds, which belong to the machine."""
     worker = Path(__file__).with_name("fake_worker.py")
@@ -290,6 +298,7 @@ def test_icons_follow_the_theme(person):
     assert on_dark > darkness() + 50
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("when", ["a moment before", "meanwhile"])
 def test_a_threshold_set_around_an_analysis_is_kept_and_is_no_drawing(person, qtbot, when):
     person.opens("mole", gradient())

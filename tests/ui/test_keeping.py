@@ -64,6 +64,7 @@ def test_another_photograph_of_the_same_name_is_asked_about(corrected, tmp_path)
     saves(corrected)  # its own result of a moment ago: no question
 
 
+@pytest.mark.one_qt
 def test_a_renamed_photograph_is_saved_under_the_name_it_has_now(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     (tmp_path / "mole").mkdir()
@@ -125,6 +126,7 @@ def test_an_offer_survives_what_is_done_before_it_is_answered(crashed, qtbot, tm
     assert np.array_equal(crashed.mask, own)
 
 
+@pytest.mark.one_qt
 def test_a_truncated_recovery_file_bothers_nobody(crashed):
     (drawn,) = recovery.folder().glob("*/drawn.npz")
     drawn.write_bytes(drawn.read_bytes()[: drawn.stat().st_size // 2])
@@ -162,6 +164,7 @@ def test_a_dock_that_is_opened_again_takes_the_corrected_mask_over(corrected):
     assert again.lesion.corrected
 
 
+@pytest.mark.one_qt
 def test_a_dock_that_is_opened_again_replaces_the_model_s_mask_unasked(person):
     person.opens()
     person.analyses()
@@ -172,6 +175,7 @@ def test_a_dock_that_is_opened_again_replaces_the_model_s_mask_unasked(person):
     assert again.lesion.corrected
 
 
+@pytest.mark.one_qt
 def test_the_same_photograph_twice_keeps_the_corrections_of_one(corrected):
     corrected.opens("again")
     corrected.analyses()
@@ -215,6 +219,7 @@ def said(folder):
     return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
 
 
+@pytest.mark.one_qt
 def test_undo_across_models_is_saved_with_the_model_that_made_the_mask(person, tmp_path):
     person.dock.settings.folder = tmp_path
     person.opens(rgb=blurred())
@@ -240,6 +245,7 @@ def test_undo_across_models_is_saved_with_the_model_that_made_the_mask(person, t
     assert person.finds(QDoubleSpinBox, "threshold").value() == 0.5
 
 
+@pytest.mark.one_qt
 def test_a_stroke_keeps_what_made_the_mask_whatever_the_controls_show(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     model = corrected.lesion.result.options.model
@@ -249,6 +255,7 @@ def test_a_stroke_keeps_what_made_the_mask_whatever_the_controls_show(corrected,
     assert said(tmp_path / "mole") == (model, model, 0.5, True)
 
 
+@pytest.mark.one_qt
 def test_few_answers_are_kept_for_undo(person):
     person.opens(rgb=blurred())
     for threshold in (0.3, 0.4, 0.5, 0.6, 0.7):
@@ -273,6 +280,7 @@ def test_a_photograph_that_is_removed_is_freed_and_its_last_stroke_kept(correcte
     assert np.array_equal(corrected.mask, drawn)
 
 
+@pytest.mark.one_qt
 def test_of_a_photograph_that_is_removed_nothing_is_kept_where_nothing_was_corrected(person):
     person.opens()
     person.analyses()

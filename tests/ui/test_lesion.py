@@ -83,6 +83,7 @@ def test_the_mirror_images_give_a_band_that_follows_the_threshold_and_goes_with_
     assert "mole band" not in [layer.name for layer in person.viewer.layers]
 
 
+@pytest.mark.one_qt
 def test_analyse_again_reuses_the_layers(person):
     person.opens()
     person.analyses()
@@ -100,6 +101,7 @@ def test_analyse_twice_quickly_runs_once(person, qtbot):
     assert len(taken) == 1
 
 
+@pytest.mark.one_qt
 def test_analyse_all_leaves_corrected_masks(person):
     for name in ("one", "two", "three"):
         person.opens(name)
@@ -115,6 +117,7 @@ def test_analyse_all_leaves_corrected_masks(person):
     assert "2 photographs analysed" in person.dock.status.text
 
 
+@pytest.mark.one_qt
 def test_an_image_without_lesion_is_said_and_can_be_painted(person):
     person.opens(rgb=np.full((60, 80, 3), 230, np.uint8))
     person.analyses()
@@ -125,6 +128,7 @@ def test_an_image_without_lesion_is_said_and_can_be_painted(person):
     assert person.lesion.result.measurements["area_px"] == person.mask.sum() > 0
 
 
+@pytest.mark.one_qt
 def test_other_number_types_and_alpha_give_the_same_mask(person):
     rgb = person.opens("plain").data
     person.opens("16 bit", rgb.astype(np.uint16) * 257)
@@ -136,6 +140,7 @@ def test_other_number_types_and_alpha_give_the_same_mask(person):
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
 
 
+@pytest.mark.one_qt
 def test_a_grey_image_is_no_photograph_and_the_dock_says_so(person):
     person.viewer.add_image(np.zeros((20, 20)), name="cells")
     assert person.dock.picker.image is None
@@ -203,6 +208,7 @@ def test_layers_follow_the_name_of_their_image(person):
     assert len(person.viewer.layers) == 5
 
 
+@pytest.mark.one_qt
 def test_a_duplicated_image_gets_layers_of_its_own(person):
     image = person.opens()
     person.analyses()
@@ -261,6 +267,7 @@ def test_every_control_can_be_found_and_is_named(dock):
     assert [control for control in own if not (control.objectName() and control.accessibleName())] == []
 
 
+@pytest.mark.one_qt
 def test_measurements_follow_the_scale_of_the_image(person):
     image = person.opens()
     person.analyses()

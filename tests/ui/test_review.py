@@ -142,6 +142,7 @@ def test_accept_stores_and_brings_the_next_most_unsure(three, corrections):
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
 
 
+@pytest.mark.one_qt
 def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
     three.presses("Alt+Down")
     three.lesion.collecting.add()
@@ -150,6 +151,7 @@ def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
     assert three.sees() == "c-50"
 
 
+@pytest.mark.one_qt
 def test_all_shows_what_was_said(three):
     three.presses("Alt+Down")
     three.presses("Alt+A")
@@ -196,6 +198,7 @@ def person_draws(qtbot):
     return draw
 
 
+@pytest.mark.one_qt
 def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, tmp_path, monkeypatch):
     three.presses("Alt+Down")
     three.presses("Alt+A")
@@ -220,6 +223,7 @@ def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
     assert "Rate " in reviewer.dock.rate.text()
 
 
+@pytest.mark.one_qt
 def test_what_cannot_be_rated_is_said_and_the_others_are_rated(reviewer, tmp_path):
     folder = folder_of(tmp_path / "photos", "a-10", "dies-20", "empty-100", "b-30")
     (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
@@ -230,6 +234,7 @@ def test_what_cannot_be_rated_is_said_and_the_others_are_rated(reviewer, tmp_pat
     assert (counts["to do"], counts["unreadable"]) == (3, 2)
 
 
+@pytest.mark.one_qt
 def test_a_folder_without_photographs_is_said(reviewer, tmp_path):
     (tmp_path / "empty").mkdir()
     reviewer.reviews(tmp_path / "empty")

@@ -60,6 +60,7 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     assert len(read_table(out / "results.csv")) == 1
 
 
+@pytest.mark.one_qt
 def test_what_was_just_painted_is_saved(analysed, tmp_path):
     analysed.dock.settings.folder = tmp_path
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
@@ -87,6 +88,7 @@ def test_a_folder_that_cannot_be_written_is_said(analysed, tmp_path):
     assert "no permission" in notification_manager.records[-1].message
 
 
+@pytest.mark.one_qt
 def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, monkeypatch):
     import errno
 
@@ -130,6 +132,7 @@ def test_corrections_are_kept_while_drawn_and_forgotten_when_saved(corrected, tm
     assert kept() == []
 
 
+@pytest.mark.one_qt
 def test_corrections_that_are_undone_are_not_kept(corrected):
     corrected.layer("mask").undo()
     corrected.waits()
@@ -185,6 +188,7 @@ def test_an_offer_can_be_discarded(crashed, qtbot):
     assert kept() == []
 
 
+@pytest.mark.one_qt
 def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
     crashed.waits()
@@ -195,6 +199,7 @@ def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
 
 
+@pytest.mark.one_qt
 def test_old_files_are_pruned(crashed):
     recovery.prune(days=0)
     assert kept() == []
