@@ -141,6 +141,18 @@ def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
     assert found.notes == [("split", f"{said}: data split gives these the same one")]
 
 
+def test_what_the_table_calls_the_same_is_in_one_split(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": "a", "lesion_id": "l", "near_duplicate_of": "b", "split": "train"},
+        {"image_id": "b", "lesion_id": "m", "near_duplicate_of": "c", "split": "test"},
+        {"image_id": "c", "lesion_id": "n", "near_duplicate_of": "", "split": ""},
+    ]
+    write_table(tmp_path / "rows.csv", rows)
+    assert check(tmp_path / "rows.csv").faults == [
+        ("a", "shows the same as b, but is in another split (train and test)")
+    ]
+
+
 def test_the_same_picture_without_split_is_no_leak(folder: Path) -> None:
     Image.open(folder / "images/a.png").resize((60, 40)).save(folder / "images/d.png")
     write_mask(folder / "masks/d.png", np.ones((40, 60), bool))

@@ -52,6 +52,18 @@ def test_folds_and_a_test_part(folder: Path) -> None:
     assert {row["fold"] for row in read_table(folder / "dataset.csv")} == {"", "1", "2"}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_pictures_that_the_table_calls_the_same_stay_together(tmp_path: Path, seed: int) -> None:
+    rows = [{"image_id": f"i{n}", "path": "", "lesion_id": f"l{n}", "near_duplicate_of": ""} for n in range(12)]
+    rows[1]["near_duplicate_of"], rows[2]["near_duplicate_of"] = "i0", "i1"
+    rows[11]["near_duplicate_of"] = "of another set"
+    write_table(tmp_path / "dataset.csv", rows)
+    split_dataset(tmp_path, SplitOptions(test=0.5, folds=2, seed=seed), run=RunContext())
+    first, second, third, *_ = read_table(tmp_path / "dataset.csv")
+    assert (first["split"], first["fold"]) == (second["split"], second["fold"]) == (third["split"], third["fold"])
+    assert check_data(tmp_path, run=RunContext()).faults == []
+
+
 def test_who_has_an_image_in_the_test_part_is_in_no_fold() -> None:
     samples = [Sample(str(n), Path("x"), None, f"p{n // 2}", "", "set") for n in range(8)]
     splits = ["test", "train", *["train"] * 6]

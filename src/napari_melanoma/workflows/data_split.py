@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,8 +83,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     """Write the column ``split`` of a data set, and ``fold`` where folds are asked for.
 
     All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
-    theirs. Each split has the diagnoses in the shares that all have, each patient counted by the rarest of its images.
-    A row without an image is split like the others, by what the table says. Images that have a split keep it, and the
+    theirs, whether that is seen or ``near_duplicate_of`` says so. Each split has the diagnoses in the shares that all
+    have, each patient counted by the rarest of its images. A row without an image is split like the others, by what the table says. Images that have a split keep it, and the
     others of their patient get the same; so it is with folds, where the table has as many as are asked for.
 
     Parameters
@@ -115,7 +115,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     table = TableFile.read(path).with_columns(("split",))
     rows = table.rows()
     duplicates = [pair for pair in find_duplicates(seen, run) if not pair.same_group] if options.look else []
-    stand_ins = _stand_ins(samples, joined_groups(samples, duplicates), rows)
+    together = joined_groups(samples, [*duplicates, *_named_duplicates(samples, rows)])
+    stand_ins = _stand_ins(samples, together, rows)
     splits = choose_splits(stand_ins, options)
     table = table.fill("split", splits)
     dealt: list[str] = []
@@ -226,6 +227,14 @@ def _read(folder: Path) -> tuple[list[Sample], list[Sample]]:
         samples.append(sample)
         seen += [sample] if entry.image else []
     return samples, seen
+
+
+def _named_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
+    """Pairs that the table says show the same picture, whoever their patients and lesions are said to be."""
+    named = {sample.image_id: sample for sample in samples}
+    for sample, row in zip(samples, rows, strict=True):
+        if other := named.get(row.get("near_duplicate_of", "")):
+            yield Duplicate(other, sample, 1.0)
 
 
 def _counted(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:

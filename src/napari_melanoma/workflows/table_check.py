@@ -26,6 +26,8 @@ class TableCheck:
     def __init__(self) -> None:
         self._harmoniser = Harmoniser()
         self._groups: dict[str, set[str]] = defaultdict(set)
+        self._split_of: dict[str, str] = {}
+        self._same: dict[str, str] = {}
         self._folds: dict[str, set[str]] = defaultdict(set)
         self._splits: Counter[str] = Counter()
         self._diagnoses: Counter[str] = Counter()
@@ -70,6 +72,10 @@ class TableCheck:
         self._diagnoses[found.get("diagnosis", NONE)] += 1
         if "image_id" in found:
             self._groups[owner_of(found)].add(split)
+            if split != NONE:
+                self._split_of[found["image_id"]] = split
+            if other := found.get("near_duplicate_of"):
+                self._same[found["image_id"]] = other
             if fold := found.get("fold"):
                 self._folds[owner_of(found)].add(fold)
         return found
@@ -92,6 +98,10 @@ class TableCheck:
             for group, parts in of_group.items():
                 if len(named := parts - {NONE}) > 1:
                     yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
+        for image, other in self._same.items():
+            splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
+            if len({*splits}) > 1:
+                yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
         report = self.report
         if report.duplicates:
             yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
