@@ -84,8 +84,9 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
 
     All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
     theirs, whether that is seen or ``near_duplicate_of`` says so. Each split has the diagnoses in the shares that all
-    have, each patient counted by the rarest of its images. A row without an image is split like the others, by what the table says. Images that have a split keep it, and the
-    others of their patient get the same; so it is with folds, where the table has as many as are asked for.
+    have, each patient counted by the rarest of its images. A row without an image is split like the others, by what the
+    table says. Images that have a split keep it, and the others of their patient get the same; so it is with folds,
+    where the table has as many as are asked for.
 
     Parameters
     ----------
