@@ -285,10 +285,10 @@ def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path) -> None:
     path = tmp_path / "huge.png"
     path.write_bytes(header[:33] + chunk + header[-12:])
     tracemalloc.start()
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(UnreadableImage, match="scale it down"):
         read_photograph(path)
-    elapsed, (_, peak) = time.perf_counter() - begun, tracemalloc.get_traced_memory()
+    elapsed, (_, peak) = time.process_time() - begun, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert elapsed < 1.0
     assert peak < 5_000_000

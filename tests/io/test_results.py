@@ -74,9 +74,9 @@ def test_encoding_is_cheap(tmp_path) -> None:
     """A mask of 6 million pixels takes some 15 ms; the generous bound is for a machine that is busy."""
     rows, columns = np.mgrid[:2000, :3000]
     mask = np.hypot(rows - 1000, columns - 1500) < 600
-    begun = time.perf_counter()
+    begun = time.process_time()
     write_mask(tmp_path / "mask.png", mask)
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
     assert (tmp_path / "mask.png").stat().st_size < 50_000
 
 

@@ -42,11 +42,11 @@ def edit(folder: Path, values: Callable[[int, dict[str, str]], dict[str, str]]) 
 def test_many_images_are_looked_through_in_a_moment() -> None:
     """A search of the whole list for each image would take minutes here."""
     samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), f"g{n}", "", "a") for n in range(20_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     chosen, notices = without_leaks(
         Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:])), [Duplicate(samples[0], samples[-1], 1.0)]
     )
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert len(chosen.parts.learn) == 19_997
     assert notices == [f"{NOT_LEARNT} 1 of the images, a/i0. The same picture: a/i0 and a/i19999 (likeness 1.00)."]
 

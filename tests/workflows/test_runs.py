@@ -183,9 +183,9 @@ def test_a_long_run_is_read_from_its_end(folder: RunFolder) -> None:
     with folder.events.open("a") as events:
         events.write(f"{line}\n" * 50_000)
     ProcessStamp.of().write(folder.path / PROCESS)
-    began = time.perf_counter()
+    began = time.process_time()
     report = read_run(folder.path)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert (report.state, report.step["epoch"]) == (RunState.running, 3)
     assert report.started == pytest.approx(time.time(), abs=60)
     assert took < 1.0, "reading all of it takes longer than that"
