@@ -242,6 +242,7 @@ CASES = [
     Case("recipe.toml", lambda: b'out = "C:\\\\Users\\\\amiller\\\\out"\n', {"path", "user"}),
     Case("page.html", PAGE.encode, CAMERA | {"person", "path", "user"}),
     Case("notes.txt", lambda: f"Patient: {NAME}, born {BORN}, seen by us".encode(), {"person", "birth"}),
+    Case("letter.txt", lambda: b"Frau M., geb. 3.4.70, kam", {"birth"}),
     Case("log", lambda: f"read file://{HOME}/x.jpg\nexcised on 04.03.2021 at noon".encode(), {"path", "user", "date"}),
     Case("long.bin", lambda: bytes(PIECE - 9) + HOME.encode() + b"/model\0", {"path", "user"}),
     Case("weights.bin", lambda: b"\0\1\2\xff" + HOME.encode() + b"/model\0\0\xfe", {"path", "user"}),
@@ -316,53 +317,6 @@ CLEAN = [
 def test_what_names_nobody_is_let_pass(name: str, content: Callable[[], bytes], tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content())
     assert looked(tmp_path) == []
-
-
-SAID_IN_DICOM = {
-    "StudyDescription": ("for Anna Miller", "text"),
-    "PersonAddress": ("Main Street 1", "contact"),
-    "OrderCallbackPhoneNumber": ("0123", "contact"),
-    "PatientInstitutionResidence": ("A home", "location"),
-    "TextString": ("Miller", "text"),
-    "EthnicGroup": ("Sami", "text"),
-    "RetrieveAETitle": ("WARD3", "device"),
-}
-
-
-@pytest.mark.parametrize(("name", "said"), SAID_IN_DICOM.items(), ids=lambda value: value if type(value) is str else "")
-def test_whatever_people_write_in_dicom_is_found(name: str, said: tuple[str, str], tmp_path: Path) -> None:
-    (tmp_path / "a.dcm").write_bytes(small_dicom({name: said[0], "Manufacturer": "A maker", "CodeMeaning": "Nevus"}))
-    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"DICOM {name}", said[1])]
-
-
-def test_private_elements_in_sequences_overlays_and_documents_of_dicom_are_found(tmp_path: Path) -> None:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    item.private_block(0x0011, "maker", create=True).add_new(1, "LO", NAME)
-    content = small_dicom({"ReferencedImageSequence": [item], "EncapsulatedDocument": b"%PDF"}, overlay=True)
-    (tmp_path / "a.dcm").write_bytes(content)
-    assert {finding.where for finding in looked(tmp_path)} == {
-        *("DICOM private elements", "DICOM OverlayData", "DICOM EncapsulatedDocument")
-    }
-
-
-def small_dicom(values: dict[str, object], *, overlay: bool = False) -> bytes:
-    """A DICOM file that says this alone."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
-
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = VLPhotographicImageStorage, "1.2.3"
-    for name, value in values.items():
-        setattr(dataset, name, value)
-    if overlay:
-        dataset.add_new(0x60003000, "OW", b"\1\0")
-    file = BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def test_what_follows_a_file_in_an_archive_that_is_not_understood_is_looked_into(tmp_path: Path) -> None:

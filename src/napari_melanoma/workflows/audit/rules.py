@@ -14,23 +14,30 @@ from napari_melanoma.core.pseudonyms import SHAPE
 from napari_melanoma.workflows.audit.finding import Entry
 
 _FIELDS = (
-    ("birth", r"\bbirth(?!\s?name)|\bdob\b|birthday|geburtsd|geburtsj|geboren|nacimiento|nascimento|naissance|nascita"),
+    (
+        "birth",
+        r"\bbirth(?!\s?name)|\bdob\b|birthday|geburtsd|geburtsj|geboren|^geb$|\bgeb (datum|am)\b|nacimiento|"
+        r"\bfecha nac\b|nascimento|naissance|nascita",
+    ),
     (
         "person",
         r"\b(patient|subject|person|participant)s?( s)? ?names?\b|"
         r"\b(sur|last|first|family|given|middle|maiden|full|birth) ?name\b|^names?$|^patient$|patientenname|nachname|"
-        r"vorname|familienname|apellidos?\b|\bnombre\b|cognome|sobrenome|nom de famille|\bprenom\b|achternaam|voornaam",
+        r"vorname|familienname|apellidos?\b|\bnombre\b|cognome|sobrenome|nom de famille|\bpr[eé]nom\b|achternaam|"
+        r"voornaam|^(nom|nome|naam)$|^initials$|\bpatient initials\b",
     ),
     (
         "record",
         r"\bmrn\b|medical record|"
         r"\b(hospital|patient|chart|accession|insurance|passport|nhs|health card|social security) ?(number|no|nr|id)\b|"
+        r"\b(fall|kv|krankenkassen|akten) ?(nummer|nr|no|id)\b|codice fiscale|"
+        r"^(rut|nif|nie|dni|cpf|nir|bsn|ahv)( nr)?$|"
         r"\bssn\b|fallnummer|patientennummer|versicher|\bbarcode( value)?$|other patient ids?",
     ),
     (
         "contact",
-        r"\be ?mail\b|\btele ?phone|\bphone\b|\bmobile\b|\bfax\b|\baddress\b|\bstreet\b|post ?code|\bzip ?code\b|"
-        r"telefon|anschrift|strasse|\bplz\b|direccion|endereco|\badresse\b",
+        r"\be ?mail\b|\btele ?phone|\bphone\b|\bmobile\b|\bfax\b|^tel( nr)?$|^handy$|\baddress\b|\bstreet\b|post ?code|"
+        r"\bzip ?code\b|^zip$|telefon|anschrift|strasse|\bplz\b|direcci[oó]n|endere[cç]o|\badresse\b",
     ),
     (
         "staff",
@@ -41,7 +48,11 @@ _FIELDS = (
         "device",
         r"\bserial\b|\bhost ?(name|computer)\b|computer ?name|station name|machine name|device id|scan ?scope id",
     ),
-    ("location", r"\bgps\b|\blatitude\b|\blongitude\b|\binstitution|hospital name|clinic name|department name"),
+    (
+        "location",
+        r"\bgps\b|\blatitude\b|\blongitude\b|\binstitution|hospital name|clinic name|department name|^wohnort$|^city$",
+    ),
+    ("date", r"\bdate of death\b|\bdeath date\b|\bdod\b|sterbedatum"),
 )
 _FIELD_RULES = tuple((kind, re.compile(rule)) for kind, rule in _FIELDS)
 _OURS = re.compile(
@@ -52,7 +63,7 @@ _CAPITAL = r"[^\W\d_a-zà-ÿ][\w'’-]*"
 _PERSON = re.compile(rf"{_CAPITAL}(?:(?:, ?| |\^){_CAPITAL}\.?){{1,4}}\^*")
 _YEAR = r"(?:19|20)\d\d"
 _DATE = rf"\b(?:{_YEAR}[-/.:](?:0?[1-9]|1[0-2])[-/.:](?:0?[1-9]|[12]\d|3[01])|\d\d?[./-]\d\d?[./-]{_YEAR})(?!\d)"
-_A_DATE = re.compile(_DATE)
+_MAYBE_DATE = re.compile(r"\d[-/.:]\d\d?[-/.:]\d")
 _IS_DATE = re.compile(rf"\s*(?:{_DATE}|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}}.*)?\s*$)")
 _NAMED_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}")
@@ -74,12 +85,26 @@ _NAME_FIELD = re.compile(
     rf"(?-i:({_CAPITAL}(?:,? {_CAPITAL}){{0,3}}))",
     re.I,
 )
-_BORN = re.compile(rf"\b(?:born|birth|dob|geb\.|geboren|nacid|nascid|née?)\W[^\n]{{0,24}}?({_DATE})", re.I)
+_SENTENCE = re.compile(r"[^\W\d_]{2,}\W+[^\W\d_]{2,}")
+_BORN = re.compile(
+    rf"\b(?:born|birth|dob|geb\.|geboren|nacid|nascid|née?)\W[^\n]{{0,24}}?({_DATE}|\d\d?[./]\d\d?[./]\d\d(?!\d))", re.I
+)
 _SEEN = re.compile(
     rf"\b(?:visit|admitted|biops\w+|acquired|taken|examin\w+|excis\w+|operated|consult\w+)\W[^\n]{{0,24}}?({_DATE})",
     re.I,
 )
-PATIENT_IDS = ("patient id", "patientid", "subject id", "participant id")
+PATIENT_IDS = (
+    *("patient id", "patientid", "subject id", "participant id", "pat id", "patid", "pat nr", "pat no", "patienten id"),
+    *("paciente id", "id paciente", "id patient"),
+)
+_REMARKS = (
+    "notes, comment, comments, remark, remarks, free text, clinical notes, clinical history, medical history, "
+    "patient history, kommentar, kommentare, bemerkung, bemerkungen, anmerkung, anmerkungen, anamnese, freitext, "
+    "observaciones, comentario, comentarios, observações, commentaire, commentaires, remarques, osservazioni, "
+    "opmerkingen"
+)
+REMARKS = frozenset(_REMARKS.split(", "))
+"""Columns of a table in which people write what they like."""
 AGES = ("age", "age approx", "patient age")
 OLDEST = 89  # the Safe Harbor method puts everybody above into one class
 
@@ -175,7 +200,7 @@ def in_text(text: str) -> Iterator[tuple[str, str]]:
         yield "person", hit.group()
     elif (":" in text or "=" in text) and (hit := _NAME_FIELD.search(text)):
         yield "person", hit.group(1)
-    if _A_DATE.search(text):
+    if _MAYBE_DATE.search(text):
         for kind, rule in (("birth", _BORN), ("date", _SEEN)):
             if hit := rule.search(text):
                 yield kind, hit.group(1)
@@ -241,6 +266,8 @@ def _kind_of(entry: Entry, value: str) -> str:
     if key in AGES:
         years = re.match(r"\d+", value)
         return "age" if years and OLDEST < int(years.group()) < 130 else ""
+    if entry.place == "table" and key in REMARKS:
+        return "text" if _SENTENCE.search(value) else ""
     kind = field_kind(entry.key)
     if kind == "person" and key in ("name", "names", "patient", "nombre"):
         kind = "person" if is_person(value) else ""

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import IO
 
 from napari_melanoma.workflows.audit.finding import Entry, Finding, found
-from napari_melanoma.workflows.audit.rules import AGES, PATIENT_IDS, field_kind, in_text, is_date, judge, plain
+from napari_melanoma.workflows.audit.rules import AGES, PATIENT_IDS, REMARKS, field_kind, in_text, is_date, judge, plain
 
 SAMPLED = 200  # rows by which it is decided what a column holds
 BLOCK_ROWS = 5_000
@@ -31,7 +31,9 @@ def table_findings(file: IO[str], name: str) -> Iterator[Finding]:
     Finding
         One for each column and kind, with the number of rows.
     """
-    header_line = file.readline()
+    while (header_line := file.readline()).startswith("#"):  # remarks above the header, as exports have them
+        entry = Entry("table", "remark above the header", "", header_line)
+        yield from (found(name, entry, kind, value) for kind, value in judge(entry))
     separator = max(SEPARATORS, key=header_line.count)
     header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator), [])]
     rows = _rows(file, separator)
@@ -87,5 +89,5 @@ def _by_text(block: list[list[str]], header: list[str]) -> Iterator[Hit]:
 def _is_asked(column: str, cells: list[list[str]]) -> bool:
     """Whether the values of a column have to be judged one by one."""
     values = [cell[0] for cell in cells if cell and cell[0]]
-    named = bool(field_kind(column)) or plain(column) in (*AGES, *PATIENT_IDS)
+    named = bool(field_kind(column)) or plain(column) in (*AGES, *PATIENT_IDS, *REMARKS)
     return named or any(map(is_date, values))

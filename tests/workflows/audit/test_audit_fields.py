@@ -1,0 +1,93 @@
+"""The fields of DICOM files and the columns of tables that give somebody away, whatever their language."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.table_schema import NAMES
+from napari_melanoma.workflows.audit import Finding, audit
+from napari_melanoma.workflows.audit.rules import field_kind
+
+NAME, RECORD = "Anna Miller", "4711823"
+
+
+def looked(path: Path) -> list[Finding]:
+    """What is found in a file or folder."""
+    findings: list[Finding] = []
+    assert not audit([path], findings.append, run=RunContext()).passed_over
+    return findings
+
+
+SAID_IN_DICOM = {
+    "StudyDescription": ("for Anna Miller", "text"),
+    "PersonAddress": ("Main Street 1", "contact"),
+    "OrderCallbackPhoneNumber": ("0123", "contact"),
+    "PatientInstitutionResidence": ("A home", "location"),
+    "TextString": ("Miller", "text"),
+    "EthnicGroup": ("Sami", "text"),
+    "RetrieveAETitle": ("WARD3", "device"),
+}
+
+
+@pytest.mark.parametrize(("name", "said"), SAID_IN_DICOM.items(), ids=lambda value: value if type(value) is str else "")
+def test_whatever_people_write_in_dicom_is_found(name: str, said: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(small_dicom({name: said[0], "Manufacturer": "A maker", "CodeMeaning": "Nevus"}))
+    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"DICOM {name}", said[1])]
+
+
+def test_private_elements_in_sequences_overlays_and_documents_of_dicom_are_found(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.private_block(0x0011, "maker", create=True).add_new(1, "LO", NAME)
+    content = small_dicom({"ReferencedImageSequence": [item], "EncapsulatedDocument": b"%PDF"}, overlay=True)
+    (tmp_path / "a.dcm").write_bytes(content)
+    assert {finding.where for finding in looked(tmp_path)} == {
+        *("DICOM private elements", "DICOM OverlayData", "DICOM EncapsulatedDocument")
+    }
+
+
+COLUMNS = {
+    "Fall-Nr": ("44", "record"),
+    "codice fiscale": ("MLLNNA70", "record"),
+    "PatID": (RECORD, "record"),
+    "Tel.": ("030 123", "contact"),
+    "fecha_nac": ("1970", "birth"),
+    "prénom": ("Anna", "person"),
+    "initials": ("AM", "person"),
+    "dod": ("2020", "date"),
+    "Bemerkungen": ("her sister had one too", "text"),
+}
+
+
+@pytest.mark.parametrize(("column", "said"), COLUMNS.items(), ids=lambda value: value if type(value) is str else "")
+def test_columns_of_other_languages_and_remarks_are_found(column: str, said: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"# of a clinic\nimage_id;{column}\na;{said[0]}\nb;\n", "utf-8")
+    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"column '{column}'", said[1])]
+
+
+def test_the_columns_of_our_tables_and_of_public_sets_name_nobody() -> None:
+    public = "attribution image_type concomitant_biopsy anatom_site_general dx_type benign_malignant nickname pathology"
+    assert [name for name in (*NAMES, *public.split()) if name != "patient_id" and field_kind(name)] == []
+
+
+def small_dicom(values: dict[str, object], *, overlay: bool = False) -> bytes:
+    """A DICOM file that says this alone."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = VLPhotographicImageStorage, "1.2.3"
+    for name, value in values.items():
+        setattr(dataset, name, value)
+    if overlay:
+        dataset.add_new(0x60003000, "OW", b"\1\0")
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
