@@ -59,6 +59,18 @@ def test_two_names_are_two_people(one: str, other: str) -> None:
     assert pseudonym(pseudonym(one)) == pseudonym(one)
 
 
+def test_a_name_of_letters_that_no_encoding_has_is_a_name_too() -> None:
+    assert pseudonym("Meier\udce4") != pseudonym("Meier")
+
+
+def test_processes_that_ask_at_the_same_moment_make_one_key() -> None:
+    asked = (
+        "from napari_melanoma.core.pseudonyms import pseudonym as p; import sys; sys.stdout.write(p('1', project='a'))"
+    )
+    asking = [subprocess.Popen([sys.executable, "-c", asked], stdout=subprocess.PIPE) for _ in range(3)]
+    assert {process.communicate()[0].decode() for process in asking} == {pseudonym("1", project="a")}
+
+
 def test_many_patients_have_as_many_names() -> None:
     assert len({pseudonym(f"PAT_{number}") for number in range(5_000)}) == 5_000
 
@@ -86,7 +98,7 @@ def test_the_project_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatc
     assert pseudonym("1") == pseudonym("1", project="depth study") != pseudonym("1", project="default")
 
 
-@pytest.mark.parametrize("name", ["../other", "", "a/b", "x" * 65])
+@pytest.mark.parametrize("name", ["../other", "", "a/b", "x" * 65, "CON", "nul.txt", "com1"])
 def test_a_project_must_have_a_name_for_a_file(name: str) -> None:
     with pytest.raises(ConfigError, match=PROJECT_VARIABLE):
         key_file(name)

@@ -26,6 +26,7 @@ LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: they are misread 
 HALF = 6  # letters in each half, 5 bits each: 50 tell people apart (400,000 of them collide once in 14,000 projects)
 CHECK = 2  # the last letters say that this project gave the name
 PREFIXES = {"patient": "P", "lesion": "L", "image": "I", "study": "S"}
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.I)  # no names of files on Windows, with any suffix
 SHAPE = re.compile(rf"[A-Z]-[{LETTERS}]{{{HALF}}}-[{LETTERS}]{{{HALF}}}")
 
 
@@ -116,10 +117,10 @@ def key_file(project: str | None = None) -> Path:
     from platformdirs import user_config_path
 
     name = project_name() if project is None else project
-    if not re.fullmatch(r"\w[\w .-]{0,63}", name):
+    if not re.fullmatch(r"\w[\w .-]{0,63}", name) or DEVICES.match(name):
         raise ConfigError(
-            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_'. "
-            f"Choose another name in {PROJECT_VARIABLE}."
+            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_', and no name "
+            f"of a device such as CON. Choose another name in {PROJECT_VARIABLE}."
         )
     return user_config_path("napari-melanoma", appauthor=False) / "pseudonyms" / f"{name}.key"
 
@@ -139,7 +140,7 @@ def _checked(key: bytes, prefix: str, payload: str) -> str:
 
 def _letters(key: bytes, text: str, count: int) -> str:
     """The first bits of the HMAC of a text, as letters of 5 bits each."""
-    number = int.from_bytes(hmac.digest(key, text.encode(), hashlib.sha256), "big")
+    number = int.from_bytes(hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256), "big")
     return "".join(LETTERS[number >> shift & 31] for shift in range(251, 251 - 5 * count, -5))
 
 
