@@ -124,22 +124,6 @@ class CaseOpening(BesideLesion):
         """
         return path in self._wanted or self.image(path) is not None
 
-    def identity(self, image: CaseImage) -> str | None:
-        """Name the photograph of an image.
-
-        Parameters
-        ----------
-        image : CaseImage
-            Of the case.
-
-        Returns
-        -------
-        str or None
-            None where it is not open.
-        """
-        layer = self.image(image.path)
-        return None if layer is None else linked.identity(layer)
-
     def close(self, paths: list[Path]) -> None:
         """Take photographs out of the viewer with all that was made from them, unless they hold unsaved work.
 
@@ -255,7 +239,7 @@ class CaseOpening(BesideLesion):
             return
         if isinstance(kept, Recovered):
             self.restored.add(identity)
-            left = self._left(identity)
+            left = _left(self.viewer, identity)
             shown = kept if left is None or left.shape != kept.mask.shape else replace(kept, mask=left)
             lesion.work.recovering.bring_back(identity, shown)
             return
@@ -263,12 +247,6 @@ class CaseOpening(BesideLesion):
             self._masks[identity] = kept
         self._unknown.add(identity)
         self._analyse()
-
-    def _left(self, identity: str) -> NDArray[np.bool_] | None:
-        """The mask that a Lesion dock of before left in the viewer: it counts as it is now."""
-        image = next((image for image in linked.identify(self.viewer) if linked.identity(image) == identity), None)
-        labels = None if image is None else linked.part(self.viewer, image, "mask")
-        return None if labels is None else labels.data != 0
 
     def _analyse(self) -> None:
         """Have the photograph in view analysed where nothing is stored of it, when the Lesion dock is free."""
@@ -315,3 +293,10 @@ def ruler(layer: Image) -> PixelSize | None:
 
 def _stored(identity: str, image: CaseImage, source: Source, run: RunContext) -> Stored:
     return identity, stored(image, source, run)
+
+
+def _left(viewer: Viewer, identity: str) -> NDArray[np.bool_] | None:
+    """The mask that a Lesion dock of before left in the viewer: it counts as it is now."""
+    image = next((image for image in linked.identify(viewer) if linked.identity(image) == identity), None)
+    labels = None if image is None else linked.part(viewer, image, "mask")
+    return None if labels is None else labels.data != 0

@@ -117,5 +117,5 @@ class CaseViewing(QObject):
         there = [image for image in images if self.opening.is_wanted(image.path)]
         lesion = self.opening.lesion
         seen = None if lesion is None else lesion.picker.identity
-        there.sort(key=lambda image: self.opening.identity(image) == seen)
+        there.sort(key=lambda image: seen is not None and self.opening.path(seen) == image.path)
         self._settings.set_shown(store.folder, [image.id for image in there])
