@@ -329,6 +329,17 @@ def test_what_follows_a_file_in_an_archive_that_is_not_understood_is_looked_into
     }
 
 
+def test_a_damaged_sheet_hides_no_other_file_of_the_workbook(tmp_path: Path) -> None:
+    sheet = b"<!DOCTYPE a [<!ENTITY b 'c'>]><worksheet/>"
+    (tmp_path / "a.xlsx").write_bytes(
+        packed(**{"xl/worksheets/sheet1.xml": sheet, "xl/media/1.jpg": jpeg(exif=exif())})
+    )
+    findings: list[Finding] = []
+    result = audit([tmp_path], findings.append, run=RunContext())
+    assert {finding.kind for finding in findings} == CAMERA
+    assert list(result.passed_over) == ["a.xlsx"]
+
+
 @pytest.mark.parametrize("name", ["table.parquet", "table.sqlite", "film.gif", "table.h5"])
 def test_kinds_that_are_not_understood_are_never_called_clean(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\0\1\2" + NAME.encode())

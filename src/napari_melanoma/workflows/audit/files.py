@@ -227,7 +227,10 @@ def _archive(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
     with zipfile.ZipFile(file) as archive:
         if archive.comment:
             yield from _judged([Entry("text", "comment", "comment", archive.comment.decode("latin-1"))], name)
-        yield from _judged(sheet_entries(archive), name)
+        try:
+            yield from _judged(sheet_entries(archive), name)
+        except (*DAMAGE, zipfile.BadZipFile) as error:
+            missed.append(f"its sheets are damaged ({error})")
         for member in archive.infolist():
             inside = f"{name} > {member.filename}"
             for kind, value in in_name(PurePosixPath(member.filename).name):
