@@ -95,6 +95,18 @@ def test_a_table_alone_and_columns_of_others(tmp_path: Path) -> None:
     assert "One source" in page
 
 
+def test_cells_that_are_html_are_shown_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a&b").mkdir()
+    rows = [
+        {"image_id": f"i{n}", "path": "", "source": "<script>s</script>", "split": "<u>", "sex": "<i>"} for n in "ab"
+    ]
+    write_table(tmp_path / "a&b/dataset.csv", [{**row, "diagnosis": "<script>d</script>"} for row in rows])
+    found = data_report([tmp_path / "a&b"], DataReportOptions(), run=RunContext())
+    page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
+    assert "&lt;script&gt;s&lt;/script&gt;" in page
+    assert not any(mark in page for mark in ("<script", "a&b", "<u>", "<i>"))
+
+
 def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
     folder = dataset(tmp_path / "one", (120, 120, 120), count=4)
     (folder / "images/i0.png").write_bytes(b"no image")

@@ -69,9 +69,9 @@ def _page(current: Session, datasets: list[Path], out: Path, given: dict[str, ob
     page = write_report(found, out)
     for shift in found.shifts:
         current.report.tell("shift", _said(shift), **asdict(shift))
-    current.done(
-        f"{found.whole.rows} rows of {len(found.sources)} sources: {page}", out=str(out), rows=found.whole.rows
-    )
+    rows, sources = found.whole.rows, len(found.sources)
+    text = f"{rows} row{'' if rows == 1 else 's'} of {sources} source{'' if sources == 1 else 's'}: {page}"
+    current.done(text, out=str(out), rows=rows)
 
 
 def _said(shift: DomainShift) -> str:
