@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
@@ -213,11 +214,46 @@ def test_a_mask_that_was_drawn_while_no_lesion_dock_was_there_is_kept(five, view
 def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
     five.types("patient_age", "430")
     assert five.fault("patient_age") == "Age: expected a number from 0 to 120 years; found 430."
-    assert five.case.patient.age == 43  # what was typed on the way was allowed
+    assert five.case.patient.age is None  # 43 was typed on the way, and not meant
+    assert not five.dock.undo.isEnabled()
+    five.chooses("patient_sex", "female")
+    assert five.dock.findChild(QLineEdit, "patient_age").text() == "430"
+    assert five.fault("patient_age")
     five.types("patient_age", "54,5")
     assert (five.fault("patient_age"), five.case.patient.age) == ("", 54.5)
     five.types("patient_age", "")
     assert five.case.patient.age is None
+
+
+def test_a_guess_stays_one_where_a_wrong_value_was_typed_over_it(five):
+    patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
+    five.dock.desk.edit(five.case.model_copy(update={"patient": patient}), "from a table")
+    five.types("patient_age", "430")
+    assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
+
+
+def test_a_wrong_value_stays_with_its_lesion(five):
+    five.dock.lesion_page.show()
+    five.picks("L1")
+    five.types("lesion_diameter_1_mm", "5000000")
+    assert five.fault("lesion_diameter_1_mm")
+    five.picks("L2")
+    assert five.fault("lesion_diameter_1_mm") == five.dock.findChild(QLineEdit, "lesion_diameter_1_mm").text() == ""
+    assert [lesion.diameter_1_mm for lesion in five.case.lesions] == [None] * 3
+
+
+def test_corrected_images_come_back_also_those_that_are_not_in_view(five, photos, viewer):
+    drawn = {}
+    for image, name in (("I1", "back_left_1_dermoscopy"), ("I2", "back_left_1_macro")):
+        five.opens(image)
+        drawn[name] = five.draws(name)
+    five.dock.desk.close()
+    five.waits()
+    notification_manager.records.clear()
+    five.drops(photos)
+    assert [record.message for record in notification_manager.records] == []
+    for name, mask in drawn.items():
+        assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
 
 
 def test_guesses_are_shown_and_confirmed(five):

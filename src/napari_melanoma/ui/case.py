@@ -90,9 +90,11 @@ class CaseDock(CaseControls):
     def _connect_forms(self) -> None:
         editing = self.editing
         self.patient.edited.connect(editing.set_patient)
+        self.patient.refused.connect(editing.refuse_patient)
         self.patient.confirmed.connect(editing.confirm_patient)
         for form in (*self.lesion_page.forms, self.image_page.form):
             form.edited.connect(editing.set_part)
+            form.refused.connect(editing.refuse_part)
             form.confirmed.connect(editing.confirm_part)
         for form in (self.patient, *self.lesion_page.forms, self.image_page.form):
             form.rested.connect(self._on_rested)
@@ -148,6 +150,8 @@ class CaseDock(CaseControls):
         self.settings.remember(store.folder)
         self.title.setText(store.folder.name)
         self.title.setToolTip(str(store.folder))
+        for form in (self.patient, *self.lesion_page.forms, self.image_page.form):
+            form.forget()  # a fault in it was of the case before
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)

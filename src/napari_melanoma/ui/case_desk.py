@@ -127,6 +127,17 @@ class CaseDesk(QObject):
         if self.may_edit and self.history is not None and self.history.edit(case, what, key):
             self._on_edited()
 
+    def take_back(self, key: str) -> None:
+        """Take edits of one field back that are still going on.
+
+        Parameters
+        ----------
+        key : str
+            Theirs.
+        """
+        if self.may_edit and self.history is not None and self.history.take_back(key):
+            self._on_edited()
+
     def amend(self, case: Case) -> None:
         """Change a mask or a scale, which is no step of the case.
 

@@ -76,6 +76,26 @@ class CaseEditing(QObject):
         of = f"lesion {self._number(part)}" if self._is_lesion() else "the image"
         self._edit(lambda case: change(case, part, **{name: text}), f"{_said(name)} of {of}", f"{part} {name}")
 
+    def refuse_patient(self, name: str) -> None:
+        """Take back what was typed on the way to what is not allowed.
+
+        Parameters
+        ----------
+        name : str
+            Of the field of the patient.
+        """
+        self._desk.take_back(f"patient {name}")
+
+    def refuse_part(self, name: str) -> None:
+        """Take back what was typed on the way to what is not allowed.
+
+        Parameters
+        ----------
+        name : str
+            Of the field of the lesion or image at hand.
+        """
+        self._desk.take_back(f"{self._tree.current} {name}")
+
     def set_place(self, word: str, laterality: str) -> None:
         """Say where the lesion at hand is.
 

@@ -39,6 +39,8 @@ class CaseField(QWidget):
     ----------
     edited : Signal(str, str)
         Its name, and a text that is allowed; empty for unknown.
+    refused : Signal(str)
+        Its name: what stands in it is not allowed, so what was typed on the way there was not meant.
     rested : Signal()
         The user has left it.
     confirmed : Signal(str)
@@ -46,6 +48,7 @@ class CaseField(QWidget):
     """
 
     edited = Signal(str, str)
+    refused = Signal(str)
     rested = Signal()
     confirmed = Signal(str)
 
@@ -53,6 +56,8 @@ class CaseField(QWidget):
         super().__init__()
         self.column = column
         self._check = check
+        self._is_typed = False
+        self._before = ""  # what the case said when the typing began
         unit = f" ({column.unit})" if column.unit else ""
         self.label = quiet(f"{column.title}{unit}")
         self.label.setWordWrap(False)
@@ -85,7 +90,7 @@ class CaseField(QWidget):
         line.setMinimumWidth(40)
         line.setAcceptDrops(False)  # else a file that is dropped writes its path there
         line.textEdited.connect(self._on_edited)
-        line.editingFinished.connect(self.rested)
+        line.editingFinished.connect(self._on_rested)
         line.installEventFilter(self)
         return line
 
@@ -115,7 +120,7 @@ class CaseField(QWidget):
         return self._check(self.column, self.text)
 
     def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
-        """Show what the case says; nobody is told.
+        """Show what the case says; nobody is told. What is not allowed stays to be corrected.
 
         Parameters
         ----------
@@ -130,14 +135,23 @@ class CaseField(QWidget):
             self.control.setCurrentIndex(max(0, self.control.findData(text)))
             self.control.setEnabled(editable)
         else:
-            if self.text != text or not self.control.hasFocus():
+            is_wrong = bool(self.fault) and text == self._before
+            self._is_typed = self._is_typed and (is_wrong or self.text == text)
+            if not is_wrong and (self.text != text or not self.control.hasFocus()):
                 self.control.setText(text)
+            self._before = self._before if self._is_typed else text
             self.control.setReadOnly(not editable)
         self._guess.setVisible(origin is not None)
         self._guess.setEnabled(editable)
         if origin is not None:
             self._guess.setToolTip(f"{guessed(origin)} Press to confirm.")
         self._show_fault()
+
+    def forget(self) -> None:
+        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        if isinstance(self.control, QLineEdit) and self.fault:
+            self.control.clear()
+        self._is_typed = False
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Leave undo and redo to the case: a line that took them back by itself would know of one field alone."""
@@ -149,9 +163,17 @@ class CaseField(QWidget):
         return False
 
     def _on_edited(self, _: object = None) -> None:
+        self._is_typed = True
         self._show_fault()
-        if not self.fault:
+        if self.fault:
+            self.refused.emit(self.column.name)
+        else:
             self.edited.emit(self.column.name, self.text)
+
+    def _on_rested(self) -> None:
+        self._is_typed = False
+        self._before = self._before if self.fault else self.text
+        self.rested.emit()
 
     def _on_confirm(self) -> None:
         self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button goes, and the focus with it

@@ -52,6 +52,8 @@ class CaseForm(QWidget):
     ----------
     edited : Signal(str, str)
         Name of a field, and a text that is allowed; empty for unknown.
+    refused : Signal(str)
+        Name of a field in which stands what is not allowed.
     rested : Signal()
         The user has left a field.
     confirmed : Signal(str)
@@ -59,6 +61,7 @@ class CaseForm(QWidget):
     """
 
     edited = Signal(str, str)
+    refused = Signal(str)
     rested = Signal()
     confirmed = Signal(str)
 
@@ -71,6 +74,7 @@ class CaseForm(QWidget):
         grid.setVerticalSpacing(4)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
+        self._shown = ""
         self.fields: dict[str, CaseField] = {}
         for place, names in enumerate(rows):
             for column, field in enumerate(names):
@@ -79,6 +83,7 @@ class CaseForm(QWidget):
                 )
                 grid.addWidget(made, place, column, 1, 2 if len(names) == 1 else 1, Qt.AlignmentFlag.AlignTop)
                 made.edited.connect(self.edited)
+                made.refused.connect(self.refused)
                 made.rested.connect(self.rested)
                 made.confirmed.connect(self.confirmed)
 
@@ -97,8 +102,17 @@ class CaseForm(QWidget):
         editable : bool
             Whether the case may be changed.
         """
+        shown = getattr(part, "id", "")
+        if shown != self._shown:
+            self.forget()
+        self._shown = shown
         for name, field in self.fields.items():
             field.show_value(part.cell(name), part.guesses.get(name), editable)
+
+    def forget(self) -> None:
+        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        for field in self.fields.values():
+            field.forget()
 
 
 def _check_day(column: Column, text: str) -> str:

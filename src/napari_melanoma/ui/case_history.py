@@ -57,6 +57,25 @@ class CaseHistory:
         self._key, self._after, self.case = key, [], case
         return True
 
+    def take_back(self, key: str) -> bool:
+        """Take the edits in a row back that are still going on, as if they had not been made.
+
+        Parameters
+        ----------
+        key : str
+            Theirs.
+
+        Returns
+        -------
+        bool
+            False where there are none.
+        """
+        if not key or key != self._key or not self._before:
+            return False
+        case, _ = self._before.pop()
+        self.case, self._key = with_masks_of(case, self.case), ""
+        return True
+
     def rest(self) -> None:
         """Let the next edit be a step of its own."""
         self._key = ""

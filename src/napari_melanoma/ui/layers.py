@@ -59,6 +59,8 @@ def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArra
     mask : numpy.ndarray
         bool (row, column), the new mask.
     """
+    if not labels.visible:
+        labels.set_view_slice()  # napari slices no layer that was never in sight, and cannot write into no slice
     labels.data_setitem(where, mask[where].astype(labels.data.dtype))
 
 
