@@ -265,6 +265,17 @@ def test_a_correction_comes_back_and_what_an_undo_left_is_removed(folder: Path) 
     assert [path.name for path in (folder / "corrections").iterdir()] == [first.path.name]
 
 
+def test_a_mask_that_the_file_names_again_is_not_removed(folder: Path) -> None:
+    with CaseStore.open(folder) as store:
+        first = write_correction(store, "I1", MASK)
+        store.save(set_correction(store.case, "I1", first))
+        before = (folder / "case.json").read_bytes()
+        store.save(set_correction(store.case, "I1", write_correction(store, "I1", ~MASK)))
+        (folder / "case.json").write_bytes(before)  # put back from a backup, or by a program that synchronises folders
+    with CaseStore.open(folder) as again:
+        assert (read_correction(again.case.image("I1").correction) == MASK).all()
+
+
 def test_a_mask_that_was_drawn_and_not_saved_stays(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         drawn = write_correction(store, "I1", MASK)

@@ -455,9 +455,9 @@ def test_ten_thousand_rows_stay_quick(corrections: Corrections, folder: Path) ->
     replace(table, records=tuple(Record(",".join(cells), cells) for cells in rows)).write(folder / "dataset.csv")
     seconds = []
     for seed in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         corrections.add(drawn(seed))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert min(seconds) < 0.2  # 0.05 s on one core of 2020
     assert sum(corrections.count().values()) == 10_005
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -332,6 +333,32 @@ def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
     other.dock._on_link("again")
     other.waits()
     assert (other.notice, other.dock.add_lesion.isEnabled()) == ("", True)
+
+
+def test_what_was_drawn_while_another_window_had_the_case_is_kept_when_it_may_be(someone, photos):
+    someone.drops(photos)
+    someone.opens("I1")
+    someone.dock.desk.close()
+    someone.waits()
+    with CaseStore.open(photos):
+        someone.drops(photos)
+        assert "To look at alone" in someone.notice
+        drawn = someone.draws("back_left_1_dermoscopy")
+    assert someone.case.image("I1").correction is None
+    someone.dock._on_link("again")
+    someone.waits()
+    assert np.array_equal(read_correction(someone.case.image("I1").correction), drawn)
+
+
+def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewer, tmp_path):
+    five.opens("I1")
+    first = five.draws("back_left_1_dermoscopy")
+    copytree(photos, tmp_path / "other")
+    five.draws("back_left_1_dermoscopy", rows=slice(50, 55))
+    copytree(tmp_path / "other", photos, dirs_exist_ok=True)  # as another program would write it
+    five.dock._on_link("again")
+    five.waits()
+    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, first)
 
 
 def test_a_change_by_another_program_is_not_written_over(five, photos):

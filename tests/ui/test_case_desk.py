@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from PIL import Image as PillowImage
-from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QWidget
+from qtpy import API_NAME
+from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_lesion, set_patient
@@ -102,6 +103,31 @@ def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypat
     qtbot.waitUntil(lambda: asked == ["the disk is full"], timeout=PATIENCE_MS)
     assert window.isVisible()
     assert desk.saving.dirty
+    desk.saving.forget()  # else it asks once more when the window goes
+
+
+def test_a_question_whose_window_is_taken_away_is_answered_by_staying(desk, window, monkeypatch):
+    guard = CaseGuard(window.centralWidget(), desk, _Idle())
+    monkeypatch.setattr(desk.store, "save", _refuse)
+    aged(desk, 54)
+    monkeypatch.setattr(QMessageBox, "exec", _delete)
+    monkeypatch.setattr(guard, "_close", pytest.fail)
+    desk.saving.fault = SaveError("the disk is full")
+    guard._ask()
+    assert desk.saving.dirty
+    desk.saving.forget()
+
+
+def _delete(box):
+    """As when the window that a box belongs to is deleted."""
+    if API_NAME.startswith("PySide"):
+        import shiboken6
+
+        shiboken6.delete(box)
+    else:
+        from PyQt6 import sip
+
+        sip.delete(box)
 
 
 class _Idle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.ui.close_guard import ask
 from napari_melanoma.ui.window_guard import WindowGuard
@@ -81,10 +81,11 @@ class CaseGuard(WindowGuard):
         box = ask(self._dock, "case_not_saved", "The case cannot be saved.", str(self._desk.saving.fault), "Case")
         leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton("Stay", QMessageBox.ButtonRole.RejectRole))
+        pressed: list[QAbstractButton] = []  # the box itself is gone where its window was taken away meanwhile
+        box.buttonClicked.connect(pressed.append)
+        box.finished.connect(box.deleteLater)
         box.exec()
-        pressed = box.clickedButton()
-        box.deleteLater()
-        if pressed is leave:
+        if leave in pressed:
             self._desk.saving.forget()
             self._close()
 

@@ -142,6 +142,19 @@ class CaseOpening(BesideLesion):
                 for layer in reversed(linked.parts(self.viewer, image)):
                     self.viewer.layers.remove(layer)
 
+    def tell_left(self, paths: list[Path]) -> None:
+        """Tell once more of photographs that stayed open, as what was drawn on them is kept nowhere.
+
+        Parameters
+        ----------
+        paths : list of pathlib.Path
+            Their files.
+        """
+        for path in paths:
+            image = self.image(path)
+            if image is not None and self.lesion is not None:
+                self._on_changed(str(linked.identity(image)))
+
     def join(self, lesion: LesionDock) -> None:
         """Listen to a Lesion dock; called once for each.
 

@@ -69,13 +69,19 @@ class CaseViewing(QObject):
         self.open(self.chosen[::-1])
 
     def change_case(self) -> None:
-        """Close what belongs to the case before, and open what was open when this one was last."""
-        self.opening.close([path for path in self._paths if self._image_of(path) is None])
+        """Close what belongs to the case before, and open what was open when this one was last.
+
+        The same case is read again, as somebody else may have changed its masks. What was drawn here and could not be
+        kept, as while another window had the case, is kept now.
+        """
+        store, before = self._desk.store, self._paths
+        shown = [] if store is None else self._settings.shown(store.folder)
+        self.opening.close(before)
         self._paths = []
-        store = self._desk.store
         if store is not None:
-            shown = [image for image in self._settings.shown(store.folder) if image not in store.missing]
-            self.open(shown[-MOST_REOPENED:])
+            self.open([image for image in shown if image not in store.missing][-MOST_REOPENED:])
+            self._paths += [path for path in before if path not in self._paths and self._image_of(path) is not None]
+            self.opening.tell_left(before)
 
     def open(self, ids: list[str]) -> None:
         """Open images, the last one in view; says of those that cannot be why.

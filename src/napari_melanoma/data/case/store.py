@@ -246,11 +246,21 @@ class CaseStore:
         self._added.add(path)
 
     def close(self) -> None:
-        """Let others write the case, and remove masks that an undo left over; closing twice does no harm."""
+        """Let others write the case, and remove masks that an undo left over; closing twice does no harm.
+
+        Nothing is removed where the file is not as it was saved here: what it names now may be just these masks.
+        """
         if not self.read_only:
-            _remove((self._added & self._named) - _files_of(self.case))
+            if self._is_as_saved():
+                _remove((self._added & self._named) - _files_of(self.case))
             self.read_only = "the case was closed. Open it again."
         self._held.close()
+
+    def _is_as_saved(self) -> bool:
+        try:
+            return not self.changed()
+        except SaveError:
+            return False
 
     def __enter__(self) -> Self:
         """Give the store."""
