@@ -63,3 +63,26 @@ def test_the_words_of_a_mapping_count_under_the_name_that_others_use() -> None:
 
 def test_each_of_ours_is_guessed_once() -> None:
     assert suggest_mapping(("age", "age_approx"), []).columns == {"age": "age"}
+
+
+def test_a_column_that_says_next_to_nothing_comes_after_one_that_does() -> None:
+    rows = [{"dx": "nevus" if n == 0 else "", "Befund": "Melanom", "Bildname": f"b{n}.jpg"} for n in range(30)]
+    found = suggest_mapping(["dx", "Befund", "Bildname"], rows)
+    assert found.columns == {"Befund": "diagnosis", "Bildname": "image_id"}
+    assert suggest_mapping(["dx"], rows).columns == {"dx": "diagnosis"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Pat-Nr", "patient_id"),
+        ("Phototyp", "fitzpatrick"),
+        ("Lokalisierung", "site"),
+        ("Modalität", "modality"),
+        ("Körperseite", "laterality"),
+        ("ulceración", "ulceration"),
+        ("épaisseur de Breslow", "depth_mm"),
+    ],
+)
+def test_columns_in_other_languages_are_known_by_name(theirs: str, ours: str) -> None:
+    assert suggest_mapping([theirs], [{theirs: "1"}]).columns == {theirs: ours}

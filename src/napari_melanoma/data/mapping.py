@@ -17,6 +17,7 @@ from napari_melanoma.data.column_names import meanings
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 
 _FILE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
+SPARSE = 0.1  # share of rows below which a column says next to nothing
 ENOUGH = 0.6  # share of different words of a column that must be understood for a guess
 BY_WORDS = ("sex", "sub_site", "site", "diagnosis", "modality", "laterality", "diagnosis_by")  # the surest first
 
@@ -125,8 +126,12 @@ def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> Mapping:
         Columns alone, each of ours at most once; a column that nothing is guessed for is not named.
     """
     guesses: dict[str, str] = {}
-    for guess in (_by_name, lambda name: _by_words([row.get(name, "") for row in rows])):
-        _claim(header, guess, guesses)
+    cells = {name: [row.get(name, "") for row in rows] for name in header}
+    full = [name for name in header if sum(map(bool, cells[name])) >= SPARSE * len(rows)]
+    _claim(full, _by_name, guesses)
+    _claim(full, lambda name: _by_words(cells[name]), guesses)
+    _claim(header, _by_name, guesses)  # a column that says next to nothing comes after those that say something
+    _claim(header, lambda name: _by_words(cells[name]), guesses)
     return Mapping(columns=guesses)
 
 
