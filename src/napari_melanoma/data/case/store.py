@@ -251,16 +251,10 @@ class CaseStore:
         Nothing is removed where the file is not as it was saved here: what it names now may be just these masks.
         """
         if not self.read_only:
-            if self._is_as_saved():
+            if _is_as_saved(self):
                 _remove((self._added & self._named) - _files_of(self.case))
             self.read_only = "the case was closed. Open it again."
         self._held.close()
-
-    def _is_as_saved(self) -> bool:
-        try:
-            return not self.changed()
-        except SaveError:
-            return False
 
     def __enter__(self) -> Self:
         """Give the store."""
@@ -274,6 +268,13 @@ class CaseStore:
         """Take the case from its file, and look where its images are."""
         self._raw = _raw(self.folder)
         self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
+
+
+def _is_as_saved(store: CaseStore) -> bool:
+    try:
+        return not store.changed()
+    except SaveError:
+        return False
 
 
 def _files_of(case: Case) -> set[Path]:
