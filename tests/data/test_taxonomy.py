@@ -4,7 +4,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
-from napari_melanoma.data.diagnoses import Diagnosis, told_of
+from napari_melanoma.data.diagnoses import Diagnosis, diagnosis_word, told
 from napari_melanoma.data.places import Place, joined, place
 from napari_melanoma.data.sources import sources
 from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
@@ -176,7 +176,7 @@ TOLD = [
 
 @pytest.mark.parametrize(("text", "expected"), TOLD, ids=[text for text, _ in TOLD])
 def test_what_follows_from_a_diagnosis(text: str, expected: Diagnosis) -> None:
-    assert told_of(text) == expected
+    assert told(diagnosis_word(text) or "") == expected
 
 
 VALUES = [
@@ -220,6 +220,6 @@ def test_tables_name_columns_and_sources_that_are_there() -> None:
 def test_every_subtype_lies_below_a_diagnosis() -> None:
     words = taxonomy("diagnosis")
     for word in words.words[:-1]:
-        told = told_of(word)
-        assert told.diagnosis or told.group
-        assert told.detail in ("", word)
+        meant = told(diagnosis_word(word) or "")
+        assert meant.diagnosis or meant.group
+        assert meant.detail in ("", word)

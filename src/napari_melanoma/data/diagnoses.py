@@ -86,19 +86,3 @@ def told(word: str) -> Diagnosis:
         return Diagnosis(target=target, melanoma=melanoma, group=word)
     above = next(up for up in words.line(word) if words.fact(up, "level") == "diagnosis")
     return Diagnosis(above, word if word != above else "", target, melanoma)
-
-
-def told_of(text: str, source: str = "") -> Diagnosis:
-    """Say what follows from a word of others for a diagnosis.
-
-    Parameters
-    ----------
-    text, source : str
-        As ``diagnosis_word`` takes them.
-
-    Returns
-    -------
-    Diagnosis
-        Empty where the word is not understood.
-    """
-    return told(diagnosis_word(text, source) or "")

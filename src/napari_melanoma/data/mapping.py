@@ -128,10 +128,10 @@ def suggest_mapping(header: Sequence[str], rows: Sequence[Row]) -> Mapping:
     guesses: dict[str, str] = {}
     cells = {name: [row.get(name, "") for row in rows] for name in header}
     full = [name for name in header if sum(map(bool, cells[name])) >= SPARSE * len(rows)]
-    _claim(full, _by_name, guesses)
-    _claim(full, lambda name: _by_words(cells[name]), guesses)
-    _claim(header, _by_name, guesses)  # a column that says next to nothing comes after those that say something
-    _claim(header, lambda name: _by_words(cells[name]), guesses)
+    sparse = [name for name in header if name not in full]  # say next to nothing: after those that say something
+    for names in (full, sparse):
+        _claim(names, _by_name, guesses)
+        _claim(names, lambda name: _by_words(cells[name]), guesses)
     return Mapping(columns=guesses)
 
 

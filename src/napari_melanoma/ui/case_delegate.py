@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
+from qtpy.QtCore import QModelIndex, QRect, Qt
 from qtpy.QtGui import QColor, QPainter, QPixmap
-from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.ui.body_painting import DARK
 from napari_melanoma.ui.case_rows import CaseRow
-from napari_melanoma.ui.look import PRIMARY
+from napari_melanoma.ui.picture_rows import MARGIN_PX, PictureRows, RowLook, paint_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.look import ThemedIcons
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
-PICTURE_PX = 36
-ROW_PX = PICTURE_PX + 8
+PICTURE_PX, WIDTH_PX = 36, 140
+ROW_PX = PICTURE_PX + 2 * MARGIN_PX
 DOT_PX = 22
 GAP_PX = 6
 
 
-class CaseDelegate(QStyledItemDelegate):
+class CaseDelegate(PictureRows):
     """Paints rows in the colours of the theme.
 
     Parameters
@@ -39,79 +39,40 @@ class CaseDelegate(QStyledItemDelegate):
     """
 
     def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
-        super().__init__(parent)
-        self._icons = icons
+        super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
         self._find = find
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Give every row the same height.
-
-        Parameters
-        ----------
-        option : QStyleOptionViewItem
-            Where, and whether it is selected.
-        index : QModelIndex
-            The row.
-
-        Returns
-        -------
-        QSize
-            In pixels.
-        """
-        return QSize(140, ROW_PX)
-
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Paint a row.
+    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
+        """Paint a lesion or an image.
 
         Parameters
         ----------
         painter : QPainter
             Of the view.
-        option : QStyleOptionViewItem
-            Where, and whether it is selected.
-        index : QModelIndex
+        place : QRect
             The row.
+        index : QModelIndex
+            Which one.
+        look : RowLook
+            Its colours.
         """
         row = index.data(ROW_ROLE)
         if not isinstance(row, CaseRow):
             return
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colours = self._icons.palette
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        if selected:
-            painter.fillRect(option.rect, QColor(PRIMARY))
-        elif option.state & QStyle.StateFlag.State_MouseOver:
-            painter.fillRect(option.rect, QColor(colours.raised))
-        text = QColor("white") if selected else QColor(colours.text)
-        faint = QColor(text)
-        faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed grey would fade on it
-        square = QRect(option.rect.left() + 2, option.rect.top() + 4, PICTURE_PX, PICTURE_PX)
+        square = QRect(place.left() + 2, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         if row.path is not None:
-            self._paint_picture(painter, square, row, faint)
+            missing = row.state == "missing"
+            paint_picture(painter, square, None if missing else self._find(row.path), look.faint)
+            if missing:
+                painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), "?")
         elif row.number:
             square.setWidth(DOT_PX + 4)
-            _paint_dot(painter, square, row.number, selected)
+            _paint_dot(painter, square, row.number, look.selected)
         else:
             square.setWidth(0)
         left = square.right() + GAP_PX
-        words = QRect(left, option.rect.top() + 5, option.rect.right() - GAP_PX - left, option.rect.height() - 8)
-        _paint_words(painter, words, row, text, faint)
-        painter.restore()
-
-    def _paint_picture(self, painter: QPainter, square: QRect, row: CaseRow, frame: QColor) -> None:
-        assert row.path is not None
-        picture = self._find(row.path) if row.state != "missing" else None
-        if picture is None:
-            painter.setPen(frame)
-            painter.drawRoundedRect(square.adjusted(0, 0, -1, -1), 3, 3)
-            if row.state == "missing":
-                painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), "?")
-            return
-        side = min(picture.width(), picture.height())  # the middle: lesions are seldom at the border
-        part = QRect((picture.width() - side) // 2, (picture.height() - side) // 2, side, side)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.drawPixmap(square, picture, part)
+        words = QRect(left, place.top() + 5, place.right() - GAP_PX - left, place.height() - 8)
+        _paint_words(painter, words, row, look.text, look.faint)
 
 
 def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
+from qtpy.QtWidgets import QMessageBox, QWidget
 
-from napari_melanoma.ui.close_guard import ask
+from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.window_guard import WindowGuard
 
 if TYPE_CHECKING:
@@ -81,11 +81,7 @@ class CaseGuard(WindowGuard):
         box = ask(self._dock, "case_not_saved", "The case cannot be saved.", str(self._desk.saving.fault), "Case")
         leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton("Stay", QMessageBox.ButtonRole.RejectRole))
-        pressed: list[QAbstractButton] = []  # the box itself is gone where its window was taken away meanwhile
-        box.buttonClicked.connect(pressed.append)
-        box.finished.connect(box.deleteLater)
-        box.exec()
-        if leave in pressed:
+        if answer(box) is leave:
             self._desk.saving.forget()
             self._close()
 

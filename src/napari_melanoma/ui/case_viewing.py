@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.data.case.model import CaseImage
+    from napari_melanoma.data.case.store import CaseStore
 
 MOST_REOPENED = 8  # images that come back into the viewer with their case
 
@@ -53,6 +54,7 @@ class CaseViewing(QObject):
         self._tree = tree
         self._settings = settings
         self._paths: list[Path] = []
+        self._store: CaseStore | None = None  # that the images in the viewer were opened from
         self.opening = CaseOpening(viewer, dock, self._image_of)
         self.opening.changed.connect(self._remember)
         tree.opened.connect(self._on_wanted)
@@ -71,12 +73,14 @@ class CaseViewing(QObject):
     def change_case(self) -> None:
         """Close what belongs to the case before, and open what was open when this one was last.
 
-        The same case is read again, as somebody else may have changed its masks. What was drawn here and could not be
-        kept, as while another window had the case, is kept now.
+        A case that is opened again is shown again, as somebody else may have changed its masks. What was drawn here and
+        could not be kept, as while another window had the case, is kept now.
         """
         store, before = self._desk.store, self._paths
         shown = [] if store is None else self._settings.shown(store.folder)
-        self.opening.close(before)
+        is_read_again = store is not self._store
+        self._store = store
+        self.opening.close([path for path in before if is_read_again or self._image_of(path) is None])
         self._paths = []
         if store is not None:
             self.open([image for image in shown if image not in store.missing][-MOST_REOPENED:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.window_guard import WindowGuard
@@ -54,9 +54,7 @@ class CloseGuard(WindowGuard):
         keep = box.addButton("Close, keep them", QMessageBox.ButtonRole.AcceptRole)
         discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.exec()
-        pressed = box.clickedButton()
-        box.deleteLater()
+        pressed = answer(box)
         if pressed is discard:
             self._book.discard_unsaved()
         elif pressed is keep:
@@ -100,3 +98,23 @@ def ask(parent: QWidget, name: str, question: str, details: str, title: str = "L
     box.setText(question)
     box.setInformativeText(details)
     return box
+
+
+def answer(box: QMessageBox) -> QAbstractButton | None:
+    """Ask a question, and let go of its box.
+
+    Parameters
+    ----------
+    box : QMessageBox
+        With its buttons; not to be used any more.
+
+    Returns
+    -------
+    QAbstractButton or None
+        What was pressed; None where the box was closed, or taken away with its window, unanswered.
+    """
+    pressed: list[QAbstractButton] = []  # not asked of the box, which may be gone by then
+    box.buttonClicked.connect(pressed.append)
+    box.finished.connect(box.deleteLater)
+    box.exec()
+    return pressed[0] if pressed else None

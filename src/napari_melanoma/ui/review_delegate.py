@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
+from qtpy.QtCore import QModelIndex, QRect, Qt
 from qtpy.QtGui import QColor, QPainter, QPixmap
-from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.ui.look import PRIMARY
+from napari_melanoma.ui.picture_rows import MARGIN_PX, PictureRows, RowLook, paint_picture
 from napari_melanoma.ui.review_list import SCORE_ROLE, STATE_ROLE, WORDS_ROLE
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.look import ThemedIcons
 
-PICTURE_PX = 48
-ROW_PX = PICTURE_PX + 8
+PICTURE_PX, WIDTH_PX = 48, 160
 GAP_PX = 8
 BAR_PX = 5
 MARKS = {"accepted": "✓", "corrected": "✎", "rejected": "✕", "unreadable": "!"}
 
 
-class ReviewDelegate(QStyledItemDelegate):
+class ReviewDelegate(PictureRows):
     """Paints rows in the colours of the theme.
 
     Parameters
@@ -34,66 +33,28 @@ class ReviewDelegate(QStyledItemDelegate):
     """
 
     def __init__(self, icons: ThemedIcons, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._icons = icons
+        super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Give every row the same height.
-
-        Parameters
-        ----------
-        option : QStyleOptionViewItem
-            Where, and whether it is selected.
-        index : QModelIndex
-            The row.
-
-        Returns
-        -------
-        QSize
-            In pixels.
-        """
-        return QSize(160, ROW_PX)
-
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Paint a row.
+    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
+        """Paint a photograph with what is known of it.
 
         Parameters
         ----------
         painter : QPainter
             Of the view.
-        option : QStyleOptionViewItem
-            Where, and whether it is selected.
-        index : QModelIndex
+        place : QRect
             The row.
+        index : QModelIndex
+            Which one.
+        look : RowLook
+            Its colours.
         """
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colours = self._icons.palette
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        if selected:
-            painter.fillRect(option.rect, QColor(PRIMARY))
-        elif option.state & QStyle.StateFlag.State_MouseOver:
-            painter.fillRect(option.rect, QColor(colours.raised))
-        text = QColor("white") if selected else QColor(colours.text)
-        faint = QColor(text)
-        faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed grey would fade on it
-        self._paint_picture(painter, option.rect, index, faint)
-        words = option.rect.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
-        self._paint_words(painter, words, index, (text, faint))
-        self._paint_score(painter, words, index, faint)
-        painter.restore()
-
-    def _paint_picture(self, painter: QPainter, place: QRect, index: QModelIndex, frame: QColor) -> None:
-        square = QRect(place.left() + GAP_PX, place.top() + 4, PICTURE_PX, PICTURE_PX)
         picture = index.data(Qt.ItemDataRole.DecorationRole)
-        if not isinstance(picture, QPixmap):
-            painter.setPen(frame)
-            painter.drawRoundedRect(square.adjusted(0, 0, -1, -1), 3, 3)
-            return
-        side = min(picture.width(), picture.height())  # the middle: lesions are seldom at the border
-        part = QRect((picture.width() - side) // 2, (picture.height() - side) // 2, side, side)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.drawPixmap(square, picture, part)
+        square = QRect(place.left() + GAP_PX, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
+        paint_picture(painter, square, picture if isinstance(picture, QPixmap) else None, look.faint)
+        words = place.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
+        self._paint_words(painter, words, index, (look.text, look.faint))
+        self._paint_score(painter, words, index, look.faint)
 
     def _paint_words(self, painter: QPainter, place: QRect, index: QModelIndex, colours: tuple[QColor, QColor]) -> None:
         text, faint = colours

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.close_guard import ask
+from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.window_guard import WindowGuard
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ class RunGuard(WindowGuard):
         stop = box.addButton("Stop after this batch", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(go_on)
         box.addButton(QMessageBox.StandardButton.Cancel)
-        box.exec()
-        pressed = box.clickedButton()
-        box.deleteLater()
+        pressed = answer(box)
         if pressed is stop:
             return self._stopped(at_work)
         return pressed is go_on

@@ -22,27 +22,6 @@ from napari_melanoma.workflows.reproduction import learning
 from napari_melanoma.workflows.reproduction.request import ReproduceOptions
 from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
 
-TRANSFER = {
-    ("transfer-m", "SMARTSKINS"): (0.50, 78.51, 82.64, 90.14, 98.96, 95.40, 99.15),
-    ("transfer-d-then-m", "SMARTSKINS"): (0.56, 78.04, 82.21, 89.89, 98.90, 96.05, 99.09),
-    ("transfer-m", "Dermofit"): (0.50, 72.97, 80.26, 88.26, 93.51, 87.56, 96.86),
-    ("transfer-d-then-m", "Dermofit"): (0.56, 75.46, 81.03, 88.79, 93.78, 89.68, 96.13),
-}
-P2 = {
-    "random": (49.78, 31.09),
-    "constant-negative": (73.28, 0.01),
-    "simple-cnn": (94.77, 89.51),
-    "unet": (95.21, 90.90),
-    "unetpp": (95.56, 91.95),
-    "unetpp-refined": (95.66, 92.10),
-}
-GRIDS = {
-    "grid-unets": 4 * 3 * 5,
-    "grid-xception": 2 * 3 * 5,
-    "grid-mobilenetv2": 3 * 5,
-    "grid-alpha": 5 * 5,
-    "grid-search": 4 * 4,
-}
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
 
