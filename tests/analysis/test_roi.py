@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.analysis.masks import bounding_box
-from napari_melanoma.analysis.roi import RoiConfig, extract_roi, square_around
+from napari_melanoma.analysis.roi import extract_roi, square_around
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.region import RoiConfig
 
 SHAPE = (100, 120)
 

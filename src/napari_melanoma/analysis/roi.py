@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from napari_melanoma.analysis.masks import bounding_box
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.geometry import Box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-class RoiConfig(Config):
-    """How the square is cut: margin, what happens to the skin around the lesion, and the side of the result."""
-
-    margin: float = Field(
-        0.1, ge=0, le=2, description="added on each side, as a fraction of the longer side of the bounding box"
-    )
-    background: Literal["zero", "keep"] = Field("zero", description="pixels outside the mask: black, or as they are")
-    side_px: int = Field(224, ge=8, le=4096, description="side of the square after resizing, in pixels")
+    from napari_melanoma.core.region import RoiConfig
 
 
 @dataclass(frozen=True)

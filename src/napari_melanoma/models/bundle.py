@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from napari_melanoma.core.classifier import ClassifierConfig
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
@@ -29,12 +30,13 @@ class BundleConfig(Config):
     format_version: Literal[1] = 1
     name: str = Field(min_length=1, description="what users and --model call it")
     title: str = Field(description="one line for a list")
-    task: Literal["segmentation"] = "segmentation"
+    task: Literal["segmentation", "classification"] = "segmentation"
     architecture: str = Field(description="a name of the zoo")
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
     input_size: int = Field(256, ge=32, description="side in pixels that a photograph is resized to")
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     tabular: TabularEncoding | None = Field(None, description="what of a patient's data it gets, and how")
+    classifier: ClassifierConfig | None = Field(None, description="of a classifier: what it looks at, how sure it is")
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="subtracted from RGB in [0, 1]")
     std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divides what is left")
     classes: tuple[str, ...] = Field(("lesion",), min_length=1)
@@ -42,6 +44,18 @@ class BundleConfig(Config):
     modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on")
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="data, recipe and software behind it")
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        if (self.task == "classification") != (self.classifier is not None):
+            raise ValueError(f"task is {self.task}: 'classifier' belongs to classification, which needs it")
+        if self.classifier is None:
+            return self
+        if len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
+        if self.classifier.positive not in self.classes:
+            raise ValueError(f"positive is '{self.classifier.positive}', expected one of {', '.join(self.classes)}")
+        return self
 
 
 @dataclass(frozen=True)

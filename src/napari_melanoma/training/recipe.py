@@ -10,6 +10,7 @@ from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.models.zoo import architectures
+from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
 
@@ -101,12 +102,13 @@ class AugmentationConfig(Config):
 
 
 class TrainRecipe(Config):
-    """A training run of a segmentation network, from data to bundle."""
+    """A training run, from data to bundle."""
 
     name: str = Field("lesion", min_length=1, description="name of the bundle that comes out")
     title: str = Field("Lesion segmentation", description="one line for a list of models")
-    task: Literal["segmentation"] = "segmentation"
+    task: Literal["segmentation", "classification"] = "segmentation"
     data: DataConfig
+    classification: ClassificationConfig | None = Field(None, description="of a classifier: what it tells, and of what")
     model: ModelConfig = ModelConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: Annotated[str, OneOf(losses, lambda name: losses()[name].spec.title)] = Field(
@@ -162,3 +164,25 @@ class TrainRecipe(Config):
     )
     licence: str = Field("unknown", description="of the bundle that comes out")
     modalities: tuple[str, ...] = Field((), description="kinds of photograph it is meant for")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_task(cls, values: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+        """Fill in what a task has for a default of its own."""
+        if not isinstance(values, dict) or values.get("task") != "classification":
+            return values
+        model = values.get("model", {})
+        if isinstance(model, dict):
+            model = {"architecture": "image_tabular", **model}
+        return {"loss": "cross_entropy", "classification": {}, **values, "model": model}
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        if (self.task == "classification") != (self.classification is not None):
+            raise ValueError(f"task is {self.task}: the part 'classification' belongs to classification alone")
+        name, spec = self.model.architecture, architectures()[self.model.architecture].spec
+        if spec.task != self.task:
+            raise ValueError(f"the architecture '{name}' is for {spec.task}, the task is {self.task}")
+        if losses()[self.loss].spec.task != self.task:
+            raise ValueError(f"the loss '{self.loss}' is for {losses()[self.loss].spec.task}, the task is {self.task}")
+        return self

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.roi import RoiConfig
+    from napari_melanoma.core.region import RoiConfig
     from napari_melanoma.workflows.lesion import LesionOptions, LesionResult, ModelStamp
 
 Point = tuple[int, int]

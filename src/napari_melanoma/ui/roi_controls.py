@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QWidget
 
-from napari_melanoma.analysis.roi import RoiConfig
+from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.ui.look import form, named
 from napari_melanoma.ui.settling import Settling
 

@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
-from napari_melanoma.analysis.roi import RoiConfig
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.dataset import Entry, Sample, each_entry
 from napari_melanoma.data.features.patient_relative import DISTANCE, EMBEDDING, patient_columns, patient_relative

@@ -12,11 +12,12 @@ from napari_melanoma.analysis.contours import contours, draw_overlay
 from napari_melanoma.analysis.measurements import measure
 from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.analysis.roi import Roi, RoiConfig, extract_roi
+from napari_melanoma.analysis.roi import Roi, extract_roi
 from napari_melanoma.analysis.uncertainty import uncertain_band
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.provenance import fingerprint, provenance
+from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.flips import Answer, LogitModel, flipped_answer
 from napari_melanoma.io.photographs import Photograph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError
@@ -13,6 +13,8 @@ from napari_melanoma.core.listing import listed
 
 if TYPE_CHECKING:
     from torch import nn
+
+Task = Literal["segmentation", "classification"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Spec:
         Its options with their defaults.
     small : dict
         Options that make it as small as a quick trial and the tests want it.
+    task : {"segmentation", "classification"}
+        What it is for, and with it what it takes and gives.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Spec:
     reference: str
     config: type[Config]
     small: dict[str, Any] = field(default_factory=dict, hash=False)
+    task: Task = "segmentation"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""The losses of binary segmentation: one file each, found by listing this folder; exports ``SPEC`` and ``loss``."""
+"""The losses: one file each, found by listing this folder; exports ``SPEC`` and ``loss``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_melanoma.core.listing import listed
 
@@ -19,13 +19,15 @@ LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
 class Spec:
     """What a loss says of itself: its name in recipes, a title, its source, and whether lesion pixels can be weighted.
 
-    A weighted one takes ``lesion_weight`` as its third argument.
+    A weighted one takes ``lesion_weight`` as its third argument. Those of classification take logits (batch, class)
+    and shares of the classes (batch, class).
     """
 
     name: str
     title: str
     reference: str
     weighted: bool = False
+    task: Literal["segmentation", "classification"] = "segmentation"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,37 @@
+"""What a classifying bundle says beyond its network: what it looks at, what it is asked, how sure its answers are."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.region import ViewConfig
+
+Interval = tuple[float, float]
+
+
+class OperatingPoint(Config):
+    """Where probabilities are cut in two: the sensitivity that was asked for, and what was found there."""
+
+    asked: float = Field(gt=0, lt=1, description="sensitivity that was asked for")
+    cut: float = Field(ge=0, le=1, description="calibrated probability at or above which the positive class is said")
+    sensitivity: float = Field(ge=0, le=1)
+    sensitivity_interval: Interval = Field(description="95 %")
+    specificity: float = Field(ge=0, le=1)
+    specificity_interval: Interval = Field(description="95 %")
+
+
+class ClassifierConfig(Config):
+    """How a classifying bundle is fed and how its answers are read."""
+
+    positive: str = Field("melanoma", min_length=1, description="the class that the operating point is about")
+    view: ViewConfig = ViewConfig()
+    temperature: float = Field(1.0, gt=0, description="logits are divided by it before softmax")
+    operating_point: OperatingPoint | None = Field(None, description="none: it was never chosen")
+    coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
+    prevalence: float | None = Field(
+        None, gt=0, lt=1, description="share of the positive class where it was calibrated"
+    )
+    unlike: float | None = Field(
+        None, gt=0, description="distance of embeddings from which a picture is unlike those it was trained on"
+    )
