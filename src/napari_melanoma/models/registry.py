@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
 
+if TYPE_CHECKING:
+    from napari_melanoma.models.zoo import Task
+
 DEFAULT_BUNDLE = "lesion-small"
+DEFAULT_CLASSIFIER = "melanoma-small"
+DOES = {"segmentation": "draws lesions and tells no diagnosis", "classification": "tells a diagnosis and draws nothing"}
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -72,6 +78,74 @@ def find_bundle(name_or_path: str) -> BundleInfo:
         return read_bundle(path)
     names = ", ".join(known) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")
+
+
+def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
+    """Refuse a bundle that was made for something else.
+
+    Parameters
+    ----------
+    bundle : BundleInfo
+        Any bundle.
+    task : {"segmentation", "classification"}
+        What is to be done with it.
+
+    Returns
+    -------
+    BundleInfo
+        The same.
+
+    Raises
+    ------
+    BundleError
+        Where its task is the other one; names those that could be taken.
+    """
+    if bundle.config.task == task:
+        return bundle
+    fitting = ", ".join(known.name for known in list_bundles() if known.config.task == task)
+    advice = f"Name one for {task}: {fitting}." if fitting else f"No model for {task} is installed."
+    raise BundleError(f"'{bundle.name}' is a model for {bundle.config.task}: it {DOES[bundle.config.task]}. {advice}")
+
+
+def default_classifier() -> BundleInfo | None:
+    """Find the classifier that is taken where none is named.
+
+    Returns
+    -------
+    BundleInfo or None
+        The shipped one, else the first that is installed; None where there is none.
+    """
+    known = {bundle.name: bundle for bundle in list_bundles() if bundle.config.task == "classification"}
+    return known.get(DEFAULT_CLASSIFIER) or next(iter(known.values()), None)
+
+
+def find_classifier(name_or_path: str) -> BundleInfo:
+    """Find a classifier by its name, or by the path of its folder.
+
+    Parameters
+    ----------
+    name_or_path : str
+        As ``find_bundle`` takes it; "" for the one that is taken where none is named.
+
+    Returns
+    -------
+    BundleInfo
+        A bundle for classification.
+
+    Raises
+    ------
+    BundleError
+        Where there is none of that name, or it is for something else.
+    """
+    if name_or_path:
+        return of_task(find_bundle(name_or_path), "classification")
+    found = default_classifier()
+    if found is None:
+        raise BundleError(
+            "no model that tells a diagnosis is installed. Train one (task = \"classification\" in a recipe) or add "
+            "one: napari-melanoma models import FOLDER."
+        )
+    return found
 
 
 def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
