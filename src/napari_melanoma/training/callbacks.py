@@ -16,16 +16,16 @@ from napari_melanoma.core.errors import Diverged, SaveError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.runs import Milestone, Progress, RunContext
 from napari_melanoma.training.faults import diverged
+from napari_melanoma.training.monitor import monitor_in
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.clock import Clock, Pace
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.task import Task
 
 EVENT_INTERVAL_S = 1.0
-MONITOR = "tuning_jaccard"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -117,7 +117,7 @@ class RunWriter(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: SegmentationTask,  # type: ignore[override]
+        pl_module: Task,  # type: ignore[override]
         outputs: Any,  # noqa: ANN401 - Lightning's signature
         batch: Any,  # noqa: ANN401
         batch_idx: int,
@@ -127,7 +127,7 @@ class RunWriter(Callback):
         if trainer.is_global_zero and self._clock.is_due("step", EVENT_INTERVAL_S):
             self._tell(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
 
-    def _tell(self, trainer: Trainer, task: SegmentationTask, done: int, images: int) -> None:
+    def _tell(self, trainer: Trainer, task: Task, done: int, images: int) -> None:
         """Write a step event and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         batches, tuning_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
@@ -151,7 +151,7 @@ class RunWriter(Callback):
 class Keeper(Checkpoint):
     """At the end of each epoch: writes its metrics, keeps the last and the best state, stops when none gets better.
 
-    Best is the greatest tuning Jaccard, and of equals (in a run that has found nothing yet, say) the smallest loss.
+    Best is the greatest value of the task's monitor, and of equals (in a run that has found nothing yet, say) the smallest loss.
 
     Lightning's own callbacks forget the best score when a run folder has moved, and one that was stopped early would
     go on for an epoch when resumed.
@@ -163,7 +163,7 @@ class Keeper(Checkpoint):
     run : RunContext
         Told of each epoch.
     patience : int
-        Epochs without a better tuning Jaccard before it stops.
+        Epochs without a greater value before it stops.
     pace : Pace
         Knows how long the epoch took.
     """
@@ -193,18 +193,18 @@ class Keeper(Checkpoint):
         if trainer.is_global_zero and not self._folder.last_checkpoint.exists():
             save_state({"epoch": 0, "state_dict": pl_module.state_dict()}, self._folder.last_checkpoint)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
         """Write, keep, and judge whether to go on; every process, as saving waits for all."""
         epoch, values = trainer.current_epoch, pl_module.metrics
         for name in ("loss", "tuning_loss"):
             if not math.isfinite(values[name]):
                 raise Diverged(diverged(pl_module.recipe, name.replace("_", " "), epoch, None))
         self._miss_the_best(trainer)
-        jaccard, loss = values[MONITOR], values["tuning_loss"]
-        risen = jaccard > self._best
-        better = risen or (jaccard == self._best and loss < self._best_loss)
+        measured, loss = values[monitor_in(values).name], values["tuning_loss"]
+        risen = measured > self._best
+        better = risen or (measured == self._best and loss < self._best_loss)
         if better:
-            self._best, self._best_loss, self._best_epoch = jaccard, loss, epoch
+            self._best, self._best_loss, self._best_epoch = measured, loss, epoch
         self._waited = 0 if risen else self._waited + 1
         if trainer.is_global_zero:
             self._tell(trainer, values, better)
@@ -232,12 +232,13 @@ class Keeper(Checkpoint):
         """Write the epoch into the table and the events, and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         rate = float(trainer.optimizers[0].param_groups[-1]["lr"])
+        monitor = monitor_in(values)
         row = {"epoch": epoch, **values, "learning_rate": rate, "seconds": self._pace.epoch_seconds()}
         self._folder.add_metrics(row)
         self._folder.tell("epoch", **row, best=better)
         message = (
             f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, tuning loss {values['tuning_loss']:.4f}, "
-            f"Jaccard {values[MONITOR]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
+            f"{monitor.title} {values[monitor.name]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
         )
         self._run.report(Milestone(round(1000 * (epoch + 1) / epochs), 1000, message))
 

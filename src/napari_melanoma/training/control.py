@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from napari_melanoma.training.clock import Clock
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.task import Task
 
 LOOK_S = 1.0  # how often a GPU is asked for its numbers, which makes it wait
 GO, PAUSE, CANCEL, GIVE_UP = range(4)  # the greatest that any process says is what all do
@@ -57,7 +57,7 @@ class Control(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: SegmentationTask, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Do what is wished."""
         look = pl_module.device.type == "cpu" or self._clock.is_due("numbers", LOOK_S)
         bad = pl_module.first_bad_batch() if look else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import ListeningContext, RunFolder
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.samples import SampleWriter
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.task import Task
 
 KNOWN_WARNINGS = (
     "The .* does not have many workers",  # images are decoded already; more processes do not help
@@ -68,14 +68,14 @@ class Fitting:
     keep_pieces: Callable[[int], None] = lambda pieces: None
 
 
-def fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> None:
+def fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
     """Train a task; where the folder has a checkpoint, go on from its last finished epoch.
 
     Where memory runs out on one device, the pieces of a step become smaller and the epoch begins again.
 
     Parameters
     ----------
-    task : SegmentationTask
+    task : Task
         Left with the weights of the best epoch.
     fitting : Fitting
         What to do.
@@ -209,7 +209,7 @@ def cpu_has_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def _fit_or_run_out(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> bool:
+def _fit_or_run_out(task: Task, fitting: Fitting, run: ListeningContext) -> bool:
     """Train to the end, or until memory runs out, and then say False with all memory let go."""
     import torch
 
@@ -227,7 +227,7 @@ def _fit_or_run_out(task: SegmentationTask, fitting: Fitting, run: ListeningCont
     return False
 
 
-def _fit(task: SegmentationTask, fitting: Fitting, run: ListeningContext) -> None:
+def _fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
     """Run Lightning's trainer once."""
     import torch
     from lightning.pytorch import Trainer
@@ -274,7 +274,7 @@ def _slurm() -> list[Any]:
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def _take_best(task: SegmentationTask, path: Path) -> None:
+def _take_best(task: Task, path: Path) -> None:
     """Put the weights of the best epoch into the task."""
     import torch
 

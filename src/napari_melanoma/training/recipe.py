@@ -137,7 +137,9 @@ class TrainRecipe(Config):
         1, ge=1, description="each device computes its share of a step in so many pieces (gradient accumulation)"
     )
     epochs: int = Field(16, ge=1)
-    patience: int = Field(8, ge=1, description="epochs without a greater tuning Jaccard before it stops")
+    patience: int = Field(
+        8, ge=1, description="epochs without a greater tuning Jaccard, of a classifier AUC, before it stops"
+    )
     gradient_clip: float = Field(1.0, gt=0, description="greatest norm of the gradient")
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="the model is a moving average of the weights with this decay; 0: the weights"

@@ -203,7 +203,7 @@ def _kept() -> Iterator[dict[int, int]]:
 
 def _freeze_normalisation(network: nn.Module) -> None:
     """Keep statistics as they are, as the task does; it takes another time."""
-    from napari_melanoma.training.segmentation import NORMALISATION
+    from napari_melanoma.training.task import NORMALISATION
 
     for module in network.modules():
         if isinstance(module, NORMALISATION):
