@@ -151,7 +151,8 @@ class RunWriter(Callback):
 class Keeper(Checkpoint):
     """At the end of each epoch: writes its metrics, keeps the last and the best state, stops when none gets better.
 
-    Best is the greatest value of the task's monitor, and of equals (in a run that has found nothing yet, say) the smallest loss.
+    Best is the greatest value of the task's monitor, and of equals (in a run that has found nothing yet, say) the
+    smallest loss.
 
     Lightning's own callbacks forget the best score when a run folder has moved, and one that was stopped early would
     go on for an epoch when resumed.
