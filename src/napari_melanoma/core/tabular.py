@@ -6,7 +6,7 @@ A value of its own, below data, models and training, because all three share it.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -143,6 +143,27 @@ class TabularInput(NamedTuple):
     title: str
 
 
+class TabularShape(Config):
+    """How many inputs a network gets from a table; the default is none."""
+
+    continuous: int = Field(0, ge=0, description="inputs that are numbers")
+    cardinalities: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="indices of each embedding")
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="length of each embedding")
+    silent: tuple[bool, ...] = Field((), description="embeddings whose index 0 is zeros, not learnt; empty: none is")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        count = len(self.cardinalities)
+        if len(self.widths) != count or len(self.silent) not in (0, count):
+            raise ValueError(f"there are {count} cardinalities, expected as many widths, and as many silent or none")
+        return self
+
+    @property
+    def width(self) -> int:
+        """Length of the vector that the table becomes; 0 where nothing comes from it."""
+        return self.continuous + sum(self.widths)
+
+
 class TabularEncoding(Config):
     """How rows of a table become the inputs of one network; fitted on its training rows, carried by its bundle."""
 
@@ -175,6 +196,16 @@ class TabularEncoding(Config):
     def embedded(self) -> tuple[FittedWords, ...]:
         """The columns whose input is an index, in their order, with cardinality and suggested width."""
         return tuple(column for column in self.words if column.encoding == "embedding")
+
+    @property
+    def shape(self) -> TabularShape:
+        """What a network must know of its inputs from the table."""
+        return TabularShape(
+            continuous=len(self.continuous),
+            cardinalities=tuple(column.cardinality for column in self.embedded),
+            widths=tuple(column.width for column in self.embedded),
+            silent=tuple(column.missing == "zero" for column in self.embedded),
+        )
 
 
 def _indicator(name: str, there: bool) -> tuple[str, ...]:

@@ -1,16 +1,18 @@
-"""What networks of one paper say alike: the options of P4's U-shapes, the title of P2; no torch, for forms read it."""
+"""What several networks say alike: options of P4's U-shapes and of fusion, P2's title; no torch, for forms read it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.tabular import TabularShape
 
 P2 = "Zell, Fusion of U-Net++ and ResNet50 Models for Melanoma Diagnosis from Dermoscopic Images"
 
 Upsampling = Literal["transposed", "nearest", "bilinear"]
+Fusion = Literal["concat", "annex_b", "metablock", "film", "none", "tabular"]
 
 
 class UShapeConfig(Config):
@@ -33,3 +35,20 @@ class RecurrentConfig(UShapeConfig):
     shared: bool = Field(
         False, description="one set of weights for all steps, as in the original; P4's are of their own"
     )
+
+
+class FusionConfig(Config):
+    """How what the image says and what the table says become one vector."""
+
+    fusion: Fusion = Field(
+        "concat",
+        description="concat: both as vectors of out_features, side by side (P1); annex_b: image features beside fully "
+        "connected layers of the table (P2, Annex B); metablock and film: the table weighs the maps of the image; "
+        "none: the image alone; tabular: the table alone",
+    )
+    out_features: int = Field(128, ge=1, description="of concat and tabular: length of the vector of each branch")
+    tabular_layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (200, 100), description="widths of the layers that the table goes through; of film its first is the hidden one"
+    )
+    tabular_dropout: float = Field(0.5, ge=0, lt=1, description="share of the values dropped behind each (ps in P1)")
+    tabular: TabularShape = Field(TabularShape(), description="inputs from the table; a training fills it in")

@@ -128,7 +128,9 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        Takes float (batch, 3, row, column) of any size and returns logits (batch, class, row, column) of that size.
+        One of segmentation takes float (batch, 3, row, column) of any size and returns logits (batch, class, row,
+        column) of that size. One of classification is a ``Classifier``: images with sides of 64 or more, float (batch,
+        input) and int64 (batch, embedding) to logits (batch, class).
 
     Raises
     ------
@@ -143,4 +145,5 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     from napari_melanoma.models.blocks.any_size import AnySize
 
     architecture = known[name]
-    return AnySize(architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'")))
+    network = architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))
+    return network if architecture.spec.task == "classification" else AnySize(network)

@@ -20,7 +20,7 @@ class Spec:
     """What a loss says of itself: its name in recipes, a title, its source, and whether lesion pixels can be weighted.
 
     A weighted one takes ``lesion_weight`` as its third argument. Those of classification take logits (batch, class)
-    and shares of the classes (batch, class).
+    and shares of the classes (batch, class); a focused one takes ``gamma`` as its third.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Spec:
     reference: str
     weighted: bool = False
     task: Literal["segmentation", "classification"] = "segmentation"
+    focused: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,3 +71,35 @@ def make_loss(name: str, lesion_weight: float = 1.0) -> LossFunction:
     """
     known = losses()[name]
     return partial(known.function, lesion_weight=lesion_weight) if known.spec.weighted else known.function
+
+
+def make_class_loss(
+    name: str, weights: Tensor | None = None, gamma: float = 2.0, label_smoothing: float = 0.0
+) -> LossFunction:
+    """Give a loss of classification by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``losses()`` whose task is classification.
+    weights : torch.Tensor, optional
+        Float (class,): how many times each class counts. Their sum over the lesions learnt from should be the number
+        of lesions, so that the loss stays of the size that learning rates are meant for.
+    gamma : float
+        Of a focused loss: how much less what is sure counts.
+    label_smoothing : float
+        Share of each answer that is spread evenly over all classes (Szegedy et al. 2016, doi:10.1109/CVPR.2016.308).
+
+    Returns
+    -------
+    callable
+        Logits and shares of the classes, both float (batch, class), each row of shares summing to 1, to a scalar.
+    """
+    known = losses()[name]
+    function = partial(known.function, gamma=gamma) if known.spec.focused else known.function
+
+    def loss(logits: Tensor, shares: Tensor) -> Tensor:
+        smooth = shares * (1 - label_smoothing) + label_smoothing / shares.shape[1]
+        return function(logits, smooth if weights is None else smooth * weights.to(smooth))
+
+    return loss

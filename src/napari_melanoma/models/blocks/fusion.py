@@ -1,0 +1,182 @@
+"""Ways to join an image and a row of a table, one class each: deepest maps and vector in, one vector out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.models.blocks.tabular_net import MetadataNet, RowNorm, TableInputs, TabularNet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_melanoma.models.blocks.options import Fusion, FusionConfig
+
+
+class FusionBlock(nn.Module):
+    """Base of the ways to join; ``width`` is that of the vector that comes out.
+
+    Parameters
+    ----------
+    width : int
+        Of what comes out.
+    config : FusionConfig, optional
+        Where the table has a say: its inputs are built from it.
+    """
+
+    def __init__(self, width: int, config: FusionConfig | None = None) -> None:
+        super().__init__()
+        self.width = width
+        self.table = TableInputs(config.tabular) if config else None
+
+    def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
+        """Give vectors, float (batch, width).
+
+        Parameters
+        ----------
+        maps : torch.Tensor
+            The deepest maps, float (batch, channel, row, column).
+        continuous : torch.Tensor or None
+            Float (batch, input).
+        categories : torch.Tensor or None
+            int64 (batch, embedding).
+        """
+        return pooled(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Join maps (batch, channel, row, column) and vectors of the table (batch, input)."""
+        raise NotImplementedError
+
+
+class ImageOnly(FusionBlock):
+    """The image alone, whatever the table says."""
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__(features)
+
+
+class TableOnly(FusionBlock):
+    """The table alone, whatever the image shows."""
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__(config.out_features, config)
+        self.network = _tabular_net(config)
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Leave the maps aside."""
+        found: Tensor = self.network(row)
+        return found
+
+
+class Concatenation(FusionBlock):
+    """P1: a vector of the same length from image and table, side by side."""
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__(2 * config.out_features, config)
+        self.image = nn.Linear(features, config.out_features)
+        self.network = _tabular_net(config)
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Put both side by side."""
+        return torch.cat([self.image(pooled(maps)), self.network(row)], dim=1)
+
+
+class AnnexB(FusionBlock):
+    """P2, Annex B: features of the image beside what fully connected layers make of the table."""
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
+        super().__init__(features + network.width, config)
+        self.network = network
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Put both side by side."""
+        return torch.cat([pooled(maps), self.network(row)], dim=1)
+
+
+class MetaBlock(FusionBlock):
+    """The table scales and shifts each map, between tanh and sigmoid.
+
+    Pacheco and Krohling 2021, doi:10.1109/JBHI.2021.3062002: sigmoid(tanh(V f(x)) + g(x)).
+    """
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__(features, config)
+        width = config.tabular.width
+        self.scale = nn.Sequential(nn.Linear(width, features), RowNorm(features))
+        self.shift = nn.Sequential(nn.Linear(width, features), RowNorm(features))
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Weigh the maps, then take their means."""
+        scale, shift = self.scale(row)[..., None, None], self.shift(row)[..., None, None]
+        return pooled(((maps * scale).tanh() + shift).sigmoid())
+
+
+class Film(FusionBlock):
+    """The table scales and shifts each map; at the start it leaves all as they are.
+
+    The mean of a map that is scaled and shifted is its mean, scaled and shifted, so means are what is computed with.
+    Perez et al. 2018, doi:10.1609/aaai.v32i1.11671.
+    """
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
+        super().__init__(features, config)
+        hidden = MetadataNet(config.tabular.width, config.tabular_layers[:1], config.tabular_dropout)
+        last = nn.Linear(hidden.width, 2 * features)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(hidden, last)
+
+    def join(self, maps: Tensor, row: Tensor) -> Tensor:
+        """Weigh the means of the maps."""
+        scale, shift = self.network(row).chunk(2, dim=1)
+        return pooled(maps) * (1 + scale) + shift
+
+
+FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
+    "concat": Concatenation,
+    "annex_b": AnnexB,
+    "metablock": MetaBlock,
+    "film": Film,
+    "none": ImageOnly,
+    "tabular": TableOnly,
+}
+
+
+def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
+    """Build the way to join that options name; without inputs from the table it is the image alone.
+
+    Parameters
+    ----------
+    features : int
+        Maps that the encoder gives.
+    config : FusionConfig
+        Which way, its sizes, and the inputs from the table.
+
+    Returns
+    -------
+    FusionBlock
+        Deepest maps, numbers and indices to one vector.
+
+    Raises
+    ------
+    ConfigError
+        Where the table alone is asked for, and nothing comes from it.
+    """
+    if config.fusion == "tabular" and not config.tabular.width:
+        raise ConfigError('fusion = "tabular" needs columns of the table, found none. Choose some, or another fusion.')
+    return FUSIONS[config.fusion if config.tabular.width else "none"](features, config)
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Take the mean of each map: float (batch, channel, row, column) to (batch, channel)."""
+    return maps.mean(dim=(2, 3))
+
+
+def _tabular_net(config: FusionConfig) -> TabularNet:
+    """P1's branch of the table."""
+    return TabularNet(config.tabular.width, config.tabular_layers, config.out_features, config.tabular_dropout)

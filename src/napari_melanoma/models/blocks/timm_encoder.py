@@ -1,0 +1,102 @@
+"""Any encoder of timm as a part of our networks: maps of features in one axis order, whatever timm gives."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from napari_melanoma.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHANNELS_LAST = "NHWC"  # as transformers with windows give their maps
+STRIDE = 32  # how much smaller the deepest maps of nearly all encoders are than the image
+
+
+class TimmEncoder(nn.Module):
+    """A network of timm without its head, with random weights.
+
+    Where its positions are tied to one size of image (EfficientFormerV2, vision transformers), images are brought to
+    that size first, so that published weights keep their meaning.
+
+    Parameters
+    ----------
+    name : str
+        What timm calls it.
+    output_stride : int
+        How much smaller the deepest maps are than the image; 8 and 16 for convolutional ones alone, which then look
+        with holes.
+
+    Raises
+    ------
+    ConfigError
+        Where timm has no such network, it gives no maps, or its stride cannot be changed.
+    """
+
+    def __init__(self, name: str, output_stride: int = STRIDE) -> None:
+        super().__init__()
+        self.name = name
+        self.model = _created(name, {} if output_stride == STRIDE else {"output_stride": output_stride})
+        about: Any = self.model.feature_info
+        self.features: int = about.channels()[-1]
+        self.side = _fixed_side(name)
+        self._last = str(getattr(self.model, "output_fmt", "")).endswith(CHANNELS_LAST)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Give maps of features, the deepest last, each (batch, channel, row, column), of images (batch, 3, ...)."""
+        if self.side is not None and not (not torch.jit.is_tracing() and images.shape[-2:] == (self.side, self.side)):
+            images = interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
+        maps = self.model(images)
+        return [level.permute(0, 3, 1, 2) for level in maps] if self._last else list(maps)
+
+
+class MeanColour(nn.Module):
+    """What stands where an encoder does in a network that looks at the table alone: the mean of the image, no weights.
+
+    So that every classifier can be asked for maps and embeddings, however little they say.
+    """
+
+    features = 3
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Give one map, (batch, 3, 1, 1), of images (batch, 3, row, column)."""
+        return [images.mean(dim=(2, 3), keepdim=True)]
+
+
+def _created(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Build with timm, and put its refusals into words."""
+    import timm
+
+    if not timm.is_model(name):
+        close = get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ConfigError(f"timm has no encoder named '{name}'.{hint}")
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, **arguments)
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        AttributeError,
+        NotImplementedError,
+        AssertionError,
+    ) as error:
+        given = f" with {arguments}" if arguments else ""
+        raise ConfigError(
+            f"timm cannot build '{name}'{given} as an encoder that gives maps: {error}. "
+            "Choose another encoder, or leave output_stride at 32."
+        ) from error
+
+
+def _fixed_side(name: str) -> int | None:
+    """Side of the only images that a network takes; None where it takes any."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    return known.input_size[-1] if known and known.fixed_input_size else None

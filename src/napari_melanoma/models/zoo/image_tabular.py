@@ -1,0 +1,77 @@
+"""A classifier of an image and a row of a table: P1's ``ImageTabularModel``, P2's and others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from napari_melanoma.models.blocks.options import FusionConfig
+from napari_melanoma.models.zoo import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ImageTabularConfig(FusionConfig):
+    """Encoder, way to join, and head; the defaults are P1's over a small encoder."""
+
+    encoder: str = Field("tf_efficientnet_lite0", min_length=1, description="name of a timm encoder")
+    output_stride: Literal[8, 16, 32] = Field(
+        32, description="how much smaller the deepest maps are than the image; that of a segmentation model is 16"
+    )
+    head: Literal["linear", "p2"] = Field(
+        "linear", description="linear: one layer (P1); p2: two, with ReLU, normalisation and dropout, and a sigmoid"
+    )
+    hidden: int = Field(256, ge=1, description="of the head p2: width between its two layers")
+    head_dropout: float = Field(0.0, ge=0, lt=1, description="share of the values dropped in the head")
+    classes: int = Field(2, ge=2, description="classes; a training fills it in")
+
+    @property
+    def imagenet(self) -> str | None:
+        """The encoder that published weights are for; the table alone has none."""
+        return None if self.fusion == "tabular" else self.encoder
+
+
+SPEC = Spec(
+    name="image_tabular",
+    title="Image and table",
+    reference="Combining 3D melanoma datasets (P1), with fastai's TabularModel: Howard and Gugger 2020, "
+    "doi:10.3390/info11020108",
+    config=ImageTabularConfig,
+    small={"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": (16,), "hidden": 16},
+    task="classification",
+)
+
+
+def build(config: ImageTabularConfig) -> nn.Module:
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : ImageTabularConfig
+        Its options.
+
+    Returns
+    -------
+    Classifier
+        Float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
+
+    Raises
+    ------
+    ConfigError
+        Where timm has no such encoder, or the table alone is asked for without columns.
+    """
+    from napari_melanoma.models.blocks.class_heads import LinearHead, TwoLayerHead
+    from napari_melanoma.models.blocks.classifier import Classifier
+    from napari_melanoma.models.blocks.fusion import build_fusion
+    from napari_melanoma.models.blocks.timm_encoder import MeanColour, TimmEncoder
+
+    alone = config.fusion == "tabular"
+    encoder = MeanColour() if alone else TimmEncoder(config.encoder, config.output_stride)
+    fusion = build_fusion(encoder.features, config)
+    if config.head == "p2":
+        head: nn.Module = TwoLayerHead(fusion.width, config.hidden, config.classes, config.head_dropout)
+    else:
+        head = LinearHead(fusion.width, config.classes, config.head_dropout)
+    return Classifier(encoder, fusion, head, config.tabular)

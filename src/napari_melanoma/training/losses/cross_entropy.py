@@ -1,0 +1,35 @@
+"""Cross-entropy over the classes of a lesion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.losses import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPEC = Spec(
+    name="cross_entropy",
+    title="Cross-entropy over classes",
+    reference="Goodfellow et al. 2016, Deep Learning, section 6.2.2.2",
+    task="classification",
+)
+
+
+def loss(logits: Tensor, shares: Tensor) -> Tensor:
+    """Minus the log probability of the right class, averaged over lesions.
+
+    Parameters
+    ----------
+    logits, shares : torch.Tensor
+        Float (batch, class); the shares say how much of the answer each class is, weights of classes among them.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    from torch.nn.functional import log_softmax
+
+    return -(shares * log_softmax(logits, dim=1)).sum(dim=1).mean()
