@@ -13,8 +13,8 @@ from napari_melanoma.core.errors import Diverged, RunError, TrainingError
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows import task_kinds, training_events
 from napari_melanoma.workflows import train as workflow
-from napari_melanoma.workflows import training_events
 from napari_melanoma.workflows.train import train
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
 
@@ -64,13 +64,14 @@ def test_a_stop_from_outside_ends_every_phase(
 
 def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop, as Ctrl+C does, when a phase begins; it then asks the context that it was given."""
-    real = getattr(workflow, phase)
+    place = task_kinds if phase == "choose_threshold" else workflow
+    real = getattr(place, phase)
 
     def work(*arguments: Any, **named: Any) -> Any:
         run.cancel()
         return real(*arguments, **named)
 
-    monkeypatch.setattr(workflow, phase, work)
+    monkeypatch.setattr(place, phase, work)
 
 
 def test_a_stop_while_models_are_compared_keeps_the_new_one(

@@ -18,11 +18,11 @@ from napari_melanoma.training.sampling import Rank
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lightning.pytorch.callbacks import Callback
     from torch.utils.data import DataLoader
 
     from napari_melanoma.core.run_folder import ListeningContext, RunFolder
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.samples import SampleWriter
     from napari_melanoma.training.task import Task
 
 KNOWN_WARNINGS = (
@@ -53,7 +53,7 @@ class Fitting:
         Images of one step over all devices.
     pieces : int
         In which each device computes its share.
-    samples : SampleWriter, optional
+    samples : lightning.pytorch.callbacks.Callback, optional
         Draws predictions as the run goes.
     keep_pieces : callable
         Told of a new number of pieces before it is tried.
@@ -64,7 +64,7 @@ class Fitting:
     loaders: Loaders
     step: int
     pieces: int = 1
-    samples: SampleWriter | None = None
+    samples: Callback | None = None
     keep_pieces: Callable[[int], None] = lambda pieces: None
 
 

@@ -6,34 +6,32 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.models.bundle import BundleInfo, write_bundle
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.batch_size import find_batch_size
 from napari_melanoma.training.blending import blend_with_start, keep_start
-from napari_melanoma.training.engine import Fitting, accelerator, choose_precision, device_name, fit, process_count
+from napari_melanoma.training.engine import Fitting, choose_precision, device_name, fit, process_count
 from napari_melanoma.training.faults import SHARED_MEMORY, is_out_of_memory
-from napari_melanoma.training.loader import TuningBatches, training_loader, tuning_loader
+from napari_melanoma.training.loader import training_loader, tuning_loader
+from napari_melanoma.training.monitor import monitor_in
 from napari_melanoma.training.places import further_pieces, is_first_process
 from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
-from napari_melanoma.workflows.model_card import draft_card
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
-from napari_melanoma.workflows.training_bundle import bundle_config, choose_threshold
+from napari_melanoma.workflows.task_kinds import TaskKind, kind_of
+from napari_melanoma.workflows.training_bundle import bundle_config
 from napari_melanoma.workflows.training_checks import check_recipe, check_step
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
 from napari_melanoma.workflows.training_start import (
     Parent,
     Settled,
-    lesion_weight,
     parent_of,
     settle,
     settled_in,
@@ -46,20 +44,21 @@ from napari_melanoma.workflows.turns import wait_for_turn
 if TYPE_CHECKING:
     from torch import nn
 
-    from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.samples import SampleWriter
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.task import Task
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A run at work: recipe, folder, the network as it starts; whether it goes on, and whether it is judged."""
+    """A run at work: recipe, folder, whether it goes on, and whether it is judged.
+
+    ``network`` is as it starts; None where its shape is known only once the data are prepared.
+    """
 
     recipe: TrainRecipe
     folder: RunFolder
-    network: nn.Module
+    network: nn.Module | None
     resume: bool
     judge: bool
 
@@ -114,7 +113,8 @@ def train(
             check_recipe(recipe, phase, keep=True)
         said: list[str] = []
         weights = not (resume and folder.last_checkpoint.exists())
-        network = start_network(recipe, weights=weights, tell=said.append)
+        known = recipe.task == "segmentation"  # what a classifier tells apart is known once its data are prepared
+        network = start_network(recipe, weights=weights, tell=said.append) if known else None
     with folder.owned():
         _refuse(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile
         with folder.logged(), told(folder):
@@ -149,16 +149,18 @@ def _begin(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
 
 
 def _work(work: Work, run: ListeningContext) -> BundleInfo:
-    """Prepare, train, choose the threshold, write the bundle, judge it."""
+    """Prepare, train, choose what training leaves open, write the bundle, judge it."""
     recipe, folder, phase = work.recipe, work.folder, Phase(run, work.folder)
     prepared = prepare_data(recipe, folder, resume=work.resume, run=phase)
-    settled = settled_in(folder) or _settle(work, prepared, phase)
+    kind = kind_of(recipe)
+    network = _network(work, kind, prepared)
+    settled = settled_in(folder) or _settle(work, network, prepared, phase)
     config = bundle_config(recipe, prepared, settled.parent)
     if settled.parent and recipe.blend < 1 and not folder.last_checkpoint.exists():
-        keep_start(work.network, folder.start_weights)
-    task = _task(recipe, work.network, config, prepared)
+        keep_start(network, folder.start_weights)
+    task = kind.make(recipe, network, config, prepared)
     _tell_start(work, prepared, settled)
-    fitting = replace(_fitting(recipe, folder, prepared, settled), samples=_samples(recipe, folder, prepared))
+    fitting = replace(_fitting(recipe, folder, prepared, settled), samples=kind.samples(recipe, folder, prepared))
     try:
         fit(task, fitting, run)
     except Exception as error:
@@ -166,15 +168,34 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
         raise
     if settled.parent and recipe.blend < 1:
         _blend(work, task, settled.parent)
-    bundle = _write(work, task, prepared, config, phase)
+    finished = kind.finish(task, recipe, prepared, config, phase)
+    phase.check()
+    bundle = finished.write(folder.bundle, task.network)
     if work.judge:
         _judge(prepared, folder, phase)
-    jaccard, threshold = bundle.config.provenance["tuning_jaccard"], bundle.config.threshold
-    folder.tell_last("finished", threshold=threshold, tuning_jaccard=jaccard, bundle=folder.bundle.name)
+    folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)
     return bundle
 
 
-def _blend(work: Work, task: SegmentationTask, parent: Parent) -> None:
+def _network(work: Work, kind: TaskKind, prepared: Prepared) -> nn.Module:
+    """Give the network as it starts; build the one that the data ask for where it could not be known before."""
+    if work.network is not None:
+        return work.network
+    folder, options = work.folder, kind.options(work.recipe, prepared)
+    weights = not folder.last_checkpoint.exists()
+    return start_network(
+        work.recipe, options, weights=weights, tell=lambda message: folder.tell("notice", message=message)
+    )
+
+
+def _came_to(bundle: BundleInfo) -> dict[str, Any]:
+    """What a run says of its model at the end: how it did on the tuning images, and where its answers are cut."""
+    config = bundle.config
+    monitor = monitor_in(config.provenance)
+    return {"threshold": config.threshold, monitor.name: config.provenance[monitor.name]}
+
+
+def _blend(work: Work, task: Task, parent: Parent) -> None:
     """Move what was learnt towards the start; hours of learning are not thrown away where the start is lost."""
     start = weights_of_start(work.recipe, work.folder, parent)
     if start is None:
@@ -187,23 +208,16 @@ def _blend(work: Work, task: SegmentationTask, parent: Parent) -> None:
         blend_with_start(task.network, start, work.recipe.blend)
 
 
-def _settle(work: Work, prepared: Prepared, run: RunContext) -> Settled:
+def _settle(work: Work, network: nn.Module, prepared: Prepared, run: RunContext) -> Settled:
     """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
     recipe, size = work.recipe, work.recipe.batch_size
     if size == "auto":
-        size = find_batch_size(work.network, recipe, len(prepared.learn), run)
+        size = find_batch_size(network, recipe, len(prepared.learn), run)
         check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once settled, there is no way back
         work.folder.tell("notice", message=f"batch_size: {size} images a step run fastest here.")
     settled = Settled(batch_size=size, pieces=recipe.pieces, parent=parent_of(recipe))
     settle(work.folder, settled)
     return settled
-
-
-def _task(recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> SegmentationTask:
-    """Make the task that Lightning runs."""
-    from napari_melanoma.training.segmentation import SegmentationTask
-
-    return SegmentationTask(network, recipe, config, lesion_weight(recipe, prepared.lesion_share))
 
 
 def _fitting(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared, settled: Settled) -> Fitting:
@@ -221,18 +235,6 @@ def _fitting(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared, settled
         pieces=settled.pieces,
         keep_pieces=lambda pieces: settle(folder, settled.model_copy(update={"pieces": pieces})),
     )
-
-
-def _samples(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> SampleWriter | None:
-    """Choose the tuning images whose prediction is drawn, spread over all of them."""
-    from napari_melanoma.training.samples import SampleWriter
-
-    count = len(prepared.tuning)
-    places = np.unique(np.linspace(0, count - 1, min(recipe.samples, count)).round().astype(np.int64))
-    if not len(places):
-        return None
-    images, masks, _ = TuningBatches(prepared.tuning, recipe.model.input_size)[places]
-    return SampleWriter(folder, [prepared.samples.tuning[place].image_id for place in places], images, masks)
 
 
 def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
@@ -258,15 +260,6 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
         folder.tell("notice", message="bf16 is not used: this processor does not compute in it.")
 
 
-def _write(work: Work, task: SegmentationTask, prepared: Prepared, config: BundleConfig, run: RunContext) -> BundleInfo:
-    """Choose the threshold and write the bundle."""
-    loader = tuning_loader(prepared, work.recipe, 16)
-    config = choose_threshold(task.to(accelerator(work.recipe)), loader, work.recipe, config, run)
-    run.check()
-    log.info("tuning Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
-    return write_bundle(work.folder.bundle, config, task.network, draft_card(config))
-
-
 def _judge(prepared: Prepared, folder: RunFolder, run: RunContext) -> None:
     """Compare the new model with the one it started from; the model is there whatever becomes of this."""
     if not prepared.samples.held_out and not prepared.base_samples:
@@ -288,9 +281,11 @@ def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     helping = HelpingContext(run, folder)
     with told_by_helper(folder):
         settled = wait_for_settled(folder, helping)
-        network = start_network(recipe, weights=not folder.last_checkpoint.exists())
         prepared = prepare_data(recipe, folder, resume=True, run=helping)
-        task = _task(recipe, network, bundle_config(recipe, prepared, settled.parent), prepared)
+        kind = kind_of(recipe)
+        options = kind.options(recipe, prepared)
+        network = start_network(recipe, options, weights=not folder.last_checkpoint.exists())
+        task = kind.make(recipe, network, bundle_config(recipe, prepared, settled.parent), prepared)
         fitting = _fitting(recipe, folder, prepared, settled)
         try:
             fit(task, fitting, helping)

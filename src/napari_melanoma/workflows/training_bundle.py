@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.data import DataLoader
 
-    from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.task import Task
 
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
 HALF = np.array([0.5])
@@ -83,13 +83,13 @@ def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...
 
 
 def choose_threshold(
-    task: SegmentationTask, loader: DataLoader, recipe: TrainRecipe, config: BundleConfig, run: RunContext
+    task: Task, loader: DataLoader, recipe: TrainRecipe, config: BundleConfig, run: RunContext
 ) -> BundleConfig:
     """Choose the threshold of a bundle by the rule of its recipe.
 
     Parameters
     ----------
-    task : SegmentationTask
+    task : Task
         uint8 images (batch, 3, row, column) to logits (batch, 1, row, column).
     loader : torch.utils.data.DataLoader
         Batches of images, masks and keys that were not learnt from.
@@ -120,7 +120,7 @@ def choose_threshold(
 
 
 def _jaccard_curves(
-    task: SegmentationTask, loader: DataLoader, thresholds: NDArray[np.float64], run: RunContext
+    task: Task, loader: DataLoader, thresholds: NDArray[np.float64], run: RunContext
 ) -> NDArray[np.float64]:
     """Jaccard index of each tuning image at each threshold, (image, threshold)."""
     import torch

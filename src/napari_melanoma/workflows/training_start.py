@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
@@ -112,13 +112,21 @@ def check_start(recipe: TrainRecipe) -> None:
         _imagenet_name(recipe)
 
 
-def start_network(recipe: TrainRecipe, *, weights: bool = True, tell: Callable[[str], None] = log.warning) -> nn.Module:
+def start_network(
+    recipe: TrainRecipe,
+    options: Mapping[str, Any] | None = None,
+    *,
+    weights: bool = True,
+    tell: Callable[[str], None] = log.warning,
+) -> nn.Module:
     """Build the network of a recipe with the weights that it starts from.
 
     Parameters
     ----------
     recipe : TrainRecipe
         Its ``model`` part and seed.
+    options : mapping, optional
+        Of the network, where the data decide some of them; by default those of the recipe.
     weights : bool
         False leaves them random: a checkpoint will bring others.
     tell : callable
@@ -141,7 +149,7 @@ def start_network(recipe: TrainRecipe, *, weights: bool = True, tell: Callable[[
     from napari_melanoma.models.weights_files.fitting import load_file
 
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe.model.architecture, recipe.model.options)
+    network = build_network(recipe.model.architecture, dict(recipe.model.options if options is None else options))
     if not weights or recipe.model.start == "none":
         return network
     if recipe.model.start == "imagenet":
