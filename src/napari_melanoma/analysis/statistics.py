@@ -111,7 +111,7 @@ def bootstrap_mean(
     if len(sums) < 2:
         return Estimate(float(mean), np.nan, np.nan, len(array))
     ends = np.percentile(_drawn_means(sums, counts, rounds, seed), [2.5, 97.5])
-    low, high = np.clip(mean + _stretch(len(sums)) * (ends - mean), *bounds)
+    low, high = np.clip(mean + stretch(len(sums)) * (ends - mean), *bounds)
     return Estimate(float(mean), float(low), float(high), len(array))
 
 
@@ -165,7 +165,7 @@ def bootstrap_means(
         ends = np.stack([mean - reach, mean + reach])
     else:
         found = np.percentile(_drawn_tables(sums, counts, rounds, seed), [2.5, 97.5], axis=0)
-        ends = mean + _stretch(len(counts)) * (found - mean)
+        ends = mean + stretch(len(counts)) * (found - mean)
     low, high = np.clip(ends, *bounds)
     return [
         Estimate(float(centre), float(lower), float(upper), len(table))
@@ -215,8 +215,19 @@ def paired_difference(
     return bootstrap_mean(after - before, groups, rounds=rounds, seed=seed)
 
 
-def _stretch(groups: int) -> float:
-    """Factor by which the percentile interval of a mean over few groups is too narrow."""
+def stretch(groups: int) -> float:
+    """Say by which factor the percentile interval of a mean over few groups is too narrow.
+
+    Parameters
+    ----------
+    groups : int
+        Patients or lesions, two or more.
+
+    Returns
+    -------
+    float
+        1 or more.
+    """
     from scipy.special import ndtri, stdtrit
 
     return float(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975) / ndtri(0.975))

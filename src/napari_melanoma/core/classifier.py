@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.region import ViewConfig
 
 Interval = tuple[float, float]
+SetRule = Literal[
+    "lac", "aps", "class_conditional"
+]  # how a set of classes is made; analysis.conformal says what each is
 
 
 class OperatingPoint(Config):
@@ -27,6 +32,10 @@ class ClassifierConfig(Config):
     positive: str = Field("melanoma", min_length=1, description="the class that the operating point is about")
     view: ViewConfig = ViewConfig()
     temperature: float = Field(1.0, gt=0, description="logits are divided by it before softmax")
+    bias: tuple[float, ...] = Field(
+        (), description="added to the divided logits, one a class; what class weights or sampling moved; none: zeros"
+    )
+    set_rule: SetRule = Field("lac", description="by which the set of classes is made")
     operating_point: OperatingPoint | None = Field(None, description="none: it was never chosen")
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
     prevalence: float | None = Field(

@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.tabular import TabularEncoding
+from napari_melanoma.models.reference import Reference, write_reference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -150,7 +151,9 @@ def load_network(info: BundleInfo) -> nn.Module:
     return network.float().eval()
 
 
-def write_bundle(path: Path, config: BundleConfig, network: nn.Module, card: str) -> BundleInfo:
+def write_bundle(
+    path: Path, config: BundleConfig, network: nn.Module, card: str, reference: Reference | None = None
+) -> BundleInfo:
     """Write a bundle as a whole; floating weights are stored in half precision.
 
     Parameters
@@ -163,6 +166,8 @@ def write_bundle(path: Path, config: BundleConfig, network: nn.Module, card: str
         Whose weights are stored.
     card : str
         The model card in Markdown.
+    reference : Reference, optional
+        Cases that a classifier remembers.
 
     Returns
     -------
@@ -184,6 +189,8 @@ def write_bundle(path: Path, config: BundleConfig, network: nn.Module, card: str
         write_json(folder / CONFIG, config.model_dump(mode="json"))
         write_text(folder / CARD, card)
         (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file lets nobody else read the file
+        if reference is not None:
+            write_reference(folder, reference)
     return BundleInfo(path, config)
 
 

@@ -1,0 +1,368 @@
+"""How well scores tell two classes apart: curves, the areas under them, where to cut, and what is found there.
+
+Everywhere ``scores`` is float (image,), higher where the positive class is likelier, ``labels`` is bool (image,), and
+``weights`` float (image,) or None for equal ones. Where images of one class alone are there, figures are NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from napari_melanoma.analysis.resampling import bootstrap_figure
+from napari_melanoma.core.classifier import OperatingPoint
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_melanoma.analysis.statistics import Estimate
+
+
+class RocCurve(NamedTuple):
+    """Shares of negatives and positives at or above each cut, float64 (cut,); from (0, 0) at an infinite cut on."""
+
+    false_positive_rate: NDArray[np.float64]
+    true_positive_rate: NDArray[np.float64]
+    cuts: NDArray[np.float64]
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision and recall at each cut, float64 (cut,), the cuts descending: recall ascends."""
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    cuts: NDArray[np.float64]
+
+
+class BinaryMetrics(NamedTuple):
+    """What is found at a cut; NaN where there is nothing to divide by."""
+
+    accuracy: float
+    precision: float
+    recall: float
+    specificity: float
+    f1: float
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of sensitivity and specificity."""
+        return (self.recall + self.specificity) / 2
+
+
+def roc_curve(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> RocCurve:
+    """Receiver operating characteristic with a point for each distinct score.
+
+    Parameters
+    ----------
+    scores, labels, weights : array_like
+        As the module says.
+
+    Returns
+    -------
+    RocCurve
+        Ends at (1, 1); rates are NaN where a class has no weight.
+    """
+    positives, negatives, cuts = _counts(scores, labels, weights)
+    return RocCurve(_rate(negatives), _rate(positives), np.concatenate([[np.inf], cuts]))
+
+
+def precision_recall(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> PrecisionRecall:
+    """Precision and recall with a point for each distinct score.
+
+    Parameters
+    ----------
+    scores, labels, weights : array_like
+        As the module says.
+
+    Returns
+    -------
+    PrecisionRecall
+        From the highest score, at which few are called positive, to the lowest, at which all are.
+    """
+    positives, negatives, cuts = _counts(scores, labels, weights)
+    with np.errstate(invalid="ignore"):
+        precision = positives[1:] / (positives[1:] + negatives[1:])
+    return PrecisionRecall(precision, _rate(positives)[1:], cuts)
+
+
+def area_under_roc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Probability that a positive scores higher than a negative, ties counted half: exact, by Mann and Whitney.
+
+    Parameters
+    ----------
+    scores, labels, weights : array_like
+        As the module says.
+
+    Returns
+    -------
+    float
+        0.5 tells nothing apart.
+    """
+    curve = roc_curve(scores, labels, weights)
+    return float(np.trapezoid(curve.true_positive_rate, curve.false_positive_rate))
+
+
+def partial_auc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None, *, above: float = 0.8) -> float:
+    """Area between the ROC curve and a sensitivity, the metric of the ISIC 2024 challenge at 80 %.
+
+    Parameters
+    ----------
+    scores, labels, weights : array_like
+        As the module says.
+    above : float
+        Sensitivity below which a test is of no use.
+
+    Returns
+    -------
+    float
+        Between 0 and ``1 - above``; ``(1 - above)**2 / 2`` tells nothing apart (0.02 at 80 %).
+
+    References
+    ----------
+    Kurtansky et al. 2024, The SLICE-3D dataset, doi:10.1038/s41597-024-03743-w.
+    """
+    curve = roc_curve(scores, labels, weights)
+    if np.isnan(curve.true_positive_rate).any() or np.isnan(curve.false_positive_rate).any():
+        return float("nan")
+    first = int(np.argmax(curve.true_positive_rate > above))  # the step that leads above it starts one point before
+    before, after = curve.true_positive_rate[first - 1 : first + 1]
+    across = np.array(curve.false_positive_rate[first - 1 :])
+    across[0] += (above - before) / (after - before) * (across[1] - across[0])
+    height = np.append(0.0, curve.true_positive_rate[first:] - above)
+    return float(np.trapezoid(height, across))
+
+
+def average_precision(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Mean of the precision over the steps of recall, not interpolated.
+
+    Parameters
+    ----------
+    scores, labels, weights : array_like
+        As the module says.
+
+    Returns
+    -------
+    float
+        The share of positives tells nothing apart.
+    """
+    curve = precision_recall(scores, labels, weights)
+    steps = np.diff(curve.recall, prepend=0.0)
+    return float(np.sum(np.where(steps > 0, curve.precision, 0.0) * steps)) if np.isfinite(steps).all() else np.nan
+
+
+def auc(
+    scores: ArrayLike, labels: ArrayLike, groups: Sequence[object] | NDArray | None = None, **draws: int
+) -> Estimate:
+    """Area under the ROC curve with its 95 % interval, for which patients or lesions are drawn.
+
+    Parameters
+    ----------
+    scores, labels : array_like
+        As the module says.
+    groups : sequence, optional
+        The patient or lesion of each image; every image by itself by default.
+    **draws
+        ``rounds`` and ``seed`` of ``bootstrap_figure``.
+
+    Returns
+    -------
+    Estimate
+        NaN where there is one class only.
+    """
+    ranked, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
+    of = np.arange(len(ranked)) if groups is None else groups
+    return bootstrap_figure(lambda weights: area_under_roc(ranked, truth, weights), of, bounds=(0, 1), **draws)
+
+
+def auc_difference(
+    old: ArrayLike,
+    new: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[object] | NDArray | None = None,
+    **draws: int,
+) -> Estimate:
+    """AUC of new less old on the same images, with a paired 95 % interval.
+
+    Parameters
+    ----------
+    old, new : array_like
+        Scores of either model for each image.
+    labels : array_like
+        Bool (image,).
+    groups : sequence, optional
+        The patient or lesion of each image; every image by itself by default.
+    **draws
+        ``rounds`` and ``seed`` of ``bootstrap_figure``.
+
+    Returns
+    -------
+    Estimate
+        Above 0 where the new one is better.
+    """
+    before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
+    truth = np.asarray(labels, bool)
+    of = np.arange(len(truth)) if groups is None else groups
+
+    def difference(weights: NDArray[np.float64]) -> float:
+        return area_under_roc(after, truth, weights) - area_under_roc(before, truth, weights)
+
+    return bootstrap_figure(difference, of, bounds=(-1, 1), **draws)
+
+
+def choose_cut(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> float:
+    """Find the highest cut at which at least so many of the positives are found.
+
+    Parameters
+    ----------
+    scores, labels : array_like
+        As the module says.
+    sensitivity : float
+        In (0, 1].
+
+    Returns
+    -------
+    float
+        A score at or above it is positive; it is one of the positives' scores.
+
+    Raises
+    ------
+    ValueError
+        Where there is no positive.
+    """
+    found = np.sort(np.asarray(scores, np.float64)[np.asarray(labels, bool)])[::-1]
+    if not len(found):
+        raise ValueError("a cut for a sensitivity needs at least one positive image; found none.")
+    needed = int(np.ceil(sensitivity * len(found) - 1e-9))  # 0.9 of 10 is 9, not what rounding makes of it
+    return float(found[max(needed, 1) - 1])
+
+
+def binary_metrics(scores: ArrayLike, labels: ArrayLike, cut: float, weights: ArrayLike | None = None) -> BinaryMetrics:
+    """Accuracy, precision, recall (sensitivity), specificity and F1 where scores at or above a cut are positive.
+
+    Parameters
+    ----------
+    scores, labels, weights : array_like
+        As the module says.
+    cut : float
+        Of the scores.
+
+    Returns
+    -------
+    BinaryMetrics
+        Each in [0, 1].
+    """
+    said, truth = np.asarray(scores, np.float64) >= cut, np.asarray(labels, bool)
+    weight = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
+    hits, false = float(weight[said & truth].sum()), float(weight[said & ~truth].sum())
+    missed, right = float(weight[~said & truth].sum()), float(weight[~said & ~truth].sum())
+    return BinaryMetrics(
+        accuracy=_share(hits + right, hits + false + missed + right),
+        precision=_share(hits, hits + false),
+        recall=_share(hits, hits + missed),
+        specificity=_share(right, right + false),
+        f1=_share(2 * hits, 2 * hits + false + missed),
+    )
+
+
+def confusion(labels: ArrayLike, said: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Count which class was said of which.
+
+    Parameters
+    ----------
+    labels, said : array_like
+        int (image,): index of the true class and of the one that was said.
+    classes : int
+        How many there are.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (true class, said class).
+    """
+    places = np.asarray(labels, np.int64) * classes + np.asarray(said, np.int64)
+    return np.bincount(places, minlength=classes**2).reshape(classes, classes)
+
+
+def operating_point(
+    scores: ArrayLike, labels: ArrayLike, sensitivity: float, groups: Sequence[object] | NDArray | None = None
+) -> OperatingPoint:
+    """Choose a cut by sensitivity, and say what is found there with 95 % intervals over patients or lesions.
+
+    The cut is chosen on the same images, so its sensitivity there is at least the one asked for; among new ones it
+    scatters as the interval says.
+
+    Parameters
+    ----------
+    scores : array_like
+        Calibrated probability of the positive class, float (image,).
+    labels : array_like
+        Bool (image,).
+    sensitivity : float
+        Asked for, in (0, 1).
+    groups : sequence, optional
+        The patient or lesion of each image; every image by itself by default.
+
+    Returns
+    -------
+    OperatingPoint
+        As a bundle carries it.
+
+    Raises
+    ------
+    ValueError
+        Where one class has no image.
+    """
+    truth = np.asarray(labels, bool)
+    if truth.all() or not truth.any():
+        raise ValueError("an operating point needs images of both classes; found one class only.")
+    cut = choose_cut(scores, truth, sensitivity)
+    of = np.arange(len(truth)) if groups is None else np.asarray(groups)
+    said = np.asarray(scores, np.float64) >= cut
+    found, left = (_share_of(said, truth, of), _share_of(~said, ~truth, of))
+    return OperatingPoint(
+        asked=sensitivity,
+        cut=min(max(cut, 0.0), 1.0),
+        sensitivity=found.mean,
+        sensitivity_interval=_known(found),
+        specificity=left.mean,
+        specificity_interval=_known(left),
+    )
+
+
+def _share_of(right: NDArray[np.bool_], of: NDArray[np.bool_], groups: NDArray) -> Estimate:
+    """Share of those that are right among those it is about."""
+    values = right[of].astype(np.float64)
+    return bootstrap_figure(lambda weights: float(np.average(values, weights=weights)), groups[of], bounds=(0, 1))
+
+
+def _known(found: Estimate) -> tuple[float, float]:
+    """The interval; all that is possible where there is none."""
+    return (found.low, found.high) if found.has_interval else (0.0, 1.0)
+
+
+def _counts(
+    scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Positives and negatives at or above each distinct score from the highest, after a 0; and these scores."""
+    ranked, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
+    if ranked.shape != truth.shape:
+        raise ValueError(f"each image needs a score and a label; found {ranked.shape} and {truth.shape}.")
+    weight = np.ones(len(ranked)) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(-ranked, kind="stable")
+    ranked, positive = ranked[order], np.where(truth, weight, 0.0)[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
+    positives = np.cumsum(positive)[last]
+    negatives = np.cumsum(weight[order] - positive)[last]
+    return np.append(0.0, positives), np.append(0.0, negatives), ranked[last]
+
+
+def _rate(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Counts as shares of the last; NaN where that is 0."""
+    return counts / counts[-1] if counts[-1] > 0 else np.full(len(counts), np.nan)
+
+
+def _share(part: float, whole: float) -> float:
+    """Part of a whole; NaN of nothing."""
+    return part / whole if whole > 0 else float("nan")

@@ -1,0 +1,184 @@
+"""What a classifying bundle remembers of cases: answers that were held back, and how its training cases look to it.
+
+``reference.safetensors`` beside the weights; read without torch. Logits and labels of the held-back cases make the
+probabilities' intervals and the sets of classes; embeddings of training cases tell what is unlike them, and which are
+nearest. Ids of images are in it only where a recipe asked for neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError, SaveError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+REFERENCE = "reference.safetensors"
+MOST = 4096  # training cases that a bundle remembers: 2.6 MB of 320 features
+ARRAYS = {
+    "logits": (np.float32, 2),
+    "labels": (np.int64, 1),
+    "groups": (np.int64, 1),
+    "embeddings": (np.float16, 2),
+    "embedded_labels": (np.int64, 1),
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Cases that were held back, and training cases.
+
+    ``logits`` is float32 (case, class) before temperature, ``labels`` int64 (case,) indices of classes, ``groups``
+    int64 (case,) the patient or lesion, as a number that says nothing else. ``embeddings`` is float16 (training case,
+    feature), ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or ().
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    embeddings: NDArray[np.float16]
+    embedded_labels: NDArray[np.int64]
+    embedded_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit each other."""
+        fits = len(self.logits) == len(self.labels) == len(self.groups)
+        fits &= len(self.embeddings) == len(self.embedded_labels)
+        if not fits or len(self.embedded_ids) not in (0, len(self.embeddings)):
+            raise ValueError(
+                "cases of a reference do not fit each other: "
+                f"{len(self.logits)} logits, {len(self.labels)} labels, {len(self.groups)} groups; "
+                f"{len(self.embeddings)} embeddings, {len(self.embedded_labels)} labels, {len(self.embedded_ids)} ids."
+            )
+
+
+def numbered(names: ArrayLike) -> NDArray[np.int64]:
+    """Turn names of patients or lesions into numbers that say nothing but which are the same.
+
+    Parameters
+    ----------
+    names : array_like
+        Text (case,).
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (case,), from 0 in the order in which names first occur.
+    """
+    _, first, index = np.unique(np.asarray(names), return_index=True, return_inverse=True)
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return place[index]
+
+
+def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np.int64]:
+    """Choose which training cases a bundle remembers: all of them, or so many at random, each class in its share.
+
+    Parameters
+    ----------
+    labels : array_like
+        Int (training case,).
+    most : int
+        Cases at most; every class keeps one at least, which may make it a few more.
+    seed : int
+        Of the choice.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (chosen,): places, ascending.
+    """
+    truth = np.asarray(labels, np.int64)
+    if len(truth) <= most:
+        return np.arange(len(truth))
+    random = np.random.default_rng(seed)
+    chosen = []
+    for one in np.unique(truth):
+        places = np.flatnonzero(truth == one)
+        number = max(1, round(most * len(places) / len(truth)))
+        chosen.append(random.choice(places, min(number, len(places)), replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def read_reference(info: BundleInfo) -> Reference | None:
+    """Read what a bundle remembers of cases.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The bundle.
+
+    Returns
+    -------
+    Reference or None
+        None where it remembers nothing.
+
+    Raises
+    ------
+    BundleError
+        Where the file is damaged or does not fit the bundle's classes.
+    """
+    path = info.path / REFERENCE
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in ARRAYS}
+            ids = tuple(json.loads((file.metadata() or {}).get("embedded_ids", "[]")))
+        reference = Reference(**arrays, embedded_ids=ids)
+        _check(reference, len(info.config.classes))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise BundleError(f"cannot read {path}: {error}. Get the bundle again from where it came.") from error
+    return reference
+
+
+def write_reference(folder: Path, reference: Reference) -> None:
+    """Write what a bundle remembers of cases.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the bundle.
+    reference : Reference
+        Its cases.
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    from napari_melanoma.core.files import atomic_file
+
+    arrays = {name: np.ascontiguousarray(getattr(reference, name), dtype=kind) for name, (kind, _) in ARRAYS.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise SaveError(f"cannot save {folder / REFERENCE}: logits or embeddings are not finite.")
+    metadata = {"embedded_ids": json.dumps(reference.embedded_ids)} if reference.embedded_ids else None
+    with atomic_file(folder / REFERENCE) as temporary:
+        temporary.write_bytes(save(arrays, metadata))
+
+
+def _check(reference: Reference, classes: int) -> None:
+    """Refuse arrays of another shape than the bundle's classes say."""
+    for name, (kind, dimensions) in ARRAYS.items():
+        array = getattr(reference, name)
+        if array.ndim != dimensions or array.dtype != kind:
+            raise ValueError(
+                f"{name} is {array.dtype} of {array.ndim} dimensions, expected {np.dtype(kind)} of {dimensions}"
+            )
+    if reference.logits.shape[1] != classes:
+        raise ValueError(f"logits are of {reference.logits.shape[1]} classes, expected {classes}")
+    for labels in (reference.labels, reference.embedded_labels):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"labels reach from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
