@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.analysis.roi import Roi
     from napari_melanoma.workflows.lesion import LesionResult
 
+COLOURS, OPAQUE_FROM = 128, 0.35
 YELLOW, WHITE, BLUE, ORANGE, SKY = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9"
 
 
@@ -85,6 +86,44 @@ def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float
     layer = _layer(viewer, image, "probability", make)
     if layer.data is not probability:
         layer.data = probability
+
+
+def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacity: float) -> Image:
+    """Show where an answer comes from: magma, the hotter the less is seen through it, nothing where it is cold.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    heat : numpy.ndarray
+        float32 (row, column) in [0, 1], of the photograph's size.
+    opacity : float
+        Of the hottest place, for a layer that is new.
+
+    Returns
+    -------
+    napari.layers.Image
+        The layer, in sight where the photograph is.
+    """
+    import numpy as np
+    from napari.layers import Image as ImageLayer
+    from napari.utils import Colormap
+    from napari.utils.colormaps import ensure_colormap
+
+    def make() -> ImageLayer:
+        steps = np.linspace(0, 1, COLOURS, dtype=np.float32)
+        colours = ensure_colormap("magma").map(steps).copy()
+        colours[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
+        shown = Colormap(colours, name="magma, clear where it is cold")
+        return ImageLayer(heat, contrast_limits=(0.0, 1.0), colormap=shown, opacity=opacity)
+
+    layer: Image = _layer(viewer, image, "heatmap", make)
+    if layer.data is not heat:
+        layer.data = heat
+    layer.visible = image.visible
+    return layer
 
 
 def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut, QShowEvent
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.analysing import Analysing
 from napari_melanoma.ui.analysis_steps import preload
+from napari_melanoma.ui.answering import Answering
 from napari_melanoma.ui.close_guard import CloseGuard
 from napari_melanoma.ui.collecting import Collecting
 from napari_melanoma.ui.correcting import Correcting
@@ -56,6 +57,8 @@ class LesionDock(LesionControls):
         self.analysing = Analysing(self, self.work, self._client)
         self.correcting = Correcting(self, self.work, napari_viewer)
         self.collecting = Collecting(self, self.work)
+        self.classifier.model = self.settings.classifier
+        self.answering = Answering(self, self.work, self._client)
         self.opener = Opener(napari_viewer, self)
         self.guard = CloseGuard(self, self.work.book)
         self.set_options(self.settings.options)
@@ -99,8 +102,11 @@ class LesionDock(LesionControls):
         self.work.said.connect(self.status.say)
         self.work.keeper.found.connect(self.recovery.offer)
         self.work.failed.connect(self._on_not_saved)
+        self.classifier.changed.connect(self._on_classifier)
         for source in (
             self.analysing,
+            self.answering,
+            self.classifier,
             self.work,
             self.work.keeper,
             self.guard,
@@ -132,7 +138,8 @@ class LesionDock(LesionControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: an analysis, a computation, a file."""
-        return self.analysing.queue.busy or self.work.busy or self.opener.busy or self.collecting.busy
+        parts = (self.analysing.queue, self.answering, self.work, self.opener, self.collecting)
+        return any(part.busy for part in parts)
 
     def _refresh(self) -> None:
         self.show_state(self.picker.image, self.picker.combo.count(), self.analysing.queue.busy)
@@ -145,6 +152,7 @@ class LesionDock(LesionControls):
         self.correcting.turn_to(identity)
         self.recovery.set_photograph(identity)
         self._on_changed(identity)
+        self.answering.show()
         self._refresh()
         if identity in self.work.book.lesions:
             self._show_options_of(identity)
@@ -175,6 +183,9 @@ class LesionDock(LesionControls):
         lesion = None if image is None else self.work.book.lesions.get(identity)
         known = image is not None and lesion is not None
         self.save_bar.set_target(Target(identity, lesion.image_digest, image.name) if known else None)
+
+    def _on_classifier(self) -> None:
+        self.settings.classifier = self.classifier.model
 
     def _on_scaled(self, identity: str) -> None:
         image = self.work.book.image(identity)
@@ -210,8 +221,11 @@ class LesionDock(LesionControls):
         self.correcting.settle()
         if target.identity in self.work.book.lesions:
             self.status.begin("saving", "Saving ...")
-            told = partial(self.work.saved.emit, target)
-            self.work.hand_over("save", target.identity, partial(to_save, target, place), told)
+            self.answering.when_answered(target.identity, partial(self._save, target, place))
+
+    def _save(self, target: Target, place: Path) -> None:
+        told = partial(self.work.saved.emit, target)
+        self.work.hand_over("save", target.identity, partial(to_save, target, place), told)
 
     def _on_saved(self, target: Target, folder: Path) -> None:
         self.save_bar.remember(target, folder)

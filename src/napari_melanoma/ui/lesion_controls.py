@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.answer_section import AnswerSection
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
+from napari_melanoma.ui.heatmap_controls import HeatmapControls
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
 from napari_melanoma.ui.modality_notice import ModalityNotice
-from napari_melanoma.ui.model_picker import ModelPicker
+from napari_melanoma.ui.model_picker import ClassifierPicker, ModelPicker
+from napari_melanoma.ui.patient_form import PatientForm
 from napari_melanoma.ui.photograph_picker import PhotographPicker
 from napari_melanoma.ui.recovery_notice import RecoveryNotice
 from napari_melanoma.ui.review_settings import ReviewSettings
@@ -66,6 +69,10 @@ class LesionControls(QWidget):
         self.ruler = RulerPanel(viewer, self.settings)
         self.recovery = RecoveryNotice()
         self.model = ModelPicker(self.icons)
+        self.classifier = ClassifierPicker(self.icons)
+        self.patient = PatientForm()
+        self.answer = AnswerSection(self.icons)
+        self.heatmap = HeatmapControls(self.settings)
         self.flips = named(QCheckBox("with its mirror images"), "flips", "Ask about the mirror images too", FLIPS_TIP)
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
         self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
@@ -125,6 +132,16 @@ class LesionControls(QWidget):
         self.mask_controls.set_corrected(result is not None and result.corrected)
         if result is not None:
             self.mask_controls.set_own(result.model.threshold)
+
+    def show_form(self, is_asked_for: bool) -> None:
+        """Show the form of the patient, where a model asks for it.
+
+        Parameters
+        ----------
+        is_asked_for : bool
+            Whether one is picked.
+        """
+        self._patient_fold.setVisible(is_asked_for)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
         """Show what can be done now, and why not where it cannot.
@@ -189,12 +206,21 @@ class LesionControls(QWidget):
         rows.addRow(_label("photograph"), self.picker)
         rows.addRow(_label("model"), self.model)
         rows.addRow("", self.flips)
+        rows.addRow(_label("answer"), self.classifier)
         mask = QWidget()
         both = QVBoxLayout(mask)
         both.setContentsMargins(0, 0, 0, 0)
         both.addWidget(self.mask_controls)
         both.addWidget(self.correction)
+        answer = QWidget()
+        said = QVBoxLayout(answer)
+        said.setContentsMargins(0, 0, 0, 0)
+        said.addWidget(self.answer)
+        said.addWidget(self.heatmap)
+        self._patient_fold = section("Patient", "patient_section", self.patient, self.settings, True)
         sections = (
+            self._patient_fold,
+            section("Answer", "answer_section", answer, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
             section("Region of interest", "roi_section", self.roi, self.settings, True),
             section("Measurements", "measurements_section", self.table, self.settings, True),

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
 
-Role = Literal["probability", "band", "mask", "contour", "ROI", "scribbles", "ruler"]
-ORDER: tuple[Role, ...] = ("probability", "band", "mask", "ROI", "contour", "scribbles", "ruler")
+Role = Literal["probability", "heatmap", "band", "mask", "contour", "ROI", "scribbles", "ruler"]
+ORDER: tuple[Role, ...] = ("probability", "heatmap", "band", "mask", "ROI", "contour", "scribbles", "ruler")
 
 
 def identify(viewer: Viewer) -> list[Image]:

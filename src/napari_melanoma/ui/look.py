@@ -32,6 +32,7 @@ QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionT
     background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
 QLabel[quiet="true"] {{ color: {faint}; }}
 QLabel[fault="true"] {{ color: {fault}; }}
+QLabel[loud="true"] {{ font-weight: bold; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}

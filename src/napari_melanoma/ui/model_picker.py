@@ -1,6 +1,8 @@
-"""Which model: a list of the bundles that are there, and the card that each of them carries."""
+"""Which model: a list of the bundles that do what is wanted, and the card that each of them carries."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
@@ -10,9 +12,12 @@ from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.models_changed import models_changed
 
+if TYPE_CHECKING:
+    from napari_melanoma.models.zoo import Task
+
 
 class ModelPicker(QWidget):
-    """A combo box of models and a button that shows the card.
+    """A combo box of models that find lesions, and a button that shows the card.
 
     Parameters
     ----------
@@ -30,11 +35,17 @@ class ModelPicker(QWidget):
     changed = Signal()
     failed = Signal(object)
 
+    task: Task = "segmentation"
+    names = ("model", "card")  # object names of the list and of the button
+    spoken = ("Model", "Model card")
+    tip = "The model that finds the lesion"
+
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.combo = named(QComboBox(), "model", "Model", "The model that finds the lesion")
+        self.combo = named(QComboBox(), self.names[0], self.spoken[0], self.tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._card = tool("card", "Model card", "What the model was trained on, how good it is, what it is not for")
+        about = "What the model was trained on, how good it is, what it is not for"
+        self._card = tool(self.names[1], self.spoken[1], about)
         icons.add(self._card, "info")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -53,21 +64,22 @@ class ModelPicker(QWidget):
     def model(self, name: str) -> None:
         index = self.combo.findData(name)
         if index < 0:
-            self.combo.addItem(f"{name} (not found)" if not _exists(name) else name, name)
+            trouble = _trouble(name, self.task)
+            self.combo.addItem(f"{name} ({trouble})" if trouble else name, name)
             index = self.combo.count() - 1
         self.combo.setCurrentIndex(index)
 
     def refresh(self) -> None:
         """List the models that are there now."""
         for bundle in list_bundles():
-            if self.combo.findData(bundle.name) < 0:
+            if bundle.config.task == self.task and self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
 
     def _on_models(self, name: str) -> None:
         """List what there is now, and pick the model that was taken over."""
         self.refresh()
-        if name:
+        if name and not _trouble(name, self.task):
             self.model = name
             self.changed.emit()
 
@@ -83,12 +95,39 @@ class ModelPicker(QWidget):
         show_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
 
 
-def _exists(name: str) -> bool:
+class ClassifierPicker(ModelPicker):
+    """The same for models that say what a lesion is; one may go without."""
+
+    task: Task = "classification"
+    names = ("classifier", "classifier_card")
+    spoken = ("Model for the answer", "Card of the model for the answer")
+    tip = "The model that says what the lesion may be"
+
+    def refresh(self) -> None:
+        """List the models that are there now, and first that none may be asked."""
+        if self.combo.findData("") < 0:
+            self.combo.insertItem(0, "", "")
+        super().refresh()
+        self.combo.setItemText(0, "no answer" if self.has_any else "none installed")
+        self.show_state()
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is a model to choose."""
+        return self.combo.count() > 1
+
+    def show_state(self) -> None:
+        """Offer the card of a model, where one is picked."""
+        self._card.setEnabled(bool(self.model))
+
+
+def _trouble(name: str, task: Task) -> str:
+    """Why a model cannot do a task, in two words; empty where it can."""
     try:
-        find_bundle(name)
+        found = find_bundle(name).config.task
     except MelanomaError:
-        return False
-    return True
+        return "not found"
+    return "" if found == task else f"for {found}"
 
 
 def show_card(parent: QWidget, title: str, card: str) -> QDialog:

@@ -39,6 +39,21 @@ class Settings:
         self._store.setValue("lesion/options", options.model_dump_json())
 
     @property
+    def classifier(self) -> str:
+        """Which model says what a lesion may be; empty for none, the usual one until the user has chosen."""
+        from napari_melanoma.models.registry import default_classifier
+
+        kept = self.kept("lesion/classifier", [""])
+        if kept != [""]:
+            return str(next(iter(kept), ""))
+        usual = default_classifier()
+        return "" if usual is None else usual.name
+
+    @classifier.setter
+    def classifier(self, model: str) -> None:
+        self.keep("lesion/classifier", [model] if model else [])
+
+    @property
     def folder(self) -> Path | None:
         """Where results go; None until the user has chosen, or where that folder is gone."""
         kept = str(self._store.value("folder", "") or "")

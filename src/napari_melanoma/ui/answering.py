@@ -1,0 +1,297 @@
+"""The answer of the Lesion dock: asked when a mask, the form or the model is another one, shown with its heatmap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_melanoma.ui.answer_queue import AnswerQueue, Picture, Question
+from napari_melanoma.ui.filling import Filling
+from napari_melanoma.ui.heatmap import Heatmap
+from napari_melanoma.ui.models_changed import models_changed
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import Progress
+    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.status_line import Task
+    from napari_melanoma.ui.worker_client import WorkerClient
+    from napari_melanoma.workflows.answer import Answer
+    from napari_melanoma.workflows.lesion import LesionResult
+
+TASK: Task = "answering"
+PATIENCE_MS, LOOK_MS = 200, 40
+NOT_ANALYSED = "Analyse the photograph: the answer is about the lesion inside the border."
+NONE_PICKED = "Pick a model beside <i>answer</i> to be told what the lesion may be."
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a question: an answer, or why there is none."""
+
+    question: Question
+    answer: Answer | None = None
+    fault: str = ""
+
+
+class Answering(QObject):
+    """Asks the classifier about every analysed photograph, and shows what it says of the one in view.
+
+    Parameters
+    ----------
+    controls : LesionControls
+        The dock.
+    work : LesionWork
+        Tells of masks.
+    client : WorkerClient
+        Answers.
+
+    Attributes
+    ----------
+    answered : Signal(str)
+        There is another answer about the photograph of this identity, or none any more.
+    failed : Signal(object)
+        An exception of something that the user asked for by hand.
+    """
+
+    answered = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, controls: LesionControls, work: LesionWork, client: WorkerClient) -> None:
+        super().__init__(controls)
+        self._controls = controls
+        self._work = work
+        self._said: dict[str, Said] = {}
+        self._began = 0.0
+        self._is_told = False  # whether the status line shows that an answer is awaited
+        self._after: dict[str, Callable[[], None]] = {}
+        self.filling = Filling(controls, work.book, self)
+        self.queue = AnswerQueue(client, self._find, self)
+        self.heatmap = Heatmap(controls, work.book, self.queue, self)
+        self._telling = self._timer(PATIENCE_MS, self._on_long)
+        self._waiting = self._timer(LOOK_MS, self._look)
+        self._connect()
+        self._on_model()
+
+    def _timer(self, wait_ms: int, slot: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(wait_ms)
+        timer.timeout.connect(slot)
+        return timer
+
+    def _connect(self) -> None:
+        controls, work = self._controls, self._work
+        controls.classifier.changed.connect(self._on_model)
+        models_changed().changed.connect(self._on_models)
+        controls.answer.hint.linkActivated.connect(self._on_link)
+        controls.status.cancelled.connect(self._on_cancelled)
+        self.filling.changed.connect(self.refresh)
+        work.changed.connect(self.refresh)
+        work.dropped.connect(self._on_dropped)
+        self.queue.started.connect(self._on_started)
+        self.queue.progressed.connect(self._on_progress)
+        self.queue.answered.connect(self._on_answered)
+        self.queue.failed.connect(self._on_failed)
+        self.queue.rested.connect(self._on_rested)
+        self.heatmap.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer, or where it comes from, is awaited."""
+        return self.queue.busy or self.filling.busy or bool(self._after)
+
+    def answer(self, identity: str) -> Answer | None:
+        """Give the answer about a photograph as it is drawn and filled in now.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+
+        Returns
+        -------
+        Answer or None
+            None where there is none, or it was about another mask, patient or model.
+        """
+        said = self._said.get(identity)
+        return None if said is None or said.question != self._question(identity) else said.answer
+
+    def when_answered(self, identity: str, then: Callable[[], None]) -> None:
+        """Wait until everything has followed what was drawn and filled in, or cannot.
+
+        Parameters
+        ----------
+        identity : str
+            Of a photograph; of several wishes about one, the last is fulfilled.
+        then : callable
+            Called when no answer about it is awaited.
+        """
+        self.filling.settle()
+        self._after[identity] = then
+        self._look()
+
+    def show(self) -> None:
+        """Show what is known of the photograph in view."""
+        self.filling.settle()
+        self.filling.show()
+        identity = self._controls.picker.identity
+        if identity is not None:
+            self.refresh(identity)
+        self._show_answer()
+        self.heatmap.follow(identity, self._asked_about(identity))
+
+    def refresh(self, identity: str) -> None:
+        """Ask about a photograph, unless what is known of it still holds.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        """
+        question, said = self._question(identity), self._said.get(identity)
+        if question is None:
+            if self._said.pop(identity, None) is not None:
+                self.answered.emit(identity)
+        elif said is None or said.question != question:
+            self.queue.ask(question)
+        if identity == self._controls.picker.identity:
+            self._show_answer()
+
+    def _question(self, identity: str) -> Question | None:
+        """What would be asked now; None where there is nothing to ask, or nobody."""
+        lesion, model = self._work.book.lesions.get(identity), self._controls.classifier.model
+        if lesion is None or not model:
+            return None
+        picture = Picture(model, lesion.image_digest, lesion.digest)
+        return Question(identity, picture, tuple(sorted(self.filling.row(identity).items())))
+
+    def _asked_about(self, identity: str | None) -> Question | None:
+        """The question that the answer in sight is of."""
+        said = None if identity is None else self._said.get(identity)
+        return None if said is None or said.answer is None else said.question
+
+    def _find(self, question: Question) -> LesionResult | None:
+        lesion = self._work.book.lesions.get(question.identity)
+        same = lesion is not None and lesion.digest == question.picture.mask_digest
+        return lesion.result if lesion is not None and same else None
+
+    def _on_started(self, question: Question) -> None:
+        if not self._telling.isActive() and not self._is_told:
+            self._began = time.monotonic()
+            self._telling.start()
+
+    def _on_long(self) -> None:
+        """Say what takes longer than a moment."""
+        self._is_told = True
+        self._controls.status.begin(TASK, "Asking what the lesion may be ...")
+
+    def _on_progress(self, progress: Progress) -> None:
+        if self._is_told:
+            self._controls.status.progress(TASK, progress)
+
+    def _on_rested(self) -> None:
+        self._telling.stop()
+        if self._is_told:
+            self._is_told = False
+            seconds = time.monotonic() - self._began
+            self._controls.status.end(TASK, f"Answered in {seconds:.1f} s.")
+
+    def _on_answered(self, question: Question, told: object) -> None:
+        from napari_melanoma.workflows.answer import Answer as Made
+
+        if question.method:
+            self.heatmap.take(question, told)
+            return
+        assert isinstance(told, Mapping)
+        self._take(Said(question, Made.from_json(told["answer"])))
+
+    def _on_failed(self, question: Question, error: Exception) -> None:
+        if question.method:
+            self.heatmap.fail(question, error)
+        else:
+            self._take(Said(question, fault=str(error)))
+
+    def _take(self, said: Said) -> None:
+        identity = said.question.identity
+        if said.question == self._question(identity):
+            self._said[identity] = said
+            self.answered.emit(identity)
+            if identity == self._controls.picker.identity:
+                self._show_answer()
+                self.heatmap.follow(identity, self._asked_about(identity))
+
+    def _show_answer(self) -> None:
+        controls, identity = self._controls, self._controls.picker.identity
+        said, known = self._said.get(str(identity)), self._question(str(identity))
+        again = controls.icons.link("again", "Ask again")
+        if not controls.classifier.model:
+            controls.answer.show_none(NONE_PICKED if controls.classifier.has_any else self._none_installed())
+        elif known is None:
+            controls.answer.show_none(NOT_ANALYSED)
+        elif said is not None and said.answer is not None:
+            controls.answer.show_answer(said.answer, awaited=said.question != known)
+        elif said is not None and said.question == known:
+            controls.answer.show_none(f"{_first_capital(said.fault)} {again}")
+        elif self.queue.waits_for(str(identity)):
+            controls.answer.show_none("Asking ...")
+        else:
+            controls.answer.show_none(f"Stopped: nothing was said of this lesion. {again}")
+        controls.heatmap.setVisible(said is not None and said.answer is not None)
+
+    def _none_installed(self) -> str:
+        train = self._controls.icons.link("train", "Train one")
+        return (
+            f"No model that says what a lesion may be is installed. {train}, or add one with "
+            "<i>napari-melanoma models import</i>."
+        )
+
+    def _on_model(self) -> None:
+        """Ask the model that is picked now, about every photograph that was analysed."""
+        self._controls.classifier.show_state()
+        self.filling.ask_for(self._controls.classifier.model)
+        seen = self._controls.picker.identity
+        for identity in sorted(self._work.book.lesions, key=lambda identity: identity != seen):
+            self.refresh(identity)
+        self._show_answer()
+        self.heatmap.follow(seen, self._asked_about(seen))
+
+    def _on_models(self, name: str) -> None:
+        """Ask anew: a model may be another one under the same name."""
+        self._said.clear()
+        self._on_model()
+
+    def _on_link(self, link: str) -> None:
+        identity = self._controls.picker.identity
+        if link == "again" and identity is not None:
+            self._said.pop(identity, None)
+            self.refresh(identity)
+        else:
+            self._controls.status.followed.emit(link)
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == TASK:
+            self.queue.cancel()
+            self._show_answer()
+
+    def _on_dropped(self, identity: str) -> None:
+        self.queue.drop(identity)
+        self.filling.forget(identity)
+        self.heatmap.forget(identity)
+        self._said.pop(identity, None)
+
+    def _look(self) -> None:
+        """Fulfil what waited for an answer."""
+        waits = self._work.busy
+        for identity in [one for one in self._after if not waits and not self.queue.waits_for(one)]:
+            self._after.pop(identity)()
+        if self._after:
+            self._waiting.start()
+
+
+def _first_capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

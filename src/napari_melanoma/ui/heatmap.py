@@ -1,0 +1,148 @@
+"""The heatmap of an answer as a layer: asked for when it is wanted, and again when the answer is another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui import layers, linked
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.answer_queue import AnswerQueue, Question
+    from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.lesion_controls import LesionControls
+
+QUICK = ("grad_cam", "cam")
+
+
+class Heatmap(QObject):
+    """Keeps one layer a photograph in step with the answer about it.
+
+    Parameters
+    ----------
+    controls : LesionControls
+        The dock, with the controls of the heatmap.
+    book : LesionBook
+        Lesions and the viewer.
+    queue : AnswerQueue
+        Asks the worker.
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: there is no heatmap.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, controls: LesionControls, book: LesionBook, queue: AnswerQueue, parent: QObject) -> None:
+        super().__init__(parent)
+        self._controls = controls.heatmap
+        self._picker = controls.picker
+        self._book = book
+        self._queue = queue
+        self._shown: dict[str, Question] = {}
+        self._refused: Question | None = None  # what failed once is not asked again by itself
+        self._at: Question | None = None
+        self._controls.wanted.connect(self._on_wanted)
+        self._controls.faded.connect(self._on_faded)
+
+    def follow(self, identity: str | None, asked: Question | None) -> None:
+        """Show the heatmap of an answer, if one is wanted; one of another answer goes out of sight.
+
+        Parameters
+        ----------
+        identity : str or None
+            Of the photograph in view.
+        asked : Question or None
+            What its answer is to; None where there is no answer.
+        """
+        self._at = None
+        if identity is None:
+            return
+        method = self._controls.method
+        wanted = None if asked is None or not method else replace(asked, method=method)
+        self._at = asked
+        if wanted is None or wanted != self._shown.get(identity):
+            self._hide(identity, gone=asked is None)
+            if wanted is not None and wanted != self._refused:
+                self._queue.ask(wanted)
+        else:
+            self._see(identity)
+
+    def take(self, question: Question, heat: object) -> None:
+        """Show what the worker found, unless something else is wanted by now.
+
+        Parameters
+        ----------
+        question : Question
+            With a method.
+        heat : numpy.ndarray
+            float32 (row, column) in [0, 1].
+        """
+        import numpy as np
+
+        image, lesion = self._book.image(question.identity), self._book.lesions.get(question.identity)
+        current = lesion is not None and lesion.digest == question.picture.mask_digest
+        if image is None or not current or question.method != self._controls.method:
+            return
+        layers.show_heatmap(self._book.viewer, image, np.asarray(heat, np.float32), self._controls.opacity)
+        self._shown[question.identity] = question
+
+    def fail(self, question: Question, error: Exception) -> None:
+        """Say that there is no heatmap.
+
+        Parameters
+        ----------
+        question : Question
+            With a method.
+        error : Exception
+            Why.
+        """
+        self._refused = question
+        self.failed.emit(error)
+
+    def forget(self, identity: str) -> None:
+        """Forget a photograph that was removed.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        """
+        self._shown.pop(identity, None)
+
+    def _hide(self, identity: str, *, gone: bool) -> None:
+        """Take a heatmap out of sight where none is wanted, or another one is not found in a moment."""
+        if gone or self._controls.method not in QUICK:
+            image = self._book.image(identity)
+            layer = None if image is None else linked.part(self._book.viewer, image, "heatmap")
+            if layer is not None:
+                layer.visible = False
+            if gone:
+                self._shown.pop(identity, None)
+
+    def _see(self, identity: str) -> None:
+        image = self._book.image(identity)
+        layer = None if image is None else linked.part(self._book.viewer, image, "heatmap")
+        if layer is None:
+            wanted = self._shown.pop(identity, None)  # somebody removed the layer
+            if wanted is not None:
+                self._queue.ask(wanted)
+        else:
+            layer.visible = bool(image is not None and image.visible)
+
+    def _on_wanted(self) -> None:
+        self._refused = None
+        if self._at is not None:
+            self.follow(self._at.identity, self._at)
+
+    def _on_faded(self, opacity: float) -> None:
+        for image in linked.identify(self._book.viewer):
+            layer = linked.part(self._book.viewer, image, "heatmap")
+            if layer is not None:
+                layer.opacity = opacity
