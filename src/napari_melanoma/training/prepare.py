@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.training.class_batch import ClassData
     from napari_melanoma.training.recipe import TrainRecipe
 
 
@@ -44,6 +45,8 @@ class Prepared:
         SHA-256; changes with the content of any image or mask, and with the part that it plays.
     lesion_share : float
         Share of lesion in the masks to learn from, averaged over images, 0 to 1.
+    classes : ClassData, optional
+        Of a classification: what its data decide.
     """
 
     learn: Cache
@@ -53,6 +56,7 @@ class Prepared:
     base_samples: tuple[Sample, ...]
     fingerprint: str
     lesion_share: float
+    classes: ClassData | None = None
 
 
 @dataclass(frozen=True)

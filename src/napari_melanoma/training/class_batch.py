@@ -1,0 +1,52 @@
+"""What a classification learns from, as values: its classes with the answers of each part, and a batch of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.core.tabular import TabularEncoding
+
+
+@dataclass(frozen=True)
+class ClassData:
+    """What the data of a classification decide.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The classes, in the order of the logits.
+    counts : tuple of int
+        Images to learn from of each class.
+    encoding : TabularEncoding or None
+        How rows of the table become inputs, fitted on what is learnt from; None where pixels are all there is.
+    domains : tuple of str
+        Names of the data sets, in the order of their numbers in a batch.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    encoding: TabularEncoding | None
+    domains: tuple[str, ...]
+
+
+class ClassBatch(NamedTuple):
+    """A batch of a classification; images without answers, where there are any, stand behind the others.
+
+    ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows where no mask
+    is known, ``keys`` int64 (labelled, 2): epoch and key, ``shares`` float32 (labelled, class), each row summing to 1,
+    ``continuous`` float32 (labelled, input), ``categories`` int64 (labelled, embedding), ``domains`` int64 (batch,).
+    """
+
+    images: Tensor
+    masks: Tensor
+    keys: NDArray[np.int64]
+    shares: Tensor
+    continuous: Tensor
+    categories: Tensor
+    domains: Tensor
