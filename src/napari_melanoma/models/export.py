@@ -1,8 +1,10 @@
 """Networks as files for other programs (ONNX, TorchScript, ``torch.export``), and such files as networks again.
 
 All hold the network as it is: normalised float32 (batch, 3, side, side) in, logits (batch, class, side, side) out, any
-number of images at once. What else a program must know (mean, std, threshold ...) lies inside the file as
-``config.json``: a file that is copied elsewhere stays complete.
+number of images at once. A classifier gives logits (batch, class), and takes its inputs from the table as well, where
+it has some: ``continuous``, float32 (batch, input), and ``categories``, int64 (batch, embedding). What else a program
+must know (mean, std, threshold, encoding of the table ...) lies inside the file as ``config.json``: a file that is
+copied elsewhere stays complete.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from inspect import signature
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -31,6 +34,7 @@ ABOUT = "config.json"
 PLACES = ".debug_pkl"  # of TorchScript: where each line stood in the source, needed by nobody else
 TRACE = "pkg.torch.onnx.stack_trace"  # where a step stood in the source
 INPUT, OUTPUT = "image", "logits"
+CONTINUOUS, CATEGORIES = "continuous", "categories"  # what a classifier takes from a table, by its own names
 
 
 def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
@@ -133,8 +137,11 @@ def trace(network: nn.Module, side: int) -> ExportedProgram:
     """
     import torch
 
+    table = _examples(network, side)
+    shapes = {name: {0: torch.export.Dim("batch")} for name in table}
+    images = table.pop(next(iter(table)))
     try:
-        program = torch.export.export(network, (_example(side),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        program = torch.export.export(network, (images,), kwargs=table, dynamic_shapes=shapes)
     except Exception as error:  # torch raises many kinds; each means that this network cannot be recorded
         first_line = str(error).strip().partition("\n")[0]
         raise BundleError(
@@ -167,7 +174,7 @@ def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = 
 
     written = BytesIO()
     with _torchscript(), torch.no_grad():
-        traced = torch.jit.trace(network, _example(side), check_trace=False)
+        traced = torch.jit.trace(network, example_kwarg_inputs=_examples(network, side), check_trace=False)
         torch.jit.save(traced, written, _extra_files={ABOUT: about})
     with atomic_file(path) as temporary, zipfile.ZipFile(written) as made, zipfile.ZipFile(temporary, "w") as kept:
         for name in made.namelist():
@@ -217,7 +224,8 @@ def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> Non
     """
     import torch
 
-    made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    names = [INPUT, *_names_of(program)[1:]]
+    made = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT], verbose=False)
     assert made is not None
     made.model.metadata_props[ABOUT] = about
     for node in made.model.graph.all_nodes():
@@ -330,11 +338,23 @@ def _text(carried: str | bytes) -> str:
     return carried.decode() if isinstance(carried, bytes) else carried
 
 
-def _example(side: int) -> torch.Tensor:
-    """Images to record with: two, because a single one would be taken for the only number there is."""
+def _examples(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
+    """Inputs to record with, by name: two images, because a single one would be taken for the only number there is."""
     import torch
 
-    return torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)
+    first = next(iter(signature(network.forward).parameters))
+    given = {first: torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)}
+    table = getattr(network, "tabular", None)
+    if table and table.continuous:
+        given[CONTINUOUS] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
+    if table and table.cardinalities:
+        given[CATEGORIES] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
+    return given
+
+
+def _names_of(program: ExportedProgram) -> list[str]:
+    """Name what a recorded network takes, in its order."""
+    return [str(name) for name in program.graph_signature.user_inputs]
 
 
 @contextmanager

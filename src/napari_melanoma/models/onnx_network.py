@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from napari_melanoma.models.export import CATEGORIES, CONTINUOUS, INPUT
+
 
 class OnnxNetwork(nn.Module):
     """An ONNX file as a network, so that whatever takes one can measure it.
@@ -16,7 +18,7 @@ class OnnxNetwork(nn.Module):
     Parameters
     ----------
     path : pathlib.Path
-        A file with one input and one output.
+        A file with one output, and an input of images; one of a classifier may have inputs from the table as well.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,9 +29,25 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors alone
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [known.name for known in self._session.get_inputs()]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (batch, class, row, column) of float32 images (batch, 3, row, column)."""
-        (logits,) = self._session.run(None, {self._input: images.detach().cpu().contiguous().numpy()})
+    def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """Give the logits of float32 images (batch, 3, row, column) and, where the file asks for it, of a table.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Normalised float32 (batch, 3, row, column).
+        continuous : torch.Tensor, optional
+            float32 (batch, input).
+        categories : torch.Tensor, optional
+            int64 (batch, embedding).
+        """
+        given = {INPUT: images, CONTINUOUS: continuous, CATEGORIES: categories}
+        feed = {
+            name: value.detach().cpu().contiguous().numpy()
+            for name in self._inputs
+            if (value := given[name]) is not None
+        }
+        (logits,) = self._session.run(None, feed)
         return torch.from_numpy(logits)

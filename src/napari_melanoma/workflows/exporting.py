@@ -17,7 +17,7 @@ from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.analysis.refinement import RefinementConfig
 from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
@@ -129,7 +129,7 @@ def export_int8_bundle(
     DataSetError
         Where a data set is faulty, or too small to fit and to measure.
     BundleError
-        Where weights are damaged, or a package is missing.
+        Where the bundle tells classes and draws no masks, weights are damaged, or a package is missing.
     Cancelled
         Where the user stopped it.
     """
@@ -137,6 +137,11 @@ def export_int8_bundle(
 
     check_target(out, "onnx")
     require("onnxruntime")
+    if info.config.task != "segmentation":
+        raise BundleError(
+            f"'{info.name}' tells classes; what 8-bit integers cost is measured on masks, which it does not draw. "
+            "Choose the format onnx."
+        )
     if not datasets:
         raise ConfigError("an export to int8 needs photographs to fit to and to measure on. Name a data set: --data.")
     split = {folder.name: _split(folder, options, len(datasets)) for folder in datasets}

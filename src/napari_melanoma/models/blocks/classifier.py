@@ -32,7 +32,7 @@ class Classifier(nn.Module):
     head : torch.nn.Module
         The vector to logits.
     tabular : TabularShape
-        The inputs from the table.
+        The inputs from the table; the attribute is empty where the fusion leaves the table aside.
     """
 
     def __init__(self, encoder: nn.Module, fusion: FusionBlock, head: nn.Module, tabular: TabularShape) -> None:
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.encoder = encoder
         self.fusion = fusion
         self.head = head
-        self.tabular = tabular
+        self.tabular = tabular if fusion.table is not None else TabularShape()
 
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Give logits, float (batch, class).
