@@ -64,8 +64,8 @@ def test_curves_show_what_was_measured(curves):
     assert training.tolist() == list(LOSSES.epochs)
     assert values.tolist() == list(LOSSES.values)
     assert curves.plots["loss"].points("tuning")[0].tolist() == [1, 2, 3]  # an epoch is measured at its end
-    assert curves.plots["overlap"].points("Jaccard")[1].tolist() == [0.5, 0.7, 0.65]
-    assert curves.plots["overlap"].points("Dice")[1].tolist() == pytest.approx([0.6, 0.8, 0.75])
+    assert curves.plots["overlap"].points("picks")[1].tolist() == [0.5, 0.7, 0.65]
+    assert curves.plots["overlap"].points("beside")[1].tolist() == pytest.approx([0.6, 0.8, 0.75])
     (low, high), _ = curves.plots["loss"].getPlotItem().viewRange()
     assert low <= 0
     assert high >= 5  # of the whole run, so that it shows how far it is
@@ -74,7 +74,7 @@ def test_curves_show_what_was_measured(curves):
 def test_axes_are_named_and_numbers_are_not_scaled(stage, curves):
     for theme in ("light", "dark"):
         stage.viewer.theme = theme
-    for name, label in (("loss", "loss"), ("overlap", "overlap, 0 to 1")):
+    for name, label in (("loss", "loss"), ("overlap", "0 to 1")):
         plot = curves.plots[name].getPlotItem()
         assert plot.getAxis("left").labelText == label
         assert plot.getAxis("bottom").labelText == "epoch"
@@ -91,7 +91,7 @@ def test_the_best_epoch_is_marked(curves):
 def test_epochs_without_a_number_are_left_out(curves):
     broken = [*ROWS, {"epoch": 3, "tuning_loss": math.nan, "tuning_jaccard": math.nan, "tuning_dice": math.nan}]
     curves.show_run(LOSSES, broken, 5)
-    assert curves.plots["overlap"].points("Jaccard")[0].tolist() == [1, 2, 3]
+    assert curves.plots["overlap"].points("picks")[0].tolist() == [1, 2, 3]
 
 
 def test_legends_say_the_last_values_or_those_under_the_mouse(curves):
@@ -255,4 +255,4 @@ def test_what_a_run_writes_can_be_drawn(curves, tmp_path):
     rows = [{name: float(value) for name, value in row.items()} for row in table]
     curves.show_run(trace.losses(), rows, run.epochs)
     assert len(curves.plots["loss"].points("training")[0]) == 90
-    assert len(curves.plots["overlap"].points("Dice")[0]) == 3
+    assert len(curves.plots["overlap"].points("beside")[0]) == 3

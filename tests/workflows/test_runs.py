@@ -119,7 +119,7 @@ def test_what_a_report_says(folder: RunFolder) -> None:
     tell(folder, ["started", "step", "step"])
     ProcessStamp.of().write(folder.path / PROCESS)
     report = read_run(folder.path)
-    assert (report.name, report.epoch, report.epochs, report.best_jaccard) == ("run-01", 2, 20, 0.8)
+    assert (report.name, report.epoch, report.epochs, report.best) == ("run-01", 2, 20, 0.8)
     assert report.recipe == RECIPE
     assert report.step["images_per_second"] == 58.0
     assert [row["epoch"] for row in report.metrics] == [0, 1]

@@ -90,7 +90,7 @@ def test_what_a_search_leaves(recipe: SearchRecipe, trainer: Trainer, tmp_path: 
     assert {row["state"] for row in rows} == {"finished"}
     best = max(rows, key=lambda row: float(row["tuning_jaccard"]))
     assert found.best.number == int(best["trial"])
-    assert found.best.jaccard == max(trial.jaccard or 0 for trial in found.trials)
+    assert found.best.result == max(trial.result or 0 for trial in found.trials)
     known = {key: best[key] for key in ("threshold", "best_epoch", "epochs", "seconds", "run", "error")}
     run = f"trials/trial-{found.best.number:03}"
     assert known == {"threshold": "0.52", "best_epoch": "2", "epochs": "3", "seconds": "7.5", "run": run, "error": ""}
@@ -103,7 +103,7 @@ def test_what_a_search_leaves(recipe: SearchRecipe, trainer: Trainer, tmp_path: 
     assert [step.done for step in told] == sorted(step.done for step in told)
     assert told[-1].fraction == 1
     assert [step.message.split(",")[0] for step in told if isinstance(step, Milestone)] == [
-        f"Trial {trial.number} of 5: tuning Jaccard {trial.jaccard:.4f}" for trial in found.trials
+        f"Trial {trial.number} of 5: tuning Jaccard {trial.result:.4f}" for trial in found.trials
     ]
 
 
@@ -291,4 +291,4 @@ def test_killed_it_goes_on(recipe: SearchRecipe, trainer: Trainer, tmp_path: Pat
     assert trainer.asked[0] == ("trial-002", True)
     assert len(trainer.asked) == 4
     assert [trial.state for trial in found.trials] == ["finished"] * 5
-    assert found.trials[0].jaccard == 0.7
+    assert found.trials[0].result == 0.7

@@ -76,8 +76,8 @@ def _ask(path: Path, wish: Literal["run", "pause", "cancel"], said: str, json: b
 
 def _line(report: RunReport) -> str:
     """Name, state, what it came to and how it fares."""
-    jaccard = "" if report.best_jaccard is None else f"{report.best_jaccard:.3f}"
-    return f"{report.name:<28} {report.state:<10} {jaccard:<6} {' '.join(report.message.split())}"
+    best = "" if report.best is None else f"{report.best:.3f}"
+    return f"{report.name:<28} {report.state:<10} {best:<6} {' '.join(report.message.split())}"
 
 
 def _facts(report: RunReport) -> dict[str, object]:
@@ -90,7 +90,7 @@ def _facts(report: RunReport) -> dict[str, object]:
         "message": report.message,
         "epoch": report.epoch,
         "epochs": report.epochs,
-        "best_jaccard": report.best_jaccard,
+        report.monitor.name.replace("tuning", "best"): report.best,
         "eta_s": report.step.get("eta_s"),
         "advice": comparison.advice if comparison else None,
         "adopted": report.adopted,

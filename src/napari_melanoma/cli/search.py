@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +36,7 @@ def search(
 def _search(current: Session, path: Path, out: Path, trials: int | None) -> None:
     """Run the search and say what was best."""
     from napari_melanoma.core.config import read_toml
+    from napari_melanoma.training.monitor import monitor_of
     from napari_melanoma.workflows.search import BEST, FIGURE, TABLE
     from napari_melanoma.workflows.search import search as run_search
     from napari_melanoma.workflows.search_plan import SearchRecipe
@@ -43,14 +44,14 @@ def _search(current: Session, path: Path, out: Path, trials: int | None) -> None
     recipe = read_toml(path, SearchRecipe)
     if trials is not None:
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
-    found = run_search(recipe, out, run=current.run)
+    found, monitor = run_search(recipe, out, run=current.run), monitor_of(recipe)
     for trial in found.trials:
-        jaccard = "" if trial.jaccard is None else f"{trial.jaccard:.4f}"
-        text = f"{trial.folder.name}  {trial.state:<9} {jaccard:<6}  {trial.said}"
+        result = "" if trial.result is None else f"{trial.result:.4f}"
+        text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.said}"
         facts = {
             "number": trial.number,
             "state": trial.state,
-            "tuning_jaccard": trial.jaccard,
+            monitor.name: trial.result,
             "options": trial.options,
         }
         current.report.listing("trial", text, run=str(trial.folder), **facts, **trial.facts)
@@ -59,8 +60,9 @@ def _search(current: Session, path: Path, out: Path, trials: int | None) -> None
     done = states.count("finished")
     others = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
     text = (
-        f"{done} trials finished{''.join(others)}; the best is {best.folder.name}: tuning Jaccard {best.jaccard:.4f} "
-        f"with {best.said}. Table {out / TABLE}, figure {out / FIGURE}; next: "
+        f"{done} trials finished{''.join(others)}; the best is {best.folder.name}: "
+        f"tuning {monitor.title} {best.result:.4f} with {best.said}. Table {out / TABLE}, figure {out / FIGURE}; next: "
         f"napari-melanoma train --config {out / BEST} --out RUN"
     )
-    current.done(text, best=best.number, tuning_jaccard=best.jaccard, options=best.options, recipe=str(out / BEST))
+    chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
+    current.done(text, some_failed=False, best=best.number, **chosen)

@@ -28,7 +28,9 @@ class Drawn:
     options: dict[str, float | str]
 
 
-def draw_search(trials: Sequence[Drawn], path: Path, logarithmic: Collection[str] = ()) -> None:
+def draw_search(
+    trials: Sequence[Drawn], path: Path, logarithmic: Collection[str] = (), title: str = "tuning Jaccard"
+) -> None:
     """Draw the result over the number of the trial, and over each option.
 
     Parameters
@@ -39,6 +41,8 @@ def draw_search(trials: Sequence[Drawn], path: Path, logarithmic: Collection[str
         The PNG to write.
     logarithmic : collection of str
         Options whose axis is logarithmic.
+    title : str
+        What the result is.
 
     Raises
     ------
@@ -55,6 +59,7 @@ def draw_search(trials: Sequence[Drawn], path: Path, logarithmic: Collection[str
     results = np.array([trial.result for trial in trials])
     best = int(results.argmax())
     _draw_course(grid[0], [trial.number for trial in trials], results, best)
+    grid[0].set_ylabel(title)
     for axes, name in zip(grid[1:], names, strict=False):
         _draw_option(axes, [trial.options[name] for trial in trials], results, best)
         axes.set_title(name, loc="left", fontsize=10)
@@ -81,7 +86,6 @@ def _draw_course(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, An
         numbers[best], results[best], s=90, marker="*", color=BEST, zorder=3, label=f"best: {results[best]:.3f}"
     )
     axes.set_title("trial", loc="left", fontsize=10)
-    axes.set_ylabel("tuning Jaccard")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 

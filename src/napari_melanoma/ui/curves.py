@@ -15,6 +15,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 
+from napari_melanoma.training.monitor import monitor_in
 from napari_melanoma.ui.job import Job, Turns
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.run_trace import Losses
@@ -55,6 +56,7 @@ class Curve:
         return self.dark if palette.dark else self.light
 
 
+PICKS, BESIDE = "picks", "beside"  # what picks the epoch, and another measure beside it
 # Colours of Okabe and Ito (2008), darker on a light ground: eyes of every kind can tell them apart, and so can shape.
 PLOTS = {
     "loss": (
@@ -62,15 +64,15 @@ PLOTS = {
         Curve("tuning", "#56b4e9", "#0066a8", symbol="o", width=2.0),
     ),
     "overlap": (
-        Curve("Jaccard", "#56b4e9", "#0066a8", symbol="o", width=2.0),
-        Curve("Dice", "#d98cb8", "#9c3f77", symbol="s", dashed=True),
+        Curve(PICKS, "#56b4e9", "#0066a8", symbol="o", width=2.0),
+        Curve(BESIDE, "#d98cb8", "#9c3f77", symbol="s", dashed=True),
     ),
 }
 TIPS = {
     "loss": "Loss of the images learnt from, and of the tuning images: less is better",
     "overlap": "Of the tuning images, at the network's size; the dashed line marks the best epoch, whose weights stay",
 }
-LABELS = {"loss": "loss", "overlap": "overlap, 0 to 1"}
+LABELS = {"loss": "loss", "overlap": "0 to 1"}
 HEIGHT_PX = 2 * (128 + 21)  # kept before there is anything to see, so that nothing jumps
 NOTHING_YET = "The curves begin with the first batches."
 SYMBOLS = {"o": "●", "s": "■", None: "━"}
@@ -154,10 +156,10 @@ class Curves(QWidget):
         Returns
         -------
         dict
-            Name of the curve to value; None where there is none.
+            Title of the curve to value; None where there is none.
         """
         found = {"training": _nearest(*self._training(), epoch)}
-        for name, key in (("tuning", "tuning_loss"), ("Jaccard", "tuning_jaccard"), ("Dice", "tuning_dice")):
+        for key, name in (("tuning_loss", "tuning"), *self._measures):
             places, values = _column(self._rows, key)
             by_epoch = dict(zip(places, values, strict=True))
             found[name] = by_epoch.get(_whole(epoch)) if epoch is not None else values[-1] if values else None
@@ -205,13 +207,18 @@ class Curves(QWidget):
         loss, metric = self.plots["loss"], self.plots["overlap"]
         loss.set_values("training", *self._training())
         loss.set_values("tuning", *_column(self._rows, "tuning_loss"))
-        metric.set_values("Jaccard", *_column(self._rows, "tuning_jaccard"))
-        metric.set_values("Dice", *_column(self._rows, "tuning_dice"))
+        for role, (key, _) in zip((PICKS, BESIDE), self._measures, strict=True):
+            metric.set_values(role, *_column(self._rows, key))
         best = best_row(self._rows)
         for plot in self.plots.values():
             plot.set_epochs(max(self._epochs, len(self._rows)))
             plot.set_best(None if best is None else float(best["epoch"]) + 1)
         self._tell()
+
+    @property
+    def _measures(self) -> tuple[tuple[str, str], ...]:
+        """Key and title of what the tuning images say: Jaccard and Dice, or those of a classifier."""
+        return monitor_in(self._rows[-1] if self._rows else {}).measures
 
     def _training(self) -> tuple[Sequence[float], Sequence[float]]:
         """Give the training loss: of the steps, or of whole epochs where a run of few steps tells of fewer steps."""
@@ -224,9 +231,14 @@ class Curves(QWidget):
         if not self.plots:
             return
         values, best = self.values_at(self._at), best_row(self._rows)
+        titles = dict(zip((PICKS, BESIDE), (title for _, title in self._measures), strict=True))
         place = None if self._at is None else f"epoch {_whole(self._at)}"
         for title, curves in PLOTS.items():
-            parts = [self._said(curve, values[curve.name]) for curve in curves]
+            parts = [
+                self._said(curve, name, values[name])
+                for curve in curves
+                for name in [titles.get(curve.name, curve.name)]
+            ]
             if title == "overlap" and best is not None and self._at is None:
                 parts.append(f"┊ best: {int(best['epoch']) + 1}")
             elif title == "loss" and place is not None:
@@ -234,9 +246,9 @@ class Curves(QWidget):
             self._legends[title].setText("&nbsp; ".join(parts))
             self._legends[title].setToolTip(TIPS[title])
 
-    def _said(self, curve: Curve, value: float | None) -> str:
+    def _said(self, curve: Curve, name: str, value: float | None) -> str:
         mark = f"<span style='color: {curve.colour(self._icons.palette)}'>{SYMBOLS[curve.symbol]}</span>"
-        return f"{mark} {html.escape(curve.name)} {'–' if value is None else f'{value:.3f}'}"
+        return f"{mark} {html.escape(name)} {'–' if value is None else f'{value:.3f}'}"
 
 
 def _import_plots(run: RunContext) -> ModuleType:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.training.monitor import monitor_in
+
 if TYPE_CHECKING:
     from napari_melanoma.workflows.runs import RunReport
 
@@ -172,7 +174,8 @@ def said_best(report: RunReport, seen: Seen | None = None) -> str:
         return "no epoch was measured"
     count = None if seen is None else seen.tuning
     images = "the tuning images" if count is None else f"{count:,} tuning image{'' if count == 1 else 's'}"
-    return f"Jaccard {best['tuning_jaccard']:.3f} on {images} at epoch {int(best['epoch']) + 1}"
+    monitor = monitor_in(best)
+    return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}"
 
 
 def _judged(report: RunReport) -> str:
@@ -192,7 +195,7 @@ def _of_tuning(report: RunReport, seen: Seen) -> str:
 
 
 def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Find the epoch with the greatest Jaccard index of the tuning images.
+    """Find the epoch with the greatest value of what picks it: Jaccard index, or AUC, of the tuning images.
 
     Parameters
     ----------
@@ -204,12 +207,9 @@ def best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     mapping or None
         Of equals that with the smallest loss, as is kept; None where none was measured.
     """
-    measured = [
-        row for row in metrics if number(row, "tuning_jaccard") is not None and number(row, "epoch") is not None
-    ]
-    return max(
-        measured, key=lambda row: (float(row["tuning_jaccard"]), -(number(row, "tuning_loss") or 0)), default=None
-    )
+    name = monitor_in(metrics[-1] if metrics else {}).name
+    measured = [row for row in metrics if number(row, name) is not None and number(row, "epoch") is not None]
+    return max(measured, key=lambda row: (float(row[name]), -(number(row, "tuning_loss") or 0)), default=None)
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
@@ -372,8 +372,8 @@ def said_facts(report: RunReport) -> str:
     found = report.comparison
     if found is not None and _judged(report):
         parts.append(f"Jaccard {found.new.JA.mean:.3f} held out, {found.difference['JA'].mean:+.3f} to the old")
-    elif report.best_jaccard is not None:
-        parts.append(f"Jaccard {report.best_jaccard:.3f} tuning")
+    elif report.best is not None:
+        parts.append(f"{report.monitor.title} {report.best:.3f} tuning")
     if report.adopted is not None:
         parts.append("taken over")
     elif report.discarded:

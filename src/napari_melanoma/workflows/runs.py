@@ -14,6 +14,7 @@ from typing import Any
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.adoption import adopted_name, is_discarded
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
@@ -78,7 +79,8 @@ class RunReport:
     """All that a run folder says, at one moment.
 
     ``epoch`` counts the finished epochs, ``metrics`` has a row for each (``epoch`` counted from 0), ``step`` is the
-    last event of that kind, empty where there is none. ``recipe`` is None where another version wrote it.
+    last event of that kind, empty where there is none. ``recipe`` is None where another version wrote it. ``best`` is
+    the greatest value of the ``monitor`` so far.
     """
 
     path: Path
@@ -92,11 +94,16 @@ class RunReport:
     step: dict[str, Any] = field(default_factory=dict)
     started: float | None = None
     ended: float | None = None
-    best_jaccard: float | None = None
+    best: float | None = None
     bundle: Path | None = None
     comparison: Comparison | None = None
     adopted: str | None = None
     discarded: bool = False
+
+    @property
+    def monitor(self) -> Monitor:
+        """What picks the epoch."""
+        return monitor_of(self.recipe) if self.recipe else monitor_in(self.metrics[-1] if self.metrics else {})
 
 
 class RunTail:
@@ -176,7 +183,8 @@ def read_run(path: Path) -> RunReport:
     state = _state(path, events, at_work)
     metrics = _metrics(path / "metrics.csv")
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
-    jaccards = [row["tuning_jaccard"] for row in metrics if not math.isnan(row.get("tuning_jaccard", math.nan))]
+    name = (monitor_of(recipe) if recipe else monitor_in(metrics[-1] if metrics else {})).name
+    measured = [row[name] for row in metrics if not math.isnan(row.get(name, math.nan))]
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
     epochs = recipe.epochs if recipe else 0
     return RunReport(
@@ -191,7 +199,7 @@ def read_run(path: Path) -> RunReport:
         step=step,
         started=first,
         ended=None if at_work or not events else _when(events[-1]),
-        best_jaccard=max(jaccards, default=None),
+        best=max(measured, default=None),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_comparison(path),
         adopted=adopted_name(path),

@@ -17,6 +17,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, PartContext, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.search import Drawn, draw_search
+from napari_melanoma.training.monitor import monitor_of
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.search_plan import SearchRecipe, draw_trials, label, recipes_of
 from napari_melanoma.workflows.train import train
@@ -36,7 +37,7 @@ class Trial:
     recipe: TrainRecipe
     folder: Path
     state: str = TO_DO
-    jaccard: float | None = None
+    result: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,8 +59,9 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
     """Train each trial, or go on where an earlier search of the same recipe was; a stop loses at most an epoch.
 
     What was drawn in this folder before stays, also where fewer trials are asked for now: the finished ones count, and
-    of the others no more than asked for are trained. Trials are judged by the Jaccard index of the tuning images alone:
-    what is held out stays unseen, so that the best of many can be measured on it afterwards.
+    of the others no more than asked for are trained. Trials are judged by what picks the epoch of a run alone, Jaccard
+    index or AUC of the tuning images: what is held out stays unseen, so that the best of many can be measured on it
+    afterwards.
 
     Parameters
     ----------
@@ -111,7 +113,7 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """Choose the finished trial with the highest tuning Jaccard.
+    """Choose the finished trial with the greatest value of what picks an epoch.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     Trial or None
         The earlier of equals; None where none is finished.
     """
-    return max((t for t in trials if t.jaccard is not None), key=lambda t: t.jaccard or 0.0, default=None)
+    return max((t for t in trials if t.result is not None), key=lambda t: t.result or 0.0, default=None)
 
 
 def _refuse(recipe: SearchRecipe, out: Path) -> None:
@@ -188,7 +190,8 @@ def _looked_up(trial: Trial) -> Trial:
         return replace(trial, state="failed", facts={**facts, "error": last.get("message")})
     shutil.rmtree(folder.checkpoints, ignore_errors=True)  # several times as large as the bundle, and not needed again
     facts["threshold"] = last.get("threshold")
-    return replace(trial, state="finished", jaccard=float(str(last["tuning_jaccard"])), facts=facts)
+    result = float(str(last[monitor_of(trial.recipe).name]))
+    return replace(trial, state="finished", result=result, facts=facts)
 
 
 def _write(recipe: SearchRecipe, trials: Sequence[Trial], out: Path) -> None:
@@ -199,13 +202,13 @@ def _write(recipe: SearchRecipe, trials: Sequence[Trial], out: Path) -> None:
         write_toml(out / BEST, best.recipe.model_copy(update={"name": recipe.name}))
         logarithmic = [key for key, option in recipe.search.options.items() if option.log]
         listed = [key for key, option in recipe.search.options.items() if option.values]
-        drawn = [Drawn(t.number, t.jaccard, _shown(t.options, listed)) for t in trials if t.jaccard is not None]
-        draw_search(drawn, out / FIGURE, logarithmic)
+        drawn = [Drawn(t.number, t.result, _shown(t.options, listed)) for t in trials if t.result is not None]
+        draw_search(drawn, out / FIGURE, logarithmic, f"tuning {monitor_of(recipe).title}")
 
 
 def _row(trial: Trial) -> dict[str, Any]:
     """Row of the table."""
-    about = {"trial": trial.number, "state": trial.state, "tuning_jaccard": trial.jaccard}
+    about = {"trial": trial.number, "state": trial.state, monitor_of(trial.recipe).name: trial.result}
     facts = {key: trial.facts.get(key) for key in ("threshold", "best_epoch", "epochs", "seconds", "error")}
     return {**about, **_shown(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
 
@@ -220,5 +223,6 @@ def _shown(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, f
 
 def _said(trial: Trial) -> str:
     """Say what a trial came to."""
-    result = f"failed: {trial.facts.get('error')}" if trial.jaccard is None else f"tuning Jaccard {trial.jaccard:.4f}"
-    return f"{result}, {trial.said}"
+    if trial.result is None:
+        return f"failed: {trial.facts.get('error')}, {trial.said}"
+    return f"tuning {monitor_of(trial.recipe).title} {trial.result:.4f}, {trial.said}"
