@@ -26,7 +26,8 @@ def conformal_sets(
     Where new images are drawn as those of calibration were, the sets hold the true class at least as often as asked,
     on average over all images. ``lac``: classes above one common probability (Sadinle et al. 2019,
     doi:10.1080/01621459.2017.1395341), the smallest sets. ``aps``: the likeliest classes until their probabilities add
-    up (Romano et al. 2020, arXiv:2006.02544), without the random tie, so rather too often than too seldom.
+    up (Romano et al. 2020, arXiv:2006.02544), the last one counted half: the mean of their random draw, so that equal
+    images get equal answers.
     ``class_conditional``: as ``lac`` with a limit for each class, so that each class by itself is covered as often as
     asked, the rare one too (Vovk 2012, arXiv:1209.2673). No set is empty: the likeliest class is always in it, which
     only adds to the coverage; a model that is right more often than was asked covers more than was asked.
@@ -58,7 +59,8 @@ def conformal_sets(
     else:
         limits = np.full(given.shape[1], _limit(of_true, coverage))
     sets = nonconformity(given) <= limits + ROUNDING
-    sets[np.arange(len(given)), given.argmax(axis=1)] = True
+    empty = np.flatnonzero(~sets.any(axis=1))
+    sets[empty, given[empty].argmax(axis=1)] = True
     return sets
 
 
@@ -68,11 +70,11 @@ def _misses(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _masses(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probability of all classes that are as likely as each or likelier, itself included, (image, class)."""
+    """Probability of all classes that are likelier than each, and half its own, (image, class)."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
-    masses = np.empty_like(sums)
-    np.put_along_axis(masses, order, sums, axis=1)
+    sorted_ones = np.take_along_axis(probabilities, order, axis=1)
+    masses = np.empty_like(sorted_ones)
+    np.put_along_axis(masses, order, np.cumsum(sorted_ones, axis=1) - sorted_ones / 2, axis=1)
     return masses
 
 

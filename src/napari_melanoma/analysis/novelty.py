@@ -10,9 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-NEIGHBOURS = 10
+FEWEST = 2  # training cases: one has no spread
 AT_ONCE = 2**22  # numbers of the table of likenesses that are held at a time
 SMALL = 1e-12
+FLOOR = 1e-6  # of the mean variance: a feature that is the same in all training cases may differ by rounding
 
 
 class Nearest(NamedTuple):
@@ -22,28 +23,30 @@ class Nearest(NamedTuple):
     distances: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Novelty:
-    """Embeddings of training cases, of unit length, float32 (case, feature), and how many neighbours are asked.
+    """What training cases look like to a network: where their embeddings lie, how they scatter, and each of them.
 
-    The distance of an image is that to its k-th nearest training case (Sun et al. 2022, Out-of-distribution detection
-    with deep nearest neighbors, arXiv:2204.06507): it supposes no distribution, and the neighbours are what a person
-    can be shown.
+    ``mean`` is float64 (feature,), ``root`` float64 (feature, feature) the lower Cholesky factor of their covariance,
+    ``directions`` float32 (case, feature) the direction of each from the mean, of unit length.
+
+    The distance is that of Mahalanobis, with one covariance that is shrunk (Ledoit and Wolf 2004,
+    doi:10.1016/S0047-259X(03)00096-4), as Lee et al. 2018 (arXiv:1807.03888) use it, though with one mean: a mean for
+    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour told less (docs/calibration.md).
     """
 
-    embeddings: NDArray[np.float32]
-    neighbours: int = NEIGHBOURS
+    mean: NDArray[np.float64]
+    root: NDArray[np.float64]
+    directions: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, embeddings: ArrayLike, neighbours: int = NEIGHBOURS) -> Self:
-        """Keep the embeddings of training cases.
+    def fit(cls, embeddings: ArrayLike) -> Self:
+        """Learn what is usual.
 
         Parameters
         ----------
         embeddings : array_like
-            Float (case, feature).
-        neighbours : int
-            The distance is that to so manieth neighbour; to the farthest where there are fewer cases.
+            Float (case, feature), of training cases.
 
         Returns
         -------
@@ -53,27 +56,34 @@ class Novelty:
         Raises
         ------
         ValueError
-            Where there is no case.
+            Where there are fewer than two cases.
         """
-        unit = _unit(embeddings)
-        if not len(unit):
-            raise ValueError("how unlike a picture is needs at least one training case; found none.")
-        return cls(unit, neighbours)
+        given = np.asarray(embeddings, np.float64)
+        if len(given) < FEWEST:
+            raise ValueError(f"how unlike a picture is needs {FEWEST} training cases or more; found {len(given)}.")
+        mean = given.mean(axis=0)
+        covariance = _shrunk(given - mean)
+        covariance[np.diag_indices_from(covariance)] += FLOOR * np.trace(covariance) / len(mean) + SMALL
+        return cls(mean, np.linalg.cholesky(covariance), _unit(given - mean))
 
     def distance(self, embeddings: ArrayLike) -> NDArray[np.float64]:
-        """Say how far images are from the training cases.
+        """Say how far images lie from the training cases.
 
         Parameters
         ----------
         embeddings : array_like
-            Float (image, feature), of images that are not among the training cases.
+            Float (image, feature).
 
         Returns
         -------
         numpy.ndarray
-            float64 (image,): distance of unit vectors, in [0, 2].
+            float64 (image,): distance of Mahalanobis over the root of the number of features, so that it is about 1
+            for a usual picture.
         """
-        return self.nearest(embeddings, self.neighbours).distances[:, -1]
+        from scipy.linalg import solve_triangular
+
+        away = np.asarray(embeddings, np.float64) - self.mean
+        return np.linalg.norm(solve_triangular(self.root, away.T, lower=True), axis=0) / np.sqrt(len(self.mean))
 
     def nearest(self, embeddings: ArrayLike, count: int) -> Nearest:
         """Find the training cases that are most like each image.
@@ -83,28 +93,27 @@ class Novelty:
         embeddings : array_like
             Float (image, feature).
         count : int
-            How many; all where there are fewer.
+            How many, 1 or more; all where there are fewer.
 
         Returns
         -------
         Nearest
-            Places in ``embeddings`` and distances of unit vectors, nearest first.
+            Places among the training cases, and cosine distances as seen from their mean, in [0, 2].
         """
-        asked, number = _unit(embeddings), min(count, len(self.embeddings))
-        step = max(1, AT_ONCE // len(self.embeddings))
-        found = [self._nearest(asked[first : first + step], number) for first in range(0, len(asked), step)]
-        if not found:
-            return Nearest(np.zeros((0, number), np.int64), np.zeros((0, number)))
+        asked = _unit(np.asarray(embeddings, np.float64) - self.mean)
+        number = min(count, len(self.directions))
+        step = max(1, AT_ONCE // len(self.directions))
+        found = [self._nearest(asked[first : first + step], number) for first in range(0, max(len(asked), 1), step)]
         return Nearest(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def _nearest(self, asked: NDArray[np.float32], number: int) -> Nearest:
         """Do it for some images."""
-        likeness = asked @ self.embeddings.T
-        places = np.argpartition(-likeness, number - 1, axis=1)[:, :number]
-        near = np.take_along_axis(likeness, places, axis=1)
-        order = np.argsort(-near, axis=1, kind="stable")
-        squares = 2.0 - 2.0 * np.take_along_axis(near, order, axis=1).astype(np.float64)
-        return Nearest(np.take_along_axis(places, order, axis=1), np.sqrt(np.maximum(squares, 0.0)))
+        distances = 1.0 - asked @ self.directions.T
+        places = np.argpartition(distances, number - 1, axis=1)[:, :number]
+        near = np.take_along_axis(distances, places, axis=1)
+        order = np.argsort(near, axis=1, kind="stable")
+        sorted_ones = np.take_along_axis(near, order, axis=1).astype(np.float64)
+        return Nearest(np.take_along_axis(places, order, axis=1), np.clip(sorted_ones, 0.0, 2.0))
 
 
 def threshold(distances: ArrayLike, share: float = 0.99) -> float:
@@ -133,7 +142,22 @@ def threshold(distances: ArrayLike, share: float = 0.99) -> float:
     return max(float(np.quantile(values, share, method="higher")), SMALL)
 
 
-def _unit(embeddings: ArrayLike) -> NDArray[np.float32]:
+def _shrunk(away: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance of (case, feature), moved towards equal variances as far as Ledoit and Wolf say; without scikit-learn,
+    whose import alone takes longer than everything here.
+    """
+    count, width = away.shape
+    covariance = away.T @ away / count
+    equal = np.trace(covariance) / width
+    squares = np.sum(covariance**2)
+    scatter = (np.sum(np.sum(away**2, axis=1) ** 2) / count - squares) / count
+    beyond = squares - width * equal**2
+    share = min(scatter, beyond) / beyond if beyond > 0 else 0.0
+    covariance *= 1.0 - share
+    covariance[np.diag_indices_from(covariance)] += share * equal
+    return covariance
+
+
+def _unit(embeddings: NDArray[np.float64]) -> NDArray[np.float32]:
     """Embeddings of length 1, float32 (image, feature)."""
-    given = np.asarray(embeddings, np.float32)
-    return given / np.maximum(np.linalg.norm(given, axis=1, keepdims=True), SMALL)
+    return (embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), SMALL)).astype(np.float32)

@@ -35,7 +35,9 @@ class ClassifierConfig(Config):
     bias: tuple[float, ...] = Field(
         (), description="added to the divided logits, one a class; what class weights or sampling moved; none: zeros"
     )
-    set_rule: SetRule = Field("lac", description="by which the set of classes is made")
+    set_rule: SetRule = Field(
+        "class_conditional", description="by which the set of classes is made: each class covered as often as asked"
+    )
     operating_point: OperatingPoint | None = Field(None, description="none: it was never chosen")
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
     prevalence: float | None = Field(
