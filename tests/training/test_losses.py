@@ -1,4 +1,4 @@
-"""Losses: values computed by hand, gradients, and what each promises of images without a lesion."""
+"""Losses of segmentation: values computed by hand, gradients, and what each promises of images without a lesion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_melanoma.training.losses import losses, make_loss
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAMES = tuple(losses())
+NAMES = tuple(name for name, known in losses().items() if known.spec.task == "segmentation")
 SURE = 40.0  # a logit whose probability is 0 or 1
 
 

@@ -37,6 +37,26 @@ def imagenet_name(config: Config) -> str | None:
     return named
 
 
+def imagenet_normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Say how images were normalised when the published weights of an encoder were learnt.
+
+    Parameters
+    ----------
+    name : str
+        What timm or segmentation-models-pytorch calls it.
+
+    Returns
+    -------
+    tuple of tuple of float
+        Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet where timm does not know it.
+    """
+    import timm
+
+    known = timm.get_pretrained_cfg(name.removeprefix("tu-")) or timm.models.PretrainedCfg()
+    (mean_red, mean_green, mean_blue), (red, green, blue) = known.mean, known.std
+    return (mean_red, mean_green, mean_blue), (red, green, blue)
+
+
 def load_imagenet(encoder: nn.Module, name: str) -> None:
     """Put ImageNet weights into an encoder.
 

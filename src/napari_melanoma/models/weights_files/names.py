@@ -2,8 +2,9 @@
 
 Known are the official TensorFlow files of DeepLab and MobileNet, and the PyTorch ports that most people have:
 VainF/DeepLabV3Plus-Pytorch, jfzhang95/pytorch-deeplab-xception, YudeWang/deeplabv3plus-pytorch and torchvision's own
-MobileNetV2. What a port does otherwise than the original (dense instead of separable branches, another order of what
-is joined) has no name here and stays behind.
+MobileNetV2. Encoders of classifiers also have the names of timm's files, of torchvision's ResNets (which are timm's),
+and of ResNets that fastai saved with ``learn.save``. What a port does otherwise than the original (dense instead of
+separable branches, another order of what is joined) has no name here and stays behind.
 """
 
 from __future__ import annotations
@@ -182,10 +183,28 @@ def _below(prefix: str) -> Dialect:
     return lambda name: prefix + name
 
 
+def _from_timm(name: str) -> str:
+    """Name a tensor of a whole network of timm where an encoder holds the parts of its sequences by themselves."""
+    return "encoder.model." + re.sub(r"^(stem|stages|layers|features)\.", r"\1_", name)
+
+
+_FASTAI = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+
+
+def _from_fastai(name: str) -> str | None:
+    """Name a tensor of a ResNet that fastai has cut into a sequence: its body, at times below the part for images."""
+    found = re.fullmatch(r"(?:cnn_model\.|image_model\.|encoder\.|0\.)?0\.(\d)\.(.+)", name)
+    part = _FASTAI.get(found[1]) if found else None
+    return f"encoder.model.{part}.{found[2]}" if found and part else None
+
+
 DIALECTS: dict[str, Dialect] = {
     "our own names": lambda name: name,
     "an encoder": _below("encoder."),
     "an encoder of timm": _below("encoder.model."),
+    "a network of timm": _from_timm,
+    "a transformer of timm": _below("encoder.model.model."),
+    "a ResNet of fastai": _from_fastai,
     "DeepLab for TensorFlow": from_tensorflow,
     "DeepLab with Xception for PyTorch": _port(lambda name: _first(_PORT_XCEPTION, name)),
     "MobileNetV2 for PyTorch": _port(_mobilenet(_NESTED_FIRST, _NESTED)),

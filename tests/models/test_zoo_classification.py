@@ -1,0 +1,194 @@
+"""The contract that every classifier of the zoo keeps; the folder is listed, so a new file is held to it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.tabular import TabularShape
+from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
+from napari_melanoma.models.export import FORMATS, SUFFIXES, export_network, load_exported, read_about
+from napari_melanoma.models.zoo import Spec, architectures, build_network, encoder_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SIDE = 64
+TABLE = TabularShape(continuous=2, cardinalities=(3, 5), widths=(2, 3))
+NUMBERS_ALONE = TabularShape(continuous=2)
+SPECS = [known.spec for known in architectures().values() if known.spec.task == "classification"]
+each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Views and rows of a table, as a classifier takes them."""
+
+    images: Tensor
+    continuous: Tensor
+    categories: Tensor
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """In the order of ``forward``."""
+        return self.images, self.continuous, self.categories
+
+
+@pytest.fixture
+def lesions() -> Lesions:
+    """Five that no network has seen."""
+    import torch
+
+    drawn = torch.Generator().manual_seed(1)
+    categories = torch.stack([torch.randint(0, count, (5,), generator=drawn) for count in TABLE.cardinalities], dim=1)
+    return Lesions(
+        torch.randn(5, 3, SIDE, SIDE, generator=drawn),
+        torch.randn(5, TABLE.continuous, generator=drawn),
+        categories,
+    )
+
+
+def built(spec: Spec, table: TabularShape = TABLE, **options: Any) -> nn.Module:
+    """A small one with weights that depend on nothing else, its statistics not those of a new one."""
+    import torch
+
+    torch.manual_seed(0)
+    network = build_network(spec.name, {**spec.small, "tabular": table.model_dump(), **options})
+    with torch.no_grad():
+        images = torch.randn(8, 3, SIDE, SIDE)
+        network(images, torch.randn(8, table.continuous), torch.ones(8, len(table.cardinalities), dtype=torch.int64))
+    return network.eval().half().float()  # the precision that bundles keep
+
+
+@each_spec
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_gives_a_logit_for_each_class(spec: Spec, classes: int, lesions: Lesions) -> None:
+    logits = built(spec, classes=classes)(*lesions.inputs)
+    assert logits.shape == (5, classes)
+    assert bool(logits.isfinite().all())
+
+
+@each_spec
+def test_to_decide_on_what_was_encoded_is_to_answer(spec: Spec, lesions: Lesions) -> None:
+    import torch
+
+    network: Any = built(spec)
+    with torch.inference_mode():
+        maps = network.encode(lesions.images)
+        assert torch.equal(network.decide(maps, lesions.continuous, lesions.categories), network(*lesions.inputs))
+        embedded = network.embed(maps)
+    assert embedded.shape == (5, maps[-1].shape[1])
+    assert all(level.ndim == 4 and len(level) == 5 for level in maps)
+    assert float(embedded.std(dim=0).min()) > 0  # each picture has a place of its own
+
+
+@each_spec
+@pytest.mark.parametrize(("rows", "columns"), [(64, 64), (65, 97), (130, 80)])
+def test_takes_images_of_any_size(spec: Spec, rows: int, columns: int, lesions: Lesions) -> None:
+    import torch
+
+    with torch.inference_mode():
+        logits = built(spec)(torch.randn(5, 3, rows, columns), lesions.continuous, lesions.categories)
+    assert logits.shape == (5, 2)
+    assert bool(logits.isfinite().all())
+
+
+@each_spec
+def test_has_an_encoder_that_weights_can_be_loaded_into(spec: Spec) -> None:
+    encoder = encoder_of(built(spec))
+    assert encoder is not None
+    assert sum(parameter.numel() for parameter in encoder.parameters()) > 0
+
+
+@each_spec
+def test_each_lesion_is_answered_by_itself(spec: Spec, lesions: Lesions) -> None:
+    import torch
+
+    network = built(spec)
+    with torch.inference_mode():
+        together = network(*lesions.inputs)
+        alone = torch.cat([network(*(given[at : at + 1] for given in lesions.inputs)) for at in range(5)])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+@each_spec
+def test_image_and_table_both_have_a_say(spec: Spec, lesions: Lesions) -> None:
+    import torch
+
+    network = built(spec)
+    with torch.inference_mode():
+        said = network(*lesions.inputs)
+        other_image = network(lesions.images.flip(0), lesions.continuous, lesions.categories)
+        other_number = network(lesions.images, lesions.continuous + 1, lesions.categories)
+        other_word = network(lesions.images, lesions.continuous, (lesions.categories + 1) % 3)
+    for other in (other_image, other_number, other_word):
+        assert float((other - said).abs().max()) > 1e-4
+
+
+@each_spec
+def test_without_a_table_the_image_is_enough(spec: Spec, lesions: Lesions) -> None:
+    import torch
+
+    network: Any = built(spec, TabularShape())
+    nothing = torch.zeros(5, 0), torch.zeros(5, 0, dtype=torch.int64)
+    with torch.inference_mode():
+        assert torch.equal(network(lesions.images, *nothing), network(lesions.images))
+
+
+@each_spec
+def test_a_single_lesion_can_be_learnt_from(spec: Spec, lesions: Lesions) -> None:
+    network = built(spec).train()
+    network(*(given[:1] for given in lesions.inputs)).square().sum().backward()
+    changed = [name for name, value in network.named_parameters() if value.grad is not None and bool(value.grad.any())]
+    assert any(name.startswith("encoder.") for name in changed)
+    assert any(name.startswith("head.") for name in changed)
+
+
+@each_spec
+def test_every_weight_learns(spec: Spec, lesions: Lesions) -> None:
+    """A weight without a gradient would stop training on several devices."""
+    network = built(spec).train()
+    network(*lesions.inputs).square().sum().backward()
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+
+
+@each_spec
+def test_survives_save_and_load_bit_for_bit(spec: Spec, lesions: Lesions, tmp_path: Path) -> None:
+    import torch
+
+    network = built(spec)
+    options = {**spec.small, "tabular": TABLE.model_dump()}
+    config = BundleConfig(
+        name="small",
+        title="Small",
+        task="classification",
+        architecture=spec.name,
+        options=options,
+        classes=("other", "melanoma"),
+        classifier=ClassifierConfig(),
+    )
+    loaded = load_network(write_bundle(tmp_path / "small", config, network, "# small\n"))
+    with torch.inference_mode():
+        assert torch.equal(loaded(*lesions.inputs), network(*lesions.inputs))
+
+
+@each_spec
+@pytest.mark.parametrize("table", [TABLE, NUMBERS_ALONE, TabularShape()], ids=["table", "numbers", "image"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_exported_network_gives_the_same_answer(
+    spec: Spec, form: Any, table: TabularShape, lesions: Lesions, tmp_path: Path
+) -> None:
+    import torch
+
+    network, path = built(spec, table), tmp_path / f"network{SUFFIXES[form]}"
+    export_network(network, path, form, side=SIDE, about='{"temperature": 1.5}')
+    given: dict[str, Tensor] = {"continuous": lesions.continuous} if table.continuous else {}
+    given |= {"categories": lesions.categories} if table.cardinalities else {}
+    with torch.inference_mode():
+        expected, found = network(lesions.images, **given), load_exported(path)(lesions.images, **given)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert read_about(path) == '{"temperature": 1.5}'
