@@ -32,7 +32,7 @@ class Novelty:
 
     The distance is that of Mahalanobis, with one covariance that is shrunk (Ledoit and Wolf 2004,
     doi:10.1016/S0047-259X(03)00096-4), as Lee et al. 2018 (arXiv:1807.03888) use it, though with one mean: a mean for
-    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour told less (docs/calibration.md).
+    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour less (docs/calibration.md).
     """
 
     mean: NDArray[np.float64]
@@ -64,7 +64,8 @@ class Novelty:
         mean = given.mean(axis=0)
         covariance = _shrunk(given - mean)
         covariance[np.diag_indices_from(covariance)] += FLOOR * np.trace(covariance) / len(mean) + SMALL
-        return cls(mean, np.linalg.cholesky(covariance), _unit(given - mean))
+        root: NDArray[np.float64] = np.linalg.cholesky(covariance).astype(np.float64)
+        return cls(mean, root, _unit(given - mean))
 
     def distance(self, embeddings: ArrayLike) -> NDArray[np.float64]:
         """Say how far images lie from the training cases.
@@ -143,13 +144,11 @@ def threshold(distances: ArrayLike, share: float = 0.99) -> float:
 
 
 def _shrunk(away: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Covariance of (case, feature), moved towards equal variances as far as Ledoit and Wolf say; without scikit-learn,
-    whose import alone takes longer than everything here.
-    """
+    """Covariance of (case, feature), moved towards equal variances as far as Ledoit and Wolf say."""
     count, width = away.shape
     covariance = away.T @ away / count
     equal = np.trace(covariance) / width
-    squares = np.sum(covariance**2)
+    squares = float(np.sum(covariance**2))  # by hand: importing scikit-learn takes longer than all of this
     scatter = (np.sum(np.sum(away**2, axis=1) ** 2) / count - squares) / count
     beyond = squares - width * equal**2
     share = min(scatter, beyond) / beyond if beyond > 0 else 0.0
