@@ -19,6 +19,7 @@ P4 = {
     "deeplab-mobilenetv2": (0.55, 84.80, 84.80, 91.70, 95.18, 91.60, 96.55),
     "deeplab-mobilenetv2-035": (0.50, 82.85, 82.85, 90.52, 94.65, 88.31, 97.27),
 }
+SMALLEST = 64  # of encoders for which no weights can be had without a hub
 P4_TRANSFER = {
     ("transfer-m", "SMARTSKINS"): (0.50, 78.51, 82.64, 90.14, 98.96, 95.40, 99.15),
     ("transfer-d-then-m", "SMARTSKINS"): (0.56, 78.04, 82.21, 89.89, 98.90, 96.05, 99.09),
@@ -32,6 +33,21 @@ P2 = {
     "unet": (95.21, 90.90),
     "unetpp": (95.56, 91.95),
     "unetpp-refined": (95.66, 92.10),
+}
+P2_CLASSIFICATION = {
+    "cls-random": (50.12, 49.04, 53.33, 19.18),
+    "cls-constant-negative": (88.77, 100, 0, 0),
+    "cls-resnet34": (91.36, 93.48, 74.67, 66.01),
+    "cls-resnet50": (94.21, 96.63, 75.11, 74.45),
+    "cls-resnet101": (94.66, 98.09, 67.56, 73.97),
+    "cls-resnet50-predicted": (94.06, 96.51, 74.67, 73.85),
+    "meta-random": (50.95, 51.63, 51.79, 26.79),
+    "meta-constant-negative": (82.93, 100, 0, 0),
+}
+P1 = {
+    "a-only-resnet50": (51.46, 12.95, 25.45, 17.16, 42.98),
+    "b-only-resnet50": (50.24, 19.58, 92.35, 32.30, 77.21),
+    "adapted-resnet50": (62.31, 29.90, 67.05, 41.36, 70.95),
 }
 GRIDS = {
     "grid-unets": 4 * 3 * 5,
@@ -51,8 +67,14 @@ def test_every_row_has_the_figures_of_its_paper() -> None:
         (row.name, set_): f for row in read_paper("P4").select(()) for set_, f in row.file.paper.items() if set_
     }
     assert {key: tuple(figures[name] for name in names) for key, figures in transfer.items()} == P4_TRANSFER
-    found = {row.name: row.file.paper[""] for row in read_paper("p2").select(())}
-    assert {name: (figures["AC"], figures["DI"]) for name, figures in found.items()} == P2
+    found = {row.name: row.file.paper.get("", {}) for row in read_paper("p2").select(())}
+    assert {name: (figures["AC"], figures["DI"]) for name, figures in found.items() if "DI" in figures} == P2
+    names = ("AC", "SP", "SE", "F1")
+    assert {row: tuple(f[k] for k in names) for row, f in found.items() if "SP" in f} == P2_CLASSIFICATION
+    names = ("AC", "PR", "SE", "F1", "AUC")
+    rows = read_paper("P1").select(())
+    of_p1 = {row.name: f for row in rows for f in row.file.paper.values()}
+    assert {row: tuple(f[k] for k in names) for row, f in of_p1.items()} == P1
 
 
 def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
@@ -75,10 +97,12 @@ def test_every_row_is_a_recipe(budget: str) -> None:
     for name in papers():
         paper = read_paper(name)
         for row in paper.rows.values():
-            if row.file.learn:
+            if row.file.learn and row.file.answers == "network":
                 recipe = row.recipe(budget, data={"datasets": ["any"]})
-                assert recipe.model.input_size == (128 if budget == "small" else {"P2": 256, "P4": 512}[name])
-                assert recipe.model.start in ("none", *paper.file.weights)
+                full = 224 if row.kind.crossed else {"P2": 256, "P4": 512}[name]
+                assert recipe.model.input_size in ((128, SMALLEST) if budget == "small" else (full,))
+                assert recipe.model.start in ("none", "imagenet", *paper.file.weights)
+                assert recipe.task == ("classification" if row.kind.crossed else "segmentation")
                 assert row.file.learn in paper.file.roles
         for role in paper.file.roles.values():
             assert {*role.sources, *role.others} <= set(sources())
@@ -88,7 +112,7 @@ def test_the_rows_that_a_row_needs_come_with_it() -> None:
     assert tuple(row.name for row in read_paper("P4").select(("transfer-d-then-m", "transfer-zero-shot"))) == TRANSFER
     with pytest.raises(ConfigError, match=r"no row or grid 'unknown'.*grid-alpha"):
         read_paper("P4").select(("unknown",))
-    with pytest.raises(ConfigError, match="P2, P4"):
+    with pytest.raises(ConfigError, match="P1, P2, P4"):
         read_paper("P9")
 
 
@@ -110,6 +134,8 @@ def test_no_row_stands_before_one_that_it_needs() -> None:
         names = list(paper.rows)
         for row in paper.rows.values():
             assert all(names.index(other) < names.index(row.name) for other in row.file.needs)
+            assert row.file.against is None or names.index(row.file.against) < names.index(row.name)
+            assert {*row.file.roles} <= {*paper.file.roles}
 
 
 def test_every_figure_of_a_paper_is_one_that_its_kind_of_row_has() -> None:

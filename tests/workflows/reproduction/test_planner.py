@@ -13,14 +13,15 @@ from napari_melanoma.workflows.reproduction import pace
 from napari_melanoma.workflows.reproduction.budget import LEAST_STEPS
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
 from napari_melanoma.workflows.reproduction.plan import Plan
-from napari_melanoma.workflows.reproduction.planner import complete_plan
+from napari_melanoma.workflows.reproduction.planner import Images, complete_plan
 from napari_melanoma.workflows.reproduction.split import RoleData
 
 
 def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_cost, "_seconds", lambda work, device, clock: 0.05)
     monkeypatch.setattr(pace, "ROUNDS", 1)
-    rows, data = read_paper("P2").select(("unet", "unetpp")), {"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)}
+    rows = read_paper("P2").select(("unet", "unetpp"))
+    data = Images({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
 
     def planned(minutes: float) -> Plan:
         draft = Plan(paper="P2", budget="small", minutes=minutes, data={"HAM10000": ("ham",)})

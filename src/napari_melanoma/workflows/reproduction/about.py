@@ -6,11 +6,12 @@ Tables and page are handed on, so no sentence says where anything lies on this m
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_melanoma.analysis.statistics import INTERVAL
 from napari_melanoma.report.reproduction_page import Step
+from napari_melanoma.workflows.reproduction.claims import claims
 from napari_melanoma.workflows.reproduction.found import Found, has_size
 from napari_melanoma.workflows.reproduction.place import Work
 
@@ -66,7 +67,8 @@ def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> lis
         said.append(SMALL)
     nothing = "" if found else NOTHING_FOUND
     not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
-    parts = (*said, *plan.notices, paper.note, paper.later, *not_run, nothing)
+    parts = (*said, *_about_folds(work), *plan.notices, paper.note, paper.later, *claims(work.paper, found), *not_run)
+    parts = (*parts, nothing)
     return [_without_places(work, text) for text in parts if text]
 
 
@@ -104,6 +106,21 @@ def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -
         whole = f"{command}{data} --budget full --out NEW_FOLDER"
         steps.append(Step("Run the paper's own experiment, on a GPU", whole))
     return steps
+
+
+def _about_folds(work: Work) -> Iterator[str]:
+    """Say which images are dealt out to folds."""
+    folds = work.paper.file.folds
+    for role, images in work.crossed.items():
+        what = work.paper.file.roles[role]
+        aside = [(images.duplicates, "show a picture that is there already"), (images.unanswered, "have no answer")]
+        left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
+        yield (
+            f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "
+            f"of {images.groups} patients or lesions, {images.positives} melanomas, in {folds} folds by patient or "
+            f"lesion. Each image is answered by a network of which no part has seen its fold: a fifth of the patients "
+            f"of the other folds picks the epoch and calibrates{left}."
+        )
 
 
 def _without_places(work: Work, text: str) -> str:

@@ -71,7 +71,10 @@ class RowCost:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row that can run: images that judge it; where it learns, those for that, its recipe, and its measured pace."""
+    """A row that can run: images that judge it; where it learns, those for that, its recipe, and its measured pace.
+
+    Of a row that is cross-validated these are the images of one fold.
+    """
 
     row: Row
     judged: int
@@ -79,6 +82,8 @@ class Candidate:
     tuning: int = 0
     recipe: TrainRecipe | None = None
     pace: Pace | None = None
+    folds: int = 0  # of a cross-validation: each learns and is judged by itself, for the epochs of the recipe
+    times: float = 1.0  # what a step costs against one that only learns from the answers of its images
 
     def cost(self, images: int | None) -> RowCost:
         """Say what it costs.
@@ -94,17 +99,24 @@ class Candidate:
             In seconds.
         """
         if self.pace is None:
-            return RowCost(START_S + self.judged * JUDGE_S, 0.0, 0)
+            return RowCost(max(1, self.folds) * (START_S + self.judged * JUDGE_S), 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))
             learn = images - tuning
         steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
+        runs = max(1, self.folds)
         return RowCost(
-            fixed=START_S + tuning_s + self.judged * (step.forward_s + JUDGE_S),
-            epoch=steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s,
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + JUDGE_S)),
+            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )
+
+    @property
+    def seconds(self) -> float:
+        """Of a cross-validated row, with the epochs of its recipe."""
+        cost = self.cost(None)
+        return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,32 @@ def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
                 return Size(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
         waiting.add(max(reversed(learning), key=lambda one: one.cost(CAPS[-1]).seconds(LEAST_STEPS)).row.name)
         for one in going:  # no row stands before one that it needs
+            if waiting.intersection(one.row.file.needs):
+                waiting.add(one.row.name)
+
+
+def waiting_rows(candidates: Sequence[Candidate], seconds: float) -> tuple[str, ...]:
+    """Choose the cross-validated rows that there is no time for: the costliest, and those that need them.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Measured, in the paper's order; each learns for the epochs of its own recipe.
+    seconds : float
+        For all of them together.
+
+    Returns
+    -------
+    tuple of str
+        Their names, in the paper's order.
+    """
+    waiting: set[str] = set()
+    while True:
+        going = [one for one in candidates if one.row.name not in waiting]
+        if sum(one.seconds for one in going) <= seconds or not going:
+            return tuple(one.row.name for one in candidates if one.row.name in waiting)
+        waiting.add(max(reversed(going), key=lambda one: one.seconds).row.name)
+        for one in going:
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
 

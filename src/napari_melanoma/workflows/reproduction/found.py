@@ -115,9 +115,13 @@ def lines(found: Sequence[Found]) -> Iterator[Line]:
     Yields
     ------
     Line
-        One for each set that both have; and one for our other sets together, beside the paper's other ones.
+        One for each set that both have; and one for our other sets together, beside the paper's other ones. Of a row
+        that several roles judge: one for each role, and one for all together.
     """
     for item in found:
+        if item.row.file.judged_also:
+            yield from _by_role(item)
+            continue
         ours = sorted({image["domain"] for image in item.images})
         same = {name: d for name in item.row.file.paper for d in ours if name and source_of(d) == source_of(name)}
         for name, domain in same.items():
@@ -126,6 +130,17 @@ def lines(found: Sequence[Found]) -> Iterator[Line]:
         sets = tuple(name for name in item.row.file.paper if name not in same)
         if others or sets:
             yield _line(item, sets, others)
+
+
+def _by_role(found: Found) -> Iterator[Line]:
+    """Make a line of the paper's figures, one for the images of each role, and one for all of them."""
+    if sets := tuple(found.row.file.paper):
+        yield _line(found, sets, ())
+    roles = found.row.file.judges
+    for role in roles:
+        domains = {image["domain"] for image in found.images if image["role"] == role}
+        yield _line(found, (), tuple(sorted(domains)))
+    yield _line(found, (), tuple(sorted({image["domain"] for image in found.images})))
 
 
 def _line(found: Found, sets: tuple[str, ...], domains: tuple[str, ...]) -> Line:

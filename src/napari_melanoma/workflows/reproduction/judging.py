@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.workflows.evaluate import why_failed
+from napari_melanoma.workflows.reproduction.kinds import Subject
 from napari_melanoma.workflows.reproduction.papers import Row
 from napari_melanoma.workflows.reproduction.place import Work
 
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
 
 PICTURED, PICTURE_PX = 4, 192
+ABOUT = ("image_id", "domain", "group", "diagnosis")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Rows of ``per_image.csv``, and images that could not be measured, with why."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def judge(work: Work, row: Row, run: RunContext) -> None:
@@ -48,28 +59,65 @@ def judge(work: Work, row: Row, run: RunContext) -> None:
         Where the user stopped it; nothing was written.
     """
     place, maker = work.place.row(row.name), row.file.model_of or row.name
-    bundle = read_bundle(work.place.row(maker).run.bundle)
-    measure, samples = row.kind.measuring(bundle, row), work.data[row.file.judged].judging
-    pictured = {_name(sample) for sample in drawn_by_name(samples, PICTURED)}
-    rows, failed = list[dict[str, object]](), dict[str, str]()
+    bundle, data = read_bundle(work.place.row(maker).run.bundle), work.data[row.file.judged]
+    samples = data.judging
+    pictured = {name_of(sample) for sample in drawn_by_name(samples, PICTURED)}
     with atomic_folder(place.judged) as folder:
-        for sample in run.track(samples, f"Judging {row.file.title}"):
-            name = _name(sample)
-            try:
-                measured = measure(sample)
-            except Exception as error:  # noqa: BLE001 - named in the judgement; the others go on
-                failed[name] = why_failed(sample, error, work.place.out)
-                continue
-            about = {column: getattr(sample, column) for column in ("image_id", "domain", "group", "diagnosis")}
-            rows.append({**about, **measured.figures})
-            if name in pictured:
-                _keep(measured.picture(), _picture(folder / place.pictures.name, name))
-                _keep(measured.photograph, _picture(work.place.photographs, name))
-        if not rows:
-            raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(failed.values()), '')}")
-        write_table(folder / place.per_image.name, rows)
-        facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": failed}
-        write_json(folder / place.judgement.name, {"row": row.name, "images": len(rows), **facts})
+        subject = Subject(row, bundle, data.folders)
+        found = measure_all(work, subject, samples, (pictured, folder / place.pictures.name), run)
+        write_table(folder / place.per_image.name, found.rows)
+        facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
+        write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
+
+
+def measure_all(
+    work: Work, subject: Subject, samples: Sequence[Sample], pictured: tuple[Collection[str], Path], run: RunContext
+) -> Judgement:
+    """Measure a model on images; those that cannot be measured are named, and the others go on.
+
+    Parameters
+    ----------
+    work : Work
+        Gets photographs of the images that are pictured.
+    subject : Subject
+        What is judged.
+    samples : sequence of Sample
+        The images.
+    pictured : tuple
+        Names of images whose answers are drawn, and the folder that gets them.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Judgement
+        A row for each image that could be measured.
+
+    Raises
+    ------
+    DataSetError
+        Where none could be.
+    BundleError
+        Where the model is damaged.
+    Cancelled
+        Where the user stopped it.
+    """
+    row, found, (names, pictures) = subject.row, Judgement(), pictured
+    measure = row.kind.measuring(subject)
+    for sample in run.track(samples, f"Judging {row.file.title}"):
+        name = name_of(sample)
+        try:
+            measured = measure(sample)
+        except Exception as error:  # noqa: BLE001 - named in the judgement; the others go on
+            found.failed[name] = why_failed(sample, error, work.place.out)
+            continue
+        found.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
+        if name in names:
+            _keep(measured.picture(), _picture(pictures, name))
+            _keep(measured.photograph, _picture(work.place.photographs, name))
+    if not found.rows:
+        raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(found.failed.values()), '')}")
+    return found
 
 
 def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
@@ -87,12 +135,23 @@ def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[
     dict
         Name to uint8 (row, column, channel), of those that are there.
     """
-    paths = {_name(sample): _picture(folder, _name(sample)) for sample in samples}
+    paths: Mapping[str, Path] = {name_of(sample): _picture(folder, name_of(sample)) for sample in samples}
     return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
 
 
-def _name(sample: Sample) -> str:
-    """Name an image: images of two data sets may have one name."""
+def name_of(sample: Sample) -> str:
+    """Name an image: images of two data sets may have one name.
+
+    Parameters
+    ----------
+    sample : Sample
+        The image.
+
+    Returns
+    -------
+    str
+        With its data set.
+    """
     return f"{sample.domain}/{sample.image_id}"
 
 

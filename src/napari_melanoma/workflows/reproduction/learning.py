@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from napari_melanoma.core.config import read_toml, write_toml
@@ -9,7 +10,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.reproduction.pace import computing_with
 from napari_melanoma.workflows.reproduction.papers import Row
-from napari_melanoma.workflows.reproduction.place import Work
+from napari_melanoma.workflows.reproduction.place import FoldPlace, RowPlace, Work
 from napari_melanoma.workflows.reproduction.split import JUDGED, LEARN
 from napari_melanoma.workflows.train import train
 
@@ -35,11 +36,40 @@ def learn(work: Work, row: Row, run: RunContext) -> None:
     Cancelled
         Where the user stopped it; it can be resumed.
     """
-    place = work.place.row(row.name)
+    train_row(work, row, lambda: complete_recipe(work, row), work.place.row(row.name), run)
+
+
+def train_row(
+    work: Work, row: Row, complete: Callable[[], TrainRecipe], place: RowPlace | FoldPlace, run: RunContext
+) -> None:
+    """Train the model of a row or of one of its folds, or go on with it.
+
+    Parameters
+    ----------
+    work : Work
+        Has the plan.
+    row : Row
+        One that learns.
+    complete : callable
+        Gives the recipe of a run that has not begun.
+    place : RowPlace or FoldPlace
+        Gets the recipe and the run folder.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Raises
+    ------
+    ConfigError
+        Where a value is none that a recipe may have.
+    MelanomaError
+        Where the run came to a bad end.
+    Cancelled
+        Where the user stopped it; it can be resumed.
+    """
     if place.has_learnt:
         return
     begun = place.has_begun
-    recipe = read_toml(place.run.config, TrainRecipe) if begun else complete_recipe(work, row)
+    recipe = read_toml(place.run.config, TrainRecipe) if begun else complete()
     write_toml(place.recipe, recipe)
     with computing_with(work.plan.by_name[row.name].threads):
         train(recipe, place.run.path, resume=begun, run=run, judge=False)
@@ -66,11 +96,37 @@ def complete_recipe(work: Work, row: Row) -> TrainRecipe:
         Where a value is none that a recipe may have.
     """
     assert row.file.learn is not None
-    plan, folders = work.plan, work.data[row.file.learn].folders
+    folders = work.data[row.file.learn].folders
     more: dict[str, Any] = {
         "data": {"datasets": [*map(str, folders)], "split": LEARN, "held_out_split": JUDGED},
-        "model": {"start": _start(work, row)},
+        "model": {"start": start_of(work, row)},
     }
+    return recipe_with(work, row, more)
+
+
+def recipe_with(work: Work, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
+    """Complete the recipe of a row with these values and the epochs of the plan.
+
+    Parameters
+    ----------
+    work : Work
+        Has the plan.
+    row : Row
+        One that learns.
+    more : mapping
+        Fields of the recipe that win over its own.
+
+    Returns
+    -------
+    TrainRecipe
+        Where its schedule has restarts, it ends with a whole cycle.
+
+    Raises
+    ------
+    ConfigError
+        Where a value is none that a recipe may have.
+    """
+    plan = work.plan
     epochs = plan.by_name[row.name].epochs
     if epochs is None:
         return row.recipe(plan.budget, **more)
@@ -89,9 +145,25 @@ def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
     return epochs / whole
 
 
-def _start(work: Work, row: Row) -> str:
-    """Say what a row starts from: another row's model, or the paper's weights where the user has them."""
+def start_of(work: Work, row: Row, fold: int | None = None) -> str:
+    """Say what a row starts from: another row's model, or the paper's weights where the user has them.
+
+    Parameters
+    ----------
+    work : Work
+        Where the models of other rows are, and the user's files of weights.
+    row : Row
+        One that learns.
+    fold : int, optional
+        From 1; of a cross-validated row, the network of the same fold is the start, which has seen the same images.
+
+    Returns
+    -------
+    str
+        As ``ModelConfig.start`` takes it.
+    """
     if row.file.start_of:
-        return str(work.place.row(row.file.start_of).run.bundle)
+        place = work.place.row(row.file.start_of)
+        return str((place if fold is None else place.fold(fold)).run.bundle)
     start: str = row.values[work.plan.budget].get("model", {}).get("start", "none")
     return work.plan.weights.get(start, "none") if start in work.paper.file.weights else start

@@ -16,7 +16,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.workflows.recipes import merged
-from napari_melanoma.workflows.reproduction.papers import Paper, PaperFile, Row, RowFile
+from napari_melanoma.workflows.reproduction.papers import KindValues, Paper, PaperFile, Row, RowFile
 
 RECIPES = resources.files("napari_melanoma.training") / "recipes"
 SHARED = "paper.toml"
@@ -94,8 +94,9 @@ def paper_of(path: Path) -> tuple[str, str] | None:
 
 def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
     """Make the row of a file, or the rows of its grid."""
-    full = merged(paper.recipe, file.recipe)
-    small = _with_options(_with_options(full, paper.small), file.small)
+    own = paper.of.get(file.kind, KindValues())
+    full = _with_options(_with_options(paper.recipe, own.recipe), file.recipe)
+    small = reduce(_with_options, (paper.small, own.small, file.small), full)
     if not file.grid:
         yield Row(name, file, {"full": full, "small": small})
         return

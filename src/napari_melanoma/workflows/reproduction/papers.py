@@ -21,7 +21,9 @@ class Role(Config):
     """A kind of data that a paper's experiments need."""
 
     title: str = Field(description="in words, such as 'macroscopic photographs'")
-    modality: Literal["dermoscopic", "macroscopic"] = Field(description="of its images where they do not say it")
+    modality: Literal["dermoscopic", "macroscopic", "tbp_tile"] = Field(
+        description="of its images where they do not say it"
+    )
     sources: tuple[str, ...] = Field(description="the sets that the paper used, as data/sources names them")
     others: tuple[str, ...] = Field((), description="further sets that can stand in")
     used: str = Field(description="what the paper used, with its numbers of images")
@@ -33,6 +35,17 @@ class PaperTable(Config):
     title: str
     metrics: tuple[str, ...] = Field(description="its columns, by the names that the kind of its rows has for them")
     drawn: bool = Field(True, description="whether its rows stand in the figure of the metric against size")
+    minutes: float = Field(0, ge=0, description="that the small budget has for its cross-validated rows")
+    note: str = Field("", description="what is to be known to read it")
+
+
+class Claim(Config):
+    """What a paper's text says of a row, to be held against its own table and against ours."""
+
+    said: str = Field(description="the claim in our words")
+    row: str
+    over: tuple[str, ...] = Field(min_length=1, description="the rows that it is said to be better than")
+    metrics: tuple[str, ...] = Field(min_length=1, description="in which it is said to be better")
 
 
 class InitialWeights(Config):
@@ -40,6 +53,13 @@ class InitialWeights(Config):
 
     title: str
     where: str = Field(description="where to get the file")
+
+
+class KindValues(Config):
+    """What all rows of a kind share beyond what all rows of the paper do."""
+
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    small: dict[str, Any] = Field(default_factory=dict)
 
 
 class PaperFile(Config):
@@ -50,11 +70,14 @@ class PaperFile(Config):
     roles: dict[str, Role]
     tables: dict[str, PaperTable]
     weights: dict[str, InitialWeights] = Field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    folds: int = Field(5, ge=2, le=20, description="of rows that are cross-validated")
     chosen_by: str = Field("DI", description="the metric that is drawn against size")
     note: str = Field("", description="what stands below the tables")
     later: str = Field("", description="experiments of the paper that have no rows here")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of every row's recipe")
     small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes in every row")
+    of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(default_factory=dict, description="the same, of a kind")
 
 
 class RowFile(Config):
@@ -65,7 +88,18 @@ class RowFile(Config):
     order: int = Field(0, description="rows stand and run in this order")
     table: str | None = Field(None, description="the table it is a row of; none: a grid, which runs when it is named")
     learn: str | None = Field(None, description="role that is learnt from; none: another row's model is taken")
+    learn_also: tuple[str, ...] = Field((), description="roles that are learnt from together with it")
+    unlabelled: tuple[str, ...] = Field((), description="roles whose photographs are seen without their answers")
     judged: str = Field(description="role whose held-out images judge it")
+    judged_also: tuple[str, ...] = Field((), description="further roles that judge it, each alone and all together")
+    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular"] = Field(
+        "network",
+        description="where a classifier's answers come from; prevalence: the share of its data set; tabular: gradient "
+        "boosting of the table alone",
+    )
+    masks: Literal["reference", "predicted"] = Field(
+        "reference", description="where a classifier's regions of interest come from when it is judged"
+    )
     model_of: str | None = Field(None, description="the row whose model is judged, without learning anything")
     against: str | None = Field(None, description="the row that it is compared with, image by image")
     start_of: str | None = Field(None, description="the row whose model it starts from")
@@ -78,6 +112,21 @@ class RowFile(Config):
     small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="dotted name in the recipe to values")
     grid_small: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="the same for the small budget")
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """All roles that are learnt from."""
+        return (self.learn, *self.learn_also) if self.learn else ()
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """All roles that judge it."""
+        return (self.judged, *self.judged_also)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """All roles that it needs."""
+        return tuple(dict.fromkeys((*self.learns, *self.unlabelled, *self.judges)))
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -133,9 +182,10 @@ class Paper:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Rows of the tables, and the grids: what a user may name."""
+        """Rows of the tables, the grids, and the tables: what a user may name."""
         tables = (row.name for row in self.rows.values() if row.file.table)
-        return tuple(dict.fromkeys([*tables, *(row.grid for row in self.rows.values() if row.grid)]))
+        grids = (row.grid for row in self.rows.values() if row.grid)
+        return tuple(dict.fromkeys([*tables, *grids, *self.file.tables]))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -143,7 +193,7 @@ class Paper:
         return tuple(dict.fromkeys(metric for row in self.rows.values() for metric in row.kind.metrics))
 
     def select(self, names: Sequence[str]) -> tuple[Row, ...]:
-        """Find rows by their names or the name of their grid, with the rows that these need or are compared with.
+        """Find rows by their names or that of their grid or table, with those that they need or are compared with.
 
         Parameters
         ----------
@@ -163,7 +213,9 @@ class Paper:
         if unknown := [name for name in names if name not in self.rows and name not in self.named]:
             raise ConfigError(f"{self.name} has no row or grid '{unknown[0]}' (known: {', '.join(self.named)}).")
         rows = self.rows.values()
-        pending = [row for row in rows if (row.name in names or row.grid in names if names else row.file.table)]
+        pending = [
+            row for row in rows if ({row.name, row.grid, row.file.table} & {*names} if names else row.file.table)
+        ]
         wanted: set[str] = set()
         while pending:
             row = pending.pop()

@@ -52,6 +52,25 @@ class Plan(Config):
         """Role to data sets."""
         return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
 
+    def folders_of(self, paper: Paper, *, crossed: bool) -> dict[str, tuple[Path, ...]]:
+        """Name the data sets of the rows that are cross-validated, or of the others.
+
+        Parameters
+        ----------
+        paper : Paper
+            Which row needs which role.
+        crossed : bool
+            Which rows.
+
+        Returns
+        -------
+        dict
+            Role to data sets.
+        """
+        rows = [paper.rows[name] for name in (*self.by_name, *self.left_out)]
+        roles = {role for row in rows if row.kind.crossed == crossed for role in row.file.roles}
+        return {role: folders for role, folders in self.folders.items() if role in roles}
+
     @property
     def seconds(self) -> float | None:
         """Estimated time of all rows that need not wait; None where nothing was measured."""

@@ -11,6 +11,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.reproduction.papers import Row
 from napari_melanoma.workflows.reproduction.place import Work
 
+FROZEN = "freeze_encoder"
 WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
 
 
@@ -45,14 +46,21 @@ def _parts(work: Work, row: Row, ran: TrainRecipe) -> Iterator[str]:
     for name, now in ran.model.options.items():
         before = model.get("options", {}).get(name, fields[name].default)
         if before != now:
-            yield f"{WORDS.get(name, name)} {now:g} instead of {before:g}"
+            yield f"{WORDS.get(name, name)} {_written(now)} instead of {_written(before)}"
     if ran.schedule != whole.get("schedule", ran.schedule):
         yield f"schedule {ran.schedule} instead of {whole['schedule']}"
     if ran.batch_size != whole.get("batch_size", ran.batch_size):
         yield f"{ran.batch_size} images a step instead of {whole['batch_size']}"
     start = model.get("start", "none")
     if start in weights and ran.model.start == "none":
-        yield f"from nothing instead of {weights[start].title.rpartition(', ')[2]}"
-    learnt = work.data[row.file.learn] if row.file.learn else None
+        yield f"random initialisation instead of {weights[start].title.rpartition(', ')[2]}"
+    if ran.classification and ran.classification.freeze_encoder and not whole.get("classification", {}).get(FROZEN):
+        yield "the encoder stays as it is"
+    learnt = work.data.get(row.file.learn or "") if not row.kind.crossed else None
     if learnt and learnt.left_out:
         yield f"{learnt.learn} images of {learnt.learn + learnt.left_out}"
+
+
+def _written(value: object) -> str:
+    """Write an option of a network."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -26,12 +26,19 @@ class ReproduceOptions(Config):
     weights: tuple[str, ...] = Field((), description="NAME=FILE: initial weights of the paper")
     rows: tuple[str, ...] = Field((), description="rows or grids by name; none: the rows of the tables")
     budget: Budget = Field("full", description="small: 128 pixels, reduced widths, few epochs, a limited time")
-    minutes: float | None = Field(None, gt=0, description="that it may take on this machine; small: 40 by default")
+    minutes: float | None = Field(
+        None, gt=0, description="minutes here; small: 40, and those of its tables of classifiers"
+    )
 
     @property
     def limit(self) -> float | None:
         """Minutes that it may take; None where there is no limit."""
-        return MINUTES if self.minutes is None and self.budget == "small" else self.minutes
+        if self.minutes is not None or self.budget == "full":
+            return self.minutes
+        paper = read_paper(self.paper)
+        rows = paper.select(self.rows)
+        tables = {row.file.table for row in rows if row.kind.crossed and row.file.table}
+        return MINUTES * any(not row.kind.crossed for row in rows) + sum(paper.file.tables[t].minutes for t in tables)
 
 
 def draft_plan(options: ReproduceOptions) -> Plan:
@@ -115,7 +122,7 @@ def plan_begun(options: ReproduceOptions, place: Place) -> Plan:
 def _data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Find the data sets of the roles that the rows need, and say which were not taken."""
     paper = read_paper(options.paper)
-    needed = [role for row in paper.select(options.rows) for role in (row.file.learn, row.file.judged) if role]
+    needed = [role for row in paper.select(options.rows) for role in row.file.roles]
     folders, notices = fill_roles(paper, options.data, needed)
     return {role: tuple(map(str, found)) for role, found in folders.items() if role in needed}, tuple(notices)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.runs import Cancelled, PartContext, RunContext
 from napari_melanoma.workflows.reproduction.budget import TABLES_S
+from napari_melanoma.workflows.reproduction.crossing import cross_validate
 from napari_melanoma.workflows.reproduction.judging import judge
 from napari_melanoma.workflows.reproduction.learning import learn
 from napari_melanoma.workflows.reproduction.papers import Row
@@ -85,7 +86,7 @@ def has_time(work: Work, name: str) -> bool:
     if plan.minutes is None or place.row(name).has_begun:
         return True
     begun = [row for row in plan.rows if place.row(row.name).has_begun]
-    learnt = [row for row in begun if row.epochs and place.row(row.name).has_learnt]
+    learnt = [row for row in begun if row.epochs and _has_learnt(work, row.name)]
     thought = sum(row.seconds or 0.0 for row in learnt)
     slower = sum(_spent(work, row) for row in learnt) / thought if thought else 1.0
     judged = [row for row in plan.rows if row not in begun and place.row(row.name).judged.is_dir()]
@@ -95,10 +96,18 @@ def has_time(work: Work, name: str) -> bool:
 
 def _spent(work: Work, planned: PlannedRow) -> float:
     """Seconds that a row took, all its lives together; a longer silence is no work but the time between two lives."""
-    times = [event.get("time") for event in work.place.row(planned.name).run.read_events()]
-    known = [float(time) for time in times if isinstance(time, int | float)]
-    silences = [later - earlier for earlier, later in itertools.pairwise(known)]
+    silences: list[float] = []
+    for folder in work.place.row(planned.name).runs:
+        times = [event.get("time") for event in folder.read_events()]
+        known = [float(time) for time in times if isinstance(time, int | float)]
+        silences += [later - earlier for earlier, later in itertools.pairwise(known)]
     return (planned.fixed_s or 0.0) + sum(silence for silence in silences if 0 < silence < SILENCE_S)
+
+
+def _has_learnt(work: Work, name: str) -> bool:
+    """Say whether a row's model is there; of a cross-validated one, whether it was judged."""
+    place = work.place.row(name)
+    return place.judged.is_dir() if work.paper.rows[name].kind.crossed else place.has_learnt
 
 
 def _no_time(work: Work, row: Row, missing: Missing) -> str | None:
@@ -113,6 +122,9 @@ def _try_row(work: Work, row: Row, missing: Missing, run: RunContext) -> None:
     try:
         if without := [name for name in row.file.needs if name in missing.failed]:
             raise RunError(f"it needs the row '{without[0]}', which failed.")
+        if row.kind.crossed:
+            cross_validate(work, row, run)
+            return
         if row.file.learn is not None:
             learn(work, row, run)
         judge(work, row, run)

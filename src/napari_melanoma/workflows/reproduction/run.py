@@ -9,15 +9,16 @@ from pathlib import Path
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, RunContext
+from napari_melanoma.workflows.reproduction.crossed import CrossedRole, read_crossed, write_crossed
 from napari_melanoma.workflows.reproduction.found import Found
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
 from napari_melanoma.workflows.reproduction.papers import Paper
 from napari_melanoma.workflows.reproduction.place import Place, Work
-from napari_melanoma.workflows.reproduction.plan import Plan
-from napari_melanoma.workflows.reproduction.planner import complete_plan
+from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.workflows.reproduction.planner import Images, complete_plan
 from napari_melanoma.workflows.reproduction.request import ReproduceOptions, draft_plan, plan_begun
 from napari_melanoma.workflows.reproduction.rows import Missing, run_rows
-from napari_melanoma.workflows.reproduction.split import read_split, write_split
+from napari_melanoma.workflows.reproduction.split import RoleData, read_split, write_split
 from napari_melanoma.workflows.reproduction.tables import write_result
 
 
@@ -43,7 +44,7 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         Paper, data, budget.
     out : pathlib.Path
         Gets ``tables.md``, ``tables.csv``, ``tables.html``, ``figures/``, ``reproduction.json``, ``recipes/``,
-        ``data/`` (the split), ``rows/`` (run folders) and ``judged/``.
+        ``data/`` (the split), ``folds/`` (those of classifiers), ``rows/`` (run folders) and ``judged/``.
     run : RunContext
         Told of the progress, asked whether to go on.
 
@@ -116,14 +117,28 @@ def _begin(options: ReproduceOptions, place: Place, run: RunContext) -> Work:
     said = f"{place.out} goes on as it began: {plan.sentence}" if begun else plan.sentence
     for message in (said, *plan.notices):
         run.report(Milestone(0, PARTS * len(plan.rows), message))
-    return Work(read_paper(options.paper), plan, read_split(plan.folders, place.data), place)
+    split, crossed = _read_images(plan, place)
+    return Work(read_paper(options.paper), plan, split, place, crossed)
 
 
 def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
     """Split the data, and plan; split again where the plan takes fewer images."""
     paper, draft = read_paper(options.paper), draft_plan(options)
-    write_split(draft.folders, paper.file.roles, None, place.data, run)
-    plan = complete_plan(draft, paper.select(options.rows), read_split(draft.folders, place.data), run)
+    rows = paper.select(options.rows)
+    asked = draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
+    split = asked.folders_of(paper, crossed=False)
+    write_split(split, paper.file.roles, None, place.data, run)
+    write_crossed(asked.folders_of(paper, crossed=True), paper.file.roles, paper.file.folds, place.crossed, run)
+    plan = complete_plan(draft, rows, Images(*_read_images(asked, place)), run)
     if plan.images is not None:
-        write_split(plan.folders, paper.file.roles, plan.images, place.data, run)
+        write_split(split, paper.file.roles, plan.images, place.data, run)
     return plan
+
+
+def _read_images(plan: Plan, place: Place) -> tuple[dict[str, RoleData], dict[str, CrossedRole]]:
+    """Read the split and the folds of the rows that need them."""
+    paper = read_paper(plan.paper)
+    return (
+        read_split(plan.folders_of(paper, crossed=False), place.data),
+        read_crossed(plan.folders_of(paper, crossed=True), paper.file.folds, place.crossed),
+    )

@@ -145,8 +145,8 @@ def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
     assert sample.mask is not None
     return {
         "image_id": sample.image_id,
-        "path": _relative(sample.image, place),
-        "mask_path": _relative(sample.mask, place),
+        "path": relative(sample.image, place),
+        "mask_path": relative(sample.mask, place),
         "patient_id": sample.group.removeprefix(f"{sample.domain}/"),
         "split": split,
         "modality": sample.modality or role.modality,
@@ -154,8 +154,19 @@ def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
     }
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """Name a file as seen from a folder; as it is where they are on different drives."""
+def relative(path: Path, folder: Path) -> str:
+    """Name a file as seen from a folder; as it is where they are on different drives.
+
+    Parameters
+    ----------
+    path, folder : pathlib.Path
+        What is named, and from where.
+
+    Returns
+    -------
+    str
+        With ``/`` between its parts.
+    """
     try:
         return Path(os.path.relpath(path.resolve(), folder)).as_posix()
     except ValueError:

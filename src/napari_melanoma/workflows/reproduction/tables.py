@@ -119,7 +119,7 @@ def _differences(found: Sequence[Found], metrics: Sequence[str]) -> Iterator[str
         if not both:
             continue
         of = item.row.kind.changes([old[key] for key in both], [new[key] for key in both])
-        changes = [f"{m} {100 * of[m].mean:+.1f} ({of[m].interval('+.1f', factor=100)})" for m in metrics]
+        changes = [f"{m} {100 * of[m].mean:+.1f} ({of[m].interval('+.1f', factor=100)})" for m in metrics if m in of]
         yield f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}."
 
 
@@ -159,9 +159,9 @@ def _cells(line: Line, metrics: Sequence[str], common: Sequence[str]) -> tuple[s
     count = str(next(iter(ours.values())).count) if ours else ""
     written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.domains), count]
     written += [_millions(file.parameters), _millions(found.parameters)]
-    written += [_side_by_side(line, "T"), f"{found.threshold:.2f}" if ours else ""]
+    written += [_side_by_side(line, "T"), _threshold(found) if ours else ""]
     for metric in metrics:
-        written += [_side_by_side(line, metric), _interval(ours[metric]) if ours else ""]
+        written += [_side_by_side(line, metric), _interval(ours[metric]) if metric in ours else ""]
     own = [part for part in found.reduced if part not in common]
     return (*written, "; ".join(text for text in (found.remark, *own) if text))
 
@@ -183,6 +183,11 @@ def _paper(line: Line, metric: str) -> str:
 def _interval(estimate: Estimate) -> str:
     """Write an estimate in per cent."""
     return f"{100 * estimate.mean:.1f} ({estimate.interval('.1f', factor=100)})"
+
+
+def _threshold(found: Found) -> str:
+    """Write the threshold of a model; those of a cross-validation have one each, and what is said is said at a half."""
+    return "" if found.row.kind.crossed else f"{found.threshold:.2f}"
 
 
 def _millions(parameters: float | None) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.listing import listed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -35,6 +37,28 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What is judged.
+
+    Parameters
+    ----------
+    row : Row
+        How it is judged.
+    bundle : BundleInfo or None
+        Its model; None where it has none.
+    judged : tuple of pathlib.Path
+        Data sets whose split ``test`` judges it; their tables say what a model may know of an image, and the answers.
+    learnt : tuple of pathlib.Path
+        Data sets whose split ``train`` it has learnt from.
+    """
+
+    row: Row
+    bundle: BundleInfo | None
+    judged: tuple[Path, ...] = ()
+    learnt: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of rows.
 
@@ -45,21 +69,24 @@ class Kind:
     metrics : tuple of str
         What is estimated, by the names that tables have for it.
     measuring : callable
-        Loads the model of a bundle, and gives what measures an image as a row wants it.
+        Loads the model of what is judged, and gives what measures an image as its row wants it.
     estimates : callable
         Metric to its estimate, 0 to 1, from images.
     changes : callable
         Metric to the estimate of its change, from the same images under two rows: what it is less, what it is more.
     remark : callable
         Says where the figures of images are none to trust, of a model that has learnt or that cannot; else empty.
+    crossed : bool
+        Whether its rows are cross-validated, instead of judged on one part that is held out.
     """
 
     name: str
     metrics: tuple[str, ...]
-    measuring: Callable[[BundleInfo, Row], Callable[[Sample], Measured]]
+    measuring: Callable[[Subject], Callable[[Sample], Measured]]
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
+    crossed: bool = False
 
 
 @cache

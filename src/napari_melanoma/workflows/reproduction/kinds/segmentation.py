@@ -13,23 +13,23 @@ from napari_melanoma.analysis.refinement import RefinementConfig
 from napari_melanoma.analysis.statistics import Estimate, bootstrap_means
 from napari_melanoma.report.evaluation import comparison_image
 from napari_melanoma.workflows.evaluate import measure_sample
-from napari_melanoma.workflows.reproduction.kinds import Image, Kind, Measured
+from napari_melanoma.workflows.reproduction.kinds import Image, Kind, Measured, Subject
 
 if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.workflows.reproduction.papers import Row
 
 AS_IT_IS = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
 # P2 keeps the largest contour and fills it.
 LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
 
 
-def _measuring(bundle: BundleInfo, row: Row) -> Callable[[Sample], Measured]:
+def _measuring(subject: Subject) -> Callable[[Sample], Measured]:
     """Load the model."""
     from napari_melanoma.inference.photograph import Segmenter
 
-    model, refinement = Segmenter.load(bundle), LARGEST_FILLED if row.file.refine else AS_IT_IS
+    assert subject.bundle is not None
+    bundle, refinement = subject.bundle, LARGEST_FILLED if subject.row.file.refine else AS_IT_IS
+    model = Segmenter.load(bundle)
 
     def measure(sample: Sample) -> Measured:
         compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)

@@ -1,0 +1,167 @@
+"""A cross-validated row: a network for each fold, learnt and calibrated on the others, and all its answers pooled.
+
+What a fold has answered is kept, so that a row that was stopped or killed goes on with the next fold.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.runs import PartContext, RunContext
+from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.splits import drawn_by_name
+from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.reproduction.judging import PICTURED, measure_all, name_of
+from napari_melanoma.workflows.reproduction.kinds import Subject
+from napari_melanoma.workflows.reproduction.learning import recipe_with, start_of, train_row
+from napari_melanoma.workflows.reproduction.papers import Row
+from napari_melanoma.workflows.reproduction.place import JUDGEMENT, PER_IMAGE, PICTURES, Work
+from napari_melanoma.workflows.reproduction.pooled import HALF
+from napari_melanoma.workflows.reproduction.split import JUDGED, LEARN
+
+
+def cross_validate(work: Work, row: Row, run: RunContext) -> None:
+    """Learn and judge every fold of a row that is not done yet, and pool what they answered.
+
+    Parameters
+    ----------
+    work : Work
+        Its folder gets the judgement, complete or not at all.
+    row : Row
+        One of a kind that is cross-validated.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    BundleError
+        Where a model is damaged.
+    MelanomaError
+        Where a run came to a bad end.
+    Cancelled
+        Where the user stopped it; folds that are done stay.
+    """
+    place = work.place.row(row.name)
+    for fold in range(1, work.paper.file.folds + 1):
+        here = place.fold(fold)
+        if here.judged.is_dir():
+            continue
+        part = PartContext(run, fold - 1, work.paper.file.folds, f"fold {fold} of {work.paper.file.folds}")
+        part.check()
+        if row.file.learn and row.file.answers == "network":
+            train_row(work, row, partial(fold_recipe, work, row, fold), here, part)
+        _judge(work, row, fold, part)
+        shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # its model is there; large ones fill disks
+    _gather(work, row)
+
+
+def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
+    """Complete the recipe of a row for one of its folds.
+
+    Parameters
+    ----------
+    work : Work
+        Budget, data, and where the models of other rows are.
+    row : Row
+        One that learns.
+    fold : int
+        From 1.
+
+    Returns
+    -------
+    TrainRecipe
+        It learns from the images of the other folds, and tunes with some of them.
+
+    Raises
+    ------
+    ConfigError
+        Where a value is none that a recipe may have.
+    """
+    folders = [str(folder) for role in row.file.learns for folder in work.crossed[role].folders(fold)]
+    unseen = [str(folder) for role in row.file.unlabelled for folder in work.crossed[role].unlabelled(fold)]
+    more: dict[str, Any] = {
+        "data": {"datasets": folders, "split": LEARN, "held_out_split": JUDGED},
+        "model": {"start": start_of(work, row, fold)},
+    }
+    if unseen:
+        more["classification"] = {"adaptation": {"to": unseen}}
+    return recipe_with(work, row, more)
+
+
+def pictured(samples: Iterable[Sample]) -> set[str]:
+    """Choose the images whose answers are shown: as many melanomas as others.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        To choose from; of each data set as many are taken.
+
+    Returns
+    -------
+    set of str
+        Their names.
+    """
+    sides: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        sides[sample.domain, "melanoma" in (sample.diagnosis or "").lower().split()].append(sample)
+    return {name_of(sample) for side in sides.values() for sample in drawn_by_name(side, PICTURED // 2)}
+
+
+def _judge(work: Work, row: Row, fold: int, run: RunContext) -> None:
+    """Measure the network of a fold on the images of all roles that it has not seen."""
+    file, here = row.file, work.place.row(row.name).fold(fold)
+    judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
+    learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
+    role_of = {name: role for role in file.judges for name in work.crossed[role].names}
+    subject = Subject(row, _bundle(work, row, fold), judged, learnt)
+    samples = read_datasets(judged)
+    shown = pictured(sample for sample in samples if sample.split in (LEARN, JUDGED))
+    unseen = [sample for sample in samples if sample.split == JUDGED]
+    with atomic_folder(here.judged) as folder:
+        found = measure_all(work, subject, unseen, (shown, folder / PICTURES), run)
+        rows = [{**answer, "role": role_of[str(answer["domain"])]} for answer in found.rows]
+        write_table(folder / PER_IMAGE, rows)
+        write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
+
+
+def _bundle(work: Work, row: Row, fold: int) -> BundleInfo | None:
+    """Read the model of a fold, where the row has one."""
+    if row.file.answers != "network":
+        return None
+    return read_bundle(work.place.row(row.file.model_of or row.name).fold(fold).run.bundle)
+
+
+def _facts(bundle: BundleInfo | None) -> dict[str, object]:
+    """Say what the network of a fold was, and how it was calibrated."""
+    if bundle is None or bundle.config.classifier is None:
+        return {}
+    config = bundle.config.classifier
+    point = None if config.operating_point is None else config.operating_point.model_dump(mode="json")
+    calibration = config.model_dump(mode="json", include={"temperature", "bias", "coverage", "set_rule", "prevalence"})
+    return {"weights": bundle.fingerprint, "operating_point": point, **calibration}
+
+
+def _gather(work: Work, row: Row) -> None:
+    """Pool what all folds answered."""
+    place = work.place.row(row.name)
+    each = [place.fold(fold).judged for fold in range(1, work.paper.file.folds + 1)]
+    facts = [json.loads((folder / JUDGEMENT).read_text(encoding="utf-8")) for folder in each]
+    failed = {name: why for fact in facts for name, why in fact["failed"].items()}
+    with atomic_folder(place.judged) as folder:
+        rows = [answer for one in each for answer in read_table(one / PER_IMAGE)]
+        write_table(folder / PER_IMAGE, rows)
+        for one in each:
+            if (one / PICTURES).is_dir():
+                shutil.copytree(one / PICTURES, folder / PICTURES, dirs_exist_ok=True)
+        values = {"row": row.name, "images": len(rows), "threshold": HALF, "failed": failed, "folds": facts}
+        write_json(folder / JUDGEMENT, values)
