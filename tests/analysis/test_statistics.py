@@ -51,7 +51,7 @@ def test_intervals_of_few_patients_hold_the_truth_as_often_as_they_say(patients:
 
 
 def test_many_patients_are_as_certain_as_ever() -> None:
-    assert [round(statistics._stretch(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
+    assert [round(statistics.stretch(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
 
 
 def test_one_patient_says_nothing_of_others() -> None:

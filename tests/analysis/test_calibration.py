@@ -1,0 +1,161 @@
+"""Temperatures and biases that were put in come out again; the calibration error of right probabilities is chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.calibration import (
+    brier_score,
+    calibrated,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_calibration,
+    fit_temperature,
+    log_loss,
+    reliability,
+    softmax,
+    wilson,
+)
+from napari_melanoma.core.classifier import ClassifierConfig
+
+MANY = 20_000
+
+
+def drawn(classes: int, bias: tuple[float, ...] = (), count: int = MANY, seed: int = 0) -> tuple:
+    """Right logits, and labels that were drawn by them."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(count, classes)) * 1.5
+    chances = softmax(logits, 1.0, bias)
+    labels = (random.random(count)[:, None] > chances.cumsum(axis=1)).sum(axis=1)
+    return logits, labels
+
+
+def test_softmax_adds_up_whatever_the_size() -> None:
+    """Also logits of a thousand, which no exponential can hold."""
+    chances = softmax([[1000.0, 0.0], [-1000.0, -1000.0], [0.0, np.log(3.0)]])
+    np.testing.assert_allclose(chances, [[1, 0], [0.5, 0.5], [0.25, 0.75]])
+
+
+def test_one_sigmoid_is_a_softmax_beside_zero() -> None:
+    """A network of one output is padded with a zero."""
+    np.testing.assert_allclose(softmax([[0.0, 2.0]])[0, 1], 1 / (1 + np.exp(-2.0)))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_was_put_in_is_found(classes: int, temperature: float) -> None:
+    """Logits that are too sure by a factor get it as their temperature."""
+    logits, labels = drawn(classes)
+    assert fit_temperature(temperature * logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_bias_that_was_put_in_is_found() -> None:
+    """Training with classes evenly drawn moves logits; a bias moves them back, a temperature cannot."""
+    logits, labels = drawn(3, bias=(1.0, 0.0, -1.0))
+    found = fit_calibration(2 * logits, labels)
+    assert found.temperature == pytest.approx(2, rel=0.05)
+    assert found.bias == pytest.approx((1.0, 0.0, -1.0), abs=0.08)
+    assert sum(found.bias) == pytest.approx(0)
+
+
+def test_bias_mends_what_a_temperature_cannot() -> None:
+    """The calibration error of shifted logits is large after a temperature alone."""
+    logits, labels = drawn(2, bias=(1.0, -1.0))
+    seen, asked = slice(None, MANY // 2), slice(MANY // 2, None)
+    warm = softmax(logits[asked], fit_temperature(logits[seen], labels[seen]))
+    mended = softmax(logits[asked], *fit_calibration(logits[seen], labels[seen]))
+    assert expected_calibration_error(warm[:, 1], labels[asked] == 1) > 0.1
+    assert expected_calibration_error(mended[:, 1], labels[asked] == 1) < 0.02
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [0] * 50, [0] * 50 + [1] * 9], ids=["two", "one class", "nine"])
+def test_few_cases_change_nothing(labels: list[int]) -> None:
+    """What would be fitted to them is noise."""
+    logits = np.random.default_rng(0).normal(size=(len(labels), 2))
+    assert fit_temperature(logits, labels) == 1
+    assert fit_calibration(logits, labels) == (1, (0, 0))
+
+
+def test_logits_that_tell_everything_keep_a_bounded_temperature() -> None:
+    """Classes that are told apart without a fault would like a temperature of 0."""
+    labels = np.repeat([0, 1], 20)
+    logits = np.eye(2)[labels] * 5
+    found = fit_calibration(logits, labels)
+    assert 0.05 <= found.temperature <= 20
+    assert np.isfinite(found.bias).all()
+    assert 0.05 <= fit_temperature(logits, labels) <= 20
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    """Each image needs logits and a label."""
+    with pytest.raises(ValueError, match="each image needs logits and a label"):
+        fit_temperature(np.zeros((3, 2)), [0, 1])
+
+
+def test_what_a_bundle_says_is_applied() -> None:
+    """Temperature first, then the bias."""
+    config = ClassifierConfig(temperature=2.0, bias=(0.5, -0.5))
+    np.testing.assert_allclose(calibrated([[2.0, 4.0]], config), softmax([[1.5, 1.5]]))
+
+
+def test_right_probabilities_have_an_error_of_chance() -> None:
+    """It falls with the number of images, and stays under what chance exceeds once in 20 times."""
+    for count in (300, 30_000):
+        logits, labels = drawn(2, count=count, seed=1)
+        chances = softmax(logits)
+        expected, high = calibration_error_by_chance(chances[:, 1])
+        found = expected_calibration_error(chances[:, 1], labels == 1)
+        assert found < high * 1.2
+        assert expected < high
+    assert found < 0.02
+    assert expected_calibration_error(chances, labels) < 0.02
+
+
+def test_wrong_probabilities_have_an_error_beyond_chance() -> None:
+    """An answer that is always sure of what comes in 6 of 10 times is off by 0.3."""
+    chances = np.full(1000, 0.9)
+    labels = np.arange(1000) % 10 < 6
+    assert expected_calibration_error(chances, labels) == pytest.approx(0.3)
+    assert calibration_error_by_chance(chances)[1] < 0.1
+    assert brier_score(chances, labels) == pytest.approx(0.6 * 0.01 + 0.4 * 0.81)
+
+
+def test_error_of_one_bin_is_counted_by_hand() -> None:
+    """Two bins of two: (0.1, 0.3) with one of two, (0.7, 0.9) with both."""
+    assert expected_calibration_error([0.1, 0.9, 0.3, 0.7], [0, 1, 1, 1], bins=2) == pytest.approx((0.3 + 0.2) / 2)
+    assert np.isnan(expected_calibration_error([], []))
+
+
+def test_log_loss_equals_that_of_scikit_learn() -> None:
+    """Reference values."""
+    from sklearn.metrics import brier_score_loss
+    from sklearn.metrics import log_loss as reference
+
+    logits, labels = drawn(3, count=200)
+    assert log_loss(softmax(logits), labels) == pytest.approx(reference(labels, softmax(logits)))
+    chances = softmax(logits)[:, 0]
+    assert brier_score(chances, labels == 0) == pytest.approx(brier_score_loss(labels == 0, chances))
+
+
+def test_reliability_of_right_probabilities_holds_the_diagonal() -> None:
+    """About 19 of 20 intervals hold what was predicted; bins are equally filled and ascend."""
+    logits, labels = drawn(2, count=4000, seed=2)
+    points = reliability(softmax(logits)[:, 1], labels == 1, bins=20)
+    assert np.mean((points.low <= points.predicted) & (points.predicted <= points.high)) >= 0.85
+    assert (np.diff(points.predicted) > 0).all()
+    assert set(points.count) == {200}
+
+
+def test_more_bins_than_images_are_no_empty_bins() -> None:
+    """Three images make three bins at most."""
+    points = reliability([0.2, 0.5, 0.8], [False, True, True], bins=10)
+    assert points.count.tolist() == [1, 1, 1]
+    assert points.observed.tolist() == [0, 1, 1]
+
+
+def test_wilson_interval_of_known_shares() -> None:
+    """Of 10, none: 0 to 0.278; all: 0.722 to 1 (Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<857)."""
+    low, high = wilson([0, 10], [10, 10])
+    np.testing.assert_allclose(low, [0, 0.7225], atol=1e-3)
+    np.testing.assert_allclose(high, [0.2775, 1], atol=1e-3)

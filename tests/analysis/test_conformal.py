@@ -1,0 +1,88 @@
+"""Sets of classes hold the true one as often as was asked, by drawn cases with known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.calibration import softmax
+from napari_melanoma.analysis.conformal import conformal_sets
+
+RULES = ("lac", "aps", "class_conditional")
+
+
+def drawn(random: np.random.Generator, count: int, classes: int) -> tuple:
+    """Probabilities of a model that is wrong in shares and too sure, and the labels."""
+    logits = random.normal(size=(count, classes)) + np.linspace(1.0, 0.0, classes)
+    truth = softmax(logits)
+    labels = (random.random(count)[:, None] > truth.cumsum(axis=1)).sum(axis=1)
+    return softmax(2 * logits, 1.0, np.linspace(0.0, 1.0, classes)), labels
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_true_class_is_covered_as_often_as_asked(rule: str, coverage: float, classes: int) -> None:
+    """Over 40 draws of 200 cases; however wrong the model, and not much oftener than asked."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(40):
+        known, truth = drawn(random, 200, classes)
+        asked, labels = drawn(random, 500, classes)
+        sets = conformal_sets(asked, known, truth, coverage, rule)
+        found.append(sets[np.arange(500), labels].mean())
+    assert coverage - 0.02 <= np.mean(found) <= coverage + (0.05 if rule == "class_conditional" else 0.03)
+
+
+def test_each_class_by_itself_is_covered() -> None:
+    """The rule for it covers the rare class; that of the smallest sets gives it up."""
+    random = np.random.default_rng(1)
+
+    def rare(count: int) -> tuple:
+        labels = (random.random(count) < 0.1).astype(int)
+        scores = random.normal(size=count) + 1.2 * labels - 2.5
+        return softmax(np.stack([0 * scores, scores], axis=1)), labels
+
+    (known, truth), (asked, labels) = rare(4000), rare(8000)
+    of_rare = {
+        rule: conformal_sets(asked, known, truth, 0.9, rule)[labels == 1, 1].mean()
+        for rule in ("lac", "class_conditional")
+    }
+    assert of_rare["lac"] < 0.5
+    assert of_rare["class_conditional"] == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_too_few_cases_rule_nothing_out(rule: str) -> None:
+    """Nine cases of each class are needed to leave out one of ten."""
+    known = np.tile([0.9, 0.1], (8, 1))
+    assert conformal_sets([[0.99, 0.01]], known, [0] * 8, 0.9, rule).all()
+    assert conformal_sets([[0.99, 0.01]], np.zeros((0, 2)), [], 0.9, rule).all()
+
+
+def test_no_set_is_empty() -> None:
+    """A model that is right oftener than asked would leave sets empty; the likeliest class is named then."""
+    known = np.tile([0.99, 0.01], (100, 1))
+    sets = conformal_sets([[0.6, 0.4]], known, [0] * 100, 0.5)
+    assert sets.tolist() == [[True, False]]
+
+
+def test_the_limit_is_the_corrected_quantile() -> None:
+    """Of 9 cases at 90 %, the largest miss is the limit; of 19, the eighteenth."""
+    misses = np.arange(1, 10) / 20
+    known = np.stack([1 - misses, misses], axis=1)
+    sets = conformal_sets([[0.55, 0.45], [0.54, 0.46]], known, [0] * 9, 0.9)
+    assert sets.tolist() == [[True, False], [True, False]]  # of the second, only because no set is empty
+    assert conformal_sets([[0.45, 0.55], [0.44, 0.56]], known, [0] * 9, 0.9).tolist() == [[False, True]] * 2
+    assert conformal_sets([[0.55, 0.45]], known[:, ::-1], [1] * 9, 0.9).tolist() == [[True, False]]
+
+
+def test_sets_grow_with_the_coverage() -> None:
+    """What cannot be ruled out at 80 % cannot be at 95 %."""
+    random = np.random.default_rng(2)
+    known, truth = drawn(random, 300, 3)
+    asked, _ = drawn(random, 300, 3)
+    for rule in RULES:
+        small, large = (conformal_sets(asked, known, truth, share, rule) for share in (0.8, 0.95))
+        assert (small <= large).all()
+        assert large.sum() > small.sum()
