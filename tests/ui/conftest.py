@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from questions import answer
 
@@ -152,7 +153,7 @@ def dock(viewer, shared_client, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
     yield made
     with contextlib.suppress(RuntimeError):  # where the test has closed the window, the dock is gone
-        qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+        qtbot.waitUntil(lambda: not isalive(made) or not made.busy, timeout=PATIENCE_MS)
 
 
 class Person:

@@ -1,4 +1,4 @@
-"""A worker without a network: dark pixels are lesion. The model's name says how it misbehaves."""
+"""A worker without a network: dark is lesion, large and old is melanoma. A model's name says how it misbehaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.core.errors import BundleError, RunError
+from napari_melanoma.core.errors import BundleError, InputError, RunError
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.io.photographs import read_photograph
@@ -55,5 +55,77 @@ def estimate(arguments, run):
     return {"seconds": 60.0 * recipe["epochs"], "memory_mb": memory, "device": "cpu", "rests_on": "one step"}
 
 
+looked: dict[str, float] = {}
+CUT = {"asked": 0.9, "cut": 0.2, "sensitivity": 0.91, "sensitivity_interval": [0.86, 0.95], "specificity": 0.55}
+FORM = ("age", "sex")
+
+
+def likely(share, row):
+    """Melanoma by the share of the photograph that is lesion, by age and by sex."""
+    logit = 20 * (share - 0.1) + (float(row.get("age") or 50) - 50) / 25 + (row.get("sex") == "male")
+    return 1 / (1 + np.exp(-logit))
+
+
+def classify(arguments, run):
+    model, mask = arguments["model"], np.load(arguments["mask"])
+    if mask.shape != np.load(arguments["image"]).shape[:2]:
+        raise InputError("the mask is of another photograph.")
+    if not mask.any():
+        raise InputError("there is no lesion to look at: draw the lesion.")
+    if "slow" in model:
+        run.report(Progress(0, None, "Loading the model"))
+        time.sleep(60)
+    looked.clear()
+    looked[model] = float(mask.mean())
+    return answer_of(arguments, "classify")
+
+
+def reclassify(arguments, run):
+    if arguments["model"] not in looked:
+        raise InputError("this picture was not looked at.")
+    return answer_of(arguments, "reclassify")
+
+
+def answer_of(arguments, verb):
+    model, row = arguments["model"], {name: value for name, value in arguments["row"].items() if name in FORM}
+    share = looked[model]
+    said = likely(share, row)
+    changes = [
+        {"field": name, "value": value, "change": said - likely(share, {k: v for k, v in row.items() if k != name})}
+        for name, value in row.items()
+    ]
+    alike = [{"image_id": f"ISIC_{place:07}", "diagnosis": "nevus", "distance": 0.1 * place} for place in range(3)]
+    answer = {
+        "classes": ["other", "melanoma"],
+        "positive": "melanoma",
+        "probabilities": [1 - said, said],
+        "interval": [max(0.0, said - 0.1), min(1.0, said + 0.1)],
+        "possible": ["other", "melanoma"] if 0.1 < said < 0.9 else ["melanoma"] if said > 0.5 else ["other"],
+        "coverage": 0.9,
+        "operating_point": {**CUT, "specificity_interval": [0.5, 0.6]},
+        "likeness": {"distance": 30.0 if "unlike" in model else 10.0, "limit": 20.0},
+        "contributions": changes,
+        "from_image": likely(share, {}),
+        "neighbours": alike,
+        "missing": [name for name in FORM if name not in row],
+        "unused": [name for name in arguments["row"] if name not in FORM],
+        "warnings": [],
+        "model": {"name": model, "title": model, "fingerprint": "0" * 64, "device": "cpu", "modalities": []},
+        "options": {"model": model},
+        "provenance": {"verb": verb, "pid": os.getpid()},
+    }
+    return {"answer": answer}
+
+
+def explain(arguments, run):
+    """Hot where the mask is, as the method says how hot."""
+    if arguments["method"] == "cam":
+        raise InputError("this network has no map for CAM.")
+    heat = np.load(arguments["mask"]).astype(np.float32) * (0.5 if arguments["method"] == "occlusion" else 1.0)
+    np.save(arguments["out"], heat.astype(np.float32))
+    return {"heatmap": arguments["out"]}
+
+
 if __name__ == "__main__":
-    raise SystemExit(main({"segment": segment, "rate": rate, "estimate": estimate}))
+    verbs = (segment, rate, estimate, classify, reclassify, explain)
+    raise SystemExit(main({verb.__name__: verb for verb in verbs}))

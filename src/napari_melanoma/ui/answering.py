@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class Answering(QObject):
         self._work = work
         self._said: dict[str, Said] = {}
         self._began = 0.0
+        self._before = ""  # what the status line said before
+        self._progress: Progress | None = None
         self._is_told = False  # whether the status line shows that an answer is awaited
         self._after: dict[str, Callable[[], None]] = {}
         self.filling = Filling(controls, work.book, self)
@@ -182,15 +185,18 @@ class Answering(QObject):
 
     def _on_started(self, question: Question) -> None:
         if not self._telling.isActive() and not self._is_told:
-            self._began = time.monotonic()
+            self._began, self._progress = time.monotonic(), None
             self._telling.start()
 
     def _on_long(self) -> None:
         """Say what takes longer than a moment."""
-        self._is_told = True
+        self._is_told, self._before = True, self._controls.status.text
         self._controls.status.begin(TASK, "Asking what the lesion may be ...")
+        if self._progress is not None:
+            self._controls.status.progress(TASK, self._progress)
 
     def _on_progress(self, progress: Progress) -> None:
+        self._progress = progress
         if self._is_told:
             self._controls.status.progress(TASK, progress)
 
@@ -198,8 +204,8 @@ class Answering(QObject):
         self._telling.stop()
         if self._is_told:
             self._is_told = False
-            seconds = time.monotonic() - self._began
-            self._controls.status.end(TASK, f"Answered in {seconds:.1f} s.")
+            before = "" if self._before.endswith("...") else f"{self._before} "
+            self._controls.status.end(TASK, f"{before}Answer in {time.monotonic() - self._began:.1f} s.")
 
     def _on_answered(self, question: Question, told: object) -> None:
         from napari_melanoma.workflows.answer import Answer as Made
@@ -233,15 +239,22 @@ class Answering(QObject):
             controls.answer.show_none(NONE_PICKED if controls.classifier.has_any else self._none_installed())
         elif known is None:
             controls.answer.show_none(NOT_ANALYSED)
-        elif said is not None and said.answer is not None:
-            controls.answer.show_answer(said.answer, awaited=said.question != known)
         elif said is not None and said.question == known:
-            controls.answer.show_none(f"{_first_capital(said.fault)} {again}")
-        elif self.queue.waits_for(str(identity)):
-            controls.answer.show_none("Asking ...")
-        else:
+            self._show(said)
+        elif not self.queue.waits_for(str(identity)):
             controls.answer.show_none(f"Stopped: nothing was said of this lesion. {again}")
-        controls.heatmap.setVisible(said is not None and said.answer is not None)
+        elif said is not None and said.answer is not None and said.question.picture.model == known.picture.model:
+            controls.answer.show_answer(said.answer, awaited=True)
+        else:
+            controls.answer.show_none("Asking ...")
+
+    def _show(self, said: Said) -> None:
+        """Show what was said to what is asked now."""
+        if said.answer is not None:
+            self._controls.answer.show_answer(said.answer, awaited=False)
+        else:
+            again = self._controls.icons.link("again", "Ask again")
+            self._controls.answer.show_none(f"{_first_capital(html.escape(said.fault))} {again}")
 
     def _none_installed(self) -> str:
         train = self._controls.icons.link("train", "Train one")

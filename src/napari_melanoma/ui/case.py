@@ -25,6 +25,7 @@ from napari_melanoma.ui.case_guard import CaseGuard
 from napari_melanoma.ui.case_keeping import CaseKeeping
 from napari_melanoma.ui.case_notices import notice_of
 from napari_melanoma.ui.case_rows import LOOSE, rows_of
+from napari_melanoma.ui.case_telling import CaseTelling
 from napari_melanoma.ui.case_viewing import CaseViewing
 from napari_melanoma.ui.mesa import keep_shaders
 
@@ -51,6 +52,7 @@ class CaseDock(CaseControls):
         self.viewing = CaseViewing(napari_viewer, self, self.desk, self.tree, self.settings)
         self.opening = self.viewing.opening
         self.keeping = CaseKeeping(self.desk, self.opening, self)
+        self.telling = CaseTelling(self.desk, self.opening, self)
         self.adding = CaseAdding(self, self.desk, self.settings)
         self.guard = CaseGuard(self, self.desk, self.keeping)
         self._telling = QTimer(self)

@@ -46,7 +46,7 @@ class Heatmap(QObject):
         self._book = book
         self._queue = queue
         self._shown: dict[str, Question] = {}
-        self._refused: Question | None = None  # what failed once is not asked again by itself
+        self._refused: set[tuple[str, str]] = set()  # models and methods that failed are not asked again by themselves
         self._at: Question | None = None
         self._controls.wanted.connect(self._on_wanted)
         self._controls.faded.connect(self._on_faded)
@@ -69,7 +69,7 @@ class Heatmap(QObject):
         self._at = asked
         if wanted is None or wanted != self._shown.get(identity):
             self._hide(identity, gone=asked is None)
-            if wanted is not None and wanted != self._refused:
+            if wanted is not None and (wanted.picture.model, method) not in self._refused:
                 self._queue.ask(wanted)
         else:
             self._see(identity)
@@ -103,7 +103,7 @@ class Heatmap(QObject):
         error : Exception
             Why.
         """
-        self._refused = question
+        self._refused.add((question.picture.model, question.method))
         self.failed.emit(error)
 
     def forget(self, identity: str) -> None:
@@ -137,7 +137,7 @@ class Heatmap(QObject):
             layer.visible = bool(image is not None and image.visible)
 
     def _on_wanted(self) -> None:
-        self._refused = None
+        self._refused.clear()
         if self._at is not None:
             self.follow(self._at.identity, self._at)
 

@@ -138,7 +138,7 @@ class LesionDock(LesionControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: an analysis, a computation, a file."""
-        parts = (self.analysing.queue, self.answering, self.work, self.opener, self.collecting)
+        parts = (self.analysing.queue, self.work, self.opener, self.collecting, self.answering)
         return any(part.busy for part in parts)
 
     def _refresh(self) -> None:

@@ -71,8 +71,8 @@ class LesionControls(QWidget):
         self.model = ModelPicker(self.icons)
         self.classifier = ClassifierPicker(self.icons)
         self.patient = PatientForm()
-        self.answer = AnswerSection(self.icons)
         self.heatmap = HeatmapControls(self.settings)
+        self.answer = AnswerSection(self.icons, self.heatmap)
         self.flips = named(QCheckBox("with its mirror images"), "flips", "Ask about the mirror images too", FLIPS_TIP)
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
         self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
@@ -212,15 +212,10 @@ class LesionControls(QWidget):
         both.setContentsMargins(0, 0, 0, 0)
         both.addWidget(self.mask_controls)
         both.addWidget(self.correction)
-        answer = QWidget()
-        said = QVBoxLayout(answer)
-        said.setContentsMargins(0, 0, 0, 0)
-        said.addWidget(self.answer)
-        said.addWidget(self.heatmap)
         self._patient_fold = section("Patient", "patient_section", self.patient, self.settings, True)
         sections = (
             self._patient_fold,
-            section("Answer", "answer_section", answer, self.settings, True),
+            section("Answer", "answer_section", self.answer, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
             section("Region of interest", "roi_section", self.roi, self.settings, True),
             section("Measurements", "measurements_section", self.table, self.settings, True),

@@ -119,7 +119,8 @@ class PatientForm(QWidget):
         self.fields = {column.name: PatientField(column) for column in columns}
         place = 0
         for name, field in self.fields.items():
-            field.edited.connect(self._on_edited)
+            field.edited.connect(self.edited)
+            field.refused.connect(self.edited)  # what cannot be is not known
             wide = name in WIDE or len(self.fields) == 1
             place += wide and place % 2
             self._grid.addWidget(field, place // 2, place % 2, 1, 2 if wide else 1, Qt.AlignmentFlag.AlignTop)
@@ -153,9 +154,6 @@ class PatientForm(QWidget):
         self._origin.setText(f"From the case {case}. {WHAT_IF if changed else ''}".strip() if case else "")
         self._origin.setVisible(bool(case))
         self._back.setVisible(bool(case) and changed)
-
-    def _on_edited(self, name: str, text: str) -> None:
-        self.edited.emit()
 
 
 def _described(column: FittedNumbers | FittedWords) -> Column:

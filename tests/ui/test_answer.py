@@ -1,0 +1,311 @@
+"""The answer in the Lesion dock, as a person would ask for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from answers import add_classifier
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
+
+from conftest import PATIENCE_MS, photograph
+from napari_melanoma.ui.lesion import LesionDock
+
+
+@pytest.fixture
+def models(home, monkeypatch):
+    """A folder of models, in which one is that says what a lesion may be."""
+    folder = home / "models"
+    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: folder)
+    add_classifier(folder)
+    return folder
+
+
+pytestmark = pytest.mark.usefixtures("models")
+
+
+def answer(person):
+    return person.dock.answering.answer(person.dock.picker.identity)
+
+
+def said(person, name="answer_verdict"):
+    label = person.finds(QLabel, name)
+    return label.text() if label.isVisibleTo(person.dock) else ""
+
+
+def types(person, text, name="patient_age"):
+    line = person.finds(QLineEdit, name)
+    line.selectAll()
+    person.qtbot.keyClick(line, Qt.Key.Key_Delete)
+    person.qtbot.keyClicks(line, text)
+    person.waits()
+
+
+def chooses(person, word, name="patient_sex"):
+    combo = person.finds(QComboBox, name)
+    place = combo.findData(word)
+    assert place >= 0, word
+    combo.setCurrentIndex(place)
+    combo.activated.emit(place)
+    person.waits()
+
+
+def analysed(person, name="mole", **options):
+    image = person.opens(name, **options)
+    person.analyses()
+    return image
+
+
+def test_an_analysed_photograph_is_answered(person):
+    analysed(person)
+    found = answer(person)
+    assert found.provenance["verb"] == "classify"
+    assert said(
+        person
+    ) == f"Melanoma {found.probability:.2f} ({found.interval[0]:.2f} to {found.interval[1]:.2f}): " + (
+        "cannot tell at 90 % coverage."
+    )
+    assert "finds 91 % (86 to 95) of melanoma" in said(person, "answer_side")
+    rows = {row.name: row for row in person.dock.answer.classes.rows}
+    assert rows["Melanoma"].value == pytest.approx(found.probability)
+    assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (found.interval, 0.2)
+    assert person.dock.answer.nearest.topLevelItemCount() == 3
+    assert said(person, "answer_unlike") == ""
+
+
+def test_the_form_changes_the_answer_and_asks_the_head_alone(person):
+    analysed(person)
+    before = answer(person)
+    types(person, "80")
+    after = answer(person)
+    assert after.probability > before.probability + 0.1
+    assert after.provenance["verb"] == "reclassify"
+    (age, sex) = person.dock.answer.changes.rows
+    assert (age.name, age.text) == ("Age 80", f"{after.probability - before.probability:+.2f}")
+    assert (sex.name, sex.text, sex.value) == ("Sex", "not known", None)
+    chooses(person, "male")
+    assert answer(person).probability > after.probability
+    types(person, "")
+    chooses(person, "")
+    assert answer(person).probability == pytest.approx(before.probability)
+
+
+@pytest.mark.one_qt
+def test_an_age_that_cannot_be_is_said_and_counts_as_unknown(person):
+    analysed(person)
+    before = answer(person)
+    types(person, "800")
+    assert "expected a number from 0 to 120" in said(person, "patient_age_fault")
+    assert answer(person).probability == pytest.approx(before.probability)
+
+
+def test_the_answer_follows_the_mask_and_its_undo(person):
+    analysed(person)
+    before = answer(person)
+    person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
+    person.waits()
+    after = answer(person)
+    assert after.probability > before.probability
+    assert after.provenance["verb"] == "classify"
+    person.layer("mask").undo()
+    person.waits()
+    assert answer(person).probability == pytest.approx(before.probability)
+
+
+def test_the_heatmap_is_a_layer_that_follows_the_answer(person):
+    image = analysed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
+    person.finds(QCheckBox, "heatmap").click()
+    person.waits()
+    layer = person.layer("heatmap")
+    names = [layer.name for layer in person.viewer.layers]
+    assert names == ["mole", "mole probability", "mole heatmap", "mole mask", "mole ROI", "mole contour"]
+    assert np.allclose(layer.scale, image.scale)
+    assert np.allclose(layer.translate, image.translate)
+    assert layer.units == image.units
+    assert layer.visible
+    assert np.array_equal(layer.data > 0, person.mask)
+    person.draws(person.layer("mask"), [(10, 10), (10, 60)])
+    person.waits()
+    assert person.layer("heatmap") is layer or person.layer("heatmap") == layer
+    assert layer.data[10, 30] == 1
+    person.finds(QSlider, "heatmap_opacity").setValue(25)
+    assert layer.opacity == 0.25
+    chooses(person, "occlusion", "heatmap_method")
+    assert layer.data.max() == 0.5
+    person.finds(QCheckBox, "heatmap").click()
+    assert not layer.visible
+    person.finds(QCheckBox, "heatmap").click()
+    person.waits()
+    assert layer.visible
+    assert len(person.viewer.layers) == 6
+
+
+@pytest.mark.one_qt
+def test_a_method_that_the_network_cannot_do_is_said_once(person):
+    analysed(person)
+    person.finds(QCheckBox, "heatmap").click()
+    chooses(person, "cam", "heatmap_method")
+    assert "no map for CAM" in notification_manager.records[-1].message
+    count = len(notification_manager.records)
+    types(person, "60")
+    assert len(notification_manager.records) == count
+    assert answer(person) is not None
+
+
+def test_a_worker_that_ended_meanwhile_is_started_again(person, client, qtbot):
+    analysed(person)
+    first = answer(person)
+    os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
+    types(person, "80")
+    assert answer(person).provenance["pid"] != first.provenance["pid"]
+    assert answer(person).probability > first.probability
+
+
+@pytest.mark.one_qt
+def test_a_mask_without_lesion_is_told_in_the_section(person):
+    analysed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
+    assert "There is no lesion to look at" in said(person, "answer_hint")
+    person.draws(person.layer("mask"), [(30, 30), (30, 40)])
+    person.waits()
+    assert answer(person) is not None
+    assert said(person, "answer_hint") == ""
+
+
+def test_what_was_typed_belongs_to_one_photograph(person, viewer, shared_client):
+    analysed(person, "one")
+    types(person, "80")
+    old = answer(person)
+    two = person.opens("two", photograph(((60, 80, 12),)))
+    person.viewer.layers.selection.active = two
+    assert person.finds(QLineEdit, "patient_age").text() == ""
+    assert "Analyse the photograph" in said(person, "answer_hint")
+    person.clicks("primary")
+    person.waits()
+    assert answer(person).probability < old.probability
+    person.dock.picker.step(-1)
+    assert person.finds(QLineEdit, "patient_age").text() == "80"
+    assert answer(person) == old
+    second = LesionDock(viewer, shared_client)
+    second.picker.step(-1)
+    assert second.patient.row == {"age": "80"}
+    second.close()
+    second.deleteLater()
+
+
+def test_cancel_stops_a_model_that_takes_long(person, models, qtbot):
+    add_classifier(models, "slow-model")
+    analysed(person)
+    person.dock.classifier.refresh()
+    chooses_model(person, "slow-model", wait=False)
+    qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
+    person.clicks("cancel")
+    person.waits()
+    assert "Stopped: nothing was said" in said(person, "answer_hint")
+    chooses_model(person, "melanoma-test")
+    assert answer(person) is not None
+
+
+def chooses_model(person, name, wait=True):
+    combo = person.finds(QComboBox, "classifier")
+    place = combo.findData(name)
+    assert place >= 0, name
+    combo.setCurrentIndex(place)
+    combo.activated.emit(place)
+    if wait:
+        person.waits()
+
+
+@pytest.mark.one_qt
+def test_each_list_has_the_models_that_do_what_it_is_for(person, models):
+    lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
+    names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
+    assert "melanoma-test" in names["classifier"]
+    assert "melanoma-test" not in names["model"]
+    assert "lesion-small" in names["model"]
+    assert "lesion-small" not in names["classifier"]
+    person.dock.classifier.model = "lesion-small"
+    assert lists["classifier"].currentText() == "lesion-small (for segmentation)"
+    assert person.finds(QToolButton, "classifier_card").isEnabled()
+
+
+def test_one_may_go_without_an_answer_and_that_is_remembered(person, viewer, shared_client):
+    analysed(person)
+    chooses_model(person, "")
+    assert answer(person) is None
+    assert "Pick a model" in said(person, "answer_hint")
+    assert not person.dock.patient.isVisibleTo(person.dock)
+    second = LesionDock(viewer, shared_client)
+    assert second.classifier.model == ""
+    second.close()
+    second.deleteLater()
+
+
+@pytest.mark.one_qt
+def test_where_no_model_is_installed_the_dock_says_so(home, monkeypatch, person):
+    combo = person.finds(QComboBox, "classifier")
+    person.dock.classifier.model = ""
+    for place in range(combo.count() - 1, 0, -1):
+        combo.removeItem(place)
+    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: home / "nothing")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED", home / "nothing")
+    person.dock.classifier.refresh()
+    analysed(person)
+    assert combo.currentText() == "none installed"
+    assert "is installed" in said(person, "answer_hint")
+    assert "models import" in said(person, "answer_hint")
+
+
+@pytest.mark.one_qt
+def test_a_picture_unlike_those_of_the_training_is_warned_of(person, models):
+    add_classifier(models, "unlike-model")
+    person.dock.classifier.refresh()
+    analysed(person)
+    chooses_model(person, "unlike-model")
+    assert "does not look like what the model was trained on" in said(person, "answer_unlike")
+
+
+@pytest.mark.one_qt
+def test_a_photograph_removed_while_it_is_asked_about(person, models):
+    add_classifier(models, "slow-model")
+    image = analysed(person)
+    person.dock.classifier.refresh()
+    chooses_model(person, "slow-model", wait=False)
+    person.viewer.layers.remove(image)
+    person.dock.answering.queue.cancel()
+    person.waits()
+    assert person.dock.welcome.isVisibleTo(person.dock)
+
+
+def test_the_dock_closed_while_an_answer_is_awaited(person, models, qtbot):
+    add_classifier(models, "slow-model")
+    analysed(person)
+    person.dock.classifier.refresh()
+    chooses_model(person, "slow-model", wait=False)
+    qtbot.waitUntil(lambda: person.dock.answering.queue.busy, timeout=PATIENCE_MS)
+    person.viewer.window.remove_dock_widget(person.dock)
+
+
+@pytest.mark.one_qt
+def test_what_a_case_says_fills_the_form_and_can_be_tried_out(person):
+    analysed(person)
+    identity = person.dock.picker.identity
+    filling = person.dock.answering.filling
+    filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == "30"
+    assert "From the case P-0042." in said(person, "form_origin")
+    young = answer(person)
+    types(person, "90")
+    assert "the case stays as it is" in said(person, "form_origin")
+    assert answer(person).probability > young.probability
+    filling.set_case(identity, "P-0042", {"age": "31", "sex": "male"})  # edited in the case
+    person.waits()
+    assert person.dock.patient.row == {"age": "90", "sex": "male"}
+    person.clicks("form_back")
+    person.waits()
+    assert person.dock.patient.row == {"age": "31", "sex": "male"}

@@ -1,0 +1,138 @@
+"""What is shown of an answer: rows of bars and sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from qtpy.QtCore import QEvent, QPoint
+from qtpy.QtGui import QColor, QHelpEvent
+from qtpy.QtWidgets import QApplication, QToolTip
+from stage import Stage
+
+from napari_melanoma.core.classifier import OperatingPoint
+from napari_melanoma.ui import answer_words as words
+from napari_melanoma.ui.bars import STRONG, USUAL, Bar, Bars
+from napari_melanoma.workflows.answer import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
+
+POINT = OperatingPoint(
+    asked=0.9,
+    cut=0.2,
+    sensitivity=0.91,
+    sensitivity_interval=(0.86, 0.95),
+    specificity=0.55,
+    specificity_interval=(0.5, 0.6),
+)
+ANSWER = Answer(
+    classes=("nevus", "melanoma", "seborrheic keratosis"),
+    positive="melanoma",
+    probabilities=(0.58, 0.31, 0.11),
+    interval=(0.2, 0.44),
+    possible=("melanoma", "nevus"),
+    coverage=0.9,
+    operating_point=POINT,
+    likeness=Likeness(10.0, 20.0),
+    contributions=(
+        Contribution("sex", "female", 0.001),
+        Contribution("site", "back", -0.02),
+        Contribution("age", "54", 0.04),
+    ),
+    from_image=0.29,
+    neighbours=(),
+    missing=("fitzpatrick",),
+    unused=("ethnicity",),
+    warnings=(),
+    model=ClassifierStamp("small", "Small", "0" * 64, "cpu"),
+    options=ClassifyOptions(),
+)
+
+
+def test_the_likeliest_class_comes_first_and_one_ruled_out_is_faint():
+    rows = words.class_bars(ANSWER)
+    assert [(row.name, row.text, row.faint) for row in rows] == [
+        ("Nevus", "0.58", False),
+        ("Melanoma", "0.31", False),
+        ("Seborrheic keratosis", "0.11", True),
+    ]
+    assert [row.strong for row in rows] == [False, True, False]
+    assert [row.interval for row in rows] == [None, (0.2, 0.44), None]
+    assert [row.mark for row in rows] == [None, 0.2, None]
+    assert "cannot be ruled out at 90 % coverage" in rows[1].tip
+
+
+def test_of_many_classes_the_last_are_one_row_and_the_class_asked_about_is_never_among_them():
+    names = (*(f"class {place}" for place in range(10)), "melanoma")
+    many = replace(ANSWER, classes=names, probabilities=(*[0.099] * 10, 0.01), possible=names, interval=None)
+    rows = words.class_bars(many)
+    assert len(rows) == words.MOST_CLASSES + 1
+    assert rows[-2].name == "Melanoma"
+    assert (rows[-1].name, rows[-1].text) == ("4 others", "0.40")
+    assert sum(row.value for row in rows) == pytest.approx(1)
+
+
+def test_what_each_field_adds_the_largest_first():
+    rows, end = words.change_bars(ANSWER)
+    assert [(row.name, row.text) for row in rows] == [
+        ("Age 54", "+0.04"),
+        ("Body site back", "\N{MINUS SIGN}0.02"),
+        ("Sex female", "0"),
+        ("Skin type", "not known"),
+    ]
+    assert rows[0].tip == "If age were unknown, melanoma would be 0.27 instead of 0.31."
+    assert end > 0.04
+
+
+def test_small_changes_are_not_drawn_as_if_they_were_large():
+    rows, end = words.change_bars(replace(ANSWER, contributions=(Contribution("age", "54", 0.001),)))
+    assert rows[0].value / end < 0.06
+
+
+def test_sentences():
+    assert words.verdict(ANSWER).startswith("Melanoma 0.31 (0.20 to 0.44): ")
+    assert words.verdict(ANSWER).endswith("cannot tell which at 90 % coverage.")
+    assert words.side(ANSWER).startswith("At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma")
+    assert words.side(replace(ANSWER, operating_point=None)) == ""
+    assert (
+        words.about_form(ANSWER) == "From the picture alone melanoma would be 0.29. Not used by this model: ethnicity."
+    )
+    assert words.about_form(replace(ANSWER, contributions=(), unused=())) == ""
+    assert words.unlike(ANSWER) == ""
+    assert "do not go by its answer" in words.unlike(replace(ANSWER, likeness=Likeness(25.0, 20.0)))
+    assert words.short(ANSWER) == "melanoma 0.31 (0.20 to 0.44)"
+
+
+@pytest.fixture
+def stage(qtbot):
+    made = Stage(qtbot)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_bars_are_painted_to_scale(stage, theme):
+    stage.viewer.theme = theme
+    bars = stage.show(Bars(stage.icons, "bars", "Bars"))
+    bars.show_rows([Bar("melanoma", "0.50", 0.5, strong=True), Bar("nevus", "1.00", 1.0)])
+    QApplication.processEvents()
+    picture = bars.grab().toImage()
+
+    def length(row, colour):
+        height = (2 * row + 1) * bars.height() // 4
+        return sum(picture.pixelColor(column, height) == QColor(colour) for column in range(picture.width()))
+
+    dark = theme == "dark"
+    whole, half = length(1, USUAL[dark]), length(0, STRONG[dark])
+    assert whole > 60
+    assert half == pytest.approx(whole / 2, abs=4)
+
+
+def test_bars_are_spoken_and_explain_themselves(stage):
+    bars = stage.show(Bars(stage.icons, "bars", "Bars"))
+    bars.show_rows([Bar("melanoma", "0.50", 0.5, tip="half"), Bar("nevus", "not known")])
+    assert bars.accessibleDescription() == "melanoma 0.50; nevus not known"
+    spot = QPoint(20, 5)
+    QApplication.sendEvent(bars, QHelpEvent(QEvent.Type.ToolTip, spot, bars.mapToGlobal(spot)))
+    assert QToolTip.text() == "half"
+    QToolTip.hideText()
+    bars.show_rows([])
+    assert not bars.isVisibleTo(stage.page)
