@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import Diverged, RunError, TrainingError
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows import task_kinds, training_events
+from napari_melanoma.workflows import task_segmentation, training_events
 from napari_melanoma.workflows import train as workflow
 from napari_melanoma.workflows.train import train
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
@@ -64,7 +64,7 @@ def test_a_stop_from_outside_ends_every_phase(
 
 def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop, as Ctrl+C does, when a phase begins; it then asks the context that it was given."""
-    place = task_kinds if phase == "choose_threshold" else workflow
+    place = task_segmentation if phase == "choose_threshold" else workflow
     real = getattr(place, phase)
 
     def work(*arguments: Any, **named: Any) -> Any:

@@ -11,9 +11,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.core.tabular import TabularEncoding
+    from napari_melanoma.data.features.encoding import TableValues
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class ClassPart:
+    """The answers and rows of one part, in the order of its cache.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int64 (image,), the place of the class among the names.
+    values : TableValues or None
+        What the rows say; None where pixels are all there is.
+    domains : numpy.ndarray
+        int64 (image,), the place of the data set among the domains.
+    """
+
+    labels: NDArray[np.int64]
+    values: TableValues | None
+    domains: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class ClassData:
     """What the data of a classification decide.
 
@@ -21,18 +41,24 @@ class ClassData:
     ----------
     names : tuple of str
         The classes, in the order of the logits.
-    counts : tuple of int
-        Images to learn from of each class.
     encoding : TabularEncoding or None
         How rows of the table become inputs, fitted on what is learnt from; None where pixels are all there is.
     domains : tuple of str
-        Names of the data sets, in the order of their numbers in a batch.
+        Names of the data sets, in the order of their numbers.
+    learn, tuning : ClassPart
+        Answers and rows.
     """
 
     names: tuple[str, ...]
-    counts: tuple[int, ...]
     encoding: TabularEncoding | None
     domains: tuple[str, ...]
+    learn: ClassPart
+    tuning: ClassPart
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Images to learn from of each class."""
+        return tuple(int((self.learn.labels == place).sum()) for place in range(len(self.names)))
 
 
 class ClassBatch(NamedTuple):

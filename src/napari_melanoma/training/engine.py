@@ -305,10 +305,11 @@ def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
 
     recipe, folder, clock = fitting.recipe, fitting.folder, Clock()
     pace = Pace(clock)
+    knows = recipe.model.starts_from_bundle and recipe.task == "segmentation"  # a classifier may have its encoder only
     return [
         Control(run.wish, folder, clock),
         RunWriter(folder, run, clock, pace),
         *([fitting.samples] if fitting.samples else []),
-        *([AveragedWeights(recipe.ema_decay, warm_up=not recipe.model.starts_from_bundle)] if recipe.ema_decay else []),
+        *([AveragedWeights(recipe.ema_decay, warm_up=not knows)] if recipe.ema_decay else []),
         Keeper(folder, run, recipe.patience, pace),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.training.augment.partners import Partners
+from napari_melanoma.training.class_loader import LearningViews, ViewsInOrder
 from napari_melanoma.training.sampling import ALONE, EpochSampler, Rank, shares
 from napari_melanoma.training.seeds import seed_of
 
@@ -136,8 +137,10 @@ def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, ra
     """
     base = prepared.base
     step = shares(recipe.data, batch_size, len(prepared.learn), len(base or ()))
-    classes = class_names(prepared.samples.learn, recipe.data.balance_by)
+    classes = sampled_classes(prepared, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
+    if prepared.classes is not None:
+        return _loader(LearningViews(prepared, recipe), sampler, recipe.workers)
     partners = Partners(recipe.augmentation, recipe.seed, len(prepared.learn), len(base or ()))
     return _loader(LearningBatches(prepared.learn.followed_by(base), partners), sampler, recipe.workers)
 
@@ -161,8 +164,53 @@ def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank
     torch.utils.data.DataLoader
         Batches as ``training_loader`` gives them, resized to the input, in the order of ``prepared.samples.tuning``.
     """
-    batches = TuningBatches(prepared.tuning, recipe.model.input_size)
+    side = recipe.model.input_size
+    batches: Any = TuningBatches(prepared.tuning, side)
+    if prepared.classes is not None:
+        batches = ViewsInOrder(prepared.tuning, prepared.classes.tuning, prepared, side)
     return _loader(batches, InOrder(len(prepared.tuning), batch_size, rank), workers=0)
+
+
+def learnt_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> DataLoader:
+    """Make the loader of the views that were learnt from, as they are.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Of a classification.
+    recipe : TrainRecipe
+        Gives the input size.
+    batch_size : int
+        Images of a batch.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Batches in the order of ``prepared.samples.learn``.
+    """
+    assert prepared.classes is not None
+    batches = ViewsInOrder(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
+    return _loader(batches, InOrder(len(prepared.learn), batch_size, ALONE), workers=0)
+
+
+def sampled_classes(prepared: Prepared, by: str) -> list[str]:
+    """Say what class each image to learn from is of when sampling is balanced.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Of whatever task.
+    by : str
+        ``"diagnosis"``, which for a classifier is its own class, or ``"domain"``.
+
+    Returns
+    -------
+    list of str
+        As ``class_names`` gives them.
+    """
+    if prepared.classes is None or by == "domain":
+        return class_names(prepared.samples.learn, by)
+    return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
 
 
 def class_names(samples: Sequence[Sample], by: str) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import Parts
+from napari_melanoma.training import data_faults
 from napari_melanoma.training.cache import Cache
+from napari_melanoma.training.class_prepare import read_run_classes, write_classes
+from napari_melanoma.training.class_views import fill_views, lost_views, views
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.decoding import Job, fill
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.core.tabular import TabularEncoding
     from napari_melanoma.training.class_batch import ClassData
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -84,7 +88,14 @@ class DataReport:
     warnings: tuple[str, ...]
 
 
-def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> Prepared:
+def prepare_data(
+    recipe: TrainRecipe,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    run: RunContext,
+    encoding: TabularEncoding | None = None,
+) -> Prepared:
     """Read, split, check and decode the images of a run.
 
     Several processes of one run, or several runs, may do this at once: one fills the store while the others wait, and
@@ -102,6 +113,8 @@ def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
         before there was such a table, it is prepared anew.
     run : RunContext
         Told of the progress, asked whether to go on.
+    encoding : TabularEncoding, optional
+        Of the table, where the model that the run starts from has one; otherwise it is fitted on what is learnt from.
 
     Returns
     -------
@@ -122,14 +135,20 @@ def prepare_data(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     with PixelStore.locked(user_store(), run, recipe.model.preprocessing) as store:
         if resume and folder.data.exists():
             rows = read_data(folder.data)
-            _restore(rows, store, recipe.data.cache_size, run)
+            _restore(rows, store, recipe, run)
         else:
             found = survey(recipe, store, run, keep=True)
             rows = _rows(found)
+            if found.table is not None:
+                assert recipe.classification is not None
+                data_faults.check_readable(fill_views(store, rows, recipe, run))
+                write_classes(folder.path, found.table, rows, recipe.classification, encoding)
             write_data(folder.data, rows)
             for notice in found.notices:
                 folder.tell("notice", message=notice)
-        prepared = _assemble(rows, store, recipe.data.cache_size)
+        prepared = _assemble(rows, store, recipe)
+        if recipe.classification is not None:
+            prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
         store.use(folder.path, [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache])
         store.prune()
     return prepared
@@ -196,9 +215,13 @@ def _rows(found: Survey) -> list[DataRow]:
     ]
 
 
-def _restore(rows: Sequence[DataRow], store: PixelStore, side: int, run: RunContext) -> None:
+def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, run: RunContext) -> None:
     """Decode again what the store has lost of a run, from files that are still what they were."""
-    lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, side)]
+    side, views_only = recipe.data.cache_size, recipe.task == "classification"
+    if views_only:
+        lost = lost_views(rows, store, recipe)
+    else:
+        lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, side)]
     contents = read_contents(
         [path for row in lost for path in (row.sample.image, mask_of(row.sample))], store.index, run
     )
@@ -210,9 +233,11 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, side: int, run: RunCont
         for job, sha in zip(jobs_of(row.sample, contents.known, keep=True), (row.image_sha, row.mask_sha), strict=True):
             if job.content.sha == sha:
                 jobs.append(job)
-            elif store.slot(job.kind, side, sha) is None:
+            elif views_only or store.slot(job.kind, side, sha) is None:
                 gone.append(job.path)
-    gone += fill(store, jobs, side, run)
+    gone += [] if views_only else fill(store, jobs, side, run)
+    if views_only and not gone:
+        gone += fill_views(store, lost, recipe, run)
     if gone:
         raise RunError(
             "the run learns from files that were changed or removed, and whose decoded pixels are not kept any more: "
@@ -225,14 +250,17 @@ def _is_stored(row: DataRow, store: PixelStore, side: int) -> bool:
     return bool(store.slot("image", side, row.image_sha) and store.slot("mask", side, row.mask_sha))
 
 
-def _assemble(rows: Sequence[DataRow], store: PixelStore, side: int) -> Prepared:
+def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> Prepared:
     """Turn rows whose images are all decoded into caches."""
 
     def samples(part: Part) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
 
     def cache(part: Part) -> Cache:
-        return store.cache([Pair(row.image_sha, row.mask_sha) for row in rows if row.part == part], side)
+        chosen = [row for row in rows if row.part == part]
+        if recipe.task == "classification":
+            return views(store, chosen, recipe)
+        return store.cache([Pair(row.image_sha, row.mask_sha) for row in chosen], recipe.data.cache_size)
 
     base = tuple(samples("base"))
     return Prepared(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -16,17 +17,20 @@ from napari_melanoma.io.results import write_rgb
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from lightning.pytorch import Trainer
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.task import Task
 
 CYAN = (0, 220, 255)
 
 
-class SampleWriter(Callback):
-    """Draws the predicted contour in yellow over the reference in cyan, on the photograph at the network's size.
+class Sampler(Callback):
+    """Draws what a task says of a few images; the tasks say how.
 
     Parameters
     ----------
@@ -34,23 +38,34 @@ class SampleWriter(Callback):
         Gets ``samples/start`` and ``samples/epoch-0001`` and so on.
     names : sequence of str
         What the files are called, one an image.
-    images, masks : torch.Tensor
-        uint8 (image, 3, row, column) and (image, 1, row, column).
     """
 
-    def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, masks: Tensor) -> None:
+    def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder = folder
         self._names = [f"{_safe(name)}.png" for name in names]
-        self._images = images
-        self._masks = masks
 
-    def on_train_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    @abstractmethod
+    def pictures(self, task: Any) -> Iterable[NDArray[np.uint8]]:  # noqa: ANN401 - each task has its own
+        """Draw what is said of each image, uint8 (row, column, channel).
+
+        Parameters
+        ----------
+        task : Task
+            In use, on its device.
+
+        Returns
+        -------
+        iterable of numpy.ndarray
+            One an image, in the order of the names.
+        """
+
+    def on_train_start(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
         """Draw what the start knows, unless a run before this one did."""
         place = self._folder.samples / "start"
         if trainer.is_global_zero and not place.exists():
             self._draw(trainer, pl_module, place)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
         """Draw what was learnt so far; the model is the averaged one at this moment, where there is one."""
         if trainer.is_global_zero:
             place = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
@@ -58,17 +73,42 @@ class SampleWriter(Callback):
             shown = place.relative_to(self._folder.path).as_posix()
             self._folder.tell("samples", epoch=trainer.current_epoch, folder=shown)
 
-    def _draw(self, trainer: Trainer, task: SegmentationTask, place: Path) -> None:
-        """Predict all images at once, in the precision of the run, and write the pictures."""
+    def _draw(self, trainer: Trainer, task: Task, place: Path) -> None:
+        """Ask about all images at once, in the precision of the run, and write the pictures."""
         training = task.training
         task.eval()
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            found = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
+            pictures = list(self.pictures(task))
         task.train(training)
         with atomic_folder(place) as folder:
-            for name, image, mask, lesion in zip(self._names, self._images, self._masks, found, strict=True):
-                reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
-                write_rgb(folder / name, draw_overlay(reference, lesion))
+            for name, picture in zip(self._names, pictures, strict=True):
+                write_rgb(folder / name, picture)
+
+
+class SampleWriter(Sampler):
+    """Draws the predicted contour in yellow over the reference in cyan, on the photograph at the network's size.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        As ``Sampler`` takes it.
+    names : sequence of str
+        What the files are called, one an image.
+    images, masks : torch.Tensor
+        uint8 (image, 3, row, column) and (image, 1, row, column).
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, masks: Tensor) -> None:
+        super().__init__(folder, names)
+        self._images = images
+        self._masks = masks
+
+    def pictures(self, task: SegmentationTask) -> Iterator[NDArray[np.uint8]]:
+        """Draw both contours."""
+        found = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
+        for image, mask, lesion in zip(self._images, self._masks, found, strict=True):
+            reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
+            yield draw_overlay(reference, lesion)
 
 
 def _safe(name: str) -> str:

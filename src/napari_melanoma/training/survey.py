@@ -11,6 +11,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, check_names, read_datasets
 from napari_melanoma.data.splits import Parts, split_parts
 from napari_melanoma.training import data_faults
+from napari_melanoma.training.class_rows import ClassTable, check_classes, kept, read_classes, with_answers
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
 from napari_melanoma.training.patience import impatience
@@ -69,12 +70,15 @@ class Survey:
         Path of an image or mask to what was found when it was decoded.
     notices : tuple of str
         Sentences for a person.
+    table : ClassTable, optional
+        Of a classification: the answers.
     """
 
     chosen: Chosen
     contents: Mapping[Path, Content]
     facts: Mapping[Path, Facts]
     notices: tuple[str, ...]
+    table: ClassTable | None = None
 
     @property
     def lesion_share(self) -> float:
@@ -114,22 +118,46 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
         Where the user stopped it.
     """
     chosen = choose(recipe)
+    chosen, table, unanswered = _answered(chosen, recipe)
     data_faults.check_counts(chosen.parts)
     samples = [*chosen.read, *chosen.judged]
     files = [path for sample in samples for path in (sample.image, mask_of(sample))]
     contents = read_contents(files, store.index, run)
     data_faults.check_readable(contents.faults)
     data_faults.check_stated_sizes(samples, contents.known)
-    jobs = [*_jobs(chosen.read, contents.known, keep), *_jobs(chosen.judged, contents.known, keep=False)]
+    pixels = keep and table is None  # of a classifier its views are kept
+    jobs = [*_jobs(chosen.read, contents.known, pixels), *_jobs(chosen.judged, contents.known, keep=False)]
     data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_faults.check_sizes(samples, facts)
     chosen, notices = without_leaks(chosen, find_same(chosen, facts, run, keep=keep))
     data_faults.check_counts(chosen.parts)
     data_faults.check_lesions(chosen.parts.learn, facts)
+    notices = [*unanswered, *notices]
+    if table is not None:
+        chosen, empty = _with_lesions(chosen, recipe, facts)
+        notices += empty
+        check_classes(chosen, table)
     notices += _of_patients(chosen)
     notices += [*data_faults.warnings(chosen.parts, facts), *impatience(recipe)]
-    return Survey(chosen, contents.known, facts, tuple(notices))
+    return Survey(chosen, contents.known, facts, tuple(notices), table)
+
+
+def _answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable | None, list[str]]:
+    """Of a classification, keep the images whose class is known."""
+    if recipe.classification is None:
+        return chosen, None, []
+    learnt = [*chosen.parts.learn, *chosen.parts.tuning]
+    table = read_classes([*recipe.data.datasets, *recipe.data.base], recipe.classification, learnt)
+    answered, notices = with_answers(chosen, table)
+    return answered, table, notices
+
+
+def _with_lesions(chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Facts]) -> tuple[Chosen, list[str]]:
+    """Leave out what has no lesion to cut around, where the network sees no more than that."""
+    if recipe.classification is None or recipe.classification.view.region == "photograph":
+        return chosen, []
+    return kept(chosen, lambda sample: facts[mask_of(sample)].lesion > 0, "have an empty mask")
 
 
 def choose(recipe: TrainRecipe) -> Chosen:

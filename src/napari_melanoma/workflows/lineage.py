@@ -39,7 +39,7 @@ def parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
         Where they have gone, or another model has their name by now.
     """
     settled = settled_in(folder)
-    parent = settled.parent if settled else None
+    parent = settled.whole if settled else None
     try:
         found = find_bundle(recipe.model.start if recipe.model.starts_from_bundle else DEFAULT_BUNDLE)
     except BundleError as error:

@@ -25,7 +25,9 @@ from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
-from napari_melanoma.workflows.task_kinds import TaskKind, kind_of
+from napari_melanoma.workflows.task_classification import Classification
+from napari_melanoma.workflows.task_kinds import TaskKind
+from napari_melanoma.workflows.task_segmentation import Segmentation
 from napari_melanoma.workflows.training_bundle import bundle_config
 from napari_melanoma.workflows.training_checks import check_recipe, check_step
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.task import Task
 
+KINDS: dict[str, TaskKind] = {"segmentation": Segmentation(), "classification": Classification()}
 log = logging.getLogger(__name__)
 
 
@@ -152,11 +155,11 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     """Prepare, train, choose what training leaves open, write the bundle, judge it."""
     recipe, folder, phase = work.recipe, work.folder, Phase(run, work.folder)
     prepared = prepare_data(recipe, folder, resume=work.resume, run=phase)
-    kind = kind_of(recipe)
+    kind = KINDS[recipe.task]
     network = _network(work, kind, prepared)
     settled = settled_in(folder) or _settle(work, network, prepared, phase)
     config = bundle_config(recipe, prepared, settled.parent)
-    if settled.parent and recipe.blend < 1 and not folder.last_checkpoint.exists():
+    if settled.whole and recipe.blend < 1 and not folder.last_checkpoint.exists():
         keep_start(network, folder.start_weights)
     task = kind.make(recipe, network, config, prepared)
     _tell_start(work, prepared, settled)
@@ -166,13 +169,13 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     except Exception as error:
         _expect_less(error, fitting)
         raise
-    if settled.parent and recipe.blend < 1:
-        _blend(work, task, settled.parent)
+    if settled.whole and recipe.blend < 1:
+        _blend(work, task, settled.whole)
     finished = kind.finish(task, recipe, prepared, config, phase)
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
     if work.judge:
-        _judge(prepared, folder, phase)
+        _judge(prepared, settled, folder, phase)
     folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)
     return bundle
 
@@ -260,8 +263,11 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
         folder.tell("notice", message="bf16 is not used: this processor does not compute in it.")
 
 
-def _judge(prepared: Prepared, folder: RunFolder, run: RunContext) -> None:
+def _judge(prepared: Prepared, settled: Settled, folder: RunFolder, run: RunContext) -> None:
     """Compare the new model with the one it started from; the model is there whatever becomes of this."""
+    if prepared.classes is not None and settled.whole is None:
+        folder.tell("notice", message="the run started from no classifier, so there is none to compare it with.")
+        return
     if not prepared.samples.held_out and not prepared.base_samples:
         folder.tell("notice", message="no image was held out, so the new model was not compared with the old one.")
         return
@@ -282,7 +288,7 @@ def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     with told_by_helper(folder):
         settled = wait_for_settled(folder, helping)
         prepared = prepare_data(recipe, folder, resume=True, run=helping)
-        kind = kind_of(recipe)
+        kind = KINDS[recipe.task]
         options = kind.options(recipe, prepared)
         network = start_network(recipe, options, weights=not folder.last_checkpoint.exists())
         task = kind.make(recipe, network, bundle_config(recipe, prepared, settled.parent), prepared)

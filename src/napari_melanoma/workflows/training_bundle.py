@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.analysis.overlap import choose_best, jaccard_by_threshold
+from napari_melanoma.core.classifier import ClassifierConfig
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig
@@ -47,11 +48,15 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         Names no folder of anybody's.
     """
     kept: dict[str, Any] = parent.model_dump(include={"mean", "std", "threshold"}) if parent else {}
+    asked, data = recipe.classification, prepared.classes
+    if asked is not None and data is not None:
+        told = ClassifierConfig(positive=asked.positive, view=asked.view, coverage=asked.coverage)
+        kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": told}
     return BundleConfig(
         name=recipe.name,
         title=recipe.title,
         architecture=recipe.model.architecture,
-        options=recipe.model.options,
+        options=network_options(recipe, prepared),
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
         modalities=kinds_of(recipe.modalities, [sample.modality for sample in prepared.samples.learn]),
@@ -59,6 +64,28 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         provenance=_origin(recipe, prepared, parent),
         **kept,
     )
+
+
+def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
+    """Give the options of a network: those of the recipe, and for a classifier what its data decide.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Of the run.
+    prepared : Prepared
+        Its images.
+
+    Returns
+    -------
+    dict
+        As ``build_network`` takes them and a bundle keeps them.
+    """
+    data = prepared.classes
+    if data is None:
+        return recipe.model.options
+    shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
+    return {**recipe.model.options, "classes": len(data.names), "tabular": shape}
 
 
 def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...]:
@@ -141,7 +168,7 @@ def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> d
     learnt = [*parts.learn, *prepared.base_samples]
     counts = dict(sorted(Counter(sample.domain for sample in learnt).items()))
     return {
-        "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent else None,
+        "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent and parent.part == "all" else None,
         "data": {
             "fingerprint": prepared.fingerprint,
             "learn": len(parts.learn),

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
@@ -15,6 +15,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import BundleConfig, load_network
+from napari_melanoma.models.encoder_start import load_encoder
 from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_files import fingerprint, weights_file, why_absent
@@ -32,8 +33,12 @@ WAIT_S, ASK_AGAIN_S = 3600.0, 0.2
 
 
 class Parent(Config):
-    """The bundle that a run started from: enough to know it again, and to feed its network the same way."""
+    """The bundle that a run started from: enough to know it again, and to feed its network the same way.
 
+    ``part`` is what was taken: of a model of another task its encoder alone, so that there is nothing to compare with.
+    """
+
+    part: Literal["all", "encoder"] = "all"
     name: str
     fingerprint: str
     mean: tuple[float, float, float]
@@ -47,6 +52,11 @@ class Settled(Config):
     batch_size: int
     pieces: int = 1
     parent: Parent | None = None
+
+    @property
+    def whole(self) -> Parent | None:
+        """The model that the run goes on from; None where it took an encoder or nothing."""
+        return self.parent if self.parent and self.parent.part == "all" else None
 
 
 def parent_of(recipe: TrainRecipe) -> Parent | None:
@@ -74,6 +84,9 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
         return None
     bundle = find_bundle(recipe.model.start)
     config: BundleConfig = bundle.config
+    known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
+    if config.task != recipe.task:
+        return Parent(part="encoder", fingerprint=bundle.fingerprint, **known)
     if config.architecture != recipe.model.architecture:
         raise RunError(
             f"'{bundle.name}' is a {config.architecture}, the recipe asks for a {recipe.model.architecture}. "
@@ -85,7 +98,6 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
             f"'{bundle.name}' learnt from photographs that were prepared, the recipe prepares none. "
             f"Set model.preprocessing = {{ {asked} }}."
         )
-    known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
     return Parent(fingerprint=bundle.fingerprint, **known)
 
 
@@ -158,8 +170,12 @@ def start_network(
     if file := weights_file(recipe.model.start):
         tell(load_file(network, file))
         return network
+    bundle = find_bundle(recipe.model.start)
+    if bundle.config.task != recipe.task:
+        tell(load_encoder(network, bundle))
+        return network
     try:
-        network.load_state_dict(load_network(find_bundle(recipe.model.start)).state_dict())
+        network.load_state_dict(load_network(bundle).state_dict())
     except RuntimeError as error:
         raise RunError(
             f"the weights of '{recipe.model.start}' do not fit the recipe's model.options {recipe.model.options}. "
@@ -184,7 +200,8 @@ def describe_start(recipe: TrainRecipe, parent: Parent | None) -> str:
         A word, or a name with the beginning of the hash of the weights; a file that has gone has its name alone.
     """
     if parent:
-        return f"{parent.name}, weights {parent.fingerprint[:12]}"
+        part = "encoder of " if parent.part == "encoder" else ""
+        return f"{part}{parent.name}, weights {parent.fingerprint[:12]}"
     file = weights_file(recipe.model.start)
     if file is None:
         return recipe.model.start

@@ -1,0 +1,121 @@
+"""Batches of a classification: views, answers, and what the rows say, some of it taken away while learning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.data.features.encoding import network_inputs
+from napari_melanoma.training.class_batch import ClassBatch
+from napari_melanoma.training.seeds import seed_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.core.tabular import TabularEncoding
+    from napari_melanoma.data.features.encoding import TableValues
+    from napari_melanoma.training.cache import Cache
+    from napari_melanoma.training.class_batch import ClassPart
+    from napari_melanoma.training.prepare import Prepared
+    from napari_melanoma.training.recipe import TrainRecipe
+
+DROP = 11  # what a seed is for, beside those of sampling
+
+
+class LearningViews:
+    """Batches to learn from, indexed by the keys of a batch.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Of a classification.
+    recipe : TrainRecipe
+        How often a field or a form is taken away, and the seed.
+    """
+
+    def __init__(self, prepared: Prepared, recipe: TrainRecipe) -> None:
+        assert prepared.classes is not None
+        assert recipe.classification is not None
+        self._cache = prepared.learn
+        self._classes = len(prepared.classes.names)
+        self._encoding, self._part = prepared.classes.encoding, prepared.classes.learn
+        self._drops = recipe.classification.drop_field, recipe.classification.drop_form
+        self._seed = recipe.seed
+
+    def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
+        """Give a batch as it was decoded."""
+        places = keys[:, 1] % len(self._cache)
+        values = self._part.values
+        if values is not None:
+            values = values.take(places)
+            values = values.without(self._dropped(keys, values.known.shape[1]))
+        return batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+
+    def _dropped(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
+        """Say which fields are taken away, (image, field); it follows from the key alone."""
+        field, form = self._drops
+        draws = np.stack([np.random.default_rng(seed_of(self._seed, DROP, *key)).random(fields + 1) for key in keys])
+        return (draws[:, 1:] < field) | (draws[:, :1] < form)
+
+
+class ViewsInOrder:
+    """Batches as they are, resized to the network's input; indexed by places.
+
+    Parameters
+    ----------
+    cache : Cache
+        Decoded views.
+    part : ClassPart
+        Their answers and rows.
+    prepared : Prepared
+        Knows classes and encoding.
+    side : int
+        Of the network's input, in pixels.
+    """
+
+    def __init__(self, cache: Cache, part: ClassPart, prepared: Prepared, side: int) -> None:
+        assert prepared.classes is not None
+        self._cache, self._part, self._side = cache, part, side
+        self._encoding, self._classes = prepared.classes.encoding, len(prepared.classes.names)
+
+    def __getitem__(self, places: NDArray[np.int64]) -> ClassBatch:
+        """Give a batch, its keys (0, place)."""
+        from torchvision.transforms.v2 import functional
+
+        keys = np.stack([np.zeros_like(places), places], axis=1)
+        values = None if self._part.values is None else self._part.values.take(places)
+        batch = batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+        if not len(places):
+            return batch
+        size = [self._side, self._side]
+        return batch._replace(images=functional.resize(batch.images, size, antialias=True))
+
+
+def batch_of(
+    cache: Cache,
+    keys: NDArray[np.int64],
+    places: NDArray[np.int64],
+    part: ClassPart,
+    values: TableValues | None,
+    encoding: TabularEncoding | None,
+    classes: int,
+) -> ClassBatch:
+    """Put a batch together."""
+    import torch
+
+    images, masks = (torch.from_numpy(pixels) for pixels in cache.read(places))
+    continuous, categories = _inputs(values, encoding, len(places))
+    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[places]), classes).float()
+    return ClassBatch(images, masks, keys, shares, continuous, categories, torch.from_numpy(part.domains[places]))
+
+
+def _inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
+    """Inputs from the table, of no width where there is none."""
+    import torch
+
+    if values is None or encoding is None:
+        return torch.zeros(count, 0), torch.zeros(count, 0, dtype=torch.int64)
+    inputs = network_inputs(values, encoding)
+    return torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories)

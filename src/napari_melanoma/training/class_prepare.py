@@ -1,0 +1,113 @@
+"""From the rows of a classification to what it learns from: answers and an encoding, kept in the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.tabular import TabularEncoding
+from napari_melanoma.data.features.encoding import understand
+from napari_melanoma.data.features.fitting import fit
+from napari_melanoma.training.class_batch import ClassData, ClassPart
+from napari_melanoma.training.class_rows import ClassTable, key_of
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.classifying import ClassificationConfig
+    from napari_melanoma.training.run_data import DataRow
+
+CLASSES = "classes.json"
+
+
+def write_classes(
+    folder: Path,
+    table: ClassTable,
+    rows: Sequence[DataRow],
+    asked: ClassificationConfig,
+    fitted: TabularEncoding | None,
+) -> None:
+    """Keep what the rows of a run say, so that a resumed run learns from the same answers.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run; gets ``classes.json``.
+    table : ClassTable
+        Answers and rows of all data sets.
+    rows : sequence of DataRow
+        Those of the run, in the order of its ``data.csv``.
+    asked : ClassificationConfig
+        Names the columns.
+    fitted : TabularEncoding, optional
+        That of the model which the run starts from; otherwise one is fitted on what is learnt from.
+
+    Raises
+    ------
+    DataSetError
+        Where a column is not there, or gives the answer away.
+    SaveError
+        Where it cannot be written.
+    """
+    learnt = [table.rows[key_of(row.sample)] for row in rows if row.part == "learn"]
+    encoding = fitted or (fit(learnt, asked.tabular, asked.target) if asked.tabular else None)
+    fields = encoding.fields if encoding else ()
+    found: dict[str, Any] = {
+        "names": table.names,
+        "encoding": encoding.model_dump(mode="json") if encoding else None,
+        "fields": fields,
+        "rows": [
+            [table.label(row.sample), *(table.rows[key_of(row.sample)].get(name, "") for name in fields)]
+            for row in rows
+        ],
+    }
+    write_json(folder / CLASSES, found)
+
+
+def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
+    """Read what the rows of a run say.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run.
+    rows : sequence of DataRow
+        Its ``data.csv``.
+
+    Returns
+    -------
+    ClassData
+        For the loaders.
+
+    Raises
+    ------
+    RunError
+        Where it is missing, or is not that of the rows.
+    """
+    path = folder / CLASSES
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        said = dict(zip([id(row) for row in rows], found["rows"], strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path}, the answers of the run's images, cannot be read ({error!r}). Start a new run in another folder."
+        ) from error
+    encoding = TabularEncoding.parse(found["encoding"], str(path)) if found["encoding"] else None
+    domains = tuple(sorted({row.sample.domain for row in rows}))
+
+    def part(name: str) -> ClassPart:
+        chosen = [row for row in rows if row.part == name]
+        cells = [said[id(row)] for row in chosen]
+        return ClassPart(
+            labels=np.array([cell[0] for cell in cells], np.int64),
+            values=understand([dict(zip(found["fields"], cell[1:], strict=True)) for cell in cells], encoding)
+            if encoding
+            else None,
+            domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
+        )
+
+    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"))

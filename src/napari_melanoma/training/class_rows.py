@@ -1,0 +1,219 @@
+"""The answers of a classification: which class each row of the data sets is of, and what else its row says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.tabular import UNKNOWN
+from napari_melanoma.data.dataset import Entry, Sample, each_entry
+from napari_melanoma.data.features.joining import with_features
+from napari_melanoma.training.data_faults import named
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.classifying import ClassificationConfig
+    from napari_melanoma.training.survey import Chosen
+
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+OTHER = "other"
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What the tables of data sets say.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The classes, in the order of the logits.
+    answers : dict
+        Data set and image id to the class; rows without an answer, or of another class, are not in it.
+    rows : dict
+        Data set and image id to column and cell.
+    """
+
+    names: tuple[str, ...]
+    answers: dict[Key, str]
+    rows: dict[Key, dict[str, str]]
+
+    def label(self, sample: Sample) -> int:
+        """Give the place of a sample's class among the names.
+
+        Parameters
+        ----------
+        sample : Sample
+            With an answer.
+
+        Returns
+        -------
+        int
+            From 0.
+        """
+        return self.names.index(self.answers[key_of(sample)])
+
+
+def key_of(sample: Sample) -> Key:
+    """Tell a row from all others.
+
+    Parameters
+    ----------
+    sample : Sample
+        Of a data set.
+
+    Returns
+    -------
+    tuple of str
+        Data set and image id.
+    """
+    return sample.domain, sample.image_id
+
+
+def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Sequence[Sample]) -> ClassTable:
+    """Read the answers of data sets.
+
+    Parameters
+    ----------
+    folders : iterable of str
+        The data sets.
+    asked : ClassificationConfig
+        The column, and the classes where they are named.
+    learnt : sequence of Sample
+        Of whose classes there are logits, where none are named.
+
+    Returns
+    -------
+    ClassTable
+        Of all rows.
+
+    Raises
+    ------
+    DataSetError
+        Where no table has the column, or there are fewer than two classes, or none of them is the positive one.
+    """
+    rows: dict[Key, dict[str, str]] = {}
+    for folder in (Path(name).expanduser() for name in folders):
+        entries = [entry.row for entry in each_entry(folder) if isinstance(entry, Entry)]
+        found = with_features(entries, Path(asked.features).expanduser()) if asked.features else entries
+        rows |= {(folder.name, str(row["image_id"])): {k: str(v) for k, v in row.items()} for row in found}
+    if not any(asked.target in row for row in rows.values()):
+        there = sorted({column for row in rows.values() for column in row})
+        raise DataSetError(
+            f"no table has a column '{asked.target}' (found: {', '.join(there)}). Set classification.target to the "
+            "column that holds the answer."
+        )
+    answers = _answers(rows, asked.target)
+    known = sorted({answers[key_of(sample)] for sample in learnt if key_of(sample) in answers})
+    binary = {OTHER, asked.target}.issuperset(answers.values())
+    names = asked.classes or ((OTHER, asked.target) if binary and len(known) > 1 else tuple(known))
+    _check(names, known, asked)
+    return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows)
+
+
+def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
+    """Keep the images whose class is known.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part.
+    table : ClassTable
+        Their answers.
+
+    Returns
+    -------
+    chosen : Chosen
+        Without the others.
+    notices : list of str
+        How many these are.
+    """
+    return kept(chosen, lambda sample: key_of(sample) in table.answers, "have no answer")
+
+
+def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Chosen, list[str]]:
+    """Leave images out of every part, and say how many.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part.
+    wanted : callable
+        Says of an image whether it stays.
+    why : str
+        What the others are or have, in the plural.
+
+    Returns
+    -------
+    chosen : Chosen
+        Without the others.
+    notices : list of str
+        A sentence, or none.
+    """
+    samples = [*chosen.read, *chosen.judged]
+    gone = [sample for sample in samples if not wanted(sample)]
+    if not gone:
+        return chosen, []
+    parts = chosen.parts
+    parts = replace(
+        parts,
+        learn=[sample for sample in parts.learn if wanted(sample)],
+        tuning=[sample for sample in parts.tuning if wanted(sample)],
+        held_out=[sample for sample in parts.held_out if wanted(sample)],
+    )
+    base, aside = (tuple(filter(wanted, part)) for part in (chosen.base, chosen.base_held_out))
+    notice = f"{len(gone)} of {len(samples)} images {why} and are left out: {named([s.image_id for s in gone])}."
+    return replace(chosen, parts=parts, base=base, base_held_out=aside), [notice]
+
+
+def check_classes(chosen: Chosen, table: ClassTable) -> None:
+    """Refuse data in which a class is missing where it is needed.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part, all with answers.
+    table : ClassTable
+        Their answers.
+
+    Raises
+    ------
+    DataSetError
+        Naming the class and the part.
+    """
+    parts = {"learn from": chosen.parts.learn, "tune with": chosen.parts.tuning}
+    for part, samples in parts.items():
+        counts = Counter(table.answers[key_of(sample)] for sample in samples)
+        missing = [name for name in table.names if not counts[name]]
+        if missing and (part == "learn from" or len(counts) < 2):
+            raise DataSetError(
+                f"among the {len(samples)} images to {part} none is of the class {', '.join(missing)}. Add some, "
+                "raise data.tuning_fraction, or name the classes in classification.classes."
+            )
+
+
+def _answers(rows: dict[Key, dict[str, str]], target: str) -> dict[Key, str]:
+    """The class of each row that says one: its word, or for a column of 1 and 0 its name and 'other'."""
+    said = {key: (row.get(target) or "").strip() for key, row in rows.items()}
+    said = {key: word for key, word in said.items() if word and word.lower() != UNKNOWN}
+    if {word.lower() for word in said.values()} <= {*YES, *NO}:
+        return {key: target if word.lower() in YES else OTHER for key, word in said.items()}
+    return said
+
+
+def _check(names: Sequence[str], known: Sequence[str], asked: ClassificationConfig) -> None:
+    """Refuse classes that nothing can be learnt from."""
+    if len(known) < 2:
+        raise DataSetError(
+            f"the column '{asked.target}' has {len(known)} classes among the images to learn from "
+            f"({', '.join(known) or 'none'}), expected two or more: there is nothing to tell apart. Add images of "
+            "another class, or set classification.target to another column."
+        )
+    if asked.positive not in names:
+        raise DataSetError(
+            f"classification.positive is '{asked.positive}', but the classes of '{asked.target}' are "
+            f"{', '.join(names)}. Set it to one of them."
+        )

@@ -1,0 +1,215 @@
+"""The classification task as Lightning runs it; imports torch, so it is itself imported inside functions only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+
+from napari_melanoma.analysis.ranking import area_under_roc
+from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.training.class_augment import ClassAugmentation
+from napari_melanoma.training.gathering import Gathered
+from napari_melanoma.training.losses import make_class_loss
+from napari_melanoma.training.monitor import MONITORS
+from napari_melanoma.training.second_loss import second_loss
+from napari_melanoma.training.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.models.blocks.classifier import Classifier
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.class_batch import ClassBatch
+    from napari_melanoma.training.recipe import TrainRecipe
+
+UNDECIDED = 0.5  # AUC where there is nothing to tell apart
+
+
+class ClassificationTask(Task):
+    """A network that learns which class a lesion is of, from its picture and its patient's data.
+
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_balanced_accuracy``: over
+    the images of all processes at once, as a ranking has no mean over batches.
+
+    Parameters
+    ----------
+    network : Classifier
+        Images, continuous values and categories to logits (batch, class); ``encode``, ``decide`` and ``embed`` are its
+        parts.
+    recipe : TrainRecipe
+        Loss, optimiser, augmentation, adaptation and seed.
+    bundle : BundleConfig
+        How images are normalised, and the classes; the bundle that comes out says the same.
+    counts : sequence of int
+        Images to learn from of each class.
+    domains : int
+        How many there are among all that the network sees.
+    """
+
+    network: Classifier
+    _weights: Tensor | None
+
+    def __init__(
+        self, network: Classifier, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int], domains: int = 1
+    ) -> None:
+        super().__init__(network, recipe, bundle)
+        assert recipe.classification is not None
+        self._asked = recipe.classification
+        self._classes = len(bundle.classes)
+        self._positive = bundle.classes.index(self._asked.positive)
+        weights = class_weights(counts) if self._asked.class_weight == "balanced" else None
+        self.register_buffer("_weights", weights, persistent=False)
+        self._second = second_loss(self._asked.adaptation, network, domains)
+        self._augment = ClassAugmentation(recipe)
+        self._tuning = Gathered(2 * self._classes)
+        encoder = encoder_of(network)
+        if encoder is not None and self._asked.freeze_encoder:
+            encoder.requires_grad_(False)
+
+    def forward(self, images: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
+        """Give logits, float32 (batch, class), of images in [0, 255], (batch, 3, row, column), and encoded rows."""
+        return self.network(self.normalised(images), continuous, categories).float()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to learning; a frozen encoder stays in use, its statistics and dropout too.
+
+        Parameters
+        ----------
+        mode : bool
+            False switches to use.
+
+        Returns
+        -------
+        ClassificationTask
+            This one.
+        """
+        super().train(mode)
+        encoder = encoder_of(self.network)
+        if mode and encoder is not None and self._asked.freeze_encoder:
+            encoder.eval()
+        return self
+
+    def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Apply the loss of the recipe.
+
+        Parameters
+        ----------
+        logits, shares : torch.Tensor
+            Float (batch, class); the shares of the classes sum to one.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
+        asked = self._asked
+        criterion = make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)
+        return criterion(logits, shares)
+
+    def on_after_batch_transfer(self, batch: ClassBatch, dataloader_idx: int) -> ClassBatch:
+        """Vary images on the device where the network is, while learning, and answers where images are mixed."""
+        return self._augment(batch) if self.trainer.training else batch
+
+    def batch_loss(self, batch: ClassBatch) -> Tensor:
+        """Compare what the network says with the answers; images without any are looked at by the second loss alone.
+
+        Parameters
+        ----------
+        batch : ClassBatch
+            Images in [0, 255]; those that have answers come first.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
+        maps = self.network.encode(self.normalised(batch.images))
+        labelled = len(batch.shares)
+        logits = self.network.decide([each[:labelled] for each in maps], batch.continuous, batch.categories)
+        loss = self.loss(logits.float(), batch.shares)
+        if self._second is None:
+            return loss
+        done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        return loss + self._second(self.network.embed(maps).float(), batch.domains, done)
+
+    def validation_step(self, batch: ClassBatch, batch_idx: int) -> None:
+        """Keep what is said of each image; processes with fewer images get empty batches at the end."""
+        if len(batch.images):
+            logits = self(batch.images, batch.continuous, batch.categories)
+            self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares], dim=1))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what was said in a validation that was broken off."""
+        self._tuning = Gathered(2 * self._classes)
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure on all tuning images at once."""
+        logits, shares = self._tuning.take(self.device).split(self._classes, dim=1)
+        loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
+        labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
+        measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
+        names = [name for name, _ in MONITORS["classification"].measures]
+        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True))}
+
+
+def class_weights(counts: Sequence[int]) -> Tensor:
+    """Weigh classes so that each counts as much as any other, over all images.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Images of each class.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (class,), which sum to the number of images over these: their loss stays of the same size.
+    """
+    found = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
+    return found.sum() / (len(found) * found)
+
+
+def macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], positive: int) -> float:
+    """Say how well probabilities rank: the positive class of two, or the mean over classes, each against the rest.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        Float (image, class).
+    labels : numpy.ndarray
+        int64 (image,).
+    positive : int
+        Place of the positive class.
+
+    Returns
+    -------
+    float
+        One half where there is nothing to tell apart; classes that no image or every image is of are left out.
+    """
+    asked = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    told = [each for each in asked if 0 < (labels == each).sum() < len(labels)]
+    return float(np.mean([area_under_roc(probabilities[:, each], labels == each) for each in told] or [UNDECIDED]))
+
+
+def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Average over the classes which share of their images is most probably of them.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        Float (image, class).
+    labels : numpy.ndarray
+        int64 (image,).
+
+    Returns
+    -------
+    float
+        In [0, 1]; over the classes that there are.
+    """
+    said = probabilities.argmax(1)
+    return float(np.mean([(said[labels == each] == each).mean() for each in np.unique(labels)]))

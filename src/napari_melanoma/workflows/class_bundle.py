@@ -1,0 +1,158 @@
+"""From a trained classifier to its bundle: calibration, operating point, what is unlike, the reference beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.calibration import expected_calibration_error, fit_calibration, softmax
+from napari_melanoma.analysis.novelty import Novelty, threshold
+from napari_melanoma.analysis.ranking import area_under_roc, average_precision, operating_point
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.models.reference import Reference, numbered, remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.data.splits import Parts
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.class_batch import ClassBatch
+    from napari_melanoma.training.classification import ClassificationTask
+    from napari_melanoma.training.classifying import ClassificationConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a network says of images, in their order.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray
+        float32 (image, class).
+    labels : numpy.ndarray
+        int64 (image,), the true class.
+    embeddings : numpy.ndarray
+        float32 (image, feature).
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+
+
+def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str) -> Said:
+    """Ask a network about images.
+
+    Parameters
+    ----------
+    task : ClassificationTask
+        On its device.
+    batches : iterable of ClassBatch
+        As they are, in order.
+    run : RunContext
+        Asked whether to go on.
+    message : str
+        What is told meanwhile.
+
+    Returns
+    -------
+    Said
+        Logits, true classes and embeddings.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
+    """
+    import torch
+
+    task.eval()
+    found = []
+    with torch.inference_mode():
+        for batch in run.track(batches, message):
+            images, continuous, categories = (
+                each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
+            )
+            maps = task.network.encode(task.normalised(images))
+            logits = task.network.decide(maps, continuous, categories).float()
+            embedded = task.network.embed(maps).float()
+            found.append((logits.cpu(), batch.shares.argmax(1), embedded.cpu()))
+    logits, labels, embeddings = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return Said(logits, labels, embeddings)
+
+
+def calibrated_config(
+    config: BundleConfig, asked: ClassificationConfig, tuning: Said, reference: Reference
+) -> BundleConfig:
+    """Make the answers of a bundle honest, by what its network says of images that it did not learn from.
+
+    Parameters
+    ----------
+    config : BundleConfig
+        What the bundle says of itself.
+    asked : ClassificationConfig
+        Sensitivity and coverage.
+    tuning : Said
+        Of the tuning images, which picked the epoch too; figures of them are therefore optimistic.
+    reference : Reference
+        What the bundle remembers, groups of the tuning images and embeddings of the training cases among it.
+
+    Returns
+    -------
+    BundleConfig
+        The same with temperature and bias, operating point, prevalence and the distance of what is unlike, and in its
+        provenance with what the tuning images say.
+    """
+    assert config.classifier is not None
+    place = config.classes.index(config.classifier.positive)
+    found = fit_calibration(tuning.logits, tuning.labels)
+    probabilities = softmax(tuning.logits, *found)
+    scores, positive = probabilities[:, place], tuning.labels == place
+    there = 0 < positive.sum() < len(positive)
+    known = {
+        "temperature": found.temperature,
+        "bias": found.bias,
+        "operating_point": operating_point(scores, positive, asked.sensitivity, reference.groups) if there else None,
+        "prevalence": float(positive.mean()) if there else None,
+        "unlike": threshold(Novelty.fit(reference.embeddings).distance(tuning.embeddings)),
+    }
+    measured = {
+        "tuning_auc": round(area_under_roc(scores, positive), 4) if there else None,
+        "tuning_average_precision": round(average_precision(scores, positive), 4) if there else None,
+        "tuning_calibration_error": round(expected_calibration_error(scores, positive), 4),
+    }
+    classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **known})
+    return config.model_copy(update={"classifier": classifier, "provenance": {**config.provenance, **measured}})
+
+
+def reference_of(tuning: Said, learnt: Said, parts: Parts, asked: ClassificationConfig) -> Reference:
+    """Put together what a bundle remembers of cases.
+
+    Parameters
+    ----------
+    tuning, learnt : Said
+        Of the tuning images and of those that were learnt from.
+    parts : Parts
+        Their rows, in the same order.
+    asked : ClassificationConfig
+        Whether the ids of training cases are kept.
+
+    Returns
+    -------
+    Reference
+        Patients and lesions are numbers in it; of very many training cases a choice.
+    """
+    chosen = remembered(learnt.labels)
+    return Reference(
+        logits=tuning.logits,
+        labels=tuning.labels,
+        groups=numbered([sample.group for sample in parts.tuning]),
+        embeddings=learnt.embeddings[chosen].astype(np.float16),
+        embedded_labels=learnt.labels[chosen],
+        embedded_ids=tuple(parts.learn[place].image_id for place in chosen) if asked.neighbours else (),
+    )
