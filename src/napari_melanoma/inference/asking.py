@@ -1,0 +1,90 @@
+"""A classifier as methods of explanation ask it: a number of an image, with the row held fixed; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from napari_melanoma.core.runs import Progress, RunContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_melanoma.models.blocks.classifier import Classifier
+
+
+class Asked(nn.Module):
+    """Log odds of one class against the others, as a function of the image alone.
+
+    Log odds and not the logit, because a head with one output has a logit of 0 for the class that it does not name.
+
+    Parameters
+    ----------
+    network : models.blocks.classifier.Classifier
+        Of the zoo.
+    continuous, categories : torch.Tensor
+        Of one row of the table, (1, input) and (1, embedding).
+    target : int
+        Place of the class.
+    run : RunContext
+        Takes the progress; asked before every pass whether to go on.
+    """
+
+    def __init__(
+        self, network: Classifier, continuous: Tensor, categories: Tensor, target: int, run: RunContext
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.deepest = nn.Identity()  # where the deepest map can be watched
+        self._table = continuous, categories
+        self._target = target
+        self._run = run
+        self._passes, self._expected = 0, 0
+
+    def expect(self, views: int) -> None:
+        """Say how many views will be asked about, so that the progress has an end.
+
+        Parameters
+        ----------
+        views : int
+            In all passes together.
+        """
+        self._passes, self._expected = 0, views
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give log odds, float (batch,), of normalised images, float (batch, 3, row, column)."""
+        self._run.check()
+        maps = list(self.network.encode(images))
+        odds = self._odds([*maps[:-1], self.deepest(maps[-1])])
+        self._passes += len(images)
+        if self._expected:
+            done = min(self._passes, self._expected)
+            self._run.report(Progress(done, self._expected, "Looking where the answer comes from"))
+        return odds
+
+    def places(self, images: Tensor) -> Tensor:
+        """Give what each place of the deepest map says by itself, less what an empty one says.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Normalised float (1, 3, row, column).
+
+        Returns
+        -------
+        torch.Tensor
+            float (row, column) of the map.
+        """
+        deepest = self.network.encode(images)[-1][0]
+        alone = deepest.flatten(1).T[:, :, None, None]
+        nothing = torch.zeros_like(alone[:1])
+        return (self._odds([alone]) - self._odds([nothing])).view(deepest.shape[1:])
+
+    def _odds(self, maps: list[Tensor]) -> Tensor:
+        """Log odds from maps."""
+        count = len(maps[-1])
+        logits = self.network.decide(maps, *(part.expand(count, -1) for part in self._table)).float()
+        others = torch.cat([logits[:, : self._target], logits[:, self._target + 1 :]], dim=1)
+        return logits[:, self._target] - torch.logsumexp(others, dim=1)

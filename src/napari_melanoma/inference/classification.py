@@ -1,0 +1,286 @@
+"""From a lesion and what is known of the patient to logits of the classes; torch is imported when a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Self, cast
+
+import numpy as np
+
+from napari_melanoma.analysis.views import View, view_of
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.tabular import TabularEncoding
+from napari_melanoma.data.features.encoding import TableValues, encode, network_inputs
+from napari_melanoma.inference.judging import Judge
+from napari_melanoma.inference.photograph import best_device
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.preprocessing import to_tensor
+from napari_melanoma.models.registry import of_task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.core.classifier import ClassifierConfig
+    from napari_melanoma.data.features.encoding import TabularInputs
+    from napari_melanoma.models.blocks.classifier import Classifier as Network
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A lesion as a classifier is asked about it.
+
+    ``rgb`` is uint8 sRGB (row, column, channel=3); ``mask`` is bool (row, column), None where the classifier looks at
+    the whole photograph; ``row`` is what is known of the patient, in the columns of the harmonised table.
+    """
+
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_] | None = None
+    row: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the encoder made of a view, kept so that a change of the form asks the network's head alone.
+
+    ``deepest`` is float32 (channel, row, column), the map that the head decides from; ``embedding`` is float32
+    (feature,), by which pictures are compared.
+    """
+
+    deepest: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+class Classifier:
+    """A bundle's network, ready to say which class a lesion belongs to.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The bundle; one for classification.
+    network : models.blocks.classifier.Classifier
+        Its network, in evaluation mode.
+    device : str
+        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Raises
+    ------
+    BundleError
+        Where the bundle is for something else.
+    """
+
+    def __init__(self, info: BundleInfo, network: Network, device: str = "cpu") -> None:
+        self.info = of_task(info, "classification")
+        self.device = device
+        self.network = network.to(device)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load a bundle's weights.
+
+        Parameters
+        ----------
+        info : BundleInfo
+            The bundle.
+        device : str, optional
+            Where it shall run; the fastest that is there by default.
+
+        Returns
+        -------
+        Classifier
+            Ready to be asked.
+
+        Raises
+        ------
+        BundleError
+            Where the bundle is for something else, its weights are damaged or do not fit.
+        """
+        network = cast("Network", load_network(of_task(info, "classification")))
+        return cls(info, network, device or best_device())
+
+    @property
+    def config(self) -> ClassifierConfig:
+        """What the bundle says of a classifier."""
+        config = self.info.config.classifier
+        assert config is not None  # a bundle for classification has one, its own check says
+        return config
+
+    @property
+    def encoding(self) -> TabularEncoding:
+        """How rows become inputs; without columns where the network gets pixels alone."""
+        return self.info.config.tabular or TabularEncoding()
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What the bundle's reference cases say of an answer; read when first asked for."""
+        return Judge.of(self.info)
+
+    def seen(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> View:
+        """Cut out what the network looks at, and say where it lies.
+
+        Parameters
+        ----------
+        rgb : numpy.ndarray
+            uint8 sRGB (row, column, channel=3), of any size.
+        mask : numpy.ndarray or None
+            Bool (row, column); not looked at where the bundle's view is the whole photograph.
+
+        Returns
+        -------
+        View
+            The network's input before it is normalised, and its box in the photograph.
+
+        Raises
+        ------
+        InputError
+            Where the view is the lesion's square and the mask is empty, missing or of another size.
+        """
+        if mask is not None and mask.shape != rgb.shape[:2]:
+            raise InputError(
+                f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels, the photograph {rgb.shape[0]} x "
+                f"{rgb.shape[1]}. Give the mask of this photograph."
+            )
+        config = self.info.config
+        found = view_of(rgb, mask, self.config.view, config.input_size, config.preprocessing)
+        if found is None:
+            raise InputError(
+                f"there is no lesion to look at: '{self.info.name}' looks at the square around the lesion, and the "
+                "mask is empty. Draw the lesion, or take a model that looks at whole photographs."
+            )
+        return found
+
+    def view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+        """Cut out what the network looks at.
+
+        Parameters
+        ----------
+        rgb, mask : numpy.ndarray
+            As ``seen`` takes them.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (side, side, channel=3).
+
+        Raises
+        ------
+        InputError
+            As ``seen`` does.
+        """
+        return self.seen(rgb, mask).image
+
+    def look(self, views: Sequence[NDArray[np.uint8]]) -> list[Looked]:
+        """Run the encoder, in one pass.
+
+        Parameters
+        ----------
+        views : sequence of numpy.ndarray
+            Each uint8 (side, side, channel=3), as ``view`` gives them.
+
+        Returns
+        -------
+        list of Looked
+            In their order.
+        """
+        import torch
+
+        if not views:
+            return []
+        with torch.inference_mode():
+            maps = list(self.network.encode(to_tensor(list(views), self.info.config).to(self.device)))
+            embeddings = self.network.embed(maps).float().cpu().numpy()
+            deepest = maps[-1].float().cpu().numpy()
+        return [Looked(one, embedding) for one, embedding in zip(deepest, embeddings, strict=True)]
+
+    def decide(self, looked: Sequence[Looked], rows: Sequence[Mapping[str, object]]) -> NDArray[np.float32]:
+        """Run the head on what was seen and what is known of the patients.
+
+        Parameters
+        ----------
+        looked : sequence of Looked
+            As ``look`` gives them.
+        rows : sequence of mapping
+            Of the harmonised table, one for each; ``{}`` is an empty form.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (lesion, class): logits, before temperature.
+        """
+        return self._decide(looked, encode(rows, self.encoding))
+
+    def decide_values(self, looked: Sequence[Looked], values: TableValues) -> NDArray[np.float32]:
+        """Do the same with rows that were read before, some of whose columns were taken away perhaps.
+
+        Parameters
+        ----------
+        looked : sequence of Looked
+            As ``look`` gives them.
+        values : TableValues
+            As ``data.features.encoding.understand`` gives them, a row for each.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (lesion, class): logits, before temperature.
+        """
+        return self._decide(looked, network_inputs(values, self.encoding))
+
+    def logits(self, lesions: Sequence[Lesion]) -> NDArray[np.float32]:
+        """Say how likely the classes are, in one pass.
+
+        Parameters
+        ----------
+        lesions : sequence of Lesion
+            Any number.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (lesion, class): logits, before temperature.
+
+        Raises
+        ------
+        InputError
+            As ``seen`` does.
+        """
+        looked = self.look([self.view(lesion.rgb, lesion.mask) for lesion in lesions])
+        return self.decide(looked, [lesion.row for lesion in lesions])
+
+    def inputs(self, row: Mapping[str, object]) -> tuple[Tensor, Tensor]:
+        """Turn a row into tensors, as the network takes them beside one image.
+
+        Parameters
+        ----------
+        row : mapping
+            Of the harmonised table.
+
+        Returns
+        -------
+        continuous : torch.Tensor
+            float32 (1, input), on the network's device.
+        categories : torch.Tensor
+            int64 (1, embedding), there too.
+        """
+        return self._tensors(encode([row], self.encoding))
+
+    def _tensors(self, inputs: TabularInputs) -> tuple[Tensor, Tensor]:
+        """Both kinds of inputs on the network's device."""
+        import torch
+
+        return (
+            torch.from_numpy(inputs.continuous).to(self.device),
+            torch.from_numpy(inputs.categories).to(self.device),
+        )
+
+    def _decide(self, looked: Sequence[Looked], inputs: TabularInputs) -> NDArray[np.float32]:
+        """Run the head."""
+        import torch
+
+        if not looked:
+            return np.zeros((0, len(self.info.config.classes)), np.float32)
+        with torch.inference_mode():
+            deepest = torch.from_numpy(np.stack([one.deepest for one in looked])).to(self.device)
+            return self.network.decide([deepest], *self._tensors(inputs)).float().cpu().numpy()

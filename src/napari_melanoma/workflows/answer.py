@@ -1,0 +1,219 @@
+"""What a classifier says of a lesion, with how sure it is and why: values and their words, for docks, tables and files.
+
+A module of its own, without torch and arrays, because a dock makes answers of what the worker sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from pydantic import Field
+
+from napari_melanoma.core.classifier import OperatingPoint, SetRule
+from napari_melanoma.core.config import Config
+from napari_melanoma.inference.explanation import Method
+
+NOTICE = "Research use only; not for diagnosis."
+
+
+class ClassifyOptions(Config):
+    """How a lesion is classified; the docks, the command line and every answer carry the same."""
+
+    model: str = Field("", description="name of a classifier, or the folder of a bundle; none: the usual one")
+    coverage: float | None = Field(
+        None, gt=0, lt=1, description="how often the set of classes shall hold the true one; none: the model's own"
+    )
+    rule: SetRule | None = Field(None, description="by which the set of classes is made; none: the model's own")
+    sensitivity: float | None = Field(
+        None, gt=0, lt=1, description="at which the operating point is chosen; none: the model's own"
+    )
+    neighbours: int = Field(5, ge=0, le=50, description="how many training cases that are alike are named")
+    heatmap: Method | None = Field(None, description="what shows where the answer comes from; none: nothing")
+
+
+@dataclass(frozen=True)
+class ClassifierStamp:
+    """Which classifier answered: name, title, fingerprint of its weights, where it ran, what it was trained on."""
+
+    name: str
+    title: str
+    fingerprint: str
+    device: str
+    modalities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a column of the form adds: the positive class's probability with it, less that without it."""
+
+    field: str
+    value: str
+    change: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training case that looks alike: its id, what it was, and how far away it is."""
+
+    image_id: str
+    diagnosis: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How far a view is from what the model was trained on, and from which distance on it is unlike that."""
+
+    distance: float
+    limit: float
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the model was trained on nothing of that kind."""
+        return self.distance > self.limit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a classifier says of one lesion.
+
+    ``probabilities`` are calibrated, in the order of ``classes``. ``interval`` is that of the positive class,
+    None where the bundle has no reference cases. ``possible`` is the conformal set: the classes that cannot be
+    ruled out at ``coverage``; all of them where there are no reference cases. ``contributions`` are of the columns that
+    the form fills in; ``from_image`` is the positive class's probability with an empty form. ``missing`` are columns
+    that the model would use and the form leaves open; ``unused`` are filled in and not used by it.
+    """
+
+    classes: tuple[str, ...]
+    positive: str
+    probabilities: tuple[float, ...]
+    interval: tuple[float, float] | None
+    possible: tuple[str, ...]
+    coverage: float
+    operating_point: OperatingPoint | None
+    likeness: Likeness | None
+    contributions: tuple[Contribution, ...]
+    from_image: float
+    neighbours: tuple[Neighbour, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    warnings: tuple[str, ...]
+    model: ClassifierStamp
+    options: ClassifyOptions
+    provenance: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> float:
+        """Of the positive class."""
+        return self.probabilities[self.classes.index(self.positive)]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there were reference cases by which the interval and the set could be made."""
+        return self.interval is not None
+
+    @property
+    def cannot_tell(self) -> bool:
+        """Whether more than one class is possible."""
+        return len(self.possible) != 1
+
+    @property
+    def above_cut(self) -> bool | None:
+        """Whether the probability is at or above the operating point; None where there is none."""
+        return None if self.operating_point is None else self.probability >= self.operating_point.cut
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the view is unlike all that the model was trained on."""
+        return self.likeness is not None and self.likeness.unlike
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence, such as "melanoma 0.31 (0.20 to 0.44): cannot tell at 90 % coverage"."""
+        between = "" if self.interval is None else f" ({self.interval[0]:.2f} to {self.interval[1]:.2f})"
+        return f"{self.positive} {self.probability:.2f}{between}: {self._said()}"
+
+    @property
+    def side(self) -> str:
+        """On which side of the operating point it lies, in a sentence; empty where there is none."""
+        point = self.operating_point
+        if point is None:
+            return ""
+        where = "at or above" if self.above_cut else "below"
+        return (
+            f"{where} the cut {point.cut:.2f}, which finds {_share(point.sensitivity, point.sensitivity_interval)} of "
+            f"{self.positive} and leaves {_share(point.specificity, point.specificity_interval)} of the others alone"
+        )
+
+    def _said(self) -> str:
+        """What can be told."""
+        if not self.calibrated:
+            return "how sure that is was never measured"
+        percent = f"{100 * self.coverage:g} %"
+        if not self.cannot_tell:
+            return f"{self.possible[0]} at {percent} coverage"
+        if set(self.possible) == set(self.classes):
+            return f"cannot tell at {percent} coverage"
+        return f"{' or '.join(self.possible)}, cannot tell which at {percent} coverage"
+
+    def to_json(self) -> dict[str, Any]:
+        """Say it in plain values.
+
+        Returns
+        -------
+        dict
+            Every field, and ``verdict``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
+        """
+        told = {"verdict": self.verdict, "side": self.side, "cannot_tell": self.cannot_tell, "unlike": self.unlike}
+        values = {name: value for name, value in vars(self).items() if name not in ("operating_point", "options")}
+        point = self.operating_point
+        return {
+            **told,
+            **{name: _plain(value) for name, value in values.items()},
+            "operating_point": point and point.model_dump(mode="json"),
+            "options": self.options.model_dump(mode="json"),
+            "notice": NOTICE,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Make it of what ``to_json`` gave.
+
+        Parameters
+        ----------
+        values : mapping
+            Plain values; what is only there to be read is left out.
+
+        Returns
+        -------
+        Answer
+            Equal to the one that was told.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__}
+        point, interval, likeness = known["operating_point"], known["interval"], known["likeness"]
+        stamp = known["model"]
+        known |= {
+            "interval": interval and tuple(interval),
+            "operating_point": point and OperatingPoint.parse(point, "the operating point"),
+            "likeness": likeness and Likeness(**likeness),
+            "contributions": tuple(Contribution(**one) for one in known["contributions"]),
+            "neighbours": tuple(Neighbour(**one) for one in known["neighbours"]),
+            "model": ClassifierStamp(**{**stamp, "modalities": tuple(stamp["modalities"])}),
+            "options": ClassifyOptions.parse(known["options"], "the options of an answer"),
+        }
+        tuples = ("classes", "probabilities", "possible", "missing", "unused", "warnings")
+        return cls(**(known | {name: tuple(known[name]) for name in tuples}))
+
+
+def _share(value: float, interval: tuple[float, float]) -> str:
+    """A share in per cent with its interval."""
+    return f"{100 * value:.0f} % ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
+    """A field in plain values."""
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

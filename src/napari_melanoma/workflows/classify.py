@@ -1,0 +1,249 @@
+"""One lesion: from pixels, mask and what is known of the patient to an answer, and again when the form changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.features.encoding import TableValues, understand, without_each
+from napari_melanoma.data.features.reading import word_of
+from napari_melanoma.workflows.answer import (
+    Answer,
+    ClassifierStamp,
+    ClassifyOptions,
+    Contribution,
+    Likeness,
+    Neighbour,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.views import View
+    from napari_melanoma.core.tabular import TabularEncoding
+    from napari_melanoma.inference.classification import Looked
+    from napari_melanoma.inference.judging import Judge
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.models.bundle import BundleInfo
+
+__all__ = ["Answer", "ClassifyOptions", "Seen", "answer_again", "classify", "look_at", "stamp_of"]
+
+Row = Mapping[str, object]
+# Names and places of an image, which no model asks for and nobody expects to be used.
+UNASKED = ("image_id", "path", "mask_path", "patient_id", "lesion_id", "near_duplicate_of", "source", "modality")
+
+
+class ClassifyingModel(Protocol):
+    """What an answer asks of a model; ``inference.classification.Classifier`` is one."""
+
+    info: BundleInfo
+    device: str
+
+    @property
+    def encoding(self) -> TabularEncoding:
+        """How rows become inputs."""
+
+    @property
+    def judge(self) -> Judge:
+        """What the reference cases say of logits."""
+
+    def seen(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> View:
+        """Cut out what the network looks at."""
+
+    def look(self, views: Sequence[NDArray[np.uint8]]) -> list[Looked]:
+        """Run the encoder."""
+
+    def decide_values(self, looked: Sequence[Looked], values: TableValues) -> NDArray[np.float32]:
+        """Run the head: float32 (lesion, class), logits."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A lesion that a model has looked at: what is needed to answer again when the form changes."""
+
+    view: View
+    looked: Looked
+    looks: Recognised
+    modality: str | None = None
+
+
+def classify(
+    photograph: Photograph,
+    mask: NDArray[np.bool_] | None,
+    row: Row,
+    model: ClassifyingModel,
+    options: ClassifyOptions,
+    *,
+    run: RunContext,
+) -> Answer:
+    """Say what a lesion may be, how sure that is, and why.
+
+    Parameters
+    ----------
+    photograph : Photograph
+        Upright sRGB.
+    mask : numpy.ndarray or None
+        Bool (row, column): the lesion; not looked at by a model of whole photographs.
+    row : mapping
+        What is known of the patient and the lesion, in the columns of the harmonised table; ``{}`` is an empty form.
+    model : ClassifyingModel
+        A loaded classifier.
+    options : ClassifyOptions
+        Coverage, sensitivity, and how many neighbours.
+    run : RunContext
+        Asked between the steps whether to go on.
+
+    Returns
+    -------
+    Answer
+        Probabilities, how sure they are, and what they rest on.
+
+    Raises
+    ------
+    InputError
+        Where the model looks at the lesion and the mask is empty, missing or of another size.
+    Cancelled
+        Where the user stopped it.
+    """
+    seen = look_at(photograph, mask, model)
+    run.check()
+    return answer_again(seen, row, model, options)
+
+
+def look_at(
+    photograph: Photograph,
+    mask: NDArray[np.bool_] | None,
+    model: ClassifyingModel,
+    looks: Recognised | None = None,
+) -> Seen:
+    """Run the encoder on a lesion: the part of an answer that the form does not change.
+
+    Parameters
+    ----------
+    photograph, mask, model
+        As ``classify`` takes them.
+    looks : Recognised, optional
+        Which kind of photograph it seems to be, where that is known already; it takes longest on a large one.
+
+    Returns
+    -------
+    Seen
+        For ``answer_again``.
+
+    Raises
+    ------
+    InputError
+        As ``classify`` does.
+    """
+    view = model.seen(photograph.rgb, mask)
+    return Seen(view, model.look([view.image])[0], looks or recognise(photograph.rgb), photograph.modality)
+
+
+def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: ClassifyOptions) -> Answer:
+    """Answer from what was seen before: the network's head alone is run, once for every way to leave a column out.
+
+    Parameters
+    ----------
+    seen : Seen
+        As ``look_at`` gives it, of the same model.
+    row : mapping
+        What is known of the patient now.
+    model : ClassifyingModel
+        A loaded classifier.
+    options : ClassifyOptions
+        As ``classify`` takes them.
+
+    Returns
+    -------
+    Answer
+        The same as if the photograph had been looked at again.
+    """
+    config, judge, encoding = model.info.config, model.judge, model.encoding
+    values = understand([row], encoding)
+    known = values.known[0]
+    variants = [values, *without_each(values, encoding).values(), values.without(np.ones(len(known), bool))]
+    probabilities = judge.probabilities(model.decide_values([seen.looked] * len(variants), _stacked(variants)))
+    mine, of_positive = probabilities[:1], probabilities[:, judge.positive]
+    said = judge.possible(mine, options.coverage, options.rule)[0]
+    return Answer(
+        classes=config.classes,
+        positive=judge.config.positive,
+        probabilities=tuple(mine[0].tolist()),
+        interval=judge.interval(float(of_positive[0])),
+        possible=tuple(name for name, there in zip(config.classes, said, strict=True) if there),
+        coverage=options.coverage or judge.config.coverage,
+        operating_point=judge.operating_point(options.sensitivity),
+        likeness=_likeness(judge, seen),
+        contributions=tuple(
+            Contribution(name, str(row[name]).strip(), float(of_positive[0] - without))
+            for name, is_known, without in zip(encoding.fields, known, of_positive[1:-1], strict=True)
+            if is_known
+        ),
+        from_image=float(of_positive[-1]),
+        neighbours=_neighbours(judge, seen, config.classes, options.neighbours),
+        missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
+        unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
+        warnings=tuple(_warnings(seen, values, model)),
+        model=stamp_of(model),
+        options=options.model_copy(update={"model": model.info.name}),
+        provenance=provenance(),
+    )
+
+
+def stamp_of(model: ClassifyingModel) -> ClassifierStamp:
+    """Stamp of a loaded classifier.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        The model.
+
+    Returns
+    -------
+    ClassifierStamp
+        What an answer says of it.
+    """
+    info = model.info
+    return ClassifierStamp(info.name, info.config.title, info.fingerprint, model.device, info.config.modalities)
+
+
+def _is_unused(name: str, encoding: TabularEncoding) -> bool:
+    """Whether a column says something of the patient that the model does not ask for."""
+    return name not in encoding.fields and name not in UNASKED
+
+
+def _stacked(variants: Sequence[TableValues]) -> TableValues:
+    """Several readings of one row as rows of one table."""
+    numbers = np.concatenate([one.numbers for one in variants])
+    return TableValues(numbers, np.concatenate([one.codes for one in variants]))
+
+
+def _likeness(judge: Judge, seen: Seen) -> Likeness | None:
+    """How far the view is from the training cases."""
+    distance = judge.distance(seen.looked.embedding)
+    limit = judge.config.unlike
+    return None if distance is None or limit is None else Likeness(distance, limit)
+
+
+def _neighbours(judge: Judge, seen: Seen, classes: tuple[str, ...], count: int) -> tuple[Neighbour, ...]:
+    """The training cases that look most alike."""
+    found = judge.alike(seen.looked.embedding, count)
+    return tuple(Neighbour(one.image_id, classes[one.label], one.distance) for one in found)
+
+
+def _warnings(seen: Seen, values: TableValues, model: ClassifyingModel) -> list[str]:
+    """What a reader of the answer should know before it is believed."""
+    config, judge = model.info.config, model.judge
+    said = [warning_for(seen.looks, config.modalities, seen.modality)]
+    for name, cells in values.unseen.items():
+        words = ", ".join(cells)
+        said.append(f"{name}: the model has not learnt from '{words}', so it is taken as not known")
+    if judge.reference is None:
+        said.append("the model has no reference cases: how sure its answer is, is not known")
+    return [one for one in said if one]
