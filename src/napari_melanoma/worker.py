@@ -17,7 +17,9 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.runs import Progress, RunContext
 
 if TYPE_CHECKING:
+    from napari_melanoma.inference.classification import Classifier
     from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.workflows.answering import Answering
 
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 
@@ -80,12 +82,10 @@ def _describe(error: Exception) -> str:
 
 def _segmenter(model: str) -> Segmenter:
     """Load a model once, and again when its files are other ones."""
-    from napari_melanoma.models.bundle import CONFIG, WEIGHTS
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.registry import find_bundle, of_task
 
-    folder = find_bundle(model).path
-    files = [(folder / name).stat() for name in (CONFIG, WEIGHTS)]
-    return _load(folder, tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files))
+    folder = of_task(find_bundle(model), "segmentation").path
+    return _load(folder, _files(folder))
 
 
 @lru_cache(maxsize=2)  # so that comparing two models by turns stays quick
@@ -95,6 +95,42 @@ def _load(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
     from napari_melanoma.models.bundle import read_bundle
 
     return Segmenter.load(read_bundle(folder))
+
+
+def _files(folder: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when a bundle's files become other ones."""
+    from napari_melanoma.models.bundle import CONFIG, WEIGHTS
+    from napari_melanoma.models.reference import REFERENCE
+
+    files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE) if (path := folder / name).is_file()]
+    return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files)
+
+
+def _classifier(model: str) -> Classifier:
+    """Load a classifier once, and again when its files are other ones; "" for the usual one."""
+    from napari_melanoma.models.registry import find_classifier
+
+    folder = find_classifier(model).path
+    return _load_classifier(folder, _files(folder))
+
+
+@lru_cache(maxsize=2)
+def _load_classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
+    """Load the classifier of a folder, and fit what its reference cases say."""
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.models.bundle import read_bundle
+
+    found = Classifier.load(read_bundle(folder))
+    found.judge.warm()
+    return found
+
+
+@lru_cache(maxsize=1)
+def _answering() -> Answering:
+    """What remembers the lesion that was looked at last."""
+    from napari_melanoma.workflows.answering import Answering
+
+    return Answering(_classifier)
 
 
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -189,6 +225,82 @@ def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return vars(review.rate(_segmenter(arguments["model"]), Path(arguments["image"]), arguments["how"]))
 
 
+def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Say what a lesion may be, how sure that is, and why.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``model``: a classifier's name or path, "" for the usual one; ``image``: a ``.npy`` of uint8 (row, column,
+        channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``: what is
+        known of the patient, by column of the harmonised table; ``modality``: of the photograph, if known;
+        ``options``: values of ``workflows.answer.ClassifyOptions``. The last four may be left out.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``answer``: as ``workflows.answer.Answer.from_json`` takes it.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle, it is for segmentation, or its weights do not fit.
+    InputError
+        Where the mask is empty or of another size.
+    """
+    return _answering().classify(arguments, run)
+
+
+def reclassify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Answer again about the lesion that was looked at last: only the form is another one.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``model``, the same as before; ``row`` and ``options`` as ``classify`` takes them.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``answer``.
+
+    Raises
+    ------
+    InputError
+        Where this process has not looked at a lesion with that model: ask ``classify``.
+    """
+    return _answering().reclassify(arguments, run)
+
+
+def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Show where in a photograph an answer comes from.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``model``, ``image``, ``mask`` and ``row`` as ``classify`` takes them; ``method``: ``"grad_cam"``, ``"cam"``,
+        ``"occlusion"`` or ``"integrated_gradients"``; ``class``: the one asked about, the positive one by default;
+        ``out``: where the heat goes, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``heatmap``: ``out``; ``method``; ``class``.
+
+    Raises
+    ------
+    BundleError, InputError
+        As ``classify`` does; also where there is no such method or class.
+    """
+    return _answering().explain(arguments, run)
+
+
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how long a training would take and how much memory.
 
@@ -217,7 +329,15 @@ def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
 
 
-HANDLERS: dict[str, Handler] = {"warm": warm, "segment": segment, "rate": rate, "estimate": estimate}
+HANDLERS: dict[str, Handler] = {
+    "warm": warm,
+    "segment": segment,
+    "classify": classify,
+    "reclassify": reclassify,
+    "explain": explain,
+    "rate": rate,
+    "estimate": estimate,
+}
 
 
 def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
