@@ -38,7 +38,9 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
     """
     source, target = encoder_of(load_network(info)), encoder_of(network)
     if source is None or target is None or not list(target.parameters()):
-        lacking = f"the network of '{info.name}' ({info.config.architecture})" if source is None else "the recipe's"
+        lacking = (
+            f"the network of '{info.name}' ({info.config.architecture})" if source is None else "the recipe's network"
+        )
         raise BundleError(f"{lacking} has no encoder, so none can be taken over. Start from another model, or 'none'.")
     weights = _by_our_names(source, target)
     _refuse_another(info, weights, target)

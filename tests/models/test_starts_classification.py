@@ -1,0 +1,187 @@
+"""Official files of classifiers (timm, torchvision, fastai) lead to the encoder, and it answers as theirs does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models import imagenet
+from napari_melanoma.models.imagenet import imagenet_name, imagenet_normalisation, load_imagenet
+from napari_melanoma.models.weights_files.fitting import load_file
+from napari_melanoma.models.zoo import architectures, build_network, encoder_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def of_timm(name: str) -> nn.Module:
+    import timm
+
+    return timm.create_model(name)
+
+
+def of_torchvision(name: str) -> nn.Module:
+    import torchvision
+
+    return getattr(torchvision.models, name)()
+
+
+def of_fastai(name: str) -> nn.Module:
+    """A ResNet as fastai cuts and completes it: body and head, each a sequence."""
+    from torch import nn
+
+    body = nn.Sequential(*list(of_torchvision(name).children())[:-2])
+    return nn.Sequential(body, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 2)))
+
+
+def stages(network: Any, images: Tensor) -> Tensor:
+    """Deepest maps of a network of timm with a stem and stages."""
+    return network.stages(network.stem(images))
+
+
+def body(network: nn.Module, images: Tensor) -> Tensor:
+    """Deepest maps of a ResNet of torchvision: all of it but the mean and the last layer."""
+    for part in list(network.children())[:-2]:
+        images = part(images)
+    return images
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of a known form: what made it, what its network makes of images, and how many tensors of it we take."""
+
+    name: str
+    suffix: str
+    make: Callable[[str], nn.Module]
+    deepest: Callable[[Any, Tensor], Tensor]
+    taken: int
+    wrapped: bool = False
+
+
+PUBLISHED = [
+    Published("resnet18", ".safetensors", of_timm, lambda network, images: network.forward_features(images), 100),
+    Published("efficientformerv2_s0", ".safetensors", of_timm, stages, 485),
+    Published("convnext_atto", ".bin", of_timm, stages, 124),
+    Published(
+        "tf_efficientnet_lite0",
+        ".bin",
+        of_timm,
+        lambda network, images: network.blocks(network.bn1(network.conv_stem(images))),
+        240,
+    ),
+    Published(
+        "resnet34",
+        ".pth",
+        of_torchvision,
+        body,
+        180,
+    ),
+    Published("resnet34", ".pth", of_fastai, lambda network, images: network[0](images), 180, wrapped=True),
+]
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.name}-{case.make.__name__}")
+def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    theirs = case.make(case.name).eval()
+    path = tmp_path / f"model{case.suffix}"
+    if case.suffix == ".safetensors":
+        save_file(theirs.state_dict(), path)
+    else:
+        state = theirs.state_dict()
+        torch.save({"model": state, "opt": {"state": [], "hypers": [{"lr": 1e-3}]}} if case.wrapped else state, path)
+    torch.manual_seed(4)
+    network: Any = build_network("image_tabular", {"encoder": case.name}).eval()
+    said = load_file(network, path)
+    assert said.startswith(
+        f"start: {case.taken} of the network's {case.taken + 2} tensors come from model{case.suffix}"
+    )
+    assert "random because it is not in the file: head.1.weight, head.1.bias" in said
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(network.encode(images)[-1], case.deepest(theirs, images))
+
+
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    torch.save(of_torchvision("resnet18").state_dict(), tmp_path / "resnet18.pth")
+    with pytest.raises(BundleError, match=r"resnet18\.pth does not fit this network: of the encoder's tensors"):
+        load_file(build_network("image_tabular", {"encoder": "tf_efficientnet_lite0"}), tmp_path / "resnet18.pth")
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
+def test_the_packages_weights_are_those_of_the_published_network(name: str) -> None:
+    import timm
+    import torch
+
+    network: Any = build_network("image_tabular", {"encoder": name}).eval()
+    load_imagenet(network.encoder, name)
+    whole: Any = timm.create_model(name).eval()
+    load_imagenet(whole, name)
+    images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = whole.blocks(whole.bn1(whole.conv_stem(images)))
+        torch.testing.assert_close(network.encode(images)[-1], expected)
+
+
+def test_where_a_hub_is_allowed_its_weights_come_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+    import torch
+
+    torch.manual_seed(3)
+    hub = timm.create_model("efficientformerv2_s0").eval()
+    asked = []
+
+    def create(name: str, **arguments: Any) -> Any:
+        asked.append((name, arguments))
+        return hub
+
+    network: Any = build_network("image_tabular", {"encoder": "efficientformerv2_s0"}).eval()
+    monkeypatch.setattr(timm, "create_model", create)
+    load_imagenet(network.encoder, "efficientformerv2_s0")
+    assert asked == [("efficientformerv2_s0", {"pretrained": True})]
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(network.encode(images)[-1], stages(hub, images))
+
+
+def test_without_a_hub_it_says_which_weights_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    network = build_network("image_tabular", {"encoder": "resnet18"})
+    encoder = encoder_of(network)
+    assert encoder is not None
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(BundleError, match=r"resnet18 could not be fetched .*with a package: tf_efficientnet_lite0"):
+        load_imagenet(encoder, "resnet18")
+
+
+@pytest.mark.parametrize("name", imagenet.PACKAGED)
+def test_packaged_weights_want_images_between_minus_one_and_one(name: str) -> None:
+    assert imagenet_normalisation(name) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientformerv2_s2", "tu-resnet50", "mit_b0"])
+def test_the_papers_encoders_want_images_as_imagenet_has_them(name: str) -> None:
+    assert imagenet_normalisation(name) == IMAGENET
+
+
+def test_the_table_alone_has_no_published_weights() -> None:
+    spec = architectures()["image_tabular"].spec
+    assert imagenet_name(spec.config.parse({"fusion": "tabular"}, "options")) is None
+    assert imagenet_name(spec.config.parse({}, "options")) == "tf_efficientnet_lite0"
