@@ -1,0 +1,241 @@
+"""A classifier learns what decides and nothing else, goes on after a stop as if there had been none, and is calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.io.results import write_mask, write_table
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.models.reference import read_reference
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.train import train
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+Change = Callable[..., TrainRecipe]
+Events = Callable[[Path], list[dict[str, Any]]]
+SIDE, COUNT = 64, 96
+TABLE = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
+
+
+def draw(folder: Path, decides: str, count: int = COUNT, seed: int = 0) -> Path:
+    """Write lesions that are dark red or dark blue, of patients young or old; one of both says the answer."""
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    table = []
+    for index in range(count):
+        blue, old = rng.random(2) < 0.5
+        centre = rng.uniform(20, SIDE - 20, 2)
+        mask = np.hypot(rows - centre[0], columns - centre[1]) < rng.uniform(10, 16)
+        skin = np.kron(rng.normal(0, 14, (SIDE // 4, SIDE // 4)), np.ones((4, 4)))
+        rgb = np.where(mask[..., None], (40, 50, 150) if blue else (150, 50, 40), (225, 190, 170)) + skin[..., None]
+        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/c{index:03}.png")
+        write_mask(folder / f"masks/c{index:03}.png", mask)
+        row = {"image_id": f"c{index:03}", "patient_id": f"p{index}", "modality": "dermoscopic"}
+        row |= {
+            "age": int(rng.integers(60, 80) if old else rng.integers(20, 40)),
+            "sex": rng.choice(["male", "female"]),
+        }
+        table.append({**row, "melanoma": int({"image": blue, "table": old}[decides]), "split": "train"})
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def by_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The colour of the lesion is the answer."""
+    return draw(tmp_path_factory.mktemp("classes") / "by-image", "image")
+
+
+@pytest.fixture(scope="session")
+def by_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The patient's age is the answer."""
+    return draw(tmp_path_factory.mktemp("classes") / "by-table", "table")
+
+
+@pytest.fixture
+def asked(by_image: Path) -> TrainRecipe:
+    """A few epochs of the smallest network."""
+    return TrainRecipe.parse(
+        {
+            "name": "classes",
+            "task": "classification",
+            "epochs": 2,
+            "batch_size": 8,
+            "samples": 2,
+            "device": "cpu",
+            "precision": "fp32",
+            "data": {"datasets": [str(by_image)], "tuning_fraction": 0.33, "cache_size": 64, "held_out_fraction": 0.0},
+            "model": {
+                "options": {"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": [16], "hidden": 16},
+                "start": "none",
+                "input_size": 64,
+            },
+            "classification": {"tabular": TABLE, "drop_form": 0.0, "drop_field": 0.0},
+        },
+        "the test",
+    )
+
+
+def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
+    bundle = train(recipe, out, resume=False, run=RunContext())
+    assert bundle is not None
+    return bundle
+
+
+@pytest.mark.parametrize(("columns", "knows"), [(TABLE, True), (None, False)], ids=["with the table", "without"])
+def test_what_the_table_alone_decides_is_learnt_only_with_it(
+    columns: dict[str, Any] | None, knows: bool, asked: TrainRecipe, by_table: Path, tmp_path: Path, change: Change
+) -> None:
+    recipe = change(
+        asked,
+        epochs=6,
+        learning_rate=1e-2,
+        samples=0,
+        data={"datasets": [str(by_table)]},
+        classification={"tabular": columns},
+        model={"options": {**asked.model.options, "fusion": "concat" if columns else "none", "tabular_dropout": 0.0}},
+    )
+    auc = learnt(recipe, tmp_path / "run").config.provenance["tuning_auc"]
+    assert auc > 0.95 if knows else auc < 0.8
+
+
+def test_what_the_image_alone_decides_is_learnt_without_a_table(
+    asked: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    recipe = change(
+        asked,
+        epochs=8,
+        learning_rate=1e-2,
+        classification={"tabular": None},
+        model={"options": {**asked.model.options, "fusion": "none"}},
+    )
+    bundle = learnt(recipe, tmp_path / "run")
+    config = bundle.config
+    assert config.provenance["tuning_auc"] > 0.95
+    assert (config.task, config.classes, config.tabular) == ("classification", ("other", "melanoma"), None)
+    assert config.classifier is not None
+    assert config.classifier.operating_point is not None
+    assert config.classifier.operating_point.sensitivity >= 0.9
+    assert config.classifier.unlike is not None
+    last = events(tmp_path / "run")[-1]
+    assert last["kind"] == "finished"
+    assert last["tuning_auc"] == config.provenance["tuning_auc"]
+    assert {path.suffix for path in (tmp_path / "run" / "samples" / "epoch-0001").iterdir()} == {".png"}
+
+
+def test_a_bundle_remembers_cases(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    bundle = learnt(asked, tmp_path / "run")
+    reference = read_reference(bundle)
+    assert reference is not None
+    parts = bundle.config.provenance["data"]
+    assert len(reference.labels) == parts["tuning"]
+    assert len(reference.embedded_ids) == len(reference.embeddings) == parts["learn"]
+    nameless = learnt(change(asked, classification={"neighbours": False}), tmp_path / "nameless")
+    found = read_reference(nameless)
+    assert found is not None
+    assert found.embedded_ids == ()
+
+
+class StopAt(RunContext):
+    """Cancels at the first report that begins so."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._on_progress)
+        self._message = message
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.message.startswith(self._message):
+            self.cancel()
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "averaged, balanced, mixed, forms taken away": {
+        "ema_decay": 0.9,
+        "data": {"sampling": "balanced"},
+        "classification": {
+            "mixup": 0.4,
+            "cutmix": 0.4,
+            "drop_form": 0.3,
+            "drop_field": 0.2,
+            "class_weight": "balanced",
+        },
+    },
+    "frozen, focal, two pieces": {
+        "pieces": 2,
+        "loss": "focal",
+        "classification": {"freeze_encoder": True, "label_smoothing": 0.1},
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    variant: dict[str, Any], asked: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.training import callbacks
+
+    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
+    recipe = change(asked, samples=0, **variant)
+    whole = learnt(recipe, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "parts", resume=False, run=StopAt("Epoch 2 of 2, "))
+    parts = train(recipe, tmp_path / "parts", resume=True, run=RunContext())
+    assert parts is not None
+    assert parts.config.classifier == whole.config.classifier
+    weights = [load_network(read_bundle(tmp_path / name / "bundle")).state_dict() for name in ("whole", "parts")]
+    assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
+
+
+def test_a_frozen_encoder_stays_as_it_is(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    first = learnt(asked, tmp_path / "first")
+    frozen = change(asked, model={"start": str(first.path)}, classification={"freeze_encoder": True})
+    before, after = (load_network(info).state_dict() for info in (first, learnt(frozen, tmp_path / "frozen")))
+    same = {name: bool((value == after[name]).all()) for name, value in before.items()}
+    assert all(same[name] for name in same if name.startswith("encoder."))
+    assert not all(same.values())
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "one class": ({"target": "modality", "positive": "dermoscopic"}, "expected two or more: there is nothing to tell"),
+    "no such column": ({"target": "invasive"}, "no table has a column 'invasive'"),
+    "positive is no class": ({"positive": "nevus"}, "classification.positive is 'nevus'"),
+    "a column that gives it away": ({"tabular": {"numbers": [], "words": [{"name": "melanoma"}]}}, "melanoma"),
+}
+
+
+@pytest.mark.parametrize(("values", "said"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_nothing_can_be_learnt_from_is_refused(
+    values: dict[str, Any], said: str, asked: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    with pytest.raises((DataSetError, RunError), match=said):
+        train(change(asked, classification=values), tmp_path / "run", resume=False, run=RunContext())
+
+
+def test_rows_without_an_answer_or_a_lesion_are_left_out_and_counted(
+    asked: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    data = draw(tmp_path / "holes", "image", 40)
+    text = (data / "dataset.csv").read_text().splitlines()
+    place = text[0].split(",").index("melanoma")
+    for line in (1, 2):
+        cells = text[line].split(",")
+        cells[place] = ""
+        text[line] = ",".join(cells)
+    (data / "dataset.csv").write_text("\n".join(text) + "\n")
+    write_mask(data / "masks" / "c005.png", np.zeros((SIDE, SIDE), bool))
+    bundle = learnt(change(asked, epochs=1, data={"datasets": [str(data)]}), tmp_path / "run")
+    told = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
+    assert any(message.startswith("2 of 40 images have no answer and are left out: c000, c001") for message in told)
+    assert any("1 of 38 images have an empty mask and are left out: c005" in message for message in told)
+    assert bundle.config.provenance["data"]["learn"] + bundle.config.provenance["data"]["tuning"] == 37
