@@ -118,13 +118,15 @@ def apart(sizes: Sequence[float]) -> list[float]:
     return moved
 
 
-def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
-    """Draw how each row learnt: its loss and the Jaccard index on the images that pick the epoch.
+def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
+    """Draw how each row learnt: its loss and what is watched on the images that pick the epoch.
 
     Parameters
     ----------
     curves : mapping
         Title of a row to the rows of its ``metrics.csv``.
+    watched : tuple of str
+        Column of ``metrics.csv``, and its title.
     path : pathlib.Path
         The PNG to write.
 
@@ -138,7 +140,7 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path)
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, key, label in zip(panels, ("loss", "tuning_jaccard"), ("loss", "Jaccard index, tuning"), strict=True):
+    for axes, (key, label) in zip(panels, (("loss", "loss"), watched), strict=True):
         for number, (title, rows) in enumerate(curves.items()):
             epochs, each = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
             marks = (number % each, each)  # not all of them at the same epochs

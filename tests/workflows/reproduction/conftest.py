@@ -62,3 +62,30 @@ def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
 def planned(monkeypatch: pytest.MonkeyPatch, two_steps: Callable[[pytest.MonkeyPatch], None]) -> None:
     """Two steps for every row, and none measured."""
     two_steps(monkeypatch)
+
+
+def write_moles(folder: Path, count: int = 30, seed: int = 0) -> Path:
+    """Write a data set of discs, two a patient; every third patient's are dark blue melanomas, of older people."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:64, :64]
+    table = []
+    for index in range(count):
+        melanoma = index // 2 % 3 == 0
+        centre, radius = rng.uniform(24, 40, 2), rng.uniform(10, 18)
+        mask = np.hypot(rows - centre[0], columns - centre[1]) < radius
+        lesion = (30, 20, 70) if melanoma else (150, 90, 60)
+        speckles = np.kron(rng.normal(0, 40, (8, 8, 1)), np.ones((8, 8, 1)))  # no two are the same picture
+        skin = np.where(mask[..., None], lesion, (200, 160, 140) + speckles) + rng.normal(0, 6, (64, 64, 3))
+        write_rgb(folder / f"images/m{index}.png", skin.clip(0, 255).astype(np.uint8))
+        write_mask(folder / f"masks/m{index}.png", mask)
+        patient = {"age": int(rng.normal(70 if melanoma else 40, 4)), "sex": "female", "site": "posterior torso"}
+        said = {"melanoma": int(melanoma), "diagnosis": "melanoma" if melanoma else "nevus"}
+        table.append({"image_id": f"m{index}", "patient_id": f"p{index // 2}", **patient, **said})
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="session", name="moles")
+def moles_() -> Callable[..., Path]:
+    """What writes a data set of melanomas and others."""
+    return write_moles

@@ -62,7 +62,7 @@ def test_the_best_model_and_the_rows_that_are_missing_are_next(work: Work) -> No
 
 def test_a_row_of_one_epoch_has_no_curve_and_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr(figures, "draw_curves", lambda curves, path: drawn.extend(curves))
+    monkeypatch.setattr(figures, "draw_curves", lambda curves, *of: drawn.extend(curves))
     monkeypatch.setattr(figures, "draw_size", lambda *of: None)
     monkeypatch.setattr(figures, "_answers", lambda *of: {})
     for name, epochs in (("simple-cnn", 2), ("random", 1)):

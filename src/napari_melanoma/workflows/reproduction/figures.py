@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from napari_melanoma.io.results import read_table
 from napari_melanoma.report.reproduction import SizePoint, draw_curves, draw_samples, draw_size
 from napari_melanoma.report.reproduction_page import Picture
+from napari_melanoma.training.monitor import MONITORS
+from napari_melanoma.workflows.reproduction.answer_figures import draw_answers
 from napari_melanoma.workflows.reproduction.found import Found, has_size
 from napari_melanoma.workflows.reproduction.judging import read_pictures
 from napari_melanoma.workflows.reproduction.place import Place, Work
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CURVES = "A loss compares rows only where they learn with the same one."
+FIRST_FOLD = "Those of the first fold."
+TITLES = {"tuning_jaccard": "Jaccard index, tuning"}
 SIZE = "Points of nearly the same size stand a little apart, so that none hides another."
 
 
@@ -45,16 +49,29 @@ def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
         size = folder / f"{metric.lower()}-against-size.png"
         draw_size(points, metric, size)
         pictures.append(Picture(f"{metric} against size", size, SIZE))
-    curves = {item.row.file.title: _curve(work.place, item.row.name) for item in found if item.row.file.learn}
-    if several := {title: rows for title, rows in curves.items() if len(rows) > 1}:
-        draw_curves(several, folder / "curves.png")
-        pictures.append(Picture("Curves of learning", folder / "curves.png", CURVES + _without(curves)))
+    for crossed in (False, True):
+        pictures += _draw_curves(work, [item for item in found if item.row.kind.crossed == crossed], crossed)
     for role, images in work.data.items():
         if answers := _answers(work, role, found):
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(answers, images.names, path)
             pictures.append(Picture(f"Sample outputs on {images.names}, in the role of {role}", path))
-    return pictures
+    return [*pictures, *draw_answers(work, [item for item in found if item.row.kind.crossed])]
+
+
+def _draw_curves(work: Work, found: Sequence[Found], crossed: bool) -> list[Picture]:
+    """Draw the curves of learning of rows of one kind; those of a cross-validation by their first fold."""
+    learnt = [item for item in found if item.row.file.learn and item.row.file.answers == "network"]
+    curves = {item.row.file.title: _curve(work.place, item.row.name, crossed) for item in learnt}
+    several = {title: rows for title, rows in curves.items() if len(rows) > 1}
+    if not several:
+        return []
+    monitor = MONITORS[learnt[0].row.file.kind]
+    path = work.place.figures / ("curves-of-classifiers.png" if crossed else "curves.png")
+    draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, tuning")), path)
+    said = f"{CURVES} {FIRST_FOLD}" if crossed else CURVES
+    title = "Curves of learning, classifiers" if crossed else "Curves of learning"
+    return [Picture(title, path, said + _without(curves))]
 
 
 def _without(curves: Mapping[str, Sequence[object]]) -> str:
@@ -70,9 +87,10 @@ def _point(found: Found, metric: str) -> SizePoint:
     return SizePoint(file.title, found.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
 
 
-def _curve(place: Place, name: str) -> list[dict[str, float]]:
+def _curve(place: Place, name: str, crossed: bool) -> list[dict[str, float]]:
     """Read how a row learnt."""
-    path = place.row(name).run.path / "metrics.csv"
+    row = place.row(name)
+    path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
     rows = read_table(path) if path.is_file() else []
     return [{key: float(value) for key, value in row.items()} for row in rows]
 
@@ -81,7 +99,8 @@ def _answers(work: Work, role: str, found: Sequence[Found]) -> dict[str, dict[st
     """Read the pictures of a role, photographs first; none where there are no photographs."""
     samples = work.data[role].judging
     photographs = read_pictures(work.place.photographs, samples)
-    judged = [item.row for item in found if item.row.file.judged == role and item.row.grid is None]
+    judged = [item.row for item in found if item.row.file.judged == role and not item.row.kind.crossed]
+    judged = [row for row in judged if row.grid is None]
     folders = {row.file.title: work.place.row(row.name).pictures for row in judged}
     answers = {title: read_pictures(folder, samples) for title, folder in folders.items()}
     return {"Photograph": photographs, **answers} if photographs else {}

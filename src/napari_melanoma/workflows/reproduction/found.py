@@ -10,7 +10,7 @@ from functools import cached_property
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.data.sources import source_of
 from napari_melanoma.io.results import read_table
-from napari_melanoma.workflows.reproduction.papers import Row
+from napari_melanoma.workflows.reproduction.papers import Paper, PaperTable, Row
 from napari_melanoma.workflows.reproduction.place import Work
 from napari_melanoma.workflows.reproduction.reduced import reduced
 
@@ -102,6 +102,28 @@ def has_size(work: Work, found: Found) -> bool:
     """
     table = work.paper.file.tables.get(found.row.file.table or "")
     return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
+
+
+def of_tables(paper: Paper, found: Sequence[Found]) -> list[tuple[str, PaperTable, list[Found]]]:
+    """Put rows into the tables of the paper, and those of its grids into one of their own.
+
+    Parameters
+    ----------
+    paper : Paper
+        Its tables.
+    found : sequence of Found
+        Rows.
+
+    Returns
+    -------
+    list of tuple
+        Name of each table that has rows, the table, and its rows.
+    """
+    tables = paper.file.tables
+    parts = [(name, table, [item for item in found if item.row.file.table == name]) for name, table in tables.items()]
+    grids = PaperTable(title="Grids", metrics=next(iter(tables.values())).metrics)
+    parts.append(("grids", grids, [item for item in found if item.row.grid]))
+    return [part for part in parts if part[2]]
 
 
 def lines(found: Sequence[Found]) -> Iterator[Line]:

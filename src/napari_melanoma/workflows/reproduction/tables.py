@@ -12,7 +12,7 @@ from napari_melanoma.report.reproduction_page import SEEN, ReproductionPage, wri
 from napari_melanoma.report.tables import NOTHING, Table
 from napari_melanoma.workflows.reproduction.about import about, next_steps, title
 from napari_melanoma.workflows.reproduction.figures import draw_figures
-from napari_melanoma.workflows.reproduction.found import Found, Line, collect, lines
+from napari_melanoma.workflows.reproduction.found import Found, Line, collect, lines, of_tables
 from napari_melanoma.workflows.reproduction.papers import Paper, PaperTable
 from napari_melanoma.workflows.reproduction.place import Work
 
@@ -100,11 +100,7 @@ def paper_tables(paper: Paper, found: Sequence[Found]) -> list[Table]:
     list of Table
         Figures in per cent, ours with their intervals.
     """
-    tables = paper.file.tables
-    parts = [(table, [item for item in found if item.row.file.table == name]) for name, table in tables.items()]
-    grids = PaperTable(title="Grids", metrics=next(iter(tables.values())).metrics)
-    parts.append((grids, [item for item in found if item.row.grid]))
-    return [_table(table, rows) for table, rows in parts if rows]
+    return [_table(table, rows) for _, table, rows in of_tables(paper, found)]
 
 
 def _differences(found: Sequence[Found], metrics: Sequence[str]) -> Iterator[str]:
@@ -135,7 +131,7 @@ def _table(table: PaperTable, found: Sequence[Found]) -> Table:
         title=table.title,
         columns=tuple(headings[place][1] for place in said),
         rows=tuple(tuple(row[place] for place in said) for row in rows),
-        notes=tuple(_differences(found, table.metrics)),
+        notes=(*filter(None, [table.note]), *_differences(found, table.metrics)),
         groups=tuple(headings[place][0] for place in said),
         above=(f"Not as in the paper, {_whose(found)}: {'; '.join(common)}.",) if common else (),
     )

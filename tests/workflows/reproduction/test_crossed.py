@@ -1,0 +1,102 @@
+"""Folds by patient: none on two sides, melanomas evenly, and tables without answers where none may be seen."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.workflows.reproduction.crossed import answer_of, read_crossed, write_crossed
+from napari_melanoma.workflows.reproduction.papers import Role
+
+ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used="others")}
+
+
+@pytest.fixture
+def dealt(tmp_path: Path, moles: Callable[..., Path]) -> Path:
+    """Three folds of a set of 24 images."""
+    folders = {"A": (moles(tmp_path / "moles", 24),)}
+    write_crossed(folders, ROLES, 3, tmp_path / "folds", RunContext())
+    return tmp_path
+
+
+def tables(folder: Path) -> dict[int, list[dict[str, str]]]:
+    return {fold: read_table(folder / f"folds/fold-{fold}/moles/dataset.csv") for fold in (1, 2, 3)}
+
+
+def test_each_patient_is_judged_once_and_never_by_a_network_that_saw_them(dealt: Path) -> None:
+    judged = defaultdict(list)
+    for rows in tables(dealt).values():
+        assert len({(row["patient_id"], row["split"]) for row in rows}) == len({row["patient_id"] for row in rows})
+        for row in rows:
+            judged[row["image_id"]] += [row["split"]]
+    assert {tuple(sorted(splits)) for splits in judged.values()} == {("test", "train", "train")}
+
+
+def test_melanomas_are_dealt_out_evenly(dealt: Path) -> None:
+    counts = [sum(row["melanoma"] == "1" for row in rows if row["split"] == "test") for rows in tables(dealt).values()]
+    assert sum(counts) == 8
+    assert max(counts) - min(counts) <= 2  # two images a patient
+    role = read_crossed({"A": (dealt / "moles",)}, 3, dealt / "folds")["A"]
+    assert (role.images, role.positives, role.groups, role.unanswered) == (24, 8, 12, 0)
+
+
+def test_the_tables_name_files_that_are_there_and_keep_the_columns(dealt: Path) -> None:
+    samples = read_dataset(dealt / "folds/fold-2/moles")
+    assert all(sample.image.is_file() and sample.mask and sample.mask.is_file() for sample in samples)
+    row = tables(dealt)[2][0]
+    assert {"age", "sex", "site"} <= {*row}
+
+
+def test_a_table_for_adaptation_holds_no_answer_and_nothing_that_is_judged(dealt: Path) -> None:
+    for fold, rows in tables(dealt).items():
+        path = dealt / f"folds/fold-{fold}/unlabelled/moles/dataset.csv"
+        with path.open(newline="", encoding="utf-8") as table:
+            hidden = list(csv.DictReader(table))
+        assert {row["image_id"] for row in hidden} == {row["image_id"] for row in rows if row["split"] == "train"}
+        assert not {"melanoma", "diagnosis", "target"} & {*hidden[0]}
+        assert {"age", "sex", "site"} <= {*hidden[0]}
+        assert not any("melanoma" in text for row in hidden for text in row.values())
+
+
+def test_images_without_an_answer_and_copies_are_in_no_fold(tmp_path: Path, moles: Callable[..., Path]) -> None:
+    folder = moles(tmp_path / "moles", 24)
+    rows = read_table(folder / "dataset.csv")
+    rows[0] |= {"melanoma": "", "diagnosis": ""}
+    (folder / "images/m5.png").write_bytes((folder / "images/m2.png").read_bytes())
+    write_table(folder / "dataset.csv", rows)
+    write_crossed({"A": (folder,)}, ROLES, 3, tmp_path / "folds", RunContext())
+    role = read_crossed({"A": (folder,)}, 3, tmp_path / "folds")["A"]
+    assert (role.images, role.unanswered, role.duplicates) == (22, 1, 1)
+    assert {row["split"] for row in tables(tmp_path)[1] if not row["fold"]} == {"no answer", "duplicate"}
+
+
+def test_one_class_alone_is_refused(tmp_path: Path, moles: Callable[..., Path]) -> None:
+    folder = moles(tmp_path / "moles", 12)
+    rows = [{**row, "melanoma": "0"} for row in read_table(folder / "dataset.csv")]
+    write_table(folder / "dataset.csv", rows)
+    with pytest.raises(InputError, match=r"A: 0 melanomas and 12 others.*3 folds need 3 of both"):
+        write_crossed({"A": (folder,)}, ROLES, 3, tmp_path / "folds", RunContext())
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"melanoma": "1"}, "1"),
+        ({"melanoma": "0", "diagnosis": "melanoma"}, "0"),
+        ({"diagnosis": "melanoma"}, "1"),
+        ({"diagnosis": "melanoma in situ"}, "1"),
+        ({"diagnosis": "nevus"}, "0"),
+        ({"diagnosis": "unknown"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_answer_is_the_column_or_else_the_diagnosis(row: dict[str, str], answer: str) -> None:
+    assert answer_of(row) == answer
