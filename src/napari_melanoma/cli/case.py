@@ -10,6 +10,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from napari_melanoma.data.case.model import Case, CaseImage, CasePart
@@ -20,7 +21,8 @@ HELP = examples(
     "Print a case and check it: its patient, lesions and images, and whether files, corrections and results are there "
     "and fit each other. The exit code is 1 where something is wrong. With --from, make the case first, or add to it: "
     "images of a folder, a table of images or a folder of DICOM files, filed by lesion as names, headers and tables "
-    "tell. What is guessed has a question mark until somebody confirms it in the Case dock.",
+    "tell. What is guessed has a question mark until somebody confirms it in the Case dock. With --answer, ask a "
+    "classifier about every lesion, over all of its images, and keep what it says in answers.json of the case.",
 )
 PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 PLACE = ("sub_site", "site", "laterality")
@@ -36,13 +38,23 @@ def case(
     mapping: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what the columns of a table mean.")
     ] = None,
+    answer: Annotated[bool, typer.Option("--answer", help="Ask a classifier about its lesions.")] = False,
+    classifier: Annotated[
+        str, typer.Option(metavar="NAME", help="Which one, with --answer: its name or folder; none: the usual one.")
+    ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print, check or make a case."""
+    """Print, check, make or classify a case."""
     with session(json, debug) as current:
+        if sources and answer:
+            raise InputError("--from makes a case, --answer asks about one. Make it first, and ask then.")
+        if classifier and not answer:
+            raise InputError("--classifier says who answers, so it needs --answer. Add it, or leave both out.")
         if sources:
             _make(current, folder, sources, patient, mapping)
+        elif answer:
+            _answer(current, folder, classifier)
         else:
             _print(current, folder)
 
@@ -79,6 +91,28 @@ def _print(current: Session, folder: Path) -> None:
     faults = _counted(len(found.faults), "fault")
     text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {folder}."
     current.done(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
+
+
+def _answer(current: Session, folder: Path, classifier: str) -> None:
+    """Ask a classifier about the lesions of a case."""
+    from napari_melanoma.data.case.store import CaseStore
+    from napari_melanoma.workflows.case_answer import keep_answers
+    from napari_melanoma.workflows.case_answers import answer_with
+
+    current.after_stop = f"Nothing was written to {folder}."
+    with CaseStore.open(folder) as store:
+        answers = answer_with(store, classifier, current.run)
+        written = keep_answers(store, answers)
+    lines = (
+        f"{one.lesion_id}  {one.answer.verdict}" + (f"; {one.odd.sentence}" if one.odd else "")
+        for one in answers.lesions
+    )
+    current.report.listing("answers", "\n".join(lines), **answers.to_json())
+    for about, said in answers.notes:
+        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+    counts = f"{_counted(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
+    text = f"{counts}: {written}. Research use only; not for diagnosis."
+    current.done(text, some_failed=bool(answers.notes), out=str(written), lesions=len(answers.lesions))
 
 
 def _lines(shown: Case) -> Iterator[str]:

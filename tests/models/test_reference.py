@@ -1,0 +1,169 @@
+"""What a classifying bundle remembers of cases survives writing, reading and adopting, and is refused where damaged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.errors import BundleError, SaveError
+from napari_melanoma.models import registry
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, read_bundle, write_bundle
+from napari_melanoma.models.reference import (
+    REFERENCE,
+    Reference,
+    numbered,
+    read_reference,
+    remembered,
+    write_reference,
+)
+
+CONFIG = BundleConfig(
+    name="asked",
+    title="asked",
+    task="classification",
+    architecture="image_tabular",
+    classes=("other", "melanoma"),
+    classifier=ClassifierConfig(),
+)
+
+
+@pytest.fixture
+def reference() -> Reference:
+    """Five held-back cases and three training cases."""
+    random = np.random.default_rng(0)
+    return Reference(
+        logits=random.normal(size=(5, 2)).astype(np.float32),
+        labels=np.array([0, 1, 0, 0, 1]),
+        groups=np.array([0, 0, 1, 2, 3]),
+        embeddings=random.normal(size=(3, 4)).astype(np.float16),
+        embedded_labels=np.array([1, 0, 0]),
+        embedded_ids=("ISIC_1", "ISIC_2", "öäü"),
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, reference: Reference) -> BundleInfo:
+    """A bundle with them, whose network is a single layer."""
+    from torch import nn
+
+    return write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "# asked\n", reference)
+
+
+def same(one: Reference | None, other: Reference) -> bool:
+    """Whether all that is remembered is the same."""
+    assert one is not None
+    return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
+
+
+def test_a_reference_survives(bundle: BundleInfo, reference: Reference) -> None:
+    """Types and ids too."""
+    found = read_reference(read_bundle(bundle.path))
+    assert same(found, reference)
+    assert found.embeddings.dtype == np.float16
+    assert found.embedded_ids == ("ISIC_1", "ISIC_2", "öäü")
+
+
+def test_a_bundle_need_not_have_one(tmp_path: Path) -> None:
+    """Then there is none to read."""
+    from torch import nn
+
+    info = write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "")
+    assert read_reference(info) is None
+    assert not (info.path / REFERENCE).exists()
+
+
+def test_ids_are_there_only_where_they_were_given(tmp_path: Path, reference: Reference) -> None:
+    """No id of an image is in the file otherwise."""
+    write_reference(tmp_path, replace(reference, embedded_ids=()))
+    assert b"ISIC" not in (tmp_path / REFERENCE).read_bytes()
+    assert read_reference(BundleInfo(tmp_path, CONFIG)).embedded_ids == ()
+
+
+def test_an_adopted_bundle_takes_it_along(
+    bundle: BundleInfo, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under another name too."""
+    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path / "mine")
+    assert same(read_reference(registry.adopt(bundle, "another")), reference)
+
+
+def test_a_failed_write_leaves_the_bundle_as_it_was(bundle: BundleInfo, reference: Reference) -> None:
+    """Values that are not finite are refused, and nothing half-written is left."""
+    from torch import nn
+
+    broken = replace(reference, logits=np.full((5, 2), np.nan, np.float32))
+    with pytest.raises(SaveError, match="not finite"):
+        write_bundle(bundle.path, CONFIG, nn.Linear(2, 2), "", broken)
+    assert same(read_reference(bundle), reference)
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["asked"]
+
+
+def test_cases_that_do_not_fit_each_other_are_refused(reference: Reference) -> None:
+    """By count."""
+    with pytest.raises(ValueError, match="5 logits, 4 labels"):
+        replace(reference, labels=np.zeros(4, np.int64))
+    with pytest.raises(ValueError, match="1 ids"):
+        replace(reference, embedded_ids=("one",))
+
+
+DAMAGE = {
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:40]), "cannot read"),
+    "text": (lambda path: path.write_text("no tensors"), "cannot read"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_refused(bundle: BundleInfo, damage: str) -> None:
+    """With advice."""
+    break_it, message = DAMAGE[damage]
+    break_it(bundle.path / REFERENCE)
+    with pytest.raises(BundleError, match=message) as caught:
+        read_reference(bundle)
+    assert "Get the bundle again" in str(caught.value)
+
+
+WRONG = {
+    "classes": ({"logits": np.zeros((5, 3), np.float32)}, "3 classes, expected 2"),
+    "labels": ({"labels": np.array([0, 1, 2, 0, 1])}, "expected 0 to 1"),
+    "flat": ({"embeddings": np.zeros(3, np.float16)}, "1 dimensions, expected float16 of 2"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_arrays_that_do_not_fit_the_bundle_are_refused(bundle: BundleInfo, reference: Reference, wrong: str) -> None:
+    """They would make answers that mean nothing."""
+    change, message = WRONG[wrong]
+    write_reference(bundle.path, replace(reference, **change))
+    with pytest.raises(BundleError, match=message):
+        read_reference(bundle)
+
+
+def test_reading_needs_no_torch(bundle: BundleInfo) -> None:
+    """The viewer may read it."""
+    code = (
+        "import sys; from pathlib import Path; from napari_melanoma.models.bundle import read_bundle; "
+        "from napari_melanoma.models.reference import read_reference; "
+        f"assert read_reference(read_bundle(Path({str(bundle.path)!r}))); assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_patients_are_numbers_that_say_nothing() -> None:
+    """In the order in which they occur first."""
+    assert numbered(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
+
+
+def test_what_is_remembered_keeps_the_shares_of_classes() -> None:
+    """Of many at random, of few all; the rarest class keeps one."""
+    labels = np.repeat([0, 1, 2], [9000, 999, 1])
+    chosen = remembered(labels, most=1000)
+    assert np.bincount(labels[chosen]).tolist() == [900, 100, 1]
+    assert len(set(chosen)) == len(chosen)
+    assert (np.diff(chosen) > 0).all()
+    assert remembered(labels[:500]).tolist() == list(range(500))
