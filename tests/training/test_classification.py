@@ -1,4 +1,4 @@
-"""A classifier learns what decides and nothing else, goes on after a stop as if there had been none, and is calibrated."""
+"""A classifier learns what decides and nothing else, goes on after a stop as if there was none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def draw(folder: Path, decides: str, count: int = COUNT, seed: int = 0) -> Path:
         centre = rng.uniform(20, SIDE - 20, 2)
         mask = np.hypot(rows - centre[0], columns - centre[1]) < rng.uniform(10, 16)
         skin = np.kron(rng.normal(0, 14, (SIDE // 4, SIDE // 4)), np.ones((4, 4)))
-        rgb = np.where(mask[..., None], (40, 50, 150) if blue else (150, 50, 40), (225, 190, 170)) + skin[..., None]
+        lesion = (40, 50, 150) if blue else (150, 50, 40)
+        rgb = np.where(mask[..., None], lesion, (225, 190, 170)) + skin[..., None]
         Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/c{index:03}.png")
         write_mask(folder / f"masks/c{index:03}.png", mask)
         row = {"image_id": f"c{index:03}", "patient_id": f"p{index}", "modality": "dermoscopic"}

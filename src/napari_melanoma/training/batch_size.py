@@ -122,16 +122,19 @@ def _try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock)
     """Run a step to warm up and some that count: the seconds of the quickest, and the bytes of main memory taken."""
     import torch
 
+    from napari_melanoma.training.trial_inputs import beside_images
+
     device = accelerator(recipe)
     before = psutil.Process().memory_info().rss
     model = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(model.parameters())
     side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
     images = torch.rand(size, 3, side, side).to(device, memory_format=torch.channels_last)
+    beside = beside_images(model, size, device)
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
-            loss = model(images).float().square().mean()
+            loss = model(images, *beside).float().square().mean()
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()

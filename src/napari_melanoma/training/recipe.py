@@ -176,7 +176,8 @@ class TrainRecipe(Config):
         model = values.get("model", {})
         if isinstance(model, dict):
             model = {"architecture": "image_tabular", **model}
-        return {"loss": "cross_entropy", "classification": {}, **values, "model": model}
+        own = {"title": "Lesion classification", "loss": "cross_entropy", "classification": {}}
+        return {**own, **values, "model": model}
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Self:

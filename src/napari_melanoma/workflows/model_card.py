@@ -24,6 +24,7 @@ users get it: threshold {threshold:.2f}, smoothed, largest lesion kept and fille
 (percentile bootstrap over patients or lesions, 2000 rounds, seed 0). TJA: Jaccard, 0 below 0.65; JA: Jaccard; DI: Dice;
 AC: accuracy; SE: sensitivity; SP: specificity of the pixels (ISIC 2018).
 """
+PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
 LIMITS = """## What it is not for
 
 - Diagnosis, or any decision about a patient. It finds the border of a lesion; it does not know what the lesion is.
@@ -129,7 +130,7 @@ def _head(config: BundleConfig) -> str:
     return f"""---
 license: {config.licence.lower()}
 library_name: napari-melanoma
-pipeline_tag: image-segmentation
+pipeline_tag: {PIPELINES[config.task]}
 ---
 
 # {config.name}
@@ -173,7 +174,30 @@ def _training(config: BundleConfig, reviews: Mapping[str | None, int] | None = N
 
 - Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels{prepared}
 - Start: {known.get("start")}; loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
-- {known.get("tuning_images")} further images, set aside by patient or lesion, chose the epoch and the threshold
+{_tuned(config)}"""
+
+
+def _tuned(config: BundleConfig) -> str:
+    """What the tuning images chose, and what they say."""
+    known, images = config.provenance, config.provenance.get("tuning_images")
+    if config.classifier is None:
+        return f"""- {images} further images, set aside by patient or lesion, chose the epoch and the threshold
   {config.threshold:.2f}; on them, at the network's size and unrefined, the mean Jaccard index is
   {known.get("tuning_jaccard")}, which is optimistic for images like them, and no figure to compare with others
+"""
+    asked, point = config.classifier, config.classifier.operating_point
+    fields = ", ".join(config.tabular.fields) if config.tabular else "none"
+    cut = (
+        f"at {point.cut:.2f}, chosen for a sensitivity of {point.asked:.2f}, sensitivity is {point.sensitivity:.2f} "
+        f"({point.sensitivity_interval[0]:.2f} to {point.sensitivity_interval[1]:.2f}) and specificity "
+        f"{point.specificity:.2f} ({point.specificity_interval[0]:.2f} to {point.specificity_interval[1]:.2f})"
+        if point
+        else "no operating point could be chosen"
+    )
+    return f"""- It tells {", ".join(config.classes)} apart; of a photograph it sees the {asked.view.region}
+- Columns of the table: {fields}
+- {images} further images, set aside by patient or lesion, chose the epoch, the temperature {asked.temperature:.2f} and
+  the operating point; on them the AUC of {asked.positive} is {known.get("tuning_auc")}, average precision
+  {known.get("tuning_average_precision")}, calibration error {known.get("tuning_calibration_error")}, and {cut}.
+  All of that is optimistic for images like them, and no figure to compare with others
 """

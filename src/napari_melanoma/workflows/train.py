@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.errors import RunError, TrainingError
+from napari_melanoma.core.errors import BundleError, RunError, TrainingError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.training.batch_size import find_batch_size
 from napari_melanoma.training.blending import blend_with_start, keep_start
 from napari_melanoma.training.engine import Fitting, choose_precision, device_name, fit, process_count
@@ -34,6 +35,7 @@ from napari_melanoma.workflows.training_events import Phase, told, told_by_helpe
 from napari_melanoma.workflows.training_start import (
     Parent,
     Settled,
+    encoding_of_start,
     parent_of,
     settle,
     settled_in,
@@ -154,7 +156,9 @@ def _begin(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
 def _work(work: Work, run: ListeningContext) -> BundleInfo:
     """Prepare, train, choose what training leaves open, write the bundle, judge it."""
     recipe, folder, phase = work.recipe, work.folder, Phase(run, work.folder)
-    prepared = prepare_data(recipe, folder, resume=work.resume, run=phase)
+    known = None if work.resume and folder.data.exists() else encoding_of_start(recipe)
+    prepared = prepare_data(recipe, folder, resume=work.resume, run=phase, encoding=known)
+    _check_classes(recipe, prepared)
     kind = KINDS[recipe.task]
     network = _network(work, kind, prepared)
     settled = settled_in(folder) or _settle(work, network, prepared, phase)
@@ -178,6 +182,19 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
         _judge(prepared, settled, folder, phase)
     folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)
     return bundle
+
+
+def _check_classes(recipe: TrainRecipe, prepared: Prepared) -> None:
+    """Refuse to go on from a classifier of other classes; where it has gone meanwhile, its checkpoint is there."""
+    if prepared.classes is None or not recipe.model.starts_from_bundle:
+        return
+    with suppress(BundleError):
+        start = find_bundle(recipe.model.start)
+        if start.config.task == recipe.task and start.config.classes != prepared.classes.names:
+            raise RunError(
+                f"'{start.name}' tells {', '.join(start.config.classes)} apart, the data "
+                f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model."
+            )
 
 
 def _network(work: Work, kind: TaskKind, prepared: Prepared) -> nn.Module:

@@ -47,7 +47,9 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
     BundleConfig
         Names no folder of anybody's.
     """
-    kept: dict[str, Any] = parent.model_dump(include={"mean", "std", "threshold"}) if parent else {}
+    kept: dict[str, Any] = parent.model_dump(include={"mean", "std"}) if parent else {}
+    if parent and parent.part == "all":
+        kept["threshold"] = parent.threshold
     asked, data = recipe.classification, prepared.classes
     if asked is not None and data is not None:
         told = ClassifierConfig(positive=asked.positive, view=asked.view, coverage=asked.coverage)

@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.encoder_start import load_encoder
 from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
@@ -44,6 +45,40 @@ class Parent(Config):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     threshold: float
+
+
+def encoding_of_start(recipe: TrainRecipe) -> TabularEncoding | None:
+    """Give the encoding of the classifier that a run goes on from: its weights know no other.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model.start`` and columns.
+
+    Returns
+    -------
+    TabularEncoding or None
+        None where the run starts from no classifier, or from one without a table.
+
+    Raises
+    ------
+    RunError
+        Where the recipe names other columns than the classifier has.
+    """
+    if recipe.classification is None or not recipe.model.starts_from_bundle:
+        return None
+    bundle = find_bundle(recipe.model.start)
+    if bundle.config.task != recipe.task:
+        return None
+    encoding, chosen = bundle.config.tabular, recipe.classification.tabular
+    wanted = {column.name for column in (*chosen.numbers, *chosen.words)} if chosen else set()
+    there = set(encoding.fields) if encoding else set()
+    if wanted != there:
+        raise RunError(
+            f"'{bundle.name}' has learnt from the columns {', '.join(sorted(there)) or '(none)'}, the recipe names "
+            f"{', '.join(sorted(wanted)) or 'none'}. Set classification.tabular to those of the model."
+        )
+    return encoding
 
 
 class Settled(Config):
@@ -117,6 +152,7 @@ def check_start(recipe: TrainRecipe) -> None:
         Where the bundle's network is another, or there are no ImageNet weights for the recipe's.
     """
     parent_of(recipe)
+    encoding_of_start(recipe)
     file = weights_file(recipe.model.start)
     if file is not None and not file.is_file():
         raise BundleError(why_absent(file))
@@ -161,7 +197,8 @@ def start_network(
     from napari_melanoma.models.weights_files.fitting import load_file
 
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe.model.architecture, dict(recipe.model.options if options is None else options))
+    options = dict(recipe.model.options if options is None else options)
+    network = build_network(recipe.model.architecture, options)
     if not weights or recipe.model.start == "none":
         return network
     if recipe.model.start == "imagenet":

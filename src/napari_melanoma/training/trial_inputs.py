@@ -1,0 +1,36 @@
+"""What a network is fed beside images where its cost is tried out: rows of a table that say nothing; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_melanoma.models.blocks.classifier import Classifier
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def beside_images(network: nn.Module, count: int, device: str) -> tuple[Tensor, ...]:
+    """Give what a network takes beside images.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of the zoo.
+    count : int
+        How many rows.
+    device : str
+        Where to.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Of a classifier zeros (row, input) and, int64, (row, embedding); of any other network nothing.
+    """
+    if not isinstance(network, Classifier):
+        return ()
+    shape = network.tabular
+    continuous = torch.zeros(count, shape.continuous, device=device)
+    return continuous, torch.zeros(count, len(shape.cardinalities), dtype=torch.int64, device=device)
