@@ -90,6 +90,7 @@ class AnswerQueue(QObject):
         self._asked: Question | None = None
         self._files: dict[str, tuple[str, Path]] = {}  # kind to fingerprint and array
         self._out: Path | None = None
+        self._modality: str | None = None
         self._seen: Picture | None = None  # that the worker has looked at last
         self._is_short = False  # whether it is asked only about the patient
 
@@ -166,6 +167,7 @@ class AnswerQueue(QObject):
         if self._is_short:
             self._request("reclassify", {})
             return
+        self._modality = result.photograph.modality
         digests = {"image": question.picture.image_digest, "mask": question.picture.mask_digest}
         missing = {}
         for kind, array in (("image", result.photograph.rgb), ("mask", result.mask)):
@@ -184,17 +186,17 @@ class AnswerQueue(QObject):
     def _on_written(self, written: None = None) -> None:
         question = self._asked
         assert question is not None
-        paths = {kind: str(path) for kind, (_, path) in self._files.items()}
+        paths: dict[str, str | None] = {kind: str(path) for kind, (_, path) in self._files.items()}
         if question.method:
             self._out = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
             self._request("explain", {**paths, "method": question.method, "out": str(self._out)})
         else:
-            self._request("classify", paths)
+            self._request("classify", {**paths, "modality": self._modality})
 
-    def _request(self, verb: str, paths: dict[str, str]) -> None:
+    def _request(self, verb: str, more: dict[str, str | None]) -> None:
         question = self._asked
         assert question is not None
-        asked = self._client.request(verb, model=question.picture.model, row=dict(question.row), **paths)
+        asked = self._client.request(verb, model=question.picture.model, row=dict(question.row), **more)
         self._enter(asked, self._on_explained if verb == "explain" else self._on_answer)
 
     def _enter(self, stage: Job | Request, then: Callable[[Any], None]) -> None:

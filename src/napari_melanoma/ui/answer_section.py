@@ -85,6 +85,7 @@ class Nearest(QTreeWidget):
             item.setToolTip(1, case.image_id)
             item.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self.addTopLevelItem(item)
+        self.setColumnHidden(1, not any(case.image_id for case in cases))
         height = self.header().sizeHint().height() + sum(
             max(self.sizeHintForRow(row), LEAST_ROW_PX) for row in range(len(cases))
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TASK: Task = "answering"
 PATIENCE_MS, LOOK_MS = 200, 40
+TOLD = "Answer in"  # so many seconds
 NOT_ANALYSED = "Analyse the photograph: the answer is about the lesion inside the border."
 NONE_PICKED = "Pick a model beside <i>answer</i> to be told what the lesion may be."
 
@@ -204,8 +205,8 @@ class Answering(QObject):
         self._telling.stop()
         if self._is_told:
             self._is_told = False
-            before = "" if self._before.endswith("...") else f"{self._before} "
-            self._controls.status.end(TASK, f"{before}Answer in {time.monotonic() - self._began:.1f} s.")
+            before = "" if self._before.endswith("...") else self._before.partition(TOLD)[0].strip()
+            self._controls.status.end(TASK, f"{before} {TOLD} {time.monotonic() - self._began:.1f} s.".strip())
 
     def _on_answered(self, question: Question, told: object) -> None:
         from napari_melanoma.workflows.answer import Answer as Made

@@ -10,9 +10,9 @@ from napari_melanoma.ui.look import named, row
 from napari_melanoma.ui.settings import Settings
 
 METHODS = {
-    "grad_cam": ("Grad-CAM", "Which parts of the last map raise the answer. Quick."),
-    "cam": ("CAM", "Which parts of the last map look like the class. Quick."),
-    "occlusion": ("Occlusion", "What the answer loses where a square is covered. Slow, and asks the network alone."),
+    "grad_cam": ("Grad-CAM", "Which places of the network's last map raise the answer. Quick."),
+    "cam": ("CAM", "What the network's head says of each place by itself. Quick."),
+    "occlusion": ("Occlusion", "How much is lost where a patch is covered. Takes a few seconds."),
     "integrated_gradients": ("Integrated gradients", "Which pixels the answer rests on. Takes a few seconds."),
 }
 STEPS, USUAL = 100, 60

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.lesion_book import LesionBook
 
-FOLLOW_MS = 150
+FOLLOW_MS = 100
 HIDDEN_MS = 1000
 
 
