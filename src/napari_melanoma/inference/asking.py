@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.classifier import Classifier
 
 
+PROBES = 4  # pictures of noise
+
+
 class Asked(nn.Module):
     """Log odds of one class against the others, as a function of the image alone.
 
@@ -88,3 +91,44 @@ class Asked(nn.Module):
         logits = self.network.decide(maps, *(part.expand(count, -1) for part in self._table)).float()
         others = torch.cat([logits[:, : self._target], logits[:, self._target + 1 :]], dim=1)
         return logits[:, self._target] - torch.logsumexp(others, dim=1)
+
+
+def looks_beside(network: Classifier, side: int, device: str) -> float:
+    """Measure how far beside the middle of its cell each place of the deepest map looks.
+
+    Padding of strided convolutions moves what a place sees: with 224 pixels by 16 to the upper left in a ResNet, by 16
+    to the lower right in networks from TensorFlow, by nothing in ConvNeXt. It is measured as the centre of the squared
+    gradient of the middle places, for noise as input; the squares keep out what a network sees everywhere.
+
+    Parameters
+    ----------
+    network : models.blocks.classifier.Classifier
+        In evaluation mode.
+    side : int
+        Of its input, in pixels.
+    device : str
+        Where it is.
+
+    Returns
+    -------
+    float
+        In pixels of the input, along either axis; half a cell at most, positive towards the lower right.
+    """
+    noise = torch.randn(PROBES, 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = noise.to(device).requires_grad_()
+    found = []
+    with torch.enable_grad():
+        deepest = network.encode(images)[-1]
+        stride = side / deepest.shape[-1]
+        for place in {deepest.shape[-1] // 2, (deepest.shape[-1] - 1) // 2}:
+            asked = deepest[:, :, place, place].square().sum()
+            gradient = torch.autograd.grad(asked, images, retain_graph=True)[0].square().sum(dim=1)
+            middle = (place + 0.5) * stride - 0.5
+            found += [_centre(gradient.sum(dim=axis)) - middle for axis in (1, 2)]
+    offset = float(torch.cat(found).nanmean())
+    return min(max(offset, -stride / 2), stride / 2) if offset == offset else 0.0
+
+
+def _centre(weights: Tensor) -> Tensor:
+    """Mean place of weights, (batch, place) to (batch,); NaN where all are 0."""
+    return (weights * torch.arange(weights.shape[1], device=weights.device)).sum(dim=1) / weights.sum(dim=1)

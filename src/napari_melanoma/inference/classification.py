@@ -117,6 +117,13 @@ class Classifier:
         """What the bundle's reference cases say of an answer; read when first asked for."""
         return Judge.of(self.info)
 
+    @cached_property
+    def looks_beside(self) -> float:
+        """How many pixels of the view beside the middle of its cell each place of the deepest map looks; measured."""
+        from napari_melanoma.inference.asking import looks_beside
+
+        return looks_beside(self.network, self.info.config.input_size, self.device)
+
     def seen(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> View:
         """Cut out what the network looks at, and say where it lies.
 

@@ -41,7 +41,7 @@ def explain(
     What is explained are the log odds of the class against the others. Evidence against it is left out.
 
     ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74). ``cam``:
-    what the head says of each place of the deepest map by itself, less what it says of none, which for a linear head is
+    what the head says of each place of the deepest map by itself, less what it says of none; for a linear head that is
     the map of Zhou et al. 2016 (doi:10.1109/CVPR.2016.319). ``occlusion``: how much is lost where a patch is covered
     (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017
     (arXiv:1703.01365) from a view of one colour, smoothed. All but ``cam`` are computed by captum. What covers, and
@@ -110,7 +110,7 @@ def evidence_in(
     Returns
     -------
     numpy.ndarray
-        float32 (row, column): of the view's size, except ``grad_cam`` and ``cam``, which are of the size of the map.
+        float32 (row, column), of the view's size.
     """
     import torch
 
@@ -130,7 +130,34 @@ def evidence_in(
     run.report(Progress(0, None, "Looking where the answer comes from"))
     with torch.enable_grad():
         found = finders[method](asked, image, cover)
-    return found.detach().float().cpu().numpy()
+    evidence: NDArray[np.float32] = found.detach().float().cpu().numpy()
+    side = view.image.shape[0]
+    return evidence if len(evidence) == side else spread_out(evidence, side, classifier.looks_beside)
+
+
+def spread_out(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
+    """Bring the deepest map to the size of the view, each value to where its place looks; linear between them.
+
+    Parameters
+    ----------
+    coarse : numpy.ndarray
+        float32 (row, column) of the map.
+    side : int
+        Of the view, in pixels.
+    offset : float
+        How far beside the middle of its cell each place looks, in pixels of the view.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (side, side); beyond the outermost places their values.
+    """
+    wide = []
+    for count in coarse.shape:
+        stride = side / count
+        centres = (np.arange(count) + 0.5) * stride - 0.5 + offset
+        wide.append(np.stack([np.interp(np.arange(side), centres, one) for one in np.eye(count)], axis=1))
+    return (wide[0] @ coarse @ wide[1].T).astype(np.float32)
 
 
 def placed(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
