@@ -77,3 +77,41 @@ def test_a_newer_case_is_refused(run, pictures: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace('"1.0"', '"3.1"'), encoding="utf-8")
     result = run("case", "K")
     assert (result.exit_code, "Update napari-melanoma" in result.stderr) == (2, True)
+
+
+def test_lesions_are_answered(run, pictures: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is answered is printed and kept; what could not be looked at is exit code 1."""
+    from napari_melanoma.workflows import case_answers
+    from napari_melanoma.workflows.answer import ClassifierStamp
+    from napari_melanoma.workflows.case_answer import CaseAnswers
+
+    asked = []
+
+    def answered(store, classifier: str, context) -> CaseAnswers:
+        asked.append((store.folder.name, classifier, store.read_only))
+        return CaseAnswers((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
+
+    monkeypatch.setattr(case_answers, "answer_with", answered)
+    run("case", "K", "--from", "pictures")
+    result = run("case", "K", "--answer", "--classifier", "red", "--json")
+    assert result.exit_code == 1
+    assert asked == [("K", "red", "")]
+    assert (pictures.parent / "K" / "answers.json").is_file()
+    assert "0 lesions answered by red" in lines(result.stdout)[-1]["message"]
+
+
+WRONG = [
+    (("--answer", "--from", "pictures"), "Make it first"),
+    (("--classifier", "red"), "needs --answer"),
+    (("--answer", "--classifier", "lesion-small"), "is a model for segmentation"),
+    (("--answer", "--classifier", "nobody"), "no model named 'nobody'"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG)
+def test_what_cannot_be_answered_is_said(run, pictures: Path, options: tuple[str, ...], said: str) -> None:
+    run("case", "K", "--from", "pictures")
+    result = run("case", "K", *options)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert not (pictures.parent / "K" / "answers.json").exists()
