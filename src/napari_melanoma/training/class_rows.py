@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +106,7 @@ def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Se
             f"no table has a column '{asked.target}' (found: {', '.join(there)}). Set classification.target to the "
             "column that holds the answer."
         )
-    answers = _answers(rows, asked.target)
+    answers = answers_of(rows, asked.target)
     known = sorted({answers[key_of(sample)] for sample in learnt if key_of(sample) in answers})
     binary = {OTHER, asked.target}.issuperset(answers.values())
     names = asked.classes or ((OTHER, asked.target) if binary and len(known) > 1 else tuple(known))
@@ -195,8 +195,21 @@ def check_classes(chosen: Chosen, table: ClassTable) -> None:
             )
 
 
-def _answers(rows: dict[Key, dict[str, str]], target: str) -> dict[Key, str]:
-    """The class of each row that says one: its word, or for a column of 1 and 0 its name and 'other'."""
+def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, str]:
+    """Read the class of each row that says one.
+
+    Parameters
+    ----------
+    rows : mapping
+        Data set and image id to column and cell.
+    target : str
+        The column.
+
+    Returns
+    -------
+    dict
+        Data set and image id to the word in it; of a column of 1 and 0 to its name and 'other'.
+    """
     said = {key: (row.get(target) or "").strip() for key, row in rows.items()}
     said = {key: word for key, word in said.items() if word and word.lower() != UNKNOWN}
     if {word.lower() for word in said.values()} <= {*YES, *NO}:
