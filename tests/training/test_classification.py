@@ -198,6 +198,49 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
 
 
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lesions of another domain, whose answers nobody looks at."""
+    folder = draw(tmp_path_factory.mktemp("classes") / "elsewhere", "image", 40, seed=1)
+    for path in (folder / "images").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) * 0.6).astype(np.uint8)).save(path)
+    text = (folder / "dataset.csv").read_text().splitlines()
+    place = text[0].split(",").index("melanoma")
+    kept = [",".join(cell for number, cell in enumerate(row.split(",")) if number != place) for row in text]
+    (folder / "dataset.csv").write_text("\n".join(kept) + "\n")
+    return folder
+
+
+METHODS = ("adversarial", "coral", "fourier", "adabn")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_domain_without_answers_changes_what_is_learnt(
+    method: str, asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change
+) -> None:
+    recipe = change(asked, epochs=1, samples=0)
+    adaptation = {"method": method, "to": [str(elsewhere)], "strength": 0.5}
+    plain = learnt(recipe, tmp_path / "plain")
+    adapted = learnt(change(recipe, classification={"adaptation": adaptation}), tmp_path / "adapted")
+    before, after = (load_network(info).state_dict() for info in (plain, adapted))
+    assert before.keys() == after.keys(), "an adversary is no part of the model"
+    changed = {name for name, value in before.items() if not bool((value == after[name]).all())}
+    if method == "adabn":
+        assert changed
+        assert all("running_" in name or "num_batches" in name for name in changed)
+    else:
+        assert any(name.startswith("encoder.") and "running_" not in name for name in changed)
+    assert plain.config.provenance["data"]["learn"] == adapted.config.provenance["data"]["learn"]
+
+
+def test_a_resumed_adaptation_equals_an_uninterrupted_one(
+    asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adaptation = {"method": "adversarial", "to": [str(elsewhere)]}
+    variant = {"classification": {"adaptation": adaptation}}
+    test_a_resumed_run_equals_an_uninterrupted_one(variant, asked, tmp_path, change, monkeypatch)
+
+
 def test_a_frozen_encoder_stays_as_it_is(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
     first = learnt(asked, tmp_path / "first")
     frozen = change(asked, model={"start": str(first.path)}, classification={"freeze_encoder": True})
@@ -211,6 +254,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "one class": ({"target": "modality", "positive": "dermoscopic"}, "expected two or more: there is nothing to tell"),
     "no such column": ({"target": "invasive"}, "no table has a column 'invasive'"),
     "positive is no class": ({"positive": "nevus"}, "classification.positive is 'nevus'"),
+    "nothing to adapt to": ({"adaptation": {"method": "adabn"}}, "brings two domains together, and there is one"),
     "a column that gives it away": ({"tabular": {"numbers": [], "words": [{"name": "melanoma"}]}}, "melanoma"),
 }
 

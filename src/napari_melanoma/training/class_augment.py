@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_melanoma.training.adaptation.fourier import swap_amplitudes
 from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.seeds import seed_of
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from napari_melanoma.training.class_batch import ClassBatch
     from napari_melanoma.training.recipe import TrainRecipe
 
-MIX = 12  # what a seed is for, beside those of sampling
+MIX, LIGHT = 12, 14  # what a seed is for, beside those of sampling
+ANOTHER = 2**40  # added to the key of an image for the one of another domain behind it
 OFF = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probability": 0.0}  # they would lose the lesion
 
 
@@ -35,6 +37,7 @@ class ClassAugmentation:
         self._vary = BatchAugmentation(config, recipe.model.input_size, recipe.seed)
         self._mixup, self._cutmix = recipe.classification.mixup, recipe.classification.cutmix
         self._seed = recipe.seed
+        self._adaptation = recipe.classification.adaptation
 
     def __call__(self, batch: ClassBatch) -> ClassBatch:
         """Vary a batch.
@@ -49,11 +52,23 @@ class ClassAugmentation:
         ClassBatch
             Images float32 in [0, 255] of the network's size; shares of what was mixed.
         """
-        images, _ = self._vary(batch.images, batch.masks, batch.keys)
+        keys, count = batch.keys, len(batch.keys)
+        if len(batch.images) > count:  # of another domain, varied by keys that no other image has
+            keys = np.concatenate([keys, keys + np.array([0, ANOTHER])])
+        images, _ = self._vary(batch.images, batch.masks, keys)
+        if self._adaptation.method == "fourier" and len(images) > count:
+            images = self._in_their_light(images[:count], images[count:], batch)
         shares = batch.shares
         if self._mixup or self._cutmix:
-            images, shares = self._mixed(batch, images)
+            own, shares = self._mixed(batch, images[:count])
+            images = torch.cat([own, images[count:]])
         return batch._replace(images=images, masks=batch.masks[:, :, :0, :0], shares=shares)
+
+    def _in_their_light(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
+        """Give some of the images the low frequencies of the other domain, whose images are of no further use."""
+        draws = np.array([np.random.default_rng(seed_of(self._seed, LIGHT, *key)).random() for key in batch.keys])
+        chosen = torch.from_numpy(draws < self._adaptation.strength).to(images.device)[:, None, None, None]
+        return torch.where(chosen, swap_amplitudes(images, others, self._adaptation.reach), images)
 
     def _mixed(self, batch: ClassBatch, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mix each image with the one before it in the batch (Zhang 2018), or put a patch of that on it (Yun 2019).

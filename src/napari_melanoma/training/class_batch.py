@@ -47,6 +47,8 @@ class ClassData:
         Names of the data sets, in the order of their numbers.
     learn, tuning : ClassPart
         Answers and rows.
+    unlabelled : numpy.ndarray
+        int64 (image,), the domains of those that are seen without answers.
     """
 
     names: tuple[str, ...]
@@ -54,6 +56,7 @@ class ClassData:
     domains: tuple[str, ...]
     learn: ClassPart
     tuning: ClassPart
+    unlabelled: NDArray[np.int64]
 
     @property
     def counts(self) -> tuple[int, ...]:

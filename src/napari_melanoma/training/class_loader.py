@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from napari_melanoma.training.prepare import Prepared
     from napari_melanoma.training.recipe import TrainRecipe
 
-DROP = 11  # what a seed is for, beside those of sampling
+DROP, FAR = 11, 13  # what a seed is for, beside those of sampling
+MEETING = ("adversarial", "coral", "fourier")  # methods whose batches hold images of both domains
 
 
 class LearningViews:
@@ -43,15 +44,31 @@ class LearningViews:
         self._encoding, self._part = prepared.classes.encoding, prepared.classes.learn
         self._drops = recipe.classification.drop_field, recipe.classification.drop_form
         self._seed = recipe.seed
+        meets = recipe.classification.adaptation.method in MEETING
+        self._far = prepared.unlabelled if meets else None
+        self._far_domains = prepared.classes.unlabelled
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
-        """Give a batch as it was decoded."""
+        """Give a batch as it was decoded; as many images of the other domain stand behind it, where they meet."""
         places = keys[:, 1] % len(self._cache)
         values = self._part.values
         if values is not None:
             values = values.take(places)
             values = values.without(self._dropped(keys, values.known.shape[1]))
-        return batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+        batch = batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+        return batch if self._far is None else self._met(batch, self._far)
+
+    def _met(self, batch: ClassBatch, far: Cache) -> ClassBatch:
+        """Put images of the other domain behind a batch; which they are follows from its keys alone."""
+        import torch
+
+        drawn = np.array([seed_of(self._seed, FAR, *key) % len(far) for key in batch.keys], np.int64)
+        images, masks = (torch.from_numpy(pixels) for pixels in far.read(drawn))
+        return batch._replace(
+            images=torch.cat([batch.images, images]),
+            masks=torch.cat([batch.masks, masks]),
+            domains=torch.cat([batch.domains, torch.from_numpy(self._far_domains[drawn])]),
+        )
 
     def _dropped(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
         """Say which fields are taken away, (image, field); it follows from the key alone."""

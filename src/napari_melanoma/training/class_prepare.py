@@ -63,6 +63,7 @@ def write_classes(
         "rows": [
             [table.label(row.sample), *(table.rows[key_of(row.sample)].get(name, "") for name in fields)]
             for row in rows
+            if row.part != "unlabelled"
         ],
     }
     write_json(folder / CLASSES, found)
@@ -91,7 +92,7 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     path = folder / CLASSES
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        said = dict(zip([id(row) for row in rows], found["rows"], strict=True))
+        said = dict(zip([id(row) for row in rows if row.part != "unlabelled"], found["rows"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{path}, the answers of the run's images, cannot be read ({error!r}). Start a new run in another folder."
@@ -110,4 +111,5 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
             domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
         )
 
-    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"))
+    unlabelled = np.array([domains.index(row.sample.domain) for row in rows if row.part == "unlabelled"], np.int64)
+    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), unlabelled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,6 +191,29 @@ def learnt_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> D
     assert prepared.classes is not None
     batches = ViewsInOrder(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
     return _loader(batches, InOrder(len(prepared.learn), batch_size, ALONE), workers=0)
+
+
+def unlabelled_batches(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
+    """Go through the images of the domain that a classifier is adapted to.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Of a classification.
+    recipe : TrainRecipe
+        Gives the input size.
+    batch_size : int
+        Images of a batch.
+
+    Yields
+    ------
+    torch.Tensor
+        uint8 (batch, 3, row, column), resized to the input.
+    """
+    if prepared.unlabelled is not None:
+        batches = TuningBatches(prepared.unlabelled, recipe.model.input_size)
+        for places in InOrder(len(prepared.unlabelled), batch_size, ALONE):
+            yield batches[places][0]
 
 
 def sampled_classes(prepared: Prepared, by: str) -> list[str]:

@@ -51,6 +51,8 @@ class Prepared:
         Share of lesion in the masks to learn from, averaged over images, 0 to 1.
     classes : ClassData, optional
         Of a classification: what its data decide.
+    unlabelled : Cache or None
+        Of the domain that a classifier is adapted to.
     """
 
     learn: Cache
@@ -61,6 +63,7 @@ class Prepared:
     fingerprint: str
     lesion_share: float
     classes: ClassData | None = None
+    unlabelled: Cache | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,8 @@ def prepare_data(
         prepared = _assemble(rows, store, recipe)
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
-        store.use(folder.path, [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache])
+        caches = (prepared.learn, prepared.tuning, prepared.base, prepared.unlabelled)
+        store.use(folder.path, [cache for cache in caches if cache])
         store.prune()
     return prepared
 
@@ -207,6 +211,7 @@ def _rows(found: Survey) -> list[DataRow]:
         ("tuning", parts.tuning),
         ("held_out", parts.held_out),
         ("base", found.chosen.base),
+        ("unlabelled", found.chosen.unlabelled),
     )
     return [
         DataRow(part, sample, found.contents[sample.image].sha, found.contents[mask_of(sample)].sha)
@@ -271,6 +276,7 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
         base_samples=base,
         fingerprint=fingerprint(rows),
         lesion_share=_lesion_share(rows, store),
+        unlabelled=cache("unlabelled") if samples("unlabelled") else None,
     )
 
 

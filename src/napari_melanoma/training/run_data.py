@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.data.dataset import Sample
 
-Part = Literal["learn", "tuning", "held_out", "base"]
+Part = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
 PARTS: tuple[Part, ...] = get_args(Part)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
@@ -26,7 +26,7 @@ COLUMNS = (
 class DataRow:
     """One image of a run: the part that it plays, its row of the data set, and SHA-256 of the files it had.
 
-    ``base`` is learnt from so that the model does not forget.
+    ``base`` is learnt from so that the model does not forget; ``unlabelled`` is seen without its answers.
     """
 
     part: Part

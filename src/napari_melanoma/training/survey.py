@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +38,15 @@ class Chosen:
         On which it is judged whether it has forgotten; the run must not learn from them.
     left_out : tuple of Sample
         Not learnt from, although the recipe asks for it, as others of their patient are held out.
+    unlabelled : tuple of Sample
+        Of the domain that a classifier is adapted to: seen without their answers.
     """
 
     parts: Parts
     base: tuple[Sample, ...] = ()
     base_held_out: tuple[Sample, ...] = ()
     left_out: tuple[Sample, ...] = ()
+    unlabelled: tuple[Sample, ...] = ()
 
     @property
     def read(self) -> list[Sample]:
@@ -120,13 +123,14 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     chosen = choose(recipe)
     chosen, table, unanswered = _answered(chosen, recipe)
     data_faults.check_counts(chosen.parts)
-    samples = [*chosen.read, *chosen.judged]
+    samples = [*chosen.read, *chosen.unlabelled, *chosen.judged]
     files = [path for sample in samples for path in (sample.image, mask_of(sample))]
     contents = read_contents(files, store.index, run)
     data_faults.check_readable(contents.faults)
     data_faults.check_stated_sizes(samples, contents.known)
     pixels = keep and table is None  # of a classifier its views are kept
-    jobs = [*_jobs(chosen.read, contents.known, pixels), *_jobs(chosen.judged, contents.known, keep=False)]
+    looked_at = [*chosen.unlabelled, *chosen.judged]
+    jobs = [*_jobs(chosen.read, contents.known, pixels), *_jobs(looked_at, contents.known, keep=False)]
     data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_faults.check_sizes(samples, facts)
@@ -157,6 +161,8 @@ def _with_lesions(chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Fact
     """Leave out what has no lesion to cut around, where the network sees no more than that."""
     if recipe.classification is None or recipe.classification.view.region == "photograph":
         return chosen, []
+    unlabelled = tuple(sample for sample in chosen.unlabelled if facts[mask_of(sample)].lesion > 0)
+    chosen = replace(chosen, unlabelled=unlabelled)
     return kept(chosen, lambda sample: facts[mask_of(sample)].lesion > 0, "have an empty mask")
 
 
@@ -178,10 +184,12 @@ def choose(recipe: TrainRecipe) -> Chosen:
     DataSetError
         Where a data set is missing or faulty, or two have one name.
     """
-    check_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base)])
+    to = recipe.classification.adaptation.to if recipe.classification else ()
+    check_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)])
     parts = _split(recipe, recipe.data.datasets)
+    unlabelled = _unlabelled(recipe, parts)
     if not recipe.data.base:
-        return Chosen(parts, left_out=parts.left_out)
+        return Chosen(parts, left_out=parts.left_out, unlabelled=unlabelled)
     try:
         base = _split(recipe, recipe.data.base)
     except DataSetError as error:
@@ -192,7 +200,32 @@ def choose(recipe: TrainRecipe) -> Chosen:
             f"data.base: found no image with a mask in the split '{recipe.data.split}' of "
             f"{data_faults.named(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
-    return _without_judged_patients(Chosen(parts, learnt, tuple(base.held_out), (*parts.left_out, *base.left_out)))
+    left_out = (*parts.left_out, *base.left_out)
+    return _without_judged_patients(Chosen(parts, learnt, tuple(base.held_out), left_out, unlabelled))
+
+
+def _unlabelled(recipe: TrainRecipe, parts: Parts) -> tuple[Sample, ...]:
+    """Images of the domain that a classifier is adapted to; nobody who is held out, there or here, is among them."""
+    asked = recipe.classification
+    if asked is None:
+        return ()
+    method, to = asked.adaptation.method, asked.adaptation.to
+    if not to:
+        if method in ("adabn", "fourier") or (method != "none" and len(recipe.data.datasets) < 2):
+            raise DataSetError(
+                f"adaptation by {method} brings two domains together, and there is one. Name a data set in "
+                "classification.adaptation.to."
+            )
+        return ()
+    there = _split(recipe, to)
+    judged = {sample.group for sample in (*parts.held_out, *parts.tuning)}
+    found = tuple(sample for sample in (*there.learn, *there.tuning) if sample.group not in judged)
+    if not found:
+        raise DataSetError(
+            f"classification.adaptation.to: found no image with a mask in the split '{recipe.data.split}' of "
+            f"{data_faults.named(to)}. Name another folder."
+        )
+    return found
 
 
 def mask_of(sample: Sample) -> Path:
@@ -258,9 +291,8 @@ def _without_judged_patients(chosen: Chosen) -> Chosen:
         [sample for sample in samples if sample.group not in judged]
         for samples in (parts.learn, parts.tuning, chosen.base)
     )
-    return Chosen(
-        Parts(learn, tuning, parts.held_out), tuple(base), chosen.base_held_out, (*chosen.left_out, *left_out)
-    )
+    parts = Parts(learn, tuning, parts.held_out)
+    return replace(chosen, parts=parts, base=tuple(base), left_out=(*chosen.left_out, *left_out))
 
 
 def _of_patients(chosen: Chosen) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.data.splits import Parts
@@ -84,6 +85,22 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
             found.append((logits.cpu(), batch.shares.argmax(1), embedded.cpu()))
     logits, labels, embeddings = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
     return Said(logits, labels, embeddings)
+
+
+def measure_there(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
+    """Measure the normalisation of an encoder on the domain that it goes to.
+
+    Parameters
+    ----------
+    task : ClassificationTask
+        On its device; left with other statistics.
+    batches : iterable of torch.Tensor
+        uint8 (batch, 3, row, column), of the network's size.
+    """
+    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+
+    encoder = task.network.encoder
+    measure_normalisation(encoder, ((task.normalised(images.to(task.device)),) for images in batches))
 
 
 def calibrated_config(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from napari_melanoma.training.class_loader import ViewsInOrder
 from napari_melanoma.training.engine import accelerator
-from napari_melanoma.training.loader import learnt_loader, tuning_loader
-from napari_melanoma.workflows.class_bundle import calibrated_config, reference_of, said_of
+from napari_melanoma.training.loader import learnt_loader, tuning_loader, unlabelled_batches
+from napari_melanoma.workflows.class_bundle import calibrated_config, measure_there, reference_of, said_of
 from napari_melanoma.workflows.task_kinds import TUNING_BATCH, Finished, spread
 from napari_melanoma.workflows.training_bundle import network_options
 
@@ -60,6 +60,8 @@ class Classification:
         """Calibrate on the tuning images, and keep what answers rest on."""
         known, asked = cast("ClassificationTask", task.to(accelerator(recipe))), recipe.classification
         assert asked is not None
+        if asked.adaptation.method == "adabn":
+            measure_there(known, unlabelled_batches(prepared, recipe, TUNING_BATCH))
         tuning = said_of(known, tuning_loader(prepared, recipe, TUNING_BATCH), run, "Calibrating")
         learnt = said_of(known, learnt_loader(prepared, recipe, TUNING_BATCH), run, "Remembering the training cases")
         reference = reference_of(tuning, learnt, prepared.samples, asked)
