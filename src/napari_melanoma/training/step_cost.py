@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 PROBE = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the measured step: a graphics card is idle with fewer
+MOST_IMAGES = 16  # of smaller ones more are measured: what a step costs whatever its images would count too much
 SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # of its input; a larger one costs more by its area
 ENOUGH_S, MOST = 0.5, 5  # steps are repeated until they took so long together, or so often
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
@@ -140,10 +141,12 @@ class _Trial:
         from napari_melanoma.models.zoo import build_network
         from napari_melanoma.training.augment.batch import BatchAugmentation
         from napari_melanoma.training.augment.partners import Partners
-        from napari_melanoma.training.losses import make_loss
+        from napari_melanoma.training.losses import make_class_loss, make_loss
         from napari_melanoma.training.optimisation import OPTIMISERS, idle_weight
 
-        self.images, side = PROBE[device], recipe.data.cache_size
+        side = recipe.data.cache_size
+        smaller = (SIDE[device] / min(recipe.model.input_size, SIDE[device])) ** 2
+        self.images = min(round(PROBE[device] * smaller), max(PROBE[device], MOST_IMAGES))
         self._recipe, self._device = recipe, device
         self._mixed = choose_precision(recipe) == "bf16-mixed"
         network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
@@ -151,9 +154,12 @@ class _Trial:
         if recipe.model.freeze_normalisation:
             _freeze_normalisation(self.network)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
-        self._loss = make_loss(recipe.loss)
+        self._classifies = recipe.task == "classification"
+        self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
         self._idle = idle_weight(self.network)
-        weights = list(self.network.parameters()) if self._idle is None else [self._idle]
+        _freeze_encoder(self.network, recipe)
+        moving = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        weights = moving if self._idle is None else [self._idle]
         groups = [{"params": weights, "lr": recipe.learning_rate}]
         self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
         draw = torch.Generator().manual_seed(0)
@@ -165,7 +171,8 @@ class _Trial:
     def learn(self) -> None:
         """Vary the images, answer, and go back."""
         images, masks = self._augment(self._pixels, self._masks, self._keys)
-        loss = self._loss(self._logits(images), masks.float() / 255)
+        logits = self._logits(images)
+        loss = self._loss(logits, logits.detach().softmax(dim=1) if self._classifies else masks.float() / 255)
         (loss if self._idle is None else loss + 0 * self._idle).backward()
 
     def update(self) -> None:
@@ -182,7 +189,10 @@ class _Trial:
 
         images = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
-            return self.network(images).float()
+            if not self._classifies:
+                return self.network(images).float()
+            row = torch.zeros(len(images), 0, device=self._device)  # what a table adds costs next to nothing
+            return self.network(images, row, row.long()).float()
 
 
 @contextmanager
@@ -208,6 +218,15 @@ def _freeze_normalisation(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, NORMALISATION):
             module.eval()
+
+
+def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
+    """Let only what stands behind the encoder learn, where the recipe asks for it."""
+    from napari_melanoma.models.zoo import encoder_of
+
+    encoder = encoder_of(network)
+    if encoder is not None and recipe.classification is not None and recipe.classification.freeze_encoder:
+        encoder.requires_grad_(False)
 
 
 def _seconds(work: Callable[[], None], device: str, clock: Clock) -> float:

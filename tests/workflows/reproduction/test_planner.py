@@ -19,6 +19,7 @@ from napari_melanoma.workflows.reproduction.split import RoleData
 
 def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_cost, "_seconds", lambda work, device, clock: 0.05)
+    monkeypatch.setattr(step_cost, "MOST_IMAGES", 2)
     monkeypatch.setattr(pace, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
     data = Images({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})

@@ -132,8 +132,11 @@ def _without_pixels(rows: Rows, answer: Callable[[Sample], Said], sample: Sample
     """Measure an answer that needs no photograph; one that is pictured is read then."""
     row = rows[sample.domain, sample.image_id]
     said = answer(sample)
-    rgb = read_photograph(sample.image).rgb
-    return Measured(said.columns(row), rgb, partial(_framed, rgb, row, said.probability))
+    return Measured(
+        said.columns(row),
+        lambda: read_photograph(sample.image).rgb,
+        lambda: _framed(read_photograph(sample.image).rgb, row, said.probability),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +187,7 @@ def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
         mask, found = mask_of(sample, rgb)
         said = calibrated.said(classifier.logits([Lesion(rgb, mask, row)]))
         columns = {**said.columns(row), "no_lesion": int(not found)}
-        return Measured(columns, rgb, lambda: _framed(classifier.view(rgb, mask), row, said.probability))
+        return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), row, said.probability))
 
     return measure
 

@@ -99,7 +99,7 @@ class Candidate:
             In seconds.
         """
         if self.pace is None:
-            return RowCost(max(1, self.folds) * (START_S + self.judged * JUDGE_S), 0.0, 0)
+            return RowCost(self.folds * self.judged * LOOK_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))
@@ -107,7 +107,7 @@ class Candidate:
         steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
         runs = max(1, self.folds)
         return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + JUDGE_S)),
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (LOOK_S if self.folds else JUDGE_S))),
             epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )

@@ -114,7 +114,7 @@ def measure_all(
         found.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
         if name in names:
             _keep(measured.picture(), _picture(pictures, name))
-            _keep(measured.photograph, _picture(work.place.photographs, name))
+            _keep(measured.photograph(), _picture(work.place.photographs, name))
     if not found.rows:
         raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(found.failed.values()), '')}")
     return found

@@ -29,10 +29,10 @@ Image = Mapping[str, str]  # a row of ``per_image.csv``
 
 @dataclass(frozen=True)
 class Measured:
-    """How a model did on an image: columns of ``per_image.csv``, the photograph, and what draws the answer."""
+    """How a model did on an image: columns of ``per_image.csv``, and what gives the photograph and draws the answer."""
 
     figures: Mapping[str, object]
-    photograph: NDArray[np.uint8]
+    photograph: Callable[[], NDArray[np.uint8]]
     picture: Callable[[], NDArray[np.uint8]]
 
 

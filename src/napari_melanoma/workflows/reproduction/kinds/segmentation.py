@@ -34,7 +34,7 @@ def _measuring(subject: Subject) -> Callable[[Sample], Measured]:
     def measure(sample: Sample) -> Measured:
         compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
         figures = {**{name: metrics[name] for name in METRICS}, "found": int(compared.mask.any())}
-        return Measured(figures, compared.rgb, partial(comparison_image, compared.mask, compared.reference))
+        return Measured(figures, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference))
 
     return measure
 
