@@ -301,6 +301,37 @@ def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return _answering().explain(arguments, run)
 
 
+def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Answer about every lesion of a case, over all of its images; the case is not changed.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``folder``: of the case, which may be open in another process; ``model``: a classifier's name or path, "" for
+        the usual one.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``answers``: as ``workflows.case_answer.CaseAnswers.from_json`` takes them.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such classifier.
+    CaseError
+        Where there is no case.
+    """
+    from napari_melanoma.data.case.store import CaseStore
+    from napari_melanoma.workflows.case_answers import answer_with
+
+    run.report(Progress(0, None, "Loading the model"))
+    with CaseStore.open(Path(arguments["folder"])) as store:
+        return {"answers": answer_with(store, arguments["model"], run).to_json()}
+
+
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how long a training would take and how much memory.
 
@@ -335,6 +366,7 @@ HANDLERS: dict[str, Handler] = {
     "classify": classify,
     "reclassify": reclassify,
     "explain": explain,
+    "answer_case": answer_case,
     "rate": rate,
     "estimate": estimate,
 }

@@ -12,8 +12,10 @@ import numpy as np
 from napari_melanoma.core.errors import BundleError, InputError, RunError
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress
+from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.worker import main
+from napari_melanoma.workflows.case_answer import rests_on, row_of
 
 
 def segment(arguments, run):
@@ -117,6 +119,30 @@ def answer_of(arguments, verb):
     return {"answer": answer}
 
 
+def answer_case(arguments, run):
+    """Each lesion is larger than the one before; the last is unlike the others."""
+    case = CaseStore.look_at(Path(arguments["folder"])).case
+    if "slow" in arguments["model"]:
+        time.sleep(60)
+    lesions = []
+    for place, lesion in enumerate(found for found in case.lesions if found.images):
+        looked[arguments["model"]] = 0.05 * (place + 1)
+        row = row_of(case, lesion, lesion.images[0])
+        odd = {"lesions": 3, "rank": 3 - place, "distance": 0.1, "z": 5.0 * place}
+        lesions.append(
+            {
+                "lesion_id": lesion.id,
+                "image_ids": [image.id for image in lesion.images],
+                "answer": answer_of({"model": arguments["model"], "row": row}, "answer_case")["answer"],
+                "odd": odd,
+                "rests_on": rests_on(case, lesion),
+            }
+        )
+    notes = [[image.id, "is a slide."] for _, image in case.each_image() if image.modality == "wsi"]
+    stamp = lesions[0]["answer"]["model"]
+    return {"answers": {"version": 1, "created": "", "model": stamp, "notes": notes, "lesions": lesions}}
+
+
 def explain(arguments, run):
     """Hot where the mask is, as the method says how hot."""
     if arguments["method"] == "cam":
@@ -127,5 +153,5 @@ def explain(arguments, run):
 
 
 if __name__ == "__main__":
-    verbs = (segment, rate, estimate, classify, reclassify, explain)
+    verbs = (segment, rate, estimate, classify, reclassify, explain, answer_case)
     raise SystemExit(main({verb.__name__: verb for verb in verbs}))

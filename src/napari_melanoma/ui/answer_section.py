@@ -99,11 +99,11 @@ class AnswerSection(QWidget):
     ----------
     icons : ThemedIcons
         Knows the colours.
-    heatmap : QWidget
+    heatmap : QWidget, optional
         The controls of the heatmap, which stand below what they explain.
     """
 
-    def __init__(self, icons: ThemedIcons, heatmap: QWidget) -> None:
+    def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None) -> None:
         super().__init__()
         named(self, "answer_section_content", "Answer").setToolTip("")
         self.hint = named(Words(), "answer_hint", "Why there is no answer")
@@ -132,7 +132,8 @@ class AnswerSection(QWidget):
             layout.setContentsMargins(0, 0, 0, 0)
             layout.setSpacing(4)
         said: tuple[QWidget, ...] = (self.unlike, self.verdict, self.classes, self.side, self.warning)
-        for widget in (*said, heatmap, self.why, self.changes, self.form, self.alike, self.nearest):
+        explained = () if heatmap is None else (heatmap,)
+        for widget in (*said, *explained, self.why, self.changes, self.form, self.alike, self.nearest):
             inner.addWidget(widget)
         column.addWidget(self.hint)
         column.addWidget(self.about)

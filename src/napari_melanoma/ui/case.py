@@ -11,6 +11,7 @@ from qtpy.QtGui import QKeySequence, QShortcut, QShowEvent
 
 from napari_melanoma.ui import case_words as words
 from napari_melanoma.ui.case_adding import CaseAdding
+from napari_melanoma.ui.case_answering import CaseAnswering
 from napari_melanoma.ui.case_controls import (
     IMAGE_KEY,
     LESION_KEY,
@@ -52,6 +53,7 @@ class CaseDock(CaseControls):
         self.viewing = CaseViewing(napari_viewer, self, self.desk, self.tree, self.settings)
         self.opening = self.viewing.opening
         self.keeping = CaseKeeping(self.desk, self.opening, self)
+        self.answering = CaseAnswering(self.desk, self)
         self.telling = CaseTelling(self.desk, self.opening, self)
         self.adding = CaseAdding(self, self.desk, self.settings)
         self.guard = CaseGuard(self, self.desk, self.keeping)
@@ -86,7 +88,12 @@ class CaseDock(CaseControls):
         self.pictures.read.connect(self.tree.viewport().update)
         for teller in (self.editing, self.adding, self.viewing):
             teller.said.connect(self.status.say)
-        for source in (self.desk, self.opening, self.adding, self.guard):
+        self.answer.clicked.connect(lambda checked=False: self.answering.ask())
+        self.answering.started.connect(partial(self.status.begin, "answering", "Looking at the lesions ..."))
+        self.answering.changed.connect(self._on_answers)
+        self.answering.progressed.connect(partial(self.status.progress, "answering"))
+        self.answering.finished.connect(partial(self.status.end, "answering"))
+        for source in (self.desk, self.opening, self.adding, self.guard, self.answering):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -140,7 +147,8 @@ class CaseDock(CaseControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: files, an analysis, a save."""
-        return self.desk.busy or self.adding.busy or self.opening.busy or self.keeping.busy or self.pictures.busy
+        parts = (self.desk, self.adding, self.opening, self.keeping, self.pictures, self.answering)
+        return any(part.busy for part in parts)
 
     def _on_opened(self) -> None:
         store, case = self.desk.store, self.desk.case
@@ -174,7 +182,7 @@ class CaseDock(CaseControls):
     def _show_rows(self, current: str = "") -> None:
         case, store = self.desk.case, self.desk.store
         if case is not None and store is not None:
-            self.tree.show_rows(rows_of(case, store.missing), current)
+            self.tree.show_rows(rows_of(case, store.missing, self.answering.fitting), current)
 
     def _show_details(self) -> None:
         """Show what is known of the row at hand."""
@@ -185,6 +193,7 @@ class CaseDock(CaseControls):
         found = next(((of, image) for of, image in case.each_image() if image.id == current), None)
         if lesion is not None:
             self.lesion_page.show_lesion(case, lesion, editable)
+            self.answering.show(self.lesion_page, current)
         if found is not None:
             self.image_page.show_image(case, *found, editable)
         self.lesion_page.setVisible(lesion is not None)
@@ -197,7 +206,12 @@ class CaseDock(CaseControls):
         if history is None or case is None:
             return
         is_part = bool(self.tree.images) or self.tree.current not in ("", LOOSE)
+        self.show_asking(self.answering.why_not)
         self.show_actions(self.desk.may_edit, len(self.viewing.chosen), is_part, history.undone, history.redone)
+
+    def _on_answers(self) -> None:
+        self._show_rows()
+        self._show_details()
 
     def _on_rested(self) -> None:
         if self.desk.history is not None:
@@ -261,6 +275,8 @@ class CaseDock(CaseControls):
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
             self.adding.cancel()
+        elif task == "answering":
+            self.answering.cancel()
         else:
             self.opening.cancel()
 

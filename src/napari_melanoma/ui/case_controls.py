@@ -68,6 +68,7 @@ class CaseControls(QWidget):
         self.add_lesion = tool("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
         self.add_image = tool("add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})")
         self.add_image.setText("+ image")
+        self.answer = tool("case_answer", "Answer all lesions", "", "answer")
         self.remove = tool("case_remove", "Remove", "Take what is selected out of the case (Delete); files stay")
         self.open = named(QPushButton("Open image"), "primary", "Open image")
         self.lesion_page = LesionPage(self.icons, self.settings)
@@ -89,7 +90,9 @@ class CaseControls(QWidget):
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(4)
         column.addWidget(self.patient_fold)
-        column.addWidget(row(QLabel("<b>Lesions</b>"), self.add_lesion, self.add_image, self.remove, stretch=0))
+        column.addWidget(
+            row(QLabel("<b>Lesions</b>"), self.add_lesion, self.add_image, self.answer, self.remove, stretch=0)
+        )
         column.addWidget(self.tree)
         column.addWidget(self.hint)
         column.addWidget(self.lesion_page)
@@ -153,6 +156,18 @@ class CaseControls(QWidget):
         tip = f"Show it with its mask, to be corrected ({OPEN_KEY}; Enter or a double click on an image)"
         self.open.setToolTip(tip if images else "Choose an image, or a lesion that has some")
         self.tree.editable = editable
+
+    def show_asking(self, why_not: str) -> None:
+        """Show whether a classifier can be asked.
+
+        Parameters
+        ----------
+        why_not : str
+            Why it cannot; empty where it can.
+        """
+        self.answer.setEnabled(not why_not)
+        tip = "Ask a model what each lesion may be, over all of its images, and how it compares with the others"
+        self.answer.setToolTip(f"{why_not}." if why_not else tip)
 
 
 class CaseNotice(QFrame):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.ui import case_words as words
+from napari_melanoma.ui.answer_section import AnswerSection
 from napari_melanoma.ui.body_map import BodyMap
 from napari_melanoma.ui.body_words import word_of
 from napari_melanoma.ui.case_form import FINDINGS, IMAGE, LESION, CaseForm
@@ -15,6 +18,10 @@ from napari_melanoma.ui.case_rows import LOOSE
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, tool
 from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.case_answer import LesionAnswer
 
 NEW = "new"
 
@@ -41,9 +48,19 @@ class LesionPage(QWidget):
         self.title.setToolTip("")
         self.confirm = tool("lesion_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm")
         self.body = BodyMap(icons)
+        self.odd = named(Words(), "lesion_odd", "How it compares with the patient's other lesions")
+        self.odd.setToolTip("")
+        self.answer = AnswerSection(icons)
+        said = QWidget()
+        both = QVBoxLayout(said)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.setSpacing(4)
+        both.addWidget(self.odd)
+        both.addWidget(self.answer)
         about, findings = CaseForm("lesion", LESION, "lesion_form"), CaseForm("lesion", FINDINGS, "findings_form")
         self.forms = (about, findings)
         self._folds = (
+            section("Answer", "case_answer", said, settings, True),
             section("Place", "case_place", self.body, settings, True),
             section("Diagnosis", "case_diagnosis", about, settings, True),
             section("Findings", "case_findings", findings, settings, False),
@@ -75,6 +92,28 @@ class LesionPage(QWidget):
         for form in self.forms:
             form.show_part(lesion, editable)
         show_guesses(self.confirm, len(lesion.guesses), editable)
+
+    def show_answer(self, told: LesionAnswer | None, current: bool, why_none: str) -> None:
+        """Show what a classifier says of the lesion.
+
+        Parameters
+        ----------
+        told : LesionAnswer or None
+            None where it was not asked.
+        current : bool
+            Whether images, masks and what is known of the patient are still those that it was asked about.
+        why_none : str
+            What to do to be told, or to be told anew.
+        """
+        if told is None:
+            self.odd.hide()
+            self.answer.show_none(why_none)
+            return
+        of = words.counted(len(told.image_ids), "image")
+        odd = "" if told.odd is None else f" It is {told.odd.sentence}."
+        self.odd.setText(f"From {of}.{odd}" if current else f"Of before: the case was changed since. {why_none}")
+        self.odd.show()
+        self.answer.show_answer(told.answer, awaited=not current)
 
 
 class ImagePage(QWidget):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.ui import case_words as words
+from napari_melanoma.ui.answer_words import short, verdict
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.case_answer import LesionAnswer
 
 LOOSE = "loose"  # the row above the images of no lesion
 
@@ -29,7 +34,9 @@ class CaseRow:
     rows: tuple[CaseRow, ...] = ()
 
 
-def rows_of(case: Case, missing: Collection[str] = ()) -> tuple[CaseRow, ...]:
+def rows_of(
+    case: Case, missing: Collection[str] = (), answers: Mapping[str, LesionAnswer] | None = None
+) -> tuple[CaseRow, ...]:
     """Give the rows of a case.
 
     Parameters
@@ -38,6 +45,8 @@ def rows_of(case: Case, missing: Collection[str] = ()) -> tuple[CaseRow, ...]:
         What to show.
     missing : collection of str
         Ids of images whose file is gone.
+    answers : mapping, optional
+        What a classifier says, by the id of the lesion, as long as it fits the case.
 
     Returns
     -------
@@ -45,7 +54,8 @@ def rows_of(case: Case, missing: Collection[str] = ()) -> tuple[CaseRow, ...]:
         Lesions, and at the end the images of none where there are any.
     """
     numbers = words.numbers(case)
-    lesions = tuple(_lesion(lesion, numbers[lesion.id], missing) for lesion in case.lesions)
+    said = answers or {}
+    lesions = tuple(_lesion(lesion, numbers[lesion.id], missing, said.get(lesion.id)) for lesion in case.lesions)
     if not case.images:
         return lesions
     images = tuple(_image(image, missing) for image in case.images)
@@ -53,12 +63,15 @@ def rows_of(case: Case, missing: Collection[str] = ()) -> tuple[CaseRow, ...]:
     return (*lesions, CaseRow(LOOSE, "No lesion yet", f"{count}: drag each to its lesion", rows=images))
 
 
-def _lesion(lesion: CaseLesion, number: str, missing: Collection[str]) -> CaseRow:
-    """The row of a lesion."""
+def _lesion(lesion: CaseLesion, number: str, missing: Collection[str], told: LesionAnswer | None) -> CaseRow:
+    """The row of a lesion; what a classifier says of it stands before what a person says."""
     tip = f"Lesion {number}{f', called {lesion.label}' if lesion.label not in ('', number) else ''}"
     images = tuple(_image(image, missing) for image in lesion.images)
-    said = words.summary(lesion)
-    return CaseRow(lesion.id, words.place(lesion), said, number=number, tip=tip, rows=images)
+    said, state = words.summary(lesion), ""
+    if told is not None:
+        said, tip = f"{short(told.answer)} · {said}", f"{tip}\n{verdict(told.answer)}"
+        state = "unlike" if told.answer.unlike else "odd one out" if told.odd and told.odd.stands_out else ""
+    return CaseRow(lesion.id, words.place(lesion), said, state, number=number, tip=tip, rows=images)
 
 
 def _image(image: CaseImage, missing: Collection[str]) -> CaseRow:

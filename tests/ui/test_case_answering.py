@@ -1,0 +1,131 @@
+"""Answers about the lesions of a case in the Case dock, and the form that the case fills in the Lesion dock."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from answers import add_classifier
+from PIL import Image as PillowImage
+from qtpy.QtWidgets import QLabel, QLineEdit, QToolButton
+from test_case import NAMES, PATIENCE_MS, Pathologist, mole
+
+
+@pytest.fixture
+def models(home, monkeypatch):
+    """A folder of models, in which one is that says what a lesion may be."""
+    folder = home / "models"
+    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: folder)
+    add_classifier(folder)
+    return folder
+
+
+@pytest.fixture
+def case(models, tmp_path, viewer, shared_client):
+    """A folder of five images of three lesions that has become a case, and somebody in front of it."""
+    folder = tmp_path / "P-0042"
+    folder.mkdir()
+    for shade, name in enumerate(NAMES):
+        PillowImage.fromarray(mole(shade)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def someone(case, viewer, qtbot):
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    person = Pathologist(viewer, made, qtbot)
+    person.drops(case)
+    yield person
+    person.waits()
+
+
+def rows(person):
+    return {row.id: row for row in map(person.row, person.dock.tree._tops())}
+
+
+def said(person, name):
+    label = person.dock.findChild(QLabel, name)
+    return label.text() if label.isVisibleTo(person.dock) else ""
+
+
+def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
+    assert "Press" in said(someone, "answer_hint")
+    someone.clicks("case_answer")
+    found = rows(someone)
+    assert all(found[name].words.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
+    assert [found[name].state for name in found] == ["", "", "odd one out"]
+    assert someone.status == "3 lesions answered by melanoma-test."
+    someone.picks(list(found)[-1])
+    assert "the odd one out among the 3 lesions of this patient" in said(someone, "lesion_odd")
+    assert said(someone, "answer_verdict").startswith("Melanoma 0.")
+    assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
+
+
+def test_an_answer_is_of_before_when_the_case_changes_and_there_again_another_day(someone, case):
+    someone.clicks("case_answer")
+    someone.types("patient_age", "70")
+    someone.waits()
+    assert not rows(someone)["L1"].words.startswith("melanoma")
+    someone.picks("L1")
+    assert "the case was changed since" in said(someone, "lesion_odd")
+    someone.clicks("case_undo")
+    assert rows(someone)["L1"].words.startswith("melanoma")
+    someone.dock.desk.close()
+    someone.waits()
+    someone.dock.adding.follow(f"recent:{case}")
+    someone.waits()
+    assert rows(someone)["L1"].words.startswith("melanoma")
+
+
+@pytest.mark.one_qt
+def test_asking_can_be_stopped(someone, models, qtbot):
+    add_classifier(models, "slow-model")
+    someone.dock.answering._settings.classifier = "slow-model"
+    someone.dock.answer.click()
+    qtbot.waitUntil(lambda: someone.dock.answering._request is not None, timeout=PATIENCE_MS)
+    someone.dock.status.cancelled.emit("answering")
+    someone.waits()
+    assert "Stopped" in someone.status
+    assert someone.dock.answering.answers is None
+
+
+@pytest.mark.one_qt
+def test_without_a_model_the_button_says_why(someone, models, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: models / "none")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED", models / "none")
+    someone.picks("L2")
+    button = someone.dock.findChild(QToolButton, "case_answer")
+    assert not button.isEnabled()
+    assert "is installed" in button.toolTip()
+    assert "is installed" in said(someone, "answer_hint")
+
+
+@pytest.mark.one_qt
+def test_damaged_answers_are_said_and_the_case_is_there(someone, case):
+    someone.dock.desk.close()
+    someone.waits()
+    (case / "answers.json").write_text("{}")
+    someone.dock.adding.follow(f"recent:{case}")
+    someone.waits()
+    assert "Answer the case again" in someone.status
+    assert len(someone.case.lesions) == 3
+
+
+def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
+    someone.types("patient_age", "54")
+    someone.chooses("patient_sex", "female")
+    someone.opens("I1")
+    lesion = someone.dock.opening.lesion
+    assert lesion.patient.row["age"] == "54"
+    assert lesion.patient.row["sex"] == "female"
+    assert "From the case P-" in lesion.findChild(QLabel, "form_origin").text()
+    first = lesion.answering.answer(lesion.picker.identity)
+    assert [one.field for one in first.contributions] == ["age", "sex"]
+    line = lesion.findChild(QLineEdit, "patient_age")
+    line.selectAll()
+    someone.qtbot.keyClicks(line, "90")
+    someone.waits()
+    assert lesion.answering.answer(lesion.picker.identity).probability > first.probability
+    assert someone.case.patient.age == 54
+    someone.chooses("patient_sex", "male")
+    assert lesion.patient.row == {**lesion.patient.row, "age": "90", "sex": "male"}
