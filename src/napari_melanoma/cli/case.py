@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from napari_melanoma.data.case.model import Case, CaseImage, CasePart
+    from napari_melanoma.workflows.case_answer import LesionAnswer
 
 HELP = examples(
     "napari-melanoma case P-0042 --from photographs",
@@ -103,16 +104,22 @@ def _answer(current: Session, folder: Path, classifier: str) -> None:
     with CaseStore.open(folder) as store:
         answers = answer_with(store, classifier, current.run)
         written = keep_answers(store, answers)
-    lines = (
-        f"{one.lesion_id}  {one.answer.verdict}" + (f"; {one.odd.sentence}" if one.odd else "")
-        for one in answers.lesions
-    )
-    current.report.listing("answers", "\n".join(lines), **answers.to_json())
+    current.report.listing("answers", "\n".join(_answer_line(one) for one in answers.lesions), **answers.to_json())
     for about, said in answers.notes:
         current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
     counts = f"{_counted(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
     text = f"{counts}: {written}. Research use only; not for diagnosis."
     current.done(text, some_failed=bool(answers.notes), out=str(written), lesions=len(answers.lesions))
+
+
+def _answer_line(one: LesionAnswer) -> str:
+    """The answer of a lesion for people."""
+    said = (
+        one.answer.verdict,
+        one.odd and one.odd.sentence,
+        "unlike all it was trained on" if one.answer.unlike else "",
+    )
+    return f"{one.lesion_id}  {'; '.join(filter(None, said))}"
 
 
 def _lines(shown: Case) -> Iterator[str]:
