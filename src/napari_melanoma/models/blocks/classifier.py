@@ -57,17 +57,54 @@ class Classifier(nn.Module):
         return self.decide(self.encode(images), continuous, categories)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Give maps of features, the deepest last, each float (batch, channel, row, column)."""
+        """Give maps of features.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Normalised float (batch, 3, row, column).
+
+        Returns
+        -------
+        list of torch.Tensor
+            The deepest last, each float (batch, channel, row, column).
+        """
         maps: list[Tensor] = self.encoder(images)
         return maps
 
     def decide(
         self, maps: Sequence[Tensor], continuous: Tensor | None = None, categories: Tensor | None = None
     ) -> Tensor:
-        """Give logits, float (batch, class), of what ``encode`` gave and of rows of the table."""
+        """Answer for maps that are there already, with whatever rows of the table.
+
+        Parameters
+        ----------
+        maps : sequence of torch.Tensor
+            What ``encode`` gave; the deepest is looked at alone.
+        continuous : torch.Tensor or None
+            Float (batch, input); None where the table gives none.
+        categories : torch.Tensor or None
+            int64 (batch, embedding); None where the table gives none.
+
+        Returns
+        -------
+        torch.Tensor
+            Logits, float (batch, class).
+        """
         logits: Tensor = self.head(self.fusion(maps[-1], continuous, categories))
         return logits
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
-        """Give the image as one vector, float (batch, feature): the means of the deepest maps, before the table."""
+        """Give the image as one vector, before the table has a say.
+
+        Parameters
+        ----------
+        maps : sequence of torch.Tensor
+            What ``encode`` gave.
+
+        Returns
+        -------
+        torch.Tensor
+            The means of the deepest maps, float (batch, feature).
+        """
         return pooled(maps[-1])

@@ -22,16 +22,22 @@ class FusionBlock(nn.Module):
 
     Parameters
     ----------
-    width : int
-        Of what comes out.
-    config : FusionConfig, optional
-        Where the table has a say: its inputs are built from it.
+    features : int
+        Maps that the encoder gives.
+    config : FusionConfig
+        Sizes, and the inputs from the table.
     """
 
-    def __init__(self, width: int, config: FusionConfig | None = None) -> None:
+    hears_table = True
+
+    def __init__(self, features: int, config: FusionConfig) -> None:
         super().__init__()
-        self.width = width
-        self.table = TableInputs(config.tabular) if config else None
+        self.table = TableInputs(config.tabular) if self.hears_table else None
+        self.width = self._make_parts(features, config)
+
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        """Make the layers of this way to join, and say how wide its vectors are; as wide as the image's by default."""
+        return features
 
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
         """Give vectors, float (batch, width).
@@ -48,23 +54,35 @@ class FusionBlock(nn.Module):
         return pooled(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Join maps (batch, channel, row, column) and vectors of the table (batch, input)."""
+        """Join image and table; each way to join says how.
+
+        Parameters
+        ----------
+        maps : torch.Tensor
+            The deepest maps, float (batch, channel, row, column).
+        row : torch.Tensor
+            What the inputs from the table are as one vector, float (batch, input).
+
+        Returns
+        -------
+        torch.Tensor
+            Float (batch, width).
+        """
         raise NotImplementedError
 
 
 class ImageOnly(FusionBlock):
     """The image alone, whatever the table says."""
 
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        super().__init__(features)
+    hears_table = False
 
 
 class TableOnly(FusionBlock):
     """The table alone, whatever the image shows."""
 
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        super().__init__(config.out_features, config)
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
         self.network = _tabular_net(config)
+        return config.out_features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Leave the maps aside."""
@@ -75,10 +93,10 @@ class TableOnly(FusionBlock):
 class Concatenation(FusionBlock):
     """P1: a vector of the same length from image and table, side by side."""
 
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        super().__init__(2 * config.out_features, config)
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
         self.image = nn.Linear(features, config.out_features)
         self.network = _tabular_net(config)
+        return 2 * config.out_features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Put both side by side."""
@@ -88,10 +106,9 @@ class Concatenation(FusionBlock):
 class AnnexB(FusionBlock):
     """P2, Annex B: features of the image beside what fully connected layers make of the table."""
 
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
-        super().__init__(features + network.width, config)
-        self.network = network
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
+        self.network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
+        return features + self.network.width
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Put both side by side."""
@@ -104,11 +121,11 @@ class MetaBlock(FusionBlock):
     Pacheco and Krohling 2021, doi:10.1109/JBHI.2021.3062002: sigmoid(tanh(V f(x)) + g(x)).
     """
 
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        super().__init__(features, config)
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
         width = config.tabular.width
         self.scale = nn.Sequential(nn.Linear(width, features), RowNorm(features))
         self.shift = nn.Sequential(nn.Linear(width, features), RowNorm(features))
+        return features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Weigh the maps, then take their means."""
@@ -123,13 +140,13 @@ class Film(FusionBlock):
     Perez et al. 2018, doi:10.1609/aaai.v32i1.11671.
     """
 
-    def __init__(self, features: int, config: FusionConfig) -> None:
-        super().__init__(features, config)
+    def _make_parts(self, features: int, config: FusionConfig) -> int:
         hidden = MetadataNet(config.tabular.width, config.tabular_layers[:1], config.tabular_dropout)
         last = nn.Linear(hidden.width, 2 * features)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.network = nn.Sequential(hidden, last)
+        return features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Weigh the means of the maps."""
@@ -173,7 +190,18 @@ def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
 
 
 def pooled(maps: Tensor) -> Tensor:
-    """Take the mean of each map: float (batch, channel, row, column) to (batch, channel)."""
+    """Take the mean of each map.
+
+    Parameters
+    ----------
+    maps : torch.Tensor
+        Float (batch, channel, row, column).
+
+    Returns
+    -------
+    torch.Tensor
+        Float (batch, channel).
+    """
     return maps.mean(dim=(2, 3))
 
 
