@@ -17,7 +17,7 @@ from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.weights_files import WORDS
 from napari_melanoma.training.prepare import Prepared
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.training_start import Parent, describe_start
+from napari_melanoma.workflows.training_start import Parent, describe_start, fed_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
     BundleConfig
         Names no folder of anybody's.
     """
-    kept: dict[str, Any] = parent.model_dump(include={"mean", "std"}) if parent else {}
+    kept: dict[str, Any] = {**fed_as(recipe, parent)}
     if parent and parent.part == "all":
         kept["threshold"] = parent.threshold
     asked, data = recipe.classification, prepared.classes

@@ -17,7 +17,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.encoder_start import load_encoder
-from napari_melanoma.models.imagenet import imagenet_name, load_imagenet
+from napari_melanoma.models.imagenet import imagenet_name, imagenet_normalisation, load_imagenet
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_files import fingerprint, weights_file, why_absent
 from napari_melanoma.models.zoo import architectures, build_network, encoder_of
@@ -243,6 +243,30 @@ def describe_start(recipe: TrainRecipe, parent: Parent | None) -> str:
     if file is None:
         return recipe.model.start
     return f"{file.name}, weights {fingerprint(file)[:12]}" if file.is_file() else file.name
+
+
+def fed_as(recipe: TrainRecipe, parent: Parent | None) -> dict[str, tuple[float, float, float]]:
+    """Say how images are normalised for the weights that a run starts from.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``model`` part.
+    parent : Parent, optional
+        The bundle that it starts from, whole or its encoder.
+
+    Returns
+    -------
+    dict
+        ``mean`` and ``std`` of RGB in [0, 1]: as the bundle says, or as the published weights of a classifier's encoder
+        were learnt, from whatever file they come. Empty where neither has a say.
+    """
+    if parent:
+        return {"mean": parent.mean, "std": parent.std}
+    if recipe.task != "classification" or recipe.model.start == "none":
+        return {}
+    mean, std = imagenet_normalisation(_imagenet_name(recipe))
+    return {"mean": mean, "std": std}
 
 
 def weights_of_start(recipe: TrainRecipe, folder: RunFolder, parent: Parent) -> Mapping[str, Tensor] | None:
