@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import UnionType
+from typing import get_args
 
 from pydantic import BaseModel
 
@@ -13,12 +15,16 @@ from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
 
 
+def is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def keys(model: type[BaseModel], before: str = "") -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found |= keys(inner, f"{before}{name}.") if nested else {before + name}
+        either = get_args(field.annotation) if isinstance(field.annotation, UnionType) else (field.annotation,)
+        models = [each for each in either if is_model(each)]
+        found |= keys(models[0], f"{before}{name}.") if models else {before + name}
     return found
 
 
