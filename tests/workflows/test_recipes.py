@@ -32,7 +32,16 @@ def test_each_says_what_it_is_for(shipped: ShippedRecipe) -> None:
 
 
 def test_the_one_for_corrections_stands_first() -> None:
-    assert [recipe.name for recipe in SHIPPED] == ["fine-tune", "from-imagenet", "from-scratch", "quick-look"]
+    assert [recipe.name for recipe in SHIPPED] == [
+        "fine-tune",
+        "classify",
+        "classify-p1",
+        "classify-p2",
+        "classify-quick-look",
+        "from-imagenet",
+        "from-scratch",
+        "quick-look",
+    ]
 
 
 def test_fine_tuning_is_gentle() -> None:
@@ -51,6 +60,12 @@ def test_the_network_is_that_of_the_bundle(tiny_bundle: BundleInfo) -> None:
     assert recipe.name == "tiny-tuned"
     again = shipped_recipe("fine-tune").recipe(["x"], str(tiny_bundle.path))
     assert again.model.input_size == 64
+
+
+def test_a_classifier_takes_the_encoder_of_another_model(tiny_bundle: BundleInfo) -> None:
+    recipe = shipped_recipe("classify").recipe(["x"], str(tiny_bundle.path))
+    assert (recipe.name, recipe.model.architecture, recipe.model.input_size) == ("melanoma", "image_tabular", 224)
+    assert recipe.model.start == str(tiny_bundle.path)
 
 
 def test_overrides_win(tiny_bundle: BundleInfo) -> None:

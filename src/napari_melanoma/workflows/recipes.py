@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.tabular import NumberColumn, TabularEncoding, WordColumn
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.training.recipe import TrainRecipe
@@ -67,12 +69,32 @@ class ShippedRecipe:
         if start in WORDS or weights_file(start):
             return {}
         config = find_bundle(start).config
+        if config.task != self.values.get("task", "segmentation"):  # its encoder alone is taken
+            return {"model": {"preprocessing": config.preprocessing.model_dump()}}
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
         model["preprocessing"] = config.preprocessing.model_dump()
         stem = config.name.removesuffix("-tuned")
         about = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
-        return {**about, "model": model}
+        return {**about, **_classification(config), "model": model}
+
+
+def _classification(config: BundleConfig) -> dict[str, Any]:
+    """What going on from a classifier fixes: its classes, what it sees, and its columns."""
+    if config.classifier is None:
+        return {}
+    columns = None if config.tabular is None else _choices(config.tabular)
+    view = config.classifier.view.model_dump()
+    known = {"classes": config.classes, "positive": config.classifier.positive, "view": view, "tabular": columns}
+    return {"classification": known}
+
+
+def _choices(encoding: TabularEncoding) -> dict[str, Any]:
+    """The choices that an encoding was fitted by."""
+    return {
+        "numbers": [column.model_dump(include=set(NumberColumn.model_fields)) for column in encoding.numbers],
+        "words": [column.model_dump(include=set(WordColumn.model_fields)) for column in encoding.words],
+    }
 
 
 @cache
