@@ -48,16 +48,21 @@ def case(
 ) -> None:
     """Print, check, make or classify a case."""
     with session(json, debug) as current:
-        if sources and answer:
-            raise InputError("--from makes a case, --answer asks about one. Make it first, and ask then.")
-        if classifier and not answer:
-            raise InputError("--classifier says who answers, so it needs --answer. Add it, or leave both out.")
+        _check_options(answer=answer, classifier=classifier, makes=bool(sources))
         if sources:
             _make(current, folder, sources, patient, mapping)
         elif answer:
             _answer(current, folder, classifier)
         else:
             _print(current, folder)
+
+
+def _check_options(*, answer: bool, classifier: str, makes: bool) -> None:
+    """Refuse options that do not go together."""
+    if makes and answer:
+        raise InputError("--from makes a case, --answer asks about one. Make it first, and ask then.")
+    if classifier and not answer:
+        raise InputError("--classifier says who answers, so it needs --answer. Add it, or leave both out.")
 
 
 def _make(current: Session, folder: Path, sources: list[Path], patient: str, map_file: Path | None) -> None:
@@ -114,12 +119,8 @@ def _answer(current: Session, folder: Path, classifier: str) -> None:
 
 def _answer_line(one: LesionAnswer) -> str:
     """The answer of a lesion for people."""
-    said = (
-        one.answer.verdict,
-        one.odd and one.odd.sentence,
-        "unlike all it was trained on" if one.answer.unlike else "",
-    )
-    return f"{one.lesion_id}  {'; '.join(filter(None, said))}"
+    odd, unlike = one.odd.sentence if one.odd else "", "unlike all it was trained on" if one.answer.unlike else ""
+    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd, unlike)))}"
 
 
 def _lines(shown: Case) -> Iterator[str]:

@@ -83,16 +83,7 @@ def case_answers(
         Where the user stopped it.
     """
     case, asked = store.case, options or ClassifyOptions()
-    told: list[_Told] = []
-    notes: list[tuple[str, str]] = []
-    for lesion, image in run.track(list(case.each_image()), "looking at lesions"):
-        if lesion is None:
-            notes.append((image.id, "is of no lesion yet: file it, and answer again."))
-            continue
-        try:
-            told.append(_look(case, lesion, image, model, asked, draw))
-        except (InputError, UnreadableImage) as error:
-            notes.append((image.id, str(error)))
+    told, notes = _look_at_all(case, model, asked, draw, run)
     odd = _odd_ones(told)
     lesions = tuple(
         LesionAnswer(
@@ -183,6 +174,23 @@ def fused(answers: Sequence[Answer], judge: Judge, options: ClassifyOptions) -> 
         neighbours=tuple(sorted(near.values(), key=lambda one: one.distance)[: options.neighbours]),
         warnings=tuple(dict.fromkeys(said for one in answers for said in one.warnings)),
     )
+
+
+def _look_at_all(
+    case: Case, model: ClassifyingModel, options: ClassifyOptions, draw: Draw | None, run: RunContext
+) -> tuple[list[_Told], list[tuple[str, str]]]:
+    """What each image tells, and why some tell nothing."""
+    told: list[_Told] = []
+    notes: list[tuple[str, str]] = []
+    for lesion, image in run.track(list(case.each_image()), "looking at lesions"):
+        if lesion is None:
+            notes.append((image.id, "is of no lesion yet: file it, and answer again."))
+            continue
+        try:
+            told.append(_look(case, lesion, image, model, options, draw))
+        except (InputError, UnreadableImage) as error:
+            notes.append((image.id, str(error)))
+    return told, notes
 
 
 def _look(
