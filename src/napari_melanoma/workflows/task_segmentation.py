@@ -9,7 +9,6 @@ from napari_melanoma.training.engine import accelerator
 from napari_melanoma.training.loader import TuningBatches, tuning_loader
 from napari_melanoma.workflows.task_kinds import TUNING_BATCH, Finished, spread
 from napari_melanoma.workflows.training_bundle import choose_threshold
-from napari_melanoma.workflows.training_start import lesion_weight
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.task import Task
 
 log = logging.getLogger(__name__)
+MOST_WEIGHT = 20.0  # a data set with hardly any lesion pixels would drown skin altogether
 
 
 class Segmentation:
@@ -56,3 +56,23 @@ class Segmentation:
         config = choose_threshold(task.to(accelerator(recipe)), loader, recipe, config, run)
         log.info("tuning Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
         return Finished(config)
+
+
+def lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
+    """Give the weight of lesion pixels in cross-entropy.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Its ``lesion_weight``.
+    lesion_share : float
+        Share of lesion pixels in what is learnt from, 0 to 1.
+
+    Returns
+    -------
+    float
+        Such that lesion and skin weigh the same, where the recipe says ``"auto"``; at most 20.
+    """
+    if recipe.lesion_weight != "auto":
+        return recipe.lesion_weight
+    return min(MOST_WEIGHT, (1 - lesion_share) / lesion_share) if lesion_share > 0 else 1.0

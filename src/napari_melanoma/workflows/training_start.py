@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SETTLED = "settled.json"
-MOST_WEIGHT = 20.0  # a data set with hardly any lesion pixels would drown skin altogether
 WAIT_S, ASK_AGAIN_S = 3600.0, 0.2
 
 
@@ -295,26 +294,6 @@ def weights_of_start(recipe: TrainRecipe, folder: RunFolder, parent: Parent) -> 
     except MelanomaError as error:
         log.warning("the bundle that the run started from cannot be read: %s", error)
         return None
-
-
-def lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
-    """Give the weight of lesion pixels in cross-entropy.
-
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Its ``lesion_weight``.
-    lesion_share : float
-        Share of lesion pixels in what is learnt from, 0 to 1.
-
-    Returns
-    -------
-    float
-        Such that lesion and skin weigh the same, where the recipe says ``"auto"``; at most 20.
-    """
-    if recipe.lesion_weight != "auto":
-        return recipe.lesion_weight
-    return min(MOST_WEIGHT, (1 - lesion_share) / lesion_share) if lesion_share > 0 else 1.0
 
 
 def settle(folder: RunFolder, settled: Settled) -> None:
