@@ -7,6 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from napari_melanoma.cli.answer_options import (
+    Age,
+    Classifier,
+    Classify,
+    Coverage,
+    Heatmap,
+    Metadata,
+    Sensitivity,
+    Sex,
+    Site,
+    asked,
+    given,
+)
 from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import Session, session
 
@@ -18,8 +31,9 @@ HELP = examples(
     "napari-melanoma lesion photo.jpg --out results",
     'napari-melanoma lesion photographs/ "more/*.png" --out results --margin 0.2',
     "Find the lesion of each photograph. Writes OUT/<stem>/ with mask.png, probability.png, roi.png, overlay.png and "
-    "result.json, and OUT/results.csv with a row an image. What is done already is skipped; a bad file is reported "
-    "and the others go on (exit code 1).",
+    "result.json, and OUT/results.csv with a row an image. Where a classifier is asked for, or something of the "
+    "patient is said, it tells what each lesion may be. What is done already is skipped; a bad file is reported and the "
+    "others go on (exit code 1).",
 )
 
 
@@ -47,6 +61,15 @@ def lesion(
     ] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
+    classify: Classify = False,
+    classifier: Classifier = None,
+    age: Age = None,
+    sex: Sex = None,
+    site: Site = None,
+    metadata: Metadata = None,
+    coverage: Coverage = None,
+    sensitivity: Sensitivity = None,
+    heatmap: Heatmap = None,
     pixel_size: Annotated[
         float | None, typer.Option(metavar="UM", help="Micrometres per pixel, for measurements in mm.")
     ] = None,
@@ -63,19 +86,16 @@ def lesion(
         from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
 
         refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
-        roi = _given(margin=margin, background=background, side_px=side)
-        chosen = {**_given(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
-        given = _given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
-        options = BatchOptions.parse({"lesion": chosen, **given}, "the command line")
+        roi = given(margin=margin, background=background, side_px=side)
+        chosen = {**given(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
+        how = given(model=classifier, coverage=coverage, sensitivity=sensitivity, heatmap=heatmap)
+        answer = asked(classify, metadata, how, given(age=age, sex=sex, site=site))
+        batch = given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
+        options = BatchOptions.parse({"lesion": chosen, **answer, **batch}, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"What is finished stays in {out}: run the same command again to go on."
         summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome))
         _finish(current, summary, out)
-
-
-def _given(**values: object) -> dict[str, object]:
-    """Keep the options that the user gave, so that every default is the configuration's own."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tell(current: Session, outcome: Outcome) -> None:

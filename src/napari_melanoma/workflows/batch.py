@@ -16,6 +16,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.flips import Answer, flipped_logits
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.workflows.ahead import Room, ahead
+from napari_melanoma.workflows.classified import Classifying, answer_cells
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
 from napari_melanoma.workflows.result_folders import Place, read_result, record
 from napari_melanoma.workflows.result_table import ResultTable, is_hopeless
@@ -70,11 +71,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Portions:
-    """In what portions a batch works; they change its speed and memory, never a result."""
+    """In what portions a batch works, and what it is told beside its options."""
 
     batch_size: int
     workers: int
     pixel_size_um: float | None
+    classifying: Classifying | None = None
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,18 @@ def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str
     notes = (note, "" if stored.get("lesion_found") else NO_LESION)
     values = (
         place.folder.name, place.source.file, "done", "", "; ".join(filter(None, notes)),
-        stored.get("warning") or "", looks.get("kind"), (stored.get("model") or {}).get("name"),
+        _warning(stored), looks.get("kind"), (stored.get("model") or {}).get("name"),
         stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
     )  # fmt: skip
-    return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {})}
+    cells = answer_cells(stored.get("answer"))
+    return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {}), **cells}
+
+
+def _warning(stored: dict[str, Any]) -> str:
+    """What speaks against a result: of the photograph, and of the answer about it."""
+    answer = stored.get("answer") or {}
+    unlike = "this is unlike what the classifier was trained on" if answer.get("unlike") else ""
+    return "; ".join(dict.fromkeys(filter(None, (stored.get("warning"), unlike, *answer.get("warnings", ())))))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:
@@ -311,6 +321,8 @@ class Batch:
         height, width = item.photograph.rgb.shape[:2]
         answer = Answer(restore_size(item.logits, (height, width)), item.spread)
         result = derive(item.photograph, answer, self._options, self._stamp)
+        if self._portions.classifying is not None:
+            result = self._portions.classifying.answered(result, item.place.path.stem, self._run)
         whose = record(item.place.source, self._portions.pixel_size_um)
         save_lesion(replace(result, provenance={**result.provenance, **whose}), item.place.folder)
         row = stored_row(item.place, read_result(item.place.folder))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pydantic import Field
 
+from napari_melanoma.analysis.colormaps import draw_heatmap
 from napari_melanoma.analysis.contours import contours, draw_overlay
 from napari_melanoma.analysis.measurements import measure
 from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.workflows.answer import Answer as ClassAnswer
 
 RESULT_FORMAT = 1
 
@@ -105,7 +107,8 @@ class LesionResult:
     column); ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is ``None``
     and ``measurements`` is empty where there is no lesion. Where the model was asked about the mirror images too,
     ``spread`` is what ``inference.flips.Answer`` says, and ``band`` is bool (row, column): where the answers disagree.
-    ``looks`` says which kind of photograph it seems to be.
+    ``looks`` says which kind of photograph it seems to be. Where a classifier was asked, ``told`` is what it said,
+    ``form`` what it was told of the patient, and ``heatmap``, float32 (row, column) in [0, 1], where that comes from.
     """
 
     photograph: Photograph
@@ -123,6 +126,9 @@ class LesionResult:
     spread: NDArray[np.float32] | None = None
     band: NDArray[np.bool_] | None = None
     looks: Recognised | None = None
+    told: ClassAnswer | None = None
+    form: dict[str, str] = field(default_factory=dict)
+    heatmap: NDArray[np.float32] | None = None
 
     @property
     def warning(self) -> str:
@@ -291,6 +297,8 @@ def remeasure(result: LesionResult, mask: NDArray[np.bool_], options: LesionOpti
         measurements=measure(mask, photograph.rgb, photograph.pixel_size),
         options=result.options.model_copy(update={"roi": options.roi}),
         corrected=True,
+        told=None,  # it was said of another mask
+        heatmap=None,
     )
 
 
@@ -308,7 +316,8 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
     -------
     pathlib.Path
         The folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, where there is a
-        lesion ``roi.png``, and ``band.png`` (0/255) where the model was asked about the mirror images.
+        lesion ``roi.png``, ``band.png`` (0/255) where the model was asked about the mirror images, and where there is
+        one ``heatmap.png``, drawn over the photograph.
 
     Raises
     ------
@@ -321,6 +330,8 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
         write_rgb(temporary / "overlay.png", draw_overlay(result.photograph.rgb, result.mask))
         if result.roi is not None:
             write_rgb(temporary / "roi.png", result.roi.image)
+        if result.heatmap is not None:
+            write_rgb(temporary / "heatmap.png", draw_heatmap(result.photograph.rgb, result.heatmap))
         if result.band is not None:
             write_mask(temporary / "band.png", result.band)
         write_json(temporary / "result.json", describe(result))
@@ -356,6 +367,7 @@ def describe(result: LesionResult) -> dict[str, object]:
         "roi_box": roi and {"top": roi.box.top, "left": roi.box.left, "side": roi.box.height},
         "measurements": result.measurements,
         "uncertain_area_px": None if result.band is None else int(result.band.sum()),
+        **({} if result.told is None else {"answer": result.told.to_json(), "form": result.form}),
         "model": vars(result.model),
         "options": result.options.model_dump(mode="json"),
         "provenance": result.provenance,

@@ -16,6 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.photographs import find_photographs
+from napari_melanoma.workflows.answer import ClassifyOptions
 from napari_melanoma.workflows.batch import (
     COLUMNS,
     NO_LESION,
@@ -27,6 +28,8 @@ from napari_melanoma.workflows.batch import (
     failed_row,
     stored_row,
 )
+from napari_melanoma.workflows.classified import Classifying
+from napari_melanoma.workflows.forms import Forms
 from napari_melanoma.workflows.lesion import LesionOptions
 from napari_melanoma.workflows.result_folders import Folders, Place, Settings, is_written_by_us
 from napari_melanoma.workflows.result_table import ResultTable
@@ -42,6 +45,9 @@ class BatchOptions(Config):
     """How many photographs are analysed."""
 
     lesion: LesionOptions = LesionOptions()
+    classify: ClassifyOptions | None = Field(None, description="what the lesion may be; none: nobody is asked")
+    form: dict[str, str] = Field(default_factory=dict, description="what is known of every patient, by column")
+    metadata: Path | None = Field(None, description="table with what is known of each photograph's patient")
     pixel_size_um: float | None = Field(None, gt=0, description="of every photograph; none: what each file states")
     batch_size: int = Field(8, ge=1, le=512, description="photographs in one pass of the network")
     workers: int = Field(0, ge=0, le=256, description="threads that read and write; 0: two more than cores")
@@ -136,13 +142,15 @@ def analyse_files(
     info = segmenter.info if segmenter else _find(options.lesion.model)
     named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
     options = options.model_copy(update={"lesion": named})
-    table = ResultTable(out / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
+    classifying = _classifying(options)
+    asked = classifying.columns if classifying else ()
+    table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
     counts = _Counts(len(paths), run, tell)
-    work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info), table, counts)
+    work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
     try:
         for first in work:  # the model is loaded only where something is left to do
             model = segmenter or _load(info)
-            portions = Portions(options.batch_size, options.workers, options.pixel_size_um)
+            portions = Portions(options.batch_size, options.workers, options.pixel_size_um, classifying)
             for outcome in Batch(model, options.lesion, portions, table, run).outcomes(chain([first], work)):
                 counts.add(outcome)
                 table.write_now_and_then()
@@ -197,19 +205,29 @@ def _to_do(
             yield replace(place, stored=None)
 
 
-def _settings(options: BatchOptions, info: BundleInfo) -> Settings | None:
+def _classifying(options: BatchOptions) -> Classifying | None:
+    """Find the classifier that is to be asked, without loading it; None where nobody asks."""
+    if options.classify is None:
+        return None
+    from napari_melanoma.models.registry import find_classifier
+
+    forms = Forms(options.form, options.metadata)
+    return Classifying(find_classifier(options.classify.model), options.classify, forms)
+
+
+def _settings(options: BatchOptions, info: BundleInfo, classifying: Classifying | None) -> Settings | None:
     """What a result must carry to be taken as done; None where nothing is."""
     if options.force:
         return None
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
-    return Settings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um)
+    return Settings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifying)
 
 
 def _find(model: str) -> BundleInfo:
     """Find a model without loading it."""
-    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.registry import find_bundle, of_task
 
-    return find_bundle(model)
+    return of_task(find_bundle(model), "segmentation")
 
 
 def _load(info: BundleInfo) -> BatchModel:

@@ -22,9 +22,11 @@ from typing import Any
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.workflows.classified import Classifying
 from napari_melanoma.workflows.lesion import LesionOptions
 
 RESULT = "result.json"
+HEATMAP = "heatmap.png"  # where a classifier was asked for one
 BAND = "band.png"  # where the model was asked about the mirror images too
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
@@ -79,6 +81,7 @@ class Settings:
     options: dict[str, Any]
     model: dict[str, Any]
     pixel_size_um: float | None
+    classifying: Classifying | None = None
 
     def match(self, stored: dict[str, Any]) -> bool:
         """Whether a stored result was made with these settings.
@@ -98,6 +101,7 @@ class Settings:
             {**USUAL, **(stored.get("options") or {})} == self.options
             and all(model.get(key) == value for key, value in self.model.items())
             and record.get("pixel_size_um") == self.pixel_size_um
+            and (self.classifying is None or self.classifying.match(stored))
         )
 
 
@@ -225,7 +229,7 @@ def is_written_by_us(path: Path) -> bool:
     bool
         True for the images of a result folder and for the masks of phantoms.
     """
-    if path.name in RESULT_IMAGES | {BAND}:
+    if path.name in RESULT_IMAGES | {BAND, HEATMAP}:
         return (path.parent / RESULT).is_file()
     return path.stem.endswith("_mask") and path.with_name(f"{path.stem.removesuffix('_mask')}.truth.json").is_file()
 

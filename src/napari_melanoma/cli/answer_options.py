@@ -1,0 +1,65 @@
+"""Options of the verb ``lesion`` that are about what a lesion may be, and the values of a configuration they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Classify = Annotated[bool, typer.Option("--classify", help="Say what each lesion may be, by the usual classifier.")]
+Classifier = Annotated[
+    str | None, typer.Option(help="Say it by this classifier: its name, or the folder of its bundle.")
+]
+Age = Annotated[str | None, typer.Option(help="Of the patient, in years; for the classifier.")]
+Sex = Annotated[str | None, typer.Option(help="Of the patient.")]
+Site = Annotated[str | None, typer.Option(help="Where on the body, such as 'upper back'.")]
+Metadata = Annotated[
+    Path | None, typer.Option(help="CSV with image_id (the file's name without suffix), age, sex, site ...")
+]
+Coverage = Annotated[
+    float | None, typer.Option(help="How often the set of classes shall hold the true one, such as 0.9.")
+]
+Sensitivity = Annotated[float | None, typer.Option(help="At which the classifier's cut is chosen.")]
+Heatmap = Annotated[
+    Literal["grad_cam", "cam", "occlusion", "integrated_gradients"] | None,
+    typer.Option(help="Write heatmap.png: where the classifier's answer comes from."),
+]
+
+
+def given(**values: object) -> dict[str, object]:
+    """Keep the options that the user gave, so that every default is the configuration's own.
+
+    Parameters
+    ----------
+    **values : object
+        None where an option was not given.
+
+    Returns
+    -------
+    dict
+        The others.
+    """
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def asked(usual: bool, metadata: Path | None, options: dict[str, object], form: dict[str, object]) -> dict[str, object]:
+    """Give the values of ``BatchOptions`` that are about a classifier.
+
+    Parameters
+    ----------
+    usual : bool
+        Whether the usual one is asked for.
+    metadata : pathlib.Path, optional
+        Table of patients.
+    options, form : dict
+        As ``given`` keeps them: how it is asked, and what is known of every patient.
+
+    Returns
+    -------
+    dict
+        Empty where nobody is to be asked.
+    """
+    if not (usual or metadata or options or form):
+        return {}
+    return {"classify": options, "form": form, **given(metadata=metadata)}

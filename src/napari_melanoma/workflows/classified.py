@@ -1,0 +1,146 @@
+"""Answers beside the results of a batch: a classifier asked about each lesion, and its columns of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows.answer import ClassifyOptions
+from napari_melanoma.workflows.classify import classify
+from napari_melanoma.workflows.forms import Forms
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.workflows.lesion import LesionResult
+
+
+class Classifying:
+    """What a batch asks about each lesion; the model is loaded when the first one is there.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The classifier.
+    options : ClassifyOptions
+        How it is asked.
+    forms : Forms
+        What is known of the patients.
+    """
+
+    def __init__(self, info: BundleInfo, options: ClassifyOptions, forms: Forms) -> None:
+        self.info = info
+        self.options = options.model_copy(update={"model": info.name})
+        self.forms = forms
+        self._model: Classifier | None = None
+        self._lock = Lock()  # results are written in several threads, and one network is asked at a time
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the table gets."""
+        config = self.info.config
+        positive = config.classifier.positive if config.classifier else ""
+        bounds = (f"probability_{positive}_low", f"probability_{positive}_high")
+        said = ("class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
+        return (*(f"probability_{name}" for name in config.classes), *bounds, *said)
+
+    def answered(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
+        """Ask about the lesion of a photograph.
+
+        Parameters
+        ----------
+        result : LesionResult
+            With the mask.
+        image : str
+            The photograph's file name without suffix, by which its form is known.
+        run : RunContext
+            Asked whether to go on.
+
+        Returns
+        -------
+        LesionResult
+            With the answer, and the heatmap where one is wanted; as it was where there is no lesion to look at.
+
+        Raises
+        ------
+        BundleError
+            Where the model's weights do not fit.
+        Cancelled
+            Where the user stopped it.
+        """
+        with self._lock:
+            model = self._loaded()
+            if model.config.view.region == "roi" and not result.mask.any():
+                return result
+            form, photograph = self.forms.of(image), result.photograph
+            told = classify(photograph, result.mask, form, model, self.options, run=run)
+            heatmap = None
+            if self.options.heatmap is not None:
+                from napari_melanoma.inference.classification import Lesion
+                from napari_melanoma.inference.explanation import explain
+
+                heatmap = explain(model, Lesion(photograph.rgb, result.mask, form), self.options.heatmap, run=run)
+        return replace(result, told=told, form=form, heatmap=heatmap)
+
+    def match(self, stored: Mapping[str, Any]) -> bool:
+        """Whether a stored result has the answer that would be given now.
+
+        Parameters
+        ----------
+        stored : mapping
+            Content of a ``result.json``.
+
+        Returns
+        -------
+        bool
+            True also where no lesion was found, and so none asked about.
+        """
+        if not stored.get("lesion_found"):
+            return True
+        found = stored.get("answer") or {}
+        return (
+            (found.get("model") or {}).get("fingerprint") == self.info.fingerprint
+            and found.get("options") == self.options.model_dump(mode="json")
+            and stored.get("form") == self.forms.of(str(stored.get("image")))
+        )
+
+    def _loaded(self) -> Classifier:
+        """The model; torch is imported here, and only here."""
+        if self._model is None:
+            from napari_melanoma.inference.classification import Classifier
+
+            self._model = Classifier.load(self.info)
+        return self._model
+
+
+def answer_cells(answer: Mapping[str, Any] | None) -> dict[str, object]:
+    """Make the cells of an answer from what ``result.json`` says of it.
+
+    Parameters
+    ----------
+    answer : mapping or None
+        As ``Answer.to_json`` gives it; None where nothing was asked.
+
+    Returns
+    -------
+    dict
+        Column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
+    """
+    if not answer:
+        return {}
+    probabilities = dict(zip(answer["classes"], answer["probabilities"], strict=True))
+    low, high = answer["interval"] or (None, None)
+    positive, point = answer["positive"], answer["operating_point"]
+    return {
+        **{f"probability_{name}": value for name, value in probabilities.items()},
+        f"probability_{positive}_low": low,
+        f"probability_{positive}_high": high,
+        "class_set": "|".join(answer["possible"]),
+        "cannot_tell": int(answer["cannot_tell"]),
+        "above_cut": None if point is None else int(probabilities[positive] >= point["cut"]),
+        "unlike_training": int(answer["unlike"]),
+        "classifier": answer["model"]["name"],
+    }

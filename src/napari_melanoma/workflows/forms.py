@@ -1,0 +1,84 @@
+"""What is known of the patients of photographs: from a table, and from what was said of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from napari_melanoma.core.errors import InputError
+
+KEY = "image_id"
+
+Form = dict[str, str]
+
+
+class Forms:
+    """A form for each photograph, in the columns and words of the harmonised table.
+
+    Parameters
+    ----------
+    given : mapping of str to str
+        Column to value, of every photograph; any wording that the table understands.
+    table : pathlib.Path, optional
+        CSV with ``image_id``, the photograph's file name without suffix, and any other columns; what it says of a
+        photograph counts more than what was said of all.
+
+    Raises
+    ------
+    InputError
+        Where the table cannot be read or has no ``image_id``.
+    """
+
+    def __init__(self, given: Mapping[str, str], table: Path | None = None) -> None:
+        self._given = _understood([dict(given)])[0] if given else {}
+        self._of: dict[str, Form] = {}
+        if table is not None:
+            self._of = {row[KEY]: row for row in _understood(_rows(table)) if row.get(KEY)}
+
+    def __len__(self) -> int:
+        """How many photographs the table speaks of."""
+        return len(self._of)
+
+    def of(self, image: str) -> Form:
+        """Give the form of a photograph.
+
+        Parameters
+        ----------
+        image : str
+            Its file's name without suffix.
+
+        Returns
+        -------
+        dict of str to str
+            Column to value; what is not known is left out.
+        """
+        row = {name: value for name, value in self._of.get(image, {}).items() if name != KEY and value}
+        return self._given | row
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """Rows of a table as they stand in it."""
+    from napari_melanoma.io.results import read_table
+
+    try:
+        rows = read_table(table)
+    except OSError as error:
+        raise InputError(f"{table} cannot be read: {error.strerror}. Name a CSV file with patient data.") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{table} is no table of comma-separated UTF-8: {error}.") from error
+    return rows
+
+
+def _understood(rows: list[dict[str, str]]) -> list[Form]:
+    """Rows in our columns and words; what could not be understood stays as it was said."""
+    from napari_melanoma.data.harmonise import harmonise
+    from napari_melanoma.data.table_schema import AS_GIVEN
+
+    found = harmonise(rows).rows
+    if rows and KEY in rows[0] and KEY not in found[0]:
+        raise InputError(f"the table has no usable column '{KEY}': expected the name of each photograph's file.")
+    forms = []
+    for row in found:
+        kept = {name.removesuffix(AS_GIVEN): str(value) for name, value in row.items() if name.endswith(AS_GIVEN)}
+        forms.append(kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN)})
+    return forms
