@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli.data_baseline import add_to as add_baseline_to
 from napari_melanoma.cli.data_features import add_to as add_features_to
 from napari_melanoma.cli.data_report import add_to as add_report_to
 from napari_melanoma.cli.data_sets import add_to as add_sets_to
@@ -145,5 +146,6 @@ add_verb(app, "import-masks", import_masks, IMPORT_HELP)
 add_verb(app, "check", check, CHECK_HELP)
 add_sets_to(app)
 add_features_to(app)
+add_baseline_to(app)
 add_report_to(app)
 add_tables_to(app)

@@ -1,4 +1,4 @@
-"""``evaluate``: a model against reference masks."""
+"""``evaluate``: a model against reference masks, or a classifier against the known answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examp
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.evaluate import Evaluation
+    from collections.abc import Mapping, Sequence
+
+    from napari_melanoma.cli.session import Session
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
+    from napari_melanoma.workflows.evaluation import Evaluation, Failed
 
 HELP = examples(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
@@ -19,7 +24,9 @@ HELP = examples(
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
     "all images and for subgroups. Writes OUT/summary.html to read, OUT/metrics.json (each metric with its 95 % "
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. After a stop, the same command goes on where it "
-    "was.",
+    "was.\n\n"
+    "A classifier is measured against the column that holds the answer (--target): AUC, average precision, "
+    "sensitivity and specificity at its cut, calibration, what each column of the form adds, ROC and reliability.",
 )
 
 
@@ -41,33 +48,88 @@ def evaluate(
         bool,
         typer.Option("--no-difficulty", help="Leave out what makes images difficult (hair, low contrast ...): faster."),
     ] = False,
+    target: Annotated[
+        str | None, typer.Option(help="Of a classifier: column that holds the answer; its positive class by default.")
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Of a classifier: where it looks, by 'reference' masks or 'predicted' ones.")
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Of a classifier: the model that draws predicted masks.")
+    ] = None,
+    sensitivity: Annotated[
+        float | None, typer.Option(help="Of a classifier: at which its answers are cut; the model's own by default.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a model."""
     with session(json, debug) as current:
-        from napari_melanoma.inference.photograph import Segmenter
         from napari_melanoma.models.registry import find_bundle
-        from napari_melanoma.workflows.evaluate import EvaluationOptions
-        from napari_melanoma.workflows.evaluate import evaluate as measure
 
+        info = find_bundle(model)
+        drawing = {"--threshold": threshold, "--no-refine": no_refine, "--flips": flips}
+        drawing["--no-difficulty"] = no_difficulty
+        telling = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}
+        _refuse_options(info, telling if info.config.task == "segmentation" else drawing)
+        if info.config.task == "classification":
+            values = {"split": split, **{name[2:]: value for name, value in telling.items()}}
+            _classifier(info, data, out, values, current)
+            return
         given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine), "flips": flips}
-        given["difficulty"] = not no_difficulty
-        options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
-        segmenter = Segmenter.load(find_bundle(model))
-        evaluation = measure(segmenter, data, out, options, run=current.run)
-        for item in evaluation.failed:
-            path, error = item.sample.image, item.error
-            current.report.tell(
-                "failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error
-            )
-        text = f"{_headline(evaluation)}; written to {out}, a page to read: {out / 'summary.html'}"
-        parts = evaluation.parts.items()
-        metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
-        failed = len(evaluation.failed)
-        values = {"out": str(out), "threshold": evaluation.threshold, "metrics": metrics, "failed": failed}
-        values["warnings"] = list(evaluation.warnings)
-        current.done(text, some_failed=bool(failed), **values)
+        _segmentation(info, data, out, {**given, "difficulty": not no_difficulty}, current)
+
+
+def _segmentation(info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: Session) -> None:
+    """Measure a model that draws."""
+    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+
+    options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
+    evaluation = evaluate(Segmenter.load(info), data, out, options, run=current.run)
+    _tell_failed(evaluation.failed, current)
+    text = f"{_headline(evaluation)}; written to {out}, a page to read: {out / 'summary.html'}"
+    parts = evaluation.parts.items()
+    metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
+    failed = len(evaluation.failed)
+    values = {"out": str(out), "threshold": evaluation.threshold, "metrics": metrics, "failed": failed}
+    values["warnings"] = list(evaluation.warnings)
+    current.done(text, some_failed=bool(failed), **values)
+
+
+def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: Session) -> None:
+    """Measure a model that tells a diagnosis."""
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.workflows.class_files import lead_of
+    from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
+    from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+
+    options = ClassEvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
+    found: ClassEvaluation = evaluate_classifier(Classifier.load(info), data, out, options, run=current.run)
+    _tell_failed(found.failed, current)
+    metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
+    failed = len(found.failed)
+    said = f"; {failed} failed" if failed else ""
+    text = f"{lead_of(found)} Over {len(found.told.labels)} images{said}; written to {out}, a page to read: "
+    values = {"out": str(out), "cut": found.told.cut, "metrics": metrics, "failed": failed}
+    values["warnings"] = list(found.warnings)
+    current.done(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
+
+
+def _tell_failed(failed: Sequence[Failed], current: Session) -> None:
+    """Name the images that could not be measured."""
+    for item in failed:
+        path, error = item.sample.image, item.error
+        current.report.tell("failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error)
+
+
+def _refuse_options(info: BundleInfo, others: Mapping[str, object]) -> None:
+    """Refuse options that are for models of the other task."""
+    from napari_melanoma.core.errors import InputError
+
+    given = [name for name, value in others.items() if value not in (None, False)]
+    if given:
+        raise InputError(f"'{info.name}' is a model for {info.config.task}, to which {', '.join(given)} says nothing.")
 
 
 def _headline(evaluation: Evaluation) -> str:

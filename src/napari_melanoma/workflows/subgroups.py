@@ -84,20 +84,31 @@ def subgroups(figures: Figures, known: Known) -> Iterator[tuple[str, str, str, N
 def _ways(figures: Figures, places: NDArray[np.intp], known: Known) -> Iterator[tuple[str, NDArray[np.str_]]]:
     """Ways to divide images, each with the word of every image."""
     samples = [figures.samples[place] for place in places]
-    yield "diagnosis", _few(sample.diagnosis or NONE for sample in samples)
+    yield "diagnosis", few_words(sample.diagnosis or NONE for sample in samples)
     share = figures.column(REFERENCE_SHARE)[places]
     yield SIZE, np.select([share < most for _, _, most in SIZES], [name for name, *_ in SIZES], SIZES[-1][0])
     said = [known.get((sample.domain, sample.image_id), ("",) * len(ASKED)) for sample in samples]
     for index, name in enumerate(ASKED.values()):
-        yield name, _few(words[index] or NONE for words in said)
+        yield name, few_words(words[index] or NONE for words in said)
     for trait in TRAITS:
         values = figures.column(trait.name)[places]
         has = values >= trait.limit if trait.above else values < trait.limit
         yield trait.label, np.where(np.isnan(values), NONE, np.where(has, "yes", "no"))
 
 
-def _few(words: Iterator[str]) -> NDArray[np.str_]:
-    """Keep the most frequent words, and one for all the others."""
+def few_words(words: Iterator[str]) -> NDArray[np.str_]:
+    """Keep the most frequent words, and one for all the others.
+
+    Parameters
+    ----------
+    words : iterator of str
+        One an image.
+
+    Returns
+    -------
+    numpy.ndarray
+        Str (image,): of more than 12 words the rarer ones are *others*.
+    """
     given = list(words)
     kept = {word for word, _ in Counter(given).most_common(MOST_VALUES)}
     return np.array([word if word in kept else REST for word in given])

@@ -1,0 +1,61 @@
+"""``data baseline``: what the table of a data set tells without a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.session import session
+
+BASELINE_HELP = examples(
+    "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
+    "napari-melanoma data baseline data/pad_ufes --target diagnosis --columns age,sex,site,itch --folds 10",
+    "Measure what the table of a data set tells without a photograph, so that one sees what a classifier's images add. "
+    "Boosted trees (scikit-learn) learn from the columns named, cross-validated with all rows of a patient in one "
+    "fold.",
+)
+SHOWN = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
+
+
+def baseline(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")],
+    columns: Annotated[str, typer.Option("--columns", metavar="NAMES", help="Columns that it gets, with commas.")],
+    target: Annotated[str, typer.Option(help="Column that holds the answer.")] = "melanoma",
+    folds: Annotated[int, typer.Option(min=2, max=100, help="Of the cross-validation.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of folds and trees.")] = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure what the table alone tells."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.evaluation_classes import METRICS, class_estimates
+        from napari_melanoma.workflows.tabular_baseline import baseline as measure
+
+        current.after_stop = "Nothing was written."
+        names = [name.strip() for name in columns.split(",") if name.strip()]
+        found = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
+        estimates = {name: one for name, one in class_estimates(found.told).items() if name in SHOWN}
+        lines = [f"{name:24} {one}  {METRICS[name]}" for name, one in estimates.items()]
+        values = {"metrics": {name: vars(one) for name, one in estimates.items()}, "columns": names}
+        current.report.listing("baseline", "\n".join([*lines, ""]), **values)
+        told = found.told
+        text = (
+            f"{told.positive} told from {', '.join(names)} alone, without a photograph: AUC {estimates['AUC']}, over "
+            f"{len(told.labels)} rows of {dataset.name} ({int(told.truth.sum())} {told.positive}), {folds} folds"
+        )
+        text += f"; {found.left_out} rows without an answer left out" if found.left_out else ""
+        current.done(text, dataset=str(dataset), rows=len(told.labels), left_out=found.left_out, positive=told.positive)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this verb to ``data``.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        Of ``data``.
+    """
+    add_verb(app, "baseline", baseline, BASELINE_HELP)

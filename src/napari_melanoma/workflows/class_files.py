@@ -1,0 +1,393 @@
+"""The folder of an evaluation of a classifier: tables, figures and a page to read; and what it said, read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.calibration import calibration_error_by_chance, reliability
+from napari_melanoma.analysis.ranking import confusion, precision_recall, roc_curve
+from napari_melanoma.analysis.statistics import INTERVAL, Estimate
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.io.results import write_table
+from napari_melanoma.report.class_figures import (
+    Curve,
+    draw_bars,
+    draw_confusion,
+    draw_precision_recall,
+    draw_reliability,
+    draw_roc,
+)
+from napari_melanoma.report.evaluation_page import Page, write_page
+from napari_melanoma.workflows.evaluate_classes import ClassEvaluation, ClassSubgroup
+from napari_melanoma.workflows.evaluation_classes import LESS_IS_BETTER, METRICS, Told
+from napari_melanoma.workflows.measuring_classes import EMPTY, ClassEvaluationOptions
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.classify import ClassifyingModel
+
+SUMMARY, TABLE, TASK = "summary.html", "per_image.csv", "classification"
+OF_SETS = {
+    "coverage": "share whose set of classes holds the true one",
+    "cannot_tell": "share whose set holds several classes, or none",
+    "unlike": "share that is unlike what the model was trained on",
+}
+WORDS = METRICS | OF_SETS
+IN_SUBGROUPS = ("AUC", "AP", "sensitivity", "specificity", "ECE")
+SUBGROUP_COLUMNS = (
+    *("data", "by", "value", "images", "positives"),
+    *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
+)
+MOST_FAILED = 200  # that the page names; the table names all
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """An evaluation of a classifier as its folder has it: the model, what it said, the images, and the options."""
+
+    name: str
+    fingerprint: str
+    told: Told
+    images: tuple[tuple[str, str], ...]
+    options: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+def write_class_evaluation(
+    out: Path, evaluation: ClassEvaluation, model: ClassifyingModel, options: ClassEvaluationOptions
+) -> None:
+    """Write tables, figures and, last, the page.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Gets ``metrics.json``, ``subgroups.csv``, ``per_image.csv``, ``figures/`` and ``summary.html``.
+    evaluation : ClassEvaluation
+        What was found.
+    model : ClassifyingModel
+        That was measured.
+    options : ClassEvaluationOptions
+        As it was measured.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    told = evaluation.told
+    columns = [f"probability_{name}" for name in told.classes]
+    names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
+    write_table(out / TABLE, _image_rows(evaluation), names)
+    write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
+    about = _about(evaluation, model, options)
+    write_json(out / "metrics.json", about)
+    shown = draw_evaluation(evaluation, model.info.name, out / "figures")
+    write_page(_page(evaluation, model, options, shown), out / SUMMARY)
+
+
+def is_class_evaluation(folder: Path) -> bool:
+    """Say whether a folder holds the evaluation of a classifier.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Any folder.
+
+    Returns
+    -------
+    bool
+        By what its ``metrics.json`` says of the task.
+    """
+    try:
+        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.get("task") == TASK
+
+
+def read_class_evaluation(folder: Path) -> Read:
+    """Read what a classifier said.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        As ``write_class_evaluation`` wrote it.
+
+    Returns
+    -------
+    Read
+        Of the images that could be measured.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read.
+    """
+    try:
+        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        classes = tuple(about["classes"])
+        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
+        told = Told(
+            np.array([[float(row[f"probability_{name}"]) for name in classes] for row in rows]).reshape(
+                -1, len(classes)
+            ),
+            np.array([classes.index(row["label"]) for row in rows], np.intp),
+            np.array([row["group"] for row in rows]),
+            classes,
+            about["positive"],
+            about["cut"],
+            np.array([row["domain"] for row in rows]),
+        )
+        images = tuple((row["domain"], row["image_id"]) for row in rows)
+        named = about["model"]["name"], about["model"]["fingerprint"]
+        return Read(*named, told, images, about["options"], tuple(about["warnings"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no evaluation of a classifier that this version can read ({type(error).__name__}: "
+            f"{error}). Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+        ) from error
+
+
+def curves_of(told: Told, name: str) -> tuple[Curve, Curve]:
+    """Give the ROC curve and that of precision over sensitivity.
+
+    Parameters
+    ----------
+    told : Told
+        With positives and others.
+    name : str
+        Of the model.
+
+    Returns
+    -------
+    tuple of Curve
+        With the point of the cut.
+    """
+    roc, precise = roc_curve(told.scores, told.truth), precision_recall(told.scores, told.truth)
+    said = told.scores >= told.cut
+    found, false = float(said[told.truth].mean()), float(said[~told.truth].mean())
+    right = float(told.truth[said].mean()) if said.any() else None
+    return (
+        Curve(name, roc.false_positive_rate, roc.true_positive_rate, (false, found)),
+        Curve(name, precise.recall, precise.precision, None if right is None else (found, right)),
+    )
+
+
+def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dict[str, Path]:
+    """Draw what there is to draw.
+
+    Parameters
+    ----------
+    evaluation : ClassEvaluation
+        What was found.
+    name : str
+        Of the model.
+    folder : pathlib.Path
+        Gets the PNG files.
+
+    Returns
+    -------
+    dict
+        Title to file, in the order of the page; curves need both classes.
+    """
+    told, shown = evaluation.told, {}
+    if told.truth.any() and not told.truth.all():
+        parts = {"all images": told, **_by_domain(told)}
+        both = [(part, key) for key, part in parts.items() if part.truth.any() and not part.truth.all()]
+        curves = [curves_of(part, _titled(key, evaluation.parts, name)) for part, key in both]
+        draw_roc([roc for roc, _ in curves], folder / "roc.png")
+        draw_precision_recall([one for _, one in curves], float(told.truth.mean()), folder / "precision_recall.png")
+        shown = {"ROC curve": "roc.png", "Precision and sensitivity": "precision_recall.png"}
+    bins = reliability(told.scores, told.truth)
+    draw_reliability(bins.predicted, bins.observed, (bins.low, bins.high), told.scores, folder / "reliability.png")
+    draw_confusion(confusion(told.labels, told.said, len(told.classes)), told.classes, folder / "confusion.png")
+    shown |= {"Probability and what came": "reliability.png", "What was said of which class": "confusion.png"}
+    if evaluation.without:
+        bars = {_without(variant): estimate for variant, estimate in evaluation.without.items()}
+        draw_bars(bars, "change of the AUC when it is taken away, 95 % interval", folder / "contributions.png")
+        shown["What the columns of the form add"] = "contributions.png"
+    groups = {
+        f"{g.data}, {g.by}: {g.value} (n = {g.count})": g.metrics["AUC"]
+        for g in evaluation.subgroups
+        if "AUC" in g.metrics
+    }
+    if groups:
+        draw_bars(groups, "AUC, 95 % interval", folder / "subgroups.png", middle=0.5)
+        shown["AUC of each subgroup"] = "subgroups.png"
+    return {title: folder / file for title, file in shown.items()}
+
+
+def _by_domain(told: Told) -> dict[str, Told]:
+    """What was said of each data set, where there are several."""
+    names = np.unique(told.domains) if told.domains is not None else np.array([])
+    return {str(name): told.take(told.domains == name) for name in names} if len(names) > 1 else {}
+
+
+def _titled(part: str, parts: Mapping[str, Mapping[str, Estimate]], name: str) -> str:
+    """Name of a curve with its area."""
+    area = parts["all" if part == "all images" else part]["AUC"]
+    return f"{name}, {part}: AUC {area}"
+
+
+def _without(variant: str) -> str:
+    """Say what is taken away."""
+    return "the whole form" if variant == EMPTY else variant.removeprefix("without_")
+
+
+def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
+    """Rows of ``per_image.csv``."""
+    told, figures = evaluation.told, evaluation.figures
+    errors = {(item.sample.domain, item.sample.image_id): item.error for item in evaluation.failed}
+    places = iter(range(len(told.labels)))
+    for sample in figures.samples:
+        row: dict[str, object] = {
+            name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")
+        }
+        error = errors.get((sample.domain, sample.image_id), "")
+        if error:
+            yield row | {"status": "failed", "error": error}
+            continue
+        place = next(places)
+        said = {f"probability_{name}": float(told.probabilities[place, k]) for k, name in enumerate(told.classes)}
+        named = {"label": told.classes[told.labels[place]], "said": told.classes[told.said[place]]}
+        yield row | {"status": "done", "error": ""} | named | said
+
+
+def _subgroup_row(group: ClassSubgroup) -> dict[str, object]:
+    """Row of ``subgroups.csv``."""
+    row: dict[str, object] = {"data": group.data, "by": group.by, "value": group.value}
+    row |= {"images": group.count, "positives": group.positives}
+    for name, estimate in group.metrics.items():
+        row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return row
+
+
+def _about(evaluation: ClassEvaluation, model: ClassifyingModel, options: ClassEvaluationOptions) -> dict[str, Any]:
+    """Content of ``metrics.json``."""
+    told, info = evaluation.told, model.info
+    groups = [
+        {"data": g.data, "by": g.by, "value": g.value, "images": g.count, "positives": g.positives}
+        | {"metrics": _plain(g.metrics)}
+        for g in evaluation.subgroups
+    ]
+    return {
+        "task": TASK,
+        "model": {"name": info.name, "fingerprint": info.fingerprint, "device": model.device},
+        "classes": list(told.classes),
+        "positive": told.positive,
+        "cut": told.cut,
+        "images": len(told.labels),
+        "positives": int(told.truth.sum()),
+        "warnings": list(evaluation.warnings),
+        "options": options.model_dump(mode="json"),
+        "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
+        "auc_without": _plain(evaluation.without or {}),
+        "ece_by_chance": dict(zip(("mean", "high"), calibration_error_by_chance(told.scores), strict=True)),
+        "confusion": confusion(told.labels, told.said, len(told.classes)).tolist(),
+        "subgroups": groups,
+        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
+        "interval": INTERVAL,
+        "provenance": provenance(),
+    }
+
+
+def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    """Estimates as JSON holds them."""
+    return {name: vars(estimate) for name, estimate in found.items()}
+
+
+def _page(
+    evaluation: ClassEvaluation, model: ClassifyingModel, options: ClassEvaluationOptions, shown: Mapping[str, Path]
+) -> Page:
+    """Words of the page."""
+    told, parts = evaluation.told, evaluation.parts
+    data = [name for name in parts if name != "all"]
+    columns = ["all", *(data if len(data) > 1 else [])]
+    rows = [
+        (arrow(name), said, *(str(parts[part][name]) if name in parts[part] else "" for part in columns))
+        for name, said in WORDS.items()
+        if name in parts["all"]
+    ]
+    added = [
+        (_without(name), f"{one.mean:+.3f} ({one.interval()})") for name, one in (evaluation.without or {}).items()
+    ]
+    chance = calibration_error_by_chance(told.scores)
+    drawn = f", regions drawn by {options.segmenter}" if options.masks == "predicted" else ""
+    return Page(
+        title=f"{model.info.name} on {', '.join(data)}",
+        facts=f"{len(told.labels)} images, {int(told.truth.sum())} of them {told.positive}, cut {told.cut:.3f}{drawn}"
+        + (f", split {options.split}" if options.split else ""),
+        lead=lead_of(evaluation),
+        next=f"Look at the curves and at the lowest subgroups. {TABLE}, beside this page, has what was said of every "
+        "image; napari-melanoma compare puts this evaluation beside that of another model.",
+        warnings=evaluation.warnings,
+        tables=[
+            ("Metrics", ("Metric", "What it is", "All images", *columns[1:]), rows),
+            ("What the form adds", ("Taken away", "Change of the AUC"), added),
+            ("Subgroups", ("Data", "By", "Value", "n", told.positive, *map(arrow, IN_SUBGROUPS)), _groups(evaluation)),
+        ],
+        figures=shown,
+        failed=[(item.sample.image_id, item.error) for item in evaluation.failed[:MOST_FAILED]],
+        notes=[
+            f"Intervals: {INTERVAL}; where nothing differs between draws, the exact one; of ECE and Brier score 1.96 "
+            "standard errors of the bootstrap.",
+            f"Probabilities that were exactly right would have an ECE of {chance[0]:.3f} on so many images, and in "
+            f"one of twenty sets more than {chance[1]:.3f}.",
+            "A subgroup with fewer than 5 positives or 5 others has no area under a curve.",
+            f"Weights {model.info.fingerprint[:16]}, {provenance()['program']} {provenance()['version']}.",
+        ],
+    )
+
+
+def _groups(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:
+    """Rows of the table of subgroups."""
+    shown: list[tuple[str, ...]] = []
+    for g in evaluation.subgroups:
+        cells = [f"{g.metrics[name].mean:.3f}" if name in g.metrics else "" for name in IN_SUBGROUPS]
+        shown.append((g.data, g.by, g.value, str(g.count), str(g.positives), *cells))
+    return shown
+
+
+def arrow(name: str) -> str:
+    """Name a metric, with a word where less of it is better.
+
+    Parameters
+    ----------
+    name : str
+        Of ``METRICS``.
+
+    Returns
+    -------
+    str
+        For the head of a table.
+    """
+    return f"{name} (less is better)" if name in LESS_IS_BETTER else name
+
+
+def lead_of(evaluation: ClassEvaluation) -> str:
+    """Say in a sentence or two what a reader wants to know first.
+
+    Parameters
+    ----------
+    evaluation : ClassEvaluation
+        What was found.
+
+    Returns
+    -------
+    str
+        AUC, and what is found at the cut.
+    """
+    whole, told = evaluation.parts["all"], evaluation.told
+    said = [f"AUC {whole['AUC']}."] if "AUC" in whole else []
+    at = [f"{name} {whole[name]}" for name in ("sensitivity", "specificity") if name in whole]
+    said.append(f"At the cut {told.cut:.3f}: {', '.join(at)} (95 % intervals).")
+    return " ".join(said)

@@ -1,0 +1,397 @@
+"""Measure a classifier on images whose class is known: as users get its answers, calibrated and cut where it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.runs import Milestone, RunContext
+from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
+from napari_melanoma.data.features.reading import number_of
+from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.models.registry import find_bundle, of_task
+from napari_melanoma.training.class_rows import answers_of
+from napari_melanoma.workflows.evaluation import Failed, Figures
+from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
+from napari_melanoma.workflows.measuring_classes import (
+    DISTANCE,
+    WHOLE,
+    ClassEvaluationOptions,
+    Rows,
+    logit_name,
+    measure_classifiers,
+    variants,
+)
+from napari_melanoma.workflows.modality_fit import unfit_images
+from napari_melanoma.workflows.subgroups import NONE, few_words
+from napari_melanoma.workflows.unfinished import forget
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.workflows.classify import ClassifyingModel
+    from napari_melanoma.workflows.lesion import ProbabilityModel
+
+AGES = ((30, "under 30"), (50, "30 to 49"), (70, "50 to 69"), (np.inf, "70 and over"))
+FEW = 5  # positives or others: an area of fewer says nothing
+REWARDED = 0.55  # the AUC of knowing the data set alone, from which a reader is warned
+KNOWS_DOMAIN = (
+    "Over all data sets together, an AUC of {area:.3f} is had by who knows of each image its data set alone, since "
+    "{shares}. Look at each data set by itself, or at AUC_within."
+)
+ONE_CLASS = "No image is {what}: what tells the classes apart, such as the AUC, cannot be measured on these."
+LEFT_OUT = "{count} of {all} images have no answer in the column '{target}', or one that the model does not know."
+
+
+@dataclass(frozen=True)
+class ClassSubgroup:
+    """Images of a data set that have something in common: by what, which value, how many, and how the model did."""
+
+    data: str
+    by: str
+    value: str
+    count: int
+    positives: int
+    metrics: dict[str, Estimate]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassEvaluation:
+    """What an evaluation of a classifier found.
+
+    ``parts`` has estimates for all images and each data set. ``without`` says for each column of the form, and for an
+    empty form, by how much the AUC changes when it is taken away. ``told`` has what was said of each image that was
+    measured, in the order of ``figures.measured``.
+    """
+
+    told: Told
+    figures: Figures
+    parts: dict[str, dict[str, Estimate]]
+    subgroups: tuple[ClassSubgroup, ...] = ()
+    without: Mapping[str, Estimate] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Failed, ...]:
+        """The images that could not be measured."""
+        return self.figures.failed
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The images of an evaluation with their answers: their rows, the true class of each, and how many had none."""
+
+    samples: list[Sample]
+    rows: Rows
+    labels: NDArray[np.intp]
+    target: str
+    left_out: int
+
+
+def evaluate_classifier(
+    model: ClassifyingModel, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
+) -> ClassEvaluation:
+    """Measure a classifier and write what was found, or go on where an earlier call was stopped.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        A loaded classifier.
+    datasets : sequence of pathlib.Path
+        Data sets with the answer in a column.
+    out : pathlib.Path
+        Gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
+    options : ClassEvaluationOptions
+        Split, column, masks, operating point.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    ClassEvaluation
+        As it was written.
+
+    Raises
+    ------
+    BundleError
+        Where the model is for something else.
+    DataSetError
+        Where a data set is faulty, no row has an answer, or no image at all could be measured.
+    InputError
+        Where a sensitivity is asked for, and the model has no reference cases to find its cut.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
+    from napari_melanoma.workflows.class_files import write_class_evaluation
+
+    of_task(model.info, "classification")
+    judged = images_to_judge(datasets, model, options)
+    warnings = [*unfit_images([model.info], judged.samples)]
+    if judged.left_out:
+        every = judged.left_out + len(judged.samples)
+        warnings.append(LEFT_OUT.format(count=judged.left_out, all=every, target=judged.target))
+    for warning in warnings:
+        run.report(Milestone(0, len(judged.samples), f"Warning: {warning}"))
+    (figures,) = measure_classifiers(
+        [model], judged.samples, judged.rows, options, out, segmenter=segmenter_of(options), run=run
+    )
+    evaluation = judged_by(model, figures, judged, options)
+    evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
+    write_class_evaluation(out, evaluation, model, options)
+    forget(out)
+    return evaluation
+
+
+def segmenter_of(options: ClassEvaluationOptions) -> ProbabilityModel | None:
+    """Load the model that draws the masks, where they are not the data set's.
+
+    Parameters
+    ----------
+    options : ClassEvaluationOptions
+        Names it.
+
+    Returns
+    -------
+    ProbabilityModel or None
+        None where the masks are there.
+
+    Raises
+    ------
+    BundleError
+        Where there is none of that name, or it is for something else.
+    """
+    if options.masks == "reference":
+        return None
+    from napari_melanoma.inference.photograph import Segmenter
+
+    return Segmenter.load(of_task(find_bundle(options.segmenter), "segmentation"))
+
+
+def images_to_judge(datasets: Sequence[Path], model: ClassifyingModel, options: ClassEvaluationOptions) -> Judged:
+    """Find the images whose class is known to the model.
+
+    Parameters
+    ----------
+    datasets : sequence of pathlib.Path
+        Data sets.
+    model : ClassifyingModel
+        With its classes and its view.
+    options : ClassEvaluationOptions
+        Split, column, masks.
+
+    Returns
+    -------
+    Judged
+        Where the model looks at the square around a reference mask, images with such a mask alone.
+
+    Raises
+    ------
+    DataSetError
+        Where there is none.
+    """
+    check_names(datasets)
+    config = model.info.config
+    assert config.classifier is not None
+    rows = {
+        (folder.name, entry.image_id): entry.row
+        for folder in datasets
+        for entry in each_entry(folder)
+        if isinstance(entry, Entry)
+    }
+    columns = {column for row in rows.values() for column in row}
+    target = options.target or (config.classifier.positive if config.classifier.positive in columns else "diagnosis")
+    if target not in columns:
+        raise DataSetError(
+            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that holds the "
+            "answer: --target."
+        )
+    needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
+    found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
+    answers = answers_of(rows, target)
+    places = {word: place for place, word in enumerate(config.classes)}
+    samples = [sample for sample in found if answers.get((sample.domain, sample.image_id)) in places]
+    if not samples:
+        words = ", ".join(sorted(set(answers.values()))[:12]) or "nothing"
+        raise DataSetError(
+            f"none of {len(found)} images has one of the classes of '{model.info.name}' "
+            f"({', '.join(config.classes)}) in the column '{target}', which holds {words}. Name another: --target."
+        )
+    labels = np.array([places[answers[sample.domain, sample.image_id]] for sample in samples], np.intp)
+    return Judged(samples, rows, labels, target, len(found) - len(samples))
+
+
+def _usable(folder: Path, split: str | None, *, masks: bool) -> list[Sample]:
+    """Images of a data set, of one split where one is named."""
+    samples = read_dataset(folder)
+    if masks:
+        return with_masks(samples, split)
+    return [sample for sample in samples if split in (None, sample.split)]
+
+
+def told_by(
+    model: ClassifyingModel, figures: Figures, judged: Judged, options: ClassEvaluationOptions, variant: str = WHOLE
+) -> Told:
+    """Give what a model said of the images that could be measured.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        Whose calibration and cut count.
+    figures : Figures
+        Of ``measure_classifiers``.
+    judged : Judged
+        The same images.
+    options : ClassEvaluationOptions
+        May ask for another sensitivity.
+    variant : str
+        With which form.
+
+    Returns
+    -------
+    Told
+        In the order of ``figures.measured``.
+
+    Raises
+    ------
+    InputError
+        Where the sensitivity asked for cannot be found.
+    """
+    config, places = model.info.config, figures.measured
+    assert config.classifier is not None
+    names = [logit_name(variant, place) for place in range(len(config.classes))]
+    logits = np.stack([figures.column(name)[places] for name in names], axis=1)
+    samples = [figures.samples[place] for place in places]
+    return Told(
+        model.judge.probabilities(logits.astype(np.float32)),
+        judged.labels[places],
+        np.array([sample.group for sample in samples]),
+        config.classes,
+        config.classifier.positive,
+        _cut(model, options),
+        np.array([sample.domain for sample in samples]),
+    )
+
+
+def _cut(model: ClassifyingModel, options: ClassEvaluationOptions) -> float:
+    """Where probabilities are cut in two; in the middle where nobody ever chose."""
+    point = model.judge.operating_point(options.sensitivity)
+    if point is None and options.sensitivity is not None:
+        raise InputError(
+            f"'{model.info.name}' carries no reference cases by which a cut for {options.sensitivity:g} could be "
+            "found. Leave --sensitivity out, or train it again."
+        )
+    return 0.5 if point is None else point.cut
+
+
+def judged_by(
+    model: ClassifyingModel, figures: Figures, judged: Judged, options: ClassEvaluationOptions
+) -> ClassEvaluation:
+    """Estimate all there is to estimate from what was measured.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        That was asked.
+    figures : Figures
+        What it said.
+    judged : Judged
+        The images.
+    options : ClassEvaluationOptions
+        May ask for another sensitivity.
+
+    Returns
+    -------
+    ClassEvaluation
+        With warnings of what the figures do not show.
+    """
+    told = told_by(model, figures, judged, options)
+    domains = told.domains
+    assert domains is not None
+    parts = {"all": class_estimates(told) | _of_sets(model, told, figures)}
+    for domain in np.unique(domains):
+        here = domains == domain
+        parts[str(domain)] = class_estimates(told.take(here)) | _of_sets(
+            model, told.take(here), figures, figures.measured[here]
+        )
+    found = tuple(_subgroups(told, [figures.samples[place] for place in figures.measured], judged.rows))
+    without = {
+        name: class_differences(told, told_by(model, figures, judged, options, name))["AUC"]
+        for name in variants(model)[1:]
+        if "AUC" in parts["all"]
+    }
+    return ClassEvaluation(told, figures, parts, found, without, tuple(_beware(told)))
+
+
+def _of_sets(
+    model: ClassifyingModel, told: Told, figures: Figures, places: NDArray[np.intp] | None = None
+) -> dict[str, Estimate]:
+    """How often the set of classes holds the true one, how often it tells nothing, and how many images are unlike."""
+    config = model.info.config.classifier
+    assert config is not None
+    found: dict[str, NDArray[np.bool_]] = {}
+    if config.operating_point is not None or model.judge.reference is not None:
+        sets = model.judge.possible(told.probabilities)
+        found["coverage"] = sets[np.arange(len(sets)), told.labels]
+        found["cannot_tell"] = sets.sum(axis=1) != 1
+    distances = figures.column(DISTANCE)[figures.measured if places is None else places]
+    if config.unlike is not None and not np.isnan(distances).any():
+        found["unlike"] = distances > config.unlike
+    return {name: bootstrap_mean(one.astype(float), list(told.groups), bounds=(0, 1)) for name, one in found.items()}
+
+
+def _beware(told: Told) -> Iterator[str]:
+    """What a reader should know before the figures."""
+    if told.truth.all() or not told.truth.any():
+        yield ONE_CLASS.format(what=f"other than {told.positive}" if told.truth.all() else told.positive)
+        return
+    assert told.domains is not None
+    names = np.unique(told.domains)
+    area = knowing_the_domain(told)
+    if len(names) > 1 and area >= REWARDED:
+        shares = ", ".join(f"{100 * told.truth[told.domains == name].mean():.0f} % of '{name}'" for name in names)
+        yield KNOWS_DOMAIN.format(area=area, shares=f"{shares} are {told.positive}")
+
+
+def _subgroups(told: Told, samples: Sequence[Sample], rows: Rows) -> Iterator[ClassSubgroup]:
+    """How the model does on images that have something in common, within each data set."""
+    assert told.domains is not None
+    harmoniser = Harmoniser()
+    said = [harmoniser.row(rows.get((sample.domain, sample.image_id), {})) for sample in samples]
+    for domain in np.unique(told.domains):
+        places = np.flatnonzero(told.domains == domain)
+        for by, word_of in WAYS.items():
+            values = few_words(word_of(said[place]) or NONE for place in places)
+            for value in sorted(set(values.tolist()), key=lambda word: (word == NONE, word)):
+                here = places[values == value]
+                if 0 < len(here) < len(places):
+                    yield _subgroup(told.take(here), str(domain), by, str(value))
+
+
+def _subgroup(told: Told, data: str, by: str, value: str) -> ClassSubgroup:
+    """Estimates of a few images, without those that so few cannot have."""
+    positives, count = int(told.truth.sum()), len(told.labels)
+    found = class_estimates(told)
+    if min(positives, count - positives) < FEW:
+        found = {name: one for name, one in found.items() if name in ("sensitivity", "specificity", "accuracy")}
+    return ClassSubgroup(data, by, value, count, positives, found)
+
+
+def _age_band(row: Mapping[str, str]) -> str:
+    """The band of an age; empty where it is not known."""
+    age = number_of(row.get("age"))
+    return "" if np.isnan(age) else next(name for limit, name in AGES if age < limit)
+
+
+WAYS: dict[str, Callable[[Mapping[str, str]], str]] = {
+    "diagnosis": lambda row: row.get("diagnosis", ""),
+    "sex": lambda row: row.get("sex", ""),
+    "age": _age_band,
+    "site": lambda row: row.get("site", ""),
+    "Fitzpatrick type": lambda row: row.get("fitzpatrick", ""),
+}

@@ -1,0 +1,306 @@
+"""Images shown to classifiers: read in threads while the networks work, and kept as they are done, so that it goes on.
+
+Of each image the logits are kept, with the whole form, without each column of it, and without any; whatever is
+measured of them needs no image any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.analysis.refinement import refine_mask, smooth_probability
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.features.encoding import TableValues, understand
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.workflows.ahead import Room, ahead
+from napari_melanoma.workflows.batch import STAGE_BYTES, WAITING, usable_cores
+from napari_melanoma.workflows.evaluation import REFERENCE_SHARE, Figures
+from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.workflows.measuring import why_failed
+from napari_melanoma.workflows.unfinished import Unfinished, seen
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.workflows.classify import ClassifyingModel
+    from napari_melanoma.workflows.lesion import ProbabilityModel
+
+BATCH = 16  # views that a network looks at in one pass
+DISTANCE = "distance"
+WHOLE, EMPTY = "form", "empty"
+Rows = Mapping[tuple[str, str], Mapping[str, str]]
+"""Data set and image id to what the table says."""
+
+log = logging.getLogger(__name__)
+
+
+class ClassEvaluationOptions(Config):
+    """What is measured of a classifier, and what it gets to see."""
+
+    split: str | None = Field(None, description="only images of this split, such as 'val'; none: every image")
+    target: str = Field("", description="column that holds the answer; none: the positive class's own, or diagnosis")
+    masks: Literal["reference", "predicted"] = Field(
+        "reference", description="where the roi comes from: the data set's masks, or those that a model draws"
+    )
+    segmenter: str = Field("lesion-small", min_length=1, description="the model that draws them")
+    sensitivity: float | None = Field(
+        None, gt=0, lt=1, description="at which probabilities are cut, by the reference cases; none: the model's own"
+    )
+
+
+def figure_names(model: ClassifyingModel) -> tuple[str, ...]:
+    """Name what is kept of an image.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        A loaded classifier.
+
+    Returns
+    -------
+    tuple of str
+        Logits of each class with the whole form, without each of its columns, and without any; the distance from the
+        training cases; the share of the mask.
+    """
+    logits = (logit_name(one, place) for one in variants(model) for place in range(len(model.info.config.classes)))
+    return (*logits, DISTANCE, REFERENCE_SHARE)
+
+
+def variants(model: ClassifyingModel) -> tuple[str, ...]:
+    """Name the forms that a model is asked with.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        A loaded classifier.
+
+    Returns
+    -------
+    tuple of str
+        The whole form, then without each column, then the empty one; the whole alone where it asks for none.
+    """
+    fields = model.encoding.fields
+    return (WHOLE, *(f"without_{name}" for name in fields), EMPTY) if fields else (WHOLE,)
+
+
+def logit_name(variant: str, place: int) -> str:
+    """Name a logit.
+
+    Parameters
+    ----------
+    variant : str
+        One of ``variants``.
+    place : int
+        Of the class.
+
+    Returns
+    -------
+    str
+        Such as ``form_logit_1``.
+    """
+    return f"{variant}_logit_{place}"
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An image on its way: what is needed of it, and in the end its figures under each model or an error."""
+
+    place: int
+    sample: Sample
+    seen: str
+    known: bool = False
+    values: tuple[dict[str, float], ...] = ()
+    error: Exception | None = None
+    rgb: NDArray[np.uint8] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+def measure_classifiers(
+    models: Sequence[ClassifyingModel],
+    samples: Sequence[Sample],
+    rows: Rows,
+    options: ClassEvaluationOptions,
+    out: Path,
+    *,
+    segmenter: ProbabilityModel | None = None,
+    run: RunContext,
+) -> list[Figures]:
+    """Ask classifiers about the same images, each of which is read once, or go on where an earlier call was stopped.
+
+    Parameters
+    ----------
+    models : sequence of ClassifyingModel
+        Loaded; asked in the thread of the caller alone.
+    samples : sequence of Sample
+        The images.
+    rows : mapping
+        What their tables say.
+    options : ClassEvaluationOptions
+        Which masks.
+    out : pathlib.Path
+        Where the results will go, and until then what is done so far; messages do not name it.
+    segmenter : ProbabilityModel, optional
+        Draws the masks, where they are not the data set's.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    list of Figures
+        One a model, with what ``figure_names`` names. An image that fails under one counts as failed under all: one
+        whose mask is missing or empty where the model looks at the lesion's square, too.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
+    found = [Figures(figure_names(model)) for model in models]
+    kept = Unfinished(out, _measured_with(models, options, segmenter))
+    asking = _Asking(models, samples, rows, kept, segmenter, run)
+    try:
+        for done, item in enumerate(asking.results(), start=1):
+            if item.error is None and not item.known:
+                kept.keep(item.sample, item.seen, item.values)
+            error = "" if item.error is None else why_failed(item.sample, item.error, out)
+            for place, figures in enumerate(found):
+                figures.fail(item.sample, error) if error else figures.add(item.sample, item.values[place])
+            run.report(Progress(done, len(samples), "Asking"))
+    finally:
+        kept.flush()
+    failed = found[0].failed
+    if len(failed) == len(samples):
+        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
+    return found
+
+
+class _Asking:
+    """Takes images through reading and the networks, two stages that overlap."""
+
+    def __init__(
+        self,
+        models: Sequence[ClassifyingModel],
+        samples: Sequence[Sample],
+        rows: Rows,
+        kept: Unfinished,
+        segmenter: ProbabilityModel | None,
+        run: RunContext,
+    ) -> None:
+        self._models, self._samples, self._kept = models, samples, kept
+        self._segmenter, self._run = segmenter, run
+        said = [rows.get((sample.domain, sample.image_id), {}) for sample in samples]
+        self._values = [understand(said, model.encoding) for model in models]
+        columns = sorted({name for model in models for name in model.encoding.fields})
+        self._forms = [[row.get(name, "") for name in columns] for row in said]
+
+    def results(self) -> Iterator[_Item]:
+        """Measure the images, in their order."""
+        workers = usable_cores() + WAITING
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
+        try:
+            read = ahead(pool, self._read, enumerate(self._samples), Room(4 * workers, STAGE_BYTES), self._run)
+            while batch := list(islice(read, BATCH)):
+                self._run.check()
+                yield from self._asked(batch)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, numbered: tuple[int, Sample]) -> _Item:
+        """Look up what is known of an image, or else read it (in a thread)."""
+        place, sample = numbered
+        text = json.dumps([seen(sample), self._forms[place]])
+        item = _Item(place, sample, hashlib.sha256(text.encode()).hexdigest()[:16])
+        values = self._kept.take(sample, item.seen)
+        if values is not None:
+            return replace(item, known=True, values=tuple(values))
+        try:
+            rgb = read_photograph(sample.image).rgb
+            own = sample.mask is not None and self._segmenter is None
+            return replace(item, rgb=rgb, mask=read_mask(sample.mask) if own and sample.mask else None)
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            return replace(item, error=error)
+
+    def _asked(self, batch: Sequence[_Item]) -> list[_Item]:
+        """Ask the networks about a few images at once."""
+        items = list(batch)
+        views: dict[int, list[NDArray[np.uint8]]] = {}
+        for number, item in enumerate(items):
+            if item.rgb is None:
+                continue
+            try:
+                mask = self._drawn(item.rgb) if self._segmenter is not None else item.mask
+                views[number] = [model.seen(item.rgb, mask).image for model in self._models]
+                share = {} if mask is None else {REFERENCE_SHARE: float(mask.mean())}
+                items[number] = replace(item, rgb=None, mask=None, values=(share,) * len(self._models))
+            except Cancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+                items[number] = replace(item, rgb=None, mask=None, error=error)
+        for place, model in enumerate(self._models) if views else ():
+            asked = list(views)
+            places = np.array([items[number].place for number in asked])
+            answers = _answers(model, [views[number][place] for number in asked], self._values[place].take(places))
+            for number, answer in zip(asked, answers, strict=True):
+                values = list(items[number].values)
+                values[place] = values[place] | answer
+                items[number] = replace(items[number], values=tuple(values))
+        return items
+
+    def _drawn(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Draw the lesion as users get it."""
+        assert self._segmenter is not None
+        refinement = LesionOptions().refinement
+        probability = smooth_probability(self._segmenter.probability(rgb), refinement)
+        return refine_mask(probability >= self._segmenter.info.config.threshold, refinement)
+
+
+def _answers(
+    model: ClassifyingModel, views: Sequence[NDArray[np.uint8]], values: TableValues
+) -> list[dict[str, float]]:
+    """Figures of a few images under one model."""
+    looked = model.look(views)
+    found: list[dict[str, float]] = [{} for _ in looked]
+    for variant, gone in zip(variants(model), _taken_away(len(model.encoding.fields)), strict=True):
+        for answer, logits in zip(found, model.decide_values(looked, values.without(gone)).tolist(), strict=True):
+            answer |= {logit_name(variant, place): value for place, value in enumerate(logits)}
+    for answer, one in zip(found, looked, strict=True):
+        distance = model.judge.distance(one.embedding)
+        answer |= {} if distance is None else {DISTANCE: distance}
+    return found
+
+
+def _taken_away(fields: int) -> Iterable[NDArray[np.bool_]]:
+    """Which columns are taken away in each of ``variants``."""
+    nothing, everything = np.zeros(fields, bool), np.ones(fields, bool)
+    return [nothing, *np.eye(fields, dtype=bool), everything] if fields else [nothing]
+
+
+def _measured_with(
+    models: Sequence[ClassifyingModel], options: ClassEvaluationOptions, segmenter: ProbabilityModel | None
+) -> dict[str, object]:
+    """Say all that the figures of an image follow from, beside the image and its row."""
+    return {
+        "models": [[model.info.fingerprint, model.device] for model in models],
+        "drawn_by": None if segmenter is None else segmenter.info.fingerprint,
+        "masks": options.masks,
+        "version": provenance()["version"],
+    }

@@ -1,0 +1,236 @@
+"""Evaluation of a classifier that sees how dark a picture is and knows the age: figures, files, resuming, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.views import View, view_of
+from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.core.errors import BundleError, DataSetError, InputError
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.tabular import FittedNumbers, TabularEncoding
+from napari_melanoma.data.features.encoding import TableValues, network_inputs
+from napari_melanoma.inference.classification import Looked
+from napari_melanoma.inference.judging import Judge
+from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.models.reference import Reference
+from napari_melanoma.workflows.class_files import is_class_evaluation, read_class_evaluation
+from napari_melanoma.workflows.evaluate_classes import ClassEvaluation, evaluate_classifier
+from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+
+SIDE = 32
+POINT = OperatingPoint(
+    asked=0.9,
+    cut=0.5,
+    sensitivity=0.9,
+    sensitivity_interval=(0.8, 1.0),
+    specificity=0.8,
+    specificity_interval=(0.7, 0.9),
+)
+AGE = TabularEncoding(numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),))
+
+
+@dataclass
+class Darkness:
+    """Takes what is dark for melanoma, and what is old; counts how often it was asked."""
+
+    info: BundleInfo
+    device: str = "cpu"
+    asked: int = 0
+    fail_after: int = 10**9
+    encoding: TabularEncoding = AGE
+
+    @property
+    def judge(self) -> Judge:
+        random = np.random.default_rng(0)
+        labels = np.repeat([0, 1], 40)
+        logits = np.stack([np.zeros(80), 4.0 * labels - 2 + random.normal(size=80)], axis=1).astype(np.float32)
+        reference = Reference(logits, labels, np.arange(80), np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ())
+        assert self.info.config.classifier is not None
+        return Judge(self.info.config.classifier, self.info.config.classes, reference)
+
+    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> View:
+        config = self.info.config
+        assert config.classifier is not None
+        found = view_of(rgb, mask, config.classifier.view, SIDE, config.preprocessing)
+        if found is None:
+            raise InputError("there is no lesion to look at")
+        return found
+
+    def look(self, views) -> list[Looked]:
+        self.asked += len(views)
+        if self.asked > self.fail_after:
+            raise Cancelled
+        return [Looked(np.zeros((1, 1, 1), np.float32), np.array([128 - one.mean()], np.float32)) for one in views]
+
+    def decide_values(self, looked, values: TableValues) -> np.ndarray:
+        age = network_inputs(values, self.encoding).continuous[:, 0]
+        dark = np.array([one.embedding[0] for one in looked]) / 32
+        return np.stack([np.zeros(len(dark)), dark + age], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Darkness:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    config = BundleConfig(
+        name="darkness",
+        title="Darkness",
+        task="classification",
+        architecture="image_tabular",
+        input_size=SIDE,
+        classes=("other", "melanoma"),
+        classifier=ClassifierConfig(view=ViewConfig(region="roi", background="keep"), operating_point=POINT),
+        tabular=AGE,
+    )
+    return Darkness(BundleInfo(folder, config))
+
+
+def make(folder: Path, count: int = 48, share: float = 0.5, seed: int = 0) -> Path:
+    """Squares on skin; melanomas are darker, and their patients older."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for index in range(count):
+        ill = bool(random.random() < share)
+        mask = np.zeros((48, 60), bool)
+        mask[12:36, 20:44] = True
+        grey = int(np.clip(random.normal(100 if ill else 150, 30), 5, 250))
+        write_rgb(folder / f"images/i{index}.png", np.where(mask[..., None], grey, 200).astype(np.uint8).repeat(3, 2))
+        write_mask(folder / f"masks/i{index}.png", mask)
+        age = int(np.clip(random.normal(60 if ill else 45, 10), 5, 90))
+        sex = ["male", "female"][index % 2]
+        row = {"image_id": f"i{index}", "patient_id": f"p{index // 2}", "melanoma": int(ill), "age": age, "sex": sex}
+        rows.append(row | {"diagnosis": "melanoma" if ill else "nevus", "split": "val" if index < 40 else "train"})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def run_it(model: Darkness, out: Path, *data: Path, **options: object) -> ClassEvaluation:
+    given = ClassEvaluationOptions.parse(options, "the test")
+    return evaluate_classifier(model, data, out, given, run=RunContext())
+
+
+def test_figures(model: Darkness, tmp_path: Path) -> None:
+    found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
+    whole = found.parts["all"]
+    assert whole["AUC"].mean > 0.75
+    assert whole["AUC"].low < whole["AUC"].mean < whole["AUC"].high
+    assert 0 <= whole["coverage"].mean <= 1
+    assert set(found.without or {}) == {"without_age", "empty"}
+    assert (found.without or {})["without_age"].mean < 0  # age helps, so without it the area is smaller
+    ways = {(group.by, group.value) for group in found.subgroups}
+    assert {("sex", "male"), ("diagnosis", "nevus"), ("age", "30 to 49")} <= ways
+
+
+def test_files_say_what_was_said(model: Darkness, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = run_it(model, out, make(tmp_path / "set"), split="val")
+    about = json.loads((out / "metrics.json").read_text())
+    assert (about["task"], about["images"], about["cut"]) == ("classification", 40, 0.5)
+    rows = list(csv.DictReader((out / "per_image.csv").read_text().splitlines()))
+    assert len(rows) == 40
+    assert float(rows[0]["probability_melanoma"]) == pytest.approx(found.told.scores[0], abs=1e-5)
+    assert {row["label"] for row in rows} == {"other", "melanoma"}
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert {"roc.png", "precision_recall.png", "reliability.png", "confusion.png", "contributions.png"} <= names
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(names)
+    assert "darkness on set" in page
+    assert str(tmp_path) not in page
+    assert not list(out.glob("unfinished-*"))
+
+
+def test_what_was_said_is_read_back(model: Darkness, tmp_path: Path) -> None:
+    found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
+    read = read_class_evaluation(tmp_path / "out")
+    assert is_class_evaluation(tmp_path / "out")
+    assert np.allclose(read.told.probabilities, found.told.probabilities, atol=1e-5)
+    assert (read.told.labels == found.told.labels).all()
+    assert (read.name, read.told.cut) == ("darkness", 0.5)
+    (tmp_path / "out/metrics.json").write_text("{}")
+    assert not is_class_evaluation(tmp_path / "out")
+    with pytest.raises(InputError, match="no evaluation of a classifier"):
+        read_class_evaluation(tmp_path / "out")
+
+
+def test_it_goes_on_where_it_was(model: Darkness, tmp_path: Path) -> None:
+    data, out = make(tmp_path / "set"), tmp_path / "out"
+    whole = run_it(model, tmp_path / "whole", data)
+    model.asked, model.fail_after = 0, 20
+    with pytest.raises(Cancelled):
+        run_it(model, out, data)
+    model.asked, model.fail_after = 0, 10**9
+    again = run_it(model, out, data)
+    assert model.asked == 48 - 16
+    assert np.allclose(again.told.probabilities, whole.told.probabilities)
+
+
+def test_another_row_is_asked_again(model: Darkness, tmp_path: Path) -> None:
+    """What was kept belongs to the form too: an age that was mended counts."""
+    data, out = make(tmp_path / "set"), tmp_path / "out"
+    model.fail_after = 20
+    with pytest.raises(Cancelled):
+        run_it(model, out, data)
+    table = (data / "dataset.csv").read_text().replace("i0,p0,", "i0,p0,", 1).splitlines()
+    cells = table[1].split(",")
+    cells[table[0].split(",").index("age")] = "90"
+    (data / "dataset.csv").write_text("\n".join([table[0], ",".join(cells), *table[2:]]) + "\n")
+    model.asked, model.fail_after = 0, 10**9
+    run_it(model, out, data)
+    assert model.asked == 48 - 15
+
+
+def test_domains_that_differ_in_their_share_are_warned_of(model: Darkness, tmp_path: Path) -> None:
+    sets = (make(tmp_path / "many", share=0.8), make(tmp_path / "few", share=0.15, seed=1))
+    found = run_it(model, tmp_path / "out", *sets)
+    assert any("its data set alone" in warning and "'many'" in warning for warning in found.warnings)
+    assert {"all", "many", "few"} == set(found.parts)
+    assert "AUC_within" in found.parts["all"]
+    assert "AUC_within" not in found.parts["few"]
+
+
+def test_an_image_without_a_lesion_fails_by_itself(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set")
+    write_mask(data / "masks/i3.png", np.zeros((48, 60), bool))
+    found = run_it(model, tmp_path / "out", data)
+    assert [(item.sample.image_id, item.error) for item in found.failed] == [("i3", "there is no lesion to look at")]
+    assert len(found.told.labels) == 47
+    rows = list(csv.DictReader((tmp_path / "out/per_image.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows].count("failed") == 1
+
+
+def test_one_class_alone_is_measured_as_far_as_it_goes(model: Darkness, tmp_path: Path) -> None:
+    found = run_it(model, tmp_path / "out", make(tmp_path / "set", share=0.0))
+    assert "AUC" not in found.parts["all"]
+    assert "specificity" in found.parts["all"]
+    assert any("No image is melanoma" in warning for warning in found.warnings)
+
+
+def test_rows_without_an_answer_are_said(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set")
+    lines = (data / "dataset.csv").read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[lines[0].split(",").index("melanoma")] = ""
+    (data / "dataset.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    found = run_it(model, tmp_path / "out", data)
+    assert any("1 of 48 images have no answer" in warning for warning in found.warnings)
+
+
+def test_what_cannot_be_measured_is_refused(model: Darkness, tmp_path: Path) -> None:
+    data = make(tmp_path / "set", count=6)
+    with pytest.raises(DataSetError, match="no table has a column 'cancer'"):
+        run_it(model, tmp_path / "out", data, target="cancer")
+    with pytest.raises(DataSetError, match="which holds female, male"):
+        run_it(model, tmp_path / "out", data, target="sex")
+    wrong = BundleInfo(model.info.path, BundleConfig(name="drawing", title="Drawing", architecture="unet"))
+    with pytest.raises(BundleError, match="segmentation"):
+        run_it(Darkness(wrong), tmp_path / "out", data)

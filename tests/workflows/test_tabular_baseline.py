@@ -1,0 +1,74 @@
+"""The table alone: told where the answer follows from a column, and by chance where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import write_table
+from napari_melanoma.workflows.evaluation_classes import class_estimates
+from napari_melanoma.workflows.tabular_baseline import Baseline, baseline
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """240 rows of 120 patients: melanoma where the patient is old, a site that says nothing, gaps in the age."""
+    random = np.random.default_rng(0)
+    rows = []
+    for index in range(240):
+        age = int(random.integers(20, 90))
+        rows.append(
+            {
+                "image_id": f"i{index}",
+                "patient_id": f"p{index // 2}",
+                "age": "" if index % 11 == 0 else age,
+                "site": random.choice(["back", "face", ""]),
+                "melanoma": "" if index == 5 else int(age > 60),
+                "diagnosis": ["nevus", "melanoma"][age > 60],
+            }
+        )
+    write_table(tmp_path / "old/dataset.csv", rows)
+    return tmp_path / "old"
+
+
+def measured(folder: Path, columns: tuple[str, ...], target: str = "melanoma", count: int = 4) -> Baseline:
+    return baseline(folder, target, columns, count=count, run=RunContext())
+
+
+def test_a_column_that_decides_is_found_and_another_is_not(table: Path) -> None:
+    age, site = (class_estimates(measured(table, (name,)).told)["AUC"] for name in ("age", "site"))
+    assert age.mean > 0.9
+    assert site.low < 0.55 < age.low
+    assert age.count == 239
+
+
+def test_rows_without_an_answer_are_counted_and_words_will_do(table: Path) -> None:
+    assert measured(table, ("age",)).left_out == 1
+    by_words = measured(table, ("age", "site"), "diagnosis")
+    assert (by_words.told.positive, by_words.told.classes, by_words.left_out) == ("melanoma", ("melanoma", "nevus"), 0)
+    assert by_words.told.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "count", "said"),
+    [
+        (("diagnosis",), "melanoma", 4, "cannot be an input"),
+        (("eyes",), "melanoma", 4, "no column 'eyes'"),
+        (("age",), "cancer", 4, "no column 'cancer'"),
+        (("age",), "melanoma", 500, "500 folds"),
+        ((), "melanoma", 4, "no column was named"),
+    ],
+)
+def test_what_cannot_be_done_is_said(table: Path, columns: tuple[str, ...], target: str, count: int, said: str) -> None:
+    with pytest.raises(DataSetError, match=said):
+        measured(table, columns, target, count)
+
+
+def test_one_class_alone_is_refused(tmp_path: Path) -> None:
+    write_table(tmp_path / "one/dataset.csv", [{"image_id": f"i{n}", "age": n, "melanoma": 0} for n in range(20)])
+    with pytest.raises(DataSetError, match="one class alone"):
+        measured(tmp_path / "one", ("age",))
