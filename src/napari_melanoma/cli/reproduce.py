@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
     "napari-melanoma reproduce P2 --data HAM10000=datasets/ham10000 --out p2",
-    "Train every row of a paper's segmentation tables on your data and put our figures beside the paper's. Writes "
+    "napari-melanoma reproduce P1 --data A=datasets/isic2017 --data B=datasets/pad_ufes --budget small --out p1",
+    "Train every row of a paper's tables on your data and put our figures beside the paper's. Writes "
     "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command goes on "
-    "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores and says in "
-    "the table what is less than in the paper. A folder of data sets may be named too: known names are found.",
+    "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores, more for "
+    "classifiers, and says in the table what is less than in the paper. A folder of data sets may be named too: known names are found.",
 )
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="P2 or P4.")],
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="P1, P2 or P4.")],
     data: Annotated[
         list[str] | None,
         typer.Option("--data", metavar="[ROLE=]FOLDER", help="A data set, or a folder of some; may be repeated."),
@@ -35,9 +36,9 @@ def reproduce(
         typer.Option("--out", "-o", metavar="DIR", help="Receives tables and runs; reproduced-PAPER by default."),
     ] = None,
     budget: Annotated[str, typer.Option(help="'full', or 'small' for a trial in limited time.")] = "full",
-    minutes: Annotated[float | None, typer.Option(help="That it may take here; 'small' takes 40.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="That it may take here; 'small' takes 40, P1 55.")] = None,
     rows: Annotated[
-        list[str] | None, typer.Option("--rows", metavar="NAME", help="Only this row or grid; may be repeated.")
+        list[str] | None, typer.Option("--rows", metavar="NAME", help="Only this row, grid or table; may be repeated.")
     ] = None,
     weights: Annotated[
         list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="Initial weights; may be repeated.")

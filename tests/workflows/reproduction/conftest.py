@@ -1,17 +1,27 @@
-"""Data sets of dark discs, and plans of two steps without a measurement."""
+"""Data sets of dark discs, plans of two steps without a measurement, classifiers that are written, not trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, write_bundle
+from napari_melanoma.models.reference import Reference
+from napari_melanoma.models.zoo import build_network
 from napari_melanoma.training import step_cost
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_cost import StepCost
-from napari_melanoma.workflows.reproduction import budget
+from napari_melanoma.workflows.reproduction import budget, learning
 from napari_melanoma.workflows.reproduction.budget import Size
 
 COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
@@ -75,7 +85,7 @@ def write_moles(folder: Path, count: int = 30, seed: int = 0) -> Path:
         mask = np.hypot(rows - centre[0], columns - centre[1]) < radius
         lesion = (30, 20, 70) if melanoma else (150, 90, 60)
         speckles = np.kron(rng.normal(0, 40, (8, 8, 1)), np.ones((8, 8, 1)))  # no two are the same picture
-        skin = np.where(mask[..., None], lesion, (200, 160, 140) + speckles) + rng.normal(0, 6, (64, 64, 3))
+        skin = np.where(mask[..., None], lesion, speckles + np.array((200, 160, 140))) + rng.normal(0, 6, (64, 64, 3))
         write_rgb(folder / f"images/m{index}.png", skin.clip(0, 255).astype(np.uint8))
         write_mask(folder / f"masks/m{index}.png", mask)
         patient = {"age": int(rng.normal(70 if melanoma else 40, 4)), "sex": "female", "site": "posterior torso"}
@@ -89,3 +99,62 @@ def write_moles(folder: Path, count: int = 30, seed: int = 0) -> Path:
 def moles_() -> Callable[..., Path]:
     """What writes a data set of melanomas and others."""
     return write_moles
+
+
+OPTIONS = {"encoder": "test_efficientnet", "fusion": "none", "out_features": 8}
+POINT = OperatingPoint(
+    asked=0.9, cut=0.4, sensitivity=0.9, sensitivity_interval=(0.8, 1), specificity=0.5, specificity_interval=(0.4, 0.6)
+)
+
+
+def write_classifier(recipe: TrainRecipe, out: Path) -> None:
+    """Write a run folder with a bundle whose weights belong to the name of its fold."""
+    import torch
+
+    assert recipe.classification is not None
+    torch.manual_seed(int(out.name.rpartition("-")[2]))
+    folder, draw = RunFolder(out), np.random.default_rng(0)
+    folder.checkpoints.mkdir(parents=True)
+    write_toml(folder.config, recipe)
+    for epoch in range(2):
+        folder.add_metrics({"epoch": epoch, "loss": 1 / (epoch + 1), "tuning_auc": 0.5 + epoch / 4})
+    labels = np.arange(40) % 2
+    reference = Reference(
+        logits=draw.normal(0, 1, (40, 2)).astype(np.float32),
+        labels=labels,
+        groups=np.arange(40),
+        embeddings=np.zeros((0, 4), np.float16),
+        embedded_labels=np.zeros(0, np.int64),
+    )
+    config = BundleConfig(
+        name=recipe.name,
+        title=recipe.title,
+        task="classification",
+        architecture="image_tabular",
+        options=OPTIONS,
+        input_size=64,
+        classes=("other", "melanoma"),
+        classifier=ClassifierConfig(view=recipe.classification.view, operating_point=POINT),
+        tabular=TabularEncoding(),
+    )
+    write_bundle(folder.bundle, config, build_network("image_tabular", OPTIONS), "", reference=reference)
+
+
+@contextmanager
+def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]:
+    """Write classifiers instead of training them, after a pause, and measure no step."""
+
+    def train(recipe: TrainRecipe, out: Path, **_: object) -> None:
+        time.sleep(pause)
+        write_classifier(recipe, out)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step_cost, "measure_step", lambda recipe: COST)
+        patch.setattr(learning, "train", train)
+        yield write_classifier
+
+
+@pytest.fixture(scope="session", name="patched")
+def patched_() -> Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]:
+    """What lets classifiers be written instead of trained for a while."""
+    return patched

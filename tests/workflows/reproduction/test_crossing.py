@@ -1,0 +1,203 @@
+"""Cross-validated rows from data to tables, with networks that are written instead of trained; killed, they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.io.results import read_table
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.reproduction import learning
+from napari_melanoma.workflows.reproduction.request import ReproduceOptions
+from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
+
+FOLDS = 5
+ROWS = ("data-set-alone", "table-alone", "adapted", "adapt-none", "adapt-coral")
+
+
+Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
+
+
+def options(folder: Path, *rows: str, paper: str = "P1") -> ReproduceOptions:
+    data = (f"A={folder / 'one'}", f"B={folder / 'other'}") if paper == "P1" else (f"HAM10000={folder / 'one'}",)
+    return ReproduceOptions(paper=paper, budget="small", minutes=1e6, rows=rows, data=data)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory, moles: Callable[..., Path]) -> Path:
+    folder = tmp_path_factory.mktemp("sets")
+    moles(folder / "one", 60)
+    moles(folder / "other", 60, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(sets: Path, tmp_path_factory: pytest.TempPathFactory, patched: Patched) -> Iterator[tuple[Reproduction, Path]]:
+    """Some rows of P1 on two tiny sets."""
+    out = tmp_path_factory.mktemp("done") / "p1"
+    with patched():
+        yield reproduce(options(sets, *ROWS), out, run=RunContext()), out
+
+
+def table_of(out: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["row"], row["data_sets"]): row for row in read_table(out / "tables.csv")}
+
+
+def test_every_image_is_answered_once_by_a_network_that_has_not_seen_its_patient(
+    done: tuple[Reproduction, Path],
+) -> None:
+    found, out = done
+    assert found.missing.failed == {}
+    answers = read_table(out / "judged/adapted/per_image.csv")
+    assert len(answers) == len({(row["domain"], row["image_id"]) for row in answers}) == 120
+    for row in answers:
+        recipe = read_toml(out / f"rows/adapted/fold-{row['fold']}/config.toml", TrainRecipe)
+        for folder in recipe.data.datasets:
+            learnt = {sample.group for sample in read_dataset(Path(folder)) if sample.split == recipe.data.split}
+            assert row["group"] not in learnt
+
+
+def test_each_row_is_tested_on_each_set_and_on_both(done: tuple[Reproduction, Path]) -> None:
+    rows = table_of(done[1])
+    for name in ("data-set-alone", "table-alone", "a-only", "adapted", "adapt-coral"):
+        counts = [rows[name, sets]["n"] for sets in ("one", "other", "one; other")]
+        assert counts == ["60", "60", "120"]
+    assert rows["adapted", "one"]["COV"] != ""
+    assert rows["table-alone", "one"]["COV"] == ""
+    assert float(rows["table-alone", "one; other"]["AUC"]) > 95  # the age says it all
+    assert 35 < float(rows["data-set-alone", "one"]["AUC"]) < 65
+    assert float(rows["adapt-none", "one"]["AUC"]) == float(rows["a-only", "one"]["AUC"])
+
+
+def test_the_second_step_starts_from_the_network_of_the_same_fold(done: tuple[Reproduction, Path]) -> None:
+    _, out = done
+    for fold in range(1, FOLDS + 1):
+        recipe = read_toml(out / f"rows/adapted/fold-{fold}/config.toml", TrainRecipe)
+        assert recipe.model.start == str(out / f"rows/a-only/fold-{fold}/bundle")
+        assert [Path(folder).name for folder in recipe.data.datasets] == ["one", "other"]
+
+
+def test_adaptation_sees_the_other_set_without_its_answers(done: tuple[Reproduction, Path]) -> None:
+    recipe = read_toml(done[1] / "rows/adapt-coral/fold-2/config.toml", TrainRecipe)
+    assert recipe.classification is not None
+    (to,) = recipe.classification.adaptation.to
+    assert [Path(folder).name for folder in recipe.data.datasets] == ["one"]
+    assert Path(to).parts[-3:] == ("fold-2", "unlabelled", "other")
+    assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
+
+
+def test_tables_figures_and_page_are_there(done: tuple[Reproduction, Path]) -> None:
+    _, out = done
+    text = (out / "tables.md").read_text(encoding="utf-8")
+    assert "The AUC on both sets together rewards knowing the set" in text
+    assert "Its own table says otherwise: SE 92.35 against 67.05, AUC 77.21 against 70.95." in text
+    assert "60 images of 30 patients or lesions, 20 melanomas, in 5 folds" in text
+    assert "A, then A and B (adapted), EfficientNet-Lite0 less A only, EfficientNet-Lite0, on the same images: " in text
+    figures = {path.name for path in (out / "figures").glob("*.png")}
+    drawn = ("roc", "confusion", "reliability", "samples")
+    assert {f"{kind}-{table}.png" for kind in drawn for table in ("models", "adaptation")} <= figures
+    assert (out / "tables.html").read_text(encoding="utf-8").count("data:image/png;base64,") >= 8
+    assert not list(out.glob("rows/*/fold-*/checkpoints"))
+
+
+def test_a_stop_keeps_the_folds_that_are_done(sets: Path, tmp_path: Path, patched: Patched) -> None:
+    run = RunContext()
+
+    def stop(recipe: TrainRecipe, out: Path, **_: object) -> None:
+        if out.name == "fold-3":
+            run.cancel()
+            raise Cancelled
+        write(recipe, out)
+
+    with patched() as write, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "train", stop)
+        with pytest.raises(Cancelled):
+            reproduce(options(sets, "b-only"), tmp_path / "out", run=run)
+    assert sorted(path.name for path in tmp_path.glob("out/rows/b-only/judged-*")) == ["judged-1", "judged-2"]
+    assert not (tmp_path / "out/judged/b-only").exists()
+    with patched():
+        found = reproduce(options(sets, "b-only"), tmp_path / "out", run=RunContext())
+    assert found.missing.all == {}
+    assert [item.row.name for item in found.found] == ["b-only"]
+
+
+def test_killed_between_folds_it_ends_as_if_nothing_had_happened(sets: Path, tmp_path: Path, patched: Patched) -> None:
+    script = (
+        "from pathlib import Path; from conftest import patched; from test_crossing import *\n"
+        f"with patched(pause=0.5): reproduce(options(Path({str(sets)!r}), 'a-only'), Path({str(tmp_path / 'out')!r}), "
+        "run=RunContext())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "said.txt").open("wb") as said:
+        life = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=said, stderr=said)
+    second, end = tmp_path / "out/rows/a-only/judged-2", time.monotonic() + 300
+    while not second.is_dir():
+        assert life.poll() is None, (tmp_path / "said.txt").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    life.send_signal(signal.SIGKILL)
+    life.wait()
+    stamp = (second / "per_image.csv").stat().st_mtime_ns
+    assert not (tmp_path / "out/judged/a-only").exists()
+    with patched():
+        reproduce(options(sets, "a-only"), tmp_path / "out", run=RunContext())
+        reproduce(options(sets, "a-only"), tmp_path / "whole", run=RunContext())
+    assert (second / "per_image.csv").stat().st_mtime_ns == stamp
+    assert table_of(tmp_path / "out") == table_of(tmp_path / "whole")
+
+
+def test_a_row_whose_start_failed_is_named_and_the_others_go_on(sets: Path, tmp_path: Path, patched: Patched) -> None:
+    def fail(recipe: TrainRecipe, out: Path, **_: object) -> None:
+        if "a-only" in out.parts:
+            raise InputError("no network today")
+        write(recipe, out)
+
+    with patched() as write, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "train", fail)
+        found = reproduce(options(sets, "adapted", "b-only"), tmp_path / "out", run=RunContext())
+    assert found.missing.failed == {
+        "a-only": "no network today",
+        "adapted": "it needs the row 'a-only', which failed.",
+    }
+    assert [item.row.name for item in found.found] == ["b-only"]
+
+
+def test_predicted_regions_are_drawn_by_a_model_and_a_lesion_that_is_not_found_is_said(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
+) -> None:
+    import numpy as np
+
+    from napari_melanoma.inference.photograph import Segmenter
+
+    monkeypatch.setattr(Segmenter, "probability", lambda self, rgb: np.zeros(rgb.shape[:2], np.float32))
+    with patched():
+        found = reproduce(options(sets, "cls-lite0-predicted", paper="P2"), tmp_path / "out", run=RunContext())
+    remarks = {item.row.name: item.remark for item in found.found}
+    assert remarks["cls-lite0"] == ""
+    assert remarks["cls-lite0-predicted"] == "no lesion found in 60 of 60: the whole photograph was taken"
+    judgement = json.loads((tmp_path / "out/judged/cls-lite0-predicted/judgement.json").read_text(encoding="utf-8"))
+    assert judgement["failed"] == {}
+    assert len(judgement["folds"]) == FOLDS
+
+
+def test_the_plan_lets_costly_rows_wait_where_there_is_no_time(sets: Path, patched: Patched) -> None:
+    with patched():
+        asked = options(sets, "a-only", "b-only", "data-set-alone").model_copy(update={"minutes": 1})
+        plan = check(asked, run=RunContext()).plan
+    assert {row.name for row in plan.rows if row.waits} == {"a-only", "b-only"}
+    assert "wait for time that the others leave" in plan.notices[0]
+    tables = {"P1": 55, "P2": 80, "P4": 40}
+    assert {paper: ReproduceOptions(paper=paper, budget="small").limit for paper in tables} == tables
