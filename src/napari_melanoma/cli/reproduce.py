@@ -21,7 +21,8 @@ HELP = examples(
     "Train every row of a paper's tables on your data and put our figures beside the paper's. Writes "
     "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command goes on "
     "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores, more for "
-    "classifiers, and says in the table what is less than in the paper. A folder of data sets may be named too: known names are found.",
+    "classifiers, and says in the table what is less than in the paper. A folder of "
+    "data sets may be named too: known names are found.",
 )
 
 
