@@ -63,7 +63,7 @@ def test_too_few_cases_rule_nothing_out(rule: str) -> None:
 def test_no_set_is_empty() -> None:
     """A model that is right oftener than asked would leave sets empty; the likeliest class is named then."""
     known = np.tile([0.99, 0.01], (100, 1))
-    sets = conformal_sets([[0.6, 0.4]], known, [0] * 100, 0.5)
+    sets = conformal_sets([[0.6, 0.4]], known, [0] * 100, 0.5, "lac")
     assert sets.tolist() == [[True, False]]
 
 
@@ -71,10 +71,10 @@ def test_the_limit_is_the_corrected_quantile() -> None:
     """Of 9 cases at 90 %, the largest miss is the limit; of 19, the eighteenth."""
     misses = np.arange(1, 10) / 20
     known = np.stack([1 - misses, misses], axis=1)
-    sets = conformal_sets([[0.55, 0.45], [0.54, 0.46]], known, [0] * 9, 0.9)
+    sets = conformal_sets([[0.55, 0.45], [0.54, 0.46]], known, [0] * 9, 0.9, "lac")
     assert sets.tolist() == [[True, False], [True, False]]  # of the second, only because no set is empty
-    assert conformal_sets([[0.45, 0.55], [0.44, 0.56]], known, [0] * 9, 0.9).tolist() == [[False, True]] * 2
-    assert conformal_sets([[0.55, 0.45]], known[:, ::-1], [1] * 9, 0.9).tolist() == [[True, False]]
+    assert conformal_sets([[0.45, 0.55], [0.44, 0.56]], known, [0] * 9, 0.9, "lac").tolist() == [[False, True]] * 2
+    assert conformal_sets([[0.55, 0.45]], known[:, ::-1], [1] * 9, 0.9, "lac").tolist() == [[True, False]]
 
 
 def test_sets_grow_with_the_coverage() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models import registry
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, read_bundle, write_bundle
 
 
 @pytest.fixture
@@ -128,3 +128,22 @@ def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path,
     monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
     with pytest.raises(BundleError, match=r"no model named 'big' \(known: .*tiny"):
         registry.find_bundle("big")
+
+
+CLASSIFYING = {"task": "classification", "classes": ("other", "melanoma"), "classifier": {}}
+NO_CLASSIFIER = [
+    ({"task": "segmentation"}, "'classifier' belongs to classification"),
+    ({"classifier": None}, "'classifier' belongs to classification"),
+    ({"classes": ("melanoma",)}, "expected two or more"),
+    ({"classes": ("melanoma", "melanoma")}, "each once"),
+    ({"classifier": {"positive": "nevus"}}, "expected one of other, melanoma"),
+    ({"classifier": {"bias": (0.0, 0.0, 0.0)}}, "bias has 3 values, expected 2"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), NO_CLASSIFIER)
+def test_a_classifier_that_says_two_things_is_refused(change: dict, said: str) -> None:
+    values = {"name": "x", "title": "x", "architecture": "image_tabular", **CLASSIFYING}
+    BundleConfig.parse(values, "a bundle")
+    with pytest.raises(ConfigError, match=said):
+        BundleConfig.parse(values | change, "a bundle")

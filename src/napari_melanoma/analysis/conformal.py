@@ -19,7 +19,7 @@ def conformal_sets(
     calibration_probabilities: ArrayLike,
     calibration_labels: ArrayLike,
     coverage: float,
-    rule: SetRule = "lac",
+    rule: SetRule = "class_conditional",
 ) -> NDArray[np.bool_]:
     """Say which classes cannot be ruled out (split conformal prediction; Angelopoulos and Bates, arXiv:2107.07511).
 

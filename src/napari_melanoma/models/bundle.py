@@ -56,6 +56,8 @@ class BundleConfig(Config):
             raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
         if self.classifier.positive not in self.classes:
             raise ValueError(f"positive is '{self.classifier.positive}', expected one of {', '.join(self.classes)}")
+        if len(self.classifier.bias) not in (0, len(self.classes)):
+            raise ValueError(f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one a class")
         return self
 
 
