@@ -32,8 +32,8 @@ HELP = examples(
     'napari-melanoma lesion photographs/ "more/*.png" --out results --margin 0.2',
     "Find the lesion of each photograph. Writes OUT/<stem>/ with mask.png, probability.png, roi.png, overlay.png and "
     "result.json, and OUT/results.csv with a row an image. Where a classifier is asked for, or something of the "
-    "patient is said, it tells what each lesion may be. What is done already is skipped; a bad file is reported and the "
-    "others go on (exit code 1).",
+    "patient is said, it tells what each lesion may be. What is done already is skipped; a bad file is reported and "
+    "the others go on (exit code 1).",
 )
 
 

@@ -1,0 +1,232 @@
+"""An answer follows form and mask, says how sure it is, and survives the way through JSON; no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.modality import Recognised
+from napari_melanoma.analysis.views import View, view_of
+from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.inference.judging import Judge
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.models.reference import Reference
+from napari_melanoma.workflows.answer import Answer, ClassifyOptions
+from napari_melanoma.workflows.classify import answer_again, classify, look_at
+
+CLASSES = ("other", "melanoma")
+POINT = OperatingPoint(
+    asked=0.9,
+    cut=0.3,
+    sensitivity=0.91,
+    sensitivity_interval=(0.85, 0.96),
+    specificity=0.6,
+    specificity_interval=(0.5, 0.7),
+)
+ENCODING = TabularEncoding(
+    numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),),
+    words=(FittedWords(name="sex", words=("female", "male")),),
+)
+
+
+class RedModel:
+    """The redder the view, the older and the more male the patient, the likelier a melanoma."""
+
+    device = "cpu"
+    encoding = ENCODING
+
+    def __init__(self, folder, reference: Reference | None = None, **options) -> None:
+        (folder / "model.safetensors").write_bytes(b"weights")
+        settings = ClassifierConfig(view=ViewConfig(margin=0.0), operating_point=POINT, **options)
+        config = BundleConfig(
+            name="red",
+            title="Red",
+            task="classification",
+            architecture="none",
+            input_size=64,
+            classes=CLASSES,
+            classifier=settings,
+            tabular=ENCODING,
+        )
+        self.info = BundleInfo(folder, config)
+        self.judge = Judge(settings, CLASSES, reference)
+        self.looked = 0
+
+    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> View:
+        found = view_of(rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
+        if found is None:
+            raise InputError("there is no lesion to look at")
+        return found
+
+    def look(self, views: Sequence[np.ndarray]) -> list:
+        self.looked += len(views)
+        return [SimpleNamespace(embedding=np.array([view[..., 0].mean() / 255, 0.5], np.float32)) for view in views]
+
+    def decide_values(self, looked, values) -> np.ndarray:
+        red = np.array([one.embedding[0] for one in looked])
+        age = np.nan_to_num((values.numbers[:, 0] - 50) / 10)
+        logit = 8 * (red - 0.5) + age + (values.codes[:, 0] == 2)
+        return np.stack([np.zeros_like(logit), logit], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def reference() -> Reference:
+    random = np.random.default_rng(0)
+    logit = random.normal(0, 2, 400)
+    labels = (random.random(400) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    embeddings = random.normal([0.5, 0.5], [0.1, 0.05], (60, 2)).astype(np.float16)
+    ids = tuple(f"case-{place}" for place in range(60))
+    logits = np.stack([np.zeros(400), logit], 1).astype(np.float32)
+    return Reference(logits, labels, np.arange(400), embeddings, (np.arange(60) % 2).astype(np.int64), ids)
+
+
+def photograph(red: int = 128) -> tuple[Photograph, np.ndarray]:
+    rgb = np.full((80, 100, 3), 200, np.uint8)
+    rgb[20:60, 30:70] = (red, 60, 60)
+    mask = np.zeros((80, 100), bool)
+    mask[20:60, 30:70] = True
+    return Photograph(rgb, "red"), mask
+
+
+def ask(model: RedModel, row=None, red: int = 128, **options) -> Answer:
+    picture, mask = photograph(red)
+    return classify(picture, mask, row or {}, model, ClassifyOptions(**options), run=RunContext())
+
+
+def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    assert ask(model, {"age": "70"}).probability > ask(model).probability > ask(model, {"age": "30"}).probability
+    assert ask(model, red=220).probability > ask(model, red=90).probability
+    picture, mask = photograph()
+    moved = classify(picture, ~mask, {}, model, ClassifyOptions(), run=RunContext())
+    assert moved.probability != pytest.approx(ask(model).probability, abs=1e-3)
+
+
+def test_a_change_of_the_form_looks_at_nothing_again(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    picture, mask = photograph()
+    seen = look_at(picture, mask, model)
+    row = {"age": "70", "sex": "male"}
+    again = answer_again(seen, row, model, ClassifyOptions())
+    assert model.looked == 1
+    assert again.probabilities == ask(model, row).probabilities
+
+
+def test_what_each_column_adds_is_what_is_lost_without_it(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    both = ask(model, {"age": "70", "sex": "male"})
+    adds = {one.field: one.change for one in both.contributions}
+    assert adds["age"] == pytest.approx(both.probability - ask(model, {"sex": "male"}).probability)
+    assert adds["sex"] == pytest.approx(both.probability - ask(model, {"age": "70"}).probability)
+    assert both.from_image == pytest.approx(ask(model).probability)
+    assert [one.value for one in both.contributions] == ["70", "male"]
+
+
+def test_what_the_form_lacks_or_says_in_vain_is_told(tmp_path, reference: Reference) -> None:
+    answer = ask(RedModel(tmp_path, reference), {"sex": "robot", "site": "head/neck", "image_id": "a", "clark": ""})
+    assert answer.missing == ("age", "sex")
+    assert answer.unused == ("site",)
+    assert "sex: the model has not learnt from 'robot', so it is taken as not known" in answer.warnings
+    assert answer.contributions == ()
+
+
+@pytest.mark.parametrize(("red", "possible"), [(20, ("other",)), (128, CLASSES), (250, ("melanoma",))])
+def test_a_sure_answer_names_one_class_and_an_unsure_one_several(tmp_path, reference, red, possible) -> None:
+    answer = ask(RedModel(tmp_path, reference), red=red, coverage=0.8)
+    assert answer.possible == possible
+    assert answer.cannot_tell is (len(possible) > 1)
+    assert answer.interval[0] <= answer.probability <= answer.interval[1]
+
+
+def test_more_coverage_leaves_more_classes(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    reds = range(20, 250, 10)
+    sizes = [sum(len(ask(model, red=red, coverage=level).possible) for red in reds) for level in (0.6, 0.8, 0.99)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_the_verdict_is_a_sentence(tmp_path, reference: Reference) -> None:
+    answer = ask(RedModel(tmp_path, reference), coverage=0.9)
+    assert answer.verdict.startswith("melanoma 0.5")
+    assert answer.verdict.endswith("): cannot tell at 90 % coverage")
+    assert answer.side.startswith("at or above the cut 0.30, which finds 91 % (85 to 96) of melanoma")
+    assert answer.above_cut is True
+
+
+def test_another_sensitivity_moves_the_cut(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    cuts = [ask(model, sensitivity=level).operating_point.cut for level in (0.99, 0.8, 0.5)]
+    assert cuts == sorted(cuts)
+    assert ask(model, sensitivity=0.9).operating_point == POINT
+
+
+def test_a_picture_of_something_else_is_unlike(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference, unlike=3.0)
+    assert not ask(model).unlike
+    far = ask(model, red=255)
+    assert far.unlike
+    assert far.likeness.distance > 3.0
+
+
+def test_the_nearest_cases_are_named(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    found = ask(model, neighbours=4).neighbours
+    assert len(found) == 4
+    assert [one.distance for one in found] == sorted(one.distance for one in found)
+    assert {one.diagnosis for one in found} <= set(CLASSES)
+    assert ask(model, neighbours=0).neighbours == ()
+
+
+def test_without_reference_cases_nothing_is_ruled_out(tmp_path) -> None:
+    answer = ask(RedModel(tmp_path), red=250)
+    assert answer.interval is None
+    assert answer.possible == CLASSES
+    assert answer.verdict.endswith("how sure that is was never measured")
+    assert any("no reference cases" in said for said in answer.warnings)
+
+
+def test_an_answer_is_the_same_after_json(tmp_path, reference: Reference) -> None:
+    for model in (RedModel(tmp_path, reference, unlike=3.0), RedModel(tmp_path)):
+        answer = ask(model, {"age": "70", "site": "back"})
+        assert Answer.from_json(json.loads(json.dumps(answer.to_json()))) == answer
+
+
+def test_an_empty_mask_is_refused_and_a_wish_to_stop_obeyed(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    picture, mask = photograph()
+    with pytest.raises(InputError, match="no lesion to look at"):
+        classify(picture, np.zeros_like(mask), {}, model, ClassifyOptions(), run=RunContext())
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        classify(picture, mask, {}, model, ClassifyOptions(), run=run)
+
+
+def test_a_kind_of_photograph_that_is_known_is_not_sought_again(tmp_path, reference: Reference) -> None:
+    picture, mask = photograph()
+    known = Recognised("macroscopic", 0.99)
+    assert look_at(picture, mask, RedModel(tmp_path, reference), known).looks is known
+
+
+def test_the_view_is_the_square_around_the_lesion() -> None:
+    picture, mask = photograph()
+    view = view_of(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
+    assert view.box == Box(20, 30, 40, 40)
+    assert (view.image == (128, 60, 60)).all()
+    assert view_of(picture.rgb, None, ViewConfig(), 64, PreprocessingConfig()) is None
+    whole = view_of(picture.rgb, None, ViewConfig(region="photograph"), 64, PreprocessingConfig())
+    assert whole.box == Box(0, 0, 80, 100)
+    hairless = view_of(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig(remove_hair=True))
+    assert hairless.image.shape == (64, 64, 3)
