@@ -7,6 +7,7 @@ display, or under ``xvfb-run -s "-screen 0 1600x1000x24"``.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import tempfile
 import time
@@ -21,6 +22,9 @@ from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
 from napari_melanoma.ui.open import show_dock, viewer_with_dock
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.train import TrainDock
 
@@ -46,7 +50,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
-        "--only", choices=("lesion", "review", "train", "body", "case"), help="pictures of one dock alone"
+        "--only", choices=("lesion", "answer", "review", "train", "body", "case"), help="pictures of one dock alone"
     )
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
@@ -54,6 +58,8 @@ def main() -> int:
 
     if arguments.only in (None, "lesion"):
         lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
+    if arguments.only in (None, "answer"):
+        answer_pictures(arguments.out, arguments.theme)
     parts = {"review": review_pictures, "train": train_pictures, "body": body_pictures, "case": case_pictures}
     for only, pictures in parts.items():
         if arguments.only in (None, only):
@@ -77,6 +83,47 @@ def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
     picture(window, out / "lesion-dock.png")
     picture(dock, out / "lesion-dock-controls.png")
     viewer.close()
+
+
+def answer_pictures(out: Path, theme: str) -> None:
+    """Picture the answer about phantoms of a melanoma and of a nevus, and about something that is no lesion."""
+    from napari_melanoma.models.registry import default_classifier
+
+    if default_classifier() is None:
+        logging.getLogger(__name__).warning("no classifier is installed: no pictures of answers")
+        return
+    viewer, dock = viewer_with_dock()
+    viewer.theme = theme
+    window = dock.window()
+    window.resize(1400, 900)
+    narrow(dock)
+    dock.heatmap.check.setChecked(True)
+    for name, rgb, age in subjects():
+        viewer.add_image(rgb, name=name, rgb=True)
+        dock.analyse.click()
+        wait_until(lambda: not dock.busy)
+        field = dock.patient.fields.get("age")
+        if field is not None and age:
+            field.control.setText(age)
+            field.control.textEdited.emit(age)
+            wait_until(lambda: not dock.busy)
+        picture(window, out / f"lesion-dock-answer-{name}.png")
+    viewer.close()
+
+
+def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
+    """Name, pixels, and age of the patient: a melanoma and a nevus as phantoms have them, and a cat."""
+    from skimage.data import cat
+
+    from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+
+    ragged = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
+    even = {"irregularity": 0.1, "asymmetry": 0.1, "variegation": 0.1}
+    made = [
+        (name, lesion_phantom(LesionPhantomConfig.parse({"seed": 4, "lesion": traits}, name)).rgb, age)
+        for name, traits, age in (("melanoma", ragged, "71"), ("nevus", even, "28"))
+    ]
+    return [*made, ("cat", cat(), "")]
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:

@@ -167,7 +167,7 @@ class AnswerSection(QWidget):
         self.verdict.setText(words.verdict(answer))
         self.classes.show_rows(words.class_bars(answer))
         _say(self.side, words.side(answer))
-        self.warning.say("\n".join(answer.warnings))
+        self.warning.say(words.warnings(answer))
         rows, end = words.change_bars(answer)
         self.why.setVisible(bool(rows))
         self.changes.show_rows(rows, -end, end)

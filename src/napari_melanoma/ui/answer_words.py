@@ -209,6 +209,22 @@ def unlike(answer: Answer) -> str:
     )
 
 
+def warnings(answer: Answer) -> str:
+    """Say what to be careful about.
+
+    Parameters
+    ----------
+    answer : Answer
+        Of a classifier.
+
+    Returns
+    -------
+    str
+        A sentence a line; empty where there is nothing to warn of.
+    """
+    return "\n".join(_sentence(said) for said in answer.warnings)
+
+
 def about_form(answer: Answer) -> str:
     """Say what the picture alone would say, and what of the form went unused.
 
