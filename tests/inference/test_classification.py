@@ -1,0 +1,87 @@
+"""A loaded classifier answers from image and form, batch or not, and refuses what it is not for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.classification import Classifier, Lesion
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.workflows.answering import Answering
+
+
+@pytest.fixture(scope="module")
+def classifier(classifier_bundle: BundleInfo) -> Classifier:
+    return Classifier.load(classifier_bundle, "cpu")
+
+
+def test_image_and_form_decide(classifier: Classifier, picture) -> None:
+    random = np.random.default_rng(11)
+    pictures = [picture(random, bool(place % 2)).rgb for place in range(12)]
+    middle = classifier.logits([Lesion(rgb, row={"age": "50"}) for rgb in pictures]).argmax(axis=1)
+    young = classifier.logits([Lesion(rgb, row={"age": "30"}) for rgb in pictures]).argmax(axis=1)
+    old = classifier.logits([Lesion(rgb, row={"age": "70"}) for rgb in pictures]).argmax(axis=1)
+    assert (middle == np.arange(12) % 2).mean() > 0.8
+    assert young.mean() < 0.2
+    assert old.mean() > 0.8
+
+
+def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -> None:
+    random = np.random.default_rng(12)
+    lesions = [Lesion(picture(random, True).rgb, row={"sex": word}) for word in ("male", "female", "")]
+    alone = np.concatenate([classifier.logits([lesion]) for lesion in lesions])
+    np.testing.assert_allclose(classifier.logits(lesions), alone, atol=1e-4)
+    assert classifier.logits([]).shape == (0, 2)
+
+
+def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
+    rgb = picture(np.random.default_rng(13), True).rgb
+    looked = classifier.look([classifier.view(rgb, None)])
+    for row in ({}, {"age": "70", "sex": "female"}):
+        np.testing.assert_allclose(classifier.decide(looked, [row]), classifier.logits([Lesion(rgb, row=row)]))
+    assert looked[0].embedding.shape == (classifier.judge.reference.embeddings.shape[1],)
+
+
+def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None:
+    config = classifier.info.config
+    around = config.classifier.model_copy(update={"view": ViewConfig()})
+    info = replace(classifier.info, config=config.model_copy(update={"classifier": around}))
+    cut, rgb = Classifier(info, classifier.network), np.zeros((50, 60, 3), np.uint8)
+    for mask in (None, np.zeros((50, 60), bool)):
+        with pytest.raises(InputError, match="no lesion to look at: 'violet' looks at the square"):
+            cut.view(rgb, mask)
+    with pytest.raises(InputError, match="mask is 5 x 5 pixels, the photograph 50 x 60"):
+        cut.view(rgb, np.ones((5, 5), bool))
+
+
+def test_a_model_that_draws_lesions_is_refused(tiny_bundle: BundleInfo) -> None:
+    with pytest.raises(BundleError, match="'tiny' is a model for segmentation: it draws lesions"):
+        Classifier.load(tiny_bundle)
+
+
+def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, tmp_path) -> None:
+    drawn = picture(np.random.default_rng(14), True)
+    image, out = tmp_path / "image.npy", tmp_path / "heat.npy"
+    np.save(image, drawn.rgb)
+    asked = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
+    desk = Answering(lambda name: classifier)
+    with pytest.raises(InputError, match="has not looked at a lesion yet"):
+        desk.reclassify({"model": "violet", "row": {}}, RunContext())
+
+    first = desk.classify(asked, RunContext())["answer"]
+    young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["answer"]
+    told = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
+
+    assert first["probabilities"][1] > 0.5 > young["probabilities"][1]
+    assert (
+        young["probabilities"]
+        == desk.classify({**asked, "row": {"age": "30"}}, RunContext())["answer"]["probabilities"]
+    )
+    assert told == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
+    place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
+    assert np.hypot(*np.subtract(place, drawn.patch)) < 15

@@ -1,0 +1,36 @@
+"""Forms are understood as people write them, and a table says more of a photograph than what was said of all."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.workflows.forms import Forms
+
+
+def test_words_of_people_become_those_of_the_table() -> None:
+    assert Forms({"age": "54", "sex": "F", "site": "upper back"}).of("any") == {
+        "age": "54",
+        "sex": "female",
+        "site": "posterior torso",
+        "sub_site": "upper back",
+    }
+    assert Forms({}).of("any") == {}
+
+
+def test_what_is_not_understood_stays_as_it_was_said() -> None:
+    assert Forms({"sex": "robot"}).of("any") == {"sex": "robot"}
+
+
+def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("sex,image_id,age_approx\nmale,one.jpg,70\n,two,\n", encoding="utf-8")
+    forms = Forms({"age": "50", "sex": "female"}, table)
+    assert forms.of("one") == {"age": "70", "sex": "male"}
+    assert forms.of("two") == forms.of("three") == {"age": "50", "sex": "female"}
+    assert len(forms) == 2
+
+
+def test_a_table_that_is_none_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        Forms({}, tmp_path / "missing.csv")
