@@ -16,7 +16,7 @@ from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Cancelled, RunContext
 from napari_melanoma.core.tabular import TabularChoices, TabularEncoding
 from napari_melanoma.data.case.corrections import write_correction
-from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_image, set_patient
+from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_image, set_lesion, set_patient
 from napari_melanoma.data.case.model import Case, CaseImage
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.data.features.encoding import TableValues
@@ -232,6 +232,14 @@ def test_answers_get_old_when_the_case_changes(store: CaseStore, model: Redness)
     assert [found.is_current(redrawn, name) for name in LESIONS] == [True, False, True, True]
     assert not found.is_current(set_patient(case, age=61), "L1")
     assert not found.is_current(add_lesion(case), "L5")
+
+
+def test_the_truth_makes_no_answer_old(store: CaseStore, model: Redness) -> None:
+    """No model looks at the diagnosis or the depth, so the answer to compare them with stays."""
+    found = case_answers(store, model, RunContext())
+    known = set_lesion(store.case, "L1", diagnosis="melanoma", depth_mm=0.8)
+    assert found.is_current(known, "L1")
+    assert not found.is_current(set_lesion(known, "L1", site="torso"), "L1")
 
 
 def test_nothing_is_kept_where_the_case_is_only_looked_at(store: CaseStore, model: Redness) -> None:
