@@ -114,6 +114,11 @@ class OptionsOf:
     config_of: Callable[[str], type[Config]]
 
 
+@dataclass(frozen=True)
+class FilledIn:
+    """Marks a field that the program fills in itself, such as sizes that follow from data; a form does not show it."""
+
+
 def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
     """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
     location = tuple(part for part in fault["loc"] if not _names_a_type(part))

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import OneOf, OptionsOf
+from napari_melanoma.core.config import FilledIn, OneOf, OptionsOf
 from napari_melanoma.ui.editors import (
     CheckEditor,
     ChoiceEditor,
@@ -76,9 +76,11 @@ class ConfigForm(QWidget):
         column.addWidget(rows)
         for name, info in model.model_fields.items():
             key = f"{prefix}{name}"
+            if any(isinstance(item, FilledIn) for item in info.metadata):
+                continue
             if part := _nested(info.annotation):
                 self._add_part(name, ConfigForm(part, settings, icons, wanted, f"{key}."), settings, icons)
-            elif wanted(key):
+            elif wanted(key) and not _part_that_may_be_absent(info.annotation):
                 options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
                 if options and options.field in self._fields:
                     editor: Editor = self._options_editor(key, options, settings, icons)
@@ -197,6 +199,11 @@ def _nested(annotation: object) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def _part_that_may_be_absent(annotation: object) -> bool:
+    """Whether a field is a configuration or None: it has a form of its own, where it is there."""
+    return get_origin(annotation) in (Union, types.UnionType) and any(map(_nested, get_args(annotation)))
+
+
 def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
     """Make the control for a kind of value: the one mapping of fields to controls.
 
@@ -228,8 +235,9 @@ def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # n
     if origin is tuple:
         if parts == (str, Ellipsis):
             return WordsEditor(_shortest(metadata))
-        if parts[1:] == (Ellipsis,) and parts[0] in (int, float):
-            return NumbersEditor(parts[0] is int, _shortest(metadata))
+        kind = get_args(parts[0])[0] if get_origin(parts[0]) is Annotated else parts[0]
+        if parts[1:] == (Ellipsis,) and kind in (int, float):
+            return NumbersEditor(kind is int, _shortest(metadata))
         if Ellipsis not in parts:
             return SeveralEditor([editor_for(part) for part in parts])
     if annotation is bool:

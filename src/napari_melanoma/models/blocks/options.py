@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.core.tabular import TabularShape
 
 P2 = "Zell, Fusion of U-Net++ and ResNet50 Models for Melanoma Diagnosis from Dermoscopic Images"
@@ -47,8 +47,14 @@ class FusionConfig(Config):
         "none: the image alone; tabular: the table alone",
     )
     out_features: int = Field(128, ge=1, description="of concat and tabular: length of the vector of each branch")
-    tabular_layers: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    tabular_layers: tuple[int, ...] = Field(
         (200, 100), description="widths of the layers that the table goes through; of film its first is the hidden one"
     )
     tabular_dropout: float = Field(0.5, ge=0, lt=1, description="share of the values dropped behind each (ps in P1)")
-    tabular: TabularShape = Field(TabularShape(), description="inputs from the table; a training fills it in")
+    tabular: Annotated[TabularShape, FilledIn()] = Field(TabularShape(), description="inputs from the table")
+
+    @model_validator(mode="after")
+    def _widths_fit(self) -> Self:
+        if min(self.tabular_layers, default=1) < 1:
+            raise ValueError(f"tabular_layers are {self.tabular_layers}, expected widths of 1 or more")
+        return self

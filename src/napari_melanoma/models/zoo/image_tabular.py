@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from napari_melanoma.core.config import FilledIn
 from napari_melanoma.models.blocks.options import FusionConfig
 from napari_melanoma.models.zoo import Spec
 
@@ -25,7 +26,7 @@ class ImageTabularConfig(FusionConfig):
     )
     hidden: int = Field(256, ge=1, description="of the head p2: width between its two layers")
     head_dropout: float = Field(0.0, ge=0, lt=1, description="share of the values dropped in the head")
-    classes: int = Field(2, ge=2, description="classes; a training fills it in")
+    classes: Annotated[int, FilledIn()] = Field(2, ge=2, description="classes that are told apart")
 
     @property
     def imagenet(self) -> str | None:
