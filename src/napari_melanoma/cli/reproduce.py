@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
-    "napari-melanoma reproduce P2 --data HAM10000=datasets/ham10000 --out p2",
     "napari-melanoma reproduce P1 --data A=datasets/isic2017 --data B=datasets/pad_ufes --budget small --out p1",
     "Train every row of a paper's tables on your data and put our figures beside the paper's. Writes "
     "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command goes on "
     "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores, more for "
-    "classifiers, and says in the table what is less than in the paper. A folder of "
-    "data sets may be named too: known names are found.",
+    "classifiers, and says in the table what is less than in the paper. A folder of data sets may be named too: known "
+    "names are found.",
 )
 
 
