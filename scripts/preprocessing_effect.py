@@ -27,7 +27,6 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.models.preprocessing import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
-from napari_melanoma.training.survey import mask_of
 
 OPTIONS = {
     "as it is": PreprocessingConfig(),
@@ -59,7 +58,7 @@ def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.nda
     dice, seconds = np.zeros((2, len(samples), len(OPTIONS)))
     hairy = np.zeros(len(samples), bool)
     for number, sample in enumerate(samples):
-        rgb, truth = read_photograph(sample.image).rgb, read_mask(mask_of(sample))
+        rgb, truth = read_photograph(sample.image).rgb, read_mask(sample.mask)
         inputs = []
         for option, config in enumerate(OPTIONS.values()):
             began = time.process_time()

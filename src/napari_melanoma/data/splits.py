@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,8 +49,46 @@ class Parts:
     left_out: tuple[Sample, ...] = ()
 
 
+def diagnosis_of(sample: Sample) -> str:
+    """Give the class that a sample is of where a split is stratified.
+
+    Parameters
+    ----------
+    sample : Sample
+        Of a data set.
+
+    Returns
+    -------
+    str
+        Its diagnosis; "" where it is not known.
+    """
+    return sample.diagnosis or ""
+
+
 def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Parts:
-    """Split the images of a run into its parts.
+    """Split the images of a run into its parts, those that are not ``data.dataset.usable`` left out.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        What data sets hold.
+    rules : SplitRules
+        Which split is which, and the shares.
+    seed : int
+        Chooses the groups to tune on; has no say in what is held out.
+
+    Returns
+    -------
+    Parts
+        As ``parts_of`` gives them.
+    """
+    return parts_of(usable(samples), rules, seed)
+
+
+def parts_of(
+    samples: Iterable[Sample], rules: SplitRules, seed: int, stratum: Callable[[Sample], str] = diagnosis_of
+) -> Parts:
+    """Split images into the parts of a run.
 
     A row that names its split goes where it says: ``rules.split`` is learnt from, ``rules.held_out_split`` is held
     out, any other is left alone. Rows without a split are held out by a hash of their group alone, never by the seed
@@ -61,29 +99,33 @@ def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Part
     Parameters
     ----------
     samples : iterable of Sample
-        Those that are not ``data.dataset.usable`` are left out.
+        All of which can be learnt from.
     rules : SplitRules
         Which split is which, and the shares.
     seed : int
         Chooses the groups to tune on; has no say in what is held out.
+    stratum : callable, optional
+        Says of an image which class it is of, over which the groups to tune on are spread; by default its diagnosis.
 
     Returns
     -------
     Parts
         Any part may be empty; whoever trains says what is too few.
     """
-    found = usable(samples)
+    found = list(samples)
     if rules.split == EVERY_SPLIT:
-        return Parts(*hold_out(found, rules.tuning_fraction, seed), [])
+        return Parts(*hold_out(found, rules.tuning_fraction, seed, stratum), [])
     aside = _held_out_groups([s for s in found if not s.split], rules.held_out_fraction)
     held_out = [s for s in found if (s.group in aside if not s.split else s.split == rules.held_out_split)]
     unseen, judged = {s.group for s in held_out}, {id(s) for s in held_out}
     named = [s for s in found if s.split in ("", rules.split) and id(s) not in judged]
-    learn, tuning = hold_out([s for s in named if s.group not in unseen], rules.tuning_fraction, seed)
+    learn, tuning = hold_out([s for s in named if s.group not in unseen], rules.tuning_fraction, seed, stratum)
     return Parts(learn, tuning, held_out, tuple(s for s in named if s.group in unseen))
 
 
-def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+def hold_out(
+    samples: Sequence[Sample], fraction: float, seed: int, stratum: Callable[[Sample], str] = diagnosis_of
+) -> tuple[list[Sample], list[Sample]]:
     """Set a share of the groups aside, spread over domains and diagnoses; at least one group where there are two.
 
     Which group goes where depends on its name and the seed, so that adding images moves few others.
@@ -96,6 +138,8 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[lis
         Share of the groups that is set aside, 0 to 1.
     seed : int
         Another seed, another split.
+    stratum : callable, optional
+        Says of an image which class it is of.
 
     Returns
     -------
@@ -104,12 +148,12 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> tuple[lis
     """
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
-        strata[sample.domain, sample.diagnosis or ""].append(group)
+        strata[sample.domain, stratum(sample)].append(group)
     groups = sum(map(len, strata.values()))
     wanted = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
     aside: set[str] = set()
-    for stratum, share in _apportioned({key: len(names) for key, names in strata.items()}, wanted, str(seed)).items():
-        aside.update(sorted(strata[stratum], key=lambda group: _draw(str(seed), group))[:share])
+    for key, share in _apportioned({key: len(names) for key, names in strata.items()}, wanted, str(seed)).items():
+        aside.update(sorted(strata[key], key=lambda group: _draw(str(seed), group))[:share])
     return (
         [sample for sample in samples if sample.group not in aside],
         [sample for sample in samples if sample.group in aside],

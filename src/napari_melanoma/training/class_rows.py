@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import UNKNOWN
-from napari_melanoma.data.dataset import Entry, Sample, each_entry
+from napari_melanoma.data.dataset import Entry, Sample, each_entry, usable
 from napari_melanoma.data.features.joining import with_features
+from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.training.data_faults import named
 
 if TYPE_CHECKING:
@@ -95,16 +96,11 @@ def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Se
     DataSetError
         Where no table has the column, or there are fewer than two classes, or none of them is the positive one.
     """
-    rows: dict[Key, dict[str, str]] = {}
-    for folder in (Path(name).expanduser() for name in folders):
-        entries = [entry.row for entry in each_entry(folder) if isinstance(entry, Entry)]
-        found = with_features(entries, Path(asked.features).expanduser()) if asked.features else entries
-        rows |= {(folder.name, str(row["image_id"])): {k: str(v) for k, v in row.items()} for row in found}
-    if not any(asked.target in row for row in rows.values()):
-        there = sorted({column for row in rows.values() for column in row})
+    rows, there = _read(folders, asked)
+    if asked.target not in there:
         raise DataSetError(
-            f"no table has a column '{asked.target}' (found: {', '.join(there)}). Set classification.target to the "
-            "column that holds the answer."
+            f"no table has a column '{asked.target}' (found: {', '.join(sorted(there))}). Set classification.target to "
+            "the column that holds the answer."
         )
     answers = answers_of(rows, asked.target)
     known = sorted({answers[key_of(sample)] for sample in learnt if key_of(sample) in answers})
@@ -112,6 +108,69 @@ def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Se
     names = asked.classes or ((OTHER, asked.target) if binary and len(known) > 1 else tuple(known))
     _check(names, known, asked)
     return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows)
+
+
+def strata_of(folders: Iterable[Path], target: str) -> dict[Key, str]:
+    """Read what rows answer, whatever classes are asked for: what splits are stratified by.
+
+    Parameters
+    ----------
+    folders : iterable of pathlib.Path
+        The data sets.
+    target : str
+        The column.
+
+    Returns
+    -------
+    dict
+        Data set and image id to the class; rows without an answer are not in it.
+    """
+    rows = {
+        (folder.name, entry.image_id): {target: entry.row.get(target, "")}
+        for folder in folders
+        for entry in each_entry(folder)
+        if isinstance(entry, Entry)
+    }
+    return answers_of(rows, target)
+
+
+def looked_at(samples: Iterable[Sample], asked: ClassificationConfig) -> list[Sample]:
+    """Keep the images that a classifier can look at, with the masks that it looks at.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        What data sets hold.
+    asked : ClassificationConfig
+        Its view. All of a photograph is seen without a mask; a region needs one that nobody has turned down.
+
+    Returns
+    -------
+    list of Sample
+        In their order.
+    """
+    if asked.view.region == "photograph":
+        return [replace(sample, mask=None) for sample in samples]
+    return usable(samples)
+
+
+def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]:
+    """Count the images of each class.
+
+    Parameters
+    ----------
+    samples : iterable of Sample
+        All with answers.
+    table : ClassTable
+        Their answers.
+
+    Returns
+    -------
+    dict
+        In the order of the classes.
+    """
+    counts = Counter(table.answers[key_of(sample)] for sample in samples)
+    return {name: counts[name] for name in table.names}
 
 
 def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
@@ -186,9 +245,9 @@ def check_classes(chosen: Chosen, table: ClassTable) -> None:
     """
     parts = {"learn from": chosen.parts.learn, "tune with": chosen.parts.tuning}
     for part, samples in parts.items():
-        counts = Counter(table.answers[key_of(sample)] for sample in samples)
+        counts = class_counts(samples, table)
         missing = [name for name in table.names if not counts[name]]
-        if missing and (part == "learn from" or len(counts) < 2):
+        if missing and (part == "learn from" or len(counts) - len(missing) < 2):
             raise DataSetError(
                 f"among the {len(samples)} images to {part} none is of the class {', '.join(missing)}. Add some, "
                 "raise data.tuning_fraction, or name the classes in classification.classes."
@@ -215,6 +274,38 @@ def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, 
     if {word.lower() for word in said.values()} <= {*YES, *NO}:
         return {key: target if word.lower() in YES else OTHER for key, word in said.items()}
     return said
+
+
+def _read(folders: Iterable[str], asked: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
+    """Rows with the columns that are asked for alone, as tables may be large, and the names of all that there are."""
+    chosen = (*asked.tabular.numbers, *asked.tabular.words) if asked.tabular else ()
+    wanted = {asked.target, *(column.name for column in chosen)}
+    rows: dict[Key, dict[str, str]] = {}
+    there: set[str] = set()
+    for folder in (Path(name).expanduser() for name in folders):
+        entries = [entry.row for entry in each_entry(folder) if isinstance(entry, Entry)]
+        found = with_features(entries, Path(asked.features).expanduser()) if asked.features else entries
+        there.update(*(found[:1] if not asked.features else found))
+        reading = _Reading(wanted)
+        rows |= {(folder.name, str(row["image_id"])): reading.of({k: str(v) for k, v in row.items()}) for row in found}
+    return rows, there | {name for row in rows.values() for name in row}
+
+
+class _Reading:
+    """Reads chosen columns; those that a table has under another name, in our words."""
+
+    def __init__(self, wanted: set[str]) -> None:
+        self._wanted = wanted
+        self._harmoniser = Harmoniser()
+
+    def of(self, row: dict[str, str]) -> dict[str, str]:
+        """Take what was asked for from a row."""
+        found = {name: row[name] for name in self._wanted if name in row}
+        lacking = self._wanted - found.keys()
+        if not lacking:
+            return found
+        ours = self._harmoniser.row(row)
+        return found | {name: ours[name] for name in lacking if name in ours}
 
 
 def _check(names: Sequence[str], known: Sequence[str], asked: ClassificationConfig) -> None:

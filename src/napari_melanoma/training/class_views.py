@@ -53,7 +53,7 @@ class ViewJob(NamedTuple):
 
     sha: str
     image: Path
-    mask: Path
+    mask: Path | None
 
 
 def view_sha(row: DataRow) -> str:
@@ -191,7 +191,6 @@ def views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> Vi
 
 def _job(row: DataRow) -> ViewJob:
     """What is to be done for a row."""
-    assert row.sample.mask is not None
     return ViewJob(view_sha(row), row.sample.image, row.sample.mask)
 
 
@@ -204,7 +203,7 @@ def _cut(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
     assert recipe.classification is not None
     try:
         rgb = read_photograph(job.image).rgb
-        mask = read_mask(job.mask) if recipe.classification.view.region == "roi" else None
+        mask = read_mask(job.mask) if job.mask else None
     except UnreadableImage as error:
         return str(error)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import RunError
@@ -13,13 +13,14 @@ from napari_melanoma.data.splits import Parts
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.cache import Cache
 from napari_melanoma.training.class_prepare import read_run_classes, write_classes
+from napari_melanoma.training.class_rows import class_counts
 from napari_melanoma.training.class_views import fill_views, lost_views, views
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.data_faults import named
 from napari_melanoma.training.decoding import Job, fill
 from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
 from napari_melanoma.training.store import Pair, PixelStore, user_store
-from napari_melanoma.training.survey import Survey, jobs_of, mask_of, survey
+from napari_melanoma.training.survey import Survey, files_of, jobs_of, survey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +83,8 @@ class DataReport:
         Share of lesion in the masks to learn from, averaged over images, 0 to 1.
     warnings : tuple of str
         Sentences.
+    classes : dict
+        Of a classification: images to learn from, of each class in the order of the model's.
     """
 
     counts: dict[str, int]
@@ -89,6 +92,7 @@ class DataReport:
     domains: dict[str, int]
     lesion_share: float
     warnings: tuple[str, ...]
+    classes: dict[str, int] = field(default_factory=dict)
 
 
 def prepare_data(
@@ -200,6 +204,7 @@ def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> D
         domains=dict(sorted(Counter(sample.domain for sample in parts.learn).items())),
         lesion_share=found.lesion_share,
         warnings=found.notices,
+        classes=class_counts(parts.learn, found.table) if found.table else {},
     )
 
 
@@ -214,7 +219,7 @@ def _rows(found: Survey) -> list[DataRow]:
         ("unlabelled", found.chosen.unlabelled),
     )
     return [
-        DataRow(part, sample, found.contents[sample.image].sha, found.contents[mask_of(sample)].sha)
+        DataRow(part, sample, found.contents[sample.image].sha, found.contents[sample.mask].sha if sample.mask else "")
         for part, samples in playing
         for sample in samples
     ]
@@ -227,15 +232,14 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         lost = lost_views(rows, store, recipe)
     else:
         lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, side)]
-    contents = read_contents(
-        [path for row in lost for path in (row.sample.image, mask_of(row.sample))], store.index, run
-    )
+    contents = read_contents([path for row in lost for path in files_of(row.sample)], store.index, run)
     jobs: list[Job] = []
     gone: list[Path] = list(contents.faults)
     for row in lost:
-        if row.sample.image in contents.faults or mask_of(row.sample) in contents.faults:
+        if not contents.faults.keys().isdisjoint(files_of(row.sample)):
             continue
-        for job, sha in zip(jobs_of(row.sample, contents.known, keep=True), (row.image_sha, row.mask_sha), strict=True):
+        shas = (row.image_sha, row.mask_sha)
+        for job, sha in zip(jobs_of(row.sample, contents.known, keep=True), shas, strict=False):
             if job.content.sha == sha:
                 jobs.append(job)
             elif views_only or store.slot(job.kind, side, sha) is None:

@@ -186,6 +186,10 @@ class TrainRecipe(Config):
         name, spec = self.model.architecture, architectures()[self.model.architecture].spec
         if spec.task != self.task:
             raise ValueError(f"the architecture '{name}' is for {spec.task}, the task is {self.task}")
+        if self.classification is not None and self.data.base:
+            raise ValueError(
+                "data.base keeps a segmentation model from forgetting; a classifier learns from all of data.datasets"
+            )
         if losses()[self.loss].spec.task != self.task:
             raise ValueError(f"the loss '{self.loss}' is for {losses()[self.loss].spec.task}, the task is {self.task}")
         return self

@@ -55,11 +55,15 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
     writer.writerow(COLUMNS)
     for row in rows:
         sample = row.sample
-        assert sample.mask is not None
         writer.writerow(
             [
                 *(row.part, sample.image_id, sample.domain, sample.group, sample.split, sample.diagnosis or ""),
-                *(sample.modality or "", sample.review or "", sample.image.absolute(), sample.mask.absolute()),
+                *(
+                    sample.modality or "",
+                    sample.review or "",
+                    sample.image.absolute(),
+                    sample.mask.absolute() if sample.mask else "",
+                ),
                 *(row.image_sha, row.mask_sha),
             ]
         )
@@ -118,7 +122,7 @@ def _row(cells: dict[str, str]) -> DataRow:
     sample = Sample(
         image_id=cells["image_id"],
         image=Path(cells["image"]),
-        mask=Path(cells["mask"]),
+        mask=Path(cells["mask"]) if cells["mask"] else None,
         group=cells["group"],
         split=cells["split"],
         domain=cells["domain"],

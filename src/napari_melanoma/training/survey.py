@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, check_names, read_datasets
-from napari_melanoma.data.splits import Parts, split_parts
+from napari_melanoma.data.splits import Parts, parts_of, split_parts
 from napari_melanoma.training import data_faults
-from napari_melanoma.training.class_rows import ClassTable, check_classes, kept, read_classes, with_answers
+from napari_melanoma.training.class_rows import (
+    ClassTable,
+    check_classes,
+    kept,
+    key_of,
+    looked_at,
+    read_classes,
+    strata_of,
+    with_answers,
+)
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
 from napari_melanoma.training.patience import impatience
@@ -86,8 +95,8 @@ class Survey:
     @property
     def lesion_share(self) -> float:
         """Share of lesion in the masks to learn from, averaged over images, 0 to 1."""
-        shares = [self.facts[mask_of(sample)].lesion for sample in self.chosen.parts.learn]
-        return sum(shares) / len(shares)
+        shares = [self.facts[sample.mask].lesion for sample in self.chosen.parts.learn if sample.mask]
+        return sum(shares) / max(1, len(shares))
 
 
 def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: bool) -> Survey:
@@ -124,7 +133,7 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     chosen, table, unanswered = _answered(chosen, recipe)
     data_faults.check_counts(chosen.parts)
     samples = [*chosen.read, *chosen.unlabelled, *chosen.judged]
-    files = [path for sample in samples for path in (sample.image, mask_of(sample))]
+    files = [path for sample in samples for path in files_of(sample)]
     contents = read_contents(files, store.index, run)
     data_faults.check_readable(contents.faults)
     data_faults.check_stated_sizes(samples, contents.known)
@@ -136,9 +145,10 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_sizes(samples, facts)
     chosen, notices = without_leaks(chosen, find_same(chosen, facts, run, keep=keep))
     data_faults.check_counts(chosen.parts)
-    data_faults.check_lesions(chosen.parts.learn, facts)
     notices = [*unanswered, *notices]
-    if table is not None:
+    if table is None:
+        data_faults.check_lesions(chosen.parts.learn, facts)
+    else:
         chosen, empty = _with_lesions(chosen, recipe, facts)
         notices += empty
         check_classes(chosen, table)
@@ -161,9 +171,12 @@ def _with_lesions(chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Fact
     """Leave out what has no lesion to cut around, where the network sees no more than that."""
     if recipe.classification is None or recipe.classification.view.region == "photograph":
         return chosen, []
-    unlabelled = tuple(sample for sample in chosen.unlabelled if facts[mask_of(sample)].lesion > 0)
-    chosen = replace(chosen, unlabelled=unlabelled)
-    return kept(chosen, lambda sample: facts[mask_of(sample)].lesion > 0, "have an empty mask")
+
+    def has_lesion(sample: Sample) -> bool:
+        return sample.mask is not None and facts[sample.mask].lesion > 0
+
+    chosen = replace(chosen, unlabelled=tuple(filter(has_lesion, chosen.unlabelled)))
+    return kept(chosen, has_lesion, "have an empty mask")
 
 
 def choose(recipe: TrainRecipe) -> Chosen:
@@ -228,21 +241,20 @@ def _unlabelled(recipe: TrainRecipe, parts: Parts) -> tuple[Sample, ...]:
     return found
 
 
-def mask_of(sample: Sample) -> Path:
-    """Give the mask of a sample that was chosen for having one.
+def files_of(sample: Sample) -> list[Path]:
+    """Name the files that are read of a sample.
 
     Parameters
     ----------
     sample : Sample
-        With a mask.
+        Chosen for a run.
 
     Returns
     -------
-    pathlib.Path
-        The file.
+    list of pathlib.Path
+        The image, and the mask where one is looked at.
     """
-    assert sample.mask is not None
-    return sample.mask
+    return [sample.image, *([sample.mask] if sample.mask else [])]
 
 
 def jobs_of(sample: Sample, contents: Mapping[Path, Content], *, keep: bool) -> list[Job]:
@@ -251,19 +263,19 @@ def jobs_of(sample: Sample, contents: Mapping[Path, Content], *, keep: bool) -> 
     Parameters
     ----------
     sample : Sample
-        With a mask.
+        Chosen for a run.
     contents : mapping
-        Path to content, of both files.
+        Path to content, of its files.
     keep : bool
         Whether their pixels go into the store.
 
     Returns
     -------
     list of Job
-        The image, then the mask.
+        The image, then the mask where there is one.
     """
-    kinds: tuple[tuple[Kind, Path], ...] = (("image", sample.image), ("mask", mask_of(sample)))
-    return [Job(kind, path, contents[path], keep) for kind, path in kinds]
+    kinds: tuple[Kind, ...] = ("image", "mask")
+    return [Job(kind, path, contents[path], keep) for kind, path in zip(kinds, files_of(sample), strict=False)]
 
 
 def _jobs(samples: Iterable[Sample], contents: Mapping[Path, Content], keep: bool) -> list[Job]:
@@ -321,4 +333,10 @@ def _owner(sample: Sample) -> str:
 
 def _split(recipe: TrainRecipe, folders: Iterable[str]) -> Parts:
     """Read data sets and split their rows as one."""
-    return split_parts(read_datasets(Path(folder).expanduser() for folder in folders), recipe.data, recipe.seed)
+    paths = [Path(folder).expanduser() for folder in folders]
+    samples = read_datasets(paths)
+    if recipe.classification is None:
+        return split_parts(samples, recipe.data, recipe.seed)
+    answers = strata_of(paths, recipe.classification.target)
+    seen = looked_at(samples, recipe.classification)
+    return parts_of(seen, recipe.data, recipe.seed, lambda sample: answers.get(key_of(sample), ""))

@@ -1,0 +1,184 @@
+"""From a recipe of a classification to batches: who is learnt from, what of them is seen, and what is taken away."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.views import view_of
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.preprocessing import UNTOUCHED
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.training.loader import training_loader, tuning_loader
+from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.sampling import Rank
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+Change = Callable[..., TrainRecipe]
+TABLE = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
+
+
+def edit(data: Path, change: Callable[[int, dict[str, str]], dict[str, Any]]) -> None:
+    """Change the rows of a data set."""
+    rows = list(csv.DictReader((data / "dataset.csv").read_text().splitlines()))
+    changed = [change(place, row) for place, row in enumerate(rows)]
+    with (data / "dataset.csv").open("w", newline="") as table:
+        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in changed for name in row)))
+        writer.writeheader()
+        writer.writerows(changed)
+
+
+@pytest.fixture
+def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
+    """Blobs with an answer, of which one in three says yes, an age and a sex."""
+    folder = draw(tmp_path / "answered", count=36)
+    edit(
+        folder,
+        lambda place, row: {
+            **row,
+            "patient_id": f"q{place}",
+            "melanoma": int(place % 3 == 0),
+            "age": 20 + place,
+            "sex": ("male", "female")[place % 2],
+        },
+    )
+    return folder
+
+
+@pytest.fixture
+def asked(data: Path) -> TrainRecipe:
+    return TrainRecipe.parse(
+        {
+            "task": "classification",
+            "batch_size": 4,
+            "device": "cpu",
+            "data": {"datasets": [str(data)], "tuning_fraction": 0.25, "cache_size": 48},
+            "model": {"options": {"encoder": "test_efficientnet"}, "start": "none", "input_size": 64},
+            "classification": {"tabular": TABLE, "drop_form": 0.0, "drop_field": 0.0},
+        },
+        "the test",
+    )
+
+
+def prepare(recipe: TrainRecipe, folder: Path, *, resume: bool = False) -> Prepared:
+    return prepare_data(recipe, RunFolder(folder), resume=resume, run=RunContext())
+
+
+def test_views_answers_and_rows_belong_together(asked: TrainRecipe, tmp_path: Path) -> None:
+    prepared = prepare(asked, tmp_path / "run")
+    classes = prepared.classes
+    assert classes is not None
+    assert classes.names == ("other", "melanoma")
+    assert classes.encoding is not None
+    assert classes.encoding.rows == len(prepared.learn)
+    for batch in training_loader(prepared, asked, 4):
+        for item, key in enumerate(batch.keys[:, 1] % len(prepared.learn)):
+            sample = prepared.samples.learn[key]
+            number = int(sample.image_id.removeprefix("b"))
+            assert batch.shares[item].tolist() == [number % 3 != 0, number % 3 == 0]
+            age = classes.encoding.numbers[0]
+            assert batch.continuous[item, 0] == pytest.approx((20 + number - age.mean) / age.std, abs=1e-4)
+            assert sample.mask is not None
+            rgb, mask = read_photograph(sample.image).rgb, read_mask(sample.mask)
+            assert asked.classification is not None
+            view = view_of(rgb, mask, asked.classification.view, 48, UNTOUCHED)
+            assert view is not None
+            assert np.array_equal(batch.images[item].numpy(), view.image.transpose(2, 0, 1))
+
+
+def test_a_whole_photograph_needs_no_mask(asked: TrainRecipe, data: Path, tmp_path: Path, change: Change) -> None:
+    shutil.rmtree(data / "masks")
+    whole = change(asked, classification={"view": {"region": "photograph"}})
+    began = prepare(whole, tmp_path / "run")
+    assert len(began.learn) + len(began.tuning) == 32
+    resumed = prepare(whole, tmp_path / "run", resume=True)
+    assert resumed.samples == began.samples
+    assert np.array_equal(resumed.learn.read([0, 1])[0], began.learn.read([0, 1])[0])
+    assert check_data(whole, RunContext()).counts["held_out"] == 4
+    with pytest.raises(DataSetError):
+        check_data(asked, RunContext())
+
+
+def test_answers_are_spread_over_learning_and_tuning(asked: TrainRecipe, tmp_path: Path) -> None:
+    classes = prepare(asked, tmp_path / "run").classes
+    assert classes is not None
+    assert [Counter(part.labels.tolist()) for part in (classes.learn, classes.tuning)] == [{0: 16, 1: 8}, {0: 5, 1: 3}]
+
+
+def test_a_check_counts_the_classes(asked: TrainRecipe) -> None:
+    assert check_data(asked, RunContext()).classes == {"other": 16, "melanoma": 8}
+
+
+def test_columns_under_other_names_are_read_in_our_words(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
+    edit(data, lambda _, row: {**{k: v for k, v in row.items() if k != "sex"}, "gender": row["sex"].upper()})
+    classes = prepare(asked, tmp_path / "run").classes
+    assert classes is not None
+    assert classes.encoding is not None
+    assert sorted(classes.encoding.words[0].words) == ["female", "male"]
+
+
+def test_no_row_but_those_to_learn_from_has_a_say_in_the_encoding(
+    asked: TrainRecipe, data: Path, tmp_path: Path
+) -> None:
+    before = prepare(asked, tmp_path / "first")
+    aside = {sample.image_id for sample in (*before.samples.tuning, *before.samples.held_out)}
+    edit(data, lambda _, row: {**row, "age": 999, "sex": "other"} if row["image_id"] in aside else row)
+    after = prepare(asked, tmp_path / "second")
+    assert before.classes is not None
+    assert after.classes is not None
+    assert after.classes.encoding == before.classes.encoding
+
+
+@pytest.mark.parametrize(("dropped", "share"), [({"drop_form": 0.5}, 0.5), ({"drop_field": 0.3}, 0.3)])
+def test_rows_are_taken_away_as_often_as_asked(
+    dropped: dict[str, float], share: float, asked: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    recipe = change(asked, classification=dropped)
+    prepared = prepare(recipe, tmp_path / "run")
+    gone = []
+    loader = training_loader(prepared, recipe, 4)
+    for epoch in range(40):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        gone += [batch.categories[:, 0] == 0 for batch in loader]
+    assert np.concatenate(gone).mean() == pytest.approx(share, abs=0.06)
+    assert all((batch.categories > 0).all() for batch in tuning_loader(prepared, recipe, 4))
+
+
+def test_classes_are_drawn_as_often_where_asked(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    recipe = change(asked, data={"sampling": "balanced"})
+    loader = training_loader(prepare(recipe, tmp_path / "run"), recipe, 4)
+    said = []
+    for epoch in range(40):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        said += [batch.shares[:, 1].numpy() for batch in loader]
+    assert np.concatenate(said).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    recipe = change(asked, classification={"drop_form": 0.5})
+    prepared = prepare(recipe, tmp_path / "run")
+    alone = {
+        tuple(key): row.tolist()
+        for batch in training_loader(prepared, recipe, 4)
+        for key, row in zip(batch.keys.tolist(), batch.continuous, strict=True)
+    }
+    for rank in (0, 1):
+        for batch in training_loader(prepared, recipe, 4, Rank(rank, 2)):
+            for key, row in zip(batch.keys.tolist(), batch.continuous, strict=True):
+                assert alone[tuple(key)] == row.tolist()
+
+
+def test_base_data_is_refused_in_words(asked: TrainRecipe, change: Change) -> None:
+    with pytest.raises(ConfigError, match=r"data\.base keeps a segmentation model from forgetting"):
+        change(asked, data={"base": ("elsewhere",)})
