@@ -13,6 +13,7 @@ from napari_melanoma.cli.session import session
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import Session
     from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.workflows.compare_classes import ClassesCompared
     from napari_melanoma.workflows.compare_several import SeveralCompared
     from napari_melanoma.workflows.comparison import Comparison
 
@@ -70,6 +71,10 @@ def compare(
         from napari_melanoma.models.registry import find_bundle
         from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 
+        if any(find_bundle(name).config.task == "classification" for name in model):
+            _refuse_drawing(base or flips or no_refine)
+            _classifiers(model, data, out, split, current)
+            return
         check_names([*data, *(base or [])])
         new, kept = ([s for f in folders or [] for s in with_masks(read_dataset(f), split)] for folders in (data, base))
         values = {
@@ -103,14 +108,57 @@ def _several(names: list[str], samples: list[Sample], out: Path, values: dict[st
 def _evaluations(folders: list[Path], out: Path | None, current: Session) -> None:
     """Compare evaluations that were made before."""
     from napari_melanoma.core.errors import InputError
+    from napari_melanoma.workflows.class_files import is_class_evaluation
+    from napari_melanoma.workflows.compare_classes import compare_class_evaluations
     from napari_melanoma.workflows.compare_several import compare_evaluations
 
     if out is None:
         raise InputError("say where the comparison of the evaluations goes: --out DIR")
+    told = [is_class_evaluation(folder) for folder in folders]
+    if any(told):
+        if not all(told):
+            raise InputError("some of these evaluations are of classifiers, others of masks: name those of one kind.")
+        _tell_classes(compare_class_evaluations(folders, out), out, current)
+        return
     found = compare_evaluations(folders, out)
     for warning in found.warnings:
         current.report.tell("warning", f"Warning: {warning}", message=warning)
     _tell_several(found, out, current)
+
+
+def _classifiers(names: list[str], data: list[Path], out: Path, split: str | None, current: Session) -> None:
+    """Compare classifiers, each with the first."""
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.workflows.compare_classes import compare_classifiers
+    from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+
+    current.after_stop = "Run the same command again to go on."
+    options = ClassEvaluationOptions(split=split)
+    bundles = [find_bundle(name) for name in names]
+    _tell_classes(compare_classifiers(bundles, data, out, options, run=current.run), out, current)
+
+
+def _tell_classes(found: ClassesCompared, out: Path, current: Session) -> None:
+    """Say how the classifiers do, as a table and as values."""
+    from dataclasses import asdict
+
+    from napari_melanoma.workflows.compare_classes import SHOWN, table_of
+
+    for warning in found.warnings:
+        current.report.tell("warning", f"Warning: {warning}", message=warning)
+    text = _aligned([("images", "n", "model", *SHOWN), *table_of(found)])
+    current.report.listing("comparison", text, path=str(out), standings=[asdict(one) for one in found.standings])
+    failed = f"; {len(found.failed)} failed" if found.failed else ""
+    where = f"written to {out / 'models.json'}; a page to look at: {out / 'comparison.html'}"
+    current.done(f"classifiers compared with the first{failed} ({where})", some_failed=bool(found.failed))
+
+
+def _refuse_drawing(given: object) -> None:
+    """Refuse options that are about masks where classifiers are compared."""
+    from napari_melanoma.core.errors import InputError
+
+    if given:
+        raise InputError("--base, --flips and --no-refine are about masks: they say nothing to classifiers.")
 
 
 def _is_evaluation(folder: Path) -> bool:

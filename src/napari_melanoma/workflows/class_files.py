@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.analysis.calibration import calibration_error_by_chance, reliability
-from napari_melanoma.analysis.ranking import confusion, precision_recall, roc_curve
+from napari_melanoma.analysis.ranking import area_under_roc, average_precision, confusion, precision_recall, roc_curve
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -173,12 +173,18 @@ def curves_of(told: Told, name: str) -> tuple[Curve, Curve]:
         With the point of the cut.
     """
     roc, precise = roc_curve(told.scores, told.truth), precision_recall(told.scores, told.truth)
+    area, precision = area_under_roc(told.scores, told.truth), average_precision(told.scores, told.truth)
     said = told.scores >= told.cut
     found, false = float(said[told.truth].mean()), float(said[~told.truth].mean())
     right = float(told.truth[said].mean()) if said.any() else None
     return (
-        Curve(name, roc.false_positive_rate, roc.true_positive_rate, (false, found)),
-        Curve(name, precise.recall, precise.precision, None if right is None else (found, right)),
+        Curve(f"{name}: AUC {area:.3f}", roc.false_positive_rate, roc.true_positive_rate, (false, found)),
+        Curve(
+            f"{name}: average precision {precision:.3f}",
+            precise.recall,
+            precise.precision,
+            None if right is None else (found, right),
+        ),
     )
 
 
@@ -203,9 +209,10 @@ def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dic
     if told.truth.any() and not told.truth.all():
         parts = {"all images": told, **_by_domain(told)}
         both = [(part, key) for key, part in parts.items() if part.truth.any() and not part.truth.all()]
-        curves = [curves_of(part, _titled(key, evaluation.parts, name)) for part, key in both]
-        draw_roc([roc for roc, _ in curves], folder / "roc.png")
-        draw_precision_recall([one for _, one in curves], float(told.truth.mean()), folder / "precision_recall.png")
+        titles = [key if len(both) > 1 else name for _, key in both]
+        areas = [curves_of(part, title) for (part, _), title in zip(both, titles, strict=True)]
+        draw_roc([roc for roc, _ in areas], folder / "roc.png")
+        draw_precision_recall([one for _, one in areas], float(told.truth.mean()), folder / "precision_recall.png")
         shown = {"ROC curve": "roc.png", "Precision and sensitivity": "precision_recall.png"}
     bins = reliability(told.scores, told.truth)
     draw_reliability(bins.predicted, bins.observed, (bins.low, bins.high), told.scores, folder / "reliability.png")
@@ -230,12 +237,6 @@ def _by_domain(told: Told) -> dict[str, Told]:
     """What was said of each data set, where there are several."""
     names = np.unique(told.domains) if told.domains is not None else np.array([])
     return {str(name): told.take(told.domains == name) for name in names} if len(names) > 1 else {}
-
-
-def _titled(part: str, parts: Mapping[str, Mapping[str, Estimate]], name: str) -> str:
-    """Name of a curve with its area."""
-    area = parts["all" if part == "all images" else part]["AUC"]
-    return f"{name}, {part}: AUC {area}"
 
 
 def _without(variant: str) -> str:

@@ -35,6 +35,7 @@ from napari_melanoma.workflows.unfinished import forget
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.workflows.classify import ClassifyingModel
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
@@ -132,10 +133,7 @@ def evaluate_classifier(
 
     of_task(model.info, "classification")
     judged = images_to_judge(datasets, model, options)
-    warnings = [*unfit_images([model.info], judged.samples)]
-    if judged.left_out:
-        every = judged.left_out + len(judged.samples)
-        warnings.append(LEFT_OUT.format(count=judged.left_out, all=every, target=judged.target))
+    warnings = judged_warnings([model.info], judged)
     for warning in warnings:
         run.report(Milestone(0, len(judged.samples), f"Warning: {warning}"))
     (figures,) = measure_classifiers(
@@ -146,6 +144,28 @@ def evaluate_classifier(
     write_class_evaluation(out, evaluation, model, options)
     forget(out)
     return evaluation
+
+
+def judged_warnings(models: Sequence[BundleInfo], judged: Judged) -> list[str]:
+    """Say what of the images a reader of the figures should know first.
+
+    Parameters
+    ----------
+    models : sequence of BundleInfo
+        That are measured.
+    judged : Judged
+        The images.
+
+    Returns
+    -------
+    list of str
+        That some are of a kind that a model was not trained on, or have no answer.
+    """
+    warnings = [*unfit_images(models, judged.samples)]
+    if judged.left_out:
+        every = judged.left_out + len(judged.samples)
+        warnings.append(LEFT_OUT.format(count=judged.left_out, all=every, target=judged.target))
+    return warnings
 
 
 def segmenter_of(options: ClassEvaluationOptions) -> ProbabilityModel | None:

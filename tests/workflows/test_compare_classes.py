@@ -1,0 +1,79 @@
+"""Classifiers side by side, from what evaluations wrote: paired differences, files, and what cannot be compared."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.io.results import write_table
+from napari_melanoma.workflows.compare_classes import compare_class_evaluations
+
+
+def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ...] = ("other", "melanoma")) -> Path:
+    """The folder of an evaluation of a model that is off by so much."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, count)
+    scores = np.clip(0.3 + 0.4 * labels + random.normal(0, 1, count) * noise, 0.01, 0.99)
+    rows = [
+        {"image_id": f"i{n}", "domain": "set", "group": f"p{n // 2}", "status": "done", "label": classes[labels[n]]}
+        | {f"probability_{classes[0]}": 1 - scores[n], f"probability_{classes[1]}": scores[n]}
+        for n in range(count)
+    ]
+    write_table(folder / "per_image.csv", rows)
+    about = {"task": "classification", "model": {"name": "model", "fingerprint": "0"}, "classes": list(classes)}
+    write_json(folder / "metrics.json", about | {"positive": classes[1], "cut": 0.5, "options": {}, "warnings": []})
+    return folder
+
+
+def test_the_better_one_is_found(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = compare_class_evaluations([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
+    old, new = found.standings
+    assert (old.model, new.model) == ("blurred", "sharp")
+    assert new.difference["AUC"].low > 0
+    assert new.difference["AUC"].mean == pytest.approx(new.metrics["AUC"].mean - old.metrics["AUC"].mean)
+    assert not old.difference
+    rows = list(csv.DictReader((out / "models.csv").read_text().splitlines()))
+    assert {row["model"] for row in rows} == {"blurred", "sharp"}
+    page = (out / "comparison.html").read_text(encoding="utf-8")
+    assert "Highest AUC: sharp" in page
+    assert "its interval leaves 0 out" in page
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_images_that_one_lacks_are_left_out(tmp_path: Path) -> None:
+    first, short = written(tmp_path / "a", 0.3), written(tmp_path / "short", 0.3)
+    lines = (short / "per_image.csv").read_text().splitlines()
+    (short / "per_image.csv").write_text("\n".join(lines[:61]) + "\n")
+    found = compare_class_evaluations([first, short], tmp_path / "out")
+    assert found.standings[0].images == 60
+
+
+def test_other_answers_are_refused(tmp_path: Path) -> None:
+    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3)
+    text = (other / "per_image.csv").read_text()
+    (other / "per_image.csv").write_text(text.replace("done,other", "done,melanoma", 1))
+    with pytest.raises(InputError, match="1 of 120 images have another answer"):
+        compare_class_evaluations([first, other], tmp_path / "out")
+
+
+def test_other_questions_are_refused(tmp_path: Path) -> None:
+    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3, classes=("other", "nevus"))
+    with pytest.raises(InputError, match="same question"):
+        compare_class_evaluations([first, other], tmp_path / "out")
+    with pytest.raises(InputError, match="two evaluations or more"):
+        compare_class_evaluations([first], tmp_path / "out")
+
+
+def test_other_options_are_warned_of(tmp_path: Path) -> None:
+    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
+    about = json.loads((other / "metrics.json").read_text())
+    write_json(other / "metrics.json", about | {"options": {"masks": "predicted"}})
+    found = compare_class_evaluations([first, other], tmp_path / "out")
+    assert "different options" in found.warnings[0]
