@@ -195,7 +195,11 @@ def _compared(
         | {"options": dict(item.options)}
         for name, item in zip(names, read, strict=True)
     ]
-    values: dict[str, object] = {"task": "classification", "models": models, "standings": [asdict(one) for one in found.standings]}
+    values: dict[str, object] = {
+        "task": "classification",
+        "models": models,
+        "standings": [asdict(one) for one in found.standings],
+    }
     values |= {"warnings": list(found.warnings), "interval": INTERVAL, "provenance": provenance()}
     write_json(out / MODELS, values)
     write_table(out / TABLE, list(_rows(found)), COLUMNS)
