@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.preprocessing import UNTOUCHED
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.photograph import Segmenter
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.training.loader import training_loader, tuning_loader
 from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import Rank
+from napari_melanoma.workflows.training_masks import draw_masks
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
@@ -182,3 +185,26 @@ def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, ch
 def test_base_data_is_refused_in_words(asked: TrainRecipe, change: Change) -> None:
     with pytest.raises(ConfigError, match=r"data\.base keeps a segmentation model from forgetting"):
         change(asked, data={"base": ("elsewhere",)})
+
+
+def test_lesions_are_cut_out_by_what_a_model_draws(
+    asked: TrainRecipe, data: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model here finds a square in each picture, whatever the masks of the data set say."""
+    drawn = np.zeros((48, 48), np.float32)
+    drawn[8:24, 8:24] = 1
+    monkeypatch.setattr(Segmenter, "load", lambda info: SimpleNamespace(probability=lambda rgb: drawn))
+    shutil.rmtree(data / "masks")
+    recipe = change(asked, classification={"masks": "predicted"})
+    assert draw_masks(recipe, RunContext()) == 36
+    assert draw_masks(recipe, RunContext()) == 0, "drawn once"
+    prepared = prepare(recipe, tmp_path / "run")
+    assert len(prepared.learn) + len(prepared.tuning) == 32
+    sample = prepared.samples.learn[0]
+    assert sample.mask is not None
+    mask = read_mask(sample.mask)
+    assert 100 < mask.sum() < 400
+    assert recipe.classification is not None
+    view = view_of(read_photograph(sample.image).rgb, mask, recipe.classification.view, 48, UNTOUCHED)
+    assert view is not None
+    assert np.array_equal(prepared.learn.read([0])[0][0], view.image.transpose(2, 0, 1))

@@ -13,7 +13,9 @@ from napari_melanoma.core.tabular import UNKNOWN
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, usable
 from napari_melanoma.data.features.joining import with_features
 from napari_melanoma.data.harmonise import Harmoniser
+from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.training.data_faults import named
+from napari_melanoma.training.drawn_masks import drawn_mask
 
 if TYPE_CHECKING:
     from napari_melanoma.training.classifying import ClassificationConfig
@@ -142,7 +144,8 @@ def looked_at(samples: Iterable[Sample], asked: ClassificationConfig) -> list[Sa
     samples : iterable of Sample
         What data sets hold.
     asked : ClassificationConfig
-        Its view. All of a photograph is seen without a mask; a region needs one that nobody has turned down.
+        Its view. All of a photograph is seen without a mask; a region needs one that nobody has turned down, or that
+        the model of the recipe has drawn.
 
     Returns
     -------
@@ -151,6 +154,9 @@ def looked_at(samples: Iterable[Sample], asked: ClassificationConfig) -> list[Sa
     """
     if asked.view.region == "photograph":
         return [replace(sample, mask=None) for sample in samples]
+    if asked.masks == "predicted":
+        segmenter = find_bundle(asked.segmenter)
+        return [replace(sample, mask=drawn_mask(sample, segmenter), review=None) for sample in samples]
     return usable(samples)
 
 

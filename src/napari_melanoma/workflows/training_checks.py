@@ -11,6 +11,7 @@ from napari_melanoma.training.engine import accelerator, process_count
 from napari_melanoma.training.prepare import DataReport, check_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
+from napari_melanoma.workflows.training_masks import draw_masks
 from napari_melanoma.workflows.training_start import check_start
 
 
@@ -24,7 +25,8 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     run : RunContext
         Told of the progress, asked whether to go on.
     keep : bool
-        Keep the images that were decoded for the run that follows; by default nothing is written.
+        Keep the images that were decoded for the run that follows; by default nothing is written but, where a
+        classifier is cut out by a model, what that model draws.
 
     Returns
     -------
@@ -44,6 +46,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     """
     check_start(recipe)
     _check_devices(recipe)
+    draw_masks(recipe, run)
     report = check_data(recipe, run, keep=keep)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["learn"], report.counts["base"])
