@@ -1,0 +1,129 @@
+"""A batch asks a classifier about each lesion: cells of the table, what is done already, what has no lesion."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows import classified
+from napari_melanoma.workflows.answer import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
+from napari_melanoma.workflows.lesions import BatchOptions, analyse_files, find_inputs
+
+CONFIG = {
+    "name": "teller",
+    "title": "Teller",
+    "task": "classification",
+    "architecture": "image_tabular",
+    "classes": ["other", "melanoma"],
+    "classifier": {"positive": "melanoma"},
+}
+
+
+@pytest.fixture
+def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A classifier on disk whose answer is the age in per cent; counts how often it is asked."""
+    folder = tmp_path / "teller"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    told = SimpleNamespace(folder=folder, asked=[])
+
+    def answer(photograph, mask, form, model, options, *, run) -> Answer:
+        told.asked.append(photograph.name)
+        share = float(form.get("age", 50)) / 100
+        return Answer(
+            classes=("other", "melanoma"),
+            positive="melanoma",
+            probabilities=(1 - share, share),
+            interval=(share - 0.1, share + 0.1),
+            possible=("other", "melanoma") if 0.3 < share < 0.7 else ("melanoma",),
+            coverage=0.9,
+            operating_point=None,
+            likeness=Likeness(2.0, 1.0) if share > 0.8 else None,
+            contributions=(Contribution("age", str(form.get("age")), 0.1),),
+            from_image=0.5,
+            neighbours=(),
+            missing=(),
+            unused=(),
+            warnings=("sex: odd",),
+            model=ClassifierStamp("teller", "Teller", model.info.fingerprint, "cpu"),
+            options=options,
+        )
+
+    def loaded(asking: classified.Classifying) -> SimpleNamespace:
+        return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
+
+    monkeypatch.setattr(classified, "classify", answer)
+    monkeypatch.setattr(classified.Classifying, "_loaded", loaded)
+    return told
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, teller) -> None:
+    for name, radius in (("one", 20), ("two", 20), ("none", 0)):
+        draw(tmp_path / "photos" / f"{name}.png", radius)
+    patients = tmp_path / "patients.csv"
+    patients.write_text("image_id,age\none,90\n", encoding="utf-8")
+    asked = ClassifyOptions(model=str(teller.folder))
+    options = BatchOptions(classify=asked, form={"age": "50"}, metadata=patients, workers=2)
+
+    def go(options: BatchOptions):
+        return analyse_files(
+            find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=RunContext(), segmenter=model
+        )
+
+    go(options)
+    found = rows(tmp_path / "out")
+    assert [found["one"][name] for name in ("class_set", "cannot_tell", "unlike_training", "classifier")] == [
+        "melanoma", "0", "1", "teller",
+    ]  # fmt: skip
+    assert float(found["one"]["probability_melanoma"]) == pytest.approx(0.9)
+    assert float(found["two"]["probability_melanoma_low"]) == pytest.approx(0.4)
+    assert found["two"]["class_set"] == "other|melanoma"
+    assert "unlike what the classifier was trained on" in found["one"]["warning"]
+    assert found["none"]["probability_melanoma"] == ""
+    assert found["none"]["note"] == "no lesion found"
+    stored = json.loads((tmp_path / "out" / "one" / "result.json").read_text())
+    assert stored["answer"]["verdict"].startswith("melanoma 0.90 (0.80 to 1.00)")
+    assert stored["form"] == {"age": "90"}
+
+    assert sorted(teller.asked) == ["one", "two"]
+    assert go(options).skipped == 3
+    assert sorted(teller.asked) == ["one", "two"]
+    assert go(options.model_copy(update={"form": {"age": "60"}})).skipped == 2  # the form of 'two' alone is another
+    assert teller.asked.count("two") == 2
+    assert go(BatchOptions(workers=2)).skipped == 3  # nobody asks: the results that are there will do
+
+
+def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, model, draw, teller) -> None:
+    path = draw(tmp_path / "one.png")
+    wrong = BatchOptions(classify=ClassifyOptions(model="lesion-small"))
+    with pytest.raises(BundleError, match="'lesion-small' is a model for segmentation"):
+        analyse_files([path], tmp_path / "out", wrong, run=RunContext(), segmenter=model)
+    reverse = BatchOptions.parse({"lesion": {"model": str(teller.folder)}}, "here")
+    with pytest.raises(BundleError, match="'teller' is a model for classification: it tells a diagnosis"):
+        analyse_files([path], tmp_path / "out", reverse, run=RunContext())
+
+
+def test_heat_is_drawn_over_the_photograph() -> None:
+    from napari_melanoma.analysis.colormaps import draw_heatmap
+
+    rgb = np.full((4, 6, 3), 200, np.uint8)
+    heat = np.zeros((4, 6), np.float32)
+    heat[1, 2], heat[2, 2] = 1.0, 0.5
+    drawn = draw_heatmap(rgb, heat)
+    assert (drawn[heat == 0] == 200).all()
+    np.testing.assert_array_equal(drawn[1, 2], np.rint(0.4 * 200 + 0.6 * np.array([252, 253, 191])).astype(np.uint8))
+    assert drawn[2, 2].sum() < drawn[1, 2].sum()
