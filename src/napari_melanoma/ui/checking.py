@@ -13,6 +13,8 @@ from napari_melanoma.ui.data_counts import check_is_folder
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
+OF_DATA = ("classes", "tabular")  # options of a classifier that its data decide
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -103,6 +105,12 @@ def check_network(recipe: TrainRecipe) -> None:
         check_start(recipe)
         return
     start = find_bundle(model.start).config
+    if start.task != recipe.task:  # its encoder alone is taken
+        check_start(recipe)
+        return
+    if recipe.task == "classification":  # what follows from its data is no choice
+        options = options.model_copy(update={name: config.model_fields[name].default for name in OF_DATA})
+        start = start.model_copy(update={"options": {k: v for k, v in start.options.items() if k not in OF_DATA}})
     if start.architecture != model.architecture:
         differs = f"its network is {start.architecture}, and the recipe's is {model.architecture}"
     elif config.parse(start.options, "the start") != options:

@@ -9,12 +9,13 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.class_form import ClassForm
 from napari_melanoma.ui.config_form import ConfigForm
 from napari_melanoma.ui.look import ThemedIcons, section
 from napari_melanoma.ui.settings import Settings
 
 IN_SIGHT = ("name", "epochs", "learning_rate")
-ELSEWHERE = ("task", "data.datasets", "data.base", "model.start")  # have controls of their own
+ELSEWHERE = ("task", "data.datasets", "data.base", "model.start", "classification")  # have controls of their own
 
 
 class RecipeForm(QWidget):
@@ -43,6 +44,8 @@ class RecipeForm(QWidget):
         self._sight = ConfigForm(TrainRecipe, settings, icons, IN_SIGHT.__contains__)
         self._sight.changed.connect(self._on_changed)
         self._rest: ConfigForm | None = None
+        self.classes = ClassForm(settings, icons)
+        self.classes.changed.connect(self._on_changed)
         self._holder = QWidget()
         QVBoxLayout(self._holder).setContentsMargins(0, 0, 0, 0)
         self._fold = section("Advanced", "advanced_section", self._holder, settings, False)
@@ -52,6 +55,7 @@ class RecipeForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(7)
         layout.addWidget(self._sight)
+        layout.addWidget(self.classes)
         layout.addWidget(self._fold)
         if self._fold.isExpanded():
             self._build()
@@ -64,7 +68,7 @@ class RecipeForm(QWidget):
     @property
     def faults(self) -> list[str]:
         """What is wrong with what was typed, a sentence each."""
-        return [fault for part in self._parts for fault in part.faults]
+        return [*(fault for part in self._parts for fault in part.faults), *self.classes.faults]
 
     def values(self) -> dict[str, Any]:
         """Give the values as they are shown, those that are not shown as they were given.
@@ -77,7 +81,8 @@ class RecipeForm(QWidget):
         values = {} if self._given is None else self._given.model_dump()
         for part in self._parts:
             values = merged(values, part.values())
-        return values
+        chosen = self.classes.values()
+        return merged(values, {"classification": chosen}) if chosen else values
 
     def give(self, recipe: TrainRecipe) -> None:
         """Show a recipe in place of what is shown.
@@ -90,6 +95,7 @@ class RecipeForm(QWidget):
         self._given = recipe
         for part in self._parts:
             part.give(recipe)
+        self.classes.give(recipe.classification)
         self._count()
 
     def renew(self, recipe: TrainRecipe) -> None:
@@ -103,6 +109,7 @@ class RecipeForm(QWidget):
         self._given = recipe
         for part in self._parts:
             part.renew(recipe)
+        self.classes.renew(recipe.classification)
         self._count()
 
     def set_values(self, recipe: TrainRecipe) -> None:
@@ -116,6 +123,7 @@ class RecipeForm(QWidget):
         self._build()
         for part in self._parts:
             part.set_values(recipe)
+        self.classes.give(recipe.classification)
         self._count()
 
     @property

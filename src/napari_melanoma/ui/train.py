@@ -79,7 +79,15 @@ class TrainDock(TrainControls):
         self.page.gate.open_image.connect(self._on_open_image)
         self._saving.succeeded.connect(self.status.say)
         models_changed().changed.connect(self._on_models)
-        for source in (self.data, self.start_from, self.recipes, self.desk, self.opener, self._saving):
+        for source in (
+            self.data,
+            self.start_from,
+            self.recipes,
+            self.desk,
+            self.opener,
+            self._saving,
+            self.form.classes,
+        ):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
@@ -91,7 +99,9 @@ class TrainDock(TrainControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way; a run at work is not meant."""
-        return any(part.busy for part in (self.data, self.forecasting, self.desk, self.opener, self._saving))
+        return any(
+            part.busy for part in (self.data, self.forecasting, self.desk, self.opener, self._saving, self.form.classes)
+        )
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Watch the window that the dock is in now, and see what has changed meanwhile."""
@@ -149,6 +159,7 @@ class TrainDock(TrainControls):
 
     def _review(self) -> None:
         """Find out whether the recipe as it is shown can be started."""
+        self.form.classes.look_at(self.data.datasets)
         fault = self._fault()
         if fault:
             self.forecasting.cannot(fault)

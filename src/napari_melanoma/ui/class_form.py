@@ -1,0 +1,223 @@
+"""What a classifier is to tell and from what: the answer's column, its classes in numbers, columns to tick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_melanoma.training.classifying import ClassificationConfig
+from napari_melanoma.ui.class_offer import Offer, positive_of, read_offer
+from napari_melanoma.ui.config_form import ConfigForm
+from napari_melanoma.ui.editors import StillCombo
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, section
+from napari_melanoma.ui.settings import Settings
+
+HERE = (  # set above the fold, or by what is set there
+    "classification.target",
+    "classification.tabular",
+    "classification.classes",
+    "classification.positive",
+)
+ROWS_IN_SIGHT = 6
+
+
+class ClassForm(QWidget):
+    """Shown for recipes of classification.
+
+    Parameters
+    ----------
+    settings : Settings
+        Remembers which sections are open.
+    icons : ThemedIcons
+        Gives icons.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The user changed a value, or the data sets were read.
+    failed : Signal(object)
+        An exception: a table cannot be read.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "class_form", "What is told, and from what").setToolTip("")
+        self._given: ClassificationConfig | None = None
+        self._folders: tuple[str, ...] = ()
+        self._ticked: tuple[str, ...] = ()
+        self._positive = ""
+        self._offer = Offer()
+        self._reading = Latest(self)
+        self._reading.succeeded.connect(self._on_read)
+        self._reading.failed.connect(self.failed)
+        self.target = named(StillCombo(), "class_target", "Answer", "The column of the table that the model tells")
+        self.counts = named(quiet(), "class_counts", "Images of each class")
+        self.columns = named(QListWidget(), "class_columns", "Columns", "What of the patient the model gets; tick")
+        self.columns.setFixedHeight(ROWS_IN_SIGHT * self.columns.fontMetrics().lineSpacing() + 10)
+        self._rest = ConfigForm(ClassificationConfig, settings, icons, lambda key: key not in HERE, "classification.")
+        fold = section("Classification", "form_classification_section", self._rest, settings, False)
+        icons.fold(fold)
+        self._lay_out(fold)
+        self.target.activated.connect(self._on_target)
+        self.columns.itemChanged.connect(self._on_ticked)
+        self._rest.changed.connect(self.changed)
+        self.hide()
+
+    @property
+    def busy(self) -> bool:
+        """Whether tables are being read."""
+        return self._reading.busy
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with what was typed, a sentence each."""
+        return self._rest.faults if self._given is not None else []
+
+    @property
+    def changes(self) -> int:
+        """How many fields of the fold show another value than was given."""
+        return self._rest.changes if self._given is not None else 0
+
+    def values(self) -> dict[str, Any]:
+        """Give the values as they are shown.
+
+        Returns
+        -------
+        dict
+            Those of ``classification``; empty for a recipe that is none.
+        """
+        given = self._given
+        if given is None:
+            return {}
+        target = str(self.target.currentData() or given.target)
+        shown = {**self._rest.values(), "target": target, "positive": self._positive or given.positive}
+        if target != given.target:
+            shown["classes"] = ()
+        if set(self._ticked) != set(_named(given)):
+            columns = self._offer.chosen(self._ticked)
+            shown["tabular"] = columns.model_dump() if columns else None
+        return shown
+
+    def give(self, config: ClassificationConfig | None) -> None:
+        """Show what a recipe says in place of what is shown; nobody is told.
+
+        Parameters
+        ----------
+        config : ClassificationConfig or None
+            None hides all of it.
+        """
+        self._given = config
+        self.setVisible(config is not None)
+        if config is None:
+            return
+        self._rest.give(config)
+        self._ticked, self._positive = _named(config), config.positive
+        self._show_target(config.target)
+        self._read()
+
+    def renew(self, config: ClassificationConfig | None) -> None:
+        """Take another variant of a recipe for the one to come back to; columns that were ticked stay so.
+
+        Parameters
+        ----------
+        config : ClassificationConfig or None
+            Such as the same with another start.
+        """
+        if config is None or self._given is None or config != self._given:
+            self.give(config)
+            return
+        self._rest.renew(config)
+
+    def look_at(self, folders: Sequence[str]) -> None:
+        """Read the tables of data sets, unless they are those that were read.
+
+        Parameters
+        ----------
+        folders : sequence of str
+            The data sets to learn from.
+        """
+        if tuple(folders) != self._folders:
+            self._folders = tuple(folders)
+            self._read()
+
+    def _read(self) -> None:
+        if self._given is not None and self._folders:
+            folders, target = self._folders, str(self.target.currentData() or self._given.target)
+            self._reading.submit("tables", lambda: partial(read_offer, folders, target))
+
+    def _on_read(self, offer: Offer) -> None:
+        self._offer = offer
+        before = str(self.target.currentData() or "")
+        self.target.clear()
+        for name in offer.targets:
+            self.target.addItem(name, name)
+        self._show_target(before)
+        self._show_counts()
+        self._show_columns()
+        self.changed.emit()
+
+    def _on_target(self, index: int) -> None:
+        self._positive = ""
+        self._ticked = tuple(name for name in self._ticked if name != self.target.currentData())
+        self._show_counts()
+        self._read()  # other columns give another answer away
+        self.changed.emit()
+
+    def _on_ticked(self, item: QListWidgetItem) -> None:
+        items = [self.columns.item(place) for place in range(self.columns.count())]
+        self._ticked = tuple(item.text() for item in items if item.checkState() == Qt.CheckState.Checked)
+        self.changed.emit()
+
+    def _show_target(self, target: str) -> None:
+        if self.target.findData(target) < 0 and target:
+            self.target.insertItem(0, target, target)
+        self.target.setCurrentIndex(self.target.findData(target))
+
+    def _show_counts(self) -> None:
+        target = str(self.target.currentData() or "")
+        classes = self._offer.targets.get(target, {})
+        self._positive = positive_of(classes, target, self._positive) if classes else self._positive
+        said = ", ".join(f"{name} {count:,}" for name, count in classes.items())
+        self.counts.setText(said or f"no table has a column '{target}' with classes")
+        self.counts.setToolTip(f"Sensitivity is about: {self._positive}")
+
+    def _show_columns(self) -> None:
+        """List the columns: what may be ticked, then what must not be an input, with why."""
+        self.columns.blockSignals(True)
+        self.columns.clear()
+        for name in self._offer.inputs:
+            item = QListWidgetItem(name, self.columns)
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable)
+            item.setCheckState(Qt.CheckState.Checked if name in self._ticked else Qt.CheckState.Unchecked)
+        for name, why in self._offer.refused.items():
+            item = QListWidgetItem(name, self.columns)
+            item.setFlags(Qt.ItemFlag.NoItemFlags)
+            item.setToolTip(f"{name} {why}")
+        self.columns.blockSignals(False)
+        self._ticked = tuple(name for name in self._ticked if name in self._offer.inputs)
+
+    def _lay_out(self, fold: QWidget) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        rows = QWidget()
+        layout = form(rows)
+        layout.addRow("answer", self.target)
+        layout.addRow("", self.counts)
+        layout.addRow("columns", self.columns)
+        column.addWidget(rows)
+        column.addWidget(fold)
+
+
+def _named(config: ClassificationConfig) -> tuple[str, ...]:
+    """The columns that a recipe names."""
+    found = config.tabular
+    return () if found is None else tuple(column.name for column in (*found.numbers, *found.words))

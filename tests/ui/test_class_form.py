@@ -1,0 +1,152 @@
+"""The Train dock for classifiers: the answer is picked, columns are ticked, what gives the answer away cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QWidget
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import write_table
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.class_form import ClassForm
+from napari_melanoma.ui.class_offer import classes_in, positive_of, read_offer
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.look import ThemedIcons
+from napari_melanoma.ui.recipe_form import RecipeForm
+from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.workflows.recipes import shipped_recipe
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    """A table of lesions without images."""
+    folder = tmp_path / "patients"
+    folder.mkdir()
+    rows = [
+        {
+            "image_id": f"i{index}",
+            "patient_id": f"p{index}",
+            "age": 30 + index,
+            "sex": ("male", "female")[index % 2],
+            "diagnosis": ("nevus", "melanoma", "nevus", "seborrheic keratosis")[index % 4],
+            "melanoma": int(index % 4 == 1),
+        }
+        for index in range(24)
+    ]
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+@pytest.fixture
+def shown(qtbot: Any) -> RecipeForm:
+    """The form of a recipe in a window."""
+    window = QWidget()
+    qtbot.addWidget(window)
+    form = RecipeForm(ReviewSettings(), ThemedIcons(ViewerModel(), window, Connections()))
+    qtbot.addWidget(form)
+    form.give(shipped_recipe("classify").recipe(["x"], "none"))
+    return form
+
+
+def read(form: ClassForm, folder: Path, qtbot: Any) -> None:
+    form.look_at([str(folder)])
+    qtbot.waitUntil(lambda: not form.busy, timeout=PATIENCE_MS)
+
+
+def row(form: ClassForm, name: str) -> Any:
+    columns = form.findChild(QListWidget, "class_columns")
+    found = columns.findItems(name, Qt.MatchFlag.MatchExactly)
+    assert found, name
+    return found[0]
+
+
+def recipe_of(form: RecipeForm) -> TrainRecipe:
+    values = form.values()
+    values["data"]["datasets"] = ["x"]
+    values["model"]["start"] = "none"
+    return TrainRecipe.parse(values, "the form")
+
+
+def columns_of(form: RecipeForm) -> list[str]:
+    asked = recipe_of(form).classification
+    assert asked is not None
+    found = asked.tabular
+    return [] if found is None else [column.name for column in (*found.numbers, *found.words)]
+
+
+def test_classes_are_counted_and_the_recipes_columns_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+    read(shown.classes, patients, qtbot)
+    assert shown.classes.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
+    assert row(shown.classes, "age").checkState() == Qt.CheckState.Checked
+    assert columns_of(shown) == ["age", "sex"]
+
+
+def test_a_column_is_unticked_and_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+    read(shown.classes, patients, qtbot)
+    row(shown.classes, "sex").setCheckState(Qt.CheckState.Unchecked)
+    assert columns_of(shown) == ["age"]
+    row(shown.classes, "age").setCheckState(Qt.CheckState.Unchecked)
+    assert columns_of(shown) == []
+    row(shown.classes, "sex").setCheckState(Qt.CheckState.Checked)
+    assert columns_of(shown) == ["sex"]
+
+
+def test_what_gives_the_answer_away_cannot_be_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+    read(shown.classes, patients, qtbot)
+    leak = row(shown.classes, "diagnosis")
+    assert not leak.flags() & Qt.ItemFlag.ItemIsEnabled
+    assert leak.toolTip().startswith("diagnosis ")
+    assert not shown.classes.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
+
+
+def test_another_answer_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+    read(shown.classes, patients, qtbot)
+    combo = shown.classes.findChild(QComboBox, "class_target")
+    place = combo.findData("diagnosis")
+    combo.setCurrentIndex(place)
+    combo.activated.emit(place)
+    qtbot.waitUntil(lambda: not shown.classes.busy, timeout=PATIENCE_MS)
+    asked = recipe_of(shown).classification
+    assert asked is not None
+    assert (asked.target, asked.positive) == ("diagnosis", "melanoma")
+    assert shown.classes.findChild(QLabel, "class_counts").text().startswith("nevus 12, ")
+
+
+def test_a_recipe_of_segmentation_hides_it(shown: RecipeForm) -> None:
+    assert shown.classes.isVisibleTo(shown)
+    shown.give(shipped_recipe("from-scratch").recipe(["x"], "none"))
+    assert not shown.classes.isVisibleTo(shown)
+    assert recipe_of(shown).classification is None
+
+
+def test_a_folder_that_is_gone_is_said(patients: Path) -> None:
+    with pytest.raises(DataSetError, match="is no data set"):
+        read_offer([str(patients / "gone")], "melanoma", RunContext())
+
+
+CLASSES = {
+    "ones and zeros": (["1", "0", "0", "0"], {"other": 3, "x": 1}),
+    "words": (["a", "b", "a", "b", ""], {"a": 2, "b": 2}),
+    "one word": (["a", "a", "unknown"], {}),
+    "numbers": (["31", "45", "31", "45"], {}),
+    "names": ([f"p{number}" for number in range(40)], {}),
+}
+
+
+@pytest.mark.parametrize(("cells", "expected"), CLASSES.values(), ids=CLASSES.keys())
+def test_what_is_a_column_of_classes(cells: list[str], expected: dict[str, int]) -> None:
+    assert classes_in([{"x": cell} for cell in cells], "x") == expected
+
+
+def test_the_positive_class() -> None:
+    assert positive_of({"other": 9, "melanoma": 1}, "melanoma", "") == "melanoma"
+    assert positive_of({"a": 9, "b": 1}, "x", "") == "b"
+    assert positive_of({"a": 9, "b": 1}, "x", "a") == "a"
