@@ -1,0 +1,51 @@
+"""How long an answer takes when the form or the mask of a large photograph changes: 0.1 s and 0.3 s are the aims.
+
+Run: python benchmarks/answer_speed.py [MODEL]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.models.registry import find_classifier
+from napari_melanoma.workflows.answer import ClassifyOptions
+from napari_melanoma.workflows.classify import answer_again, look_at
+
+SHAPE, ROUNDS = (2000, 3000), 10
+
+
+def median_seconds(ask: Callable[[], object]) -> float:
+    """Median time of a call, the first one left out."""
+    ask()
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        ask()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def main() -> None:
+    """Measure and print."""
+    model = Classifier.load(find_classifier(sys.argv[1] if len(sys.argv) > 1 else ""))
+    random = np.random.default_rng(0)
+    photograph = Photograph(random.integers(0, 255, (*SHAPE, 3), np.uint8), "noise")
+    rows, columns = np.indices(SHAPE)
+    mask = np.hypot(rows - 1000, columns - 1500) < 600
+    seen = look_at(photograph, mask, model)
+    form = median_seconds(lambda: answer_again(seen, {"age": "54", "sex": "male"}, model, ClassifyOptions()))
+
+    def moved() -> None:
+        answer_again(look_at(photograph, mask, model, seen.looks), {}, model, ClassifyOptions())
+
+    print(f"form {form:.3f} s, mask {median_seconds(moved):.3f} s on {SHAPE[1]} x {SHAPE[0]}, {model.device}")
+
+
+if __name__ == "__main__":
+    main()
