@@ -108,6 +108,7 @@ def answer_pictures(out: Path, theme: str) -> None:
             field.control.textEdited.emit(age)
             wait_until(lambda: not dock.busy)
         picture(window, out / f"lesion-dock-answer-{name}.png")
+        viewer.layers.clear()
     viewer.close()
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.workflows.case_asking import answer_case
 
 if TYPE_CHECKING:
     from napari_melanoma.inference.classification import Classifier
@@ -301,37 +302,6 @@ def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return _answering().explain(arguments, run)
 
 
-def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Answer about every lesion of a case, over all of its images; the case is not changed.
-
-    Parameters
-    ----------
-    arguments : dict
-        ``folder``: of the case, which may be open in another process; ``model``: a classifier's name or path, "" for
-        the usual one.
-    run : RunContext
-        Takes the progress.
-
-    Returns
-    -------
-    dict
-        ``answers``: as ``workflows.case_answer.CaseAnswers.from_json`` takes them.
-
-    Raises
-    ------
-    BundleError
-        Where there is no such classifier.
-    CaseError
-        Where there is no case.
-    """
-    from napari_melanoma.data.case.store import CaseStore
-    from napari_melanoma.workflows.case_answers import answer_with
-
-    run.report(Progress(0, None, "Loading the model"))
-    with CaseStore.open(Path(arguments["folder"])) as store:
-        return {"answers": answer_with(store, arguments["model"], run).to_json()}
-
-
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how long a training would take and how much memory.
 
@@ -360,16 +330,8 @@ def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
 
 
-HANDLERS: dict[str, Handler] = {
-    "warm": warm,
-    "segment": segment,
-    "classify": classify,
-    "reclassify": reclassify,
-    "explain": explain,
-    "answer_case": answer_case,
-    "rate": rate,
-    "estimate": estimate,
-}
+VERBS: tuple[Handler, ...] = (warm, segment, classify, reclassify, explain, answer_case, rate, estimate)
+HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 
 
 def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:

@@ -136,3 +136,10 @@ def test_bars_are_spoken_and_explain_themselves(stage):
     QToolTip.hideText()
     bars.show_rows([])
     assert not bars.isVisibleTo(stage.page)
+
+
+def test_every_method_of_a_heatmap_can_be_chosen():
+    from napari_melanoma.inference.explanation import METHODS as KNOWN
+    from napari_melanoma.ui.heatmap_controls import METHODS as SHOWN
+
+    assert tuple(SHOWN) == KNOWN

@@ -197,6 +197,16 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
     return WORDS.filter(lambda word: len(word) >= sum(getattr(limit, "min_length", 0) for limit in metadata))
 
 
+def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
+    """Make what was drawn for either task fit one; of the other the part 'classification' has a form of its own."""
+    fits = {"task": "segmentation", "classification": None}
+    if losses()[values["loss"]].spec.task != "segmentation":
+        fits["loss"] = "ce"
+    if architectures()[values["model"]["architecture"]].spec.task != "segmentation":
+        fits["model"] = {**values["model"], "architecture": "deeplabv3plus"}
+    return {**values, **fits}
+
+
 def numbers(whole: bool, metadata: tuple[object, ...]) -> st.SearchStrategy:
     limits = {type(limit): limit for limit in metadata}
     low = limits[Ge].ge if Ge in limits else limits[Gt].gt if Gt in limits else None
@@ -215,7 +225,7 @@ def numbers(whole: bool, metadata: tuple[object, ...]) -> st.SearchStrategy:
 def test_any_recipe_comes_out_as_it_went_in(stage, data):
     form = stage.page.findChild(ConfigForm, "whole") or form_of(stage, TrainRecipe)
     form.setObjectName("whole")
-    shown = TrainRecipe.parse(data.draw(values_of(TrainRecipe)), "hypothesis")
+    shown = TrainRecipe.parse(of_segmentation(data.draw(values_of(TrainRecipe))), "hypothesis")
     form.set_values(shown)
     elsewhere = shown.model_dump(include={"classification"})  # has a form of its own
     assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
@@ -309,6 +319,8 @@ def test_what_is_found_by_listing_is_a_choice_by_its_title(form, key, listed):
     shown = {combo.itemData(place): combo.itemText(place) for place in range(combo.count())}
     assert shown == {name: found.spec.title for name, found in listed().items()}
     for name in listed():
+        if getattr(listed()[name].spec, "task", "segmentation") != "segmentation":
+            continue  # this recipe is one of segmentation, and says so
         chooses(form, key, name)
         assert getattr(TrainRecipe.parse(form.values(), "the form"), key) == name
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.ui.answer_queue import AnswerQueue, Picture, Question
+from napari_melanoma.ui.answer_showing import Said, show_answer
 from napari_melanoma.ui.filling import Filling
 from napari_melanoma.ui.heatmap import Heatmap
 from napari_melanoma.ui.models_changed import models_changed
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
 TASK: Task = "answering"
 PATIENCE_MS, LOOK_MS = 200, 40
 TOLD = "Answer in"  # so many seconds
-NOT_ANALYSED = "Analyse the photograph: the answer is about the lesion inside the border."
-NONE_PICKED = "Pick a model beside <i>answer</i> to be told what the lesion may be."
-
-
-@dataclass(frozen=True)
-class Said:
-    """What came of a question: an answer, or why there is none."""
-
-    question: Question
-    answer: Answer | None = None
-    fault: str = ""
 
 
 class Answering(QObject):
@@ -233,36 +221,9 @@ class Answering(QObject):
                 self.heatmap.follow(identity, self._asked_about(identity))
 
     def _show_answer(self) -> None:
-        controls, identity = self._controls, self._controls.picker.identity
-        said, known = self._said.get(str(identity)), self._question(str(identity))
-        again = controls.icons.link("again", "Ask again")
-        if not controls.classifier.model:
-            controls.answer.show_none(NONE_PICKED if controls.classifier.has_any else self._none_installed())
-        elif known is None:
-            controls.answer.show_none(NOT_ANALYSED)
-        elif said is not None and said.question == known:
-            self._show(said)
-        elif not self.queue.waits_for(str(identity)):
-            controls.answer.show_none(f"Stopped: nothing was said of this lesion. {again}")
-        elif said is not None and said.answer is not None and said.question.picture.model == known.picture.model:
-            controls.answer.show_answer(said.answer, awaited=True)
-        else:
-            controls.answer.show_none("Asking ...")
-
-    def _show(self, said: Said) -> None:
-        """Show what was said to what is asked now."""
-        if said.answer is not None:
-            self._controls.answer.show_answer(said.answer, awaited=False)
-        else:
-            again = self._controls.icons.link("again", "Ask again")
-            self._controls.answer.show_none(f"{_first_capital(html.escape(said.fault))} {again}")
-
-    def _none_installed(self) -> str:
-        train = self._controls.icons.link("train", "Train one")
-        return (
-            f"No model that says what a lesion may be is installed. {train}, or add one with "
-            "<i>napari-melanoma models import</i>."
-        )
+        identity = str(self._controls.picker.identity)
+        waits = self.queue.waits_for(identity)
+        show_answer(self._controls, self._said.get(identity), self._question(identity), waits)
 
     def _on_model(self) -> None:
         """Ask the model that is picked now, about every photograph that was analysed."""
@@ -305,7 +266,3 @@ class Answering(QObject):
             self._after.pop(identity)()
         if self._after:
             self._waiting.start()
-
-
-def _first_capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"

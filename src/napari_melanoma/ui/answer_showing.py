@@ -1,0 +1,69 @@
+"""Which of all that can be said of an answer is shown: the answer, that it is awaited, or why there is none."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.answer_queue import Question
+    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.workflows.answer import Answer
+
+NOT_ANALYSED = "Analyse the photograph: the answer is about the lesion inside the border."
+NONE_PICKED = "Pick a model beside <i>answer</i> to be told what the lesion may be."
+STOPPED = "Stopped: nothing was said of this lesion."
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a question: an answer, or why there is none."""
+
+    question: Question
+    answer: Answer | None = None
+    fault: str = ""
+
+
+def show_answer(controls: LesionControls, said: Said | None, known: Question | None, waits: bool) -> None:
+    """Show what is known of the photograph in view.
+
+    Parameters
+    ----------
+    controls : LesionControls
+        The dock.
+    said : Said or None
+        What was said last.
+    known : Question or None
+        What would be asked now; None where there is nothing to ask, or nobody.
+    waits : bool
+        Whether an answer is awaited.
+    """
+    section, again = controls.answer, controls.icons.link("again", "Ask again")
+    if not controls.classifier.model:
+        section.show_none(NONE_PICKED if controls.classifier.has_any else _none_installed(controls))
+    elif known is None:
+        section.show_none(NOT_ANALYSED)
+    elif said is not None and said.question == known:
+        if said.answer is not None:
+            section.show_answer(said.answer, awaited=False)
+        else:
+            section.show_none(f"{_first_capital(html.escape(said.fault))} {again}")
+    elif not waits:
+        section.show_none(f"{STOPPED} {again}")
+    elif said is not None and said.answer is not None and said.question.picture.model == known.picture.model:
+        section.show_answer(said.answer, awaited=True)
+    else:
+        section.show_none("Asking ...")
+
+
+def _none_installed(controls: LesionControls) -> str:
+    train = controls.icons.link("train", "Train one")
+    return (
+        f"No model that says what a lesion may be is installed. {train}, or add one with "
+        "<i>napari-melanoma models import</i>."
+    )
+
+
+def _first_capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

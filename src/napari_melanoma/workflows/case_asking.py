@@ -1,0 +1,42 @@
+"""A case as the worker is asked about it: a folder in, plain values out; what is heavy is imported when it is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.runs import Progress
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+
+
+def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Answer about every lesion of a case, over all of its images; the case is not changed.
+
+    Parameters
+    ----------
+    arguments : dict
+        ``folder``: of the case, which may be open in another process; ``model``: a classifier's name or path, "" for
+        the usual one.
+    run : RunContext
+        Takes the progress.
+
+    Returns
+    -------
+    dict
+        ``answers``: as ``workflows.case_answer.CaseAnswers.from_json`` takes them.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such classifier.
+    InputError
+        Where there is no case.
+    """
+    from napari_melanoma.data.case.store import CaseStore
+    from napari_melanoma.workflows.case_answers import answer_with
+
+    run.report(Progress(0, None, "Loading the model"))
+    with CaseStore.open(Path(arguments["folder"])) as store:
+        return {"answers": answer_with(store, arguments["model"], run).to_json()}
