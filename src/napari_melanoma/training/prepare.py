@@ -144,15 +144,7 @@ def prepare_data(
             rows = read_data(folder.data)
             _restore(rows, store, recipe, run)
         else:
-            found = survey(recipe, store, run, keep=True)
-            rows = _rows(found)
-            if found.table is not None:
-                assert recipe.classification is not None
-                data_faults.check_readable(fill_views(store, rows, recipe, run))
-                write_classes(folder.path, found.table, rows, recipe.classification, encoding)
-            write_data(folder.data, rows)
-            for notice in found.notices:
-                folder.tell("notice", message=notice)
+            rows = _begun(recipe, folder, store, run, encoding)
         prepared = _assemble(rows, store, recipe)
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
@@ -160,6 +152,22 @@ def prepare_data(
         store.use(folder.path, [cache for cache in caches if cache])
         store.prune()
     return prepared
+
+
+def _begun(
+    recipe: TrainRecipe, folder: RunFolder, store: PixelStore, run: RunContext, encoding: TabularEncoding | None
+) -> list[DataRow]:
+    """Look at the images of a new run, and write down in its folder what it learns from."""
+    found = survey(recipe, store, run, keep=True)
+    rows = _rows(found)
+    if found.table is not None:
+        assert recipe.classification is not None
+        data_faults.check_readable(fill_views(store, rows, recipe, run))
+        write_classes(folder.path, found.table, rows, recipe.classification, encoding)
+    write_data(folder.data, rows)
+    for notice in found.notices:
+        folder.tell("notice", message=notice)
+    return rows
 
 
 def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
