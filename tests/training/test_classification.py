@@ -254,6 +254,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "one class": ({"target": "modality", "positive": "dermoscopic"}, "expected two or more: there is nothing to tell"),
     "no such column": ({"target": "invasive"}, "no table has a column 'invasive'"),
     "positive is no class": ({"positive": "nevus"}, "classification.positive is 'nevus'"),
+    "a second round": ({"adaptation": {"pseudo_labels": True}}, "a run learns one round"),
     "nothing to adapt to": ({"adaptation": {"method": "adabn"}}, "brings two domains together, and there is one"),
     "a column that gives it away": ({"tabular": {"numbers": [], "words": [{"name": "melanoma"}]}}, "melanoma"),
 }
