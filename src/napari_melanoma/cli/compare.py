@@ -67,29 +67,38 @@ def compare(
         assert model is not None
         assert data is not None
         assert out is not None
-        from napari_melanoma.data.dataset import check_names, read_dataset, with_masks
         from napari_melanoma.models.registry import find_bundle
-        from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 
         if any(find_bundle(name).config.task == "classification" for name in model):
             _refuse_drawing(base or flips or no_refine)
             _classifiers(model, data, out, split, current)
             return
-        check_names([*data, *(base or [])])
-        new, kept = ([s for f in folders or [] for s in with_masks(read_dataset(f), split)] for folders in (data, base))
-        values = {
-            "base": sorted({sample.domain for sample in kept}),
-            "refinement": refinement(off=no_refine),
-            "flips": flips,
-            **({"split": split} if split else {}),
-        }
-        if len(model) > 2:
-            _several(model, new, out, values, current)
-            return
-        options = ComparisonOptions.parse(values, "the command line")
-        found = compare_models([find_bundle(name) for name in model], [*new, *kept], out, options, run=current.run)
-        _tell(current, out, found)
-        _finish(current, found, f"written to {out / 'comparison.json'}; a page to look at: {out / 'comparison.html'}")
+        given = {"refinement": refinement(off=no_refine), "flips": flips, **({"split": split} if split else {})}
+        _drawing(model, data, base or [], out, given, current)
+
+
+def _drawing(
+    model: list[str], data: list[Path], base: list[Path], out: Path, given: dict[str, object], current: Session
+) -> None:
+    """Compare models that draw: two with an advice, more with the first."""
+    from napari_melanoma.data.dataset import check_names, read_dataset, with_masks
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
+
+    split = None if given.get("split") is None else str(given["split"])
+    check_names([*data, *base])
+    new, kept = ([s for f in folders for s in with_masks(read_dataset(f), split)] for folders in (data, base))
+    values = {
+        "base": sorted({sample.domain for sample in kept}),
+        **given,
+    }
+    if len(model) > 2:
+        _several(model, new, out, values, current)
+        return
+    options = ComparisonOptions.parse(values, "the command line")
+    found = compare_models([find_bundle(name) for name in model], [*new, *kept], out, options, run=current.run)
+    _tell(current, out, found)
+    _finish(current, found, f"written to {out / 'comparison.json'}; a page to look at: {out / 'comparison.html'}")
 
 
 def _several(names: list[str], samples: list[Sample], out: Path, values: dict[str, object], current: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from napari_melanoma.workflows.evaluate_classes import (
 from napari_melanoma.workflows.evaluation_classes import METRICS, Told, class_differences, class_estimates
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions, measure_classifiers
 from napari_melanoma.workflows.unfinished import forget
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.classify import ClassifyingModel
 
 SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
@@ -103,10 +107,23 @@ def compare_classifiers(
         raise InputError(f"a comparison takes two models or more; {len(models)} were named.")
     loaded = [Classifier.load(of_task(info, "classification")) for info in models]
     _refuse_other_classes([(info.name, info.config.classes) for info in models])
+    compared = _asked(loaded, datasets, out, options, run)
+    forget(out)
+    return compared
+
+
+def _asked(
+    loaded: Sequence[ClassifyingModel],
+    datasets: Sequence[Path],
+    out: Path,
+    options: ClassEvaluationOptions,
+    run: RunContext,
+) -> ClassesCompared:
+    """Ask classifiers about the same images, and compare them."""
     judged = images_to_judge(datasets, loaded[0], options)
     segmenter = segmenter_of(options)
     found = measure_classifiers(loaded, judged.samples, judged.rows, options, out, segmenter=segmenter, run=run)
-    warnings = tuple(judged_warnings(models, judged))
+    warnings = tuple(judged_warnings([model.info for model in loaded], judged))
     measured = [found[0].samples[place] for place in found[0].measured]
     images = tuple((sample.domain, sample.image_id) for sample in measured)
     values = options.model_dump(mode="json")
@@ -117,9 +134,7 @@ def compare_classifiers(
         for model, figures in zip(loaded, found, strict=True)
     ]
     failed = tuple((item.sample.image_id, item.error) for item in found[0].failed)
-    compared = _compared(read, [], out, failed)
-    forget(out)
-    return compared
+    return _compared(read, [], out, failed)
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassesCompared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,9 @@ from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
-from napari_melanoma.data.features.reading import number_of
-from napari_melanoma.data.harmonise import Harmoniser
 from napari_melanoma.models.registry import find_bundle, of_task
 from napari_melanoma.training.class_rows import answers_of
+from napari_melanoma.workflows.class_subgroups import ClassSubgroup, class_subgroups
 from napari_melanoma.workflows.evaluation import Failed, Figures
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
 from napari_melanoma.workflows.measuring_classes import (
@@ -29,7 +28,6 @@ from napari_melanoma.workflows.measuring_classes import (
     variants,
 )
 from napari_melanoma.workflows.modality_fit import unfit_images
-from napari_melanoma.workflows.subgroups import NONE, few_words
 from napari_melanoma.workflows.unfinished import forget
 
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.classify import ClassifyingModel
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
-AGES = ((30, "under 30"), (50, "30 to 49"), (70, "50 to 69"), (np.inf, "70 and over"))
-FEW = 5  # positives or others: an area of fewer says nothing
 REWARDED = 0.55  # the AUC of knowing the data set alone, from which a reader is warned
 KNOWS_DOMAIN = (
     "Over all data sets together, an AUC of {area:.3f} is had by who knows of each image its data set alone, since "
@@ -48,18 +44,6 @@ KNOWS_DOMAIN = (
 )
 ONE_CLASS = "No image is {what}: what tells the classes apart, such as the AUC, cannot be measured on these."
 LEFT_OUT = "{count} of {all} images have no answer in the column '{target}', or one that the model does not know."
-
-
-@dataclass(frozen=True)
-class ClassSubgroup:
-    """Images of a data set that have something in common: by what, which value, how many, and how the model did."""
-
-    data: str
-    by: str
-    value: str
-    count: int
-    positives: int
-    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,7 +323,7 @@ def judged_by(
         parts[str(domain)] = class_estimates(told.take(here)) | _of_sets(
             model, told.take(here), figures, figures.measured[here]
         )
-    found = tuple(_subgroups(told, [figures.samples[place] for place in figures.measured], judged.rows))
+    found = tuple(class_subgroups(told, [figures.samples[place] for place in figures.measured], judged.rows))
     without = {
         name: class_differences(told, told_by(model, figures, judged, options, name))["AUC"]
         for name in variants(model)[1:]
@@ -376,42 +360,3 @@ def _beware(told: Told) -> Iterator[str]:
     if len(names) > 1 and area >= REWARDED:
         shares = ", ".join(f"{100 * told.truth[told.domains == name].mean():.0f} % of '{name}'" for name in names)
         yield KNOWS_DOMAIN.format(area=area, shares=f"{shares} are {told.positive}")
-
-
-def _subgroups(told: Told, samples: Sequence[Sample], rows: Rows) -> Iterator[ClassSubgroup]:
-    """How the model does on images that have something in common, within each data set."""
-    assert told.domains is not None
-    harmoniser = Harmoniser()
-    said = [harmoniser.row(rows.get((sample.domain, sample.image_id), {})) for sample in samples]
-    for domain in np.unique(told.domains):
-        places = np.flatnonzero(told.domains == domain)
-        for by, word_of in WAYS.items():
-            values = few_words(word_of(said[place]) or NONE for place in places)
-            for value in sorted(set(values.tolist()), key=lambda word: (word == NONE, word)):
-                here = places[values == value]
-                if 0 < len(here) < len(places):
-                    yield _subgroup(told.take(here), str(domain), by, str(value))
-
-
-def _subgroup(told: Told, data: str, by: str, value: str) -> ClassSubgroup:
-    """Estimates of a few images, without those that so few cannot have."""
-    positives, count = int(told.truth.sum()), len(told.labels)
-    found = class_estimates(told)
-    if min(positives, count - positives) < FEW:
-        found = {name: one for name, one in found.items() if name in ("sensitivity", "specificity", "accuracy")}
-    return ClassSubgroup(data, by, value, count, positives, found)
-
-
-def _age_band(row: Mapping[str, str]) -> str:
-    """The band of an age; empty where it is not known."""
-    age = number_of(row.get("age"))
-    return "" if np.isnan(age) else next(name for limit, name in AGES if age < limit)
-
-
-WAYS: dict[str, Callable[[Mapping[str, str]], str]] = {
-    "diagnosis": lambda row: row.get("diagnosis", ""),
-    "sex": lambda row: row.get("sex", ""),
-    "age": _age_band,
-    "site": lambda row: row.get("site", ""),
-    "Fitzpatrick type": lambda row: row.get("fitzpatrick", ""),
-}
