@@ -67,8 +67,11 @@ def compare(
         assert model is not None
         assert data is not None
         assert out is not None
+        from napari_melanoma.data.dataset import table_of
         from napari_melanoma.models.registry import find_bundle
 
+        for folder in [*data, *(base or [])]:
+            table_of(folder)
         if any(find_bundle(name).config.task == "classification" for name in model):
             _refuse_drawing(base or flips or no_refine)
             _classifiers(model, data, out, split, current)

@@ -27,7 +27,8 @@ from napari_melanoma.report.class_figures import (
     draw_roc,
 )
 from napari_melanoma.report.evaluation_page import Page, write_page
-from napari_melanoma.workflows.evaluate_classes import ClassEvaluation, ClassSubgroup
+from napari_melanoma.workflows.class_subgroups import ClassSubgroup
+from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
 from napari_melanoma.workflows.evaluation_classes import LESS_IS_BETTER, METRICS, Told
 from napari_melanoma.workflows.measuring_classes import EMPTY, ClassEvaluationOptions
 
