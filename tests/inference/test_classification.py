@@ -47,6 +47,24 @@ def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture)
     assert looked[0].embedding.shape == (classifier.judge.reference.embeddings.shape[1],)
 
 
+def test_mirror_images_are_asked_where_the_bundle_says_so(
+    classifier: Classifier, classifier_bundle: BundleInfo, picture
+) -> None:
+    config = classifier_bundle.config
+    assert config.classifier is not None
+    asked = config.model_copy(update={"classifier": config.classifier.model_copy(update={"mirrored": True})})
+    mirrored = Classifier(BundleInfo(classifier_bundle.path, asked), classifier.network)
+    rgb = picture(np.random.default_rng(14), True).rgb
+    turned = [np.ascontiguousarray(rgb[:: 1 - 2 * (place & 1), :: 1 - (place & 2)]) for place in range(4)]
+    rows = [{"age": "70"}] * 4
+    each = classifier.logits([Lesion(view, row=row) for view, row in zip(turned, rows, strict=True)])
+    found = mirrored.logits([Lesion(view, row=row) for view, row in zip(turned, rows, strict=True)])
+    assert np.ptp(each, axis=0).max() > 1e-3  # the single looks differ, their mean does not
+    np.testing.assert_allclose(found, np.repeat(each.mean(axis=0, keepdims=True), 4, axis=0), atol=1e-4)
+    embeddings = [one.embedding for one in mirrored.look(turned)]
+    np.testing.assert_allclose(embeddings, np.repeat(embeddings[:1], 4, axis=0), atol=1e-4)
+
+
 def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None:
     config = classifier.info.config
     around = config.classifier.model_copy(update={"view": ViewConfig()})

@@ -31,6 +31,7 @@ class ClassifierConfig(Config):
 
     positive: str = Field("melanoma", min_length=1, description="the class that the operating point is about")
     view: ViewConfig = ViewConfig()
+    mirrored: bool = Field(False, description="its logits are means over the view and the view's three mirror images")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it before softmax")
     bias: tuple[float, ...] = Field(
         (), description="added to the divided logits, one a class; what class weights or sampling moved; none: zeros"

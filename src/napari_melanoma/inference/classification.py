@@ -45,8 +45,8 @@ class Lesion:
 class Looked:
     """What the encoder made of a view, kept so that a change of the form asks the network's head alone.
 
-    ``deepest`` is float32 (channel, row, column), the map that the head decides from; ``embedding`` is float32
-    (feature,), by which pictures are compared.
+    ``deepest`` is float32 (look, channel, row, column), the maps that the head decides from: one, or four where the
+    bundle looks at mirror images too. ``embedding`` is float32 (feature,), by which pictures are compared.
     """
 
     deepest: NDArray[np.float32]
@@ -193,12 +193,14 @@ class Classifier:
         """
         import torch
 
+        from napari_melanoma.models.blocks.mirrors import look_at
+
         if not views:
             return []
         with torch.inference_mode():
-            maps = list(self.network.encode(to_tensor(list(views), self.info.config).to(self.device)))
-            embeddings = self.network.embed(maps).float().cpu().numpy()
-            deepest = maps[-1].float().cpu().numpy()
+            images = to_tensor(list(views), self.info.config).to(self.device)
+            found = look_at(self.network, images, mirrored=self.config.mirrored)
+            deepest, embeddings = (each.float().cpu().numpy() for each in found)
         return [Looked(one, embedding) for one, embedding in zip(deepest, embeddings, strict=True)]
 
     def decide(self, looked: Sequence[Looked], rows: Sequence[Mapping[str, object]]) -> NDArray[np.float32]:
@@ -286,8 +288,10 @@ class Classifier:
         """Run the head."""
         import torch
 
+        from napari_melanoma.models.blocks.mirrors import decide_by
+
         if not looked:
             return np.zeros((0, len(self.info.config.classes)), np.float32)
         with torch.inference_mode():
             deepest = torch.from_numpy(np.stack([one.deepest for one in looked])).to(self.device)
-            return self.network.decide([deepest], *self._tensors(inputs)).float().cpu().numpy()
+            return decide_by(self.network, deepest, *self._tensors(inputs)).float().cpu().numpy()

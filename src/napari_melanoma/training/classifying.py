@@ -52,9 +52,10 @@ class ClassificationConfig(Config):
     mixup: float = Field(0.0, ge=0, le=1, description="chance that an image is blended with another, answers too")
     cutmix: float = Field(0.0, ge=0, le=1, description="chance that a patch of another image covers it, answers too")
     freeze_encoder: bool = Field(False, description="only what stands behind the encoder learns")
+    mirrored: bool = Field(False, description="the model answers by the mean over a view and its mirror images")
     sensitivity: float = Field(0.9, gt=0, lt=1, description="at which the operating point is chosen")
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
-    neighbours: bool = Field(True, description="keep embeddings of the training cases, to show those that are alike")
+    neighbours: bool = Field(False, description="keep the ids of the training cases, to show those that are alike")
     adaptation: AdaptationConfig = AdaptationConfig()
 
     @model_validator(mode="after")

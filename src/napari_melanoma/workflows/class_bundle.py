@@ -72,6 +72,10 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
     """
     import torch
 
+    from napari_melanoma.models.blocks.mirrors import decide_by, look_at
+
+    asked = task.recipe.classification
+    assert asked is not None
     task.eval()
     found = []
     with torch.inference_mode():
@@ -79,10 +83,9 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
             images, continuous, categories = (
                 each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
             )
-            maps = task.network.encode(task.normalised(images))
-            logits = task.network.decide(maps, continuous, categories).float()
-            embedded = task.network.embed(maps).float()
-            found.append((logits.cpu(), batch.shares.argmax(1), embedded.cpu()))
+            deepest, embedded = look_at(task.network, task.normalised(images), mirrored=asked.mirrored)
+            logits = decide_by(task.network, deepest, continuous, categories)
+            found.append((logits.float().cpu(), batch.shares.argmax(1), embedded.float().cpu()))
     logits, labels, embeddings = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
     return Said(logits, labels, embeddings)
 

@@ -52,7 +52,9 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         kept["threshold"] = parent.threshold
     asked, data = recipe.classification, prepared.classes
     if asked is not None and data is not None:
-        told = ClassifierConfig(positive=asked.positive, view=asked.view, coverage=asked.coverage)
+        told = ClassifierConfig(
+            positive=asked.positive, view=asked.view, mirrored=asked.mirrored, coverage=asked.coverage
+        )
         kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": told}
     return BundleConfig(
         name=recipe.name,

@@ -1,0 +1,63 @@
+"""How a classifier looks at a view once, or four times: as it is and mirrored; learning and use share it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_melanoma.models.blocks.classifier import Classifier
+
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # axes that are turned round; a lesion has no up
+
+
+def look_at(network: Classifier, images: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
+    """Run the encoder.
+
+    Parameters
+    ----------
+    network : Classifier
+        In evaluation mode.
+    images : torch.Tensor
+        Normalised float (batch, 3, row, column).
+    mirrored : bool
+        Whether the three mirror images are looked at as well.
+
+    Returns
+    -------
+    deepest : torch.Tensor
+        Float (batch, look, channel, row, column): the deepest map of each look.
+    embedding : torch.Tensor
+        Float (batch, feature), the mean over the looks.
+    """
+    mirrors = MIRRORS if mirrored else MIRRORS[:1]
+    maps = network.encode(torch.cat([images.flip(axes) for axes in mirrors]))
+    embedding = network.embed(maps).unflatten(0, (len(mirrors), len(images))).mean(0)
+    return maps[-1].unflatten(0, (len(mirrors), len(images))).transpose(0, 1), embedding
+
+
+def decide_by(network: Classifier, deepest: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
+    """Run the head on each look, and average what it says.
+
+    Parameters
+    ----------
+    network : Classifier
+        In evaluation mode.
+    deepest : torch.Tensor
+        Float (batch, look, channel, row, column).
+    continuous : torch.Tensor
+        Float (batch, input).
+    categories : torch.Tensor
+        int64 (batch, embedding).
+
+    Returns
+    -------
+    torch.Tensor
+        Float (batch, class): logits.
+    """
+    looks = deepest.shape[1]
+    table = (each.repeat_interleave(looks, dim=0) for each in (continuous, categories))
+    return network.decide([deepest.flatten(0, 1)], *table).unflatten(0, (len(deepest), looks)).mean(1)
