@@ -142,7 +142,7 @@ def find_classifier(name_or_path: str) -> BundleInfo:
     found = default_classifier()
     if found is None:
         raise BundleError(
-            "no model that tells a diagnosis is installed. Train one (task = \"classification\" in a recipe) or add "
+            'no model that tells a diagnosis is installed. Train one (task = "classification" in a recipe) or add '
             "one: napari-melanoma models import FOLDER."
         )
     return found
