@@ -84,8 +84,8 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
                 each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
             )
             deepest, embedded = look_at(task.network, task.normalised(images), mirrored=asked.mirrored)
-            logits = decide_by(task.network, deepest, continuous, categories)
-            found.append((logits.float().cpu(), batch.shares.argmax(1), embedded.float().cpu()))
+            told = decide_by(task.network, deepest, continuous, categories)
+            found.append((told.float().cpu(), batch.shares.argmax(1), embedded.float().cpu()))
     logits, labels, embeddings = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
     return Said(logits, labels, embeddings)
 
