@@ -119,7 +119,30 @@ def batch_of(
     encoding: TabularEncoding | None,
     classes: int,
 ) -> ClassBatch:
-    """Put a batch together."""
+    """Put a batch together.
+
+    Parameters
+    ----------
+    cache : Cache
+        Decoded views.
+    keys : numpy.ndarray
+        int64 (batch, 2): epoch and key of each image.
+    places : numpy.ndarray
+        int64 (batch,): where each lies in the cache.
+    part : ClassPart
+        Answers and domains, in the order of the cache.
+    values : TableValues or None
+        What the rows of the batch say, in its order; None where the table is not looked at.
+    encoding : TabularEncoding or None
+        How they become inputs.
+    classes : int
+        How many there are.
+
+    Returns
+    -------
+    ClassBatch
+        On the processor.
+    """
     import torch
 
     images, masks = (torch.from_numpy(pixels) for pixels in cache.read(places))

@@ -45,7 +45,18 @@ class ClassSampleWriter(Sampler):
         self._classes = tuple(classes)
 
     def pictures(self, task: ClassificationTask) -> Iterator[NDArray[np.uint8]]:
-        """Draw what is said of each."""
+        """Draw what is said of each.
+
+        Parameters
+        ----------
+        task : ClassificationTask
+            In evaluation mode.
+
+        Yields
+        ------
+        numpy.ndarray
+            uint8 (row, column, channel), one picture an image.
+        """
         parts = (self._batch.images, self._batch.continuous, self._batch.categories)
         probabilities = task(*(part.to(task.device) for part in parts)).softmax(1).cpu().numpy()
         truths = self._batch.shares.argmax(1).tolist()

@@ -90,7 +90,18 @@ class Bars(QWidget):
         return QSize(120, ROW_PX * len(self.rows))
 
     def event(self, event: QEvent) -> bool:
-        """Explain the row under the mouse."""
+        """Explain the row under the mouse.
+
+        Parameters
+        ----------
+        event : QEvent
+            Any that Qt has for a widget.
+
+        Returns
+        -------
+        bool
+            Whether it was dealt with.
+        """
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             row = event.pos().y() // ROW_PX
             QToolTip.showText(event.globalPos(), self.rows[row].tip if 0 <= row < len(self.rows) else "", self)

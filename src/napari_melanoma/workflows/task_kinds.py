@@ -61,18 +61,87 @@ class TaskKind(Protocol):
     """One of the tasks that a recipe can name."""
 
     def options(self, recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
-        """Give the options of the network: those of the recipe, and what the data decide."""
+        """Give the options of the network: those of the recipe, and what the data decide.
+
+        Parameters
+        ----------
+        recipe : TrainRecipe
+            Of the run.
+        prepared : Prepared
+            Its images.
+
+        Returns
+        -------
+        dict
+            As ``build_network`` takes them.
+        """
 
     def make(self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: Prepared) -> Task:
-        """Make the task that Lightning runs."""
+        """Make the task that Lightning runs.
+
+        Parameters
+        ----------
+        recipe : TrainRecipe
+            Of the run.
+        network : torch.nn.Module
+            As it starts.
+        config : BundleConfig
+            What the bundle will say of itself.
+        prepared : Prepared
+            Its images.
+
+        Returns
+        -------
+        Task
+            Ready to be fitted.
+        """
 
     def samples(self, recipe: TrainRecipe, folder: RunFolder, prepared: Prepared) -> Callback | None:
-        """Choose tuning images whose prediction is drawn as it learns; None where none is to be drawn."""
+        """Choose tuning images whose prediction is drawn as it learns; None where none is to be drawn.
+
+        Parameters
+        ----------
+        recipe : TrainRecipe
+            How many to draw.
+        folder : RunFolder
+            Gets the pictures.
+        prepared : Prepared
+            Its images.
+
+        Returns
+        -------
+        lightning.pytorch.callbacks.Callback or None
+            None where nothing is to be drawn.
+        """
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext
     ) -> Finished:
-        """Choose on the tuning images what training leaves open."""
+        """Choose on the tuning images what training leaves open.
+
+        Parameters
+        ----------
+        task : Task
+            With the weights of the best epoch.
+        recipe : TrainRecipe
+            Of the run.
+        prepared : Prepared
+            Its images.
+        config : BundleConfig
+            What the bundle says of itself so far.
+        run : RunContext
+            Asked whether to go on.
+
+        Returns
+        -------
+        Finished
+            Ready to be written.
+
+        Raises
+        ------
+        Cancelled
+            Where the user stopped it.
+        """
 
 
 def spread(count: int, wanted: int) -> np.ndarray[Any, np.dtype[np.int64]]:
