@@ -134,6 +134,21 @@ def test_what_the_image_alone_decides_is_learnt_without_a_table(
     assert {path.suffix for path in (tmp_path / "run" / "samples" / "epoch-0001").iterdir()} == {".png"}
 
 
+def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
+    asked: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    import torch
+
+    recipe = change(asked, keep="last", epochs=4, patience=1, samples=0, learning_rate=1e-5)
+    bundle = learnt(recipe, tmp_path / "run")
+    epochs = [event["best"] for event in events(tmp_path / "run") if event["kind"] == "epoch"]
+    assert len(epochs) == 4
+    assert not epochs[-1]  # the best one is another
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in load_network(bundle).state_dict().items():
+        torch.testing.assert_close(value, last[f"network.{name}"], rtol=1e-2, atol=1e-2, check_dtype=False)
+
+
 def test_a_bundle_remembers_cases(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
     bundle = learnt(change(asked, classification={"neighbours": True}), tmp_path / "run")
     reference = read_reference(bundle)

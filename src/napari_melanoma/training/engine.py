@@ -76,7 +76,7 @@ def fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
     Parameters
     ----------
     task : Task
-        Left with the weights of the best epoch.
+        Left with the weights of the epoch that the recipe keeps.
     fitting : Fitting
         What to do.
     run : ListeningContext
@@ -98,7 +98,8 @@ def fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
         message = f"the memory of the {where} was full: each step is now computed in {pieces} pieces of the same sum."
         fitting.folder.tell("notice", message=message)
         fitting = replace(fitting, pieces=pieces)
-    _take_best(task, fitting.folder.best_checkpoint)
+    folder = fitting.folder
+    _take(task, folder.last_checkpoint if fitting.recipe.keep == "last" else folder.best_checkpoint)
 
 
 def choose_precision(recipe: TrainRecipe) -> str:
@@ -274,15 +275,15 @@ def _slurm() -> list[Any]:
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def _take_best(task: Task, path: Path) -> None:
-    """Put the weights of the best epoch into the task."""
+def _take(task: Task, path: Path) -> None:
+    """Put the weights of a checkpoint into the task."""
     import torch
 
     try:
-        best = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(f"{path} was removed after the last epoch: its model is lost. Train again.") from None
-    task.load_state_dict(best["state_dict"])
+    task.load_state_dict(found["state_dict"])
 
 
 @contextmanager
@@ -311,5 +312,5 @@ def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
         RunWriter(folder, run, clock, pace),
         *([fitting.samples] if fitting.samples else []),
         *([AveragedWeights(recipe.ema_decay, warm_up=not knows)] if recipe.ema_decay else []),
-        Keeper(folder, run, recipe.patience, pace),
+        Keeper(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, pace),
     ]

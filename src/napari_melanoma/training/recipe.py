@@ -140,6 +140,10 @@ class TrainRecipe(Config):
     patience: int = Field(
         8, ge=1, description="epochs without a greater tuning Jaccard, of a classifier AUC, before it stops"
     )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="of which epoch the model is; last: the tuning images have no say in it, and nothing stops early",
+    )
     gradient_clip: float = Field(1.0, gt=0, description="greatest norm of the gradient")
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="the model is a moving average of the weights with this decay; 0: the weights"
