@@ -139,7 +139,7 @@ def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
 ) -> None:
     import torch
 
-    recipe = change(asked, keep="last", epochs=4, patience=1, samples=0, learning_rate=1e-5)
+    recipe = change(asked, keep="last", epochs=4, patience=1, samples=0, learning_rate=0.1)
     bundle = learnt(recipe, tmp_path / "run")
     epochs = [event["best"] for event in events(tmp_path / "run") if event["kind"] == "epoch"]
     assert len(epochs) == 4
