@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from answers import add_classifier
 from napari.utils.notifications import notification_manager
+from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
+from napari_melanoma.io.results import read_table
 from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.workflows.answer import Answer
 
 
 @pytest.fixture
@@ -309,3 +313,33 @@ def test_what_a_case_says_fills_the_form_and_can_be_tried_out(person):
     person.clicks("form_back")
     person.waits()
     assert person.dock.patient.row == {"age": "31", "sex": "male"}
+
+
+def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
+    person.dock.settings.folder = tmp_path
+    analysed(person)
+    types(person, "80")
+    person.finds(QCheckBox, "heatmap").click()
+    person.clicks("save")
+    person.waits()
+    found, about = answer(person), json.loads((tmp_path / "mole" / "result.json").read_text())
+    assert Answer.from_json(about["answer"]) == found
+    assert about["form"] == {"age": "80"}
+    (row,) = read_table(tmp_path / "results.csv")
+    assert float(row["probability_melanoma"]) == pytest.approx(found.probability)
+    assert (row["class_set"], row["cannot_tell"], row["classifier"]) == ("other|melanoma", "1", "melanoma-test")
+    assert float(row["area_px"]) == person.mask.sum()
+    with Image.open(tmp_path / "mole" / "heatmap.png") as drawn:
+        assert drawn.size == person.mask.shape[::-1]
+    person.finds(QCheckBox, "heatmap").click()
+    person.draws(person.layer("mask"), [(10, 10), (10, 100)])
+    person.clicks("save")  # at once: it waits for the answer about what was drawn
+    person.waits()
+    about = json.loads((tmp_path / "mole" / "result.json").read_text())
+    assert Answer.from_json(about["answer"]) == answer(person) != found
+    assert not (tmp_path / "mole" / "heatmap.png").exists()
+    chooses_model(person, "")
+    person.clicks("save")
+    person.waits()
+    assert "answer" not in json.loads((tmp_path / "mole" / "result.json").read_text())
+    assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""

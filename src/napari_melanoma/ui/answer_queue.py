@@ -115,6 +115,22 @@ class AnswerQueue(QObject):
         every = (*self._waiting.values(), *([self._asked] if self._asked else []))
         return any(question.identity == identity and not question.method for question in every)
 
+    def concerns(self, identity: str) -> bool:
+        """Say whether anything about a photograph is awaited, also where an answer comes from.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+
+        Returns
+        -------
+        bool
+            True until all of it was told.
+        """
+        every = (*self._waiting.values(), *([self._asked] if self._asked else []))
+        return any(question.identity == identity for question in every)
+
     def ask(self, question: Question) -> None:
         """Ask soon; a question about the same that waits is forgotten.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -112,6 +113,25 @@ class Answering(QObject):
         """
         said = self._said.get(identity)
         return None if said is None or said.question != self._question(identity) else said.answer
+
+    def told(self, identity: str) -> LesionResult:
+        """Give what is known of a photograph together with what is said of it now, as it is saved.
+
+        Parameters
+        ----------
+        identity : str
+            Of an analysed photograph.
+
+        Returns
+        -------
+        LesionResult
+            With the answer, the form and the heatmap in sight; without them where there is no answer to it.
+        """
+        result, answer = self._work.book.lesions[identity].result, self.answer(identity)
+        if answer is None:
+            return result
+        heat = self.heatmap.shown(identity, self._asked_about(identity))
+        return replace(result, told=answer, form=self.filling.row(identity), heatmap=heat)
 
     def when_answered(self, identity: str, then: Callable[[], None]) -> None:
         """Wait until everything has followed what was drawn and filled in, or cannot.
@@ -262,7 +282,7 @@ class Answering(QObject):
     def _look(self) -> None:
         """Fulfil what waited for an answer."""
         waits = self._work.busy
-        for identity in [one for one in self._after if not waits and not self.queue.waits_for(one)]:
+        for identity in [one for one in self._after if not waits and not self.queue.concerns(one)]:
             self._after.pop(identity)()
         if self._after:
             self._waiting.start()

@@ -10,6 +10,9 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui import layers, linked
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.ui.answer_queue import AnswerQueue, Question
     from napari_melanoma.ui.lesion_book import LesionBook
     from napari_melanoma.ui.lesion_controls import LesionControls
@@ -92,6 +95,27 @@ class Heatmap(QObject):
             return
         layers.show_heatmap(self._book.viewer, image, np.asarray(heat, np.float32), self._controls.opacity)
         self._shown[question.identity] = question
+
+    def shown(self, identity: str, asked: Question | None) -> NDArray[np.float32] | None:
+        """Give the heatmap of an answer that is in sight.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        asked : Question or None
+            What its answer is to.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            float32 (row, column) in [0, 1]; None where none is wanted, or another one is shown.
+        """
+        method, image = self._controls.method, self._book.image(identity)
+        if asked is None or not method or image is None or self._shown.get(identity) != replace(asked, method=method):
+            return None
+        layer = linked.part(self._book.viewer, image, "heatmap")
+        return None if layer is None else layer.data
 
     def fail(self, question: Question, error: Exception) -> None:
         """Say that there is no heatmap.

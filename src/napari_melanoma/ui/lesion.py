@@ -225,7 +225,7 @@ class LesionDock(LesionControls):
 
     def _save(self, target: Target, place: Path) -> None:
         told = partial(self.work.saved.emit, target)
-        self.work.hand_over("save", target.identity, partial(to_save, target, place), told)
+        self.work.hand_over("save", target.identity, partial(to_save, target, place, self.answering.told), told)
 
     def _on_saved(self, target: Target, folder: Path) -> None:
         self.save_bar.remember(target, folder)

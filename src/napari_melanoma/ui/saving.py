@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def place(folder: Path, name: str) -> Path:
     return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
 
 
-def to_save(target: Target, saved: Path, lesion: Lesion) -> Work:
+def to_save(target: Target, saved: Path, told: Callable[[str], LesionResult], lesion: Lesion) -> Work:
     """Prepare to save a lesion as it is now.
 
     Parameters
@@ -51,6 +52,8 @@ def to_save(target: Target, saved: Path, lesion: Lesion) -> Work:
         Whose result it is.
     saved : pathlib.Path
         The result's own folder, replaced where it exists.
+    told : callable
+        Takes the identity of the layer; gives the result with the answer about it, where there is one.
     lesion : Lesion
         What is known of it.
 
@@ -59,12 +62,12 @@ def to_save(target: Target, saved: Path, lesion: Lesion) -> Work:
     callable
         For a thread; does what ``save`` does.
     """
-    result = lesion.result
+    result = told(target.identity)
     return lambda run: save(result, target.name, saved)
 
 
 def save(result: LesionResult, name: str, saved: Path) -> Path:
-    """Save a result and put its measurements into the table beside it; meant for a thread.
+    """Save a result, and put its measurements and its answer into the table beside it; meant for a thread.
 
     Parameters
     ----------
@@ -88,29 +91,15 @@ def save(result: LesionResult, name: str, saved: Path) -> Path:
         Where the folder has a ``results.csv`` that is something else.
     """
     from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
-    from napari_melanoma.workflows.batch import COLUMNS, NO_LESION
+    from napari_melanoma.workflows.batch import COLUMNS, row_of
+    from napari_melanoma.workflows.classified import answer_cells
     from napari_melanoma.workflows.lesion import save_lesion
+    from napari_melanoma.workflows.result_folders import read_result
     from napari_melanoma.workflows.result_table import ResultTable
 
-    table = ResultTable(saved.parent / TABLE, (*COLUMNS, *MEASUREMENT_COLUMNS))
+    asked = answer_cells(result.told and result.told.to_json())
+    table = ResultTable(saved.parent / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
     save_lesion(replace(result, photograph=replace(result.photograph, name=name)), saved)
-    size = result.photograph.pixel_size
-    height, width = result.mask.shape
-    notes = ("corrected by hand" * result.corrected, NO_LESION * (not result.measurements))
-    about = {
-        "image": saved.name,
-        "file": name,
-        "status": "done",
-        "note": "; ".join(filter(None, notes)),
-        "warning": result.warning,
-        "looks_like": result.looks and result.looks.kind,
-        "model": result.model.name,
-        "threshold": result.threshold,
-        "height_px": height,
-        "width_px": width,
-        "pixel_height_um": size and size.y_um,
-        "pixel_width_um": size and size.x_um,
-    }
-    table.put({**about, **result.measurements})
+    table.put(row_of(saved.name, name, read_result(saved), "corrected by hand" * result.corrected))
     table.write()
     return saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,11 +131,31 @@ def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str
     dict
         ``COLUMNS`` and the measurements.
     """
+    return row_of(place.folder.name, place.source.file, stored, note)
+
+
+def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
+    """Make the table's row of what a ``result.json`` says.
+
+    Parameters
+    ----------
+    image, file : str
+        Its name in the table, and of its file.
+    stored : mapping
+        Content of the ``result.json``.
+    note : str
+        What a reader of the table should know.
+
+    Returns
+    -------
+    dict
+        ``COLUMNS``, the measurements and, where a classifier was asked, what it said.
+    """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
     notes = (note, "" if stored.get("lesion_found") else NO_LESION)
     values = (
-        place.folder.name, place.source.file, "done", "", "; ".join(filter(None, notes)),
+        image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), looks.get("kind"), (stored.get("model") or {}).get("name"),
         stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
     )  # fmt: skip
@@ -143,7 +163,7 @@ def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str
     return {**dict(zip(COLUMNS, values, strict=True)), **(stored.get("measurements") or {}), **cells}
 
 
-def _warning(stored: dict[str, Any]) -> str:
+def _warning(stored: Mapping[str, Any]) -> str:
     """What speaks against a result: of the photograph, and of the answer about it."""
     answer = stored.get("answer") or {}
     unlike = "this is unlike what the classifier was trained on" if answer.get("unlike") else ""
