@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QTo
 
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.io.results import read_table
+from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.ui.lesion import LesionDock
 from napari_melanoma.workflows.answer import Answer
 
@@ -343,3 +344,45 @@ def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
     person.waits()
     assert "answer" not in json.loads((tmp_path / "mole" / "result.json").read_text())
     assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""
+
+
+def test_a_saved_answer_and_its_form_are_there_when_the_photograph_is_opened_again(person, models, tmp_path):
+    person.dock.settings.folder = tmp_path
+    image = analysed(person)
+    types(person, "80")
+    person.clicks("save")
+    person.waits()
+    verdict, path = said(person), tmp_path / "mole" / "result.json"
+    about = json.loads(path.read_text())
+    about["answer"]["model"]["fingerprint"] = find_bundle("melanoma-test").fingerprint
+    path.write_text(json.dumps(about))
+    person.viewer.layers.remove(image)
+    person.waits()
+    person.opens()
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == "80"
+    assert (said(person), said(person, "answer_earlier")) == (verdict, "Saved before.")
+    assert "Analyse the photograph" in said(person, "answer_hint")
+    types(person, "30")
+    assert said(person, "answer_earlier") == "Saved before. An answer of before: the patient's data changed since."
+    person.analyses()
+    assert (said(person, "answer_earlier"), said(person, "answer_hint")) == ("", "")
+    assert said(person) != verdict
+    chooses_model(person, "")
+    assert said(person) == verdict
+    assert "Pick a model" in said(person, "answer_hint")
+
+
+@pytest.mark.one_qt
+def test_what_was_saved_of_another_picture_of_that_name_is_not_shown(person, tmp_path):
+    person.dock.settings.folder = tmp_path
+    image = analysed(person)
+    types(person, "80")
+    person.clicks("save")
+    person.waits()
+    person.viewer.layers.remove(image)
+    person.waits()
+    person.opens(rgb=photograph(((60, 80, 12),)))
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == ""
+    assert said(person) == ""

@@ -110,6 +110,7 @@ class AnswerSection(QWidget):
         self.hint.setProperty("quiet", True)
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.earlier = Notice("answer_earlier", "Saved before")
         self.unlike = Notice("answer_unlike", "Unlike what the model was trained on")
         self.warning = Notice("answer_warning", "What to be careful about")
         self.verdict = named(Words(), "answer_verdict", "Answer in words")
@@ -136,6 +137,7 @@ class AnswerSection(QWidget):
         for widget in (*said, *explained, self.why, self.changes, self.form, self.alike, self.nearest):
             inner.addWidget(widget)
         column.addWidget(self.hint)
+        column.addWidget(self.earlier)
         column.addWidget(self.about)
         self.show_none("")
 
@@ -149,7 +151,25 @@ class AnswerSection(QWidget):
         """
         self.hint.setText(why)
         self.hint.setVisible(bool(why))
+        self.earlier.say("")
         self.about.hide()
+
+    def show_earlier(self, answer: Answer, note: str, why: str) -> None:
+        """Show an answer that was saved before, as one of before.
+
+        Parameters
+        ----------
+        answer : Answer
+            Of the photograph in view.
+        note : str
+            When it was saved, and what is another by now.
+        why : str
+            Rich text: why there is none of now.
+        """
+        self.show_answer(answer, awaited=True)
+        self.hint.setText(why)
+        self.hint.show()
+        self.earlier.say(note)
 
     def show_answer(self, answer: Answer, *, awaited: bool) -> None:
         """Show an answer.
@@ -162,6 +182,7 @@ class AnswerSection(QWidget):
             Whether a newer one is on its way; until it is there, this one is shown as one of before.
         """
         self.hint.hide()
+        self.earlier.say("")
         self.about.setEnabled(not awaited)
         self.unlike.say(words.unlike(answer))
         self.verdict.setText(words.verdict(answer))

@@ -25,7 +25,13 @@ class Said:
     fault: str = ""
 
 
-def show_answer(controls: LesionControls, said: Said | None, known: Question | None, waits: bool) -> None:
+def show_answer(
+    controls: LesionControls,
+    said: Said | None,
+    known: Question | None,
+    waits: bool,
+    earlier: tuple[Answer, str] | None = None,
+) -> None:
     """Show what is known of the photograph in view.
 
     Parameters
@@ -38,23 +44,35 @@ def show_answer(controls: LesionControls, said: Said | None, known: Question | N
         What would be asked now; None where there is nothing to ask, or nobody.
     waits : bool
         Whether an answer is awaited.
+    earlier : tuple, optional
+        An answer that was saved before, and a note on it; shown where there is no newer one.
     """
-    section, again = controls.answer, controls.icons.link("again", "Ask again")
-    if not controls.classifier.model:
-        section.show_none(NONE_PICKED if controls.classifier.has_any else _none_installed(controls))
-    elif known is None:
-        section.show_none(NOT_ANALYSED)
-    elif said is not None and said.question == known:
-        if said.answer is not None:
-            section.show_answer(said.answer, awaited=False)
-        else:
-            section.show_none(f"{_first_capital(html.escape(said.fault))} {again}")
-    elif not waits:
-        section.show_none(f"{STOPPED} {again}")
-    elif said is not None and said.answer is not None and said.question.picture.model == known.picture.model:
-        section.show_answer(said.answer, awaited=True)
+    section, is_now = controls.answer, known is not None and said is not None and said.question == known
+    if said is not None and said.answer is not None and (is_now or _is_alike(said, known, waits)):
+        section.show_answer(said.answer, awaited=not is_now)
+        return
+    why = _why_none(controls, said.fault if said is not None and is_now else "", known, waits)
+    if earlier is None:
+        section.show_none(why)
     else:
-        section.show_none("Asking ...")
+        section.show_earlier(*earlier, why)
+
+
+def _is_alike(said: Said, known: Question | None, waits: bool) -> bool:
+    """Whether an answer of before may stay in sight until the one of the same model that is awaited is there."""
+    return waits and known is not None and said.question.picture.model == known.picture.model
+
+
+def _why_none(controls: LesionControls, fault: str, known: Question | None, waits: bool) -> str:
+    """Say why there is no answer, as rich text."""
+    again = controls.icons.link("again", "Ask again")
+    if not controls.classifier.model:
+        return NONE_PICKED if controls.classifier.has_any else _none_installed(controls)
+    if known is None:
+        return NOT_ANALYSED
+    if fault:
+        return f"{_first_capital(html.escape(fault))} {again}"
+    return "Asking ..." if waits else f"{STOPPED} {again}"
 
 
 def _none_installed(controls: LesionControls) -> str:

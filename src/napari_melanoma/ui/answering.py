@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,22 +10,20 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.ui.answer_queue import AnswerQueue, Picture, Question
 from napari_melanoma.ui.answer_showing import Said, show_answer
+from napari_melanoma.ui.answer_telling import TASK, AnswerTelling
+from napari_melanoma.ui.earlier import Earlier, EarlierAnswers
 from napari_melanoma.ui.filling import Filling
 from napari_melanoma.ui.heatmap import Heatmap
 from napari_melanoma.ui.models_changed import models_changed
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.runs import Progress
     from napari_melanoma.ui.lesion_controls import LesionControls
     from napari_melanoma.ui.lesion_work import LesionWork
-    from napari_melanoma.ui.status_line import Task
     from napari_melanoma.ui.worker_client import WorkerClient
     from napari_melanoma.workflows.answer import Answer
     from napari_melanoma.workflows.lesion import LesionResult
 
-TASK: Task = "answering"
-PATIENCE_MS, LOOK_MS = 200, 40
-TOLD = "Answer in"  # so many seconds
+LOOK_MS = 40
 
 
 class Answering(QObject):
@@ -57,25 +54,18 @@ class Answering(QObject):
         self._controls = controls
         self._work = work
         self._said: dict[str, Said] = {}
-        self._began = 0.0
-        self._before = ""  # what the status line said before
-        self._progress: Progress | None = None
-        self._is_told = False  # whether the status line shows that an answer is awaited
         self._after: dict[str, Callable[[], None]] = {}
         self.filling = Filling(controls, work.book, self)
         self.queue = AnswerQueue(client, self._find, self)
         self.heatmap = Heatmap(controls, work.book, self.queue, self)
-        self._telling = self._timer(PATIENCE_MS, self._on_long)
-        self._waiting = self._timer(LOOK_MS, self._look)
+        self.earlier = EarlierAnswers(self)
+        self._telling = AnswerTelling(controls.status, self.queue, self)
+        self._waiting = QTimer(self)
+        self._waiting.setSingleShot(True)
+        self._waiting.setInterval(LOOK_MS)
+        self._waiting.timeout.connect(self._look)
         self._connect()
         self._on_model()
-
-    def _timer(self, wait_ms: int, slot: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(wait_ms)
-        timer.timeout.connect(slot)
-        return timer
 
     def _connect(self) -> None:
         controls, work = self._controls, self._work
@@ -86,17 +76,15 @@ class Answering(QObject):
         self.filling.changed.connect(self.refresh)
         work.changed.connect(self.refresh)
         work.dropped.connect(self._on_dropped)
-        self.queue.started.connect(self._on_started)
-        self.queue.progressed.connect(self._on_progress)
+        self.earlier.found.connect(self._on_earlier)
         self.queue.answered.connect(self._on_answered)
         self.queue.failed.connect(self._on_failed)
-        self.queue.rested.connect(self._on_rested)
         self.heatmap.failed.connect(self.failed)
 
     @property
     def busy(self) -> bool:
         """Whether an answer, or where it comes from, is awaited."""
-        return self.queue.busy or self.filling.busy or bool(self._after)
+        return self.queue.busy or self.filling.busy or self.earlier.busy or bool(self._after)
 
     def answer(self, identity: str) -> Answer | None:
         """Give the answer about a photograph as it is drawn and filled in now.
@@ -192,30 +180,6 @@ class Answering(QObject):
         same = lesion is not None and lesion.digest == question.picture.mask_digest
         return lesion.result if lesion is not None and same else None
 
-    def _on_started(self, question: Question) -> None:
-        if not self._telling.isActive() and not self._is_told:
-            self._began, self._progress = time.monotonic(), None
-            self._telling.start()
-
-    def _on_long(self) -> None:
-        """Say what takes longer than a moment."""
-        self._is_told, self._before = True, self._controls.status.text
-        self._controls.status.begin(TASK, "Asking what the lesion may be ...")
-        if self._progress is not None:
-            self._controls.status.progress(TASK, self._progress)
-
-    def _on_progress(self, progress: Progress) -> None:
-        self._progress = progress
-        if self._is_told:
-            self._controls.status.progress(TASK, progress)
-
-    def _on_rested(self) -> None:
-        self._telling.stop()
-        if self._is_told:
-            self._is_told = False
-            before = "" if self._before.endswith("...") else self._before.partition(TOLD)[0].strip()
-            self._controls.status.end(TASK, f"{before} {TOLD} {time.monotonic() - self._began:.1f} s.".strip())
-
     def _on_answered(self, question: Question, told: object) -> None:
         from napari_melanoma.workflows.answer import Answer as Made
 
@@ -243,7 +207,13 @@ class Answering(QObject):
     def _show_answer(self) -> None:
         identity = str(self._controls.picker.identity)
         waits = self.queue.waits_for(identity)
-        show_answer(self._controls, self._said.get(identity), self._question(identity), waits)
+        known, earlier = self._question(identity), self.earlier.of(identity)
+        before = None
+        if earlier is not None:
+            mask_digest = None if known is None else known.picture.mask_digest
+            note = earlier.note(self._controls.classifier.model, mask_digest, self.filling.row(identity))
+            before = earlier.answer, note
+        show_answer(self._controls, self._said.get(identity), known, waits, before)
 
     def _on_model(self) -> None:
         """Ask the model that is picked now, about every photograph that was analysed."""
@@ -268,6 +238,12 @@ class Answering(QObject):
         else:
             self._controls.status.followed.emit(link)
 
+    def _on_earlier(self, found: Earlier) -> None:
+        """Show what was saved of a photograph that was opened again, until it is asked about anew."""
+        self.filling.fill(found.identity, found.form)
+        if found.identity == self._controls.picker.identity:
+            self._show_answer()
+
     def _on_cancelled(self, task: str) -> None:
         if task == TASK:
             self.queue.cancel()
@@ -277,6 +253,7 @@ class Answering(QObject):
         self.queue.drop(identity)
         self.filling.forget(identity)
         self.heatmap.forget(identity)
+        self.earlier.forget(identity)
         self._said.pop(identity, None)
 
     def _look(self) -> None:

@@ -87,6 +87,22 @@ class Filling(QObject):
             self.show()
             self.changed.emit(identity)
 
+    def fill(self, identity: str, row: Mapping[str, str]) -> None:
+        """Take what was known when a result was saved, unless more is known by now.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        row : mapping
+            Column to text.
+        """
+        image = self._book.image(identity)
+        if image is not None and not self._rows.case(identity) and not self._rows.is_tried(image):
+            self._rows.fill_in(identity, image, dict(row))
+            self.show()
+            self.changed.emit(identity)
+
     def settle(self) -> None:
         """Tell at once of what was typed."""
         self._typing.now()

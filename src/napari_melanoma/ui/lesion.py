@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut, QShowEvent
 
-from napari_melanoma.ui import linked
+from napari_melanoma.ui import linked, saving
 from napari_melanoma.ui.analysing import Analysing
 from napari_melanoma.ui.analysis_steps import preload
 from napari_melanoma.ui.answering import Answering
@@ -31,6 +31,7 @@ from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, relea
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from napari_melanoma.ui.photographs import Source
     from napari_melanoma.ui.recovery import Recovered
 
 PRELOAD_MS = 300  # when the dock is drawn
@@ -162,6 +163,13 @@ class LesionDock(LesionControls):
             if source is not None:
                 others = {str(linked.identity(image)) for image in linked.identify(self._viewer)} - {identity}
                 self.work.keeper.look_for(identity, source, others)
+                self._look_for_saved(identity, source)
+
+    def _look_for_saved(self, identity: str, source: Source) -> None:
+        """Bring back what was said and filled in when a result of the photograph was saved."""
+        folder, image = self.settings.folder, self.work.book.image(identity)
+        if folder is not None and image is not None and identity not in self.work.book.lesions:
+            self.answering.earlier.look_for(identity, source, saving.place(folder, image.name))
 
     def _show_options_of(self, identity: str) -> None:
         if identity == self.picker.identity:

@@ -97,7 +97,7 @@ def save(result: LesionResult, name: str, saved: Path) -> Path:
     from napari_melanoma.workflows.result_folders import read_result
     from napari_melanoma.workflows.result_table import ResultTable
 
-    asked = answer_cells(result.told and result.told.to_json())
+    asked = answer_cells(None if result.told is None else result.told.to_json())
     table = ResultTable(saved.parent / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
     save_lesion(replace(result, photograph=replace(result.photograph, name=name)), saved)
     table.put(row_of(saved.name, name, read_result(saved), "corrected by hand" * result.corrected))

@@ -1,0 +1,181 @@
+"""What was said and filled in when a result was saved: read back when its photograph is opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.job import Latest
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.photographs import Source
+    from napari_melanoma.workflows.answer import Answer
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A saved answer: what it was told of the patient, about which mask, and whether its model is still there."""
+
+    identity: str
+    answer: Answer
+    form: dict[str, str]
+    mask_digest: str
+    is_same_model: bool
+
+    def note(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
+        """Say when it was saved, and what is another by now.
+
+        Parameters
+        ----------
+        model : str
+            Name of the classifier that would be asked now; empty for none.
+        mask_digest : str or None
+            Fingerprint of the mask as it is now; None where the photograph was not analysed yet.
+        row : mapping
+            What is known of the patient now.
+
+        Returns
+        -------
+        str
+            Such as "Saved on 2026-11-20 14:05 UTC. An answer of before: the mask changed since."
+        """
+        other = [
+            name
+            for name, is_other in (
+                ("the mask", mask_digest not in (None, self.mask_digest)),
+                ("the model", bool(model) and (model != self.answer.model.name or not self.is_same_model)),
+                ("the patient's data", dict(row) != self.form),
+            )
+            if is_other
+        ]
+        created = str(self.answer.provenance.get("created", ""))[:16].replace("T", " ")
+        saved = f"Saved on {created} UTC." if created else "Saved before."
+        return f"{saved} An answer of before: {', '.join(other)} changed since." if other else saved
+
+
+class EarlierAnswers(QObject):
+    """Looks in a thread whether a result of a photograph was saved, and keeps what it says.
+
+    Parameters
+    ----------
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    found : Signal(object)
+        An ``Earlier``.
+    """
+
+    found = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._known: dict[str, Earlier] = {}
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_read)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it still looks."""
+        return self._latest.busy
+
+    def look_for(self, identity: str, source: Source, folder: Path) -> None:
+        """Look for the result of a photograph.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        source : Source
+            Its pixels: a result of another picture is none of it.
+        folder : pathlib.Path
+            Where its result would have been saved.
+        """
+        self._latest.submit(identity, lambda: partial(read, identity, source, folder))
+
+    def of(self, identity: str) -> Earlier | None:
+        """Give what was found of a photograph.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+
+        Returns
+        -------
+        Earlier or None
+            None where nothing was saved.
+        """
+        return self._known.get(identity)
+
+    def forget(self, identity: str) -> None:
+        """Forget a photograph that was removed.
+
+        Parameters
+        ----------
+        identity : str
+            Of the photograph.
+        """
+        self._latest.drop(identity)
+        self._known.pop(identity, None)
+
+    def _on_read(self, found: Earlier | None) -> None:
+        if found is not None:
+            self._known[found.identity] = found
+            self.found.emit(found)
+
+
+def read(identity: str, source: Source, folder: Path, run: RunContext) -> Earlier | None:
+    """Read the answer of a saved result; meant for a thread.
+
+    Parameters
+    ----------
+    identity : str
+        Of the photograph.
+    source : Source
+        The photograph, as taken from its layer.
+    folder : pathlib.Path
+        The result's own folder.
+    run : RunContext
+        Asked whether it is still wanted.
+
+    Returns
+    -------
+    Earlier or None
+        None where there is no result, it has no answer, or it is damaged or of another picture.
+    """
+    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.io.results import read_mask
+    from napari_melanoma.workflows.answer import Answer
+    from napari_melanoma.workflows.result_folders import RESULT, read_result
+
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        about = read_result(folder)
+        if "answer" not in about or about["image_sha256"] != fingerprint(source.read().rgb):
+            return None
+        run.check()
+        answer = Answer.from_json(about["answer"])
+        form = {str(name): str(value) for name, value in about["form"].items()}
+        return Earlier(identity, answer, form, fingerprint(read_mask(folder / "mask.png")), _is_there(answer))
+    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # a convenience: without it the photograph is analysed and asked about as any other
+
+
+def _is_there(answer: Answer) -> bool:
+    """Whether the model of an answer is installed, and still the same one."""
+    from napari_melanoma.models.registry import find_bundle
+
+    try:
+        return find_bundle(answer.model.name).fingerprint == answer.model.fingerprint
+    except MelanomaError:
+        return False

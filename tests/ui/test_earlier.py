@@ -1,0 +1,52 @@
+"""What an answer that was saved before says of itself by now."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.ui.earlier import Earlier, read
+
+ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
+RGB = np.zeros((6, 8, 3), np.uint8)
+SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
+
+
+@pytest.mark.parametrize(
+    ("model", "digest", "row", "same", "expected"),
+    [
+        ("small", "abc", {"age": "54"}, True, ""),
+        ("small", None, {"age": "54"}, True, ""),
+        ("", None, {"age": "54"}, False, ""),
+        ("small", "other", {"age": "54"}, True, " An answer of before: the mask changed since."),
+        ("large", "abc", {"age": "54"}, True, " An answer of before: the model changed since."),
+        ("small", "abc", {"age": "54"}, False, " An answer of before: the model changed since."),
+        ("large", "other", {}, True, " An answer of before: the mask, the model, the patient's data changed since."),
+    ],
+)
+def test_a_note_says_what_is_another_by_now(model, digest, row, same, expected):
+    earlier = Earlier("one", ANSWER, {"age": "54"}, "abc", same)
+    assert earlier.note(model, digest, row) == f"Saved on 2026-11-20 14:05 UTC.{expected}"
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        "no JSON",
+        json.dumps({"image_sha256": fingerprint(RGB)}),
+        json.dumps({"image_sha256": fingerprint(RGB), "answer": {"classes": []}, "form": {}}),
+        json.dumps({"image_sha256": "of another", "answer": {}, "form": {}}),
+    ],
+)
+def test_a_folder_without_an_answer_says_nothing(tmp_path, about):
+    write_mask(tmp_path / "mask.png", np.ones((6, 8), bool))
+    if about is not None:
+        (tmp_path / "result.json").write_text(about)
+    assert read("one", SOURCE, tmp_path, RunContext()) is None
