@@ -34,3 +34,11 @@ def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
 def test_a_table_that_is_none_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         Forms({}, tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize("text", ["patient,age,sex\np1,70,male\n", "image_id,age\n,70\n", "image_id,age\n"])
+def test_a_table_that_names_no_photograph_is_refused(tmp_path, text: str) -> None:
+    """Else every form would stay empty, and nobody would know."""
+    (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="names no photograph"):
+        Forms({}, tmp_path / "patients.csv")

@@ -33,7 +33,7 @@ class Forms:
         self._given = _understood([dict(given)])[0] if given else {}
         self._of: dict[str, Form] = {}
         if table is not None:
-            self._of = {row[KEY]: row for row in _understood(_rows(table)) if row.get(KEY)}
+            self._of = _by_image(_understood(_rows(table)), table)
 
     def __len__(self) -> int:
         """How many photographs the table speaks of."""
@@ -69,16 +69,23 @@ def _rows(table: Path) -> list[dict[str, str]]:
     return rows
 
 
+def _by_image(rows: list[Form], table: Path) -> dict[str, Form]:
+    """The row of each photograph."""
+    found = {row[KEY]: row for row in rows if row.get(KEY)}
+    if not found:
+        raise InputError(
+            f"{table} names no photograph: it needs a column '{KEY}' with the file name of each, without suffix."
+        )
+    return found
+
+
 def _understood(rows: list[dict[str, str]]) -> list[Form]:
     """Rows in our columns and words; what could not be understood stays as it was said."""
     from napari_melanoma.data.harmonise import harmonise
     from napari_melanoma.data.table_schema import AS_GIVEN
 
-    found = harmonise(rows).rows
-    if rows and KEY in rows[0] and KEY not in found[0]:
-        raise InputError(f"the table has no usable column '{KEY}': expected the name of each photograph's file.")
     forms = []
-    for row in found:
+    for row in harmonise(rows).rows:
         kept = {name.removesuffix(AS_GIVEN): str(value) for name, value in row.items() if name.endswith(AS_GIVEN)}
         forms.append(kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN)})
     return forms
