@@ -17,6 +17,7 @@ from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.training.recipe import TrainRecipe
 
 COUNT = 24
+LESION_SIDE = 64
 HEAVY = ["napari_melanoma.workflows.train", "napari_melanoma.training.segmentation", "lightning.pytorch", "timm"]
 # A word for multiprocessing, which must find by its name what a process shall do; a test module has none.
 # Lightning starts further processes by the name of the module that runs.
@@ -89,6 +90,78 @@ def recipe(blobs: Path) -> TrainRecipe:
                 "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
                 "start": "none",
                 "input_size": 32,
+            },
+        },
+        "the test",
+    )
+
+
+def draw_lesions(folder: Path, decides: str, count: int = 96, seed: int = 0) -> Path:
+    """Write lesions that are dark red or dark blue, of patients young or old; one of both says the answer."""
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rows, columns = np.mgrid[:LESION_SIDE, :LESION_SIDE]
+    table = []
+    for index in range(count):
+        blue, old = rng.random(2) < 0.5
+        centre = rng.uniform(20, LESION_SIDE - 20, 2)
+        mask = np.hypot(rows - centre[0], columns - centre[1]) < rng.uniform(10, 16)
+        skin = np.kron(rng.normal(0, 14, (LESION_SIDE // 4, LESION_SIDE // 4)), np.ones((4, 4)))
+        lesion = (40, 50, 150) if blue else (150, 50, 40)
+        rgb = np.where(mask[..., None], lesion, (225, 190, 170)) + skin[..., None]
+        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/c{index:03}.png")
+        write_mask(folder / f"masks/c{index:03}.png", mask)
+        row = {"image_id": f"c{index:03}", "patient_id": f"p{index}", "modality": "dermoscopic"}
+        row |= {
+            "age": int(rng.integers(60, 80) if old else rng.integers(20, 40)),
+            "sex": rng.choice(["male", "female"]),
+        }
+        table.append({**row, "melanoma": int({"image": blue, "table": old}[decides]), "split": "train"})
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def draw_classes() -> Callable[..., Path]:
+    """Draw another data set of two classes into a folder."""
+    return draw_lesions
+
+
+@pytest.fixture(scope="session")
+def by_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The colour of the lesion is the answer."""
+    return draw_lesions(tmp_path_factory.mktemp("classes") / "by-image", "image")
+
+
+@pytest.fixture(scope="session")
+def by_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The patient's age is the answer."""
+    return draw_lesions(tmp_path_factory.mktemp("classes") / "by-table", "table")
+
+
+@pytest.fixture
+def asked(by_image: Path) -> TrainRecipe:
+    """A few epochs of the smallest network."""
+    return TrainRecipe.parse(
+        {
+            "name": "classes",
+            "task": "classification",
+            "epochs": 2,
+            "batch_size": 8,
+            "samples": 2,
+            "device": "cpu",
+            "precision": "fp32",
+            "data": {"datasets": [str(by_image)], "tuning_fraction": 0.33, "cache_size": 64, "held_out_fraction": 0.0},
+            "model": {
+                "options": {"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": [16], "hidden": 16},
+                "start": "none",
+                "input_size": 64,
+            },
+            "classification": {
+                "tabular": {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]},
+                "drop_form": 0.0,
+                "drop_field": 0.0,
             },
         },
         "the test",

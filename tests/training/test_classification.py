@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
-from napari_melanoma.io.results import write_mask, write_table
+from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.models.reference import read_reference
 from napari_melanoma.training.recipe import TrainRecipe
@@ -20,71 +20,10 @@ from napari_melanoma.workflows.train import train
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
+Draw = Callable[..., Path]
 Events = Callable[[Path], list[dict[str, Any]]]
-SIDE, COUNT = 64, 96
+SIDE = 64
 TABLE = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
-
-
-def draw(folder: Path, decides: str, count: int = COUNT, seed: int = 0) -> Path:
-    """Write lesions that are dark red or dark blue, of patients young or old; one of both says the answer."""
-    rng = np.random.default_rng(seed)
-    (folder / "images").mkdir(parents=True)
-    (folder / "masks").mkdir()
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    table = []
-    for index in range(count):
-        blue, old = rng.random(2) < 0.5
-        centre = rng.uniform(20, SIDE - 20, 2)
-        mask = np.hypot(rows - centre[0], columns - centre[1]) < rng.uniform(10, 16)
-        skin = np.kron(rng.normal(0, 14, (SIDE // 4, SIDE // 4)), np.ones((4, 4)))
-        lesion = (40, 50, 150) if blue else (150, 50, 40)
-        rgb = np.where(mask[..., None], lesion, (225, 190, 170)) + skin[..., None]
-        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/c{index:03}.png")
-        write_mask(folder / f"masks/c{index:03}.png", mask)
-        row = {"image_id": f"c{index:03}", "patient_id": f"p{index}", "modality": "dermoscopic"}
-        row |= {
-            "age": int(rng.integers(60, 80) if old else rng.integers(20, 40)),
-            "sex": rng.choice(["male", "female"]),
-        }
-        table.append({**row, "melanoma": int({"image": blue, "table": old}[decides]), "split": "train"})
-    write_table(folder / "dataset.csv", table)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def by_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The colour of the lesion is the answer."""
-    return draw(tmp_path_factory.mktemp("classes") / "by-image", "image")
-
-
-@pytest.fixture(scope="session")
-def by_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The patient's age is the answer."""
-    return draw(tmp_path_factory.mktemp("classes") / "by-table", "table")
-
-
-@pytest.fixture
-def asked(by_image: Path) -> TrainRecipe:
-    """A few epochs of the smallest network."""
-    return TrainRecipe.parse(
-        {
-            "name": "classes",
-            "task": "classification",
-            "epochs": 2,
-            "batch_size": 8,
-            "samples": 2,
-            "device": "cpu",
-            "precision": "fp32",
-            "data": {"datasets": [str(by_image)], "tuning_fraction": 0.33, "cache_size": 64, "held_out_fraction": 0.0},
-            "model": {
-                "options": {"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": [16], "hidden": 16},
-                "start": "none",
-                "input_size": 64,
-            },
-            "classification": {"tabular": TABLE, "drop_form": 0.0, "drop_field": 0.0},
-        },
-        "the test",
-    )
 
 
 def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
@@ -214,9 +153,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 @pytest.fixture(scope="session")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def elsewhere(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lesions of another domain, whose answers nobody looks at."""
-    folder = draw(tmp_path_factory.mktemp("classes") / "elsewhere", "image", 40, seed=1)
+    folder = draw_classes(tmp_path_factory.mktemp("classes") / "elsewhere", "image", 40, seed=1)
     for path in (folder / "images").iterdir():
         Image.fromarray((np.asarray(Image.open(path)) * 0.6).astype(np.uint8)).save(path)
     text = (folder / "dataset.csv").read_text().splitlines()
@@ -284,9 +223,9 @@ def test_what_nothing_can_be_learnt_from_is_refused(
 
 
 def test_rows_without_an_answer_or_a_lesion_are_left_out_and_counted(
-    asked: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    asked: TrainRecipe, draw_classes: Draw, tmp_path: Path, change: Change, events: Events
 ) -> None:
-    data = draw(tmp_path / "holes", "image", 40)
+    data = draw_classes(tmp_path / "holes", "image", 40)
     text = (data / "dataset.csv").read_text().splitlines()
     place = text[0].split(",").index("melanoma")
     for line in (1, 2):

@@ -192,6 +192,31 @@ class FakeRun:
         ).write(folder)
         return self
 
+    def compare_classes(self):
+        """Leave a comparison of classifiers in the place of any other: 0.05 are gained in AUC."""
+        from napari_melanoma.analysis.statistics import Estimate
+        from napari_melanoma.workflows.comparison import ComparedModel, Comparison
+
+        old = {"AUC": Estimate(0.8, 0.75, 0.85, 60), "ECE": Estimate(0.06, 0.02, 0.1, 60)}
+        new = {"AUC": Estimate(0.85, 0.8, 0.9, 60), "ECE": Estimate(0.04, 0.01, 0.07, 60)}
+        change = {"AUC": Estimate(0.05, 0.02, 0.08, 60), "ECE": Estimate(-0.02, -0.05, 0.01, 60)}
+        folder = self.path / "comparison"
+        folder.mkdir(exist_ok=True)
+        Comparison(
+            old=ComparedModel("old", "a" * 64, 0.3, old),
+            new=ComparedModel("mine", "b" * 64, 0.35, new),
+            difference=change,
+            domains=(),
+            better=(),
+            worse=(),
+            advice="take over",
+            reason="It gains AUC +0.050.",
+            images=60,
+            patients=40,
+            task="classification",
+        ).write(folder)
+        return self
+
     def adopted(self, name="mine"):
         (self.path / "adopted.json").write_text(json.dumps({"name": name, "path": "/models/mine", "time": BEGAN}))
         return self

@@ -14,6 +14,7 @@ from stage import Stage
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.ui.forest import Change, _axis, interval_colour, said_interval
 from napari_melanoma.ui.gate_view import GateView
+from napari_melanoma.ui.run_words import said_facts
 from napari_melanoma.workflows.runs import read_run
 
 PATIENCE_MS = 20_000
@@ -245,3 +246,28 @@ def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     gate = stage.show(GateView(stage.icons))
     show(gate, run.compare(shown=3))
     stage.close()
+
+
+def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
+    show(gate, run.compare())
+    assert gate.findChild(QLabel, "gate_AUC").isHidden()
+    show(gate, run.compare_classes())
+    assert gate.findChild(QLabel, "gate_JA").isHidden()
+    assert not gate.findChild(QLabel, "gate_AUC").isHidden()
+    assert (text(gate, "gate_old_AUC"), text(gate, "gate_new_AUC")) == ("0.800", "0.850")
+    assert text(gate, "gate_difference_AUC") == "+0.050"
+    assert text(gate, "gate_difference_AUC_interval") == "0.020 to 0.080"
+    assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
+    assert [change.said for change in gate._forest.changes] == ["0.800 → 0.850"]
+    assert gate._compared.isHidden()
+    assert "AUC 0.850 held out, +0.050 to the old" in said_facts(read_run(run.path))
+
+
+def test_a_classifier_judged_by_itself_says_where_its_page_is(gate, run):
+    show(gate, run)
+    assert "was not compared" in text(gate, "gate_reason")
+    (run.path / "evaluation").mkdir()
+    (run.path / "evaluation" / "summary.html").write_text("figures")
+    show(gate, run)
+    assert text(gate, "gate_reason").endswith("summary.html")
+    assert "started from no classifier" in text(gate, "gate_reason")

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "comparison"
 
     @property
+    def evaluation(self) -> Path:
+        """Folder of what was found on the images that were held out, where there is no model to compare with."""
+        return self.path / "evaluation"
+
+    @property
     def events(self) -> Path:
         """What happened, a line an event."""
         return self.path / "events.jsonl"

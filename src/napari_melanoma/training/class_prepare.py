@@ -18,6 +18,8 @@ from napari_melanoma.training.class_batch import ClassData, ClassPart
 from napari_melanoma.training.class_rows import ClassTable, key_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_melanoma.training.classifying import ClassificationConfig
     from napari_melanoma.training.run_data import DataRow
 
@@ -89,15 +91,8 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     RunError
         Where it is missing, or is not that of the rows.
     """
-    path = folder / CLASSES
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        said = dict(zip([id(row) for row in rows if row.part != "unlabelled"], found["rows"], strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{path}, the answers of the run's images, cannot be read ({error!r}). Start a new run in another folder."
-        ) from error
-    encoding = TabularEncoding.parse(found["encoding"], str(path)) if found["encoding"] else None
+    found, said = _read(folder / CLASSES, rows)
+    encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES)) if found["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
 
     def part(name: str) -> ClassPart:
@@ -113,3 +108,46 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
 
     unlabelled = np.array([domains.index(row.sample.domain) for row in rows if row.part == "unlabelled"], np.int64)
     return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), unlabelled)
+
+
+def read_held_out(
+    folder: Path, rows: Sequence[DataRow]
+) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
+    """Read what is known of the images that a run has held out.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run.
+    rows : sequence of DataRow
+        Its ``data.csv``.
+
+    Returns
+    -------
+    labels : numpy.ndarray
+        int (image,), places of their classes, in the order of the rows.
+    said : dict
+        Data set and image id to column and cell.
+
+    Raises
+    ------
+    RunError
+        Where it is missing, or is not that of the rows.
+    """
+    found, said = _read(folder / CLASSES, rows)
+    chosen = [row for row in rows if row.part == "held_out"]
+    labels = np.array([said[id(row)][0] for row in chosen], np.intp)
+    return labels, {
+        key_of(row.sample): dict(zip(found["fields"], map(str, said[id(row)][1:]), strict=True)) for row in chosen
+    }
+
+
+def _read(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
+    """Content of ``classes.json``, and what it says of each row by its identity."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found, dict(zip([id(row) for row in rows if row.part != "unlabelled"], found["rows"], strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path}, the answers of the run's images, cannot be read ({error!r}). Start a new run in another folder."
+        ) from error

@@ -11,13 +11,13 @@ from napari_melanoma.ui.forest import Forest
 from napari_melanoma.ui.gate_words import (
     ADVICE,
     METRICS,
-    NOT_COMPARED,
     changes_of,
     said_choice,
     said_counts,
     said_ends,
     said_heading,
     said_mean,
+    said_missing,
 )
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.thumbnails import Thumbnail, Thumbnails
@@ -114,6 +114,8 @@ class GateView(QWidget):
         if found != self._shown:
             self._shown = found
             self._show_found(report.comparison)
+        if report.comparison is None:
+            self._reason.setText(said_missing(report))
         self._show_choice(report)
 
     def choice_failed(self) -> None:
@@ -129,7 +131,6 @@ class GateView(QWidget):
         if found is None:
             self._title.setText("New model")
             self._advice.setText(ADVICE["cannot tell"])
-            self._reason.setText(NOT_COMPARED)
             return
         self._title.setText(f"{found.new.name} (new) against {found.old.name} (old)")
         self._figures.show_comparison(found)
@@ -141,6 +142,7 @@ class GateView(QWidget):
         for name, changes in (("better", found.better), ("worse", found.worse)):
             self._headings[name].setText(said_heading(name, len(changes)))
             self.images[name].show_items([_thumbnail(change) for change in changes])
+        self._compared.setVisible(found.task == "segmentation")  # classes have no contours to lay over each other
         self._legend.setVisible(bool(found.better or found.worse))
 
     def _show_choice(self, report: RunReport) -> None:
@@ -220,8 +222,12 @@ class _Figures(QWidget):
             grid.addWidget(quiet(title), 0, column)
             grid.setColumnStretch(column, int(column > 0))
         self._values: dict[tuple[str, str], tuple[QLabel, QLabel]] = {}
-        for number, (metric, title) in enumerate(METRICS.items()):
-            grid.addWidget(named(QLabel(metric), f"gate_{metric}", title), 2 * number + 1, 0)
+        titles = [(metric, title) for metrics in METRICS.values() for metric, title in metrics.items()]
+        self._rows: dict[str, list[QLabel]] = {}
+        for number, (metric, title) in enumerate(titles):
+            name = named(QLabel(metric), f"gate_{metric}", title)
+            grid.addWidget(name, 2 * number + 1, 0)
+            self._rows[metric] = [name]
             for column, which in enumerate(("old", "new", "difference"), start=1):
                 value, interval = QLabel(), quiet()
                 value.setObjectName(f"gate_{which}_{metric}")
@@ -230,12 +236,16 @@ class _Figures(QWidget):
                     "font-size: 8pt; padding: 0px 0px 0px 2px"
                 )  # a font set otherwise gives way to napari's style
                 self._values[metric, which] = value, interval
+                self._rows[metric] += value, interval
                 grid.addWidget(value, 2 * number + 1, column)
                 grid.addWidget(interval, 2 * number + 2, column)
 
     def show_comparison(self, found: Comparison) -> None:
-        """Show the figures of a comparison."""
-        for metric in METRICS:
+        """Show the figures of a comparison, those of its task alone."""
+        for metric, labels in self._rows.items():
+            for label in labels:
+                label.setVisible(metric in METRICS[found.task])
+        for metric in METRICS[found.task]:
             for which, values in (
                 ("old", found.old.metrics),
                 ("new", found.new.metrics),

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.comparison import Comparison
     from napari_melanoma.workflows.runs import RunReport
 
-METRICS = {"JA": "Jaccard index, mean over images", "DI": "Dice index, mean over images"}
+METRICS = {
+    "segmentation": {"JA": "Jaccard index, mean over images", "DI": "Dice index, mean over images"},
+    "classification": {
+        "AUC": "Area under the ROC curve: it decides",
+        "sensitivity": "Share of the positives that is found at each model's own cut",
+        "specificity": "Share of the others that is let go at each model's own cut",
+        "ECE": "Calibration error: less is better",
+    },
+}
 ADVICE = {
     "take over": "Advice: take the new model over.",
     "keep": "Advice: keep the old model.",
@@ -22,6 +30,10 @@ ONE_IMAGE = "one image: no interval"
 NOT_COMPARED = (
     "The new model was not compared with the old one: no images were held out, or the comparison failed (the log says "
     "which). Whether it is better is not known."
+)
+ALONE = (
+    "The run started from no classifier, so there is none to compare with. How the new model does by itself on the "
+    "images held out: {page}"
 )
 
 
@@ -44,6 +56,23 @@ def said_counts(found: Comparison) -> str:
     )
     failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
     return f"On {images} of {patients} that the run did not see; 95 % intervals.{failed}"
+
+
+def said_missing(report: RunReport) -> str:
+    """Say why there is nothing to compare.
+
+    Parameters
+    ----------
+    report : RunReport
+        Of a run with a model, and no comparison.
+
+    Returns
+    -------
+    str
+        Of a classifier that started from none, where it was judged by itself.
+    """
+    page = report.path / "evaluation" / "summary.html"
+    return ALONE.format(page=page) if page.is_file() else NOT_COMPARED
 
 
 def said_heading(name: str, count: int) -> str:
@@ -90,7 +119,7 @@ def said_choice(report: RunReport) -> str:
 
 
 def changes_of(found: Comparison) -> list[Change]:
-    """Give the differences in Jaccard index: all images first, then each data set where there are several.
+    """Give the differences in what decides: all images first, then each data set where there are several.
 
     Parameters
     ----------
@@ -102,16 +131,20 @@ def changes_of(found: Comparison) -> list[Change]:
     list of Change
         In the order of the comparison.
     """
-    rows = [Change(f"all {_images(found.images)}", found.old.JA.mean, found.new.JA.mean, found.difference["JA"])]
+    if found.decisive is None:
+        return []
+    old, new, change = found.decisive
+    rows = [Change(f"all {_images(found.images)}", old.mean, new.mean, change)]
     if len(found.domains) > 1:
         rows += [
             Change(
-                f"{domain.name}{' (base data)' if domain.base else ''}, {_images(domain.difference['JA'].count)}",
-                domain.old["JA"].mean,
-                domain.new["JA"].mean,
-                domain.difference["JA"],
+                f"{domain.name}{' (base data)' if domain.base else ''}, {_images(domain.images)}",
+                domain.old[found.metric].mean,
+                domain.new[found.metric].mean,
+                domain.difference[found.metric],
             )
             for domain in found.domains
+            if found.metric in domain.difference
         ]
     return rows
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.training.monitor import monitor_in
+from napari_melanoma.training.monitor import MONITORS, monitor_in
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.runs import RunReport
@@ -181,10 +181,11 @@ def said_best(report: RunReport, seen: Seen | None = None) -> str:
 def _judged(report: RunReport) -> str:
     """Say how good the new model is on images that were held out, as users get it; empty where nobody has looked."""
     found = report.comparison
-    if found is None or not math.isfinite(found.new.JA.mean):
+    if found is None or found.decisive is None:
         return ""
+    old, new, _ = found.decisive
     images = f"{found.images:,} image{'' if found.images == 1 else 's'}"
-    return f"Jaccard {found.new.JA.mean:.3f} on {images} held out (old model {found.old.JA.mean:.3f})"
+    return f"{MONITORS[found.task].title} {new.mean:.3f} on {images} held out (old model {old.mean:.3f})"
 
 
 def _of_tuning(report: RunReport, seen: Seen) -> str:
@@ -370,8 +371,9 @@ def said_facts(report: RunReport) -> str:
     epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
     parts = [epochs if report.epoch or not report.state.active else ""]
     found = report.comparison
-    if found is not None and _judged(report):
-        parts.append(f"Jaccard {found.new.JA.mean:.3f} held out, {found.difference['JA'].mean:+.3f} to the old")
+    if found is not None and found.decisive is not None:
+        _, new, change = found.decisive
+        parts.append(f"{MONITORS[found.task].title} {new.mean:.3f} held out, {change.mean:+.3f} to the old")
     elif report.best is not None:
         parts.append(f"{report.monitor.title} {report.best:.3f} tuning")
     if report.adopted is not None:

@@ -11,13 +11,17 @@ from napari_melanoma.workflows.comparison import Advice, DomainChange
 LEAST = 5  # fewer images, or patients, tell nothing
 MAY_LOSE = 0.01
 ALIKE = 0.01
+MORE = {
+    "JA": "Correct more masks and train again.",
+    "AUC": "Hold more images out, of both classes, and train again.",
+}
 TOO_MANY = 20  # times as many images as there are: no advice that helps
 
 
-def advise(new: DomainChange, others: Sequence[DomainChange]) -> tuple[Advice, str]:
+def advise(new: DomainChange, others: Sequence[DomainChange], metric: str = "JA") -> tuple[Advice, str]:
     """Say what to do, and why.
 
-    *Take over*, where the interval of the difference in Jaccard index on the new images lies above 0 and on no data
+    *Take over*, where the interval of the difference in the metric on the new images lies above 0 and on no data
     set more than 0.01 can have been lost (the interval's lower end is at or above -0.01). *Keep*, where the interval
     on the new images lies below 0, or one of a data set below -0.01. *Cannot tell* otherwise, and wherever fewer than
     5 images or 5 patients were held out.
@@ -29,6 +33,8 @@ def advise(new: DomainChange, others: Sequence[DomainChange]) -> tuple[Advice, s
     others : sequence of DomainChange
         Each data set by itself, those that the model must not forget included; one with fewer than 5 patients cannot
         speak.
+    metric : str
+        Which decides: the Jaccard index of masks, the area under the ROC curve of classes.
 
     Returns
     -------
@@ -37,26 +43,28 @@ def advise(new: DomainChange, others: Sequence[DomainChange]) -> tuple[Advice, s
     reason : str
         One or two sentences, with what would help where the advice is none.
     """
-    gain = new.difference["JA"]
+    gain = new.difference.get(metric)
+    if gain is None:
+        return "cannot tell", f"The {_images(new.images)} held out are of one class: no {metric} can be measured."
     if min(gain.count, new.patients) < LEAST:
         return "cannot tell", (
             f"Only {_images(gain.count)} of {new.patients} patients or lesions could be judged, and at least {LEAST} "
-            "of each are needed. Correct more masks and train again."
+            f"of each are needed. {MORE[metric]}"
         )
-    judged = [domain for domain in others if min(domain.patients, domain.difference["JA"].count) >= LEAST]
+    judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= LEAST]
     if gain.high < 0:
-        return "keep", f"The new model does worse on {_images(gain.count)}: {_said(gain)}."
-    forgotten = [domain for domain in judged if domain.difference["JA"].high < -MAY_LOSE]
+        return "keep", f"The new model does worse on {_images(gain.count)}: {_said(gain, metric)}."
+    forgotten = [domain for domain in judged if domain.difference[metric].high < -MAY_LOSE]
     if forgotten:
-        worst = min(forgotten, key=lambda domain: domain.difference["JA"].mean)
-        return "keep", f"The new model does worse on {worst.name}: {_said(worst.difference['JA'])}."
-    if gain.low <= 0:
-        return "cannot tell", _by_chance(gain)
-    doubtful = [domain for domain in judged if domain.difference["JA"].low < -MAY_LOSE]
+        worst = min(forgotten, key=lambda domain: domain.difference[metric].mean)
+        return "keep", f"The new model does worse on {worst.name}: {_said(worst.difference[metric], metric)}."
+    if not gain.low > 0:  # an interval that could not be found, too
+        return "cannot tell", _by_chance(gain, metric)
+    doubtful = [domain for domain in judged if domain.difference[metric].low < -MAY_LOSE]
     if doubtful:
-        worst = min(doubtful, key=lambda domain: domain.difference["JA"].low)
-        return "cannot tell", _may_forget(gain, worst)
-    return "take over", _better(gain, judged)
+        worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
+        return "cannot tell", _may_forget(gain, worst, metric)
+    return "take over", _better(gain, judged, metric)
 
 
 def images_to_tell(found: Estimate, limit: float) -> int | None:
@@ -83,25 +91,26 @@ def images_to_tell(found: Estimate, limit: float) -> int | None:
     return max(1, needed - found.count) if needed <= TOO_MANY * found.count else None
 
 
-def _by_chance(gain: Estimate) -> str:
+def _by_chance(gain: Estimate, metric: str) -> str:
     """Say that a difference may be chance, and what would help."""
     if gain.low >= -ALIKE and gain.high <= ALIKE:
-        return f"The two do equally well: {_said(gain)}. Nothing is gained by changing."
-    return f"The difference may be chance: {_said(gain)}. {_help(images_to_tell(gain, 0.0))}"
+        return f"The two do equally well: {_said(gain, metric)}. Nothing is gained by changing."
+    return f"The difference may be chance: {_said(gain, metric)}. {_help(images_to_tell(gain, 0.0))}"
 
 
-def _may_forget(gain: Estimate, domain: DomainChange) -> str:
+def _may_forget(gain: Estimate, domain: DomainChange, metric: str) -> str:
     """Say that the new images gain, but another data set may lose."""
-    change = domain.difference["JA"]
+    change = domain.difference[metric]
     more = _help(images_to_tell(change, -MAY_LOSE))
-    return f"It gains {_said(gain)}, but it may lose more than {MAY_LOSE} on {domain.name}: {_said(change)}. {more}"
+    lost = f"it may lose more than {MAY_LOSE} on {domain.name}: {_said(change, metric)}"
+    return f"It gains {_said(gain, metric)}, but {lost}. {more}"
 
 
-def _better(gain: Estimate, judged: Sequence[DomainChange]) -> str:
+def _better(gain: Estimate, judged: Sequence[DomainChange], metric: str) -> str:
     """Say what is gained, and that nothing is lost as far as anybody looked."""
     base = [domain.name for domain in judged if domain.base]
     kept = f"It loses no more than {MAY_LOSE} on {', '.join(base)}." if base else "No other images were looked at."
-    return f"It gains {_said(gain)} on {_images(gain.count)}. {kept}"
+    return f"It gains {_said(gain, metric)} on {_images(gain.count)}. {kept}"
 
 
 def _help(images: int | None) -> str:
@@ -111,9 +120,9 @@ def _help(images: int | None) -> str:
     return f"About {images} more held-out image{'' if images == 1 else 's'} would tell."
 
 
-def _said(change: Estimate) -> str:
-    """Write a difference in Jaccard index with its interval."""
-    return f"JA {change.mean:+.3f} ({change.interval(words='95 % interval ')})"
+def _said(change: Estimate, metric: str) -> str:
+    """Write a difference in a metric with its interval."""
+    return f"{metric} {change.mean:+.3f} ({change.interval(words='95 % interval ')})"
 
 
 def _images(count: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from napari_melanoma.report.class_figures import draw_precision_recall, draw_roc
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.workflows.class_files import Read, arrow, curves_of, read_class_evaluation
 from napari_melanoma.workflows.evaluate_classes import (
+    Judged,
     images_to_judge,
     judged_warnings,
     segmenter_of,
@@ -60,6 +61,9 @@ class ClassesCompared:
     standings: tuple[ClassStanding, ...]
     failed: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+Conclude = Callable[[ClassesCompared], tuple[str, str]]
 
 
 def compare_classifiers(
@@ -107,20 +111,47 @@ def compare_classifiers(
         raise InputError(f"a comparison takes two models or more; {len(models)} were named.")
     loaded = [Classifier.load(of_task(info, "classification")) for info in models]
     _refuse_other_classes([(info.name, info.config.classes) for info in models])
-    compared = _asked(loaded, datasets, out, options, run)
-    forget(out)
-    return compared
+    return compare_judged(loaded, images_to_judge(datasets, loaded[0], options), out, options, run=run)
 
 
-def _asked(
+def compare_judged(
     loaded: Sequence[ClassifyingModel],
-    datasets: Sequence[Path],
+    judged: Judged,
     out: Path,
     options: ClassEvaluationOptions,
+    *,
     run: RunContext,
+    conclude: Conclude | None = None,
 ) -> ClassesCompared:
-    """Ask classifiers about the same images, and compare them."""
-    judged = images_to_judge(datasets, loaded[0], options)
+    """Compare classifiers that are loaded on images that were chosen; ``compare_classifiers`` says the rest.
+
+    Parameters
+    ----------
+    loaded : sequence of ClassifyingModel
+        The one that all are measured against, then the others; of the same classes.
+    judged : Judged
+        The images with their answers.
+    out : pathlib.Path
+        Gets the files.
+    options : ClassEvaluationOptions
+        Masks, operating point.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    conclude : callable, optional
+        What was found, to what the page says first and last; by default which AUC is highest.
+
+    Returns
+    -------
+    ClassesCompared
+        Paired over images.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
     segmenter = segmenter_of(options)
     found = measure_classifiers(loaded, judged.samples, judged.rows, options, out, segmenter=segmenter, run=run)
     warnings = tuple(judged_warnings([model.info for model in loaded], judged))
@@ -134,7 +165,9 @@ def _asked(
         for model, figures in zip(loaded, found, strict=True)
     ]
     failed = tuple((item.sample.image_id, item.error) for item in found[0].failed)
-    return _compared(read, [], out, failed)
+    compared = _compared(read, [], out, failed, conclude)
+    forget(out)
+    return compared
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassesCompared:
@@ -197,7 +230,11 @@ def _in_common(read: Sequence[Read]) -> list[Read]:
 
 
 def _compared(
-    read: Sequence[Read], folders: Sequence[str], out: Path, failed: tuple[tuple[str, str], ...]
+    read: Sequence[Read],
+    folders: Sequence[str],
+    out: Path,
+    failed: tuple[tuple[str, str], ...],
+    conclude: Conclude | None = None,
 ) -> ClassesCompared:
     """Estimate, and write all files; the page comes last."""
     names = _names(read, folders)
@@ -218,7 +255,11 @@ def _compared(
     values |= {"warnings": list(found.warnings), "interval": INTERVAL, "provenance": provenance()}
     write_json(out / MODELS, values)
     write_table(out / TABLE, list(_rows(found)), COLUMNS)
-    write_page(_page(found, names, _draw(read, names, out / "figures")), out / PAGE_NAME)
+    page = _page(found, names, _draw(read, names, out / "figures"))
+    if conclude is not None:
+        lead, last = conclude(found)
+        page = replace(page, lead=lead, next=last)
+    write_page(page, out / PAGE_NAME)
     return found
 
 

@@ -18,12 +18,13 @@ Advice = Literal["take over", "keep", "cannot tell"]
 COMPARISON = "comparison.json"
 EVENTS = "events.jsonl"  # by which a run folder is known
 SHOWN = ("JA", "DI")  # the first of them decides
+DECIDES = {"segmentation": "JA", "classification": "AUC"}
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One of the two models: which it is, its threshold, and how well it does; estimates by metric (``JA``, ``DI``)."""
+    """One of the two models: which it is, its threshold or cut, and how well it does; estimates by metric."""
 
     name: str
     fingerprint: str
@@ -51,6 +52,11 @@ class DomainChange:
     old: dict[str, Estimate]
     new: dict[str, Estimate]
     difference: dict[str, Estimate]
+
+    @property
+    def images(self) -> int:
+        """How many were compared."""
+        return max((change.count for change in self.difference.values()), default=0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,21 @@ class Comparison:
     failed: tuple[tuple[str, str], ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    task: str = "segmentation"
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: ``JA`` of masks, ``AUC`` of classes."""
+        return DECIDES[self.task]
+
+    @property
+    def decisive(self) -> tuple[Estimate, Estimate, Estimate] | None:
+        """That metric of the old model, of the new one, and its difference; None where these images cannot tell it."""
+        found = [values.get(self.metric) for values in (self.old.metrics, self.new.metrics, self.difference)]
+        old, new, change = found
+        if old is None or new is None or change is None or not math.isfinite(new.mean):
+            return None
+        return old, new, change
 
     def summary(self) -> str:
         """Say it as people write it in a line.
@@ -98,9 +119,11 @@ class Comparison:
         str
             Such as ``JA 0.842 -> 0.863, difference +0.021 (95 % interval +0.008 to +0.034)``.
         """
-        change = self.difference["JA"]
+        if self.decisive is None:
+            return f"{self.metric} cannot be measured on these images"
+        old, new, change = self.decisive
         return (
-            f"JA {self.old.JA.mean:.3f} -> {self.new.JA.mean:.3f}, difference {change.mean:+.3f} "
+            f"{self.metric} {old.mean:.3f} -> {new.mean:.3f}, difference {change.mean:+.3f} "
             f"({change.interval(words='95 % interval ')})"
         )
 
@@ -162,6 +185,7 @@ class Comparison:
                 failed=tuple((image_id, error) for image_id, error in values["failed"]),
                 facts=values["facts"],
                 path=folder,
+                task=values.get("task", "segmentation"),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -228,7 +252,7 @@ def table_rows(found: Comparison) -> list[tuple[str, ...]]:
     """
     parts = [("all", found.images, found.old.metrics, found.new.metrics, found.difference)]
     if len(found.domains) > 1:
-        parts += [(d.name, d.difference["JA"].count, d.old, d.new, d.difference) for d in found.domains]
+        parts += [(d.name, d.images, d.old, d.new, d.difference) for d in found.domains]
     rows: list[tuple[str, ...]] = []
     for name, count, old, new, difference in parts:
         for metric, change in difference.items():

@@ -113,10 +113,42 @@ def evaluate_classifier(
     Cancelled
         Where the user stopped it; the same call goes on.
     """
+    of_task(model.info, "classification")
+    return evaluate_judged(model, images_to_judge(datasets, model, options), out, options, run=run)
+
+
+def evaluate_judged(
+    model: ClassifyingModel, judged: Judged, out: Path, options: ClassEvaluationOptions, *, run: RunContext
+) -> ClassEvaluation:
+    """Measure a classifier on images that were chosen; ``evaluate_classifier`` says the rest.
+
+    Parameters
+    ----------
+    model : ClassifyingModel
+        A loaded classifier.
+    judged : Judged
+        The images with their answers.
+    out : pathlib.Path
+        Gets the files.
+    options : ClassEvaluationOptions
+        Masks, operating point.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    ClassEvaluation
+        As it was written.
+
+    Raises
+    ------
+    DataSetError
+        Where no image at all could be measured.
+    Cancelled
+        Where the user stopped it; the same call goes on.
+    """
     from napari_melanoma.workflows.class_files import write_class_evaluation
 
-    of_task(model.info, "classification")
-    judged = images_to_judge(datasets, model, options)
     warnings = judged_warnings([model.info], judged)
     for warning in warnings:
         run.report(Milestone(0, len(judged.samples), f"Warning: {warning}"))

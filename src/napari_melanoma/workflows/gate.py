@@ -17,11 +17,13 @@ from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.adoption import discard, take_over
+from napari_melanoma.workflows.class_gate import compare_with_start, evaluate_held_out
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
 from napari_melanoma.workflows.lineage import may_have_learnt, parent_bundle
+from napari_melanoma.workflows.training_start import settled_in
 
-__all__ = ["HeldOut", "discard", "gate", "held_out", "take_over"]
+__all__ = ["HeldOut", "discard", "evaluate_alone", "gate", "has_no_start", "held_out", "take_over"]
 
 MOST_OF_BASE = 500  # images say what was forgotten to within 0.01; thousands take as long as the training
 NO_BASE = "The base data ({names}) cannot be read any more, so nobody has looked whether the model forgot them."
@@ -29,11 +31,16 @@ ACCEPTED = (
     "Of the {total} masks that judge, {count} are a model's own, accepted as they were: they favour the model that "
     "drew them. Corrected ones say more."
 )
+NO_START = (
+    "{run} started from no classifier, so there is none to compare it with. What it does on the images held out is in "
+    "its evaluation/; put it beside another: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
+)
+ALONE = "The run started from no classifier; by itself, on {images} images held out: {lead} More in evaluation/."
 MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
 
 
 def gate(run_path: Path, *, run: RunContext) -> Comparison:
-    """Compare the model of a run with the one it started from, or with the shipped one where it started from none.
+    """Compare the model of a run with the one it started from, or a mask's with the shipped one where it had none.
 
     Parameters
     ----------
@@ -52,7 +59,7 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     Raises
     ------
     RunError
-        Where the run has no model yet, or nothing was held out.
+        Where the run has no model yet, nothing was held out, or its classifier started from none.
     BundleError
         Where the model that it started from has gone, or another has its name.
     DataSetError
@@ -62,14 +69,69 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     """
     folder = RunFolder(run_path)
     recipe = read_toml(folder.config, TrainRecipe)
+    if has_no_start(recipe, folder):
+        raise RunError(NO_START.format(run=folder.path.name))
     old, new = parent_bundle(recipe, folder), _own(folder)
     found = held_out(recipe, folder)
     samples = list(found.samples)
     notes = (*found.notes, *may_have_learnt(old, samples, recipe.data), *_accepted(samples))
-    options = ComparisonOptions(base=found.base, notes=notes)
     with atomic_folder(folder.comparison) as temporary:
-        compare_models([old, new], samples, temporary, options, run=run)
+        if recipe.task == "classification":
+            compare_with_start(folder, [old, new], notes, temporary, run=run)
+        else:
+            options = ComparisonOptions(base=found.base, notes=notes)
+            compare_models([old, new], samples, temporary, options, run=run)
     return read_comparison(folder.comparison)
+
+
+def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
+    """Evaluate the classifier of a run that started from none on what the run has held out.
+
+    Parameters
+    ----------
+    run_path : pathlib.Path
+        A run folder with a bundle; gets ``evaluation/``.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    str
+        What was found, in a sentence.
+
+    Raises
+    ------
+    RunError
+        Where the run has no model yet, or its answers cannot be read.
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it.
+    """
+    from napari_melanoma.workflows.class_files import lead_of
+
+    folder = RunFolder(run_path)
+    evaluation = evaluate_held_out(folder, _own(folder), run=run)
+    return ALONE.format(images=len(evaluation.told.labels), lead=lead_of(evaluation))
+
+
+def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
+    """Say whether a run's model can be compared with none, as a classifier that has started from none.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Of the run.
+    folder : RunFolder
+        Knows what it started from.
+
+    Returns
+    -------
+    bool
+        False for a model that draws: it is compared with the shipped one.
+    """
+    settled = settled_in(folder)
+    return recipe.task == "classification" and (settled is None or settled.whole is None)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ users get it: threshold {threshold:.2f}, smoothed, largest lesion kept and fille
 (percentile bootstrap over patients or lesions, 2000 rounds, seed 0). TJA: Jaccard, 0 below 0.65; JA: Jaccard; DI: Dice;
 AC: accuracy; SE: sensitivity; SP: specificity of the pixels (ISIC 2018).
 """
+WHAT = {
+    "segmentation": "each mask made as users get it, the mean Jaccard index",
+    "classification": "each answer given as users get it, the area under the ROC curve",
+}
 PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
 LIMITS = """## What it is not for
 
@@ -143,7 +147,9 @@ pipeline_tag: {PIPELINES[config.task]}
 
 def _compared(found: Comparison) -> str:
     """How it compared with its parent, on images that the run did not see."""
-    gain = found.difference["JA"]
+    if found.decisive is None:
+        return ""
+    before, after, gain = found.decisive
     one = found.images == 1
     told = not one and (gain.low > 0 or gain.high < 0)
     word = ("better" if gain.mean > 0 else "worse") if told else "not told apart by these images"
@@ -152,8 +158,8 @@ def _compared(found: Comparison) -> str:
     patients = "1 patient or lesion" if found.patients == 1 else f"{found.patients} patients or lesions"
     return f"""## Against the model that it started from
 
-{found.new.name} against {found.old.name}: **{word}**. On {images} of {patients} held out of the training, each mask
-made as users get it, the mean Jaccard index is {found.new.JA.mean:.3f} against {found.old.JA.mean:.3f}, difference
+{found.new.name} against {found.old.name}: **{word}**. On {images} of {patients} held out of the training,
+{WHAT[found.task]} is {after.mean:.3f} against {before.mean:.3f}, difference
 {gain.mean:+.3f} ({interval}). Advice: {found.advice}. {found.reason}
 """
 

@@ -282,21 +282,24 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
 
 def _judge(prepared: Prepared, settled: Settled, folder: RunFolder, run: RunContext) -> None:
     """Compare the new model with the one it started from; the model is there whatever becomes of this."""
-    if prepared.classes is not None and settled.whole is None:
-        folder.tell("notice", message="the run started from no classifier, so there is none to compare it with.")
-        return
     if not prepared.samples.held_out and not prepared.base_samples:
-        folder.tell("notice", message="no image was held out, so the new model was not compared with the old one.")
+        folder.tell("notice", message="no image was held out, so nobody has judged the new model.")
         return
-    from napari_melanoma.workflows.gate import gate
+    from napari_melanoma.workflows.gate import evaluate_alone, gate
 
+    alone = prepared.classes is not None and settled.whole is None
+    what = "evaluation" if alone else "comparison with the old model"
     try:
-        gate(folder.path, run=run)
+        if alone:
+            folder.tell("notice", message=evaluate_alone(folder.path, run=run))
+        else:
+            gate(folder.path, run=run)
     except Cancelled:
-        folder.tell("notice", message="the comparison with the old model was cancelled; the new model is kept.")
+        folder.tell("notice", message=f"the {what} was cancelled; the new model is kept.")
     except Exception as error:  # told to a person; the training itself went well
-        log.warning("the comparison failed", exc_info=error)
-        folder.tell("notice", message=f"the new model could not be compared with the old one: {error}")
+        log.warning("the %s failed", what, exc_info=error)
+        done = "judged" if alone else "compared with the old one"
+        folder.tell("notice", message=f"the new model could not be {done}: {error}")
 
 
 def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:

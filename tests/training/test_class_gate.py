@@ -1,0 +1,131 @@
+"""After a classifier's run: it is judged on what was held out, against its start or by itself, and a reader is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
+from napari_melanoma.workflows.adoption import take_over
+from napari_melanoma.workflows.class_gate import _advised
+from napari_melanoma.workflows.comparison import DomainChange, table_rows
+from napari_melanoma.workflows.gate import gate
+from napari_melanoma.workflows.runs import read_run
+from napari_melanoma.workflows.train import train
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+Change = Callable[..., TrainRecipe]
+Events = Callable[[Path], list[dict[str, Any]]]
+
+
+def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
+    bundle = train(recipe, out, resume=False, run=RunContext())
+    assert bundle is not None
+    return bundle
+
+
+@pytest.fixture
+def judged(asked: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change) -> TrainRecipe:
+    """One epoch that learns next to nothing; 36 images are held out."""
+    data = draw_classes(tmp_path / "some-held-out", "image")
+    lines = (data / "dataset.csv").read_text().splitlines()
+    lines[61:] = [line.replace("train", "val") for line in lines[61:]]
+    (data / "dataset.csv").write_text("\n".join(lines) + "\n")
+    return change(asked, epochs=1, samples=0, learning_rate=1e-6, data={"datasets": [str(data)]})
+
+
+def test_a_classifier_is_compared_with_the_one_it_started_from(
+    judged: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    first = learnt(judged, tmp_path / "first")
+    better = change(judged, epochs=8, learning_rate=1e-2, model={"start": str(first.path)})
+    new = learnt(better, tmp_path / "second")
+    found = read_run(tmp_path / "second").comparison
+    assert found is not None
+    assert (found.task, found.metric) == ("classification", "AUC")
+    assert (found.old.fingerprint, found.new.fingerprint) == (first.fingerprint, new.fingerprint)
+    held_out = [row for row in read_data(tmp_path / "second" / "data.csv") if row.part == "held_out"]
+    assert found.images == len(held_out)
+    assert set(found.difference) == {"AUC", "AP", "sensitivity", "specificity", "ECE"}
+    assert found.decisive is not None
+    old, now, gain = found.decisive
+    assert now.mean > old.mean + 0.1
+    assert gain.mean == pytest.approx(now.mean - old.mean)
+    assert found.advice == "take over"
+    assert found.reason.startswith("It gains AUC +0.")
+    page = (tmp_path / "second" / "comparison" / "comparison.html").read_text(encoding="utf-8")
+    assert "It gains AUC +0." in page
+    assert table_rows(found)[0][2] == "AUC"
+    card = take_over(tmp_path / "second").card
+    assert "**better**" in card
+    assert "area under the ROC curve" in card
+
+
+def test_a_classifier_that_started_from_none_is_judged_by_itself(
+    judged: TrainRecipe, tmp_path: Path, events: Events
+) -> None:
+    learnt(judged, tmp_path / "run")
+    assert not (tmp_path / "run" / "comparison").exists()
+    about = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    held_out = [row for row in read_data(tmp_path / "run" / "data.csv") if row.part == "held_out"]
+    assert about["images"] == len(held_out) > 20
+    assert (tmp_path / "run" / "evaluation" / "summary.html").is_file()
+    told = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
+    auc = about["metrics"]["all"]["AUC"]["mean"]
+    assert any(f"by itself, on {len(held_out)} images held out: AUC {auc:.3f}" in message for message in told)
+    with pytest.raises(RunError, match="started from no classifier, so there is none to compare it with"):
+        gate(tmp_path / "run", run=RunContext())
+
+
+def change_of(
+    gain: tuple[float, float], positives: int = 20, others: int = 60, sensitivity: float = 0.0
+) -> list[DomainChange]:
+    """All images of a comparison, with so many positives, and a difference in AUC and in sensitivity."""
+    count = positives + others
+    new = {
+        "AUC": Estimate(0.8, 0.7, 0.9, count),
+        "sensitivity": Estimate(0.8, 0.7, 0.9, positives),
+        "specificity": Estimate(0.8, 0.7, 0.9, others),
+    }
+    low, high = gain
+    difference = {
+        "AUC": Estimate((low + high) / 2, low, high, count),
+        "sensitivity": Estimate(sensitivity, sensitivity - 0.01, sensitivity + 0.01, positives),
+        "ECE": Estimate(0.0, np.nan, np.nan, count),
+    }
+    return [DomainChange("all", False, count, new, new, difference)]
+
+
+CASES = [
+    ("a gain", change_of((0.01, 0.05)), "take over", "It gains AUC +0.030"),
+    ("a loss", change_of((-0.05, -0.01)), "keep", "does worse on 80 images: AUC -0.030"),
+    ("perhaps", change_of((-0.02, 0.05)), "cannot tell", "may be chance"),
+    ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 images that judge, 4 are of the rarer kind"),
+    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "finds fewer of the positives"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "advice", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_what_is_advised(changes: list[DomainChange], advice: str, said: str) -> None:
+    found, reason = _advised(changes, 80)
+    assert found == advice
+    assert said in reason
+
+
+def test_images_of_one_class_tell_nothing() -> None:
+    (whole,) = change_of((0.01, 0.05))
+    alone = {"specificity": whole.new["specificity"]}
+    assert _advised([DomainChange("all", False, 60, alone, alone, alone)], 60) == (
+        "cannot tell",
+        "The 60 images held out are of one class: no AUC can be measured.",
+    )
