@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.analysis.probability_band import MOST, ProbabilityBand
-from napari_melanoma.analysis.venn_abers import VennAbers, venn_abers
+from napari_melanoma.analysis.venn_abers import VennAbers
 
 
 def by_definition(scores: np.ndarray, labels: np.ndarray, asked: float) -> list[float]:
@@ -30,7 +30,7 @@ def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
     scores = random.integers(0, places, int(random.integers(1, 40))).astype(float)
     labels = random.random(len(scores)) < random.choice([0.0, 0.2, 0.5, 1.0])
     asked = np.concatenate([scores, random.uniform(-1, places + 1, 10)])
-    found = venn_abers(scores, labels, asked)
+    found = VennAbers.fit(scores, labels).of(asked)
     expected = np.array([by_definition(scores, labels, one) for one in asked])
     np.testing.assert_allclose(np.stack([found.low, found.high], axis=1), expected, atol=1e-12)
 
@@ -39,7 +39,7 @@ def test_merged_lies_between() -> None:
     """And equals both where they are one."""
     random = np.random.default_rng(0)
     scores = random.normal(size=300)
-    found = venn_abers(scores, random.random(300) < 1 / (1 + np.exp(-scores)), np.linspace(-4, 4, 50))
+    found = VennAbers.fit(scores, random.random(300) < 1 / (1 + np.exp(-scores))).of(np.linspace(-4, 4, 50))
     assert (found.low <= found.merged).all()
     assert (found.merged <= found.high).all()
     assert (np.diff(found.merged) >= -1e-12).all()
@@ -61,7 +61,7 @@ def test_merged_probabilities_are_calibrated() -> None:
     random = np.random.default_rng(1)
     scores = random.exponential(size=12_000)
     labels = random.random(12_000) < 1 / (1 + np.exp(4 - 3 * scores))
-    found = venn_abers(scores[:4000], labels[:4000], scores[4000:])
+    found = VennAbers.fit(scores[:4000], labels[:4000]).of(scores[4000:])
     assert expected_calibration_error(found.merged, labels[4000:]) < 0.02
 
 
@@ -83,7 +83,7 @@ def test_the_band_holds_the_truth(curve: str, cases: int) -> None:
         labels = random.random(len(scores)) < truth
         low, high = ProbabilityBand.fit(scores[:cases], labels[:cases]).of(scores[cases:])
         band.append(np.mean((low <= truth[cases:]) & (truth[cases:] <= high)))
-        both = venn_abers(scores[:cases], labels[:cases], scores[cases:])
+        both = VennAbers.fit(scores[:cases], labels[:cases]).of(scores[cases:])
         alone.append(np.mean((both.low <= truth[cases:]) & (truth[cases:] <= both.high)))
     assert np.mean(band) >= 0.9
     assert np.mean(alone) < 0.65

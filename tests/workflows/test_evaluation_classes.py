@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.analysis.calibration import brier_score, expected_calibration_error
+from napari_melanoma.analysis.calibration import expected_calibration_error
 from napari_melanoma.analysis.class_metrics import Drawn
-from napari_melanoma.analysis.ranking import partial_auc
 from napari_melanoma.workflows.evaluation_classes import (
     METRICS,
     Told,
@@ -29,6 +28,12 @@ def told(count: int = 300, seed: int = 0, strength: float = 1.5, per_patient: in
     return Told(np.stack([1 - scores, scores], axis=1), labels, groups, ("other", "melanoma"), "melanoma", 0.3)
 
 
+def partial_area(given: Told) -> float:
+    """As the challenge's code has it: the standardised area of the flipped problem, the standardising taken back."""
+    scaled = metrics.roc_auc_score(~given.truth, 1 - given.scores, max_fpr=0.2)
+    return 0.5 * 0.2**2 + (0.2 - 0.5 * 0.2**2) / 0.5 * (scaled - 0.5)
+
+
 def test_two_classes_as_scikit_learn_has_them() -> None:
     given = told()
     found = {name: estimate.mean for name, estimate in class_estimates(given).items()}
@@ -36,7 +41,7 @@ def test_two_classes_as_scikit_learn_has_them() -> None:
     expected = {
         "AUC": metrics.roc_auc_score(truth, given.scores),
         "AP": metrics.average_precision_score(truth, given.scores),
-        "pAUC": partial_auc(given.scores, truth),
+        "pAUC": partial_area(given),
         "sensitivity": metrics.recall_score(truth, said),
         "specificity": metrics.recall_score(~truth, ~said),
         "precision": metrics.precision_score(truth, said),
@@ -44,17 +49,19 @@ def test_two_classes_as_scikit_learn_has_them() -> None:
         "accuracy": metrics.accuracy_score(truth, said),
         "balanced_accuracy": metrics.balanced_accuracy_score(truth, said),
         "ECE": expected_calibration_error(given.scores, truth),
-        "Brier": brier_score(given.scores, truth),
+        "Brier": metrics.brier_score_loss(truth, given.scores),
     }
     assert found == pytest.approx(expected)
 
 
-def test_partial_area_is_that_of_isic_2024() -> None:
-    """Their code asks for the standardised area of the flipped problem, and takes the standardising back."""
-    given = told(seed=5)
-    scaled = metrics.roc_auc_score(~given.truth, 1 - given.scores, max_fpr=0.2)
-    area = 0.5 * 0.2**2 + (0.2 - 0.5 * 0.2**2) / 0.5 * (scaled - 0.5)
-    assert class_estimates(given)["pAUC"].mean == pytest.approx(area)
+@pytest.mark.parametrize(("digits", "seed"), [(2, 5), (1, 6), (6, 7)])
+def test_partial_area_is_that_of_isic_2024(digits: int, seed: int) -> None:
+    """With ties and without; at most 0.2, and 0.02 where nothing is told apart."""
+    given = told(seed=seed, digits=digits)
+    assert class_estimates(given)["pAUC"].mean == pytest.approx(partial_area(given))
+    labels, alike = np.array([0, 0, 1, 1]), np.ones((1, 4))
+    assert Drawn(labels.astype(float), labels == 1, alike).partial_auc() == pytest.approx(0.2)
+    assert Drawn(np.zeros(4), labels == 1, alike).partial_auc() == pytest.approx(0.02)
 
 
 def test_a_weighted_draw_is_the_images_repeated() -> None:

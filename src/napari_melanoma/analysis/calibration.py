@@ -102,24 +102,6 @@ def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float(-np.log(np.maximum(given[np.arange(len(truth)), truth], SMALL)).mean())
 
 
-def brier_score(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean squared distance of the positive class's probability from what came (Brier 1950).
-
-    Parameters
-    ----------
-    probabilities : array_like
-        Float (image,).
-    labels : array_like
-        Bool (image,).
-
-    Returns
-    -------
-    float
-        0 is perfect; the variance of the labels is what their share alone gets.
-    """
-    return float(np.mean((np.asarray(probabilities, np.float64) - np.asarray(labels, np.float64)) ** 2))
-
-
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Find the temperature with the least log loss (Guo et al. 2017, arXiv:1706.04599).
 

@@ -36,21 +36,6 @@ class PrecisionRecall(NamedTuple):
     cuts: NDArray[np.float64]
 
 
-class BinaryMetrics(NamedTuple):
-    """What is found at a cut; NaN where there is nothing to divide by."""
-
-    accuracy: float
-    precision: float
-    recall: float
-    specificity: float
-    f1: float
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean of sensitivity and specificity."""
-        return (self.recall + self.specificity) / 2
-
-
 def roc_curve(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> RocCurve:
     """Receiver operating characteristic with a point for each distinct score.
 
@@ -104,36 +89,6 @@ def area_under_roc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | No
     return float(np.trapezoid(curve.true_positive_rate, curve.false_positive_rate))
 
 
-def partial_auc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None, *, above: float = 0.8) -> float:
-    """Area between the ROC curve and a sensitivity, the metric of the ISIC 2024 challenge at 80 %.
-
-    Parameters
-    ----------
-    scores, labels, weights : array_like
-        As the module says.
-    above : float
-        Sensitivity below which a test is of no use.
-
-    Returns
-    -------
-    float
-        Between 0 and ``1 - above``; ``(1 - above)**2 / 2`` tells nothing apart (0.02 at 80 %).
-
-    References
-    ----------
-    Kurtansky et al. 2024, The SLICE-3D dataset, doi:10.1038/s41597-024-03743-w.
-    """
-    curve = roc_curve(scores, labels, weights)
-    if np.isnan(curve.true_positive_rate).any() or np.isnan(curve.false_positive_rate).any():
-        return float("nan")
-    first = int(np.argmax(curve.true_positive_rate > above))  # the step that leads above it starts one point before
-    before, after = curve.true_positive_rate[first - 1 : first + 1]
-    across = np.array(curve.false_positive_rate[first - 1 :])
-    across[0] += (above - before) / (after - before) * (across[1] - across[0])
-    height = np.append(0.0, curve.true_positive_rate[first:] - above)
-    return float(np.trapezoid(height, across))
-
-
 def average_precision(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Mean of the precision over the steps of recall, not interpolated.
 
@@ -150,66 +105,6 @@ def average_precision(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike |
     curve = precision_recall(scores, labels, weights)
     steps = np.diff(curve.recall, prepend=0.0)
     return float(np.sum(np.where(steps > 0, curve.precision, 0.0) * steps)) if np.isfinite(steps).all() else np.nan
-
-
-def auc(
-    scores: ArrayLike, labels: ArrayLike, groups: Sequence[object] | NDArray | None = None, **draws: int
-) -> Estimate:
-    """Area under the ROC curve with its 95 % interval, for which patients or lesions are drawn.
-
-    Parameters
-    ----------
-    scores, labels : array_like
-        As the module says.
-    groups : sequence, optional
-        The patient or lesion of each image; every image by itself by default.
-    **draws
-        ``rounds`` and ``seed`` of ``bootstrap_figure``.
-
-    Returns
-    -------
-    Estimate
-        NaN where there is one class only.
-    """
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")  # once: what is in order is sorted in no time
-    ranked, truth = np.asarray(scores, np.float64)[order], np.asarray(labels, bool)[order]
-    of = order if groups is None else np.asarray(groups)[order]
-    return bootstrap_figure(lambda weights: area_under_roc(ranked, truth, weights), of, bounds=(0, 1), **draws)
-
-
-def auc_difference(
-    old: ArrayLike,
-    new: ArrayLike,
-    labels: ArrayLike,
-    groups: Sequence[object] | NDArray | None = None,
-    **draws: int,
-) -> Estimate:
-    """AUC of new less old on the same images, with a paired 95 % interval.
-
-    Parameters
-    ----------
-    old, new : array_like
-        Scores of either model for each image.
-    labels : array_like
-        Bool (image,).
-    groups : sequence, optional
-        The patient or lesion of each image; every image by itself by default.
-    **draws
-        ``rounds`` and ``seed`` of ``bootstrap_figure``.
-
-    Returns
-    -------
-    Estimate
-        Above 0 where the new one is better.
-    """
-    before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
-    truth = np.asarray(labels, bool)
-    of = np.arange(len(truth)) if groups is None else groups
-
-    def difference(weights: NDArray[np.float64]) -> float:
-        return area_under_roc(after, truth, weights) - area_under_roc(before, truth, weights)
-
-    return bootstrap_figure(difference, of, bounds=(-1, 1), **draws)
 
 
 def choose_cut(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> float:
@@ -237,34 +132,6 @@ def choose_cut(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> floa
         raise ValueError("a cut for a sensitivity needs at least one positive image; found none.")
     needed = int(np.ceil(sensitivity * len(found) - 1e-9))  # 0.9 of 10 is 9, not what rounding makes of it
     return float(found[max(needed, 1) - 1])
-
-
-def binary_metrics(scores: ArrayLike, labels: ArrayLike, cut: float, weights: ArrayLike | None = None) -> BinaryMetrics:
-    """Accuracy, precision, recall (sensitivity), specificity and F1 where scores at or above a cut are positive.
-
-    Parameters
-    ----------
-    scores, labels, weights : array_like
-        As the module says.
-    cut : float
-        Of the scores.
-
-    Returns
-    -------
-    BinaryMetrics
-        Each in [0, 1].
-    """
-    said, truth = np.asarray(scores, np.float64) >= cut, np.asarray(labels, bool)
-    weight = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
-    hits, false = float(weight[said & truth].sum()), float(weight[said & ~truth].sum())
-    missed, right = float(weight[~said & truth].sum()), float(weight[~said & ~truth].sum())
-    return BinaryMetrics(
-        accuracy=_share(hits + right, hits + false + missed + right),
-        precision=_share(hits, hits + false),
-        recall=_share(hits, hits + missed),
-        specificity=_share(right, right + false),
-        f1=_share(2 * hits, 2 * hits + false + missed),
-    )
 
 
 def confusion(labels: ArrayLike, said: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -362,8 +229,3 @@ def _counts(
 def _rate(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Counts as shares of the last; NaN where that is 0."""
     return counts / counts[-1] if counts[-1] > 0 else np.full(len(counts), np.nan)
-
-
-def _share(part: float, whole: float) -> float:
-    """Part of a whole; NaN of nothing."""
-    return part / whole if whole > 0 else float("nan")

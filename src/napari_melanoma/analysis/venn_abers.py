@@ -79,30 +79,6 @@ class VennAbers:
         return Between(low, high, high / (1.0 - low + high))
 
 
-def venn_abers(calibration_scores: ArrayLike, calibration_labels: ArrayLike, scores: ArrayLike) -> Between:
-    """Say between which two probabilities the positive class lies (inductive Venn-Abers; arXiv:1511.00213).
-
-    ``low`` is what isotonic regression on the cases gives if the image were negative, ``high`` if it were positive.
-    One of the two is perfectly calibrated, whatever the distribution. They lie close together where many cases have
-    such scores; how far the truth may be off by chance is told by ``ProbabilityBand``.
-
-    Parameters
-    ----------
-    calibration_scores : array_like
-        Float (case,), of images that the network did not learn from.
-    calibration_labels : array_like
-        Bool (case,).
-    scores : array_like
-        Float (image,).
-
-    Returns
-    -------
-    Between
-        ``low``, ``high`` and ``merged``.
-    """
-    return VennAbers.fit(calibration_scores, calibration_labels).of(scores)
-
-
 def _with_one(counts: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
     """Isotonic fit at each place of (place,) once a positive case more is there.
 
