@@ -64,6 +64,14 @@ def test_partial_area_is_that_of_isic_2024(digits: int, seed: int) -> None:
     assert Drawn(np.zeros(4), labels == 1, alike).partial_auc() == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize("count", [7, 15, 100, 307])
+def test_calibration_error_is_that_of_every_other_page(count: int) -> None:
+    """Also where images do not divide evenly into bins."""
+    given = told(count, digits=6)
+    found = Drawn(given.scores, given.truth, np.ones((1, count))).calibration_error()
+    assert found == pytest.approx(expected_calibration_error(given.scores, given.truth))
+
+
 def test_a_weighted_draw_is_the_images_repeated() -> None:
     given = told(60)
     times = np.random.default_rng(1).integers(0, 4, size=(3, 60))

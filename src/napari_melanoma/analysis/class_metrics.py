@@ -153,7 +153,8 @@ class Drawn:
             float64 (draw,) in [0, 1].
         """
         order = np.argsort(self.scores, kind="stable")
-        starts = np.unique(np.linspace(0, len(order), min(bins, len(order)), endpoint=False).astype(int))
+        number = min(bins, len(order))
+        starts = -(-np.arange(number) * len(order) // number)  # as ``analysis.calibration`` fills its bins
         over = self.times[:, order] * (self.scores - self.positive)[order]
         return _ratio(np.abs(np.add.reduceat(over, starts, axis=1)).sum(axis=1), self.times.sum(axis=1))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.analysis.class_metrics import Drawn
 from napari_melanoma.analysis.statistics import Estimate, stretch
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 METRICS = ("AC", "PR", "SE", "SP", "F1", "AUC", "AP", "ECE", "SE90", "SP90", "COV", "CT")
 CENTRED = ("ECE",)  # above 0 by chance alone, and more so in draws: their spread counts, not where they lie
 HALF = 0.5  # where both papers cut
-BINS = 15
 ROUNDS, SEED, AT_ONCE = 2000, 0, 2**22
 
 
@@ -47,17 +46,6 @@ class Pooled:
     covered: NDArray[np.float64]
     several: NDArray[np.float64]
 
-    @cached_property
-    def _said(self) -> NDArray[np.bool_]:
-        return self.probability >= HALF
-
-    @cached_property
-    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Images by rising probability, and where a run of equal ones begins."""
-        order = np.argsort(self.probability, kind="stable")
-        sorted_ = self.probability[order]
-        return order, np.flatnonzero(np.r_[True, sorted_[1:] != sorted_[:-1]])
-
     def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Compute every metric under each weighting.
 
@@ -71,56 +59,29 @@ class Pooled:
         dict of str to numpy.ndarray
             Metric to float64 (draw,); NaN where a draw leaves nothing to divide by.
         """
+        drawn = Drawn(self.probability, self.truth, weights)
+        said = drawn.decisions(HALF)
+        return {
+            "AC": said["accuracy"],
+            "PR": np.nan_to_num(said["precision"]),  # nothing said: no hit among none
+            "SE": said["sensitivity"],
+            "SP": said["specificity"],
+            "F1": said["F1"],
+            "AUC": drawn.auc(),
+            "AP": drawn.average_precision(),
+            "ECE": drawn.calibration_error(),
+            **self._kept(weights),
+        }
+
+    def _kept(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """How far operating point and conformal sets keep what they promise."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return {**self._cut(weights), **self._ranked(weights), **self._honest(weights)}
-
-    def _cut(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """What is said at one half, as the papers cut."""
-        hit, alarm = weights @ (self.truth & self._said), weights @ (~self.truth & self._said)
-        positive, whole = weights @ self.truth, weights.sum(axis=1)
-        return {
-            "AC": (hit + whole - positive - alarm) / whole,
-            "PR": np.where(hit + alarm > 0, hit / (hit + alarm), 0.0),  # nothing said: no hit among none
-            "SE": hit / positive,
-            "SP": 1 - alarm / (whole - positive),
-            "F1": 2 * hit / (hit + alarm + positive),
-        }
-
-    def _ranked(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Areas below the curves: equal probabilities count half, as in the statistic of Mann and Whitney (1947)."""
-        order, starts = self._order
-        drawn, truth = weights[:, order], self.truth[order]
-        positive = np.add.reduceat(drawn * truth, starts, axis=1)
-        negative = np.add.reduceat(drawn * ~truth, starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        hits, alarms = positive.sum(axis=1), negative.sum(axis=1)
-        found = np.cumsum(positive[:, ::-1], axis=1)
-        of = found + np.cumsum(negative[:, ::-1], axis=1)
-        precision = np.where(of > 0, found / of, 0.0)
-        return {
-            "AUC": (positive * below).sum(axis=1) / (hits * alarms),
-            "AP": (precision * positive[:, ::-1]).sum(axis=1) / hits,
-        }
-
-    def _honest(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """How far probabilities, operating point and conformal sets keep what they promise."""
-        return {
-            "ECE": np.abs(weights @ self._gaps).sum(axis=1) / weights.sum(axis=1),
-            "SE90": _share(weights * self.truth, self.above),
-            "SP90": 1 - _share(weights * ~self.truth, self.above),
-            "COV": _share(weights, self.covered),
-            "CT": _share(weights, self.several),
-        }
-
-    @cached_property
-    def _gaps(self) -> NDArray[np.float64]:
-        """Probability less truth of each image, in the column of its bin: float64 (image, bin), bins of equal mass."""
-        ranks = np.empty(len(self.truth), np.int64)
-        ranks[self._order[0]] = np.arange(len(ranks))
-        bins = min(BINS, len(ranks))
-        gaps = np.zeros((len(ranks), bins))
-        gaps[np.arange(len(ranks)), ranks * bins // len(ranks)] = self.probability - self.truth
-        return gaps
+            return {
+                "SE90": _share(weights * self.truth, self.above),
+                "SP90": 1 - _share(weights * ~self.truth, self.above),
+                "COV": _share(weights, self.covered),
+                "CT": _share(weights, self.several),
+            }
 
 
 def estimates(pooled: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
