@@ -94,4 +94,4 @@ def test_a_recipe_keeps_a_start_of_its_own(run: Run) -> None:
 def test_an_unknown_recipe(run: Run) -> None:
     done = run("recipes", "write", "fast", "--data", "x", "--out", "recipe.toml")
     assert done.exit_code == 2
-    assert "there is no recipe 'fast' (known: fine-tune, from-imagenet, from-scratch, quick-look)" in done.stderr
+    assert "there is no recipe 'fast' (known: fine-tune, classify, classify-p1," in done.stderr

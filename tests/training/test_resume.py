@@ -130,12 +130,12 @@ def test_a_run_folder_may_be_moved(alone: TrainRecipe, tmp_path: Path, change: C
 def test_a_run_that_had_stopped_early_does_not_learn_on(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise SaveError("the disk is full")
 
     recipe = change(alone, epochs=9, patience=1, learning_rate=1e-9)  # nothing ever gets better
     with monkeypatch.context() as patch, pytest.raises(SaveError):
-        patch.setattr("napari_melanoma.workflows.train.write_bundle", fail)
+        patch.setattr("napari_melanoma.workflows.task_kinds.write_bundle", fail)
         train(recipe, tmp_path, resume=False, run=RunContext())
     resume(recipe, tmp_path)
     found = events(tmp_path)

@@ -108,9 +108,10 @@ def test_the_cost_of_a_step_is_what_the_clock_says(recipe: TrainRecipe) -> None:
     """Each look at the clock is a tenth of a second later than the one before."""
     ticks = count()
     cost = measure_step(recipe, clock=lambda: next(ticks) / 10)
-    assert cost.image_s == pytest.approx(0.1 / 2)
+    images = 16  # as small as they are, so many are measured at once
+    assert cost.image_s == pytest.approx(0.1 / images)
     assert cost.update_s == pytest.approx(0.1)
-    assert cost.forward_s == pytest.approx(0.1 / 2)
+    assert cost.forward_s == pytest.approx(0.1 / images)
     assert cost.device == "cpu"
 
 
