@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,3 +144,20 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeyp
             put(weights)
         worker._segmenter(str(tmp_path / "mine"))
     assert len(loaded) == len(set(loaded)) == 2
+
+
+@pytest.mark.parametrize("usual", ["violet", None])
+def test_warm_loads_the_usual_classifier_too_where_there_is_one(monkeypatch, usual):
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return SimpleNamespace(info=SimpleNamespace(name=name), device="cpu")
+
+    monkeypatch.setattr("napari_melanoma.worker._segmenter", load)
+    monkeypatch.setattr("napari_melanoma.worker._classifier", load)
+    found = usual and SimpleNamespace(name=usual)
+    monkeypatch.setattr("napari_melanoma.models.registry.default_classifier", lambda: found)
+    (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
+    assert last["answer"] == {"device": "cpu", "classifier": usual}
+    assert loaded == ["lesion-small", *filter(None, [usual])]

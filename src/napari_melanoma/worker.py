@@ -135,7 +135,7 @@ def _answering() -> Answering:
 
 
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Load torch and a model ahead of the first question.
+    """Load torch, a model and the usual classifier, where there is one, ahead of the first question.
 
     Parameters
     ----------
@@ -147,15 +147,18 @@ def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``device``: where the model runs.
+        ``device``: where the model runs; ``classifier``: the name of the one that was loaded, or None.
 
     Raises
     ------
     BundleError
         Where there is no such bundle, or its weights do not fit.
     """
+    from napari_melanoma.models.registry import default_classifier
+
     run.report(Progress(0, None, "Loading the model"))
-    return {"device": _segmenter(arguments["model"]).device}
+    device, usual = _segmenter(arguments["model"]).device, default_classifier()
+    return {"device": device, "classifier": usual and _classifier(usual.name).info.name}
 
 
 def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:

@@ -116,6 +116,8 @@ def answer_of(arguments, verb):
         "options": {"model": model},
         "provenance": {"verb": verb, "pid": os.getpid()},
     }
+    if "three" in model:
+        answer["classes"], answer["probabilities"] = ["nevus", "other", "melanoma"], [0.0, 1 - said, said]
     return {"answer": answer}
 
 
@@ -144,10 +146,11 @@ def answer_case(arguments, run):
 
 
 def explain(arguments, run):
-    """Hot where the mask is, as the method says how hot."""
+    """Hot where the mask is, as the method and the class say how hot."""
     if arguments["method"] == "cam":
         raise InputError("this network has no map for CAM.")
     heat = np.load(arguments["mask"]).astype(np.float32) * (0.5 if arguments["method"] == "occlusion" else 1.0)
+    heat *= 0.25 if arguments.get("class") == "nevus" else 1.0
     np.save(arguments["out"], heat.astype(np.float32))
     return {"heatmap": arguments["out"]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QTo
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.ui import lesion_steps
 from napari_melanoma.ui.lesion import LesionDock
 from napari_melanoma.workflows.answer import Answer
 
@@ -121,6 +123,30 @@ def test_the_answer_follows_the_mask_and_its_undo(person):
     assert answer(person).probability == pytest.approx(before.probability)
 
 
+def test_the_answer_does_not_wait_for_what_is_derived_from_the_mask(person, monkeypatch, qtbot):
+    analysed(person)
+    before, verdict, area = answer(person), said(person), person.lesion.result.measurements["area_px"]
+    go_on = threading.Event()
+    derive = lesion_steps.follow
+
+    def follow(*arguments):
+        go_on.wait(PATIENCE_MS / 1000)
+        return derive(*arguments)
+
+    monkeypatch.setattr(lesion_steps, "follow", follow)
+    person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
+    try:
+        qtbot.waitUntil(lambda: said(person) != verdict and answer(person) is not None, timeout=PATIENCE_MS)
+        early = answer(person)
+        assert person.lesion.result.measurements["area_px"] == area
+    finally:
+        go_on.set()
+    person.waits()
+    assert early.probability > before.probability
+    assert answer(person) is early  # and was not asked for again
+    assert person.lesion.result.measurements["area_px"] == person.mask.sum() > area
+
+
 def test_the_heatmap_is_a_layer_that_follows_the_answer(person):
     image = analysed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.finds(QCheckBox, "heatmap").click()
@@ -147,6 +173,27 @@ def test_the_heatmap_is_a_layer_that_follows_the_answer(person):
     person.waits()
     assert layer.visible
     assert len(person.viewer.layers) == 6
+
+
+def test_of_more_than_two_classes_one_is_chosen_for_the_heatmap(person, models):
+    add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
+    analysed(person)
+    person.finds(QCheckBox, "heatmap").click()
+    person.waits()
+    combo = person.finds(QComboBox, "heatmap_class")
+    assert not combo.isVisibleTo(person.dock)
+    person.dock.classifier.refresh()
+    chooses_model(person, "three-model")
+    assert combo.isVisibleTo(person.dock)
+    assert [combo.itemText(place) for place in range(combo.count())] == ["Nevus", "Other", "Melanoma"]
+    assert combo.currentText() == "Melanoma"
+    assert person.layer("heatmap").data.max() == 1
+    chooses(person, "nevus", "heatmap_class")
+    assert person.layer("heatmap").data.max() == 0.25
+    types(person, "60")
+    assert combo.currentText() == "Nevus"
+    chooses_model(person, "melanoma-test")
+    assert person.layer("heatmap").data.max() == 1
 
 
 @pytest.mark.one_qt

@@ -33,12 +33,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Question:
-    """A lesion and what is known of the patient; with a ``method``, what is asked is where the answer comes from."""
+    """A lesion and what is known of the patient; with a ``method``, what is asked is where the answer comes from.
+
+    That is asked of the class ``target``; of the positive one where it is empty.
+    """
 
     identity: str
     picture: Picture
     row: Row
     method: str = ""
+    target: str = ""
 
     @property
     def key(self) -> str:
@@ -205,7 +209,8 @@ class AnswerQueue(QObject):
         paths: dict[str, str | None] = {kind: str(path) for kind, (_, path) in self._files.items()}
         if question.method:
             self._out = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
-            self._request("explain", {**paths, "method": question.method, "out": str(self._out)})
+            asked = {"method": question.method, "class": question.target, "out": str(self._out)}
+            self._request("explain", {**paths, **asked})
         else:
             self._request("classify", {**paths, "modality": self._modality})
 

@@ -49,6 +49,7 @@ def show_answer(
     """
     section, is_now = controls.answer, known is not None and said is not None and said.question == known
     if said is not None and said.answer is not None and (is_now or _is_alike(said, known, waits)):
+        controls.heatmap.show_classes(said.answer.classes, said.answer.positive)
         section.show_answer(said.answer, awaited=not is_now)
         return
     why = _why_none(controls, said.fault if said is not None and is_now else "", known, waits)

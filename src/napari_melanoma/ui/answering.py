@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_melanoma.ui.answer_queue import AnswerQueue, Picture, Question
 from napari_melanoma.ui.answer_showing import Said, show_answer
 from napari_melanoma.ui.answer_telling import TASK, AnswerTelling
+from napari_melanoma.ui.asking_ahead import AskingAhead
 from napari_melanoma.ui.earlier import Earlier, EarlierAnswers
 from napari_melanoma.ui.filling import Filling
 from napari_melanoma.ui.heatmap import Heatmap
@@ -56,8 +57,9 @@ class Answering(QObject):
         self._said: dict[str, Said] = {}
         self._after: dict[str, Callable[[], None]] = {}
         self.filling = Filling(controls, work.book, self)
+        self.ahead = AskingAhead(work, self)
         self.queue = AnswerQueue(client, self._find, self)
-        self.heatmap = Heatmap(controls, work.book, self.queue, self)
+        self.heatmap = Heatmap(controls, self.ahead, self.queue, work.book, self)
         self.earlier = EarlierAnswers(self)
         self._telling = AnswerTelling(controls.status, self.queue, self)
         self._waiting = QTimer(self)
@@ -74,6 +76,7 @@ class Answering(QObject):
         controls.answer.hint.linkActivated.connect(self._on_link)
         controls.status.cancelled.connect(self._on_cancelled)
         self.filling.changed.connect(self.refresh)
+        self.ahead.drawn.connect(self.refresh)
         work.changed.connect(self.refresh)
         work.dropped.connect(self._on_dropped)
         self.earlier.found.connect(self._on_earlier)
@@ -84,7 +87,7 @@ class Answering(QObject):
     @property
     def busy(self) -> bool:
         """Whether an answer, or where it comes from, is awaited."""
-        return self.queue.busy or self.filling.busy or self.earlier.busy or bool(self._after)
+        return self.queue.busy or self.filling.busy or self.ahead.busy or self.earlier.busy or bool(self._after)
 
     def answer(self, identity: str) -> Answer | None:
         """Give the answer about a photograph as it is drawn and filled in now.
@@ -115,10 +118,11 @@ class Answering(QObject):
         LesionResult
             With the answer, the form and the heatmap in sight; without them where there is no answer to it.
         """
-        result, answer = self._work.book.lesions[identity].result, self.answer(identity)
-        if answer is None:
+        lesion, answer, asked = self._work.book.lesions[identity], self.answer(identity), self._asked_about(identity)
+        result = lesion.result
+        if answer is None or asked is None or asked.picture.mask_digest != lesion.digest:
             return result
-        heat = self.heatmap.shown(identity, self._asked_about(identity))
+        heat = self.heatmap.shown(identity, asked)
         return replace(result, told=answer, form=self.filling.row(identity), heatmap=heat)
 
     def when_answered(self, identity: str, then: Callable[[], None]) -> None:
@@ -167,7 +171,7 @@ class Answering(QObject):
         lesion, model = self._work.book.lesions.get(identity), self._controls.classifier.model
         if lesion is None or not model:
             return None
-        picture = Picture(model, lesion.image_digest, lesion.digest)
+        picture = Picture(model, lesion.image_digest, self.ahead.digest(identity) or lesion.digest)
         return Question(identity, picture, tuple(sorted(self.filling.row(identity).items())))
 
     def _asked_about(self, identity: str | None) -> Question | None:
@@ -176,9 +180,7 @@ class Answering(QObject):
         return None if said is None or said.answer is None else said.question
 
     def _find(self, question: Question) -> LesionResult | None:
-        lesion = self._work.book.lesions.get(question.identity)
-        same = lesion is not None and lesion.digest == question.picture.mask_digest
-        return lesion.result if lesion is not None and same else None
+        return self.ahead.find(question.identity, question.picture.mask_digest)
 
     def _on_answered(self, question: Question, told: object) -> None:
         from napari_melanoma.workflows.answer import Answer as Made
@@ -251,6 +253,7 @@ class Answering(QObject):
 
     def _on_dropped(self, identity: str) -> None:
         self.queue.drop(identity)
+        self.ahead.forget(identity)
         self.filling.forget(identity)
         self.heatmap.forget(identity)
         self.earlier.forget(identity)
@@ -258,7 +261,7 @@ class Answering(QObject):
 
     def _look(self) -> None:
         """Fulfil what waited for an answer."""
-        waits = self._work.busy
+        waits = self._work.busy or self.ahead.busy
         for identity in [one for one in self._after if not waits and not self.queue.concerns(one)]:
             self._after.pop(identity)()
         if self._after:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.ui.answer_queue import AnswerQueue, Question
+    from napari_melanoma.ui.asking_ahead import AskingAhead
     from napari_melanoma.ui.lesion_book import LesionBook
     from napari_melanoma.ui.lesion_controls import LesionControls
 
@@ -27,10 +28,12 @@ class Heatmap(QObject):
     ----------
     controls : LesionControls
         The dock, with the controls of the heatmap.
-    book : LesionBook
-        Lesions and the viewer.
+    ahead : AskingAhead
+        Knows masks as they are drawn.
     queue : AnswerQueue
         Asks the worker.
+    book : LesionBook
+        Photographs and the viewer.
     parent : QObject
         Who goes with it.
 
@@ -42,10 +45,13 @@ class Heatmap(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, controls: LesionControls, book: LesionBook, queue: AnswerQueue, parent: QObject) -> None:
+    def __init__(
+        self, controls: LesionControls, ahead: AskingAhead, queue: AnswerQueue, book: LesionBook, parent: QObject
+    ) -> None:
         super().__init__(parent)
         self._controls = controls.heatmap
         self._picker = controls.picker
+        self._ahead = ahead
         self._book = book
         self._queue = queue
         self._shown: dict[str, Question] = {}
@@ -68,7 +74,7 @@ class Heatmap(QObject):
         if identity is None:
             return
         method = self._controls.method
-        wanted = None if asked is None or not method else replace(asked, method=method)
+        wanted = None if asked is None or not method else self._wanted(asked)
         self._at = asked
         if wanted is None or wanted != self._shown.get(identity):
             self._hide(identity, gone=asked is None)
@@ -89,9 +95,9 @@ class Heatmap(QObject):
         """
         import numpy as np
 
-        image, lesion = self._book.image(question.identity), self._book.lesions.get(question.identity)
-        current = lesion is not None and lesion.digest == question.picture.mask_digest
-        if image is None or not current or question.method != self._controls.method:
+        image = self._book.image(question.identity)
+        current = self._ahead.digest(question.identity) == question.picture.mask_digest
+        if image is None or not current or question != self._wanted(question):
             return
         layers.show_heatmap(self._book.viewer, image, np.asarray(heat, np.float32), self._controls.opacity)
         self._shown[question.identity] = question
@@ -112,7 +118,7 @@ class Heatmap(QObject):
             float32 (row, column) in [0, 1]; None where none is wanted, or another one is shown.
         """
         method, image = self._controls.method, self._book.image(identity)
-        if asked is None or not method or image is None or self._shown.get(identity) != replace(asked, method=method):
+        if asked is None or not method or image is None or self._shown.get(identity) != self._wanted(asked):
             return None
         layer = linked.part(self._book.viewer, image, "heatmap")
         return None if layer is None else layer.data
@@ -129,6 +135,10 @@ class Heatmap(QObject):
         """
         self._refused.add((question.picture.model, question.method))
         self.failed.emit(error)
+
+    def _wanted(self, asked: Question) -> Question:
+        """What is to be asked of an answer's question, as the controls are now."""
+        return replace(asked, method=self._controls.method, target=self._controls.target)
 
     def forget(self, identity: str) -> None:
         """Forget a photograph that was removed.

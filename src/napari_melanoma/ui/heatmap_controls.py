@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.answer_words import class_title
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, row
 from napari_melanoma.ui.settings import Settings
@@ -48,6 +49,10 @@ class HeatmapControls(QWidget):
         for place, (name, (title, about)) in enumerate(METHODS.items()):
             self.combo.addItem(title, name)
             self.combo.setItemData(place, about, Qt.ItemDataRole.ToolTipRole)
+        tip = "Of which class it is shown what speaks for it"
+        self.classes = named(StillCombo(), "heatmap_class", "Class that the heatmap explains", tip)
+        self.classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._known: tuple[str, ...] = ()
         self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Opacity of the heatmap")
         self.slider.setRange(0, STEPS)
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -58,9 +63,13 @@ class HeatmapControls(QWidget):
         layout.setContentsMargins(0, 2, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(row(self.check, self.combo, stretch=1))
+        self._which = row(QLabel("for"), self.classes, stretch=1)
+        self._which.hide()
+        layout.addWidget(self._which)
         layout.addWidget(row(QLabel("opacity"), self.slider, stretch=1))
         self.check.toggled.connect(self._on_changed)
         self.combo.activated.connect(self._on_changed)
+        self.classes.activated.connect(self._on_changed)
         self.slider.valueChanged.connect(self._on_slider)
         self._show_state()
 
@@ -68,6 +77,30 @@ class HeatmapControls(QWidget):
     def method(self) -> str:
         """How the heatmap is found; empty where none is wanted."""
         return str(self.combo.currentData()) if self.check.isChecked() else ""
+
+    @property
+    def target(self) -> str:
+        """The class that the heatmap explains; empty for the positive one where there are only two."""
+        return str(self.classes.currentData() or "")
+
+    def show_classes(self, classes: tuple[str, ...], positive: str) -> None:
+        """Let one of more than two classes be chosen; where they are two, what speaks for one speaks against the other.
+
+        Parameters
+        ----------
+        classes : tuple of str
+            Of the model that answered.
+        positive : str
+            The one that is explained until another one is chosen.
+        """
+        several = classes if len(classes) > 2 else ()
+        if several != self._known:
+            self._known = several
+            self.classes.clear()
+            for name in several:
+                self.classes.addItem(class_title(name), name)
+            self.classes.setCurrentIndex(max(0, self.classes.findData(positive)))
+            self._which.setVisible(bool(several))
 
     @property
     def opacity(self) -> float:
@@ -87,4 +120,5 @@ class HeatmapControls(QWidget):
     def _show_state(self) -> None:
         on = self.check.isChecked()
         self.combo.setEnabled(on)
+        self.classes.setEnabled(on)
         self.slider.setEnabled(on)

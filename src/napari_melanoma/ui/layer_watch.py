@@ -31,14 +31,17 @@ class LayerWatch(QObject):
 
     Attributes
     ----------
+    touched : Signal(str)
+        The mask of the photograph of this identity was drawn on just now; told again for each stroke.
     rested : Signal(str)
-        The mask of the photograph of this identity was drawn on.
+        It was drawn on, and the hand rests.
     stroked : Signal(str)
         The scribbles of the photograph of this identity were drawn on.
     removed : Signal(str, object)
         A photograph is gone; the layers that went along with it, by role.
     """
 
+    touched = Signal(str)
     rested = Signal(str)
     stroked = Signal(str)
     removed = Signal(str, object)
@@ -91,6 +94,7 @@ class LayerWatch(QObject):
         """
         self._drawn.add(identity)
         self._rest.start()
+        self.touched.emit(identity)
 
     def flush(self) -> None:
         """Tell of what was drawn up to now, without waiting for the hand to rest."""
