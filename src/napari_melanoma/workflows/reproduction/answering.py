@@ -26,11 +26,9 @@ from napari_melanoma.workflows.reproduction.split import LEARN, TABLE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.classifier import ClassifierConfig
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.inference.classification import Classifier
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.models.reference import Reference
+    from napari_melanoma.inference.judging import Judge
 
 Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
 # Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
@@ -139,38 +137,16 @@ def _without_pixels(rows: Rows, answer: Callable[[Sample], Said], sample: Sample
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Calibrated:
-    """What a bundle's reference cases say of a probability."""
-
-    config: ClassifierConfig
-    positive: int
-    reference: Reference | None
-
-    @classmethod
-    def of(cls, bundle: BundleInfo) -> _Calibrated:
-        """Read it from a bundle."""
-        from napari_melanoma.models.reference import read_reference
-
-        config = bundle.config.classifier
-        assert config is not None
-        return cls(config, bundle.config.classes.index(config.positive), read_reference(bundle))
-
-    def said(self, logits: NDArray[np.float32]) -> Said:
-        """Calibrate the answer to one image: float32 (1, class)."""
-        from napari_melanoma.analysis.calibration import calibrated
-        from napari_melanoma.analysis.conformal import conformal_sets
-
-        probabilities = calibrated(logits, self.config)
-        probability, point = float(probabilities[0, self.positive]), self.config.operating_point
-        above = None if point is None else probability >= point.cut
-        if self.reference is None:
-            return Said(probability, above)
-        known = calibrated(self.reference.logits, self.config)
-        config = self.config
-        found = conformal_sets(probabilities, known, self.reference.labels, config.coverage, config.set_rule)[0]
-        others = bool(np.delete(found, self.positive).any())
-        return Said(probability, above, (others, bool(found[self.positive])))
+def _said_by(judge: Judge, logits: NDArray[np.float32]) -> Said:
+    """What a bundle makes of the logits of one image, float32 (1, class): as every other answer of it is made."""
+    probabilities, point = judge.probabilities(logits), judge.operating_point()
+    probability = float(probabilities[0, judge.positive])
+    above = None if point is None else probability >= point.cut
+    if judge.reference is None:
+        return Said(probability, above)
+    found = judge.possible(probabilities)[0]
+    others = bool(np.delete(found, judge.positive).any())
+    return Said(probability, above, (others, bool(found[judge.positive])))
 
 
 def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
@@ -179,13 +155,13 @@ def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
 
     if subject.bundle is None:
         raise RunError(f"the row '{subject.row.name}' has no model to be judged.")
-    classifier, calibrated = Classifier.load(subject.bundle), _Calibrated.of(subject.bundle)
+    classifier = Classifier.load(subject.bundle)
     mask_of = _masks(subject, classifier)
 
     def measure(sample: Sample) -> Measured:
         row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
-        said = calibrated.said(classifier.logits([Lesion(rgb, mask, row)]))
+        said = _said_by(classifier.judge, classifier.logits([Lesion(rgb, mask, row)]))
         columns = {**said.columns(row), "no_lesion": int(not found)}
         return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), row, said.probability))
 

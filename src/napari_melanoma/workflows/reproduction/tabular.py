@@ -1,15 +1,17 @@
-"""What the table alone says, without a photograph: gradient boosting, which takes gaps and words as they are."""
+"""What the table alone says of the folds of a cross-validation, without a photograph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from napari_melanoma.core.tabular import TabularChoices
 from napari_melanoma.data.features.encoding import as_matrix, understand
-from napari_melanoma.data.features.fitting import fit
 from napari_melanoma.io.results import read_table
 from napari_melanoma.workflows.reproduction.split import LEARN, TABLE
+from napari_melanoma.workflows.tabular_baseline import fit_trees
 
 TARGET = "melanoma"
 
@@ -36,16 +38,10 @@ def tabular_answers(
     Raises
     ------
     DataSetError
-        Where a column is in no row, or gives the answer away.
+        Where a column is in no row, or gives the answer away, or the rows have one class alone.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     rows = [row for folder in learnt for row in read_table(folder / TABLE) if row["split"] == LEARN]
-    encoding = fit(rows, choices, TARGET)
-    inputs, categorical = as_matrix(understand(rows, encoding))
-    trees = HistGradientBoostingClassifier(
-        learning_rate=0.05, max_iter=100, max_leaf_nodes=8, categorical_features=categorical, random_state=0
-    )
-    trees.fit(inputs, [row[TARGET] == "1" for row in rows])
+    labels = np.array([int(row[TARGET]) for row in rows], np.intp)
+    trees, encoding = fit_trees(rows, choices, labels, TARGET)
     asked, _ = as_matrix(understand(list(judged.values()), encoding))
     return dict(zip(judged, map(float, trees.predict_proba(asked)[:, 1]), strict=True))
