@@ -1,0 +1,228 @@
+"""Classifiers on the command line with real networks: random weights tell, and the shipped model draws.
+
+What is told is worth nothing; that every verb gets from photographs and forms to files and figures is what counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.tabular import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.data.phantom.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.io.results import read_mask, write_mask, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, write_bundle
+from napari_melanoma.models.reference import Reference
+
+SIDE = 64
+OPTIONS = {
+    "encoder": "test_efficientnet",
+    "out_features": 8,
+    "tabular_layers": (8,),
+    "tabular": {"continuous": 1, "cardinalities": (3,), "widths": (2,)},
+}
+ENCODING = TabularEncoding(
+    numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),),
+    words=(FittedWords(name="sex", words=("female", "male")),),
+)
+POINT = OperatingPoint(
+    asked=0.9,
+    cut=0.5,
+    sensitivity=0.9,
+    sensitivity_interval=(0.8, 1.0),
+    specificity=0.5,
+    specificity_interval=(0.4, 0.6),
+)
+
+
+def bundle(folder: Path, name: str, seed: int) -> Path:
+    """A bundle with random weights and reference cases, which looks at the square around the lesion."""
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(seed)
+    network = build_network("image_tabular", OPTIONS).eval()
+    random = np.random.default_rng(seed)
+    images = torch.from_numpy(random.normal(size=(40, 3, SIDE, SIDE)).astype(np.float32))
+    with torch.inference_mode():
+        embeddings = network.embed(network.encode(images)).numpy().astype(np.float16)
+    labels = np.arange(40) % 2
+    logits = np.stack([np.zeros(40), labels + random.normal(size=40)], axis=1).astype(np.float32)
+    config = BundleConfig(
+        name=name,
+        title=name,
+        task="classification",
+        architecture="image_tabular",
+        options=OPTIONS,
+        input_size=SIDE,
+        classes=("other", "melanoma"),
+        classifier=ClassifierConfig(view=ViewConfig(region="roi"), operating_point=POINT, unlike=1e-6),
+        tabular=ENCODING,
+    )
+    names = tuple(f"case-{number}" for number in range(40))
+    reference = Reference(logits, labels, np.arange(40), embeddings, labels, names)
+    return write_bundle(folder / name, config, network, f"# {name}\n", reference).path
+
+
+@pytest.fixture(scope="module")
+def teller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(tmp_path_factory.mktemp("bundles"), "teller", 0)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of twelve phantoms with masks, ages and answers."""
+    folder, rows = tmp_path_factory.mktemp("data") / "phantoms", []
+    for number in range(12):
+        phantom = lesion_phantom(LesionPhantomConfig(seed=number))
+        write_rgb(folder / f"images/i{number}.png", phantom.rgb)
+        write_mask(folder / f"masks/i{number}.png", phantom.mask)
+        row = {"image_id": f"i{number}", "patient_id": f"p{number // 2}", "age": 40 + 3 * number, "split": "val"}
+        row |= {"sex": ["male", "female"][number % 2], "melanoma": int(number % 3 == 0)}
+        rows.append(row | {"diagnosis": "melanoma" if number % 3 == 0 else "nevus"})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_photographs_become_answers(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
+    """From pixels to mask, view, answer, heatmap, table and JSON; a second call has nothing left to do."""
+    pictures = [phantoms / f"images/i{number}.png" for number in (0, 1)]
+    (tmp_path / "patients.csv").write_text("image_id,age,sex\ni0,71,F\n", encoding="utf-8")
+    words = ["lesion", *pictures, "--out", "out", "--classifier", teller, "--metadata", "patients.csv", "--age", "30"]
+    result = run(*words, "--heatmap", "grad_cam", "--coverage", "0.8")
+    assert result.exit_code == 0, result.output
+    rows = {row["image"]: row for row in table(tmp_path / "out/results.csv")}
+    for name, age in (("i0", "71"), ("i1", "30")):
+        saved = json.loads((tmp_path / f"out/{name}/result.json").read_text(encoding="utf-8"))
+        answer = saved["answer"]
+        assert answer["model"]["name"] == "teller"
+        assert answer["coverage"] == 0.8
+        assert sum(answer["probabilities"]) == pytest.approx(1)
+        assert {one["field"]: one["value"] for one in answer["contributions"]}["age"] == age
+        told = float(rows[name]["probability_melanoma"])
+        assert told == pytest.approx(answer["probabilities"][1], abs=1e-5)
+        assert float(rows[name]["probability_melanoma_low"]) <= told <= float(rows[name]["probability_melanoma_high"])
+        with (
+            Image.open(phantoms / f"images/{name}.png") as photograph,
+            Image.open(tmp_path / f"out/{name}/heatmap.png") as heat,
+        ):
+            assert heat.size == photograph.size
+    again = run(*words, "--heatmap", "grad_cam", "--coverage", "0.8", "--json")
+    assert json.loads(again.stdout.splitlines()[-1])["skipped"] == 2
+
+
+@pytest.mark.parametrize("name", ["cat", "text"])
+def test_a_photograph_of_something_else(run, teller: Path, tmp_path: Path, name: str) -> None:
+    """A lesion may be found in it or not: nothing fails, and no answer goes without the flag that it is unlike."""
+    from skimage import data
+
+    shown = getattr(data, name)()
+    write_rgb(tmp_path / f"{name}.png", shown if shown.ndim == 3 else np.repeat(shown[..., None], 3, axis=2))
+    result = run("lesion", f"{name}.png", "--out", "out", "--classifier", teller)
+    assert result.exit_code == 0, result.output
+    (row,) = table(tmp_path / "out/results.csv")
+    found = read_mask(tmp_path / f"out/{name}/mask.png").any()
+    assert bool(row["probability_melanoma"]) == found
+    assert row["unlike_training"] == ("1" if found else "")
+
+
+WRONG = (
+    "lesion i.png --out out --classifier lesion-small",
+    "lesion i.png --out out --model TELLER",
+    "evaluate --model TELLER --data DATA --out out --masks predicted --segmenter TELLER",
+    "evaluate --model TELLER --data DATA --out out --flips",
+    "evaluate --model lesion-small --data DATA --out out --target melanoma",
+    "compare --model TELLER --model lesion-small --data DATA --out out",
+)
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_model_for_something_else_is_refused(run, teller: Path, phantoms: Path, tmp_path: Path, line: str) -> None:
+    shutil.copy(phantoms / "images/i0.png", tmp_path / "i.png")
+    result = run(*({"TELLER": teller, "DATA": phantoms}.get(word, word) for word in line.split()))
+    assert result.exit_code == 2, result.output
+    assert "is a model for" in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_masks_that_a_model_draws(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
+    """The same images, looked at where the shipped model draws the lesion, give other answers and say so."""
+    asked = ["evaluate", "--model", teller, "--data", phantoms]
+    assert run(*asked, "--out", "given").exit_code == 0
+    result = run(*asked, "--out", "drawn", "--masks", "predicted", "--sensitivity", "0.8")
+    assert result.exit_code in (0, 1), result.output  # 1 where no lesion is found in one of them
+    given, drawn = (
+        {row["image_id"]: row for row in table(tmp_path / f"{out}/per_image.csv")} for out in ("given", "drawn")
+    )
+    assert all(row["status"] == "done" for row in given.values())
+    done = [name for name, row in drawn.items() if row["status"] == "done"]
+    assert len(done) >= 8
+    assert any(given[name]["probability_melanoma"] != drawn[name]["probability_melanoma"] for name in done)
+    about = json.loads((tmp_path / "drawn/metrics.json").read_text(encoding="utf-8"))
+    assert about["options"]["masks"] == "predicted"
+    assert about["cut"] != 0.5  # another sensitivity has another cut
+    assert "regions drawn by lesion-small" in (tmp_path / "drawn/summary.html").read_text(encoding="utf-8")
+
+
+def test_classifiers_are_compared(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
+    """Bundles and the folders of their evaluations give the same comparison."""
+    other = bundle(tmp_path, "other-teller", 1)
+    words = [word for one in (teller, other) for word in ("--model", one)]
+    result = run("compare", *words, "--data", phantoms, "--out", "asked")
+    assert result.exit_code == 0, result.output
+    for one in (teller, other):
+        assert run("evaluate", "--model", one, "--data", phantoms, "--out", one.name).exit_code == 0
+    assert run("compare", "teller", "other-teller", "--out", "read").exit_code == 0
+    asked, read = (table(tmp_path / out / "models.csv") for out in ("asked", "read"))
+    assert {row["model"] for row in asked} == {"teller", "other-teller"}
+    for one, two in zip(asked, read, strict=True):
+        assert (one["model"], one["metric"]) == (two["model"], two["metric"])
+        assert float(one["mean"]) == pytest.approx(float(two["mean"]), abs=1e-4)
+    assert any(row["difference"] for row in asked)
+
+
+def test_the_table_alone(run, phantoms: Path) -> None:
+    words = ("data", "baseline", phantoms, "--columns", "age,sex", "--folds", "2")
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    *_, listing, done = (json.loads(line) for line in result.stdout.splitlines())
+    assert 0 <= listing["metrics"]["AUC"]["mean"] <= 1
+    assert (done["rows"], done["left_out"], done["positive"]) == (12, 0, "melanoma")
+    wrong = run(*words[:4], "age,shoe_size")
+    assert (wrong.exit_code, "no column 'shoe_size'" in wrong.output) == (2, True)
+
+
+def test_a_case_is_answered(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
+    """Photographs of three lesions, of which no mask is there: drawn by the shipped model, and told apart."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rows = []
+    for number in range(3):
+        shutil.copy(phantoms / f"images/i{number}.png", pictures / f"i{number}.png")
+        row = {"image_id": f"i{number}", "path": f"i{number}.png", "patient_id": "p", "lesion_id": f"L{number}"}
+        rows.append(row | {"age": 60, "sex": "male", "modality": "dermoscopic"})
+    write_table(pictures / "table.csv", rows)
+    made = run("case", "K", "--from", pictures / "table.csv")
+    assert made.exit_code == 0, made.output
+    result = run("case", "K", "--answer", "--classifier", teller)
+    assert result.exit_code == 0, result.output
+    answers = json.loads((tmp_path / "K/answers.json").read_text(encoding="utf-8"))
+    assert len(answers["lesions"]) == 3
+    assert sorted(one["odd"]["rank"] for one in answers["lesions"]) == [1, 2, 3]
+    assert {one["field"] for one in answers["lesions"][0]["answer"]["contributions"]} == {"age", "sex"}
+    assert "Research use only" in result.output
