@@ -37,7 +37,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     photograph = Photograph(random.integers(0, 255, (*SHAPE, 3), np.uint8), "noise")
     rows, columns = np.indices(SHAPE)
-    mask = np.hypot(rows - 1000, columns - 1500) < 600
+    mask = np.hypot(rows - SHAPE[0] / 2, columns - SHAPE[1] / 2) < 0.3 * SHAPE[0]
     seen = look_at(photograph, mask, model)
     form = median_seconds(lambda: answer_again(seen, {"age": "54", "sex": "male"}, model, ClassifyOptions()))
 
