@@ -484,7 +484,11 @@ def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
     start = recipe.start or "lesion-small"
     assert ready.dock.start_from.start == start
     assert ready.says("recipe_summary") == recipe.summary
-    assert ready.dock.recipe() == recipe.recipe([blobs], start)
+    expected = recipe.recipe([blobs], start)
+    if expected.classification is not None:  # the data set has no table of patients, and so no columns to tick
+        without = expected.classification.model_copy(update={"tabular": None})
+        expected = expected.model_copy(update={"classification": without})
+    assert ready.dock.recipe() == expected
 
 
 def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
