@@ -17,6 +17,7 @@ import pytest
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import load_network, read_bundle
+from napari_melanoma.models.reference import REFERENCE
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -96,6 +97,22 @@ def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Ch
     finish(live, recipe, tmp_path / "whole")
     assert_same(tmp_path / "whole", out)
     assert_one_epoch_lost_at_most(out)
+
+
+def test_a_classifier_killed_at_random_moments(asked: TrainRecipe, tmp_path: Path, change: Change, live: Live) -> None:
+    recipe = change(asked, epochs=5, patience=1000, ema_decay=0.9, samples=1, classification={"mixup": 0.3})
+    out, moments = tmp_path / "killed", random.Random(3)
+    for events in (3, 6, 7):
+        kill_after(start(live, recipe, out), out, events, moments.uniform(0, LONGEST_S))
+        safe = check_whole(out)
+    assert safe < recipe.epochs, "killed too late to say anything"
+    finish(live, recipe, out)
+    finish(live, recipe, tmp_path / "whole")
+    assert_same(tmp_path / "whole", out)
+    bundles = [read_bundle(path / "bundle") for path in (tmp_path / "whole", out)]
+    assert bundles[0].config.classifier == bundles[1].config.classifier
+    assert bundles[0].config.tabular == bundles[1].config.tabular
+    assert len({(bundle.path / REFERENCE).read_bytes() for bundle in bundles}) == 1
 
 
 def assert_same(whole: Path, killed: Path) -> None:

@@ -65,11 +65,12 @@ class ClassData:
 
 
 class ClassBatch(NamedTuple):
-    """A batch of a classification; images without answers, where there are any, stand behind the others.
+    """A batch of a classification: images with answers, those without, and partners that some are to be mixed with.
 
     ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows where no mask
     is known, ``keys`` int64 (labelled, 2): epoch and key, ``shares`` float32 (labelled, class), each row summing to 1,
-    ``continuous`` float32 (labelled, input), ``categories`` int64 (labelled, embedding), ``domains`` int64 (batch,).
+    ``continuous`` float32 (labelled, input), ``categories`` int64 (labelled, embedding), ``domains`` int64 (batch,)
+    without partners, ``partner_shares`` float32 (partner, class).
     """
 
     images: Tensor
@@ -79,3 +80,4 @@ class ClassBatch(NamedTuple):
     continuous: Tensor
     categories: Tensor
     domains: Tensor
+    partner_shares: Tensor

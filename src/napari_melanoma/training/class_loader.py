@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_melanoma.data.features.encoding import network_inputs
 from napari_melanoma.training.class_batch import ClassBatch
+from napari_melanoma.training.class_mixing import Mixing
 from napari_melanoma.training.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class LearningViews:
         meets = recipe.classification.adaptation.method in MEETING
         self._far = prepared.unlabelled if meets else None
         self._far_domains = prepared.classes.unlabelled
+        self._mixing = Mixing(recipe)
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
         """Give a batch as it was decoded; as many images of the other domain stand behind it, where they meet."""
@@ -56,7 +58,23 @@ class LearningViews:
             values = values.take(places)
             values = values.without(self._dropped(keys, values.known.shape[1]))
         batch = batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
-        return batch if self._far is None else self._met(batch, self._far)
+        batch = batch if self._far is None else self._met(batch, self._far)
+        return self._with_partners(batch)
+
+    def _with_partners(self, batch: ClassBatch) -> ClassBatch:
+        """Put the images that some are mixed with behind a batch, with their answers."""
+        import torch
+
+        partners = self._mixing.partners(batch.keys, len(self._cache))
+        if not len(partners):
+            return batch
+        images, masks = (torch.from_numpy(pixels) for pixels in self._cache.read(partners))
+        labels = torch.from_numpy(self._part.labels[partners])
+        return batch._replace(
+            images=torch.cat([batch.images, images]),
+            masks=torch.cat([batch.masks, masks]),
+            partner_shares=torch.nn.functional.one_hot(labels, self._classes).float(),
+        )
 
     def _met(self, batch: ClassBatch, far: Cache) -> ClassBatch:
         """Put images of the other domain behind a batch; which they are follows from its keys alone."""
@@ -148,7 +166,8 @@ def batch_of(
     images, masks = (torch.from_numpy(pixels) for pixels in cache.read(places))
     continuous, categories = _inputs(values, encoding, len(places))
     shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[places]), classes).float()
-    return ClassBatch(images, masks, keys, shares, continuous, categories, torch.from_numpy(part.domains[places]))
+    domains = torch.from_numpy(part.domains[places])
+    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0])
 
 
 def _inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
