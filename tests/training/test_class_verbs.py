@@ -1,0 +1,59 @@
+"""A search over a classifier's options, a batch size found by itself, and the forecast, each tried by its verb."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from napari_melanoma.cli import app
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.search_plan import SearchRecipe
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+Change = Callable[..., TrainRecipe]
+
+
+def said(words: list[str]) -> list[dict[str, Any]]:
+    """Run a command, and give what it tells machines."""
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_search_draws_options_of_a_classifier(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    options = {"classification.class_weight": ["balanced"], "model.options.fusion": ["film", "metablock"]}
+    values = change(asked, epochs=1, samples=0).model_dump() | {"search": {"trials": 2, "options": options}}
+    write_toml(tmp_path / "recipe.toml", SearchRecipe.parse(values, "the test"))
+    *_, summary = said(["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out")])
+    runs = sorted((tmp_path / "out" / "trials").iterdir())
+    bundles = [read_bundle(run / "bundle").config for run in runs if run.is_dir()]
+    assert {config.options["fusion"] for config in bundles} == {"film", "metablock"}
+    assert summary["tuning_auc"] == max(config.provenance["tuning_auc"] for config in bundles)
+    chosen = read_toml(tmp_path / "out" / "best.toml", TrainRecipe)
+    assert chosen.classification is not None
+    assert chosen.classification.class_weight == "balanced"
+    assert chosen.model.options["fusion"] == summary["options"]["model.options.fusion"]
+
+
+def test_a_check_counts_and_forecasts_and_a_batch_size_is_found(
+    asked: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    config = tmp_path / "recipe.toml"
+    write_toml(config, change(asked, epochs=1, samples=0, batch_size="auto"))
+    *_, checked = said(["train", "--check", "--config", str(config)])
+    assert checked["images"]["learn"] + checked["images"]["tuning"] == 96
+    assert checked["estimate"]["seconds"] > 0
+    assert checked["estimate"]["memory_mb"] > 100
+    assert checked["estimate"]["steps"] > 0
+    said(["train", "--config", str(config), "--out", str(tmp_path / "run")])
+    size = json.loads((tmp_path / "run" / "settled.json").read_text())["batch_size"]
+    assert 1 < size <= checked["images"]["learn"]
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert any(event.get("message") == f"batch_size: {size} images a step run fastest here." for event in events)
