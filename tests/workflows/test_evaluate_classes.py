@@ -225,6 +225,24 @@ def test_rows_without_an_answer_are_said(model: Darkness, tmp_path: Path) -> Non
     assert any("1 of 48 images have no answer" in warning for warning in found.warnings)
 
 
+def test_against_the_rest_every_other_diagnosis_counts(model: Darkness, tmp_path: Path) -> None:
+    by_answer = run_it(model, tmp_path / "answer", make(tmp_path / "set"))
+    by_word = run_it(model, tmp_path / "word", tmp_path / "set", target="diagnosis")
+    assert by_word.parts["all"]["AUC"] == by_answer.parts["all"]["AUC"]
+    assert not any("no answer" in warning for warning in by_word.warnings)
+
+
+def test_without_reference_cases_no_coverage_is_claimed(
+    model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = model.info.config
+    assert config.classifier is not None
+    monkeypatch.setattr(Darkness, "judge", Judge(config.classifier, config.classes, None))
+    found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
+    assert found.parts["all"]["AUC"].mean > 0.75
+    assert not {"coverage", "cannot_tell"} & set(found.parts["all"])
+
+
 def test_what_cannot_be_measured_is_refused(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set", count=6)
     with pytest.raises(DataSetError, match="no table has a column 'cancer'"):

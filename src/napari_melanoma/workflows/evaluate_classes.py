@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
 from napari_melanoma.models.registry import find_bundle, of_task
-from napari_melanoma.training.class_rows import answers_of
+from napari_melanoma.training.class_rows import OTHER, answers_of
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup, class_subgroups
 from napari_melanoma.workflows.evaluation import Failed, Figures
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
@@ -250,6 +250,9 @@ def images_to_judge(datasets: Sequence[Path], model: ClassifyingModel, options: 
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
     found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
     answers = answers_of(rows, target)
+    if target == "diagnosis" and set(config.classes) == {OTHER, config.classifier.positive}:
+        one = config.classifier.positive  # against the rest, whatever the rest is called
+        answers = {key: one if one in word.lower().split() else OTHER for key, word in answers.items()}
     places = {word: place for place, word in enumerate(config.classes)}
     samples = [sample for sample in found if answers.get((sample.domain, sample.image_id)) in places]
     if not samples:
@@ -371,7 +374,7 @@ def _of_sets(
     config = model.info.config.classifier
     assert config is not None
     found: dict[str, NDArray[np.bool_]] = {}
-    if config.operating_point is not None or model.judge.reference is not None:
+    if model.judge.reference is not None:  # without one, every set holds every class
         sets = model.judge.possible(told.probabilities)
         found["coverage"] = sets[np.arange(len(sets)), told.labels]
         found["cannot_tell"] = sets.sum(axis=1) != 1
