@@ -13,12 +13,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.analysis.statistics import bootstrap_mean
+from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import Entry, each_entry, owner_of
 from napari_melanoma.data.splits import folds
@@ -26,6 +28,8 @@ from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.training.class_rows import OTHER
+from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates
 from napari_melanoma.workflows.tabular_baseline import cross_validated
@@ -33,7 +37,9 @@ from napari_melanoma.workflows.train import train
 
 FORMS = ("both", "image")
 log = logging.getLogger(__name__)
-SHOWN = ("AUC", "AP", "sensitivity", "specificity", "balanced_accuracy", "ECE", "Brier")
+SIDES = ("sensitivity", "specificity", "balanced_accuracy")
+SHARES = ("held", "cannot_tell", "unlike")
+SHOWN = ("AUC", "AP", *SIDES, "ECE", "Brier", "held", "held of the positive", "cannot_tell", "unlike")
 BATCH = 16
 
 
@@ -50,7 +56,7 @@ def main() -> int:
     recipe = read_toml(arguments.recipe, TrainRecipe)
     assert recipe.classification is not None
     entries = [one for one in each_entry(arguments.dataset) if isinstance(one, Entry) and one.image]
-    labels = [one.row[recipe.classification.target] for one in entries]
+    labels = [_class(one.row[recipe.classification.target], recipe.classification.positive) for one in entries]
     dealt = [fold + 1 for fold in folds([owner_of(one.row) for one in entries], labels, arguments.folds, recipe.seed)]
     for fold in range(1, arguments.folds + 1):
         place = arguments.out / f"fold-{fold}"
@@ -58,15 +64,21 @@ def main() -> int:
             data = place / arguments.dataset.name
             _write(entries, [one == fold for one in dealt], data)
             _learn(recipe, data, place / "run")
-            asked = [entry for entry, one in zip(entries, dealt, strict=True) if one == fold]
-            write_table(
-                place / "answers.csv", list(_answers(asked, Classifier.load(read_bundle(place / "run/bundle"))))
-            )
-    rows = [
-        row for fold in range(1, arguments.folds + 1) for row in read_table(arguments.out / f"fold-{fold}/answers.csv")
-    ]
-    _report(recipe, entries, dealt, rows)
+            asked = [(entry, label) for entry, label, one in zip(entries, labels, dealt, strict=True) if one == fold]
+            model = Classifier.load(read_bundle(place / "run" / "bundle"))
+            write_table(place / "answers.csv", list(_answers(asked, model)))
+    answered = [arguments.out / f"fold-{fold}" / "answers.csv" for fold in range(1, arguments.folds + 1)]
+    figures = _figures(recipe.classification, entries, dealt, [row for table in answered for row in read_table(table)])
+    for name, found in figures.items():
+        sys.stdout.write(f"{name}: " + "; ".join(f"{key} {value}" for key, value in found.items()) + "\n")
+    plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in figures.items()}
+    write_json(arguments.out / "figures.json", plain)
     return 0
+
+
+def _class(cell: str, positive: str) -> str:
+    """Name the class of a row, whose cell holds 1 or 0 or the name itself."""
+    return {"1": positive, "0": OTHER}.get(cell, cell)
 
 
 def _write(entries: Sequence[Entry], judged: Sequence[bool], folder: Path) -> None:
@@ -96,75 +108,65 @@ def _learn(recipe: TrainRecipe, data: Path, out: Path) -> None:
     )
 
 
-def _answers(entries: Sequence[Entry], model: Classifier) -> Iterable[dict[str, object]]:
+def _answers(asked: Sequence[tuple[Entry, str]], model: Classifier) -> Iterable[dict[str, object]]:
     """Ask about images that the network never saw, with their form and with an empty one."""
-    config = model.config
+    config, classes = model.config, model.info.config.classes
+    place = classes.index(config.positive)
     empty: list[dict[str, str]] = [{}] * BATCH
-    place = model.info.config.classes.index(config.positive)
-    for first in range(0, len(entries), BATCH):
-        part = entries[first : first + BATCH]
+    for first in range(0, len(asked), BATCH):
+        part = asked[first : first + BATCH]
         views = []
-        for entry in part:
+        for entry, _ in part:
             assert entry.image is not None
             views.append(model.view(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None))
         looked = model.look(views)
-        forms = [entry.row for entry in part], empty[: len(part)]
+        forms = [entry.row for entry, _ in part], empty[: len(part)]
         said = [model.judge.probabilities(model.decide(looked, rows)) for rows in forms]
         sets = model.judge.possible(said[0])
-        for number, entry in enumerate(part):
+        for number, (entry, label) in enumerate(part):
             yield {
                 "image_id": entry.image_id,
+                "class": label,
                 "both": said[0][number, place],
                 "image": said[1][number, place],
-                "set": "".join(str(int(there)) for there in sets[number]),
+                "held": int(sets[number, classes.index(label)]),
+                "cannot_tell": int(sets[number].sum() != 1),
                 "cut": config.operating_point.cut if config.operating_point else 0.5,
                 "unlike": int((model.judge.distance(looked[number].embedding) or 0) > (config.unlike or np.inf)),
-                "place": place,
             }
 
 
-def _report(
-    recipe: TrainRecipe, entries: Sequence[Entry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
-) -> None:
-    """Print the pooled figures."""
-    asked = recipe.classification
-    assert asked is not None
-    of = {entry.image_id: entry for entry in entries}
-    fold_of = {entry.image_id: fold for entry, fold in zip(entries, dealt, strict=True)}
-    truth = np.array([of[row["image_id"]].row[asked.target] in ("1", asked.positive) for row in rows]).astype(int)
-    groups = np.array([owner_of(of[row["image_id"]].row) for row in rows])
-    cuts = np.array([float(row["cut"]) for row in rows])
+def _figures(
+    asked: ClassificationConfig, entries: Sequence[Entry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
+) -> dict[str, dict[str, Estimate]]:
+    """Pool the answers: whose they are, to figures with intervals."""
+    of = {entry.image_id: (entry.row, fold) for entry, fold in zip(entries, dealt, strict=True)}
+    table, where = zip(*(of[row["image_id"]] for row in rows), strict=True)
+    truth = np.array([row["class"] == asked.positive for row in rows])
+    groups = np.array([owner_of(row) for row in table])
+    numbers = {name: np.array([float(row[name]) for row in rows]) for name in (*FORMS, *SHARES, "cut")}
 
-    def told(scores: np.ndarray, *, cut: bool) -> Told:
-        # One cut for all: each fold's own is moved to one half, which changes no order within a fold.
-        moved = np.where(scores >= cuts, 1.0, 0.0) if cut else scores
-        return Told(np.stack([1 - moved, moved], axis=1), truth, groups, ("other", asked.positive), asked.positive)
+    def told(scores: np.ndarray) -> Told:
+        shares = np.stack([1 - scores, scores], axis=1)
+        return Told(shares, truth.astype(np.intp), groups, (OTHER, asked.positive), asked.positive)
 
-    scores = {name: np.array([float(row[name]) for row in rows]) for name in FORMS}
+    found = {}
+    for name in FORMS:
+        said = (numbers[name] >= numbers["cut"]).astype(float)  # by the cut of its own fold
+        found[name] = {**class_estimates(told(numbers[name])), **_of(class_estimates(told(said)), SIDES)}
     if asked.tabular is not None:
-        ordered = [of[row["image_id"]].row for row in rows]
-        where = [fold_of[row["image_id"]] for row in rows]
-        scores["form"] = cross_validated(ordered, asked.tabular, where, truth.astype(np.intp), target=asked.target)[
-            :, 1
-        ]
-    for name, found in scores.items():
-        sides = class_estimates(told(found, cut=True)) if name in FORMS else {}
-        whole = class_estimates(told(found, cut=False))
-        named = {key: sides.get(key) if key in SHOWN[2:5] else whole[key] for key in SHOWN}
-        sys.stdout.write(f"{name}: " + "; ".join(f"{key} {value}" for key, value in named.items() if value) + "\n")
-    gain = class_differences(told(scores["image"], cut=False), told(scores["both"], cut=False))["AUC"]
-    sys.stdout.write(f"AUC, both less image: {gain}\n")
-    held = np.array(
-        [
-            row["set"][truth[number] if int(row["place"]) else 1 - truth[number]] == "1"
-            for number, row in enumerate(rows)
-        ]
-    )
-    several = np.array([row["set"].count("1") != 1 for row in rows])
-    for name, shares in (("coverage", held), ("of melanomas", held[truth == 1]), ("cannot tell", several)):
-        chosen = groups[truth == 1] if len(shares) < len(groups) else groups
-        sys.stdout.write(f"{name}: {bootstrap_mean(shares.astype(float), chosen.tolist(), bounds=(0, 1))}\n")
-    sys.stdout.write(f"unlike: {np.mean([row['unlike'] == '1' for row in rows]):.3f} of {len(rows)} images\n")
+        form = cross_validated(table, asked.tabular, where, truth.astype(np.intp), target=asked.target)[:, 1]
+        found["form"] = {key: value for key, value in class_estimates(told(form)).items() if key not in SIDES}
+    found["both less image"] = class_differences(told(numbers["image"]), told(numbers["both"]))
+    found["sets"] = {name: bootstrap_mean(numbers[name], groups.tolist(), bounds=(0, 1)) for name in SHARES}
+    held = numbers["held"][truth]
+    found["sets"]["held of the positive"] = bootstrap_mean(held, groups[truth].tolist(), bounds=(0, 1))
+    return {name: _of(each, SHOWN) for name, each in found.items()}
+
+
+def _of(estimates: dict[str, Estimate], names: Iterable[str]) -> dict[str, Estimate]:
+    """Take some of the figures, in that order."""
+    return {name: estimates[name] for name in names if name in estimates}
 
 
 if __name__ == "__main__":
