@@ -100,9 +100,9 @@ def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Ch
 
 
 def test_a_classifier_killed_at_random_moments(asked: TrainRecipe, tmp_path: Path, change: Change, live: Live) -> None:
-    recipe = change(asked, epochs=5, patience=1000, ema_decay=0.9, samples=1, classification={"mixup": 0.3})
+    recipe = change(asked, epochs=6, patience=1000, ema_decay=0.9, samples=1, classification={"mixup": 0.3})
     out, moments = tmp_path / "killed", random.Random(3)
-    for events in (3, 6, 7):
+    for events in (2, 4):
         kill_after(start(live, recipe, out), out, events, moments.uniform(0, LONGEST_S))
         safe = check_whole(out)
     assert safe < recipe.epochs, "killed too late to say anything"
