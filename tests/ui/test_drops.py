@@ -6,7 +6,7 @@ import pytest
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea, QWidget
 
 from napari_melanoma.ui.review import ReviewDock
 
@@ -27,6 +27,16 @@ def drops(widget, *paths):
     return entering.isAccepted()
 
 
+def scrolls_to(widget):
+    """Bring a widget of a dock into view."""
+    above = widget.parentWidget()
+    while above is not None and not isinstance(above, QScrollArea):
+        above = above.parentWidget()
+    if above is not None:
+        above.ensureWidgetVisible(widget)
+        QApplication.processEvents()
+
+
 def pictures(place, *names):
     place.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
@@ -39,6 +49,7 @@ def test_the_lesion_dock_takes_photographs_everywhere(window, tmp_path, part):
     window.opens("mole")
     window.analyses()
     (path,) = pictures(tmp_path, "dropped.png")
+    scrolls_to(window.finds(QWidget, part))
     assert drops(window.finds(QWidget, part), path)
     window.waits()
     assert "dropped" in [layer.name for layer in window.viewer.layers]

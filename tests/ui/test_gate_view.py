@@ -198,7 +198,7 @@ def test_figures_that_are_not_known_are_dashes(gate, run):
     gate.show_comparison(dataclasses.replace(report, comparison=found))
     assert text(gate, "gate_new_JA") == "–"
     assert text(gate, "gate_new_DI") == "–"
-    assert gate._forest.changes[0].said_difference == "–"
+    assert gate._forest.changes == ()
     gate.grab()  # and it can be drawn
 
 
