@@ -326,3 +326,28 @@ def test_images_are_mixed_each_with_its_own_partner() -> None:
     together = swap_amplitudes(both, turned, 0.1)
     assert torch.equal(together[:1], swap_amplitudes(image, partner, 0.1))
     assert torch.equal(together[1:], swap_amplitudes(partner, image, 0.1))
+
+
+def test_pseudo_labels_by_hand() -> None:
+    import torch
+
+    from napari_melanoma.training.adaptation.pseudo_labels import pseudo_label_loss
+
+    odds = torch.tensor([19.0, 1 / 9, 1.5])  # of the second class: 0.95, 0.1, 0.6
+    logits = torch.stack([torch.zeros(3), odds.log()], dim=1)
+    expected = -(math.log(0.95) + math.log(0.9)) / 3  # the third is not sure, and yet counts as an image
+    assert float(pseudo_label_loss(logits, 0.85)) == pytest.approx(expected, rel=1e-5)
+    assert float(pseudo_label_loss(logits, 0.99)) == 0
+    assert float(pseudo_label_loss(logits[:0], 0.85)) == 0
+
+
+def test_pseudo_labels_move_answers_away_from_the_middle() -> None:
+    import torch
+
+    from napari_melanoma.training.adaptation.pseudo_labels import pseudo_label_loss
+
+    logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.1]], requires_grad=True)
+    pseudo_label_loss(logits, 0.7).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:2].argmin(dim=1) == torch.tensor([1, 0])).all()  # what is likely becomes likelier
+    assert not logits.grad[2].any()  # of what it is not sure it learns nothing

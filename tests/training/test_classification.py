@@ -165,7 +165,7 @@ def elsewhere(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-METHODS = ("adversarial", "coral", "fourier", "adabn")
+METHODS = ("adversarial", "coral", "fourier", "adabn", "pseudo_labels")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -173,7 +173,7 @@ def test_a_domain_without_answers_changes_what_is_learnt(
     method: str, asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change
 ) -> None:
     recipe = change(asked, epochs=1, samples=0)
-    adaptation = {"method": method, "to": [str(elsewhere)], "strength": 0.5}
+    adaptation = {"method": method, "to": [str(elsewhere)], "strength": 0.5, "sure": 0.51}
     plain = learnt(recipe, tmp_path / "plain")
     adapted = learnt(change(recipe, classification={"adaptation": adaptation}), tmp_path / "adapted")
     before, after = (load_network(info).state_dict() for info in (plain, adapted))
@@ -208,7 +208,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "one class": ({"target": "modality", "positive": "dermoscopic"}, "expected two or more: there is nothing to tell"),
     "no such column": ({"target": "invasive"}, "no table has a column 'invasive'"),
     "positive is no class": ({"positive": "nevus"}, "classification.positive is 'nevus'"),
-    "a second round": ({"adaptation": {"pseudo_labels": True}}, "a run learns one round"),
+    "nothing to be sure of": ({"adaptation": {"method": "pseudo_labels"}}, "brings two domains together"),
     "nothing to adapt to": ({"adaptation": {"method": "adabn"}}, "brings two domains together, and there is one"),
     "a column that gives it away": ({"tabular": {"numbers": [], "words": [{"name": "melanoma"}]}}, "melanoma"),
 }

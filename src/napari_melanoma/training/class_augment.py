@@ -9,6 +9,7 @@ import torch
 
 from napari_melanoma.training.adaptation.fourier import swap_amplitudes
 from napari_melanoma.training.augment.batch import BatchAugmentation
+from napari_melanoma.training.class_batch import ANOTHER, PARTNER
 from napari_melanoma.training.class_mixing import Mixing
 from napari_melanoma.training.seeds import seed_of
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 LIGHT = 14  # what a seed is for, beside those of sampling
-ANOTHER, PARTNER = 2**40, 2**41  # added to the key of an image for those that stand behind it
 OFF = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probability": 0.0}  # they would lose the lesion
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from napari_melanoma.data.features.encoding import TableValues
 
 
+UNANSWERED = -1  # in the place of a class
+ANOTHER, PARTNER = 2**40, 2**41  # added to the key of an image for those that stand behind it
+
+
 @dataclass(frozen=True, eq=False)
 class ClassPart:
     """The answers and rows of one part, in the order of its cache.
@@ -21,7 +25,7 @@ class ClassPart:
     Parameters
     ----------
     labels : numpy.ndarray
-        int64 (image,), the place of the class among the names.
+        int64 (image,), the place of the class among the names; ``UNANSWERED`` where nobody says.
     values : TableValues or None
         What the rows say; None where pixels are all there is.
     domains : numpy.ndarray
@@ -45,10 +49,8 @@ class ClassData:
         How rows of the table become inputs, fitted on what is learnt from; None where pixels are all there is.
     domains : tuple of str
         Names of the data sets, in the order of their numbers.
-    learn, tuning : ClassPart
-        Answers and rows.
-    unlabelled : numpy.ndarray
-        int64 (image,), the domains of those that are seen without answers.
+    learn, tuning, unlabelled : ClassPart
+        Answers and rows; rows alone of what is seen without answers.
     """
 
     names: tuple[str, ...]
@@ -56,7 +58,7 @@ class ClassData:
     domains: tuple[str, ...]
     learn: ClassPart
     tuning: ClassPart
-    unlabelled: NDArray[np.int64]
+    unlabelled: ClassPart
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -69,8 +71,8 @@ class ClassBatch(NamedTuple):
 
     ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows where no mask
     is known, ``keys`` int64 (labelled, 2): epoch and key, ``shares`` float32 (labelled, class), each row summing to 1,
-    ``continuous`` float32 (labelled, input), ``categories`` int64 (labelled, embedding), ``domains`` int64 (batch,)
-    without partners, ``partner_shares`` float32 (partner, class).
+    ``continuous`` float32 (seen, input), ``categories`` int64 (seen, embedding) and ``domains`` int64 (seen,) are of
+    all but the partners, ``partner_shares`` float32 (partner, class).
     """
 
     images: Tensor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.data.features.encoding import network_inputs
-from napari_melanoma.training.class_batch import ClassBatch
+from napari_melanoma.training.class_batch import ANOTHER, ClassBatch
 from napari_melanoma.training.class_mixing import Mixing
 from napari_melanoma.training.seeds import seed_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 DROP, FAR = 11, 13  # what a seed is for, beside those of sampling
-MEETING = ("adversarial", "coral", "fourier")  # methods whose batches hold images of both domains
+MEETING = ("adversarial", "coral", "fourier", "pseudo_labels")  # methods whose batches hold images of both domains
 
 
 class LearningViews:
@@ -47,16 +47,13 @@ class LearningViews:
         self._seed = recipe.seed
         meets = recipe.classification.adaptation.method in MEETING
         self._far = prepared.unlabelled if meets else None
-        self._far_domains = prepared.classes.unlabelled
+        self._far_part = prepared.classes.unlabelled
         self._mixing = Mixing(recipe)
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
         """Give a batch as it was decoded; as many images of the other domain stand behind it, where they meet."""
         places = keys[:, 1] % len(self._cache)
-        values = self._part.values
-        if values is not None:
-            values = values.take(places)
-            values = values.without(self._dropped(keys, values.known.shape[1]))
+        values = self._shown(self._part, places, keys)
         batch = batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
         batch = batch if self._far is None else self._met(batch, self._far)
         return self._with_partners(batch)
@@ -82,11 +79,22 @@ class LearningViews:
 
         drawn = np.array([seed_of(self._seed, FAR, *key) % len(far) for key in batch.keys], np.int64)
         images, masks = (torch.from_numpy(pixels) for pixels in far.read(drawn))
+        values = self._shown(self._far_part, drawn, batch.keys + np.array([0, ANOTHER]))
+        continuous, categories = _inputs(values, self._encoding, len(drawn))
         return batch._replace(
             images=torch.cat([batch.images, images]),
             masks=torch.cat([batch.masks, masks]),
-            domains=torch.cat([batch.domains, torch.from_numpy(self._far_domains[drawn])]),
+            continuous=torch.cat([batch.continuous, continuous]),
+            categories=torch.cat([batch.categories, categories]),
+            domains=torch.cat([batch.domains, torch.from_numpy(self._far_part.domains[drawn])]),
         )
+
+    def _shown(self, part: ClassPart, places: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
+        """What rows say, less the fields that are taken away."""
+        if part.values is None:
+            return None
+        values = part.values.take(places)
+        return values.without(self._dropped(keys, values.known.shape[1]))
 
     def _dropped(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
         """Say which fields are taken away, (image, field); it follows from the key alone."""

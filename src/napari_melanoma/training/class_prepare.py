@@ -14,7 +14,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.data.features.encoding import understand
 from napari_melanoma.data.features.fitting import fit
-from napari_melanoma.training.class_batch import ClassData, ClassPart
+from napari_melanoma.training.class_batch import UNANSWERED, ClassData, ClassPart
 from napari_melanoma.training.class_rows import ClassTable, key_of
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ def write_classes(
         "encoding": encoding.model_dump(mode="json") if encoding else None,
         "fields": fields,
         "rows": [
-            [table.label(row.sample), *(table.rows[key_of(row.sample)].get(name, "") for name in fields)]
+            [
+                UNANSWERED if row.part == "unlabelled" else table.label(row.sample),
+                *(table.rows[key_of(row.sample)].get(name, "") for name in fields),
+            ]
             for row in rows
-            if row.part != "unlabelled"
         ],
     }
     write_json(folder / CLASSES, found)
@@ -106,8 +108,7 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
             domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
         )
 
-    unlabelled = np.array([domains.index(row.sample.domain) for row in rows if row.part == "unlabelled"], np.int64)
-    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), unlabelled)
+    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), part("unlabelled"))
 
 
 def read_held_out(
@@ -146,7 +147,7 @@ def _read(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int
     """Content of ``classes.json``, and what it says of each row by its identity."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found, dict(zip([id(row) for row in rows if row.part != "unlabelled"], found["rows"], strict=True))
+        return found, dict(zip(map(id, rows), found["rows"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{path}, the answers of the run's images, cannot be read ({error!r}). Start a new run in another folder."

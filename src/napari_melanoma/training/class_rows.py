@@ -76,7 +76,9 @@ def key_of(sample: Sample) -> Key:
     return sample.domain, sample.image_id
 
 
-def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Sequence[Sample]) -> ClassTable:
+def read_classes(
+    folders: Iterable[str], asked: ClassificationConfig, learnt: Sequence[Sample], unanswered: Iterable[str] = ()
+) -> ClassTable:
     """Read the answers of data sets.
 
     Parameters
@@ -87,6 +89,8 @@ def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Se
         The column, and the classes where they are named.
     learnt : sequence of Sample
         Of whose classes there are logits, where none are named.
+    unanswered : iterable of str
+        Data sets whose answers, should there be any, are nobody's business.
 
     Returns
     -------
@@ -109,6 +113,8 @@ def read_classes(folders: Iterable[str], asked: ClassificationConfig, learnt: Se
     binary = {OTHER, asked.target}.issuperset(answers.values())
     names = asked.classes or ((OTHER, asked.target) if binary and len(known) > 1 else tuple(known))
     _check(names, known, asked)
+    beside, _ = _read(unanswered, asked)
+    rows |= {key: {name: cell for name, cell in row.items() if name != asked.target} for key, row in beside.items()}
     return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows)
 
 
@@ -291,7 +297,8 @@ def _read(folders: Iterable[str], asked: ClassificationConfig) -> tuple[dict[Key
     for folder in (Path(name).expanduser() for name in folders):
         entries = [entry.row for entry in each_entry(folder) if isinstance(entry, Entry)]
         found = with_features(entries, Path(asked.features).expanduser()) if asked.features else entries
-        there.update(*(found[:1] if not asked.features else found))
+        for row in found if asked.features else found[:1]:  # all rows of a table have the same columns
+            there.update(row)
         reading = _Reading(wanted)
         rows |= {(folder.name, str(row["image_id"])): reading.of({k: str(v) for k, v in row.items()}) for row in found}
     return rows, there | {name for row in rows.values() for name in row}

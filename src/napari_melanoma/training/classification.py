@@ -9,6 +9,8 @@ import torch
 
 from napari_melanoma.analysis.ranking import area_under_roc
 from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.training.adaptation.adversarial import ramp
+from napari_melanoma.training.adaptation.pseudo_labels import pseudo_label_loss
 from napari_melanoma.training.class_augment import ClassAugmentation
 from napari_melanoma.training.gathering import Gathered
 from napari_melanoma.training.losses import make_class_loss
@@ -116,7 +118,7 @@ class ClassificationTask(Task):
         return self._augment(batch) if self.trainer.training else batch
 
     def batch_loss(self, batch: ClassBatch) -> Tensor:
-        """Compare what the network says with the answers; images without any are looked at by the second loss alone.
+        """Compare what the network says with the answers; images without any have a loss of their own.
 
         Parameters
         ----------
@@ -129,13 +131,17 @@ class ClassificationTask(Task):
             A scalar.
         """
         maps = self.network.encode(self.normalised(batch.images))
-        labelled = len(batch.shares)
-        logits = self.network.decide([each[:labelled] for each in maps], batch.continuous, batch.categories)
-        loss = self.loss(logits.float(), batch.shares)
-        if self._second is None:
-            return loss
+        labelled, asked = len(batch.shares), self._asked.adaptation
+        answered = len(batch.images) if asked.method == "pseudo_labels" else labelled
+        rows = batch.continuous[:answered], batch.categories[:answered]
+        logits = self.network.decide([each[:answered] for each in maps], *rows).float()
+        loss = self.loss(logits[:labelled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
-        return loss + self._second(self.network.embed(maps).float(), batch.domains, done)
+        if answered > labelled:
+            loss = loss + asked.strength * ramp(done) * pseudo_label_loss(logits[labelled:], asked.sure)
+        if self._second is not None:
+            loss = loss + self._second(self.network.embed(maps).float(), batch.domains, done)
+        return loss
 
     def validation_step(self, batch: ClassBatch, batch_idx: int) -> None:
         """Keep what is said of each image; processes with fewer images get empty batches at the end."""

@@ -17,16 +17,16 @@ class AdaptationConfig(Config):
     The domains are those of the images that are learnt from, and those of ``to``.
     """
 
-    method: Literal["none", "adversarial", "coral", "adabn", "fourier"] = Field(
+    method: Literal["none", "adversarial", "coral", "adabn", "fourier", "pseudo_labels"] = Field(
         "none",
         description="adversarial: features must not tell the domain (gradient reversal); coral: their covariances are "
-        "drawn together; adabn: normalisation is measured on `to` at the end; fourier: low frequencies are swapped",
+        "drawn together; adabn: normalisation is measured on `to` at the end; fourier: low frequencies are swapped; "
+        "pseudo_labels: sure answers for `to` are learnt from",
     )
     strength: float = Field(0.1, ge=0, le=10, description="weight of the second loss; of fourier, share of the images")
     reach: float = Field(0.05, gt=0, le=0.5, description="of fourier: how far from the mean, as a share of the side")
     to: tuple[str, ...] = Field((), description="folders of data sets without answers, seen by the second loss alone")
-    pseudo_labels: bool = Field(False, description="learn once more, from sure answers for `to` as well")
-    sure: float = Field(0.9, gt=0.5, lt=1, description="calibrated probability from which an answer becomes a label")
+    sure: float = Field(0.9, gt=0.5, lt=1, description="of pseudo_labels: probability from which an answer is a label")
 
 
 class ClassificationConfig(Config):

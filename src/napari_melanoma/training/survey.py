@@ -162,7 +162,8 @@ def _answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable |
     if recipe.classification is None:
         return chosen, None, []
     learnt = [*chosen.parts.learn, *chosen.parts.tuning]
-    table = read_classes([*recipe.data.datasets, *recipe.data.base], recipe.classification, learnt)
+    asked = recipe.classification
+    table = read_classes([*recipe.data.datasets, *recipe.data.base], asked, learnt, asked.adaptation.to)
     answered, notices = with_answers(chosen, table)
     return answered, table, notices
 
@@ -224,7 +225,7 @@ def _unlabelled(recipe: TrainRecipe, parts: Parts) -> tuple[Sample, ...]:
         return ()
     method, to = asked.adaptation.method, asked.adaptation.to
     if not to:
-        if method in ("adabn", "fourier") or (method != "none" and len(recipe.data.datasets) < 2):
+        if method in ("adabn", "fourier", "pseudo_labels") or (method != "none" and len(recipe.data.datasets) < 2):
             raise DataSetError(
                 f"adaptation by {method} brings two domains together, and there is one. Name a data set in "
                 "classification.adaptation.to."

@@ -45,23 +45,12 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
         Where the user stopped it.
     """
     check_start(recipe)
-    _check_rounds(recipe)
     _check_devices(recipe)
     draw_masks(recipe, run)
     report = check_data(recipe, run, keep=keep)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["learn"], report.counts["base"])
     return report
-
-
-def _check_rounds(recipe: TrainRecipe) -> None:
-    """Refuse a second round: a run that left it out would be taken for one with it."""
-    if recipe.classification is not None and recipe.classification.adaptation.pseudo_labels:
-        raise RunError(
-            "a run learns one round. For pseudo-labels, classify the images of adaptation.to with its model (lesion "
-            "--classifier), keep the sure answers as a data set, and learn from both: set adaptation.pseudo_labels = "
-            "false."
-        )
 
 
 def _check_devices(recipe: TrainRecipe) -> None:

@@ -137,9 +137,8 @@ def _crossed_candidate(draft: Plan, row: Row, data: Mapping[str, CrossedRole]) -
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     adaptation = recipe.classification.adaptation if recipe.classification else None
-    beside = adaptation is not None and adaptation.method in ("adversarial", "coral")
-    again = adaptation is not None and adaptation.pseudo_labels
-    return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=(1 + beside) * (1 + again))
+    beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
+    return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=1 + beside)
 
 
 def _measured(
