@@ -288,6 +288,24 @@ def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, 
     return said
 
 
+def is_of(words: str, name: str) -> bool:
+    """Say whether a diagnosis is of a class, as 'melanoma in situ' is of 'melanoma'.
+
+    Parameters
+    ----------
+    words : str
+        A diagnosis, in whatever case.
+    name : str
+        One word, in lower case.
+
+    Returns
+    -------
+    bool
+        True where it is among the words.
+    """
+    return name in words.lower().split()
+
+
 def _read(folders: Iterable[str], asked: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
     """Rows with the columns that are asked for alone, as tables may be large, and the names of all that there are."""
     chosen = (*asked.tabular.numbers, *asked.tabular.words) if asked.tabular else ()

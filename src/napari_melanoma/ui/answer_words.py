@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from napari_melanoma.data.table_schema import column_named
@@ -247,7 +246,7 @@ def about_form(answer: Answer) -> str:
     return " ".join(said)
 
 
-def short(answer: Mapping[str, object] | Answer) -> str:
+def short(answer: Answer) -> str:
     """Say the answer in a few words for a row of a list.
 
     Parameters
@@ -260,8 +259,7 @@ def short(answer: Mapping[str, object] | Answer) -> str:
     str
         Such as ``melanoma 0.31 (0.20 to 0.44)``.
     """
-    words = answer["verdict"] if isinstance(answer, Mapping) else answer.verdict
-    return str(words).partition(":")[0]
+    return answer.verdict.partition(":")[0]
 
 
 def _sentence(words: str) -> str:

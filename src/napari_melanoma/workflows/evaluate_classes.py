@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
 from napari_melanoma.models.registry import find_bundle, of_task
-from napari_melanoma.training.class_rows import OTHER, answers_of
+from napari_melanoma.training.class_rows import OTHER, answers_of, is_of
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup, class_subgroups
 from napari_melanoma.workflows.evaluation import Failed, Figures
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
@@ -252,7 +252,7 @@ def images_to_judge(datasets: Sequence[Path], model: ClassifyingModel, options: 
     answers = answers_of(rows, target)
     if target == "diagnosis" and set(config.classes) == {OTHER, config.classifier.positive}:
         one = config.classifier.positive  # against the rest, whatever the rest is called
-        answers = {key: one if one in word.lower().split() else OTHER for key, word in answers.items()}
+        answers = {key: one if is_of(word, one) else OTHER for key, word in answers.items()}
     places = {word: place for place, word in enumerate(config.classes)}
     samples = [sample for sample in found if answers.get((sample.domain, sample.image_id)) in places]
     if not samples:

@@ -5,20 +5,19 @@ One place for all that judge a classifier: the evaluation, the comparison, the g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from napari_melanoma.analysis.class_metrics import Drawn, class_recalls
-from napari_melanoma.analysis.resampling import FEW_ROUNDS
-from napari_melanoma.analysis.statistics import DRAWS_AT_ONCE, MANY, Estimate, stretch
+from napari_melanoma.analysis.resampling import draws, interval
+from napari_melanoma.analysis.statistics import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-ROUNDS = 2000
 METRICS = {
     "AUC": "area under the ROC curve: how often the positive one of a pair has the higher probability",
     "AUC_within": "the same, of pairs within one data set alone: to know the data set is of no use",
@@ -118,7 +117,7 @@ def class_estimates(told: Told) -> dict[str, Estimate]:
     whole, counts = _figures(told, np.ones((1, len(told.labels)))), _counts(told)
     drawn = _over_draws(told, lambda times: _figures(told, times))
     return {
-        name: _estimate(name, float(value[0]), drawn.get(name), counts[name])
+        name: _estimate(name, float(value[0]), drawn, counts[name])
         for name, value in whole.items()
         if np.isfinite(value[0])
     }
@@ -151,12 +150,11 @@ def class_differences(old: Told, new: Told) -> dict[str, Estimate]:
 
     whole, counts = change(np.ones((1, len(old.labels)))), _counts(old)
     drawn = _over_draws(old, change)
-    found = {}
-    for name, value in whole.items():
-        if np.isfinite(value[0]):
-            low, high = _ends(float(value[0]), drawn.get(name), counts[name][1], normal=name in LESS_IS_BETTER)
-            found[name] = Estimate(float(value[0]), low, high, counts[name][0])
-    return found
+    return {
+        name: _estimate(name, float(value[0]), drawn, counts[name], least=-MOST.get(name, 1.0))
+        for name, value in whole.items()
+        if np.isfinite(value[0])
+    }
 
 
 def knowing_the_domain(told: Told) -> float:
@@ -237,43 +235,14 @@ def _over_draws(
     told: Told, figures: Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 ) -> dict[str, NDArray[np.float64]]:
     """Each metric over all draws; empty where one patient is all there is."""
-    parts = [figures(times) for times in _draws(told.groups)]
+    parts = [figures(times) for times in draws(told.groups)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
-def _draws(groups: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """How often each image is drawn, float64 (draw, image), so many draws at once as memory allows."""
-    _, index = np.unique(groups, return_inverse=True)
-    count = int(index.max()) + 1
-    if count < 2:
-        return
-    rounds, random = FEW_ROUNDS if count >= MANY else ROUNDS, np.random.default_rng(0)
-    step = max(1, DRAWS_AT_ONCE // (4 * len(index)))
-    for first in range(0, rounds, step):
-        size = min(step, rounds - first)
-        places = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(places.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
-        yield times[:, index]
-
-
-def _estimate(name: str, value: float, drawn: NDArray[np.float64] | None, count: tuple[int, int]) -> Estimate:
+def _estimate(
+    name: str, value: float, drawn: Mapping[str, NDArray[np.float64]], count: tuple[int, int], least: float = 0.0
+) -> Estimate:
     """A metric with its interval, which stays within what it can be."""
-    most = MOST.get(name, 1.0)
-    low, high = np.clip(_ends(value, drawn, count[1], normal=name in LESS_IS_BETTER), 0, most)
-    if count[1] > 1 and name not in LESS_IS_BETTER and value in (0.0, most):
-        # no draw differs, and yet few patients leave much open: the exact interval of so many of as many
-        reach = 0.025 ** (1 / count[1])
-        low, high = (0.0, most * (1 - reach)) if value == 0 else (most * reach, most)
-    return Estimate(value, float(low), float(high), count[0])
-
-
-def _ends(value: float, drawn: NDArray[np.float64] | None, groups: int, *, normal: bool) -> tuple[float, float]:
-    """Both ends of an interval; NaN where nothing is known of it."""
-    known = np.array([]) if drawn is None else drawn[np.isfinite(drawn)]
-    if drawn is None or groups < 2 or len(known) < len(drawn) / 2:
-        return np.nan, np.nan
-    if normal or len(drawn) < ROUNDS:
-        reach = 1.96 * float(known.std(ddof=1))
-        return value - reach, value + reach
-    low, high = value + stretch(groups) * (np.percentile(known, [2.5, 97.5]) - value)
-    return float(low), float(high)
+    bounds = (least, MOST.get(name, 1.0))
+    found = drawn.get(name, np.array([]))
+    return Estimate(value, *interval(value, found, count[1], bounds=bounds, biased=name in LESS_IS_BETTER), count[0])

@@ -15,6 +15,7 @@ from pathlib import Path
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.tabular import UNKNOWN
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, sample_of
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.features.leaks import why_not
@@ -22,6 +23,7 @@ from napari_melanoma.data.harmonise import harmonise
 from napari_melanoma.data.sources import source_of
 from napari_melanoma.data.splits import folds
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.training.class_rows import is_of
 from napari_melanoma.workflows.reproduction.papers import Role
 from napari_melanoma.workflows.reproduction.split import DUPLICATE, JUDGED, LEARN, SEED, TABLE, relative
 
@@ -229,7 +231,7 @@ def answer_of(row: Mapping[str, str]) -> str:
     if said in ("0", "1"):
         return said
     diagnosis = row.get("diagnosis", "").strip().lower()
-    return "" if not diagnosis or diagnosis == "unknown" else str(int(TARGET in diagnosis.split()))
+    return "" if diagnosis in ("", UNKNOWN) else str(int(is_of(diagnosis, TARGET)))
 
 
 def _deal(found: Sequence[_Dealt], count: int, run: RunContext) -> list[_Dealt]:

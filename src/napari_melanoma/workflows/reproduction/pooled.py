@@ -6,22 +6,28 @@ two rows are compared by is drawn once for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_melanoma.analysis.class_metrics import Drawn
-from napari_melanoma.analysis.statistics import Estimate, stretch
+from napari_melanoma.analysis.resampling import draws, interval
+from napari_melanoma.analysis.statistics import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METRICS = ("AC", "PR", "SE", "SP", "F1", "AUC", "AP", "ECE", "SE90", "SP90", "COV", "CT")
-CENTRED = ("ECE",)  # above 0 by chance alone, and more so in draws: their spread counts, not where they lie
+OF_ALL, OF_POSITIVES, OF_OTHERS = (
+    ("AC", "ECE", "COV", "CT"),
+    ("SE", "SE90"),
+    ("SP", "SP90"),
+)  # the rest: of both classes
+BIASED = ("ECE",)  # above 0 by chance alone, and more so in draws
 HALF = 0.5  # where both papers cut
-ROUNDS, SEED, AT_ONCE = 2000, 0, 2**22
+Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +91,7 @@ class Pooled:
 
 
 def estimates(pooled: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate every metric with a 95 % percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552).
-
-    It is widened for few groups as that of ``analysis.statistics.bootstrap_mean`` is. That of the
-    expected calibration error lies around the figure itself, as draws move it up.
+    """Estimate every metric with a 95 % bootstrap interval, as ``analysis.resampling.interval`` gives it.
 
     Parameters
     ----------
@@ -102,9 +105,7 @@ def estimates(pooled: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
     dict of str to Estimate
         Those that can be computed; intervals are NaN where there is one group.
     """
-    whole = pooled.figures(np.ones((1, len(pooled.truth))))
-    draws = [pooled.figures(weights) for weights in _draws(groups)]
-    return _estimated(whole, draws, groups, (0, 1))
+    return _estimated(pooled, pooled.figures, groups, (0, 1))
 
 
 def changes(less: Pooled, more: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
@@ -127,8 +128,7 @@ def changes(less: Pooled, more: Pooled, groups: Sequence[str]) -> dict[str, Esti
         before, after = less.figures(weights), more.figures(weights)
         return {name: after[name] - before[name] for name in METRICS}
 
-    whole = differences(np.ones((1, len(less.truth))))
-    return _estimated(whole, [differences(weights) for weights in _draws(groups)], groups, (-1, 1))
+    return _estimated(less, differences, groups, (-1, 1))
 
 
 def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,36 +136,20 @@ def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray
     return weights @ values / weights.sum(axis=1)
 
 
-def _draws(groups: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-    """Draw groups with replacement, some rounds at a time: float64 (draw, image)."""
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    count = int(index.max()) + 1
-    random, step = np.random.default_rng(SEED), max(1, AT_ONCE // len(index))
-    for first in range(0, ROUNDS, step):
-        size = min(step, ROUNDS - first)
-        drawn = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        yield times[:, index].astype(np.float64)
-
-
 def _estimated(
-    whole: dict[str, NDArray[np.float64]],
-    draws: Sequence[dict[str, NDArray[np.float64]]],
-    groups: Sequence[str],
-    bounds: tuple[float, float],
+    pooled: Pooled, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
 ) -> dict[str, Estimate]:
     """Put what all images give and what the draws give together."""
-    found, count = {}, len(set(groups))
+    whole, drawn = figures(np.ones((1, len(groups)))), [figures(weights) for weights in draws(groups)]
+    names = np.asarray(groups)
+    positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
+    behind = dict.fromkeys(METRICS, min(positives, others)) | dict.fromkeys(OF_ALL, len(np.unique(names)))
+    behind |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_OTHERS, others)
+    found = {}
     for name in METRICS:
         mean = float(whole[name][0])
-        if not np.isfinite(mean):
-            continue
-        known = np.concatenate([draw[name] for draw in draws])
-        known = known[np.isfinite(known)]  # a draw without one of the classes has no area
-        ends = np.full(2, np.nan)
-        if count > 1 and len(known):
-            centre = float(np.median(known)) if name in CENTRED else mean
-            ends = mean + stretch(count) * (np.percentile(known, [2.5, 97.5]) - centre)
-        low, high = np.clip(ends, *bounds)
-        found[name] = Estimate(mean, float(low), float(high), len(groups))
+        if np.isfinite(mean):
+            known = np.concatenate([draw[name] for draw in drawn]) if drawn else np.array([])
+            ends = interval(mean, known, behind[name], bounds=bounds, biased=name in BIASED)
+            found[name] = Estimate(mean, *ends, len(groups))
     return found
