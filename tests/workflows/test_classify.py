@@ -104,6 +104,21 @@ def ask(model: RedModel, row=None, red: int = 128, **options) -> Answer:
     return classify(picture, mask, row or {}, model, ClassifyOptions(**options), run=RunContext())
 
 
+def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:
+    logit = np.concatenate([np.linspace(-3, -1.5, 100), np.linspace(-3, 3, 100)])  # the others are always told surely
+    logits = np.stack([np.zeros(200), logit], 1).astype(np.float32)
+    nobody = np.zeros((0, 2), np.float16), np.zeros(0, np.int64), ()
+    told = Reference(logits, np.repeat([0, 1], 100), np.arange(200), *nobody)
+    unsure = ask(RedModel(tmp_path, told), red=118)
+    assert unsure.probability < 0.5
+    assert unsure.possible == ("melanoma",)
+    assert any(
+        "other has the highest probability and is ruled out all the same: at most 10 %" in said
+        for said in unsure.warnings
+    )
+    assert not any("ruled out" in said for said in ask(RedModel(tmp_path, told), red=60).warnings)
+
+
 def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: Reference) -> None:
     model = RedModel(tmp_path, reference)
     assert ask(model, {"age": "70"}).probability > ask(model).probability > ask(model, {"age": "30"}).probability

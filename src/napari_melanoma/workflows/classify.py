@@ -208,13 +208,14 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
     probabilities = judge.probabilities(model.decide_values([seen.looked] * len(variants), _stacked(variants)))
     mine, of_positive = probabilities[:1], probabilities[:, judge.positive]
     said = judge.possible(mine, options.coverage, options.rule)[0]
+    coverage = options.coverage or judge.config.coverage
     return Answer(
         classes=config.classes,
         positive=judge.config.positive,
         probabilities=tuple(mine[0].tolist()),
         interval=judge.interval(float(of_positive[0])),
         possible=tuple(name for name, there in zip(config.classes, said, strict=True) if there),
-        coverage=options.coverage or judge.config.coverage,
+        coverage=coverage,
         operating_point=judge.operating_point(options.sensitivity),
         likeness=_likeness(judge, seen),
         contributions=tuple(
@@ -226,7 +227,7 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         neighbours=_neighbours(judge, seen, config.classes, options.neighbours),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
-        warnings=tuple(_warnings(seen, values, model)),
+        warnings=(*_warnings(seen, values, model), *_surprises(config.classes, mine[0], said, coverage)),
         model=stamp_of(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
@@ -272,6 +273,20 @@ def _neighbours(judge: Judge, seen: Seen, classes: tuple[str, ...], count: int) 
     """The training cases that look most alike."""
     found = judge.alike(seen.looked.embedding, count)
     return tuple(Neighbour(one.image_id, classes[one.label], one.distance) for one in found)
+
+
+def _surprises(
+    classes: Sequence[str], probabilities: NDArray[np.float64], possible: NDArray[np.bool_], coverage: float
+) -> list[str]:
+    """Say why the likeliest class can be ruled out: each class is measured against its own cases."""
+    place = int(probabilities.argmax())
+    if possible[place]:
+        return []
+    name, share = classes[place], f"{100 * (1 - coverage):.3g} %"
+    return [
+        f"{name} has the highest probability and is ruled out all the same: at most {share} of the cases known to be "
+        f"{name} had so low a probability of it"
+    ]
 
 
 def _warnings(seen: Seen, values: TableValues, model: ClassifyingModel) -> list[str]:
