@@ -69,6 +69,15 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     }  # fmt: skip
 
 
+def test_what_is_asked_of_classifiers_is_refused_to_models_that_draw(
+    run: Run, clinic: Path, tiny_bundle: BundleInfo
+) -> None:
+    done = run("compare", *("--model", tiny_bundle.path) * 2, "--data", clinic, "--target", "melanoma", "--out", "out")
+    assert done.exit_code == 2
+    assert "--target, --masks, --segmenter and --sensitivity are about classifiers" in done.stderr
+    assert not Path("out").exists()
+
+
 def test_three_models_and_the_evaluations_of_two(run: Run, clinic: Path, tiny_bundle: BundleInfo, lines) -> None:
     done = run("compare", *("--model", tiny_bundle.path) * 3, "--data", clinic, "--out", "three")
     assert done.exit_code == 0, done.output

@@ -79,12 +79,14 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
     asked = ClassifyOptions(model=str(teller.folder))
     options = BatchOptions(classify=asked, form={"age": "50"}, metadata=patients, workers=2)
 
+    heard: list[str] = []
+
     def go(options: BatchOptions):
-        return analyse_files(
-            find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=RunContext(), segmenter=model
-        )
+        run = RunContext(lambda progress: heard.append(progress.message))
+        return analyse_files(find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=run, segmenter=model)
 
     go(options)
+    assert any("the table says nothing of 2 of 3 photographs (none, two). Its column image_id" in one for one in heard)
     found = rows(tmp_path / "out")
     assert [found["one"][name] for name in ("class_set", "cannot_tell", "unlike_training", "classifier")] == [
         "melanoma", "0", "1", "teller",

@@ -1,4 +1,4 @@
-"""Options of the verb ``lesion`` that are about what a lesion may be, and the values of a configuration they give."""
+"""Options that are about what a lesion may be, and the values of a configuration they give."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ Sensitivity = Annotated[float | None, typer.Option(help="At which the classifier
 Heatmap = Annotated[
     Literal["grad_cam", "cam", "occlusion", "integrated_gradients"] | None,
     typer.Option(help="Write heatmap.png: where the classifier's answer comes from."),
+]
+
+Target = Annotated[
+    str | None, typer.Option(help="Of a classifier: column that holds the answer; its positive class by default.")
+]
+Masks = Annotated[
+    str | None, typer.Option(help="Of a classifier: where it looks, by 'reference' masks or 'predicted' ones.")
+]
+Drawer = Annotated[
+    str | None,
+    typer.Option("--segmenter", metavar="BUNDLE", help="Of a classifier: the model that draws predicted masks."),
+]
+Cut = Annotated[
+    float | None,
+    typer.Option("--sensitivity", help="Of a classifier: at which its answers are cut; the model's own by default."),
 ]
 
 

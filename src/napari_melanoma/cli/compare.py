@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Target, given
 from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, examples, refinement
 from napari_melanoma.cli.session import session
 
@@ -48,18 +49,23 @@ def compare(
     split: Annotated[str | None, typer.Option(help="Only images of this split, such as 'val'.")] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
+    target: Target = None,
+    masks: Masks = None,
+    segmenter: Drawer = None,
+    sensitivity: Cut = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compare models."""
     with session(json, debug) as current:
         current.after_stop = "Nothing was written."
+        telling = given(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
         if runs and all(_is_evaluation(path) for path in runs):
-            _refuse_with_runs(model or data or base or split or flips or no_refine)
+            _refuse_with_runs(model or data or base or split or flips or no_refine or telling)
             _evaluations(runs, out, current)
             return
         if runs:
-            _refuse_with_runs(model or data or base or out or split or flips)
+            _refuse_with_runs(model or data or base or out or split or flips or telling)
             _gates(runs, current)
             return
         _refuse_incomplete(model or [], data or [], out)
@@ -74,10 +80,11 @@ def compare(
             table_of(folder)
         if any(find_bundle(name).config.task == "classification" for name in model):
             _refuse_drawing(base or flips or no_refine)
-            _classifiers(model, data, out, split, current)
+            _classifiers(model, data, out, {**telling, **given(split=split)}, current)
             return
-        given = {"refinement": refinement(off=no_refine), "flips": flips, **({"split": split} if split else {})}
-        _drawing(model, data, base or [], out, given, current)
+        _refuse_telling(telling)
+        values = {"refinement": refinement(off=no_refine), "flips": flips, **given(split=split)}
+        _drawing(model, data, base or [], out, values, current)
 
 
 def _drawing(
@@ -138,14 +145,14 @@ def _evaluations(folders: list[Path], out: Path | None, current: Session) -> Non
     _tell_several(found, out, current)
 
 
-def _classifiers(names: list[str], data: list[Path], out: Path, split: str | None, current: Session) -> None:
+def _classifiers(names: list[str], data: list[Path], out: Path, values: dict[str, object], current: Session) -> None:
     """Compare classifiers, each with the first."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.workflows.compare_classes import compare_classifiers
     from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
     current.after_stop = "Run the same command again to go on."
-    options = ClassEvaluationOptions(split=split)
+    options = ClassEvaluationOptions.parse(values, "the command line")
     bundles = [find_bundle(name) for name in names]
     _tell_classes(compare_classifiers(bundles, data, out, options, run=current.run), out, current)
 
@@ -171,6 +178,14 @@ def _refuse_drawing(given: object) -> None:
 
     if given:
         raise InputError("--base, --flips and --no-refine are about masks: they say nothing to classifiers.")
+
+
+def _refuse_telling(given: object) -> None:
+    """Refuse options that are about answers where models that draw are compared."""
+    from napari_melanoma.core.errors import InputError
+
+    if given:
+        raise InputError("--target, --masks, --segmenter and --sensitivity are about classifiers: these models draw.")
 
 
 def _is_evaluation(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Target
 from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import session
 
@@ -48,18 +49,10 @@ def evaluate(
         bool,
         typer.Option("--no-difficulty", help="Leave out what makes images difficult (hair, low contrast ...): faster."),
     ] = False,
-    target: Annotated[
-        str | None, typer.Option(help="Of a classifier: column that holds the answer; its positive class by default.")
-    ] = None,
-    masks: Annotated[
-        str | None, typer.Option(help="Of a classifier: where it looks, by 'reference' masks or 'predicted' ones.")
-    ] = None,
-    segmenter: Annotated[
-        str | None, typer.Option(metavar="BUNDLE", help="Of a classifier: the model that draws predicted masks.")
-    ] = None,
-    sensitivity: Annotated[
-        float | None, typer.Option(help="Of a classifier: at which its answers are cut; the model's own by default.")
-    ] = None,
+    target: Target = None,
+    masks: Masks = None,
+    segmenter: Drawer = None,
+    sensitivity: Cut = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
@@ -38,6 +38,21 @@ class Forms:
     def __len__(self) -> int:
         """How many photographs the table speaks of."""
         return len(self._of)
+
+    def lacking(self, images: Iterable[str]) -> list[str]:
+        """Name the photographs that a table should speak of, and does not.
+
+        Parameters
+        ----------
+        images : iterable of str
+            Names of files without suffix.
+
+        Returns
+        -------
+        list of str
+            In their order; none where no table was given.
+        """
+        return [image for image in images if image not in self._of] if self._of else []
 
     def of(self, image: str) -> Form:
         """Give the form of a photograph.

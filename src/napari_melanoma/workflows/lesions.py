@@ -14,7 +14,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.core.runs import Milestone, Progress, RunContext
 from napari_melanoma.io.photographs import find_photographs
 from napari_melanoma.workflows.answer import ClassifyOptions
 from napari_melanoma.workflows.batch import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TABLE = "results.csv"
 CORRECTED = "corrected by hand, kept"
+NAMED = 5  # in a warning
 
 
 class BatchOptions(Config):
@@ -145,6 +146,8 @@ def analyse_files(
     classifying = _classifying(options)
     asked = classifying.columns if classifying else ()
     table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
+    if classifying:
+        _tell_lacking(classifying.forms, paths, run)
     counts = _Counts(len(paths), run, tell)
     work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
     try:
@@ -157,6 +160,15 @@ def analyse_files(
     finally:
         table.write()
     return counts.summary(table.path, time.monotonic() - started)
+
+
+def _tell_lacking(forms: Forms, paths: Sequence[Path], run: RunContext) -> None:
+    """Say whose patients the table says nothing of: a wrong column of names would else go unseen."""
+    lacking = forms.lacking(path.stem for path in paths)
+    if lacking:
+        some = ", ".join(lacking[:NAMED]) + (" ..." if len(lacking) > NAMED else "")
+        said = f"Warning: the table says nothing of {len(lacking)} of {len(paths)} photographs ({some}). Its column "
+        run.report(Milestone(0, len(paths), f"{said}image_id holds each one's file name without suffix."))
 
 
 class _Counts:
