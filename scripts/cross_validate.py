@@ -63,7 +63,8 @@ def main() -> int:
         if not (place / "answers.csv").exists():
             data = place / arguments.dataset.name
             _write(entries, [one == fold for one in dealt], data)
-            _learn(recipe, data, place / "run")
+            # A seed of its own: else all folds would be calibrated by nearly the same images, and share their luck.
+            _learn(recipe.model_copy(update={"seed": recipe.seed + fold}), data, place / "run")
             asked = [(entry, label) for entry, label, one in zip(entries, labels, dealt, strict=True) if one == fold]
             model = Classifier.load(read_bundle(place / "run" / "bundle"))
             write_table(place / "answers.csv", list(_answers(asked, model)))

@@ -17,7 +17,8 @@ import pytest
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.dataset import read_dataset, read_datasets
+from napari_melanoma.data.splits import split_parts
 from napari_melanoma.io.results import read_table
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.reproduction import learning
@@ -88,6 +89,16 @@ def test_the_second_step_starts_from_the_network_of_the_same_fold(done: tuple[Re
         recipe = read_toml(out / f"rows/adapted/fold-{fold}/config.toml", TrainRecipe)
         assert recipe.model.start == str(out / f"rows/a-only/fold-{fold}/bundle")
         assert [Path(folder).name for folder in recipe.data.datasets] == ["one", "other"]
+
+
+def test_each_fold_is_calibrated_by_images_of_its_own_draw(done: tuple[Reproduction, Path]) -> None:
+    drawn = []
+    for fold in range(1, FOLDS + 1):
+        recipe = read_toml(done[1] / f"rows/a-only/fold-{fold}/config.toml", TrainRecipe)
+        parts = split_parts(read_datasets(map(Path, recipe.data.datasets)), recipe.data, recipe.seed)
+        drawn.append({sample.image_id for sample in parts.tuning})
+    every = set().union(*drawn)
+    assert len(every) > 0.6 * sum(map(len, drawn))  # of one and the same draw it would be little more than one of them
 
 
 def test_adaptation_sees_the_other_set_without_its_answers(done: tuple[Reproduction, Path]) -> None:

@@ -18,7 +18,9 @@ from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import drawn_by_name
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.training.class_rows import is_of
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.reproduction.crossed import TARGET
 from napari_melanoma.workflows.reproduction.judging import PICTURED, measure_all, name_of
 from napari_melanoma.workflows.reproduction.kinds import Subject
 from napari_melanoma.workflows.reproduction.learning import recipe_with, start_of, train_row
@@ -90,6 +92,7 @@ def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
     folders = [str(folder) for role in row.file.learns for folder in work.crossed[role].folders(fold)]
     unseen = [str(folder) for role in row.file.unlabelled for folder in work.crossed[role].unlabelled(fold)]
     more: dict[str, Any] = {
+        "seed": fold,  # else all folds would be calibrated by nearly the same images, and share their luck
         "data": {"datasets": folders, "split": LEARN, "held_out_split": JUDGED},
         "model": {"start": start_of(work, row, fold)},
     }
@@ -113,7 +116,7 @@ def pictured(samples: Iterable[Sample]) -> set[str]:
     """
     sides: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
     for sample in samples:
-        sides[sample.domain, "melanoma" in (sample.diagnosis or "").lower().split()].append(sample)
+        sides[sample.domain, is_of(sample.diagnosis or "", TARGET)].append(sample)
     return {name_of(sample) for side in sides.values() for sample in drawn_by_name(side, PICTURED // 2)}
 
 
