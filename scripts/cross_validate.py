@@ -12,8 +12,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.dataset import Entry, each_entry, owner_of
+from napari_melanoma.data.dataset import Entry, Sample, each_entry, owner_of, read_dataset
 from napari_melanoma.data.splits import folds
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.io.photographs import read_photograph
@@ -31,6 +31,8 @@ from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.training.class_rows import OTHER
 from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.class_card import Group
+from napari_melanoma.workflows.class_subgroups import class_subgroups
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates
 from napari_melanoma.workflows.tabular_baseline import cross_validated
 from napari_melanoma.workflows.train import train
@@ -69,12 +71,21 @@ def main() -> int:
             model = Classifier.load(read_bundle(place / "run" / "bundle"))
             write_table(place / "answers.csv", list(_answers(asked, model)))
     answered = [arguments.out / f"fold-{fold}" / "answers.csv" for fold in range(1, arguments.folds + 1)]
-    figures = _figures(recipe.classification, entries, dealt, [row for table in answered for row in read_table(table)])
+    rows = [row for table in answered for row in read_table(table)]
+    figures = _figures(recipe.classification, entries, dealt, rows)
+    groups = list(_groups(recipe.classification, entries, read_dataset(arguments.dataset), rows))
     for name, found in figures.items():
-        sys.stdout.write(f"{name}: " + "; ".join(f"{key} {value}" for key, value in found.items()) + "\n")
+        _tell(name, found)
+    for group in groups:
+        _tell(f"{group.name} ({group.count} images, {group.positives} {recipe.classification.positive})", group.figures)
     plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in figures.items()}
-    write_json(arguments.out / "figures.json", plain)
+    write_json(arguments.out / "figures.json", {**plain, "groups": [asdict(group) for group in groups]})
     return 0
+
+
+def _tell(name: str, found: Mapping[str, Estimate]) -> None:
+    """Print figures in a line."""
+    sys.stdout.write(f"{name}: " + "; ".join(f"{key} {value}" for key, value in found.items()) + "\n")
 
 
 def _class(cell: str, positive: str) -> str:
@@ -143,26 +154,51 @@ def _figures(
     """Pool the answers: whose they are, to figures with intervals."""
     of = {entry.image_id: (entry.row, fold) for entry, fold in zip(entries, dealt, strict=True)}
     table, where = zip(*(of[row["image_id"]] for row in rows), strict=True)
-    truth = np.array([row["class"] == asked.positive for row in rows])
-    groups = np.array([owner_of(row) for row in table])
-    numbers = {name: np.array([float(row[name]) for row in rows]) for name in (*FORMS, *SHARES, "cut")}
-
-    def told(scores: np.ndarray) -> Told:
-        shares = np.stack([1 - scores, scores], axis=1)
-        return Told(shares, truth.astype(np.intp), groups, (OTHER, asked.positive), asked.positive)
-
+    numbers = {name: np.array([float(row[name]) for row in rows]) for name in SHARES}
+    told = {name: _told(asked, entries, rows, name) for name in FORMS}
+    truth, groups = told["both"][0].truth, told["both"][0].groups
     found = {}
-    for name in FORMS:
-        said = (numbers[name] >= numbers["cut"]).astype(float)  # by the cut of its own fold
-        found[name] = {**class_estimates(told(numbers[name])), **_of(class_estimates(told(said)), SIDES)}
+    for name, (scored, cut) in told.items():
+        found[name] = {**class_estimates(scored), **_of(class_estimates(cut), SIDES)}
     if asked.tabular is not None:
-        form = cross_validated(table, asked.tabular, where, truth.astype(np.intp), target=asked.target)[:, 1]
-        found["form"] = {key: value for key, value in class_estimates(told(form)).items() if key not in SIDES}
-    found["both less image"] = class_differences(told(numbers["image"]), told(numbers["both"]))
+        form = cross_validated(table, asked.tabular, where, truth.astype(np.intp), target=asked.target)
+        alone = class_estimates(replace(told["both"][0], probabilities=form))
+        found["form"] = {key: value for key, value in alone.items() if key not in SIDES}
+    found["both less image"] = class_differences(told["image"][0], told["both"][0])
     found["sets"] = {name: bootstrap_mean(numbers[name], groups.tolist(), bounds=(0, 1)) for name in SHARES}
     held = numbers["held"][truth]
     found["sets"]["held of the positive"] = bootstrap_mean(held, groups[truth].tolist(), bounds=(0, 1))
     return {name: _of(each, SHOWN) for name, each in found.items()}
+
+
+def _told(
+    asked: ClassificationConfig, entries: Sequence[Entry], rows: Sequence[dict[str, str]], name: str
+) -> tuple[Told, Told]:
+    """What was said of the positive class, and on which side of the cut of its own fold that is."""
+    of = {entry.image_id: entry.row for entry in entries}
+    labels = np.array([row["class"] == asked.positive for row in rows], np.intp)
+    groups = np.array([owner_of(of[row["image_id"]]) for row in rows])
+    scores = np.array([float(row[name]) for row in rows])
+    said = (scores >= np.array([float(row["cut"]) for row in rows])).astype(float)
+    everywhere = np.full(len(rows), "all")
+    scored, cut = (
+        Told(np.stack([1 - one, one], axis=1), labels, groups, (OTHER, asked.positive), asked.positive)
+        for one in (scores, said)
+    )
+    return replace(scored, domains=everywhere), replace(cut, domains=everywhere)
+
+
+def _groups(
+    asked: ClassificationConfig, entries: Sequence[Entry], samples: Sequence[Sample], rows: Sequence[dict[str, str]]
+) -> Iterator[Group]:
+    """How it does on groups of images, with photograph and form."""
+    of = {sample.image_id: replace(sample, domain="all") for sample in samples}
+    samples = [of[row["image_id"]] for row in rows]
+    table = {("all", entry.image_id): entry.row for entry in entries}
+    scored, cut = (list(class_subgroups(told, samples, table)) for told in _told(asked, entries, rows, "both"))
+    for one, other in zip(scored, cut, strict=True):
+        figures = {**_of(one.metrics, ("AUC",)), **_of(other.metrics, ("sensitivity", "specificity"))}
+        yield Group(f"{one.by}: {one.value}", one.count, one.positives, figures)
 
 
 def _of(estimates: dict[str, Estimate], names: Iterable[str]) -> dict[str, Estimate]:

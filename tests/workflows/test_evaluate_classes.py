@@ -19,7 +19,7 @@ from napari_melanoma.core.tabular import FittedNumbers, TabularEncoding
 from napari_melanoma.data.features.encoding import TableValues, network_inputs
 from napari_melanoma.inference.classification import Looked
 from napari_melanoma.inference.judging import Judge
-from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.reference import Reference
 from napari_melanoma.workflows.class_files import is_class_evaluation, read_class_evaluation
@@ -230,6 +230,46 @@ def test_against_the_rest_every_other_diagnosis_counts(model: Darkness, tmp_path
     by_word = run_it(model, tmp_path / "word", tmp_path / "set", target="diagnosis")
     assert by_word.parts["all"]["AUC"] == by_answer.parts["all"]["AUC"]
     assert not any("no answer" in warning for warning in by_word.warnings)
+
+
+class ThreeAnswers(Darkness):
+    """The same, of three classes: what is not dark is one of two others."""
+
+    @property
+    def judge(self) -> Judge:
+        assert self.info.config.classifier is not None
+        two = super().judge.reference
+        assert two is not None
+        logits = np.concatenate([two.logits, two.logits[:, :1]], axis=1)
+        nobody = np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ()
+        return Judge(
+            self.info.config.classifier,
+            self.info.config.classes,
+            Reference(logits, two.labels, two.groups, *nobody),
+        )
+
+    def decide_values(self, looked, values: TableValues) -> np.ndarray:
+        two = super().decide_values(looked, values)
+        return np.concatenate([two, two[:, :1]], axis=1)
+
+
+def test_a_model_of_three_classes_is_judged_by_a_yes_or_no_as_well(model: Darkness, tmp_path: Path) -> None:
+    classes = ("nevus", "melanoma", "seborrheic keratosis")
+    config = model.info.config.model_copy(update={"classes": classes})
+    three = ThreeAnswers(BundleInfo(model.info.path, config))
+    by_word = run_it(three, tmp_path / "word", make(tmp_path / "set"))  # the diagnoses are its classes
+    assert by_word.told.classes == classes
+    assert "coverage" in by_word.parts["all"]
+    by_answer = run_it(three, tmp_path / "answer", tmp_path / "set", target="melanoma")
+    assert by_answer.told.classes == ("other", "melanoma")
+    assert by_answer.parts["all"]["AUC"] == by_word.parts["all"]["AUC"]
+    assert by_answer.parts["all"]["specificity"] == by_word.parts["all"]["specificity"]
+    assert "coverage" not in by_answer.parts["all"]
+
+    rows = read_table(tmp_path / "set/dataset.csv")
+    words = {"nevus": "atypical nevus"}  # of which it knows none: its answer can only be right or wrong about melanoma
+    write_table(tmp_path / "set/dataset.csv", [r | {"diagnosis": words.get(r["diagnosis"], "melanoma")} for r in rows])
+    assert run_it(three, tmp_path / "usual", tmp_path / "set").told.classes == ("other", "melanoma")
 
 
 def test_without_reference_cases_no_coverage_is_claimed(

@@ -15,7 +15,8 @@ from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.advice import LEAST, advise
 from napari_melanoma.workflows.compare_classes import SHOWN, ClassesCompared, ClassStanding, compare_judged
 from napari_melanoma.workflows.comparison import Advice, ComparedModel, Comparison, DomainChange
-from napari_melanoma.workflows.evaluate_classes import Judged, evaluate_judged
+from napari_melanoma.workflows.evaluate_classes import evaluate_judged
+from napari_melanoma.workflows.judged_classes import Judged
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _judged(folder: RunFolder, model: BundleInfo) -> Judged:
     labels, said = read_held_out(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "held_out"]
     assert model.config.classifier is not None
-    return Judged(samples, said, labels, model.config.classifier.positive, 0)
+    return Judged(samples, said, labels, model.config.classifier.positive, 0, model.config.classes)
 
 
 def _changes(found: ClassesCompared, judged: Judged) -> list[DomainChange]:

@@ -15,7 +15,7 @@ from napari_melanoma.workflows.evaluation_classes import Told, class_estimates
 from napari_melanoma.workflows.measuring_classes import Rows
 from napari_melanoma.workflows.subgroups import NONE, few_words
 
-AGES = ((30, "under 30"), (50, "30 to 49"), (70, "50 to 69"), (np.inf, "70 and over"))
+AGES = ((30, "0 to 29"), (50, "30 to 49"), (70, "50 to 69"), (np.inf, "70 and over"))
 FEW = 5  # positives or others: an area of fewer says nothing
 
 

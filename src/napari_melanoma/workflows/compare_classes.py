@@ -22,13 +22,12 @@ from napari_melanoma.report.class_figures import draw_precision_recall, draw_roc
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.workflows.class_files import Read, arrow, curves_of, read_class_evaluation
 from napari_melanoma.workflows.evaluate_classes import (
-    Judged,
-    images_to_judge,
     judged_warnings,
     segmenter_of,
     told_by,
 )
 from napari_melanoma.workflows.evaluation_classes import METRICS, Told, class_differences, class_estimates
+from napari_melanoma.workflows.judged_classes import Judged, images_to_judge
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions, measure_classifiers
 from napari_melanoma.workflows.unfinished import forget
 

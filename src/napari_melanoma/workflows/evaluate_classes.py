@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
-from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import Milestone, RunContext
-from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
 from napari_melanoma.models.registry import find_bundle, of_task
-from napari_melanoma.training.class_rows import OTHER, answers_of, is_of
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup, class_subgroups
 from napari_melanoma.workflows.evaluation import Failed, Figures
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
+from napari_melanoma.workflows.judged_classes import Judged, images_to_judge
 from napari_melanoma.workflows.measuring_classes import (
     DISTANCE,
     WHOLE,
     ClassEvaluationOptions,
-    Rows,
     logit_name,
     measure_classifiers,
     variants,
@@ -66,17 +64,6 @@ class ClassEvaluation:
     def failed(self) -> tuple[Failed, ...]:
         """The images that could not be measured."""
         return self.figures.failed
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """The images of an evaluation with their answers: their rows, the true class of each, and how many had none."""
-
-    samples: list[Sample]
-    rows: Rows
-    labels: NDArray[np.intp]
-    target: str
-    left_out: int
 
 
 def evaluate_classifier(
@@ -209,70 +196,6 @@ def segmenter_of(options: ClassEvaluationOptions) -> ProbabilityModel | None:
     return Segmenter.load(of_task(find_bundle(options.segmenter), "segmentation"))
 
 
-def images_to_judge(datasets: Sequence[Path], model: ClassifyingModel, options: ClassEvaluationOptions) -> Judged:
-    """Find the images whose class is known to the model.
-
-    Parameters
-    ----------
-    datasets : sequence of pathlib.Path
-        Data sets.
-    model : ClassifyingModel
-        With its classes and its view.
-    options : ClassEvaluationOptions
-        Split, column, masks.
-
-    Returns
-    -------
-    Judged
-        Where the model looks at the square around a reference mask, images with such a mask alone.
-
-    Raises
-    ------
-    DataSetError
-        Where there is none.
-    """
-    check_names(datasets)
-    config = model.info.config
-    assert config.classifier is not None
-    rows = {
-        (folder.name, entry.image_id): entry.row
-        for folder in datasets
-        for entry in each_entry(folder)
-        if isinstance(entry, Entry)
-    }
-    columns = {column for row in rows.values() for column in row}
-    target = options.target or (config.classifier.positive if config.classifier.positive in columns else "diagnosis")
-    if target not in columns:
-        raise DataSetError(
-            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that holds the "
-            "answer: --target."
-        )
-    needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
-    found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
-    answers = answers_of(rows, target)
-    if target == "diagnosis" and set(config.classes) == {OTHER, config.classifier.positive}:
-        one = config.classifier.positive  # against the rest, whatever the rest is called
-        answers = {key: one if is_of(word, one) else OTHER for key, word in answers.items()}
-    places = {word: place for place, word in enumerate(config.classes)}
-    samples = [sample for sample in found if answers.get((sample.domain, sample.image_id)) in places]
-    if not samples:
-        words = ", ".join(sorted(set(answers.values()))[:12]) or "nothing"
-        raise DataSetError(
-            f"none of {len(found)} images has one of the classes of '{model.info.name}' "
-            f"({', '.join(config.classes)}) in the column '{target}', which holds {words}. Name another: --target."
-        )
-    labels = np.array([places[answers[sample.domain, sample.image_id]] for sample in samples], np.intp)
-    return Judged(samples, rows, labels, target, len(found) - len(samples))
-
-
-def _usable(folder: Path, split: str | None, *, masks: bool) -> list[Sample]:
-    """Images of a data set, of one split where one is named."""
-    samples = read_dataset(folder)
-    if masks:
-        return with_masks(samples, split)
-    return [sample for sample in samples if split in (None, sample.split)]
-
-
 def told_by(
     model: ClassifyingModel, figures: Figures, judged: Judged, options: ClassEvaluationOptions, variant: str = WHOLE
 ) -> Told:
@@ -306,11 +229,15 @@ def told_by(
     names = [logit_name(variant, place) for place in range(len(config.classes))]
     logits = np.stack([figures.column(name)[places] for name in names], axis=1)
     samples = [figures.samples[place] for place in places]
+    probabilities = model.judge.probabilities(logits.astype(np.float32))
+    if judged.classes != config.classes:  # against the rest
+        positive = probabilities[:, config.classes.index(config.classifier.positive)]
+        probabilities = np.stack([1 - positive, positive], axis=1)
     return Told(
-        model.judge.probabilities(logits.astype(np.float32)),
+        probabilities,
         judged.labels[places],
         np.array([sample.group for sample in samples]),
-        config.classes,
+        judged.classes,
         config.classifier.positive,
         _cut(model, options),
         np.array([sample.domain for sample in samples]),
@@ -374,7 +301,7 @@ def _of_sets(
     config = model.info.config.classifier
     assert config is not None
     found: dict[str, NDArray[np.bool_]] = {}
-    if model.judge.reference is not None:  # without one, every set holds every class
+    if model.judge.reference is not None and told.classes == model.info.config.classes:  # else no set is asked for
         sets = model.judge.possible(told.probabilities)
         found["coverage"] = sets[np.arange(len(sets)), told.labels]
         found["cannot_tell"] = sets.sum(axis=1) != 1

@@ -99,7 +99,7 @@ def draft_card(
         "`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
     )
     compared = [_compared(found)] if found is not None else []
-    return "\n".join([_head(config), *compared, _training(config, reviews), advice])
+    return "\n".join([head(config), *compared, training(config, reviews), advice])
 
 
 def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
@@ -125,11 +125,22 @@ def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]
         for name, estimates in figures.items()
     ]
     measured = "\n".join([MEASURED.format(threshold=config.threshold), header, *rows, ""])
-    return "\n".join([_head(config), measured, _training(config), data_notes, LIMITS])
+    return "\n".join([head(config), measured, training(config), data_notes, LIMITS])
 
 
-def _head(config: BundleConfig) -> str:
-    """Front matter, name and the notice."""
+def head(config: BundleConfig) -> str:
+    """Write how a card begins: front matter, name and the notice.
+
+    Parameters
+    ----------
+    config : BundleConfig
+        Of the bundle.
+
+    Returns
+    -------
+    str
+        Markdown with the front matter that the hub reads.
+    """
     kinds = ", ".join(config.modalities) or "not stated"
     return f"""---
 license: {config.licence.lower()}
@@ -164,8 +175,21 @@ def _compared(found: Comparison) -> str:
 """
 
 
-def _training(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
-    """How it was trained, from the provenance."""
+def training(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
+    """Write how it was trained, from the provenance.
+
+    Parameters
+    ----------
+    config : BundleConfig
+        Of the bundle, with the provenance that training writes.
+    reviews : mapping, optional
+        How many of the masks that it learnt from were ``corrected`` and how many ``accepted``.
+
+    Returns
+    -------
+    str
+        Markdown, a section.
+    """
     known = config.provenance
     learnt = "\n".join(f"- {name}: {count} images" for name, count in known.get("train_images", {}).items())
     if reviews is not None and (reviews.get("corrected") or reviews.get("accepted")):
@@ -192,6 +216,7 @@ def _tuned(config: BundleConfig) -> str:
   {known.get("tuning_jaccard")}, which is optimistic for images like them, and no figure to compare with others
 """
     asked, point = config.classifier, config.classifier.operating_point
+    chose = "the temperature" if known.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
     fields = ", ".join(config.tabular.fields) if config.tabular else "none"
     cut = (
         f"at {point.cut:.2f}, chosen for a sensitivity of {point.asked:.2f}, sensitivity is {point.sensitivity:.2f} "
@@ -202,7 +227,7 @@ def _tuned(config: BundleConfig) -> str:
     )
     return f"""- It tells {", ".join(config.classes)} apart; of a photograph it sees the {asked.view.region}
 - Columns of the table: {fields}
-- {images} further images, set aside by patient or lesion, chose the epoch, the temperature {asked.temperature:.2f} and
+- {images} further images, set aside by patient or lesion, chose {chose} {asked.temperature:.2f} and
   the operating point; on them the AUC of {asked.positive} is {known.get("tuning_auc")}, average precision
   {known.get("tuning_average_precision")}, calibration error {known.get("tuning_calibration_error")}, and {cut}.
   All of that is optimistic for images like them, and no figure to compare with others

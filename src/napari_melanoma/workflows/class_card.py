@@ -1,0 +1,157 @@
+"""The card of a classifier that was measured: with the form, without it, by the form alone, and in groups of people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_melanoma.workflows.model_card import head, training
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.statistics import Estimate
+    from napari_melanoma.models.bundle import BundleConfig
+
+SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
+MEASURED = """## How well it does
+
+Cross-validated: {folds} networks of this recipe, each asked about the images that it has not seen, their answers
+pooled. The network of this bundle has learnt from all of the images by the same recipe. Sensitivity and specificity of
+{positive} are those at the cut that each fold chose on images of its own for a sensitivity of {asked:.2f}. AP: average
+precision, {share:.2f} by chance; ECE: expected calibration error. In brackets 95 % intervals (bootstrap over patients
+or lesions, 2000 rounds, seed 0).
+"""
+LIMITS = """## What it is not for
+
+- Diagnosis, or any decision about a patient. Of every ten melanomas it leaves about one below its cut.
+- Deciding which mole to look at: it was measured on lesions that somebody had chosen to photograph and, mostly, to
+  remove. Where melanoma is rarer than there, its probabilities are too high.
+- Other questions: it knows three classes. Basal cell carcinoma, dermatofibroma and all else is answered as if it were
+  one of them, mostly without the warning that the picture is unlike its training.
+- Kinds of photograph that it was not trained on: smartphone photographs, total-body tiles, histology, mucosa, nails.
+- Dark skin: the images it learnt from show mostly light skin (Fitzpatrick I to III), and no skin type is known.
+- Fine structures: its images were small and soft, and it looks at {side} x {side} pixels around the lesion.
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """How it does on some of the images: what they have in common, how many, and how many are positive."""
+
+    name: str
+    count: int
+    positives: int
+    figures: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """What a cross-validation found.
+
+    Parameters
+    ----------
+    folds : int
+        How many networks there were.
+    share : float
+        How frequent the positive class is.
+    asked : mapping
+        What it was asked with, such as ``photograph alone``, to the estimate of each metric.
+    gain : Estimate
+        By how much the form raises the AUC, paired.
+    sets : mapping
+        ``held``, ``held of the positive``, ``cannot_tell`` and ``unlike`` to shares of the images.
+    groups : sequence of Group
+        Of people or images.
+    """
+
+    folds: int
+    share: float
+    asked: Mapping[str, Mapping[str, Estimate]]
+    gain: Estimate
+    sets: Mapping[str, Estimate]
+    groups: Sequence[Group] = ()
+
+
+def full_class_card(
+    config: BundleConfig, found: CrossValidated, elsewhere: Mapping[str, Mapping[str, Estimate]], data_notes: str
+) -> str:
+    """Write the card of a classifier that ships.
+
+    Parameters
+    ----------
+    config : BundleConfig
+        Of the bundle, with the provenance that training writes.
+    found : CrossValidated
+        Of its recipe.
+    elsewhere : mapping
+        Name of another data set to the estimates of this very bundle on it.
+    data_notes : str
+        Markdown: where the images come from and under which licence.
+
+    Returns
+    -------
+    str
+        Markdown with the front matter that the hub reads.
+    """
+    asked = config.classifier
+    assert asked is not None
+    about = {"folds": found.folds, "positive": asked.positive, "share": found.share}
+    point = asked.operating_point.asked if asked.operating_point else 0.5
+    parts = [
+        head(config),
+        MEASURED.format(**about, asked=point),
+        _table("asked with", found.asked),
+        _form(found, asked.positive),
+        _sets(found.sets, asked.positive, asked.coverage),
+        _groups(found.groups, asked.positive),
+        "### Other data\n\nThis bundle, on images of other clinics and cameras.\n",
+        _table("images", elsewhere),
+        training(config),
+        data_notes,
+        LIMITS.format(side=config.input_size),
+    ]
+    return "\n".join(parts)
+
+
+def _table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """A line for each name."""
+    lines = [f"| {title} | n | " + " | ".join(SHOWN) + " |", "|---|---|" + "---|" * len(SHOWN)]
+    for name, figures in rows.items():
+        cells = " | ".join(str(figures[metric]) if metric in figures else "" for metric in SHOWN)
+        lines.append(f"| {name} | {figures['AUC'].count} | {cells} |")
+    return "\n".join([*lines, ""])
+
+
+def _form(found: CrossValidated, positive: str) -> str:
+    """Whether the patient's data help."""
+    gain = found.gain
+    helps = "helps" if gain.low > 0 else "harms" if gain.high < 0 else "cannot be shown to help"
+    return (
+        f"The form {helps}: with it the AUC of {positive} is {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) "
+        "above that of the photograph alone, on the same images.\n"
+    )
+
+
+def _sets(sets: Mapping[str, Estimate], positive: str, coverage: float) -> str:
+    """What the sets of classes keep of their promise."""
+    return f"""Sets of classes were asked to hold the true one in {100 * coverage:g} %: they held it in a share of
+{sets["held"]}, of {positive} in {sets["held of the positive"]}, and named more than one class, "cannot tell", in
+{sets["cannot_tell"]}.
+A share of {sets["unlike"]} was said to look like nothing it was trained on.
+"""
+
+
+def _groups(groups: Sequence[Group], positive: str) -> str:
+    """How it does on groups of images."""
+    lines = [
+        "### Groups",
+        "",
+        f"With photograph and form; no AUC where a group holds fewer than five {positive} or others.",
+        "",
+        f"| group | n | {positive} | AUC | sensitivity | specificity |",
+        "|---|---|---|---|---|---|",
+    ]
+    for group in groups:
+        cells = (str(group.figures.get(metric, "")) for metric in ("AUC", "sensitivity", "specificity"))
+        lines.append(f"| {group.name} | {group.count} | {group.positives} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""]) if groups else ""

@@ -1,0 +1,79 @@
+"""The card of a classifier says what it was asked with, whether the form helps, and how it does on groups of people."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
+from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.workflows.class_card import CrossValidated, Group, full_class_card
+from napari_melanoma.workflows.model_card import draft_card
+
+POINT = OperatingPoint(
+    asked=0.95,
+    cut=0.12,
+    sensitivity=0.9,
+    sensitivity_interval=(0.8, 1.0),
+    specificity=0.8,
+    specificity_interval=(0.7, 0.9),
+)
+
+
+def config(keep: str = "last") -> BundleConfig:
+    return BundleConfig(
+        name="teller",
+        title="A teller",
+        task="classification",
+        architecture="image_tabular",
+        input_size=160,
+        classes=("melanoma", "nevus"),
+        classifier=ClassifierConfig(operating_point=POINT, coverage=0.8),
+        licence="CC-BY-4.0",
+        provenance={"train_images": {"set-a": 12}, "tuning_images": 3, "recipe": {"keep": keep}},
+    )
+
+
+def estimate(mean: float, half: float = 0.02) -> Estimate:
+    return Estimate(mean, mean - half, mean + half, 500)
+
+
+def found(gain: Estimate) -> CrossValidated:
+    asked = {
+        "photograph and form": {"AUC": estimate(0.83), "sensitivity": estimate(0.91), "ECE": estimate(0.03)},
+        "form alone": {"AUC": estimate(0.69)},
+    }
+    sets = {name: estimate(0.8 - 0.1 * place) for place, name in enumerate(SETS)}
+    return CrossValidated(5, 0.19, asked, gain, sets, [Group("age: 0 to 29", 40, 4, {"sensitivity": estimate(0.4)})])
+
+
+SETS = ("held", "held of the positive", "cannot_tell", "unlike")
+
+
+@pytest.mark.parametrize(
+    ("gain", "word"), [((0.03, 0.01), "helps"), ((-0.03, 0.01), "harms"), ((0.01, 0.02), "cannot be shown to help")]
+)
+def test_the_card_says_whether_the_form_helps(gain: tuple[float, float], word: str) -> None:
+    card = full_class_card(config(), found(estimate(*gain)), {"elsewhere": {"AUC": estimate(0.7)}}, "## Data\n")
+    assert f"The form {word}: with it the AUC of melanoma is {gain[0]:+.3f}" in card
+
+
+def test_each_figure_stands_with_its_interval_and_what_is_not_known_is_empty() -> None:
+    card = full_class_card(config(), found(estimate(0.03)), {"elsewhere": {"AUC": estimate(0.7)}}, "## Data\n")
+    lines = card.splitlines()
+    assert (
+        "| photograph and form | 500 | 0.830 (0.810 to 0.850) |  | 0.910 (0.890 to 0.930) |  | 0.030 (0.010 to 0.050) |"
+        in lines
+    )
+    assert "| form alone | 500 | 0.690 (0.670 to 0.710) |  |  |  |  |" in lines
+    assert "| age: 0 to 29 | 40 | 4 |  | 0.400 (0.380 to 0.420) |  |" in lines
+    assert "| elsewhere | 500 | 0.700 (0.680 to 0.720) |  |  |  |  |" in lines
+    assert "5 networks of this recipe" in card
+    assert "for a sensitivity of 0.95" in card
+    assert "hold the true one in 80 %" in card
+    assert "160 x 160 pixels around the lesion" in card
+
+
+@pytest.mark.parametrize(("keep", "chose"), [("last", "chose the temperature"), ("best", "chose the epoch, the temp")])
+def test_the_card_says_what_the_tuning_images_chose(keep: str, chose: str) -> None:
+    assert f"set aside by patient or lesion, {chose}" in draft_card(config(keep))
