@@ -187,6 +187,7 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
     assert again.image("I1").correction.digest == case.image("I1").correction.digest
 
 
+@pytest.mark.one_qt
 def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, viewer):
     five.types("patient_age", "54")
     five.opens("I1")
@@ -226,6 +227,7 @@ def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
     assert five.case.patient.age is None
 
 
+@pytest.mark.one_qt
 def test_a_guess_stays_one_where_a_wrong_value_was_typed_over_it(five):
     patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
     five.dock.desk.edit(five.case.model_copy(update={"patient": patient}), "from a table")
@@ -243,6 +245,7 @@ def test_a_wrong_value_stays_with_its_lesion(five):
     assert [lesion.diameter_1_mm for lesion in five.case.lesions] == [None] * 3
 
 
+@pytest.mark.one_qt
 def test_corrected_images_come_back_also_those_that_are_not_in_view(five, photos, viewer):
     drawn = {}
     for image, name in (("I1", "back_left_1_dermoscopy"), ("I2", "back_left_1_macro")):
@@ -335,6 +338,7 @@ def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
     assert (other.notice, other.dock.add_lesion.isEnabled()) == ("", True)
 
 
+@pytest.mark.one_qt
 def test_what_was_drawn_while_another_window_had_the_case_is_kept_when_it_may_be(someone, photos):
     someone.drops(photos)
     someone.opens("I1")
@@ -350,6 +354,7 @@ def test_what_was_drawn_while_another_window_had_the_case_is_kept_when_it_may_be
     assert np.array_equal(read_correction(someone.case.image("I1").correction), drawn)
 
 
+@pytest.mark.one_qt
 def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewer, tmp_path):
     five.opens("I1")
     first = five.draws("back_left_1_dermoscopy")
@@ -361,6 +366,7 @@ def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewe
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, first)
 
 
+@pytest.mark.one_qt
 def test_a_change_by_another_program_is_not_written_over(five, photos):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
@@ -374,6 +380,7 @@ def test_a_change_by_another_program_is_not_written_over(five, photos):
     assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
 
 
+@pytest.mark.one_qt
 def test_an_image_that_is_gone_loses_nothing(five, photos, tmp_path):
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")

@@ -197,6 +197,7 @@ def test_an_image_removed_while_it_is_analysed(person):
     assert person.dock.welcome.isVisibleTo(person.dock)
 
 
+@pytest.mark.one_qt
 def test_layers_follow_the_name_of_their_image(person):
     image = person.opens()
     person.analyses()

@@ -53,6 +53,7 @@ def test_undo_acts_on_the_photograph_in_view(two, turn):
     assert np.array_equal(two.layer("mask", "small").data, drawn)
 
 
+@pytest.mark.one_qt
 def test_a_photograph_without_a_mask_is_selected_itself(two):
     image = two.opens("new")
     two.viewer.layers.selection.active = two.layer("mask", "small")
@@ -60,6 +61,7 @@ def test_a_photograph_without_a_mask_is_selected_itself(two):
     assert two.viewer.layers.selection.active == image
 
 
+@pytest.mark.one_qt
 def test_a_layer_of_the_user_s_own_stays_selected(two):
     points = two.viewer.add_points(np.zeros((1, 2)))
     by_key(two)
@@ -84,6 +86,7 @@ def covers(viewer, image):
     return float(((high - low) / (2 * half)).max()) if inside else 0.0
 
 
+@pytest.mark.one_qt
 def test_a_photograph_that_is_not_in_view_is_brought_there(two):
     two.viewer.reset_view(layers=[two.layer("mask", "small")])
     by_key(two)
@@ -93,6 +96,7 @@ def test_a_photograph_that_is_not_in_view_is_brought_there(two):
     assert covers(two.viewer, two.dock.picker.image) > 0.5
 
 
+@pytest.mark.one_qt
 def test_the_view_stays_where_the_same_photograph_is_picked_and_where_the_next_one_lies_the_same(two):
     camera = two.viewer.scene.camera
     camera.center, camera.zoom = (0, 20, 30), 30.0
@@ -109,6 +113,7 @@ def test_the_view_stays_where_the_same_photograph_is_picked_and_where_the_next_o
     assert not linked.part(two.viewer, image, "mask")
 
 
+@pytest.mark.one_qt
 def test_a_photograph_that_is_opened_beside_others_comes_into_view(person, tmp_path):
     """napari fits the view to the first layer alone: the second would be seen in part, and so would its mask."""
     person.opens("small", np.full((120, 160, 3), 180, np.uint8))
