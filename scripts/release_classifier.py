@@ -35,7 +35,7 @@ ELSEWHERE = {
     "dermoscopic: PH2 (another clinic; no age, no sex)": "ph2",
     "macroscopic: PAD-UFES-20 (smartphones, which it is not for)": "pad_ufes",
 }
-DATA_NOTES = """## Data
+NOTES = """## Data
 
 - ISIC 2017 challenge, training part (dermoscopic; CC0; doi:10.1109/ISBI.2018.8363547), with its diagnoses, ages and
   sexes. `nevus` is what the challenge calls so: neither melanoma nor seborrheic keratosis. The copy used had at most
@@ -46,6 +46,18 @@ DATA_NOTES = """## Data
 - PH2 (Mendonca et al. 2013, doi:10.1109/EMBC.2013.6610779; research and education only) and PAD-UFES-20 (Pacheco et
   al. 2020, doi:10.1016/j.dib.2020.106221) are used for measuring alone.
 - The bundle names the public ISIC images that it learnt from, to show which of them look alike.
+
+## What it is not for
+
+- Diagnosis, or any decision about a patient. Of seven melanomas it leaves about one below its cut.
+- The young: of patients under 50 it leaves four of ten melanomas below its cut, as it goes by the age, too.
+- Deciding which mole to look at: it was measured on lesions that somebody had chosen to photograph and, mostly, to
+  remove. Where melanoma is rarer than there, its probabilities are too high.
+- Other questions: it knows three classes. Basal cell carcinoma, dermatofibroma and all else is answered as if it were
+  one of them, mostly without the warning that the picture is unlike its training.
+- Kinds of photograph that it was not trained on: smartphone photographs, total-body tiles, histology, mucosa, nails.
+- Dark skin: the images it learnt from show mostly light skin (Fitzpatrick I to III), and no skin type is known.
+- Fine structures: its images were small and soft, and it looks at 160 x 160 pixels around the lesion.
 """
 
 
@@ -63,7 +75,7 @@ def main() -> int:
     model = Classifier.load(draft)
     elsewhere = {name: _measure(model, arguments.data / folder) for name, folder in ELSEWHERE.items()}
     found = _read(json.loads(arguments.figures.read_text(encoding="utf-8")), arguments.folds)
-    card = full_class_card(draft.config, found, elsewhere, DATA_NOTES)
+    card = full_class_card(draft.config, found, elsewhere, NOTES)
     write_bundle(arguments.out, draft.config, load_network(draft), card, reference=read_reference(draft))
     sys.stdout.write(card)
     return 0

@@ -71,7 +71,7 @@ def test_each_figure_stands_with_its_interval_and_what_is_not_known_is_empty() -
     assert "5 networks of this recipe" in card
     assert "for a sensitivity of 0.95" in card
     assert "hold the true one in 80 %" in card
-    assert "160 x 160 pixels around the lesion" in card
+    assert card.rstrip().endswith("## Data")
 
 
 @pytest.mark.parametrize(("keep", "chose"), [("last", "chose the temperature"), ("best", "chose the epoch, the temp")])

@@ -64,7 +64,7 @@ def test_the_network_is_that_of_the_bundle(tiny_bundle: BundleInfo) -> None:
 
 def test_a_classifier_takes_the_encoder_of_another_model(tiny_bundle: BundleInfo) -> None:
     recipe = shipped_recipe("classify").recipe(["x"], str(tiny_bundle.path))
-    assert (recipe.name, recipe.model.architecture, recipe.model.input_size) == ("melanoma", "image_tabular", 224)
+    assert (recipe.name, recipe.model.architecture, recipe.model.input_size) == ("melanoma", "image_tabular", 160)
     assert recipe.model.start == str(tiny_bundle.path)
 
 

@@ -16,21 +16,10 @@ SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 MEASURED = """## How well it does
 
 Cross-validated: {folds} networks of this recipe, each asked about the images that it has not seen, their answers
-pooled. The network of this bundle has learnt from all of the images by the same recipe. Sensitivity and specificity of
-{positive} are those at the cut that each fold chose on images of its own for a sensitivity of {asked:.2f}. AP: average
-precision, {share:.2f} by chance; ECE: expected calibration error. In brackets 95 % intervals (bootstrap over patients
-or lesions, 2000 rounds, seed 0).
-"""
-LIMITS = """## What it is not for
-
-- Diagnosis, or any decision about a patient. Of every ten melanomas it leaves about one below its cut.
-- Deciding which mole to look at: it was measured on lesions that somebody had chosen to photograph and, mostly, to
-  remove. Where melanoma is rarer than there, its probabilities are too high.
-- Other questions: it knows three classes. Basal cell carcinoma, dermatofibroma and all else is answered as if it were
-  one of them, mostly without the warning that the picture is unlike its training.
-- Kinds of photograph that it was not trained on: smartphone photographs, total-body tiles, histology, mucosa, nails.
-- Dark skin: the images it learnt from show mostly light skin (Fitzpatrick I to III), and no skin type is known.
-- Fine structures: its images were small and soft, and it looks at {side} x {side} pixels around the lesion.
+pooled. This bundle comes of all of the images by the same recipe, of which some taught it and the others calibrate it.
+Sensitivity and specificity of {positive} are those at the cut that each fold chose on images of its own for a
+sensitivity of {asked:.2f}. AP: average precision, {share:.2f} by chance; ECE: expected calibration error. In brackets
+95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
 """
 
 
@@ -73,7 +62,7 @@ class CrossValidated:
 
 
 def full_class_card(
-    config: BundleConfig, found: CrossValidated, elsewhere: Mapping[str, Mapping[str, Estimate]], data_notes: str
+    config: BundleConfig, found: CrossValidated, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
 ) -> str:
     """Write the card of a classifier that ships.
 
@@ -85,8 +74,8 @@ def full_class_card(
         Of its recipe.
     elsewhere : mapping
         Name of another data set to the estimates of this very bundle on it.
-    data_notes : str
-        Markdown: where the images come from and under which licence.
+    notes : str
+        Markdown: where the images come from and under which licence, and what the model is not for.
 
     Returns
     -------
@@ -107,8 +96,7 @@ def full_class_card(
         "### Other data\n\nThis bundle, on images of other clinics and cameras.\n",
         _table("images", elsewhere),
         training(config),
-        data_notes,
-        LIMITS.format(side=config.input_size),
+        notes,
     ]
     return "\n".join(parts)
 
