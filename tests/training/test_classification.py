@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
 Draw = Callable[..., Path]
 Events = Callable[[Path], list[dict[str, Any]]]
+Once = Callable[[TrainRecipe], BundleInfo]
 SIDE = 64
 TABLE = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
 
@@ -30,6 +31,20 @@ def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
     bundle = train(recipe, out, resume=False, run=RunContext())
     assert bundle is not None
     return bundle
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Learn by a recipe, the first time that a test asks for it; what it gives is only read."""
+    known: dict[str, BundleInfo] = {}
+
+    def found(recipe: TrainRecipe) -> BundleInfo:
+        key = recipe.model_dump_json()
+        if key not in known:
+            known[key] = learnt(recipe, tmp_path_factory.mktemp("once") / "run")
+        return known[key]
+
+    return found
 
 
 @pytest.mark.parametrize(("columns", "knows"), [(TABLE, True), (None, False)], ids=["with the table", "without"])
@@ -88,15 +103,14 @@ def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
         torch.testing.assert_close(value, last[f"network.{name}"], rtol=1e-2, atol=1e-2, check_dtype=False)
 
 
-def test_a_bundle_remembers_cases(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_a_bundle_remembers_cases(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
     bundle = learnt(change(asked, classification={"neighbours": True}), tmp_path / "run")
     reference = read_reference(bundle)
     assert reference is not None
     parts = bundle.config.provenance["data"]
     assert len(reference.labels) == parts["tuning"]
     assert len(reference.embedded_ids) == len(reference.embeddings) == parts["learn"]
-    nameless = learnt(asked, tmp_path / "nameless")
-    found = read_reference(nameless)
+    found = read_reference(once(asked))
     assert found is not None
     assert found.embedded_ids == ()
 
@@ -170,11 +184,11 @@ METHODS = ("adversarial", "coral", "fourier", "adabn", "pseudo_labels")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_domain_without_answers_changes_what_is_learnt(
-    method: str, asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change
+    method: str, asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, once: Once
 ) -> None:
     recipe = change(asked, epochs=1, samples=0)
     adaptation = {"method": method, "to": [str(elsewhere)], "strength": 0.5, "sure": 0.51}
-    plain = learnt(recipe, tmp_path / "plain")
+    plain = once(recipe)
     adapted = learnt(change(recipe, classification={"adaptation": adaptation}), tmp_path / "adapted")
     before, after = (load_network(info).state_dict() for info in (plain, adapted))
     assert before.keys() == after.keys(), "an adversary is no part of the model"
@@ -195,8 +209,8 @@ def test_a_resumed_adaptation_equals_an_uninterrupted_one(
     test_a_resumed_run_equals_an_uninterrupted_one(variant, asked, tmp_path, change, monkeypatch)
 
 
-def test_a_frozen_encoder_stays_as_it_is(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    first = learnt(asked, tmp_path / "first")
+def test_a_frozen_encoder_stays_as_it_is(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
+    first = once(asked)
     frozen = change(asked, model={"start": str(first.path)}, classification={"freeze_encoder": True})
     before, after = (load_network(info).state_dict() for info in (first, learnt(frozen, tmp_path / "frozen")))
     same = {name: bool((value == after[name]).all()) for name, value in before.items()}
