@@ -1,0 +1,110 @@
+"""Seconds of what must stay quick however much there is: each is done once for a few things and once for many.
+
+That the work itself grows no faster than it may is what the tests count; here is what it takes on one core. Example:
+``python benchmarks/growth_speed.py``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.duplicates import Duplicate
+from napari_melanoma.data.likeness import BANDS, close_pairs
+from napari_melanoma.data.splits import Parts
+from napari_melanoma.data.table_file import Record, TableFile
+from napari_melanoma.training.same_pictures import without_leaks
+from napari_melanoma.training.survey import Chosen
+from napari_melanoma.ui.body_marks import spread
+from napari_melanoma.workflows.runs import read_run
+
+Work = Callable[[], object]
+
+
+def add_correction(rows: int, folder: Path) -> Work:
+    """Add a photograph to a corrections table of so many rows, which has been read."""
+    empty, draw = TableFile.empty(COLUMNS), np.random.default_rng(0)
+    cells = [[f"i{n}", f"images/i{n}.png", f"masks/i{n}.png", *[""] * 12, f"{n:064x}"] for n in range(rows)]
+    replace(empty, records=tuple(Record(",".join(one), one) for one in cells)).write(folder / "dataset.csv")
+    corrections, mask = Corrections(folder), np.ones((24, 32), bool)
+
+    def add() -> None:
+        rgb = draw.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+        corrections.add(Correction("photo", rgb, mask, "accepted"))
+
+    add()
+    return add
+
+
+def compare_pictures(images: int, folder: Path) -> Work:
+    """Find close pairs among so many hashes drawn by chance."""
+    codes = np.random.default_rng(0).integers(0, 256, (images, BANDS), dtype=np.uint8)
+    return lambda: list(close_pairs(codes))
+
+
+def leave_out_the_same(images: int, folder: Path) -> Work:
+    """Leave out of so many images one that is held out under another name."""
+    samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), f"g{n}", "", "a") for n in range(images)]
+    chosen = Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:]))
+    return lambda: without_leaks(chosen, [Duplicate(samples[0], samples[-1], 1.0)])
+
+
+def read_long_run(events: int, folder: Path) -> Work:
+    """Read a run that has told so many events."""
+    run = RunFolder(folder)
+    run.tell("started")
+    line = json.dumps({"time": 1e9, "kind": "step", "epoch": 3, "loss": 0.1, "text": "x" * 100})
+    with run.events.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n" * events)
+    return lambda: read_run(folder)
+
+
+def spread_marks(lesions: int, folder: Path) -> Work:
+    """Spread the numbers of so many lesions at 35 places of the body map."""
+    places = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(lesions)]
+    return lambda: spread(places, 15.0)
+
+
+MEASURES: tuple[tuple[Callable[[int, Path], Work], int, int], ...] = (
+    (add_correction, 1_000, 10_000),
+    (compare_pictures, 4_000, 20_000),
+    (leave_out_the_same, 2_000, 20_000),
+    (read_long_run, 5_000, 50_000),
+    (spread_marks, 30, 300),
+)
+
+
+def quickest(work: Work, times: int = 3) -> float:
+    """Seconds of one core, the least of several."""
+    seconds = []
+    for _ in range(times):
+        before = time.process_time()
+        work()
+        seconds.append(time.process_time() - before)
+    return min(seconds)
+
+
+def main() -> None:
+    """Measure each for few and for many."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--share", type=float, default=1.0, help="of the numbers of things that are measured")
+    share = parser.parse_args().share
+    for prepare, *counts in MEASURES:
+        for count in counts:
+            with tempfile.TemporaryDirectory() as folder:
+                many = max(1, round(share * count))
+                print(f"{prepare.__name__}: {many}: {quickest(prepare(many, Path(folder))):.4f} s")
+
+
+if __name__ == "__main__":
+    main()
