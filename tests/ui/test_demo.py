@@ -95,6 +95,7 @@ def test_torch_stays_out_of_a_whole_session(home, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.one_qt
 def test_importing_the_dock_imports_nothing_heavy():
     heavy = ("torch", "skimage.measure", "scipy.ndimage", "matplotlib", "pydicom", "pillow_heif", "imagecodecs")
     code = f"import sys, napari_melanoma.ui.lesion; print([name for name in {heavy!r} if name in sys.modules])"

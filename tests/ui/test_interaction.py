@@ -319,6 +319,7 @@ def test_a_threshold_set_around_an_analysis_is_kept_and_is_no_drawing(person, qt
     assert not person.lesion.corrected
 
 
+@pytest.mark.one_qt
 def test_a_threshold_set_during_the_first_analysis_is_kept(person, qtbot):
     person.opens("mole", gradient())
     person.dock.model.model = "slow-1"

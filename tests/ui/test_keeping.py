@@ -106,6 +106,7 @@ def masks(person):
     return [layer for layer in person.viewer.layers if "mask" in layer.name]
 
 
+@pytest.mark.one_qt
 def test_an_offer_survives_what_is_done_before_it_is_answered(crashed, qtbot, tmp_path):
     crashed.opens()
     button = offered(crashed, qtbot)

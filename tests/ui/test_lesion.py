@@ -254,6 +254,7 @@ def test_settings_are_remembered(person, viewer, client):
     second.deleteLater()
 
 
+@pytest.mark.one_qt
 def test_every_control_can_be_found_and_is_named(dock):
     kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
     controls = [control for kind in kinds for control in dock.findChildren(kind)]

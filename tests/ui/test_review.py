@@ -162,6 +162,7 @@ def test_all_shows_what_was_said(three):
     assert three.shown(STATE_ROLE) == ["accepted", "to do", "to do"]
 
 
+@pytest.mark.one_qt
 def test_a_drawing_that_is_stored_nowhere_stays_open(three, person_draws):
     three.presses("Alt+Down")
     person_draws(three.viewer.layers["b-90 mask"])
@@ -249,6 +250,7 @@ def test_the_keys_of_both_docks_differ(three):
     assert all(len(set(one)) == len(one) for one in keys)
 
 
+@pytest.mark.one_qt
 def test_every_control_has_its_names(three):
     controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.view]
     assert len(controls) > 10
