@@ -46,11 +46,25 @@ def _choose_binding() -> None:
         os.environ["PYTEST_QT_API"] = os.environ["QT_API"]
 
 
+def _keep_bytecode() -> None:
+    """Let the processes of the tests share what one of them has compiled, also where none may write beside the sources.
+
+    Containers often forbid that (PYTHONDONTWRITEBYTECODE), and uv installs packages uncompiled: then each of some
+    hundred processes compiles torch or napari again, which takes longer than most tests.
+    """
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(REPOSITORY / "build" / "bytecode")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
 def _import_triton_first() -> None:
     """Load triton's LLVM before a software-rendered canvas loads Mesa's: the other way round the process is killed."""
     with suppress(ImportError):  # no such wheel on macOS and Windows, and no need
         import triton  # noqa: F401
 
+
+_keep_bytecode()  # before anything large is imported
 
 # As early as this, because napari reads NAPARI_CONFIG, and QSettings its folder, once in a process.
 _home = tempfile.mkdtemp(prefix="napari-melanoma-tests-")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -25,3 +27,10 @@ def test_qsettings_follows(user_folders: Path) -> None:
     core = pytest.importorskip("qtpy.QtCore", reason="needs a Qt binding")
     settings = core.QSettings(core.QSettings.Format.IniFormat, core.QSettings.Scope.UserScope, "x", "x")
     assert Path(settings.fileName()).is_relative_to(user_folders)
+
+
+def test_what_is_compiled_is_kept_for_the_processes_that_tests_start() -> None:
+    assert not sys.dont_write_bytecode
+    child = "import sys; raise SystemExit(sys.dont_write_bytecode or (sys.pycache_prefix or '') != sys.argv[1])"
+    command = [sys.executable, "-c", child, sys.pycache_prefix or ""]
+    assert subprocess.run(command, check=False).returncode == 0
