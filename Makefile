@@ -19,6 +19,8 @@ MEASURED := core io analysis
 # What is traced: tracing all of it takes a third of the time of the tests, and only these parts are asked for.
 comma := ,
 TRACED = $(subst $() ,$(comma),$(MEASURED:%=napari_melanoma.%))
+# Each of the many processes of the tests would compile all of torch and napari again.
+unexport PYTHONDONTWRITEBYTECODE
 SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
 
 .DEFAULT_GOAL := help

@@ -143,11 +143,9 @@ def analyse_files(
     info = segmenter.info if segmenter else _find(options.lesion.model)
     named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
     options = options.model_copy(update={"lesion": named})
-    classifying = _classifying(options)
+    classifying = _classifying(options, paths, run)
     asked = classifying.columns if classifying else ()
     table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
-    if classifying:
-        _tell_lacking(classifying.forms, paths, run)
     counts = _Counts(len(paths), run, tell)
     work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
     try:
@@ -217,13 +215,14 @@ def _to_do(
             yield replace(place, stored=None)
 
 
-def _classifying(options: BatchOptions) -> Classifying | None:
+def _classifying(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> Classifying | None:
     """Find the classifier that is to be asked, without loading it; None where nobody asks."""
     if options.classify is None:
         return None
     from napari_melanoma.models.registry import find_classifier
 
     forms = Forms(options.form, options.metadata)
+    _tell_lacking(forms, paths, run)
     return Classifying(find_classifier(options.classify.model), options.classify, forms)
 
 
