@@ -13,9 +13,10 @@ from test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
 @pytest.fixture
 def models(home, monkeypatch):
-    """A folder of models, in which one is that says what a lesion may be."""
+    """A folder of models, in which one is that says what a lesion may be; it is the usual one."""
     folder = home / "models"
     monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: folder)
+    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_CLASSIFIER", "melanoma-test")
     add_classifier(folder)
     return folder
 
