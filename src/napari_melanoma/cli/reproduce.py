@@ -75,7 +75,7 @@ def reproduce(
 def _tell_plan(done: Reproduction, current: Session) -> None:
     """Say what would run."""
     plan = done.plan
-    for notice in plan.notices:
+    for notice in (*plan.notices, *plan.late):
         current.report.tell("notice", notice, message=notice)
     for planned in plan.rows:
         size = f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""

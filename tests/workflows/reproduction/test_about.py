@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from napari_melanoma.workflows.reproduction.figures import draw_figures
 from napari_melanoma.workflows.reproduction.found import Found
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
 from napari_melanoma.workflows.reproduction.place import Place, Work
-from napari_melanoma.workflows.reproduction.plan import Plan
+from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
 from napari_melanoma.workflows.reproduction.split import RoleData
 
 
@@ -45,6 +46,13 @@ def test_no_sentence_says_where_a_file_lies(work: Work, tmp_path: Path) -> None:
     assert str(tmp_path) not in said
     assert "--data ROLE=ph2." in said
     assert f"cannot read isic2017{os.sep}a.jpg, nor out{os.sep}rows" in said
+
+
+def test_rows_that_had_to_wait_are_named_until_they_are_done(work: Work) -> None:
+    plan = work.plan.model_copy(update={"rows": (PlannedRow(name="unet", waits=True),), "late": ("unet waits.",)})
+    waiting = replace(work, plan=plan)
+    assert "unet waits." in about(waiting, {}, [learnt("simple-cnn", 0.9)])
+    assert "unet waits." not in about(waiting, {}, [learnt("unet", 0.9)])
 
 
 def test_the_best_model_and_the_rows_that_are_missing_are_next(work: Work) -> None:

@@ -31,12 +31,12 @@ def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.Monke
     plan = planned(40)
     assert {row.steps * row.epochs >= LEAST_STEPS for row in plan.rows if row.steps and row.epochs} == {True}
     assert len({row.epochs for row in plan.rows}) == 1
-    assert plan.notices == ()
+    assert plan.notices == plan.late == ()
     assert plan.seconds is not None
     assert plan.seconds < 40 * 60
     short = planned(5)
     assert [row.name for row in short.rows if row.waits] == ["unetpp"]
-    assert "unetpp waits for time that the others leave. All rows need about" in short.notices[0]
+    assert "unetpp waits for time that the others leave. All rows need about" in short.late[0]
     assert {row.epochs for row in short.rows} == {100}
     with pytest.raises(RunError, match=r"no row can learn anything: each needs 300 steps.*--minutes \d+"):
         planned(1)

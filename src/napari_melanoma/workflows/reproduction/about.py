@@ -67,9 +67,10 @@ def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> lis
         said.append(SMALL)
     nothing = "" if found else NOTHING_FOUND
     not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
-    parts = (*said, *_about_folds(work), *plan.notices, paper.note, paper.later, *claims(work.paper, found), *not_run)
-    parts = (*parts, nothing)
-    return [_without_places(work, text) for text in parts if text]
+    waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in found}
+    notices = (*plan.notices, *(plan.late if waiting else ()))
+    parts = (*said, *_about_folds(work), *notices, paper.note, paper.later, *claims(work.paper, found), *not_run)
+    return [_without_places(work, text) for text in (*parts, nothing) if text]
 
 
 def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[Step]:

@@ -46,6 +46,7 @@ class Plan(Config):
     rows: tuple[PlannedRow, ...] = ()
     left_out: dict[str, str] = Field(default_factory=dict, description="rows that cannot run, and why")
     notices: tuple[str, ...] = ()
+    late: tuple[str, ...] = Field((), description="what there may be no time for")
 
     @property
     def folders(self) -> dict[str, tuple[Path, ...]]:

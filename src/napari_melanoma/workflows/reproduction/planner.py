@@ -70,7 +70,7 @@ def complete_plan(draft: Plan, rows: Sequence[Row], data: Images, run: RunContex
         left_out |= faults
         spent = time.monotonic() - began + budget.LOOK_S * data.count
         size, notices = _size(candidates, draft.minutes, spent)
-        more = {"planning_s": round(spent, 1), "images": size.images, "notices": (*draft.notices, *notices)}
+        more = {"planning_s": round(spent, 1), "images": size.images, "late": tuple(notices)}
     more |= {"rows": tuple(_planned(one, size) for one in candidates), "left_out": left_out}
     return draft.model_copy(update=more)
 

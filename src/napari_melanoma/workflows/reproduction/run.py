@@ -115,7 +115,7 @@ def _begin(options: ReproduceOptions, place: Place, run: RunContext) -> Work:
     plan = plan_begun(options, place) if begun else _settle(options, place, run)
     write_json(place.plan, plan.model_dump(mode="json"))
     said = f"{place.out} goes on as it began: {plan.sentence}" if begun else plan.sentence
-    for message in (said, *plan.notices):
+    for message in (said, *plan.notices, *plan.late):
         run.report(Milestone(0, PARTS * len(plan.rows), message))
     split, crossed = _read_images(plan, place)
     return Work(read_paper(options.paper), plan, split, place, crossed)
