@@ -121,8 +121,17 @@ def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() 
     ],
 )
 def test_a_standardised_number_stays_in_bounds(known: list[str], asked: str, expected: float) -> None:
-    encoding = fit([{"age": text} for text in known], TabularChoices(words=()))
-    assert encode([{"age": asked}], encoding).continuous.tolist() == [[expected]]
+    choices = TabularChoices(numbers=(NumberColumn(name="naevi"),), words=())
+    encoding = fit([{"naevi": text} for text in known], choices)
+    assert encode([{"naevi": asked}], encoding).continuous.tolist() == [[expected]]
+
+
+@pytest.mark.parametrize("age", ["540", "-1", "old"])
+def test_what_cannot_be_is_not_known(age: str) -> None:
+    encoding = fit([{"age": "40"}, {"age": "60"}], TabularChoices(words=()))
+    values = understand([{"age": age}, {"age": "120"}], encoding)
+    assert values.known[:, 0].tolist() == [False, True]
+    assert values.unseen == {"age": {age: 1}}
 
 
 def test_suggested_widths_are_those_of_fastai() -> None:

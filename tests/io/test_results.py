@@ -153,7 +153,7 @@ def test_tables_of_others(tmp_path) -> None:
         (b"image,age\na,5,6\n", "row 1 has more cells"),
         (b"image\n\xff\n", "expected CSV in UTF-8"),
         (b'image\n"a"b\n', "expected CSV in UTF-8"),
-        (None, "cannot be read as a table"),
+        (None, "there is no file"),
     ],
 )
 def test_what_is_no_table(content, message, tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,26 @@ def photograph(red: int = 128) -> tuple[Photograph, np.ndarray]:
 def ask(model: RedModel, row=None, red: int = 128, **options) -> Answer:
     picture, mask = photograph(red)
     return classify(picture, mask, row or {}, model, ClassifyOptions(**options), run=RunContext())
+
+
+def test_an_age_that_cannot_be_is_not_known(tmp_path, reference: Reference) -> None:
+    model = RedModel(tmp_path, reference)
+    for age, found in (("540", "540"), ("old", "'old'")):
+        answer = ask(model, {"age": age})
+        assert answer.probabilities == ask(model).probabilities
+        expected = f"Age: expected a number from 0 to 120 years; found {found}, so it is taken as not known"
+        assert expected in answer.warnings
+
+
+def test_a_picture_that_it_has_learnt_from_is_answered_too_well(tmp_path, reference: Reference) -> None:
+    picture, mask = photograph()
+    corners = np.array([[1.5, 1.5], [-0.5, 1.5], [1.5, -0.5], [-0.5, -0.5]], np.float16)  # around what it sees of red
+    cases = {"embedded_labels": np.zeros(4, np.int64), "embedded_ids": ("a", "b", "c", "d")}
+    far = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
+    assert not any("looks the same" in said for said in ask(far).warnings)
+    corners[3] = look_at(picture, mask, far).looked.embedding
+    twin = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
+    assert any("a picture that looks the same (d)" in said for said in ask(twin).warnings)
 
 
 def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:

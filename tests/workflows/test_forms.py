@@ -32,8 +32,12 @@ def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
 
 
 def test_a_table_that_is_none_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no file"):
         Forms({}, tmp_path / "missing.csv")
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id;age\none;70\n", encoding="utf-8")
+    with pytest.raises(InputError, match="separated by semicolons: save it as CSV with commas"):
+        Forms({}, table)
 
 
 @pytest.mark.parametrize("text", ["patient,age,sex\np1,70,male\n", "image_id,age\n,70\n", "image_id,age\n"])

@@ -95,7 +95,7 @@ def lesion(
         paths = find_inputs(images)
         current.after_stop = f"What is finished stays in {out}: run the same command again to go on."
         summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome))
-        _finish(current, summary, out)
+        _finish(current, summary, out, answered=options.classify is not None)
 
 
 def _tell(current: Session, outcome: Outcome) -> None:
@@ -111,7 +111,7 @@ def _tell(current: Session, outcome: Outcome) -> None:
             )
 
 
-def _finish(current: Session, summary: BatchSummary, out: Path) -> None:
+def _finish(current: Session, summary: BatchSummary, out: Path, *, answered: bool) -> None:
     """Say what was written, where, and what comes next."""
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.skipped:
@@ -123,6 +123,7 @@ def _finish(current: Session, summary: BatchSummary, out: Path) -> None:
     if summary.with_warning:
         counts.append(f"{summary.with_warning} with a warning")
     next_step = "see the column 'error' there" if summary.failed else "look at the overlay.png of each image"
-    text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}."
+    said = " What each lesion may be is in the table, and in words in its result.json: for research only."
+    text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}.{said if answered else ''}"
     values = {name: value for name, value in vars(summary).items() if name != "table"}
     current.done(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

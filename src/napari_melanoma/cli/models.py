@@ -113,8 +113,14 @@ def show(
         info = find_bundle(model)
         card = info.card.strip() or "This model has no card."
         current.report.listing("model", card, **_facts(info), card=info.card)
-        text = f"{info.name} is in {info.path}; use it: napari-melanoma lesion IMAGE --out DIR --model {model}"
+        text = f"{info.name} is in {info.path}; use it: {_use(info, model)}"
         current.done(text, path=str(info.path))
+
+
+def _use(info: BundleInfo, name: str) -> str:
+    """The command that a model is for."""
+    option = "--classifier" if info.config.task == "classification" else "--model"
+    return f"napari-melanoma lesion IMAGE --out DIR {option} {name}"
 
 
 def import_(
@@ -131,7 +137,7 @@ def import_(
 
         is_run = (path / "bundle").is_dir()
         info = take_over(path, name) if is_run else adopt(read_bundle(path), name)
-        text = f"'{info.name}' is in {info.path}; use it: napari-melanoma lesion IMAGE --out DIR --model {info.name}"
+        text = f"'{info.name}' is in {info.path}; use it: {_use(info, info.name)}"
         current.done(text, name=info.name, path=str(info.path))
 
 

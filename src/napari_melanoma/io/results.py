@@ -171,6 +171,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, restval="", strict=True))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}: expected a table, CSV in UTF-8.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read as a table ({error}): expected CSV in UTF-8. Save it again."

@@ -144,7 +144,8 @@ class Answer:
         where = "at or above" if self.above_cut else "below"
         return (
             f"{where} the cut {point.cut:.2f}, which finds {_share(point.sensitivity, point.sensitivity_interval)} of "
-            f"{self.positive} and leaves {_share(point.specificity, point.specificity_interval)} of the others alone"
+            f"{self.positive} and leaves {_share(point.specificity, point.specificity_interval)} of the others alone, "
+            "of the cases that it was chosen by"
         )
 
     def _said(self) -> str:

@@ -334,7 +334,7 @@ def _page(
         warnings=evaluation.warnings,
         tables=[
             ("Metrics", ("Metric", "What it is", "All images", *columns[1:]), rows),
-            ("What the form adds", ("Taken away", "Change of the AUC"), added),
+            *([("What the form adds", ("Taken away", "Change of the AUC"), added)] if added else []),
             ("Subgroups", ("Data", "By", "Value", "n", told.positive, *map(arrow, IN_SUBGROUPS)), _groups(evaluation)),
         ],
         figures=shown,

@@ -286,10 +286,12 @@ def judged_by(
             model, told.take(here), figures, figures.measured[here]
         )
     found = tuple(class_subgroups(told, [figures.samples[place] for place in figures.measured], judged.rows))
+    # Where a column changes no answer at all, nobody filled it in.
+    less = {name: told_by(model, figures, judged, options, name) for name in variants(model)[1:]}
     without = {
-        name: class_differences(told, told_by(model, figures, judged, options, name))["AUC"]
-        for name in variants(model)[1:]
-        if "AUC" in parts["all"]
+        name: class_differences(told, one)["AUC"]
+        for name, one in less.items()
+        if "AUC" in parts["all"] and not np.array_equal(one.probabilities, told.probabilities)
     }
     return ClassEvaluation(told, figures, parts, found, without, tuple(_beware(told)))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.tabular import FARTHEST, FittedNumbers, FittedWords, TabularEncoding
 from napari_melanoma.data.features.reading import Row, number_of, word_of
+from napari_melanoma.data.table_schema import Column, column_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class TableValues:
 
     ``numbers`` is float64 (row, column of numbers), in the units of the table, NaN where not known. ``codes`` is int64
     (row, column of words), an index into its words from 1, 0 where not known. ``unseen`` counts, for each column, what
-    stands in a cell and is no number, or no word that the training rows have.
+    stands in a cell and is no number that can be, or no word that the training rows have.
     """
 
     numbers: NDArray[np.float64]
@@ -126,7 +127,7 @@ def understand(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
     unseen: dict[str, dict[str, int]] = {}
     for place, number in enumerate(encoding.numbers):
         cells = [row.get(number.name) for row in rows]
-        numbers[:, place] = [number_of(cell) for cell in cells]
+        numbers[:, place] = [_possible(number_of(cell), column_named(number.name)) for cell in cells]
         _count(unseen, number.name, cells, np.isnan(numbers[:, place]))
     for place, column in enumerate(encoding.words):
         indices = {word: index for index, word in enumerate(column.words, start=1)}
@@ -195,6 +196,13 @@ def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool
     codes = np.where(values.codes > 0, values.codes, np.nan)
     kinds = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
     return np.concatenate([values.numbers, codes], axis=1), kinds
+
+
+def _possible(value: float, column: Column | None) -> float:
+    """Give a number of the column back; NaN where it cannot be, such as an age of 540 years."""
+    if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
+        return value
+    return np.nan
 
 
 def _count(unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]) -> None:
