@@ -194,7 +194,7 @@ def test_without_data_the_dock_says_how_to_get_some(trainer):
 
 def test_a_folder_is_counted_and_ticked(ready):
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
-    assert ready.says("about blobs") == "12 images with masks, 6 patients"
+    assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
     assert "Learns from" in ready.says("forecast")
     minutes = ready.dock.recipe().epochs  # the worker of this test takes one for each
     assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
@@ -247,7 +247,7 @@ def test_a_good_drop_takes_an_old_error_back(trainer, blobs, user):
     assert "notes.txt is a file. A data set is a folder" in trainer.dock.status.text
     drops(trainer.dock, blobs)
     trainer.waits()
-    assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients."
+    assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients or lesions."
 
 
 def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blobs):
@@ -280,7 +280,7 @@ def test_corrections_come_by_themselves(trainer, user):
     write_data_set(folder, 8, review="corrected")
     corrections_changed().changed.emit(folder)
     trainer.waits()
-    assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients"
+    assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients or lesions"
     assert trainer.finds(QCheckBox, "use Corrections").isChecked()
     assert trainer.dock.start.isEnabled()
 
@@ -391,7 +391,7 @@ def test_other_images_in_the_same_folder_are_estimated_anew(ready, blobs, user, 
     ready.dock.data.recount()
     ready.waits()
     assert asked == ["estimate"]
-    assert ready.says("about blobs") == "20 images with masks, 10 patients"
+    assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
 
 
 def spied(trainer, monkeypatch):

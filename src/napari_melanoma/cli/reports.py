@@ -141,7 +141,8 @@ class _LogReport:
         worth = isinstance(progress, Milestone) or progress.done == progress.total
         if worth or now - self._said >= LOG_EVERY_S:
             self._said = now
-            say(f"{_so_far(progress)}{_left(progress, now, self._first)}  {progress.message}", error=True)
+            so_far = f"{_so_far(progress)}{_left(progress, now, self._first)}"
+            say(f"{so_far}  {progress.message}".strip(), error=True)
 
     def tell(self, kind: str, text: str, **values: object) -> None:
         """Write a line."""
@@ -234,7 +235,9 @@ def _bar() -> Bar:
 
 
 def _so_far(progress: Progress) -> str:
-    """``12/100``, or ``12`` where the total is unknown."""
+    """``12/100``, or ``12`` where the total is unknown; nothing before the first is done."""
+    if not progress.done:
+        return ""
     return f"{progress.done}" if progress.total is None else f"{progress.done}/{progress.total}"
 
 

@@ -28,7 +28,8 @@ class Counts:
         said = [f"{self.usable:,} {_plural('image', self.usable)} with masks"]
         if self.corrected:
             said.append(f"{self.corrected:,} corrected")
-        said.append(f"{self.patients:,} {_plural('patient', self.patients)}")
+        if self.patients < self.usable:  # else nobody is named, or each has one image
+            said.append(f"{self.patients:,} patients or lesions")
         if self.waiting:
             said.append(f"{self.waiting:,} to review")
         return ", ".join(said)
