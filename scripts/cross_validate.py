@@ -110,7 +110,9 @@ def _write(entries: Sequence[Entry], judged: Sequence[bool], folder: Path) -> No
 
 def _learn(recipe: TrainRecipe, data: Path, out: Path) -> None:
     """Train the network of a fold."""
-    named = recipe.data.model_copy(update={"datasets": (str(data.resolve()),), "held_out_split": "test"})
+    # Whatever the recipe learns from elsewhere, a fold that is judged is not among it.
+    values = {"datasets": (str(data.resolve()),), "split": "train", "held_out_split": "test"}
+    named = recipe.data.model_copy(update=values)
     train(
         recipe.model_copy(update={"data": named}),
         out,
@@ -180,12 +182,12 @@ def _told(
     groups = np.array([owner_of(of[row["image_id"]]) for row in rows])
     scores = np.array([float(row[name]) for row in rows])
     said = (scores >= np.array([float(row["cut"]) for row in rows])).astype(float)
-    everywhere = np.full(len(rows), "all")
+    classes, everywhere = (OTHER, asked.positive), np.full(len(rows), "all")
     scored, cut = (
-        Told(np.stack([1 - one, one], axis=1), labels, groups, (OTHER, asked.positive), asked.positive)
+        Told(np.stack([1 - one, one], axis=1), labels, groups, classes, asked.positive, domains=everywhere)
         for one in (scores, said)
     )
-    return replace(scored, domains=everywhere), replace(cut, domains=everywhere)
+    return scored, cut
 
 
 def _groups(

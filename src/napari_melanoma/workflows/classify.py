@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.analysis.views import View
     from napari_melanoma.core.tabular import TabularEncoding
     from napari_melanoma.inference.classification import Looked
-    from napari_melanoma.inference.judging import Judge
+    from napari_melanoma.inference.judging import Alike, Judge
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -213,6 +213,7 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
     mine, of_positive = probabilities[:1], probabilities[:, judge.positive]
     said = judge.possible(mine, options.coverage, options.rule)[0]
     coverage = options.coverage or judge.config.coverage
+    alike = judge.alike(seen.looked.embedding, max(1, options.neighbours))
     return Answer(
         classes=config.classes,
         positive=judge.config.positive,
@@ -228,10 +229,12 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
             if is_known
         ),
         from_image=float(of_positive[-1]),
-        neighbours=_neighbours(judge, seen, config.classes, options.neighbours),
+        neighbours=tuple(
+            Neighbour(one.image_id, config.classes[one.label], one.distance) for one in alike[: options.neighbours]
+        ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
-        warnings=(*_warnings(seen, values, model), *_surprises(config.classes, mine[0], said, coverage)),
+        warnings=(*_warnings(seen, values, model, alike), *_surprises(config.classes, mine[0], said, coverage)),
         model=stamp_of(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
@@ -273,12 +276,6 @@ def _likeness(judge: Judge, seen: Seen) -> Likeness | None:
     return None if distance is None or limit is None else Likeness(distance, limit)
 
 
-def _neighbours(judge: Judge, seen: Seen, classes: tuple[str, ...], count: int) -> tuple[Neighbour, ...]:
-    """The training cases that look most alike."""
-    found = judge.alike(seen.looked.embedding, count)
-    return tuple(Neighbour(one.image_id, classes[one.label], one.distance) for one in found)
-
-
 def _not_understood(name: str, cells: Sequence[str], encoding: TabularEncoding) -> str:
     """What is wrong with what was said of a column."""
     column, words = column_named(name), ", ".join(f"'{cell}'" for cell in cells)
@@ -301,18 +298,18 @@ def _surprises(
     ]
 
 
-def _warnings(seen: Seen, values: TableValues, model: ClassifyingModel) -> list[str]:
+def _warnings(seen: Seen, values: TableValues, model: ClassifyingModel, alike: Sequence[Alike]) -> list[str]:
     """What a reader of the answer should know before it is believed."""
     config, judge = model.info.config, model.judge
     said = [warning_for(seen.looks, config.modalities, seen.modality)]
     for name, cells in values.unseen.items():
         said.append(f"{_not_understood(name, list(cells), model.encoding)}, so it is taken as not known")
-    nearest = next(iter(judge.alike(seen.looked.embedding, 1)), None)
-    if nearest is not None and nearest.distance < SAME:
-        said.append(
-            f"the model has learnt from a picture that looks the same ({nearest.image_id}): of what it knows by heart "
-            "its answer is too good"
-        )
+    said += [
+        f"the model has learnt from a picture that looks the same ({one.image_id}): of what it knows by heart its "
+        "answer is too good"
+        for one in alike[:1]
+        if one.distance < SAME
+    ]
     if judge.reference is None:
         said.append("the model has no reference cases: how sure its answer is, is not known")
     return [one for one in said if one]

@@ -89,7 +89,7 @@ def _by_image(rows: list[Form], table: Path) -> dict[str, Form]:
     found = {row[KEY]: row for row in rows if row.get(KEY)}
     if not found:
         header = next(iter(rows[0]), "") if rows else ""
-        if len(header.split(";")) > 1:
+        if ";" in header:
             raise InputError(f"the columns of {table} are separated by semicolons: save it as CSV with commas.")
         raise InputError(
             f"{table} names no photograph: it needs a column '{KEY}' with the file name of each, without suffix."
