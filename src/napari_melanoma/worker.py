@@ -83,9 +83,9 @@ def _describe(error: Exception) -> str:
 
 def _segmenter(model: str) -> Segmenter:
     """Load a model once, and again when its files are other ones."""
-    from napari_melanoma.models.registry import find_bundle, of_task
+    from napari_melanoma.models.registry import find_bundle, for_photographs
 
-    folder = of_task(find_bundle(model), "segmentation").path
+    folder = for_photographs(find_bundle(model), "segmentation").path
     return _load(folder, _files(folder))
 
 

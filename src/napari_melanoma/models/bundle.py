@@ -17,12 +17,14 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.tabular import TabularEncoding
+from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.models.reference import Reference, write_reference
 
 if TYPE_CHECKING:
     from torch import nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+SLIDE = "slide"  # the modality of whole-slide images
 
 
 class BundleConfig(Config):
@@ -40,9 +42,14 @@ class BundleConfig(Config):
     classifier: ClassifierConfig | None = Field(None, description="of a classifier: what it looks at, how sure it is")
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="subtracted from RGB in [0, 1]")
     std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="divides what is left")
-    classes: tuple[str, ...] = Field(("lesion",), min_length=1)
-    threshold: float = Field(0.5, gt=0, lt=1, description="a probability at or above it is lesion")
-    modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on")
+    classes: tuple[str, ...] = Field(("lesion",), min_length=1, description="in the order of the network's maps")
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="a probability at or above it is lesion; of several classes the most probable wins"
+    )
+    modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on, or 'slide'")
+    tile: TileConfig | None = Field(
+        None, description="of a model of slides: scale and size of the tiles it learnt from"
+    )
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="data, recipe and software behind it")
 
@@ -50,8 +57,10 @@ class BundleConfig(Config):
     def _fits_its_task(self) -> Self:
         if (self.task == "classification") != (self.classifier is not None):
             raise ValueError(f"task is {self.task}: 'classifier' belongs to classification, which needs it")
+        if self.tile is not None and SLIDE not in self.modalities:
+            raise ValueError(f"'tile' is of a model of slides, and modalities are {self.modalities}: add '{SLIDE}'")
         if self.classifier is None:
-            return self
+            return self._with_a_map_a_class()
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
         if self.classifier.positive not in self.classes:
@@ -59,6 +68,29 @@ class BundleConfig(Config):
         if len(self.classifier.bias) not in (0, len(self.classes)):
             raise ValueError(f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one a class")
         return self
+
+    def _with_a_map_a_class(self) -> Self:
+        """Refuse classes of a segmentation that are not the network's."""
+        maps = self.options.get("classes", 1)
+        if len(set(self.classes)) != len(self.classes) or maps != len(self.classes):
+            raise ValueError(
+                f"classes are {', '.join(self.classes)}, expected {maps} as the network's options say, each once"
+            )
+        return self
+
+    @property
+    def draws_one_class(self) -> bool:
+        """Whether it draws a lesion against the rest, cut at its threshold.
+
+        Otherwise each pixel has one probability for each of several classes, by a softmax over the network's maps, and
+        is of the most probable one; there is no threshold.
+        """
+        return self.task == "segmentation" and len(self.classes) == 1
+
+    @property
+    def is_of_slides(self) -> bool:
+        """Whether it looks at tiles of slides; then no photograph is shown to it."""
+        return SLIDE in self.modalities
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
-from napari_melanoma.models.bundle import CONFIG, BundleInfo, read_bundle
+from napari_melanoma.models.bundle import CONFIG, BundleConfig, BundleInfo, read_bundle
 
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import Task
@@ -107,20 +107,88 @@ def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
     raise BundleError(f"'{bundle.name}' is a model for {bundle.config.task}: it {DOES[bundle.config.task]}. {advice}")
 
 
+def why_not_for_photographs(config: BundleConfig) -> str:
+    """Say why photographs cannot be analysed with a model, whatever its task.
+
+    Parameters
+    ----------
+    config : BundleConfig
+        Of the model.
+
+    Returns
+    -------
+    str
+        What it is for, in a few words that follow its name; empty where they can be.
+    """
+    if config.is_of_slides:
+        return "is a model of slides"
+    if config.task == "segmentation" and not config.draws_one_class:
+        return f"tells {len(config.classes)} classes of tissue apart"
+    return ""
+
+
+def for_photographs(bundle: BundleInfo, task: Task) -> BundleInfo:
+    """Refuse a bundle that a photograph cannot be analysed with.
+
+    Parameters
+    ----------
+    bundle : BundleInfo
+        Any bundle.
+    task : {"segmentation", "classification"}
+        What is to be done with it: one lesion drawn, or its class told.
+
+    Returns
+    -------
+    BundleInfo
+        The same.
+
+    Raises
+    ------
+    BundleError
+        Where its task is the other one, it is of slides, or draws several classes; names those that could be taken.
+    """
+    why = why_not_for_photographs(of_task(bundle, task).config)
+    if not why:
+        return bundle
+    fitting = ", ".join(known.name for known in fitting_photographs(task)) or "none is installed"
+    raise BundleError(
+        f"'{bundle.name}' {why} ({', '.join(bundle.config.classes)}), and cannot analyse a photograph of one lesion. "
+        f"For photographs: {fitting}."
+    )
+
+
+def fitting_photographs(task: Task) -> list[BundleInfo]:
+    """List the bundles that photographs can be analysed with.
+
+    Parameters
+    ----------
+    task : {"segmentation", "classification"}
+        One lesion drawn, or its class told.
+
+    Returns
+    -------
+    list of BundleInfo
+        As ``list_bundles`` gives them, without those of slides or of several classes of tissue.
+    """
+    return [
+        known for known in list_bundles() if known.config.task == task and not why_not_for_photographs(known.config)
+    ]
+
+
 def default_classifier() -> BundleInfo | None:
-    """Find the classifier that is taken where none is named.
+    """Find the classifier of photographs that is taken where none is named.
 
     Returns
     -------
     BundleInfo or None
         The shipped one, else the first that is installed; None where there is none.
     """
-    known = {bundle.name: bundle for bundle in list_bundles() if bundle.config.task == "classification"}
+    known = {bundle.name: bundle for bundle in fitting_photographs("classification")}
     return known.get(DEFAULT_CLASSIFIER) or next(iter(known.values()), None)
 
 
 def find_classifier(name_or_path: str) -> BundleInfo:
-    """Find a classifier by its name, or by the path of its folder.
+    """Find a classifier of photographs by its name, or by the path of its folder.
 
     Parameters
     ----------
@@ -138,7 +206,7 @@ def find_classifier(name_or_path: str) -> BundleInfo:
         Where there is none of that name, or it is for something else.
     """
     if name_or_path:
-        return of_task(find_bundle(name_or_path), "classification")
+        return for_photographs(find_bundle(name_or_path), "classification")
     found = default_classifier()
     if found is None:
         raise BundleError(

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.models.registry import find_bundle, list_bundles
+from napari_melanoma.models.registry import find_bundle, fitting_photographs, why_not_for_photographs
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.models_changed import models_changed
 
@@ -71,8 +71,8 @@ class ModelPicker(QWidget):
 
     def refresh(self) -> None:
         """List the models that are there now."""
-        for bundle in list_bundles():
-            if bundle.config.task == self.task and self.combo.findData(bundle.name) < 0:
+        for bundle in fitting_photographs(self.task):
+            if self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
 
@@ -122,12 +122,12 @@ class ClassifierPicker(ModelPicker):
 
 
 def _trouble(name: str, task: Task) -> str:
-    """Why a model cannot do a task, in two words; empty where it can."""
+    """Why a model cannot do a task with photographs, in a few words; empty where it can."""
     try:
-        found = find_bundle(name).config.task
+        found = find_bundle(name).config
     except MelanomaError:
         return "not found"
-    return "" if found == task else f"for {found}"
+    return why_not_for_photographs(found) if found.task == task else f"for {found.task}"
 
 
 def show_card(parent: QWidget, title: str, card: str) -> QDialog:

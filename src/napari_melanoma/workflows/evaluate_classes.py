@@ -12,7 +12,7 @@ import numpy as np
 from napari_melanoma.analysis.statistics import Estimate, bootstrap_mean
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import Milestone, RunContext
-from napari_melanoma.models.registry import find_bundle, of_task
+from napari_melanoma.models.registry import find_bundle, for_photographs, of_task
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup, class_subgroups
 from napari_melanoma.workflows.evaluation import Failed, Figures
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
@@ -193,7 +193,7 @@ def segmenter_of(options: ClassEvaluationOptions) -> ProbabilityModel | None:
         return None
     from napari_melanoma.inference.photograph import Segmenter
 
-    return Segmenter.load(of_task(find_bundle(options.segmenter), "segmentation"))
+    return Segmenter.load(for_photographs(find_bundle(options.segmenter), "segmentation"))
 
 
 def told_by(

@@ -236,9 +236,9 @@ def _settings(options: BatchOptions, info: BundleInfo, classifying: Classifying 
 
 def _find(model: str) -> BundleInfo:
     """Find a model without loading it."""
-    from napari_melanoma.models.registry import find_bundle, of_task
+    from napari_melanoma.models.registry import find_bundle, for_photographs
 
-    return of_task(find_bundle(model), "segmentation")
+    return for_photographs(find_bundle(model), "segmentation")
 
 
 def _load(info: BundleInfo) -> BatchModel:

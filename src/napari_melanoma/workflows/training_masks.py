@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_datasets
-from napari_melanoma.models.registry import find_bundle, of_task
+from napari_melanoma.models.registry import find_bundle, for_photographs
 from napari_melanoma.training.drawn_masks import drawn_mask
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -42,7 +42,7 @@ def draw_masks(recipe: TrainRecipe, run: RunContext) -> int:
     asked = recipe.classification
     if asked is None or asked.masks == "reference" or asked.view.region == "photograph":
         return 0
-    bundle = of_task(find_bundle(asked.segmenter), "segmentation")
+    bundle = for_photographs(find_bundle(asked.segmenter), "segmentation")
     samples = read_datasets(Path(name).expanduser() for name in (*recipe.data.datasets, *asked.adaptation.to))
     wanted = {path: sample for sample in samples if not (path := drawn_mask(sample, bundle)).is_file()}
     if not wanted:
