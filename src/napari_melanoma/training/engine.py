@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import RunError, TrainingError
+from napari_melanoma.models.precision import cpu_has_bf16
 from napari_melanoma.training.faults import MEMORY, is_out_of_memory
 from napari_melanoma.training.places import further_pieces
 from napari_melanoma.training.sampling import Rank
@@ -194,20 +195,6 @@ def device_name(recipe: TrainRecipe) -> str:
 
     kind = accelerator(recipe)
     return torch.cuda.get_device_name() if kind == "cuda" else kind
-
-
-def cpu_has_bf16() -> bool:
-    """Say whether the processor multiplies bfloat16 itself; emulated, it is slower than float32.
-
-    Returns
-    -------
-    bool
-        False where it cannot be found out.
-    """
-    import torch
-
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _fit_or_run_out(task: Task, fitting: Fitting, run: ListeningContext) -> bool:

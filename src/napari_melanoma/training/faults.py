@@ -6,11 +6,11 @@ import errno
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError, TrainingError
+from napari_melanoma.models.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
 PEER_WORDS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "ProcessGroup", "c10d")
 READER_WORDS = ("DataLoader worker",)
 DEVICE_WORDS = ("CUDA error", "HIP error", "MPS backend", "device-side assert", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
@@ -39,24 +39,6 @@ DIVERGED = (
     "{other}. "
     "The best checkpoint of the finished epochs is kept."
 )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory ran out, on any device.
-
-    Parameters
-    ----------
-    error : BaseException
-        From a step of training.
-
-    Returns
-    -------
-    bool
-        True for torch's own error, the allocator's message, and Python's ``MemoryError``.
-    """
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS)
 
 
 def is_peer_lost(error: BaseException) -> bool:

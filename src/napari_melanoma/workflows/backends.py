@@ -19,7 +19,7 @@ def describe_backends() -> dict[str, object]:
     import torch
     import torchvision
 
-    from napari_melanoma.training.engine import cpu_has_bf16
+    from napari_melanoma.models.precision import cpu_has_bf16
 
     return {
         "torch": torch.__version__,

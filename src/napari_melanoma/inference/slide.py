@@ -1,0 +1,256 @@
+"""The engine of slides: threads read ahead, one network answers, one thread writes; the loop that one reads aloud."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, Queue
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+
+from napari_melanoma.io.slide_results import DONE, FAILED
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.inference.tiles import TileModel
+    from napari_melanoma.io.slide_results import ResultWriter
+
+FLUSH_S = 1.0  # what a crash loses at most, and how old a live heatmap is
+WAITING_BATCHES = 4  # between the network and the writer
+STAND_BACK = 5  # by how much readers are nicer than the network: they fill the gaps that it leaves
+WINDOW_S = 20.0  # over which the pace is taken
+
+Read = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
+Answer = dict[str, "torch.Tensor"]
+
+
+class Counts(Protocol):
+    """Told of each batch: how many tiles it had, how many of them could not be read."""
+
+    def __call__(self, tiles: int, failed: int) -> None:
+        """Take the counts."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A piece of the order of work: what is read, answered and written together."""
+
+    first: int
+    places: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Who does what to each batch.
+
+    ``read`` turns places into tiles and whether each could be read (``SlideTiles.read``), in ``readers`` threads;
+    ``model`` answers in the thread that calls; ``writer`` is the one of the store.
+    """
+
+    read: Read
+    model: TileModel
+    writer: ResultWriter
+    readers: int = 2
+
+
+def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int) -> list[Batch]:
+    """Cut the order of work into batches, and leave out those that are done.
+
+    A batch of which a tile is missing is done again as a whole, so that every tile has the company that it would have
+    had without an interruption.
+
+    Parameters
+    ----------
+    order : numpy.ndarray
+        int32 (tile, 2): row and column.
+    state : numpy.ndarray
+        uint8 (row, column), as stored.
+    size : int
+        Tiles of a batch.
+
+    Returns
+    -------
+    list of Batch
+        In the order of work.
+    """
+    ready = np.isin(state[order[:, 0], order[:, 1]], (DONE, FAILED))
+    cuts = range(0, len(order), size)
+    return [Batch(first, order[first : first + size]) for first in cuts if not ready[first : first + size].all()]
+
+
+def analyse_tiles(stages: Stages, batches: Iterable[Batch], run: RunContext, tell: Counts) -> None:
+    """Analyse batches of tiles.
+
+    Parameters
+    ----------
+    stages : Stages
+        Who reads, answers and writes.
+    batches : iterable of Batch
+        What to do, in this order.
+    run : RunContext
+        Asked before each batch whether to go on.
+    tell : callable
+        Told of each batch.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it; what is done is written.
+    MelanomaError
+        What reading, answering or writing raises; what was done before is written where that is possible.
+    """
+    with _Writing(stages.writer) as writing:
+        for batch, (tiles, good) in _read_ahead(stages.read, batches, stages.readers):
+            run.check()
+            answer = stages.model.answer(tiles) if good.any() else {}
+            writing.put(batch, good, answer)
+            tell(len(good), int((~good).sum()))
+
+
+def _read_ahead(
+    read: Read, batches: Iterable[Batch], readers: int
+) -> Iterator[tuple[Batch, tuple[NDArray[np.uint8], NDArray[np.bool_]]]]:
+    """Read batches in threads, a bounded number of them ahead, and give them in their order."""
+    ahead: deque[tuple[Batch, Future[tuple[NDArray[np.uint8], NDArray[np.bool_]]]]] = deque()
+    with ThreadPoolExecutor(readers, thread_name_prefix="tiles", initializer=_stand_back) as pool:
+        try:
+            for batch in batches:
+                ahead.append((batch, pool.submit(read, batch.places)))
+                if len(ahead) > readers + 1:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _stand_back() -> None:
+    """Let this thread have the processor only where the network leaves it.
+
+    The network's threads wait for the slowest of them at each layer: a reader that takes turns with one of them holds
+    up all. Standing back, readers work in its gaps, and while it waits for them.
+    """
+    if sys.platform == "linux":  # elsewhere a process has one priority
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + STAND_BACK))
+
+
+class _Writing:
+    """The one thread that writes; what it raises is raised where the next batch is handed over.
+
+    Parameters
+    ----------
+    writer : ResultWriter
+        Used in that thread alone.
+    """
+
+    def __init__(self, writer: ResultWriter) -> None:
+        self._writer = writer
+        self._waiting: Queue[tuple[Batch, NDArray[np.bool_], Answer] | None] = Queue(WAITING_BATCHES)
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="results")
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+        """Write what waits, and end; the fault that is under way says more than one of the end."""
+        self._waiting.put(None)
+        self._thread.join()
+        if fault is None:
+            self._raise()
+
+    def put(self, batch: Batch, good: NDArray[np.bool_], answer: Answer) -> None:
+        """Hand a batch over, waiting where the writer is behind."""
+        self._raise()
+        self._waiting.put((batch, good, answer))
+
+    def _raise(self) -> None:
+        """Raise what went wrong in the thread."""
+        if self._fault is not None:
+            raise self._fault
+
+    def _work(self) -> None:
+        """Take batches until the end, and write now and then; after a fault, only take them."""
+        flushed, more = 0.0, True
+        while more:
+            try:
+                item = self._waiting.get(timeout=FLUSH_S)
+            except Empty:
+                continue
+            more = item is not None
+            if self._fault is not None:
+                continue
+            try:
+                if item is not None:
+                    self._take(*item)
+                if not more or time.monotonic() - flushed > FLUSH_S:
+                    self._writer.flush()
+                    flushed = time.monotonic()
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                self._fault = error
+
+    def _take(self, batch: Batch, good: NDArray[np.bool_], answer: Answer) -> None:
+        """Bring an answer into memory, waiting for the device that computes it."""
+        values = {name: tensor.cpu().numpy() for name, tensor in answer.items()}
+        self._writer.put(batch.first, np.where(good, DONE, FAILED).astype(np.uint8), values)
+
+
+class Pace:
+    """How fast it goes: tiles a second over the last while, and how long the rest takes.
+
+    Parameters
+    ----------
+    left : int
+        Tiles to do.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, left: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._left = left
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._done = 0
+
+    def add(self, tiles: int) -> None:
+        """Count tiles that are done.
+
+        Parameters
+        ----------
+        tiles : int
+            How many.
+        """
+        self._done += tiles
+        now = self._clock()
+        self._seen.append((now, self._done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW_S:
+            self._seen.popleft()
+
+    @property
+    def tiles_per_s(self) -> float:
+        """Over the last twenty seconds; 0 before the first batch."""
+        (start, before), (end, after) = self._seen[0], self._seen[-1]
+        return (after - before) / (end - start) if end > start else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds that the rest takes at this pace; None before there is one."""
+        return (self._left - self._done) / self.tiles_per_s if self.tiles_per_s else None

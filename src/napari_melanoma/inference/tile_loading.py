@@ -1,0 +1,239 @@
+"""From a name to a model of tiles: a bundle, any encoder of timm, or a published one of histology, opt-in."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.inference.photograph import best_device
+from napari_melanoma.inference.tiles import TileModel, TileModelInfo
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.foundation import (
+    FOUNDATION_ENCODERS,
+    WEIGHTS_FILE,
+    FoundationEncoder,
+    fit_weights,
+    load_foundation,
+    read_weights,
+)
+from napari_melanoma.models.registry import find_bundle
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_melanoma.models.precision import Precision
+
+TIMM = "timm:"
+TIMM_MPP = 0.5
+BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
+log = logging.getLogger(__name__)
+
+
+class Loading:
+    """How a model is to be loaded.
+
+    Parameters
+    ----------
+    weights : pathlib.Path, optional
+        Local file with the weights of an encoder.
+    download : bool
+        Whether an encoder's weights may be fetched from where they are published.
+    device : str, optional
+        Where it shall run; the fastest that is there by default.
+    batch_size : int
+        Tiles of a pass.
+    precision : str, optional
+        ``"bf16"`` or ``"fp32"``; the fastest of the device by default.
+    tell : callable
+        Told in words what a person should know, such as the licence.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        download: bool = False,
+        device: str | None = None,
+        batch_size: int = 32,
+        precision: Precision | None = None,
+        tell: Callable[[str], None] = log.info,
+    ) -> None:
+        self.weights, self.download, self.device = weights, download, device
+        self.batch_size, self.precision, self.tell = batch_size, precision, tell
+
+
+def load_tile_model(name: str, how: Loading) -> TileModel:
+    """Load a model of tiles.
+
+    Parameters
+    ----------
+    name : str
+        Of a bundle or its folder; ``timm:NAME`` for an encoder of timm; or one of ``FOUNDATION_ENCODERS``.
+    how : Loading
+        Weights, device, precision.
+
+    Returns
+    -------
+    TileModel
+        Ready to be asked.
+
+    Raises
+    ------
+    BundleError
+        Where there is none of that name, its weights are not here, or they do not fit.
+    """
+    info, network = _found(name, how)
+    return TileModel(info, network, how.device or best_device(), how.batch_size, how.precision, how.tell)
+
+
+def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+    """What a name stands for, and its network in float32 on the processor."""
+    if name in FOUNDATION_ENCODERS:
+        return _foundation(FOUNDATION_ENCODERS[name], how)
+    if name.startswith(TIMM):
+        return _timm(name, how)
+    try:
+        return _of_bundle(find_bundle(name))
+    except BundleError as error:
+        if Path(name).exists() or "there is no model named" not in str(error):
+            raise
+        encoders = ", ".join(FOUNDATION_ENCODERS)
+        raise BundleError(f"{error} Encoders of tiles: {encoders}, or timm:NAME.") from None
+
+
+def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+    """A published encoder, from a local file or, where that is allowed, from the hub."""
+    weights = how.weights or _downloaded(encoder, how)
+    how.tell(f"'{encoder.name}' comes under its own licence: {encoder.licence}. {encoder.page}")
+    info = TileModelInfo(
+        encoder.name,
+        "embedding",
+        (),
+        encoder.side_px,
+        encoder.mpp,
+        encoder.mean,
+        encoder.std,
+        encoder.licence,
+        fingerprint_of(weights),
+    )
+    return info, load_foundation(encoder, weights)
+
+
+def _downloaded(encoder: FoundationEncoder, how: Loading) -> Path:
+    """Fetch an encoder's weights; nothing is fetched unasked."""
+    if not how.download:
+        raise BundleError(
+            f"the weights of '{encoder.name}' are not part of this program ({encoder.licence}). Get {WEIGHTS_FILE} "
+            f"from {encoder.page} and name it with --weights FILE, or let them be fetched with --download."
+        )
+    from huggingface_hub import hf_hub_download
+
+    how.tell(f"fetching the weights of '{encoder.name}' from {encoder.page}")
+    try:
+        return Path(hf_hub_download(encoder.hub, WEIGHTS_FILE))
+    except Exception as error:  # the hub has many errors for one thing: it did not give the file
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(
+            f"{encoder.page} did not give the weights of '{encoder.name}': {said}. Accept its licence there, log in "
+            "with 'hf auth login', or get the file by hand and name it with --weights FILE."
+        ) from error
+
+
+def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+    """Any network of timm as an encoder."""
+    import timm
+
+    bare = name.removeprefix(TIMM)
+    if not timm.is_model(bare):
+        raise BundleError(f"timm has no encoder named '{bare}'. Its documentation lists their names.")
+    if how.weights is None and not how.download:
+        raise BundleError(
+            f"the weights of '{name}' are not part of this program. Name a file of them with --weights FILE, or let "
+            "them be fetched from where timm publishes them with --download."
+        )
+    network = timm.create_model(bare, pretrained=how.weights is None, num_classes=0)
+    given = network.pretrained_cfg
+    licence = str(given.get("license") or "see the encoder's page in timm")
+    if how.weights is not None:
+        own, found = network.state_dict(), read_weights(how.weights)
+        fit_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
+        licence = "of the file given"
+    how.tell(f"'{name}' comes under its own licence: {licence}")
+    fingerprint = fingerprint_of(how.weights) if how.weights else str(given.get("hf_hub_id") or given.get("url"))
+    side = int(given["input_size"][-1])
+    info = TileModelInfo(
+        name, "embedding", (), side, TIMM_MPP, tuple(given["mean"]), tuple(given["std"]), licence, fingerprint
+    )
+    return info, network.eval()
+
+
+def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
+    """A bundle for slides, with what turns its logits into probabilities."""
+    from napari_melanoma.inference import tile_answers
+
+    config = bundle.config
+    if config.tile is None:
+        raise BundleError(
+            f"'{bundle.name}' is a model for photographs: it does not say at which scale it would look at a slide. "
+            "Name a model of slides, see: napari-melanoma models list."
+        )
+    if config.preprocessing.is_on:
+        raise BundleError(f"'{bundle.name}' wants its pictures changed ({config.preprocessing.words}): not for slides.")
+    if config.tabular is not None and config.tabular.columns:
+        raise BundleError(f"'{bundle.name}' asks for a patient's data beside the picture: a tile of a slide has none.")
+    mpp = config.tile.side_um / config.input_size
+    info = TileModelInfo(
+        bundle.name,
+        "dense" if config.task == "segmentation" else "classification",
+        config.classes,
+        config.input_size,
+        mpp,
+        config.mean,
+        config.std,
+        config.licence,
+        bundle.fingerprint,
+        threshold=config.threshold,
+        bundle=str(bundle.path),
+    )
+    network = load_network(bundle)
+    if config.classifier is None:
+        return replace(info, positive=_about(config.classes)), tile_answers.Maps(network, len(config.classes))
+    classifier = config.classifier
+    point = classifier.operating_point
+    answers = tile_answers.Classes(cast("Any", network), classifier)
+    return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
+
+
+def _about(classes: tuple[str, ...]) -> str:
+    """The class of tissue that is looked for: the one called tumour, else the last that is no healthy tissue."""
+    named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
+    return (named or [name for name in classes if name.lower() not in BACKGROUND] or list(classes))[-1]
+
+
+def fingerprint_of(weights: Path) -> str:
+    """SHA-256 of a weights file.
+
+    Parameters
+    ----------
+    weights : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    BundleError
+        Where it cannot be read.
+    """
+    try:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Name an existing file.") from error

@@ -1,0 +1,119 @@
+"""How a network is made to answer fast: half precision where the processor has it, normalisation folded away."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Precision = Literal["bf16", "fp32"]
+log = logging.getLogger(__name__)
+
+
+def cpu_has_bf16() -> bool:
+    """Say whether the processor multiplies bfloat16 itself; emulated, it is slower than float32.
+
+    Returns
+    -------
+    bool
+        False where it cannot be found out.
+    """
+    import torch
+
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def best_precision(device: str) -> Precision:
+    """Name the fastest precision that a device computes in.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Returns
+    -------
+    str
+        ``"bf16"`` or ``"fp32"``.
+    """
+    import torch
+
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device == "cpu" and cpu_has_bf16() else "fp32"
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Fold each batch normalisation into the convolution before it: the same function with fewer passes over memory.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode and float32; left as it is.
+
+    Returns
+    -------
+    torch.nn.Module
+        A copy with the same parts and methods, equal up to rounding. Parts whose way depends on their input cannot be
+        traced; of these, what their own parts have is folded.
+    """
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    copied = copy.deepcopy(network)
+    for convolution, norm in _pairs(copied, ""):
+        before, after = copied.get_submodule(convolution), copied.get_submodule(norm)
+        _put(copied, convolution, fuse_conv_bn_eval(before, after))  # type: ignore[type-var]  # it is a convolution
+        _put(copied, norm, _rest_of(after))
+    return copied
+
+
+def _pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
+    """Names of convolutions each followed by a batch normalisation alone."""
+    from torch import fx, nn
+
+    class Tracer(fx.Tracer):
+        """Sees what is folded as one step, also where it is timm's own kind."""
+
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+    if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+        return []
+    try:
+        steps = [node for node in Tracer().trace(module).nodes if node.op == "call_module"]
+    except Exception as error:  # noqa: BLE001 - whatever a network does with what is no tensor
+        log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
+        return [pair for name, part in module.named_children() for pair in _pairs(part, f"{prefix}{name}.")]
+    parts = dict(module.named_modules())
+    called = Counter(step.target for step in steps)
+    found = []
+    for step in steps:
+        before = step.args[0]
+        if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
+            continue
+        convolution, norm = parts[str(before.target)], parts[str(step.target)]
+        once = called[step.target] == called[before.target] == 1
+        if once and isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _rest_of(norm):
+            found.append((f"{prefix}{before.target}", f"{prefix}{step.target}"))
+    return found
+
+
+def _rest_of(norm: nn.Module) -> nn.Module | None:
+    """What a batch normalisation does beside normalising: timm has some with their activation; None where unknown."""
+    from torch import nn
+
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    activation = getattr(norm, "act", None)
+    return activation if isinstance(activation, nn.Module) else None
+
+
+def _put(network: nn.Module, name: str, part: nn.Module | None) -> None:
+    """Put a part in the place of another."""
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, part)
