@@ -166,9 +166,8 @@ class Person:
         return self.viewer.add_image(photograph() if rgb is None else rgb, name=name, rgb=True, **options)
 
     def finds(self, kind, name):
-        found = self.dock.findChild(kind, name)
-        assert found is not None, name
-        return found
+        self.qtbot.waitUntil(lambda: self.dock.findChild(kind, name) is not None, timeout=PATIENCE_MS)
+        return self.dock.findChild(kind, name)
 
     def clicks(self, name):
         from qtpy.QtCore import Qt

@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from qtpy.compat import isalive
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
@@ -24,6 +25,7 @@ from napari_melanoma.ui.lesion import LesionDock
 from napari_melanoma.workflows.lesion import LesionOptions
 
 DISK_AREA = np.pi * 25**2
+PATIENCE_MS = 20_000
 
 
 def last_error() -> str:
@@ -255,7 +257,8 @@ def test_settings_are_remembered(person, viewer, client):
 
 
 @pytest.mark.one_qt
-def test_every_control_can_be_found_and_is_named(dock):
+def test_every_control_can_be_found_and_is_named(dock, person):
+    person.finds(QAbstractButton, "primary")  # the dock is complete
     kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
     controls = [control for kind in kinds for control in dock.findChildren(kind)]
     own = [
@@ -298,3 +301,31 @@ def test_a_corrected_mask_is_replaced_only_if_the_user_says_so(person, pressed, 
         person.waits()
         assert np.array_equal(person.mask, drawn)
         assert person.lesion.corrected
+
+
+@pytest.mark.one_qt
+def test_a_dock_that_opens_is_small_and_complete_a_moment_later(dock, person):
+    assert dock.findChild(QAbstractButton, "primary") is None
+    button = person.finds(QAbstractButton, "primary")
+    assert not button.isVisibleTo(dock)  # nothing to work on yet
+    assert dock.welcome.isVisibleTo(dock)
+    person.opens()
+    person.qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
+
+
+@pytest.mark.one_qt
+def test_a_dock_that_opens_over_a_photograph_is_complete_in_the_next_moment(viewer, shared_client, qtbot):
+    viewer.add_image(np.full((60, 80, 3), 170, np.uint8), name="mole", rgb=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
+    qtbot.waitUntil(lambda: dock.findChild(QAbstractButton, "primary") is not None, timeout=PATIENCE_MS)
+    assert dock.findChild(QAbstractButton, "primary").isVisibleTo(dock)
+    assert not dock.welcome.isVisibleTo(dock)
+    qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
+
+
+@pytest.mark.one_qt
+def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, shared_client, qtbot):
+    dock = LesionDock(viewer, shared_client)
+    parts = (dock.analyse, dock.table)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: not any(isalive(part) for part in parts), timeout=PATIENCE_MS)

@@ -16,6 +16,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.change_log import Change, ChangeLog, Row
 from napari_melanoma.data.correction import Correction
 from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error
+from napari_melanoma.data.corrections_place import corrections_folder
 from napari_melanoma.data.dataset import REVIEWS, Review
 from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.shared_table import Index, SharedTable
@@ -29,19 +30,6 @@ COLUMNS = (
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256"),
 )
 AT_ONCE = 20  # photographs at least between two writings of the table
-
-
-def corrections_folder() -> Path:
-    """Folder of the user's corrections; it need not exist.
-
-    Returns
-    -------
-    pathlib.Path
-        In the platform's folder for application data.
-    """
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-melanoma", appauthor=False) / "corrections"
 
 
 class Corrections:

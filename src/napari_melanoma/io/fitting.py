@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,4 +27,6 @@ def fit_input(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """
     if rgb.shape[:2] == (side, side):
         return rgb
+    from PIL import Image  # a dock that opens comes by here, long before a photograph does
+
     return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +54,8 @@ def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray
     numpy.ndarray
         float32 (row, column) in [0, 1].
     """
+    from PIL import Image  # the docks import this when they open
+
     resized = Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     probability = np.array(resized, dtype=np.float32)
     np.negative(probability, out=probability)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
 
-from napari_melanoma.data.case.model import Origin
 from napari_melanoma.data.table_schema import Column, check_value
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
 from napari_melanoma.ui.case_words import guessed
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, tool
 from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Origin
 
 Part = Literal["patient", "lesion", "image"]
 LETTERS = 4  # that a control keeps room for

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, Origin
 from napari_melanoma.data.taxonomy import taxonomy
 from napari_melanoma.ui.body_marks import BodyMark
 from napari_melanoma.ui.body_words import title, word_of
 from napari_melanoma.ui.recovery_notice import ago
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, Origin
 
 SHORT = {"tbp_tile": "total body", "wsi": "slide"}
 ORIGINS: dict[Origin, str] = {

@@ -13,6 +13,8 @@ from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 
 Work = Callable[[RunContext], Any]
 
+PAUSE_MS = 2  # between two pieces: a key, a click and the picture have their turn
+
 _running: set[Job] = set()
 
 
@@ -180,7 +182,7 @@ class Turns(QObject):
         super().__init__(parent)
         self._pieces: deque[Callable[[], None]] = deque()
         self._timer = QTimer(self)
-        self._timer.setInterval(0)
+        self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._next)
 
     @property

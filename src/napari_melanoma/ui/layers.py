@@ -247,6 +247,21 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
     show_roi(viewer, image, result.roi)
+    show_measurements(viewer, image, result)
+
+
+def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> None:
+    """Give the mask its measurements as features.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    image : napari.layers.Image
+        The photograph.
+    result : LesionResult
+        An analysis of it.
+    """
     labels = part(viewer, image, "mask")
     if labels is not None:
         rows = {name: [value] for name, value in result.measurements.items()}

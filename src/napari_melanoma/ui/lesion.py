@@ -69,6 +69,7 @@ class LesionDock(LesionControls):
         self._on_photograph()
         QTimer.singleShot(0, self._client.warm)
         self._preload = Job(preload)
+        QTimer.singleShot(0, self.end_opening)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.collecting.desk.refresh)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.

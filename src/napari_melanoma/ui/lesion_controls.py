@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -13,6 +14,7 @@ from napari_melanoma.ui.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.heatmap_controls import HeatmapControls
+from napari_melanoma.ui.job import Turns
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
@@ -34,6 +36,7 @@ from napari_melanoma.workflows.lesion import LesionOptions
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.workflows.lesion import LesionResult
 
@@ -84,6 +87,10 @@ class LesionControls(QWidget):
         self.save_bar = SaveBar(self.settings, self.icons)
         self.corrections = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
+        self._has_photograph, self._is_opening = False, True
+        self._turns = Turns(self)
+        self._aside = QWidget()  # where waits what the dock takes in when it is open
+        self.destroyed.connect(self._aside.deleteLater)
         self._lay_out()
         self.drops = FileDrops(self)
         self.icons.apply()
@@ -155,9 +162,11 @@ class LesionControls(QWidget):
         running : bool
             Whether an analysis is running.
         """
+        self._has_photograph = image is not None
         self.welcome.setVisible(image is None)
         self.corrections.setVisible(image is not None)
-        self._work.setVisible(image is not None)
+        if not self._is_opening:
+            self._show_work()
         why = RUNNING if running else NO_PHOTOGRAPH
         ready = image is not None and not running
         for button, does, key in (
@@ -168,15 +177,44 @@ class LesionControls(QWidget):
             button.setToolTip(f"{does} ({key})" if ready else why)
         self.analyse_all.setVisible(count > 1)
 
+    def end_opening(self) -> None:
+        """The dock is in a window by now: what works on a photograph is put in, at once or bit by bit."""
+        self._is_opening = False
+        if self._has_photograph:
+            self._show_work()
+        else:
+            self._turns.add(self._place_work, *(partial(self._place, fold) for fold in self._sections))
+
+    def _show_work(self) -> None:
+        """Show what works on a photograph where there is one; complete, for nothing shall jump."""
+        if self._has_photograph:
+            self._place_work()
+            for fold in self._sections:
+                self._place(fold)
+        self._work.setVisible(self._has_photograph)
+
+    def _place_work(self) -> None:
+        """Put it into the dock, hidden: as a part of what is added to a window it would take Qt as long as all else."""
+        if self._work.parentWidget() is self._aside:
+            self._page.insertWidget(1, self._work, 1)
+
+    def _place(self, fold: QCollapsible) -> None:
+        if fold.parentWidget() is self._aside:
+            place = self._folds.count()
+            self._folds.addWidget(fold)
+            self._folds.setStretch(place, fold is self._sections[-1])
+
     def _lay_out(self) -> None:
         """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
         self._work = self._working_part()
+        for part in (self._work, *self._sections):
+            part.setParent(self._aside)
+        self._work.hide()
         inner = QWidget()
         inner.setObjectName("lesion_page")
-        column = QVBoxLayout(inner)
+        self._page = column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 6, 6)
         column.addWidget(self.welcome)
-        column.addWidget(self._work, 1)
         column.addStretch(0)
         scroll = QScrollArea()
         scroll.setObjectName("lesion_scroll")
@@ -213,7 +251,7 @@ class LesionControls(QWidget):
         both.addWidget(self.mask_controls)
         both.addWidget(self.correction)
         self._patient_fold = section("Patient", "patient_section", self.patient, self.settings, True)
-        sections = (
+        self._sections = sections = (
             self._patient_fold,
             section("Answer", "answer_section", self.answer, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
@@ -226,10 +264,10 @@ class LesionControls(QWidget):
         column.addWidget(self.recovery)
         column.addWidget(row(self.analyse, self.analyse_all, stretch=0))
         column.addWidget(self.modality)
-        for fold in sections:
-            column.addWidget(fold)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        column.setStretch(column.count() - 1, 1)
+        self._folds = QVBoxLayout()
+        self._folds.setSpacing(7)
+        column.addLayout(self._folds, 1)
         column.addStretch(0)
         return part
 

@@ -165,7 +165,8 @@ def add_part(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
     )
     selection = viewer.layers.selection
     selected = set(selection)
-    with selection.events.active.blocker():  # napari selects what it inserts, and would take the brush out of the hand
+    # napari selects what it inserts: that would take the brush out of the hand, and draw all its controls three times.
+    with selection.events.active.blocker(), selection.events.changed.blocker():
         viewer.layers.insert(top + 1, layer)
         selection.update(selected)
         selection.discard(layer)

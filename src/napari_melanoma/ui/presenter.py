@@ -57,7 +57,7 @@ class Presenter(QObject):
         then : callable, optional
             Called when all are there.
         """
-        pieces = (self._show_mask, self._show_probability, self._show_rest)
+        pieces = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_rest)
         self._turns.add(*(partial(piece, identity) for piece in pieces))
         if then is not None:
             self._turns.add(then)
@@ -76,10 +76,22 @@ class Presenter(QObject):
         if image is not None:
             layers.show_probability(self._book.viewer, image, self._book.lesions[identity].result.smoothed)
 
+    def _show_contours(self, identity: str) -> None:
+        image = self._book.image(identity)
+        if image is not None:
+            layers.show_contours(self._book.viewer, image, self._book.lesions[identity].result.contours)
+
+    def _show_roi(self, identity: str) -> None:
+        image = self._book.image(identity)
+        if image is not None:
+            layers.show_roi(self._book.viewer, image, self._book.lesions[identity].result.roi)
+
     def _show_rest(self, identity: str) -> None:
         image, labels = self._book.image(identity), self._book.mask(identity)
         if image is not None and labels is not None:
-            layers.show_result(self._book.viewer, image, self._book.lesions[identity].result)
+            result = self._book.lesions[identity].result
+            layers.show_band(self._book.viewer, image, result.band)
+            layers.show_measurements(self._book.viewer, image, result)
             if self._is_at_rest(identity):
                 self._book.viewer.layers.selection.active = labels
             self.shown.emit(identity)

@@ -44,7 +44,7 @@ class ReviewSettings(Settings):
     @property
     def corrections(self) -> Path:
         """The folder of the corrections; the user's own until another one is chosen."""
-        from napari_melanoma.data.corrections import corrections_folder
+        from napari_melanoma.data.corrections_place import corrections_folder
 
         kept = str(self._store.value("corrections/folder", "") or "")
         return Path(kept) if kept else corrections_folder()
