@@ -50,6 +50,7 @@ BY_HAND = {
     "soft_dice": lambda case: 1 - case.dice,
     "soft_jaccard": lambda case: 1 - case.jaccard,
     "bce_dice": lambda case: case.ce + 1 - case.dice,
+    "ce_dice": lambda case: case.ce + 1 - case.dice,
     "ce_log_dice": lambda case: case.ce - math.log(case.dice),
     "ce_log_jaccard": lambda case: case.ce - math.log(case.jaccard),
     "focal_tversky": lambda case: (1 - case.tversky) ** 0.75,
@@ -143,6 +144,53 @@ def test_cross_entropy_of_one_map_is_that_of_two_classes() -> None:
     logits, target = torch.randn(2, 1, 3, 3), (torch.rand(2, 1, 3, 3) > 0.5).float()
     two = torch.cat([torch.zeros_like(logits), logits], dim=1)
     assert torch.allclose(make_loss("ce")(logits, target), cross_entropy(two, target[:, 0].long()))
+
+
+SEVERAL = tuple(name for name in NAMES if losses()[name].spec.several)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_classes_by_hand(name: str) -> None:
+    """Three pixels of three classes, each found with probability 1/2, the rest shared: an index is 2/4 and 1/3."""
+    import torch
+
+    target = torch.eye(3, dtype=torch.float64).view(1, 3, 1, 3)
+    logits = (0.25 + 0.25 * target).log()
+    dice, jaccard = (2 * 0.5 + 1) / (1 + 1 + 1), (0.5 + 1) / (1 + 1 - 0.5 + 1)  # the one pixel of smoothing
+    cross = math.log(2)
+    expected = {
+        "ce": cross,
+        "soft_dice": 1 - dice,
+        "soft_jaccard": 1 - jaccard,
+        "ce_dice": cross + 1 - dice,
+        "ce_log_dice": cross - math.log(dice),
+        "ce_log_jaccard": cross - math.log(jaccard),
+    }
+    assert float(make_loss(name)(logits, target)) == pytest.approx(expected[name])
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_gradient_of_several_classes(name: str) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(2, 3, 3, 3, dtype=torch.float64).softmax(1)
+    loss = make_loss(name, torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), (logits,))
+
+
+def test_cross_entropy_of_several_classes_is_torchs_and_weighs_each() -> None:
+    import torch
+    from torch.nn.functional import cross_entropy, one_hot
+
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 4, 5, 5), torch.randint(4, (2, 5, 5))
+    target = one_hot(labels, 4).permute(0, 3, 1, 2).float()
+    assert torch.allclose(make_loss("ce")(logits, target), cross_entropy(logits, labels), atol=1e-6)
+    weights = torch.tensor([1.0, 2.0, 3.0, 0.5])
+    summed = cross_entropy(logits, labels, weights, reduction="none").mean()
+    assert torch.allclose(make_loss("ce", weights)(logits, target), summed, atol=1e-6)
 
 
 def test_focal_tversky_minds_what_is_missed_more() -> None:

@@ -25,7 +25,7 @@ HELP = examples(
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
     "all images and for subgroups. Writes OUT/summary.html to read, OUT/metrics.json (each metric with its 95 % "
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. After a stop, the same command goes on where it "
-    "was.\n\n"
+    "was. A model of several classes is measured against label images: Dice and Jaccard of each class.\n\n"
     "A classifier is measured against the column that holds the answer (--target): AUC, average precision, "
     "sensitivity and specificity at its cut, calibration, what each column of the form adds, ROC and reliability.",
 )
@@ -69,6 +69,10 @@ def evaluate(
             values = {"split": split, **{name[2:]: value for name, value in telling.items()}}
             _classifier(info, data, out, values, current)
             return
+        if not info.config.draws_one_class:
+            _refuse_options(info, drawing)
+            _several(info, data, out, split, current)
+            return
         given = {"split": split, "threshold": threshold, "refinement": refinement(off=no_refine), "flips": flips}
         _segmentation(info, data, out, {**given, "difficulty": not no_difficulty}, current)
 
@@ -109,6 +113,23 @@ def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[st
     current.done(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
 
 
+def _several(info: BundleInfo, data: list[Path], out: Path, split: str | None, current: Session) -> None:
+    """Measure a model that draws several classes."""
+    from napari_melanoma.inference.labels import Labeller
+    from napari_melanoma.workflows.evaluate_labels import evaluate_labels
+    from napari_melanoma.workflows.label_files import label_lead
+
+    found = evaluate_labels(Labeller.load(info), data, out, split=split, run=current.run)
+    _tell_failed(found.failed, current)
+    metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
+    failed = len(found.failed)
+    said = f"; {failed} failed" if failed else ""
+    text = f"{label_lead(found)} Over {found.images} images{said}; written to {out}, a page to read: "
+    values = {"out": str(out), "classes": list(found.classes), "metrics": metrics, "failed": failed}
+    values["warnings"] = list(found.warnings)
+    current.done(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
+
+
 def _tell_failed(failed: Sequence[Failed], current: Session) -> None:
     """Name the images that could not be measured."""
     for item in failed:
@@ -122,7 +143,9 @@ def _refuse_options(info: BundleInfo, others: Mapping[str, object]) -> None:
 
     given = [name for name, value in others.items() if value not in (None, False)]
     if given:
-        raise InputError(f"'{info.name}' is a model for {info.config.task}, to which {', '.join(given)} says nothing.")
+        several = "" if info.config.task == "classification" or info.config.draws_one_class else " of several classes"
+        what = f"{info.config.task}{several}"
+        raise InputError(f"'{info.name}' is a model for {what}, to which {', '.join(given)} says nothing.")
 
 
 def _headline(evaluation: Evaluation) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.preprocessing import restore_size, to_tensor
 
@@ -55,8 +56,11 @@ class Segmenter:
         Raises
         ------
         BundleError
-            Where the weights are damaged or do not fit.
+            Where the weights are damaged or do not fit, or it does not draw one lesion.
         """
+        if not info.config.draws_one_class:
+            does = f"tells {', '.join(info.config.classes)} apart"
+            raise BundleError(f"'{info.name}' {does}, expected a model that draws one lesion, such as lesion-small.")
         return cls(info, load_network(info), device or best_device())
 
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

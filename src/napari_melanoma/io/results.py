@@ -118,6 +118,70 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return values > (127 if values.max(initial=0) > 1 else 0)
 
 
+def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
+    """Write which class each pixel is of as 8-bit grey PNG, the number of the class as its value.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, replaced where it exists.
+    labels : numpy.ndarray
+        uint8 (row, column).
+
+    Raises
+    ------
+    SaveError
+        Where the file cannot be written; nothing half-written remains.
+    """
+    _write_png(path, np.asarray(labels, dtype=np.uint8))
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Read a label image from a PNG, BMP or lossless WebP: one 8-bit value a pixel, which is the number of its class.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; of one with a palette the indices count, whatever its colours.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column), as stored.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is missing or no image, or has more than one value a pixel, or values of more than 8 bits.
+    """
+    from napari_melanoma.io.pillow_images import open_lazily
+
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind not in ("PNG", "BMP", "WebP"):
+                raise ValueError(f"found {kind or 'no image'}")
+            with open_lazily(file, kind) as image:
+                values = np.asarray(image, dtype=np.uint8) if image.mode == "1" else np.asarray(image)
+                if image.mode not in ("L", "P", "1"):
+                    values = _one_value(values)
+    except DAMAGE as error:
+        raise UnreadableImage(
+            f"{path} cannot be read as a label image ({error}): expected an 8-bit PNG with one value a pixel, the "
+            "number of its class. Save the labels again."
+        ) from error
+    return values
+
+
+def _one_value(values: NDArray) -> NDArray[np.uint8]:
+    """Take the value of a pixel that is stored as grey in three or four channels."""
+    colours = values[..., :3] if values.ndim == 3 and values.shape[2] >= 3 else None
+    if colours is None or values.dtype != np.uint8 or (colours != colours[..., :1]).any():
+        raise ValueError("found colours, or more than 8 bits")
+    return colours[..., 0]
+
+
 def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV: UTF-8, a header line, comma, line feed.
 

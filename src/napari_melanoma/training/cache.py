@@ -51,7 +51,7 @@ class Cache:
         Returns
         -------
         images, masks : numpy.ndarray
-            uint8 (item, 3, row, column), and 0 or 255 (item, 1, row, column).
+            uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
         """
         places = self.places[np.asarray(items, dtype=np.int64)]
         return (

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, Self
 
 from napari_melanoma.core.errors import SaveError
 
-Kind = Literal["image", "mask"]
+Kind = Literal["image", "mask", "labels"]
 
 FORMAT = 2
 SCHEMA = f"""
@@ -47,9 +47,10 @@ class Content(NamedTuple):
 class Facts(NamedTuple):
     """What was found when a file was decoded.
 
-    ``rows`` and ``columns`` are those of the upright image; ``lesion`` is the share of a mask that is lesion;
-    ``pixels`` tells images apart whatever file format they are in. The last two are 0 and empty where they do not
-    apply.
+    ``rows`` and ``columns`` are those of the upright image; ``lesion`` is the share of a mask that is lesion, of a
+    label image that is not of the first class; ``pixels`` tells images apart whatever file format they are in, and of a
+    label image says how many pixels have which value (``label_counts`` reads it). They are 0 and empty where they do
+    not apply.
     """
 
     rows: int
@@ -164,7 +165,7 @@ class CacheIndex:
 
         Parameters
         ----------
-        kind : {"image", "mask"}
+        kind : {"image", "mask", "labels"}
             As what.
         sha : str
             Of the file's bytes.
@@ -184,7 +185,7 @@ class CacheIndex:
         Parameters
         ----------
         kind : str
-            As what they are kept, ``"image"`` or ``"mask"`` where nothing was done to them.
+            As what they are kept, ``"image"``, ``"mask"`` or ``"labels"`` where nothing was done to them.
         side : int
             Of the square that it was fitted to.
         sha : str
@@ -206,7 +207,7 @@ class CacheIndex:
 
         Parameters
         ----------
-        kind : {"image", "mask"}
+        kind : {"image", "mask", "labels"}
             As what they were decoded.
         side : int
             Of the square.

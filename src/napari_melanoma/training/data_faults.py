@@ -192,15 +192,13 @@ def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, Facts]) -> Non
             )
 
 
-def warnings(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
+def warnings(parts: Parts) -> list[str]:
     """Say what a person may want to know before a run starts, though it can.
 
     Parameters
     ----------
     parts : Parts
         Of the run.
-    facts : mapping
-        Path of a mask to what was found.
 
     Returns
     -------
@@ -215,7 +213,23 @@ def warnings(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
         found.append(f"Only {judged} of the images are held out: too few to tell whether the new model is better.")
     if len(parts.tuning) < FEW_TO_TUNE:
         found.append(f"Epoch and threshold are picked on only {len(parts.tuning)} of the images: both will be rough.")
-    empty = [sample.image_id for sample in parts.learn if sample.mask and facts[sample.mask].lesion == 0]
-    if empty:
-        found.append(f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {named(empty)}.")
     return found
+
+
+def empty_masks(parts: Parts, facts: Mapping[Path, Facts]) -> list[str]:
+    """Say which masks of lesions are empty.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the run.
+    facts : mapping
+        Path of a mask to what was found.
+
+    Returns
+    -------
+    list of str
+        A sentence, or none.
+    """
+    empty = [sample.image_id for sample in parts.learn if sample.mask and facts[sample.mask].lesion == 0]
+    return [f"{len(empty)} of the {len(parts.learn)} masks to learn from are empty: {named(empty)}."] if empty else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.preprocessing import UNTOUCHED, PreprocessingConfig
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask
+from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.training.cache_index import Content, Facts, Kind
 from napari_melanoma.training.shards import per_shard
 from napari_melanoma.training.threads import in_threads
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SAVED_EVERY = 500  # files that are only looked at; saved one by one, the disk would take longer than the decoding
 RESERVE_BYTES = 2**28  # of the disk is left to others
+KINDS: tuple[Kind, ...] = ("image", "mask", "labels")
 
 
 class Job(NamedTuple):
@@ -78,8 +80,7 @@ def fill(store: PixelStore, jobs: Sequence[Job], side: int, run: RunContext) -> 
     )
     _check_room(store.folder, [job for job in missing if job.keep], side)
     filling = _Filling(store, side, run, len(missing))
-    kinds: tuple[Kind, Kind] = ("image", "mask")
-    for kind in kinds:
+    for kind in KINDS:
         kept = [job for job in missing if job.keep and job.kind == kind]
         size = per_shard(_shape(kind, side))
         for first in range(0, len(kept), size):
@@ -117,7 +118,7 @@ class _Filling:
 
     def look(self, jobs: Sequence[Job]) -> None:
         """Decode files without keeping their pixels; what was found is kept in one go for many of them."""
-        found: dict[Kind, dict[str, tuple[int, Facts]]] = {"image": {}, "mask": {}}
+        found: dict[Kind, dict[str, tuple[int, Facts]]] = {kind: {} for kind in KINDS}
 
         def save() -> None:
             for kind, facts in found.items():
@@ -164,6 +165,8 @@ def _decode(job: Job, side: int, preprocessing: PreprocessingConfig) -> Decoded 
     try:
         if job.kind == "mask":
             decoded = _decode_mask(job.path, side)
+        elif job.kind == "labels":
+            decoded = _decode_labels(job.path, side)
         else:
             decoded = _decode_image(job.path, side, preprocessing if job.keep else UNTOUCHED)
         status = job.path.stat()
@@ -193,6 +196,34 @@ def _decode_mask(path: Path, side: int) -> Decoded:
     resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BILINEAR)
     pixels = np.where(np.asarray(resized) >= 128, 255, 0).astype(np.uint8)
     return Decoded(pixels[None], Facts(mask.shape[0], mask.shape[1], float(mask.mean()), ""))
+
+
+def _decode_labels(path: Path, side: int) -> Decoded:
+    """Read a label image: no value between two is ever made up."""
+    from PIL import Image
+
+    labels = read_labels(path)
+    resized = Image.fromarray(labels).resize((side, side), Image.Resampling.NEAREST)
+    counts = np.bincount(labels.ravel(), minlength=1)
+    said = json.dumps({str(value): int(count) for value, count in enumerate(counts) if count})
+    facts = Facts(labels.shape[0], labels.shape[1], 1 - float(counts[0] / labels.size), said)
+    return Decoded(np.asarray(resized)[None], facts)
+
+
+def label_counts(facts: Facts) -> dict[int, int]:
+    """Read how many pixels of a label image have which value.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of a label image.
+
+    Returns
+    -------
+    dict
+        Value to pixels, ascending; values that do not occur are left out.
+    """
+    return {int(value): count for value, count in json.loads(facts.pixels).items()}
 
 
 def _check_room(folder: Path, jobs: Sequence[Job], side: int) -> None:

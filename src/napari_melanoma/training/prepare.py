@@ -17,7 +17,7 @@ from napari_melanoma.training.class_rows import class_counts
 from napari_melanoma.training.class_views import fill_views, lost_views, views
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.data_faults import named
-from napari_melanoma.training.decoding import Job, fill
+from napari_melanoma.training.decoding import Job, fill, label_counts
 from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data
 from napari_melanoma.training.store import Pair, PixelStore, user_store
 from napari_melanoma.training.survey import Survey, files_of, jobs_of, survey
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.core.tabular import TabularEncoding
+    from napari_melanoma.training.cache_index import Kind
     from napari_melanoma.training.class_batch import ClassData
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -50,6 +51,8 @@ class Prepared:
         SHA-256; changes with the content of any image or mask, and with the part that it plays.
     lesion_share : float
         Share of lesion in the masks to learn from, averaged over images, 0 to 1.
+    label_shares : tuple of float
+        Of a segmentation of several classes: share of each in all pixels of the masks to learn from.
     classes : ClassData, optional
         Of a classification: what its data decide.
     unlabelled : Cache or None
@@ -65,6 +68,7 @@ class Prepared:
     lesion_share: float
     classes: ClassData | None = None
     unlabelled: Cache | None = None
+    label_shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if views_only:
         lost = lost_views(rows, store, recipe)
     else:
-        lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, side)]
+        lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
     contents = read_contents([path for row in lost for path in files_of(row.sample)], store.index, run)
     jobs: list[Job] = []
     gone: list[Path] = list(contents.faults)
@@ -247,7 +251,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         if not contents.faults.keys().isdisjoint(files_of(row.sample)):
             continue
         shas = (row.image_sha, row.mask_sha)
-        for job, sha in zip(jobs_of(row.sample, contents.known, keep=True), shas, strict=False):
+        for job, sha in zip(jobs_of(row.sample, contents.known, recipe.mask_kind, keep=True), shas, strict=False):
             if job.content.sha == sha:
                 jobs.append(job)
             elif views_only or store.slot(job.kind, side, sha) is None:
@@ -262,9 +266,10 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         )
 
 
-def _is_stored(row: DataRow, store: PixelStore, side: int) -> bool:
+def _is_stored(row: DataRow, store: PixelStore, recipe: TrainRecipe) -> bool:
     """Say whether both files of a row are decoded."""
-    return bool(store.slot("image", side, row.image_sha) and store.slot("mask", side, row.mask_sha))
+    side = recipe.data.cache_size
+    return bool(store.slot("image", side, row.image_sha) and store.slot(recipe.mask_kind, side, row.mask_sha))
 
 
 def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> Prepared:
@@ -277,7 +282,8 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
         chosen = [row for row in rows if row.part == part]
         if recipe.task == "classification":
             return views(store, chosen, recipe)
-        return store.cache([Pair(row.image_sha, row.mask_sha) for row in chosen], recipe.data.cache_size)
+        pairs = [Pair(row.image_sha, row.mask_sha) for row in chosen]
+        return store.cache(pairs, recipe.data.cache_size, recipe.mask_kind)
 
     base = tuple(samples("base"))
     return Prepared(
@@ -287,13 +293,24 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
         samples=Parts(samples("learn"), samples("tuning"), samples("held_out")),
         base_samples=base,
         fingerprint=fingerprint(rows),
-        lesion_share=_lesion_share(rows, store),
+        lesion_share=_lesion_share(rows, store, recipe.mask_kind),
+        label_shares=_label_shares(rows, store, len(recipe.classes)),
         unlabelled=cache("unlabelled") if samples("unlabelled") else None,
     )
 
 
-def _lesion_share(rows: Iterable[DataRow], store: PixelStore) -> float:
+def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: Kind) -> float:
     """Average the share of lesion over the masks to learn from."""
-    facts = [store.index.facts("mask", row.mask_sha) for row in rows if row.part == "learn"]
+    facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "learn"]
     known = [found.lesion for found in facts if found is not None]
     return sum(known) / max(1, len(known))
+
+
+def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> tuple[float, ...]:
+    """Share of each class in all pixels of the label images to learn from; empty where there are no classes."""
+    total: Counter[int] = Counter()
+    if classes:
+        facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "learn")
+        for found in facts:
+            total.update(label_counts(found) if found else {})
+    return tuple(total[value] / max(1, total.total()) for value in range(classes))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.core.preprocessing import PreprocessingConfig
+from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.cache_index import Kind
 
 EVENLY = "the others are drawn evenly, whatever data.sampling is"
 
@@ -107,6 +112,9 @@ class TrainRecipe(Config):
     name: str = Field("lesion", min_length=1, description="name of the bundle that comes out")
     title: str = Field("Lesion segmentation", description="one line for a list of models")
     task: Literal["segmentation", "classification"] = "segmentation"
+    classes: tuple[str, ...] = Field(
+        (), max_length=256, description="names of the values 0, 1, 2 ... of label images; none: masks of one lesion"
+    )
     data: DataConfig
     classification: ClassificationConfig | None = Field(None, description="of a classifier: what it tells, and of what")
     model: ModelConfig = ModelConfig()
@@ -170,13 +178,40 @@ class TrainRecipe(Config):
     )
     licence: str = Field("unknown", description="of the bundle that comes out")
     modalities: tuple[str, ...] = Field((), description="kinds of photograph it is meant for")
+    tile: TileConfig | None = Field(
+        None, description="of a model of slides: scale and size of the tiles it learns from"
+    )
+
+    @property
+    def mask_kind(self) -> Kind:
+        """As what masks are read: where one lesion is, or which of several classes each pixel is of."""
+        return "labels" if self.classes else "mask"
+
+    def goes_on_from(self, config: BundleConfig) -> bool:
+        """Say whether it can go on from the whole of a model; of another it takes the encoder alone.
+
+        Parameters
+        ----------
+        config : BundleConfig
+            Of the model.
+
+        Returns
+        -------
+        bool
+            True where both are of one task, and of a segmentation draw one lesion or the same classes in one order.
+        """
+        if config.task != self.task or self.task == "classification":
+            return config.task == self.task
+        return config.classes == self.classes if self.classes else config.draws_one_class
 
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_task(cls, values: Any) -> Any:  # noqa: ANN401 - whatever a file holds
         """Fill in what a task has for a default of its own."""
-        if not isinstance(values, dict) or values.get("task") != "classification":
+        if not isinstance(values, dict):
             return values
+        if values.get("task") != "classification":
+            return _with_a_map_a_class(values) if values.get("classes") else values
         model = values.get("model", {})
         if isinstance(model, dict):
             model = {"architecture": "image_tabular", **model}
@@ -196,4 +231,36 @@ class TrainRecipe(Config):
             )
         if losses()[self.loss].spec.task != self.task:
             raise ValueError(f"the loss '{self.loss}' is for {losses()[self.loss].spec.task}, the task is {self.task}")
+        if self.task == "classification" and self.classes:
+            raise ValueError(
+                "'classes' are those of label images; name those of a classifier in classification.classes"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        if self.task == "classification":
+            return self
+        if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
+        maps = self.model.options.get("classes", 1)
+        if maps != max(1, len(self.classes)):
+            raise ValueError(
+                f"model.options has classes = {maps}, and the recipe names {len(self.classes)} classes: leave it out "
+                "of the options, and name the values of the label images in 'classes'"
+            )
+        if self.classes and not losses()[self.loss].spec.several:
+            fitting = ", ".join(name for name, known in losses().items() if known.spec.several)
+            raise ValueError(f"the loss '{self.loss}' knows lesion and skin alone; for several classes take {fitting}")
+        if self.classes and self.lesion_weight not in (1, "auto"):
+            raise ValueError("lesion_weight is of lesion against skin; for several classes leave it out or say 'auto'")
+        return self
+
+
+def _with_a_map_a_class(values: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what several classes have for defaults: a map of the network for each, a loss that tells them apart."""
+    given = values.get("model", {})
+    model = given.model_dump() if isinstance(given, ModelConfig) else given
+    if isinstance(model, dict) and isinstance(model.get("options", {}), dict):
+        model = {**model, "options": {"classes": len(values["classes"]), **model.get("options", {})}}
+    return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}

@@ -7,23 +7,25 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from napari_melanoma.analysis.contours import draw_overlay
+from napari_melanoma.analysis.label_colours import tinted
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.io.results import write_rgb
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from lightning.pytorch import Trainer
     from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.segmentation import SegmentationTask
+    from napari_melanoma.training.several_classes import SeveralClassesTask
     from napari_melanoma.training.task import Task
 
 CYAN = (0, 220, 255)
@@ -109,6 +111,35 @@ class SampleWriter(Sampler):
         for image, mask, lesion in zip(self._images, self._masks, found, strict=True):
             reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
             yield draw_overlay(reference, lesion)
+
+
+class LabelSampleWriter(Sampler):
+    """Draws what is found beside the reference, the classes in colours over the image at the network's size.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        As ``Sampler`` takes it.
+    names : sequence of str
+        What the files are called, one an image.
+    images, labels : torch.Tensor
+        uint8 (image, 3, row, column) and numbers of classes (image, 1, row, column).
+    classes : int
+        How many there are.
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, labels: Tensor, classes: int) -> None:
+        super().__init__(folder, names)
+        self._images = images
+        self._labels = labels
+        self._classes = classes
+
+    def pictures(self, task: SeveralClassesTask) -> Iterator[NDArray[np.uint8]]:
+        """Draw both, what is found on the left."""
+        found = task(self._images.to(task.device)).argmax(1).byte().cpu().numpy()
+        for image, labels, said in zip(self._images, self._labels, found, strict=True):
+            rgb = image.permute(1, 2, 0).numpy()
+            yield np.concatenate([tinted(rgb, each, self._classes) for each in (said, labels[0].numpy())], axis=1)
 
 
 def _safe(name: str) -> str:

@@ -153,7 +153,10 @@ class _Trial:
         self.network = network.to(device).to(memory_format=torch.channels_last).train()
         if recipe.model.freeze_normalisation:
             _freeze_normalisation(self.network)
-        self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
+        self._labels = len(recipe.classes)
+        self._augment = BatchAugmentation(
+            recipe.augmentation, recipe.model.input_size, recipe.seed, max(1, self._labels)
+        )
         self._classifies = recipe.task == "classification"
         self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
         self._idle = idle_weight(self.network)
@@ -167,12 +170,15 @@ class _Trial:
         count = self.images + len(Partners(recipe.augmentation, recipe.seed, self.images).of(self._keys))
         pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
         self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
+        if self._labels:
+            self._masks = self._masks % self._labels
 
     def learn(self) -> None:
         """Vary the images, answer, and go back."""
         images, masks = self._augment(self._pixels, self._masks, self._keys)
         logits = self._logits(images)
-        loss = self._loss(logits, logits.detach().softmax(dim=1) if self._classifies else masks.float() / 255)
+        softly = self._classifies or self._labels  # answers that cost as much as the true ones
+        loss = self._loss(logits, logits.detach().softmax(dim=1) if softly else masks.float() / 255)
         (loss if self._idle is None else loss + 0 * self._idle).backward()
 
     def update(self) -> None:

@@ -127,7 +127,7 @@ class PixelStore:
 
         Parameters
         ----------
-        kind : {"image", "mask"}
+        kind : {"image", "mask", "labels"}
             As what it was decoded.
         side : int
             Of the square that it was fitted to.
@@ -147,7 +147,7 @@ class PixelStore:
 
         Parameters
         ----------
-        kind : {"image", "mask"}
+        kind : {"image", "mask", "labels"}
             As what.
         side : int
             Of the square.
@@ -182,7 +182,7 @@ class PixelStore:
         self._present.add(name)
         return name
 
-    def cache(self, pairs: Sequence[Pair], side: int) -> Cache:
+    def cache(self, pairs: Sequence[Pair], side: int, masks: Kind = "mask") -> Cache:
         """Find images and masks that are decoded.
 
         Parameters
@@ -191,6 +191,8 @@ class PixelStore:
             All of them here.
         side : int
             Of the squares, in pixels.
+        masks : {"mask", "labels"}
+            As what the masks were decoded.
 
         Returns
         -------
@@ -199,7 +201,7 @@ class PixelStore:
         """
         shards: dict[str, int] = {}
         places = np.empty((len(pairs), 4), np.int32)
-        kinds: tuple[Kind, Kind] = ("image", "mask")
+        kinds: tuple[Kind, Kind] = ("image", masks)
         for item, pair in enumerate(pairs):
             for first, kind, sha in zip((0, 2), kinds, pair, strict=True):
                 slot = self.slot(kind, side, sha)

@@ -23,6 +23,7 @@ from napari_melanoma.training.class_rows import (
 )
 from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
+from napari_melanoma.training.label_faults import check_every_class, check_labels
 from napari_melanoma.training.patience import impatience
 from napari_melanoma.training.same_pictures import find_same, without_leaks
 
@@ -139,21 +140,26 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_stated_sizes(samples, contents.known)
     pixels = keep and table is None  # of a classifier its views are kept
     looked_at = [*chosen.unlabelled, *chosen.judged]
-    jobs = [*_jobs(chosen.read, contents.known, pixels), *_jobs(looked_at, contents.known, keep=False)]
+    masks = recipe.mask_kind
+    jobs = [*_jobs(chosen.read, contents.known, masks, pixels), *_jobs(looked_at, contents.known, masks, keep=False)]
     data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_faults.check_sizes(samples, facts)
     chosen, notices = without_leaks(chosen, find_same(chosen, facts, run, keep=keep))
     data_faults.check_counts(chosen.parts)
     notices = [*unanswered, *notices]
-    if table is None:
+    if recipe.classes:
+        check_labels(samples, facts, recipe.classes)
+        check_every_class(chosen.parts.learn, facts, recipe.classes)
+    elif table is None:
         data_faults.check_lesions(chosen.parts.learn, facts)
     else:
         chosen, empty = _with_lesions(chosen, recipe, facts)
         notices += empty
         check_classes(chosen, table)
     notices += _of_patients(chosen)
-    notices += [*data_faults.warnings(chosen.parts, facts), *impatience(recipe)]
+    notices += [*data_faults.warnings(chosen.parts), *impatience(recipe)]
+    notices += [] if recipe.classes else data_faults.empty_masks(chosen.parts, facts)
     return Survey(chosen, contents.known, facts, tuple(notices), table)
 
 
@@ -258,7 +264,7 @@ def files_of(sample: Sample) -> list[Path]:
     return [sample.image, *([sample.mask] if sample.mask else [])]
 
 
-def jobs_of(sample: Sample, contents: Mapping[Path, Content], *, keep: bool) -> list[Job]:
+def jobs_of(sample: Sample, contents: Mapping[Path, Content], masks: Kind, *, keep: bool) -> list[Job]:
     """Say what there is to decode of a sample.
 
     Parameters
@@ -267,6 +273,8 @@ def jobs_of(sample: Sample, contents: Mapping[Path, Content], *, keep: bool) -> 
         Chosen for a run.
     contents : mapping
         Path to content, of its files.
+    masks : {"mask", "labels"}
+        As what its mask is read.
     keep : bool
         Whether their pixels go into the store.
 
@@ -275,13 +283,13 @@ def jobs_of(sample: Sample, contents: Mapping[Path, Content], *, keep: bool) -> 
     list of Job
         The image, then the mask where there is one.
     """
-    kinds: tuple[Kind, ...] = ("image", "mask")
+    kinds: tuple[Kind, ...] = ("image", masks)
     return [Job(kind, path, contents[path], keep) for kind, path in zip(kinds, files_of(sample), strict=False)]
 
 
-def _jobs(samples: Iterable[Sample], contents: Mapping[Path, Content], keep: bool) -> list[Job]:
+def _jobs(samples: Iterable[Sample], contents: Mapping[Path, Content], masks: Kind, keep: bool) -> list[Job]:
     """Say what there is to decode of samples."""
-    return [job for sample in samples for job in jobs_of(sample, contents, keep=keep)]
+    return [job for sample in samples for job in jobs_of(sample, contents, masks, keep=keep)]
 
 
 def _facts(jobs: Sequence[Job], store: PixelStore) -> dict[Path, Facts]:

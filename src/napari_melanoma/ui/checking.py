@@ -105,7 +105,7 @@ def check_network(recipe: TrainRecipe) -> None:
         check_start(recipe)
         return
     start = find_bundle(model.start).config
-    if start.task != recipe.task:  # its encoder alone is taken
+    if not recipe.goes_on_from(start):  # its encoder alone is taken
         check_start(recipe)
         return
     if recipe.task == "classification":  # what follows from its data is no choice

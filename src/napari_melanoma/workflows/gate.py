@@ -20,6 +20,8 @@ from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.class_gate import compare_with_start, evaluate_held_out
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
+from napari_melanoma.workflows.evaluate_labels import evaluate_labels_held_out
+from napari_melanoma.workflows.label_files import label_lead
 from napari_melanoma.workflows.lineage import may_have_learnt, parent_bundle
 from napari_melanoma.workflows.training_start import settled_in
 
@@ -31,11 +33,17 @@ ACCEPTED = (
     "Of the {total} masks that judge, {count} are a model's own, accepted as they were: they favour the model that "
     "drew them. Corrected ones say more."
 )
+SEVERAL = (
+    "{run} tells several classes of tissue apart. Two such models are not compared by this program: what it does on "
+    "the images held out is in its evaluation/; measure the other one on the same data and put the figures side by "
+    "side: napari-melanoma evaluate --model OTHER --data DATASET --out DIR"
+)
 NO_START = (
     "{run} started from no classifier, so there is none to compare it with. What it does on the images held out is in "
     "its evaluation/; put it beside another: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
 )
 ALONE = "The run started from no classifier; by itself, on {images} images held out: {lead} More in evaluation/."
+ALONE_SEVERAL = "On {images} images held out: {lead} More in evaluation/."
 MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
 
 
@@ -69,6 +77,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     """
     folder = RunFolder(run_path)
     recipe = read_toml(folder.config, TrainRecipe)
+    if recipe.classes:
+        raise RunError(SEVERAL.format(run=folder.path.name))
     if has_no_start(recipe, folder):
         raise RunError(NO_START.format(run=folder.path.name))
     old, new = parent_bundle(recipe, folder), _own(folder)
@@ -85,7 +95,7 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
 
 
 def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
-    """Evaluate the classifier of a run that started from none on what the run has held out.
+    """Evaluate the model of a run by itself on what the run has held out: no other is there to compare it with.
 
     Parameters
     ----------
@@ -111,6 +121,9 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     from napari_melanoma.workflows.class_files import lead_of
 
     folder = RunFolder(run_path)
+    if read_toml(folder.config, TrainRecipe).classes:
+        found = evaluate_labels_held_out(folder, _own(folder), run=run)
+        return ALONE_SEVERAL.format(images=found.images, lead=label_lead(found))
     evaluation = evaluate_held_out(folder, _own(folder), run=run)
     return ALONE.format(images=len(evaluation.told.labels), lead=lead_of(evaluation))
 
@@ -128,9 +141,11 @@ def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
     Returns
     -------
     bool
-        False for a model that draws: it is compared with the shipped one.
+        False for a model that draws lesions: it is compared with the shipped one.
     """
     settled = settled_in(folder)
+    if recipe.classes:
+        return True
     return recipe.task == "classification" and (settled is None or settled.whole is None)
 
 

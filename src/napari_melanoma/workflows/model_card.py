@@ -141,7 +141,10 @@ def head(config: BundleConfig) -> str:
     str
         Markdown with the front matter that the hub reads.
     """
-    kinds = ", ".join(config.modalities) or "not stated"
+    kinds = f"For photographs of these kinds: {', '.join(config.modalities) or 'not stated'}."
+    if config.tile is not None:
+        tile = config.tile
+        kinds = f"For whole-slide images, in tiles of {tile.side_px} pixels at {tile.mpp:g} micrometres per pixel."
     return f"""---
 license: {config.licence.lower()}
 library_name: napari-melanoma
@@ -152,7 +155,7 @@ pipeline_tag: {PIPELINES[config.task]}
 
 {config.title}.
 
-**Research use only; not for diagnosis.** For photographs of these kinds: {kinds}.
+**Research use only; not for diagnosis.** {kinds}
 """
 
 
@@ -210,6 +213,13 @@ def training(config: BundleConfig, reviews: Mapping[str | None, int] | None = No
 def _tuned(config: BundleConfig) -> str:
     """What the tuning images chose, and what they say."""
     known, images = config.provenance, config.provenance.get("tuning_images")
+    if config.task == "segmentation" and not config.draws_one_class:
+        dice = ", ".join(f"{name} {value}" for name, value in known.get("tuning_dice_of_classes", {}).items())
+        return f"""- It tells {", ".join(config.classes)} apart, pixel by pixel; the most probable class counts
+- {images} further images, set aside by patient or lesion, chose the epoch; on them, over all pixels, the mean
+  Jaccard index of the classes is {known.get("tuning_jaccard")}, Dice: {dice}.
+  That is optimistic for images like them, and no figure to compare with others
+"""
     if config.classifier is None:
         return f"""- {images} further images, set aside by patient or lesion, chose the epoch and the threshold
   {config.threshold:.2f}; on them, at the network's size and unrefined, the mean Jaccard index is

@@ -64,12 +64,17 @@ class ShippedRecipe:
         values = merged(self.values, self._network(start))
         return TrainRecipe.parse(merged(merged(values, chosen), overrides), f"recipe '{self.name}'")
 
+    def _goes_on(self, config: BundleConfig) -> bool:
+        """Whether a recipe is of the same question as a model."""
+        task, classes = self.values.get("task", "segmentation"), tuple(self.values.get("classes", ()))
+        return config.task == task and (task == "classification" or classes in ((), config.classes))
+
     def _network(self, start: str) -> dict[str, Any]:
         """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
         if start in WORDS or weights_file(start):
             return {}
         config = find_bundle(start).config
-        if config.task != self.values.get("task", "segmentation"):  # its encoder alone is taken
+        if not self._goes_on(config):  # its encoder alone is taken
             return {"model": {"preprocessing": config.preprocessing.model_dump()}}
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)

@@ -29,6 +29,7 @@ from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 from napari_melanoma.workflows.task_classification import Classification
 from napari_melanoma.workflows.task_kinds import TaskKind
 from napari_melanoma.workflows.task_segmentation import Segmentation
+from napari_melanoma.workflows.task_several import SeveralClasses
 from napari_melanoma.workflows.training_bundle import bundle_config
 from napari_melanoma.workflows.training_checks import check_recipe, check_step
 from napari_melanoma.workflows.training_events import Phase, told, told_by_helper
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.task import Task
 
 KINDS: dict[str, TaskKind] = {"segmentation": Segmentation(), "classification": Classification()}
+SEVERAL = SeveralClasses()
 log = logging.getLogger(__name__)
 
 
@@ -130,6 +132,11 @@ def train(
                 return _work(Work(recipe, folder, network, resume, judge), listening)
 
 
+def _kind_of(recipe: TrainRecipe) -> TaskKind:
+    """What is done for the task of a recipe."""
+    return SEVERAL if recipe.classes else KINDS[recipe.task]
+
+
 def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
     """Refuse a folder that holds another run, or none to resume."""
     path = folder.path
@@ -159,7 +166,7 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     known = None if work.resume and folder.data.exists() else encoding_of_start(recipe)
     prepared = prepare_data(recipe, folder, resume=work.resume, run=phase, encoding=known)
     _check_classes(recipe, prepared)
-    kind = KINDS[recipe.task]
+    kind = _kind_of(recipe)
     network = _network(work, kind, prepared)
     settled = settled_in(folder) or _settle(work, network, prepared, phase)
     config = bundle_config(recipe, prepared, settled.parent)
@@ -179,7 +186,7 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
     if work.judge:
-        _judge(prepared, settled, folder, phase)
+        _judge(work, prepared, settled, phase)
     folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)
     return bundle
 
@@ -212,7 +219,8 @@ def _came_to(bundle: BundleInfo) -> dict[str, Any]:
     """What a run says of its model at the end: how it did on the tuning images, and where its answers are cut."""
     config = bundle.config
     monitor = monitor_in(config.provenance)
-    return {"threshold": config.threshold, monitor.name: config.provenance[monitor.name]}
+    cut = {} if config.task == "segmentation" and not config.draws_one_class else {"threshold": config.threshold}
+    return {**cut, monitor.name: config.provenance[monitor.name]}
 
 
 def _blend(work: Work, task: Task, parent: Parent) -> None:
@@ -280,14 +288,15 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
         folder.tell("notice", message="bf16 is not used: this processor does not compute in it.")
 
 
-def _judge(prepared: Prepared, settled: Settled, folder: RunFolder, run: RunContext) -> None:
+def _judge(work: Work, prepared: Prepared, settled: Settled, run: RunContext) -> None:
     """Compare the new model with the one it started from; the model is there whatever becomes of this."""
+    folder = work.folder
     if not prepared.samples.held_out and not prepared.base_samples:
         folder.tell("notice", message="no image was held out, so nobody has judged the new model.")
         return
     from napari_melanoma.workflows.gate import evaluate_alone, gate
 
-    alone = prepared.classes is not None and settled.whole is None
+    alone = bool(work.recipe.classes) or (prepared.classes is not None and settled.whole is None)
     what = "evaluation" if alone else "comparison with the old model"
     try:
         if alone:
@@ -308,7 +317,7 @@ def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     with told_by_helper(folder):
         settled = wait_for_settled(folder, helping)
         prepared = prepare_data(recipe, folder, resume=True, run=helping)
-        kind = KINDS[recipe.task]
+        kind = _kind_of(recipe)
         options = kind.options(recipe, prepared)
         network = start_network(recipe, options, weights=not folder.last_checkpoint.exists())
         task = kind.make(recipe, network, bundle_config(recipe, prepared, settled.parent), prepared)

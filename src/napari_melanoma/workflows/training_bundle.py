@@ -13,7 +13,7 @@ from napari_melanoma.analysis.overlap import choose_best, jaccard_by_threshold
 from napari_melanoma.core.classifier import ClassifierConfig
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.weights_files import WORDS
 from napari_melanoma.training.prepare import Prepared
 from napari_melanoma.training.recipe import TrainRecipe
@@ -50,12 +50,17 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
     kept: dict[str, Any] = {**fed_as(recipe, parent)}
     if parent and parent.part == "all":
         kept["threshold"] = parent.threshold
+    if recipe.classes:
+        kept["classes"] = recipe.classes
     asked, data = recipe.classification, prepared.classes
     if asked is not None and data is not None:
         told = ClassifierConfig(
             positive=asked.positive, view=asked.view, mirrored=asked.mirrored, coverage=asked.coverage
         )
         kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": told}
+    named = recipe.modalities
+    if recipe.tile is not None and SLIDE not in named:
+        named = (*named, SLIDE)
     return BundleConfig(
         name=recipe.name,
         title=recipe.title,
@@ -63,7 +68,8 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         options=network_options(recipe, prepared),
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
-        modalities=kinds_of(recipe.modalities, [sample.modality for sample in prepared.samples.learn]),
+        modalities=kinds_of(named, [sample.modality for sample in prepared.samples.learn]),
+        tile=recipe.tile,
         licence=recipe.licence,
         provenance=_origin(recipe, prepared, parent),
         **kept,

@@ -119,7 +119,7 @@ def parent_of(recipe: TrainRecipe) -> Parent | None:
     bundle = find_bundle(recipe.model.start)
     config: BundleConfig = bundle.config
     known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
-    if config.task != recipe.task:
+    if not recipe.goes_on_from(config):
         return Parent(part="encoder", fingerprint=bundle.fingerprint, **known)
     if config.architecture != recipe.model.architecture:
         raise RunError(
@@ -207,7 +207,7 @@ def start_network(
         tell(load_file(network, file))
         return network
     bundle = find_bundle(recipe.model.start)
-    if bundle.config.task != recipe.task:
+    if not recipe.goes_on_from(bundle.config):
         tell(load_encoder(network, bundle))
         return network
     try:

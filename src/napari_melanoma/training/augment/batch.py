@@ -38,17 +38,20 @@ class BatchAugmentation:
         Side in pixels of what comes out, a multiple of 16.
     seed : int
         Of the run.
+    classes : int
+        1 for masks of 0 and 255; of label images how many classes there are.
     """
 
-    def __init__(self, config: AugmentationConfig, side: int, seed: int) -> None:
+    def __init__(self, config: AugmentationConfig, side: int, seed: int, classes: int = 1) -> None:
         self._config = config
         self._seed = seed
+        self._classes = classes
         # In the order in which it befalls a photograph: what lies on the skin, light, lens, sensor, file.
         on_skin = [look(config) for look in (Hair, Bubbles)]
         in_camera = [look(config) for look in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)]
         self._transforms = v2.Compose(
             [
-                Warp(config, side),
+                Warp(config, side, several=classes > 1),
                 *(look for look in on_skin if look.is_on),
                 ColorJitter(config),
                 *(look for look in in_camera if look.is_on),
@@ -71,11 +74,32 @@ class BatchAugmentation:
         images : torch.Tensor
             float32 in [0, 255] (batch, 3, side, side).
         masks : torch.Tensor
-            uint8 0 or 255 (batch, 1, side, side).
+            uint8 0 or 255 (batch, 1, side, side), or the numbers of classes.
         """
         with torch.no_grad():
             chance = chances(self._seed, keys)
+            if self._classes > 1:
+                masks = one_hot(masks, self._classes).mul_(255)
             if is_mixing(self._config):
                 images, masks = mix(images, masks, chance, self._config)
             image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), chance)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Give each class a map of its own.
+
+    Parameters
+    ----------
+    labels : torch.Tensor
+        uint8 (batch, 1, row, column), numbers of classes.
+    classes : int
+        How many there are.
+
+    Returns
+    -------
+    torch.Tensor
+        uint8 0 or 1 (batch, class, row, column).
+    """
+    numbers = torch.arange(classes, dtype=labels.dtype, device=labels.device)
+    return (labels == numbers[:, None, None]).to(torch.uint8)

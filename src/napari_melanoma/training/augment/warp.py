@@ -27,23 +27,29 @@ class Warp(v2.Transform):
         The ranges.
     side : int
         Of what comes out, in pixels.
+    several : bool
+        Whether a mask has a map for each of several classes, of which the one with the greatest share wins.
     """
 
-    def __init__(self, config: AugmentationConfig, side: int) -> None:
+    def __init__(self, config: AugmentationConfig, side: int, *, several: bool = False) -> None:
         super().__init__()
+        self._several = several
         self._config = config
         self._side = side
 
     def forward(
         self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: Chances
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, Chances]:
-        """Move uint8 images and masks: float32 images, masks of 0 and 255."""
+        """Move uint8 images and masks: float32 images, masks of 0 and 255, or of the numbers of classes."""
         matrix = torch.from_numpy(affine_maps(self._config, chance)).to(image.device, non_blocking=True)
         both = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
         grid = sampling_grid(matrix, self._side)
         moved = grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        lesion = (moved[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
-        return tv_tensors.Image(moved[:, :3]), tv_tensors.Mask(lesion), chance
+        if self._several:
+            found = moved[:, 3:].argmax(1, keepdim=True).to(torch.uint8)
+        else:
+            found = (moved[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
+        return tv_tensors.Image(moved[:, :3]), tv_tensors.Mask(found), chance
 
 
 def sampling_grid(matrix: Tensor, side: int) -> Tensor:

@@ -20,7 +20,9 @@ class Spec:
     """What a loss says of itself: its name in recipes, a title, its source, and whether lesion pixels can be weighted.
 
     A weighted one takes ``lesion_weight`` as its third argument. Those of classification take logits (batch, class)
-    and shares of the classes (batch, class); a focused one takes ``gamma`` as its third.
+    and shares of the classes (batch, class); a focused one takes ``gamma`` as its third. One of ``several`` takes
+    logits and target of several classes too, each (batch, class, row, column), by a softmax; its weight is then one
+    for each class.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Spec:
     weighted: bool = False
     task: Literal["segmentation", "classification"] = "segmentation"
     focused: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,21 +56,22 @@ def losses() -> dict[str, Loss]:
     return dict(sorted(found.items()))
 
 
-def make_loss(name: str, lesion_weight: float = 1.0) -> LossFunction:
+def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
     """Give a loss by its name, with its weight.
 
     Parameters
     ----------
     name : str
         A key of ``losses()``.
-    lesion_weight : float
-        How many times a pixel of lesion counts in cross-entropy. Losses of overlap have no use for it: they weigh a
-        lesion by its share of the image already.
+    lesion_weight : float or torch.Tensor
+        How many times a pixel of lesion counts in cross-entropy; of several classes float (class,). Losses of overlap
+        have no use for it: they weigh a lesion by its share of the image already.
 
     Returns
     -------
     callable
-        Logits and target, both float (batch, 1, row, column), the target in [0, 1], to a scalar.
+        Logits and target, both float (batch, 1, row, column), the target in [0, 1], to a scalar; those of several
+        classes have as many maps, and the target adds up to one over them.
     """
     known = losses()[name]
     return partial(known.function, lesion_weight=lesion_weight) if known.spec.weighted else known.function

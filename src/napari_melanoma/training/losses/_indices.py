@@ -1,4 +1,8 @@
-"""Dice and Jaccard index of probabilities, image by image: what the losses of overlap share; no loss itself."""
+"""Dice and Jaccard index of probabilities: what the losses of overlap share; no loss itself.
+
+With one map an index is of an image. With several it is of a class, over all images of the batch together (as Isensee
+et al. 2021, doi:10.1038/s41592-020-01008-z): a tile rarely shows every class.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,12 @@ def dice_index(logits: Tensor, target: Tensor) -> Tensor:
     Parameters
     ----------
     logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
+        Float (batch, class, row, column); the target in [0, 1].
 
     Returns
     -------
     torch.Tensor
-        (batch,), in (0, 1].
+        (batch,), of several classes (class,), in (0, 1].
     """
     common, total = _sums(logits, target)
     return (2 * common + SMOOTH) / (total + SMOOTH)
@@ -33,19 +37,20 @@ def jaccard_index(logits: Tensor, target: Tensor) -> Tensor:
     Parameters
     ----------
     logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
+        Float (batch, class, row, column); the target in [0, 1].
 
     Returns
     -------
     torch.Tensor
-        (batch,), in (0, 1].
+        (batch,), of several classes (class,), in (0, 1].
     """
     common, total = _sums(logits, target)
     return (common + SMOOTH) / (total - common + SMOOTH)
 
 
 def _sums(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the product, and sum of both, for each image."""
-    probability = logits.sigmoid()
-    axes = (1, 2, 3)
+    """Sum of the product, and sum of both, for each image, or for each of several classes."""
+    several = logits.shape[1] > 1
+    probability = logits.softmax(1) if several else logits.sigmoid()
+    axes = (0, 2, 3) if several else (1, 2, 3)
     return (probability * target).sum(axes), (probability + target).sum(axes)

@@ -1,4 +1,4 @@
-"""Cross-entropy over skin and lesion, as P4 uses it by itself and in its sums."""
+"""Cross-entropy over skin and lesion, as P4 uses it by itself and in its sums, or over several classes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ SPEC = Spec(
     title="Cross-entropy (CE)",
     reference="Goodfellow et al. 2016, Deep Learning, section 6.2.2.2",
     weighted=True,
+    several=True,
 )
 
 
-def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
-    """Minus the log probability of the right one of two classes, averaged over pixels and images.
+def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
+    """Minus the log probability of the right class, averaged over pixels and images.
 
-    With one map and a sigmoid, as in P4 and here, that of lesion is p and that of skin 1 - p: the same number as
+    With one map and a sigmoid, as in P4, the probability of lesion is p and that of skin 1 - p: the same number as
     ``bce``. It is listed apart so that a recipe can name a loss as its paper does.
 
     Parameters
     ----------
     logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
-    lesion_weight : float
-        How many times a pixel of lesion counts in the cross-entropy, against one of skin.
+        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
+    lesion_weight : float or torch.Tensor
+        How many times a pixel of lesion counts in the cross-entropy, against one of skin; of several classes float
+        (class,), or 1.
 
     Returns
     -------
     torch.Tensor
         A scalar.
     """
-    return bce.loss(logits, target, lesion_weight)
+    if logits.shape[1] == 1:
+        return bce.loss(logits, target, float(lesion_weight))
+    weights = logits.new_ones(logits.shape[1]) * lesion_weight
+    return -(target * weights[:, None, None] * logits.log_softmax(1)).sum(1).mean()

@@ -15,20 +15,21 @@ SPEC = Spec(
     title="CE - log DI",
     reference="Iglovikov et al. 2017, arXiv:1706.06169",
     weighted=True,
+    several=True,
 )
 
 
-def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
-    """Cross-entropy, minus the mean over images of the logarithm of the soft Dice index.
+def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
+    """Cross-entropy, minus the mean over images, or over several classes, of the logarithm of the soft Dice index.
 
     Where the overlap is small its logarithm falls steeply, so that it pulls hardest at the start of a training.
 
     Parameters
     ----------
     logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
-    lesion_weight : float
-        How many times a pixel of lesion counts in the cross-entropy, against one of skin.
+        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
+    lesion_weight : float or torch.Tensor
+        As ``ce`` takes it.
 
     Returns
     -------

@@ -14,16 +14,17 @@ SPEC = Spec(
     name="soft_dice",
     title="Soft Dice (1 - DI)",
     reference="Milletari et al. 2016, doi:10.1109/3DV.2016.79",
+    several=True,
 )
 
 
 def loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the Dice index of the probabilities, by image.
+    """One minus the Dice index of the probabilities, by image or by class.
 
     Parameters
     ----------
     logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
+        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
 
     Returns
     -------

@@ -14,16 +14,17 @@ SPEC = Spec(
     name="soft_jaccard",
     title="Soft Jaccard (1 - JA)",
     reference="Yuan et al. 2017, doi:10.1109/TMI.2017.2695227",
+    several=True,
 )
 
 
 def loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the Jaccard index of the probabilities, by image.
+    """One minus the Jaccard index of the probabilities, by image or by class.
 
     Parameters
     ----------
     logits, target : torch.Tensor
-        Float (batch, 1, row, column); the target in [0, 1].
+        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
 
     Returns
     -------

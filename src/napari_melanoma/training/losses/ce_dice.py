@@ -1,0 +1,37 @@
+"""Cross-entropy and soft Dice together, the usual choice for several classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.training.losses import Spec, ce
+from napari_melanoma.training.losses._indices import dice_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPEC = Spec(
+    name="ce_dice",
+    title="CE + 1 - DI",
+    reference="Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
+    weighted=True,
+    several=True,
+)
+
+
+def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
+    """Sum of cross-entropy and soft Dice; of one map the same number as ``bce_dice``.
+
+    Parameters
+    ----------
+    logits, target : torch.Tensor
+        Float (batch, class, row, column); the target in [0, 1], of several classes adding up to one.
+    lesion_weight : float or torch.Tensor
+        As ``ce`` takes it.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+    """
+    return ce.loss(logits, target, lesion_weight) + (1 - dice_index(logits, target)).mean()
