@@ -1,0 +1,215 @@
+"""What lies in the dermis: hair follicles with sebaceous glands, sweat glands, vessels, nerves, muscle, lymphocytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_melanoma.data.phantom.slide.kinds import Kind
+from napari_melanoma.data.phantom.slide.layers import Layers
+from napari_melanoma.data.phantom.slide.shapes import Drawing, Floats, blob, tube
+
+MM = 1000.0
+
+
+def add_follicle(drawing: Drawing, rng: np.random.Generator, layers: Layers, along: float, stretch: float) -> None:
+    """Draw a hair follicle with its gland, from the surface towards the fat, sometimes cut so that only a part is seen.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outlines.
+    rng : numpy.random.Generator
+        Draws it.
+    layers : Layers
+        Of the section.
+    along : float
+        Where it opens, in micrometres.
+    stretch : float
+        Of an oblique cut.
+    """
+    start = float(layers.at(layers.granular, np.array([along]))[0])
+    floor = float(layers.at(layers.bottom, np.array([along]))[0])
+    length = min(rng.uniform(900, 2300) * stretch, 0.86 * (floor - start))
+    if length < 250:
+        return
+    t = np.linspace(0, 1, max(12, int(length / 18)))
+    lean = rng.uniform(-0.42, 0.42)
+    path = np.stack(
+        [along + length * (lean * t + 0.04 * np.sin(3.1 * t + rng.uniform(0, 6)) * t), start - 14 + length * t], 1
+    )
+    if rng.random() < 0.7:
+        add_gland(drawing, rng, path[int(0.3 * len(path))], rng.choice([-1, 1]))
+    _add_hair(drawing, rng, path, t)
+
+
+def _add_hair(drawing: Drawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
+    """Outer sheath with a funnel and a bulb, inner sheath, shaft, papilla."""
+    thick = rng.uniform(30, 52)
+    bulb = 1 + 0.75 * np.exp(-(((t - 0.93) / 0.07) ** 2)) - 0.7 * np.clip((t - 0.965) / 0.035, 0, 1)
+    funnel = 1 + 1.1 * np.exp(-t / 0.05)
+    drawing.add(Kind.SHEATH, tube(path, thick * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
+    upper = slice(0, max(3, int(0.1 * len(t))))
+    drawing.add(Kind.KERATIN, tube(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
+    inner = slice(int(0.16 * len(t)), int(0.9 * len(t)))
+    if inner.stop - inner.start > 3:
+        drawing.add(Kind.INNER_SHEATH, tube(path[inner], np.full(inner.stop - inner.start, 0.42 * thick)))
+    shaft = slice(0, int(0.84 * len(t)))
+    drawing.add(Kind.HAIR, tube(path[shaft], np.full(shaft.stop, 0.24 * thick)))
+    tip = path[int(0.945 * len(t))]
+    drawing.add(Kind.DERMIS, blob(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thick, 0.75 * thick), 0.05))
+
+
+def add_gland(drawing: Drawing, rng: np.random.Generator, at: Floats, side: int) -> None:
+    """Draw a sebaceous gland of a few lobules.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outlines.
+    rng : numpy.random.Generator
+        Draws it.
+    at : numpy.ndarray
+        Where it leaves the follicle, (along, depth).
+    side : int
+        -1 or 1.
+    """
+    for number in range(int(rng.integers(2, 6))):
+        away = side * (70 + 75 * (number % 3)) + rng.uniform(-20, 20)
+        below = 45 * number - 40 + rng.uniform(-20, 20)
+        radii = rng.uniform(55, 105), rng.uniform(50, 90)
+        drawing.add(
+            Kind.SEBACEOUS, blob(rng, (float(at[0] + away), float(at[1] + below)), radii, 0.13), "basal", 8.5, False
+        )
+
+
+def add_sweat_gland(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+    """Draw the coil of a sweat gland: a cluster of cross-cut tubules with a lumen.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outlines.
+    rng : numpy.random.Generator
+        Draws it.
+    centre : tuple of float
+        Along and depth.
+    """
+    count = int(rng.integers(7, 15))
+    turn = 2.4 * np.arange(count) + rng.uniform(0, 6)
+    reach = 46 * np.sqrt(np.arange(count) + 0.4)
+    for angle, distance in zip(turn, reach, strict=True):
+        at = centre[0] + distance * np.cos(angle), centre[1] + 0.75 * distance * np.sin(angle)
+        radius = rng.uniform(19, 27)
+        radii = radius * rng.uniform(0.9, 1.5), radius
+        drawing.add(Kind.ECCRINE, blob(rng, at, radii, 0.08), "gland", 6.5)
+        drawing.add(Kind.LUMEN, blob(rng, at, (0.3 * radii[0], 0.3 * radii[1]), 0.15))
+
+
+def add_vessel(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
+    """Draw a cut vessel: wall with flat nuclei, and blood or an empty lumen.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outlines.
+    rng : numpy.random.Generator
+        Draws it.
+    centre : tuple of float
+        Along and depth.
+    radius : float
+        In micrometres.
+    """
+    radii = radius * rng.uniform(0.9, 2.2), radius
+    wall = rng.uniform(2.5, 4.5) + 0.1 * radius
+    drawing.add(
+        Kind.WALL, blob(rng, centre, (radii[0] + wall, radii[1] + wall), 0.08), "endothelium", 11 + 0.1 * radius, False
+    )
+    drawing.add(Kind.BLOOD if rng.random() < 0.6 else Kind.LUMEN, blob(rng, centre, radii, 0.1))
+
+
+def add_nerve(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+    """Draw a small nerve.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outline.
+    rng : numpy.random.Generator
+        Draws it.
+    centre : tuple of float
+        Along and depth.
+    """
+    radius = rng.uniform(18, 40)
+    drawing.add(Kind.NERVE, blob(rng, centre, (radius * rng.uniform(1, 2.4), radius), 0.08), "endothelium", 16, False)
+
+
+def add_muscle(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+    """Draw a bundle of smooth muscle, as that which raises a hair.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outline.
+    rng : numpy.random.Generator
+        Draws it.
+    centre : tuple of float
+        Along and depth.
+    """
+    t = np.linspace(-1, 1, 30)
+    length, lean = rng.uniform(180, 380), rng.uniform(-0.9, 0.9)
+    path = np.stack([centre[0] + length * t, centre[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
+    drawing.add(Kind.MUSCLE, tube(path, rng.uniform(22, 42) * np.sqrt(np.clip(1.02 - t**2, 0.01, 1))))
+
+
+def add_infiltrate(
+    drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float]
+) -> None:
+    """Draw a cluster of lymphocytes.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outline.
+    rng : numpy.random.Generator
+        Draws it.
+    centre, radii : tuple of float
+        Along and depth.
+    """
+    drawing.add(Kind.INFILTRATE, blob(rng, centre, radii, 0.3))
+
+
+def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts: dict[str, float]) -> None:
+    """Fill the dermis of a section.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outlines.
+    rng : numpy.random.Generator
+        Draws them.
+    layers : Layers
+        Of the section.
+    amounts : dict
+        ``follicles`` per mm, ``inflammation`` 0 to 1, ``stretch``.
+    """
+    width_mm = (layers.end - layers.start) / MM
+
+    def somewhere(least: float, most: float) -> tuple[float, float]:
+        along = float(rng.uniform(layers.start + 60, layers.end - 60))
+        floor = float(layers.at(layers.bottom, np.array([along]))[0]) - 60
+        return along, float(np.clip(rng.uniform(least, most), 120, max(floor, 130)))
+
+    for number in range(int(9 * width_mm)):
+        add_vessel(drawing, rng, somewhere(130, 420), rng.uniform(4, 11))
+        if number % 3 == 0:
+            add_vessel(drawing, rng, somewhere(500, 2600), rng.uniform(10, 34))
+    for _ in range(int(0.9 * width_mm)):
+        add_sweat_gland(drawing, rng, somewhere(900, 2400))
+        add_nerve(drawing, rng, somewhere(500, 2500))
+        add_muscle(drawing, rng, somewhere(350, 1100))
+    for _ in range(int(round((2 + 9 * amounts["inflammation"]) * width_mm))):
+        size = rng.uniform(25, 60 + 90 * amounts["inflammation"])
+        add_infiltrate(drawing, rng, somewhere(170, 1500), (size * rng.uniform(0.8, 2.2), size))
+    for _ in range(rng.poisson(amounts["follicles"] * width_mm)):
+        along = float(rng.uniform(layers.start + 120, layers.end - 120))
+        add_follicle(drawing, rng, layers, along, amounts["stretch"])

@@ -1,0 +1,317 @@
+"""From a plan to pixels: any part of any level, the same whichever part is asked, and the truth beside it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide.artefacts import INKS, ink_density, line_distance
+from napari_melanoma.data.phantom.slide.cells import scatter
+from napari_melanoma.data.phantom.slide.grid import uniform
+from napari_melanoma.data.phantom.slide.ground import EOSIN, HAEMATOXYLIN, lay_ground
+from napari_melanoma.data.phantom.slide.kinds import CLASS_OF, Kind
+from napari_melanoma.data.phantom.slide.plan import SlidePlan
+from napari_melanoma.data.phantom.slide.section import SectionPlan
+from napari_melanoma.data.phantom.slide.species import bank
+from napari_melanoma.data.phantom.slide.view import Window, label_pixels
+
+Floats = NDArray[np.floating[Any]]
+Rgb = NDArray[np.uint8]
+BLOCK = 256
+# Pixels around a block that are drawn too: for the softness of the optics, and where something is out of focus.
+_SOFT, _BLURRED = 2, 20
+_REMEMBERED = 96
+
+
+def render(plan: SlidePlan, level: int, box: Box) -> Rgb:
+    """Draw a part of a level.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    level : int
+        0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
+    box : Box
+        In pixels of that level; what lies outside of the slide is glass.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 sRGB (row, column, channel).
+    """
+    rgb = np.empty((box.height, box.width, 3), np.uint8)
+    for row in range(box.top // BLOCK, -(-(box.top + box.height) // BLOCK)):
+        for column in range(box.left // BLOCK, -(-(box.left + box.width) // BLOCK)):
+            top, left = row * BLOCK - box.top, column * BLOCK - box.left
+            rows = slice(max(top, 0), min(top + BLOCK, box.height))
+            columns = slice(max(left, 0), min(left + BLOCK, box.width))
+            block = block_of(plan, level, row, column)
+            inner = block[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            rgb[rows, columns] = inner
+    return rgb
+
+
+def truth(plan: SlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
+    """Say what is true of a part of the slide.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    downsample : float
+        Side of a pixel in pixels of level 0; any positive number.
+    box : Box
+        In such pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Class at the centre of each pixel, uint8 (row, column): 0 background, with what lies over the granular layer
+        (keratin, the crust of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumour.
+    """
+    classes = np.zeros((box.height, box.width), np.uint8)
+    for section in plan.sections:
+        if _meets(section.box, box, downsample):
+            classes = np.maximum(classes, CLASS_OF[label_pixels(section, box, downsample)])
+    return classes
+
+
+def is_glass(plan: SlidePlan, level: int, box: Box) -> bool:
+    """Tell whether there is surely nothing but clean glass.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    level : int
+        Of the pyramid.
+    box : Box
+        In pixels of that level.
+
+    Returns
+    -------
+    bool
+        Then all of its pixels have the colour ``plan.look.stain.glass``.
+    """
+    scale = float(2**level)
+    margin = _SOFT + 1
+    wide = Box(box.top, box.left, box.height, box.width)
+    if any(_meets(section.box, wide, scale, margin) for section in plan.sections):
+        return False
+    um = scale * plan.config.mpp
+    edges = (
+        box.top * um - margin,
+        box.left * um - margin,
+        (box.top + box.height) * um + margin,
+        (box.left + box.width) * um + margin,
+    )
+    if len(plan.dust.near(*edges)):
+        return False
+    return not any(_overlap(pen.box, edges) for pen in plan.pens)
+
+
+def _meets(edges: tuple[float, float, float, float], box: Box, scale: float, margin: float = 0.0) -> bool:
+    """Whether a rectangle in pixels of level 0 touches a box in pixels of ``scale`` times their side."""
+    rows = edges[0] - margin < (box.top + box.height) * scale and edges[2] + margin > box.top * scale
+    return rows and edges[1] - margin < (box.left + box.width) * scale and edges[3] + margin > box.left * scale
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Whether two rectangles (top, left, bottom, right) touch."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+class _Remembered:
+    """The blocks drawn last, for whoever asks for many small parts; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[tuple[int, int, int, int], tuple[SlidePlan, Rgb]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+        """Give a block, drawn now or before."""
+        key = (id(plan), level, row, column)
+        with self._lock:
+            known = self._blocks.get(key)
+            if known is not None and known[0] is plan:
+                self._blocks.move_to_end(key)
+                return known[1]
+        block = _drawn(plan, level, row, column)
+        with self._lock:
+            self._blocks[key] = (plan, block)
+            while len(self._blocks) > _REMEMBERED:
+                self._blocks.popitem(last=False)
+        return block
+
+
+_blocks = _Remembered()
+
+
+def block_of(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+    """Give one block of ``BLOCK`` by ``BLOCK`` pixels of a level, as the slide is made of.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    level, row, column : int
+        Which block.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 sRGB (row, column, channel), read-only.
+    """
+    return _blocks.get(plan, level, row, column)
+
+
+def _drawn(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+    """Draw a block, from four of the finer level above the finest."""
+    box = Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK)
+    if is_glass(plan, level, box):
+        block = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
+    elif level == 0:
+        block = draw(plan, box)
+    else:
+        parts = [[block_of(plan, level - 1, 2 * row + i, 2 * column + j) for j in (0, 1)] for i in (0, 1)]
+        block = np.block([[[halved(part)] for part in line] for line in parts])
+    block.flags.writeable = False
+    return block
+
+
+def halved(rgb: Rgb) -> Rgb:
+    """Take the mean of two by two pixels.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel), of even height and width.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of half the size.
+    """
+    wide = rgb[0::2].astype(np.uint16)
+    wide += rgb[1::2]
+    return ((wide[:, 0::2] + wide[:, 1::2] + 2) >> 2).astype(np.uint8)
+
+
+def draw(plan: SlidePlan, box: Box) -> Rgb:
+    """Draw a part of level 0 at once; ``render`` puts such parts together.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    box : Box
+        In pixels of level 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 sRGB (row, column, channel).
+    """
+    mpp = plan.config.mpp
+    edges = (box.top * mpp, box.left * mpp, (box.top + box.height) * mpp, (box.left + box.width) * mpp)
+    blurred = plan.defocus.near(*edges)
+    margin = _BLURRED if len(blurred) else _SOFT
+    wide = Box(box.top - margin, box.left - margin, box.height + 2 * margin, box.width + 2 * margin)
+    density = np.zeros((3, wide.height, wide.width), np.float32)
+    for section in plan.sections:
+        if _meets(section.box, wide, 1.0):
+            density += _tissue(plan, section, wide)
+    density = _softened(density)
+    if len(blurred):
+        density = _out_of_focus(plan, density, wide, blurred)
+    _add_dust(plan, density, wide)
+    _add_ink(plan, density, wide)
+    inner = density[:, margin : margin + box.height, margin : margin + box.width]
+    glass = np.array(plan.look.stain.glass, np.float32)[:, None, None]
+    return np.ascontiguousarray(np.moveaxis(np.rint(glass * np.exp(-inner)).astype(np.uint8), 0, 2))
+
+
+def _tissue(plan: SlidePlan, section: SectionPlan, box: Box) -> Floats:
+    """Optical density (3, row, column) of one section."""
+    mpp = plan.config.mpp
+    nuclei = bank(plan.look.name, mpp)
+    reach = nuclei.reach
+    wide = Box(box.top - reach, box.left - reach, box.height + 2 * reach, box.width + 2 * reach)
+    labels = label_pixels(section, wide)
+    inner = labels[reach:-reach, reach:-reach]
+    if not labels.any():
+        return np.zeros((3, box.height, box.width), np.float32)
+    seed = plan.config.seed
+    dyes = lay_ground(Window(section, plan.look, mpp, box, inner, seed))
+    canvas = np.zeros((2, wide.height + 2 * reach, wide.width + 2 * reach), np.float32)
+    for found in scatter(Window(section, plan.look, mpp, wide, labels, seed)):
+        nuclei.lay(canvas, found.column + reach, found.row + reach, found.stamp)
+    canvas = canvas[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach] * (inner != Kind.GLASS)
+    dyes[:2] *= 1 - 0.85 * canvas[1]
+    dyes[EOSIN] += 0.22 * np.minimum(canvas[0], 1)
+    dyes[HAEMATOXYLIN] += 1.05 * canvas[0]
+    density = np.tensordot(plan.stains.T, dyes, axes=1)
+    return density * _folded(section, box, mpp)
+
+
+def _folded(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
+    """How many layers of tissue lie on each other."""
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    layers: Floats | float = 1.0
+    for number, line in enumerate(section.folds):
+        half = 45.0 + 35.0 * float(uniform(np.array([number]), np.array([section.index]), 77)[0])
+        (left, top), (right, bottom) = line.min(axis=0) - half, line.max(axis=0) + half
+        if _overlap((top, left, bottom, right), (y[0], x[0], y[-1], x[-1])):
+            away = line_distance(line, x, y)
+            layers = layers + 0.95 * np.clip((half - away) / 6, 0, 1) + 0.3 * np.exp(-(((away - half) / 5) ** 2))
+    return layers
+
+
+def _softened(density: Floats) -> Floats:
+    """Blur by about half a pixel, as optics do."""
+    density[:, 1:-1] = 0.2 * (density[:, :-2] + density[:, 2:]) + 0.6 * density[:, 1:-1]
+    density[:, :, 1:-1] = 0.2 * (density[:, :, :-2] + density[:, :, 2:]) + 0.6 * density[:, :, 1:-1]
+    return density
+
+
+def _out_of_focus(plan: SlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64]) -> Floats:
+    """Blur what is out of focus, more and more towards its middle."""
+    from scipy.ndimage import gaussian_filter1d
+
+    spots, mpp = plan.defocus, plan.config.mpp
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    share = np.zeros(density.shape[1:], np.float32)
+    for index in blurred:
+        away = np.hypot(x[None] - spots.x[index], y[:, None] - spots.y[index]) / spots.radius[index]
+        np.maximum(share, np.clip((1 - away) / 0.35, 0, 1), out=share)
+    sigma = 2.5 / mpp
+    radius = min(int(3 * sigma), _BLURRED - _SOFT)
+    soft = gaussian_filter1d(gaussian_filter1d(density, sigma, axis=1, radius=radius), sigma, axis=2, radius=radius)
+    return density + share * (soft - density)
+
+
+def _add_dust(plan: SlidePlan, density: Floats, box: Box) -> None:
+    """Specks: dark, with a bright and a dark ring as what lies above the focus."""
+    mpp, dust = plan.config.mpp, plan.dust
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    for index in dust.near(y[0], x[0], y[-1], x[-1]):
+        across, down = x[None] - dust.x[index], y[:, None] - dust.y[index]
+        turn = np.arctan2(down, across)
+        uneven = 1 + 0.25 * np.sin(2 * turn + index) + 0.15 * np.sin(3 * turn + 2 * index)
+        away = np.hypot(across, down) / (0.7 * dust.radius[index] * uneven)
+        density += (0.55 * np.clip((1 - away) / 0.3, 0, 1)).astype(np.float32)
+
+
+def _add_ink(plan: SlidePlan, density: Floats, box: Box) -> None:
+    """Pen marks over all."""
+    mpp = plan.config.mpp
+    x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
+    for pen in plan.pens:
+        if _overlap(pen.box, (y[0], x[0], y[-1], x[-1])):
+            density += np.array(INKS[pen.ink], np.float32)[:, None, None] * ink_density(pen, x, y)
