@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from napari_melanoma.analysis.color import to_lab
+from napari_melanoma.analysis.lit import DARK, lit_circle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ PRESAMPLED = 4 * SIDE
 RINGS = (0.0, 0.35, 0.7, 1.0, 1.2, 1.5)
 HUES = 8
 COLOURLESS = 6.0  # CIELAB chroma below which a hue is chance
-DARK = 20.0  # CIELAB lightness below which there is next to no light
 LEVELS = (5, 25, 50, 75, 95)
 CHANNELS = ("lightness", "green_red", "blue_yellow")
 
@@ -47,6 +47,29 @@ def appearance(rgb: NDArray[np.uint8]) -> dict[str, float]:
     for part in (_levels(lab), _rings(lab), _hues(lab), _structure(lab[..., 0])):
         found.update(part)
     return found
+
+
+def inside_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Cut the black around a circle away, such as that of a dermoscope.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3), sRGB, of any size.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        A view of what is inside the circle. None where there is no such circle.
+    """
+    part = lit_circle(to_lab(_small(rgb))[..., 0])
+    if part is None:
+        return None
+    rows, columns = (
+        slice(side.start * length // SIDE, side.stop * length // SIDE)
+        for side, length in zip(part, rgb.shape[:2], strict=True)
+    )
+    return rgb[rows, columns] if min(rgb.shape[:2]) >= SIDE else None  # of fewer pixels too little would be left
 
 
 def _small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 A model answers every picture, also one of a kind that it never saw. The check is a multinomial logistic regression on
 ``appearance``; its coefficients are in ``modality.json`` beside this module, fitted by ``scripts/fit_modality.py``.
+What looks like neither is looked at again without the black around it: few of the photographs that it was fitted to
+show a small circle on black, and it took that circle for something else.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_melanoma.analysis.appearance import appearance
+from napari_melanoma.analysis.appearance import appearance, inside_circle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,9 +55,10 @@ def recognise(rgb: NDArray[np.uint8]) -> Recognised:
     Recognised
         The most probable kind.
     """
-    probability = _probabilities(np.array(list(appearance(rgb).values())))
-    best = int(probability.argmax())
-    return Recognised(KINDS[best], float(probability[best]))
+    whole = _as_it_is(rgb)
+    part = inside_circle(rgb) if whole.kind == "neither" else None
+    inner = None if part is None else _as_it_is(part)
+    return whole if inner is None or inner.kind == "neither" else inner
 
 
 def warning_for(looks: Recognised, modalities: Sequence[str], stated: str | None = None) -> str:
@@ -87,6 +90,13 @@ def warning_for(looks: Recognised, modalities: Sequence[str], stated: str | None
         f"This {seems} a {kind.replace('_', ' ')} photograph, and the model was trained on {' and '.join(modalities)} "
         "ones alone: check its mask with care, or choose a model for this kind."
     )
+
+
+def _as_it_is(rgb: NDArray[np.uint8]) -> Recognised:
+    """Say which kind a picture looks like, the black around it included."""
+    probability = _probabilities(np.array(list(appearance(rgb).values())))
+    best = int(probability.argmax())
+    return Recognised(KINDS[best], float(probability[best]))
 
 
 def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
