@@ -22,7 +22,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.models.bundle import load_network, read_bundle, write_bundle
 from napari_melanoma.models.reference import read_reference
-from napari_melanoma.workflows.class_card import CrossValidated, Group, full_class_card
+from napari_melanoma.workflows.class_card import CrossValidated, Group, age_groups, full_class_card
 from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
@@ -76,7 +76,10 @@ def main() -> int:
     elsewhere = {name: _measure(model, arguments.data / folder) for name, folder in ELSEWHERE.items()}
     found = _read(json.loads(arguments.figures.read_text(encoding="utf-8")), arguments.folds)
     card = full_class_card(draft.config, found, elsewhere, NOTES)
-    write_bundle(arguments.out, draft.config, load_network(draft), card, reference=read_reference(draft))
+    assert draft.config.classifier is not None
+    judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
+    config = draft.config.model_copy(update={"classifier": judged})
+    write_bundle(arguments.out, config, load_network(draft), card, reference=read_reference(draft))
     sys.stdout.write(card)
     return 0
 

@@ -7,7 +7,8 @@ import pytest
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.classifier import ClassifierConfig, OperatingPoint
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.workflows.class_card import CrossValidated, Group, full_class_card
+from napari_melanoma.models.registry import find_classifier
+from napari_melanoma.workflows.class_card import CrossValidated, Group, age_groups, full_class_card
 from napari_melanoma.workflows.model_card import draft_card
 
 POINT = OperatingPoint(
@@ -77,3 +78,35 @@ def test_each_figure_stands_with_its_interval_and_what_is_not_known_is_empty() -
 @pytest.mark.parametrize(("keep", "chose"), [("last", "chose the temperature"), ("best", "chose the epoch, the temp")])
 def test_the_card_says_what_the_tuning_images_chose(keep: str, chose: str) -> None:
     assert f"set aside by patient or lesion, {chose}" in draft_card(config(keep))
+
+
+def test_groups_by_age_become_what_a_bundle_says_beside_its_answers() -> None:
+    sides = {"sensitivity": estimate(0.6, 0.1), "specificity": estimate(0.8)}
+    found = age_groups(
+        [
+            Group("age: 70 and over", 50, 20, sides),
+            Group("age: 30 to 49", 90, 9, sides),
+            Group("age: 0 to 29", 40, 0, {"specificity": estimate(0.9)}),  # no melanoma: nothing to find
+            Group("age: not known", 10, 3, sides),
+            Group("sex: male", 70, 10, sides),
+        ]
+    )
+    assert [(group.at_least, group.below, group.images, group.positives) for group in found] == [
+        (30, 50, 90, 9),
+        (70, None, 50, 20),
+    ]
+    assert (found[0].sensitivity, found[0].sensitivity_interval) == (0.6, pytest.approx((0.5, 0.7)))
+
+
+def test_the_shipped_classifier_says_of_each_age_what_its_card_says() -> None:
+    bundle = find_classifier("melanoma-small")
+    settings = bundle.config.classifier
+    assert settings is not None
+    assert len(settings.ages) == 4
+    for group, name in zip(settings.ages, ("0 to 29", "30 to 49", "50 to 69", "70 and over"), strict=True):
+        line = next(line for line in bundle.card.splitlines() if line.startswith(f"| age: {name} |"))
+        shares = ((group.sensitivity, group.sensitivity_interval), (group.specificity, group.specificity_interval))
+        said = [f"{share:.3f} ({low:.3f} to {high:.3f})" for share, (low, high) in shares]
+        assert [f"{group.images}", f"{group.positives}", *said] == [
+            cell for place, cell in enumerate(line.strip("| ").split(" | ")) if place in (1, 2, 4, 5)
+        ]

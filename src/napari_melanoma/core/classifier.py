@@ -26,6 +26,34 @@ class OperatingPoint(Config):
     specificity_interval: Interval = Field(description="95 %")
 
 
+class AgeGroup(Config):
+    """How often it was right about people of some ages, at the operating point, on images that it had not seen."""
+
+    at_least: float = Field(ge=0, description="years")
+    below: float | None = Field(None, gt=0, description="years; none: no upper end")
+    images: int = Field(ge=1)
+    positives: int = Field(ge=0, description="how many of the images were of the positive class")
+    sensitivity: float = Field(ge=0, le=1)
+    sensitivity_interval: Interval = Field(description="95 %")
+    specificity: float = Field(ge=0, le=1)
+    specificity_interval: Interval = Field(description="95 %")
+
+    def holds(self, age: float) -> bool:
+        """Say whether an age is one of these.
+
+        Parameters
+        ----------
+        age : float
+            Years; not a number where it is not known.
+
+        Returns
+        -------
+        bool
+            False where it is not known.
+        """
+        return age >= self.at_least and (self.below is None or age < self.below)
+
+
 class ClassifierConfig(Config):
     """How a classifying bundle is fed and how its answers are read."""
 
@@ -40,6 +68,9 @@ class ClassifierConfig(Config):
         "class_conditional", description="by which the set of classes is made: each class covered as often as asked"
     )
     operating_point: OperatingPoint | None = Field(None, description="none: it was never chosen")
+    ages: tuple[AgeGroup, ...] = Field(
+        (), description="at the operating point by the patient's age, cross-validated; none: it was never measured"
+    )
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="share of the positive class where it was calibrated"

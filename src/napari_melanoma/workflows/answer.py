@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from napari_melanoma.core.classifier import OperatingPoint, SetRule
+from napari_melanoma.core.classifier import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.config import Config
 from napari_melanoma.inference.explanation import Method
 
@@ -83,7 +83,8 @@ class Answer:
     None where the bundle has no reference cases. ``possible`` is the conformal set: the classes that cannot be
     ruled out at ``coverage``; all of them where there are no reference cases. ``contributions`` are of the columns that
     the form fills in; ``from_image`` is the positive class's probability with an empty form. ``missing`` are columns
-    that the model would use and the form leaves open; ``unused`` are filled in and not used by it.
+    that the model would use and the form leaves open; ``unused`` are filled in and not used by it. ``age_group`` is
+    how often the model was right at the operating point about people of the patient's age, where that is known.
     """
 
     classes: tuple[str, ...]
@@ -103,6 +104,7 @@ class Answer:
     model: ClassifierStamp
     options: ClassifyOptions
     provenance: dict[str, object] = field(default_factory=dict)
+    age_group: AgeGroup | None = None
 
     @property
     def probability(self) -> float:
@@ -145,7 +147,20 @@ class Answer:
         return (
             f"{where} the cut {point.cut:.2f}, which finds {_share(point.sensitivity, point.sensitivity_interval)} of "
             f"{self.positive} and leaves {_share(point.specificity, point.specificity_interval)} of the others alone, "
-            "of the cases that it was chosen by"
+            f"of the cases that it was chosen by{self._of_age()}"
+        )
+
+    def _of_age(self) -> str:
+        """How often that is right about people of the patient's age; empty where it is not known."""
+        group = self.age_group
+        if group is None:
+            return ""
+        ages = f"from {group.at_least:g} on" if group.below is None else f"{group.at_least:g} to under {group.below:g}"
+        return (
+            f"; of people aged {ages}, measured by cross-validation on {group.positives} {self.positive} and "
+            f"{group.images - group.positives} others, it finds "
+            f"{_share(group.sensitivity, group.sensitivity_interval)} and leaves "
+            f"{_share(group.specificity, group.specificity_interval)} alone"
         )
 
     def _said(self) -> str:
@@ -168,12 +183,14 @@ class Answer:
             Every field, and ``verdict``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
         """
         told = {"verdict": self.verdict, "side": self.side, "cannot_tell": self.cannot_tell, "unlike": self.unlike}
-        values = {name: value for name, value in vars(self).items() if name not in ("operating_point", "options")}
+        configs = ("operating_point", "age_group", "options")
+        values = {name: value for name, value in vars(self).items() if name not in configs}
         point = self.operating_point
         return {
             **told,
             **{name: _plain(value) for name, value in values.items()},
             "operating_point": point and point.model_dump(mode="json"),
+            "age_group": self.age_group and self.age_group.model_dump(mode="json"),
             "options": self.options.model_dump(mode="json"),
             "notice": NOTICE,
         }
@@ -192,12 +209,14 @@ class Answer:
         Answer
             Equal to the one that was told.
         """
-        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name != "age_group"}
+        group = known.get("age_group")  # not there in what was stored before 2026-11-21
         point, interval, likeness = known["operating_point"], known["interval"], known["likeness"]
         stamp = known["model"]
         known |= {
             "interval": interval and tuple(interval),
             "operating_point": point and OperatingPoint.parse(point, "the operating point"),
+            "age_group": group and AgeGroup.parse(group, "the age group"),
             "likeness": likeness and Likeness(**likeness),
             "contributions": tuple(Contribution(**one) for one in known["contributions"]),
             "neighbours": tuple(Neighbour(**one) for one in known["neighbours"]),

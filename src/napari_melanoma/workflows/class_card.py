@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.classifier import AgeGroup
+from napari_melanoma.workflows.class_subgroups import AGES
 from napari_melanoma.workflows.model_card import head, training
 
 if TYPE_CHECKING:
@@ -99,6 +102,40 @@ def full_class_card(
         notes,
     ]
     return "\n".join(parts)
+
+
+def age_groups(groups: Sequence[Group]) -> tuple[AgeGroup, ...]:
+    """Take out what a bundle says beside its answers: how often it was right about people of each age.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        Of a cross-validation.
+
+    Returns
+    -------
+    tuple of AgeGroup
+        The youngest first; without a group that holds no positive or no other case.
+    """
+    named, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
+    found = []
+    for (at_least, below), (_, ages) in zip(pairwise(limits), AGES, strict=True):
+        group = named.get(f"age: {ages}")
+        if group and {"sensitivity", "specificity"} <= set(group.figures):
+            hit, spared = group.figures["sensitivity"], group.figures["specificity"]
+            found.append(
+                AgeGroup(
+                    at_least=at_least,
+                    below=below if below < float("inf") else None,
+                    images=group.count,
+                    positives=group.positives,
+                    sensitivity=hit.mean,
+                    sensitivity_interval=(hit.low, hit.high),
+                    specificity=spared.mean,
+                    specificity_interval=(spared.low, spared.high),
+                )
+            )
+    return tuple(found)
 
 
 def _table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:

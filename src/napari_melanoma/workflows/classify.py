@@ -12,7 +12,7 @@ from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.features.encoding import TableValues, understand, without_each
-from napari_melanoma.data.features.reading import word_of
+from napari_melanoma.data.features.reading import number_of, word_of
 from napari_melanoma.data.table_schema import check_value, column_named
 from napari_melanoma.workflows.answer import (
     Answer,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.analysis.views import View
+    from napari_melanoma.core.classifier import AgeGroup
     from napari_melanoma.core.tabular import TabularEncoding
     from napari_melanoma.inference.classification import Looked
     from napari_melanoma.inference.judging import Alike, Judge
@@ -238,6 +239,7 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         model=stamp_of(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
+        age_group=_age_group(row, judge, options.sensitivity),
     )
 
 
@@ -274,6 +276,16 @@ def _likeness(judge: Judge, seen: Seen) -> Likeness | None:
     distance = judge.distance(seen.looked.embedding)
     limit = judge.config.unlike
     return None if distance is None or limit is None else Likeness(distance, limit)
+
+
+def _age_group(row: Row, judge: Judge, sensitivity: float | None) -> AgeGroup | None:
+    """How often the model was right about people of that age; measured at its own operating point alone."""
+    column, config = column_named("age"), judge.config
+    said = word_of(row.get("age"))
+    if judge.operating_point(sensitivity) != config.operating_point or (column and check_value(column, said)):
+        return None
+    age = number_of(said)
+    return next((group for group in config.ages if group.holds(age)), None)
 
 
 def _not_understood(name: str, cells: Sequence[str], encoding: TabularEncoding) -> str:
