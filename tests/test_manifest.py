@@ -85,11 +85,12 @@ def test_no_key_bindings_are_declared(manifest: PluginManifest) -> None:
 
 def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> None:
     from napari_melanoma.io.photographs import SUFFIXES
+    from napari_melanoma.io.slides.recognising import FOLDER_ENDINGS, SCANNER_SUFFIXES
 
     patterns = {
         pattern.lower() for reader in manifest.contributions.readers or [] for pattern in reader.filename_patterns
     }
-    assert patterns == {f"*{suffix}" for suffix in SUFFIXES}
+    assert patterns == {f"*{ending}" for ending in (*SUFFIXES, *SCANNER_SUFFIXES, *FOLDER_ENDINGS)}
 
 
 def test_every_configuration_has_a_title_for_each_property(manifest: PluginManifest) -> None:

@@ -100,13 +100,31 @@ def upright(image: NDArray, orientation: int) -> NDArray:
     numpy.ndarray
         The upright image, contiguous.
     """
+    return np.ascontiguousarray(upright_view(image, orientation))
+
+
+def upright_view(image: NDArray, orientation: int) -> NDArray:
+    """Turn an image as its EXIF orientation asks, without copying it.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (row, column, ...), as stored.
+    orientation : int
+        As ``upright``.
+
+    Returns
+    -------
+    numpy.ndarray
+        A view of the same memory.
+    """
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+    return image
 
 
 def srgb(image: Image, profile: bytes | None) -> NDArray[np.uint8]:

@@ -66,6 +66,23 @@ def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
     return _found(inputs, lambda path: _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path))
 
 
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key in which runs of digits compare as numbers and letters without their case.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What is sorted.
+
+    Returns
+    -------
+    list of tuple
+        To compare with that of another path.
+    """
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
+
+
 def _found(inputs: Iterable[str | Path], wanted: Wanted) -> list[Path]:
     """Files that are wanted, each once, in natural order."""
     found = {path.resolve(): path for named in inputs for path in _expand(named, wanted)}
@@ -73,7 +90,7 @@ def _found(inputs: Iterable[str | Path], wanted: Wanted) -> list[Path]:
         raise InputError(
             "no photograph was named. Name at least one image file, folder or pattern such as photos/*.jpg."
         )
-    return sorted(found.values(), key=_natural_key)
+    return sorted(found.values(), key=natural_key)
 
 
 def _expand(named: str | Path, wanted: Wanted) -> list[Path]:
@@ -140,9 +157,3 @@ def _is_bare_dicom(path: Path) -> bool:
             return identify(file.read(HEAD_BYTES)) == "DICOM"
     except OSError:
         return False
-
-
-def _natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key in which runs of digits compare as numbers and letters without their case."""
-    parts = re.split(r"(\d+)", str(path).casefold())
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]

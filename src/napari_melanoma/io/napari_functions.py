@@ -1,7 +1,8 @@
-"""The functions that the manifest names: napari reads photographs and writes masks through them; imports stay light."""
+"""The functions that the manifest names: napari reads photographs and slides, and writes masks; imports stay light."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,33 +11,32 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.formats import HEAD_BYTES, identify
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.io.photographs import Photograph
 
-LayerData = tuple["NDArray[np.uint8]", dict[str, Any], str]
+LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Offer to read photographs.
+    """Offer to read photographs and slides.
 
     Parameters
     ----------
     path : str or list of str
-        A file, or several; each becomes a layer of its own, as photographs differ in size.
+        A file or a folder that is a slide, or several; each becomes a layer of its own, as they differ in size.
 
     Returns
     -------
     callable or None
-        ``read_layers``, or None where a path is a folder, a stack or a whole slide, which other readers open. A file
+        ``read_layers``, or None where a path is a stack or a folder that is no slide, which other readers open. A file
         that is damaged or no image is taken, so that napari shows what is wrong with it.
     """
     return None if any(_is_for_others(Path(single)) for single in _as_list(path)) else read_layers
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Read photographs as layers of napari.
+    """Read photographs and slides as layers of napari.
 
     Parameters
     ----------
@@ -46,18 +46,17 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     Returns
     -------
     list of tuple
-        A tuple (data, keywords, ``"image"``) for each: data uint8 (row, column, channel=3); the keywords hold the name,
-        the metadata and, where the pixel size is known, scale and units in micrometres. Without it the layer stays in
-        pixels, which is what is known.
+        A tuple (data, keywords, ``"image"``) for each photograph: data uint8 (row, column, channel=3); the keywords
+        hold the name, the metadata and, where the pixel size is known, scale and units in micrometres. Without it the
+        layer stays in pixels, which is what is known. A slide gives what ``slides.layers.slide_layers`` says, and a
+        warning for each thing that a user should know of its scale.
 
     Raises
     ------
     UnreadableImage
-        Where a file is no photograph; napari shows the message.
+        Where a file is neither; napari shows the message.
     """
-    from napari_melanoma.io.photographs import read_photograph
-
-    return [_layer(read_photograph(Path(single)), single) for single in _as_list(path)]
+    return [layer for single in _as_list(path) for layer in _read(Path(single))]
 
 
 def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
@@ -116,6 +115,28 @@ def _no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
     return ""
 
 
+def _read(path: Path) -> list[LayerData]:
+    """Layer data of one photograph or slide."""
+    if _is_slide(path):
+        from napari_melanoma.io.slides.layers import slide_layers
+        from napari_melanoma.io.slides.opening import open_slide
+
+        slide = open_slide(path)
+        for said in slide.info.warnings:
+            warnings.warn(f"{path.name}: {said}", stacklevel=2)
+        return [*slide_layers(slide)]
+    from napari_melanoma.io.photographs import read_photograph
+
+    return [_layer(read_photograph(path), str(path))]
+
+
+def _is_slide(path: Path) -> bool:
+    """Whether a path is a slide; asked in a function, as what answers brings the libraries of the formats."""
+    from napari_melanoma.io.slides.recognising import is_slide
+
+    return is_slide(path)
+
+
 def _layer(photograph: Photograph, path: str) -> LayerData:
     """Layer data of one photograph."""
     size = photograph.pixel_size
@@ -127,7 +148,9 @@ def _layer(photograph: Photograph, path: str) -> LayerData:
 
 
 def _is_for_others(path: Path) -> bool:
-    """Whether a path is a folder, a stack or a slide; what cannot be opened is not."""
+    """Whether a path is a folder or a stack, and no slide; what cannot be opened is not."""
+    if _is_slide(path):
+        return False
     if path.is_dir():
         return True
     try:

@@ -1,0 +1,125 @@
+"""Decoded tiles of all open slides in one memory of bounded size: what was used longest ago goes first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MEMORY_SHARE = 1 / 16
+LEAST_BYTES, MOST_BYTES = 128 * 2**20, 512 * 2**20  # a full screen with its surroundings; more did not speed panning up
+
+
+class TileCache:
+    """Arrays by key, together never larger than a number of bytes; safe to use from several threads.
+
+    Parameters
+    ----------
+    limit_bytes : int
+        How much is kept at most. An array that is larger by itself is not kept.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._kept: OrderedDict[Hashable, NDArray] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """How much is kept at the moment."""
+        return self._bytes
+
+    def get(self, key: Hashable) -> NDArray | None:
+        """Give an array that was kept.
+
+        Parameters
+        ----------
+        key : hashable
+            Under which it was put.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Read-only; None where it is not there, or no longer.
+        """
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, array: NDArray) -> None:
+        """Keep an array, in place of those that were used longest ago.
+
+        Parameters
+        ----------
+        key : hashable
+            Replaced where it is there.
+        array : numpy.ndarray
+            Made read-only, as others get it too.
+        """
+        array.flags.writeable = False
+        with self._lock:
+            self._drop(key)
+            if array.nbytes > self.limit_bytes:
+                return
+            while self._bytes + array.nbytes > self.limit_bytes:
+                self._drop(next(iter(self._kept)))
+            self._kept[key] = array
+            self._bytes += array.nbytes
+
+    def forget(self, owner: Hashable) -> None:
+        """Drop all arrays whose key is a tuple that begins with ``owner``.
+
+        Parameters
+        ----------
+        owner : hashable
+            A slide that was closed.
+        """
+        with self._lock:
+            for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == owner]:
+                self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        """Let go of one array, if it is there; the lock is held."""
+        dropped = self._kept.pop(key, None)
+        if dropped is not None:
+            self._bytes -= dropped.nbytes
+
+
+def memory_limit() -> int:
+    """How much the cache of all slides keeps on this machine: a sixteenth of the memory, within bounds.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    import psutil
+
+    share = int(psutil.virtual_memory().total * MEMORY_SHARE)
+    return min(max(share, LEAST_BYTES), MOST_BYTES)
+
+
+_shared: TileCache | None = None
+_shared_lock = Lock()
+
+
+def shared_cache() -> TileCache:
+    """Give the one cache that all slides of this process share.
+
+    Returns
+    -------
+    TileCache
+        Made when it is first asked for.
+    """
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            _shared = TileCache(memory_limit())
+        return _shared

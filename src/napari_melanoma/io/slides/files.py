@@ -1,0 +1,120 @@
+"""Bytes of a slide's file: read at a place by several threads at once, and hashed so that the slide is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+from napari_melanoma.core.errors import InputError
+
+BLOCK_BYTES, BLOCKS = 65536, 16
+MOST_FILES = 64
+
+
+class FileReader:
+    """An open file that several threads read without a common position.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self._lock = Lock()
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Read bytes at a place.
+
+        Parameters
+        ----------
+        offset, count : int
+            Where, and how many.
+
+        Returns
+        -------
+        bytes
+            All of them.
+
+        Raises
+        ------
+        EOFError
+            Where the file ends before: it is truncated.
+        InputError
+            Where the drive or the network fails.
+        """
+        try:
+            data = self._at(offset, count)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path} can be read no more: {error}. Check the drive or the network, then open the slide again."
+            ) from error
+        if len(data) < count:
+            raise EOFError(f"the file ends at byte {self.size}, before byte {offset + count}: it is truncated")
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _at(self, offset: int, count: int) -> bytes:
+        """Read at a place, in one call where the system has one."""
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), count, offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(count)
+
+
+def fingerprint_of(path: Path) -> str:
+    """Hash the content of a slide without reading all of it.
+
+    Sizes of the files, and blocks evenly spread over the larger ones; names and places play no part, so that a copy
+    under another name is the same slide.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file; or a folder, of which up to ``MOST_FILES`` files are looked at.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else _spread(sorted(f for f in path.rglob("*") if f.is_file())):
+        _add(digest, file)
+    return digest.hexdigest()
+
+
+def _spread(files: list[Path]) -> Iterable[Path]:
+    """Some of many files, evenly spread."""
+    return files[:: max(1, len(files) // MOST_FILES)]
+
+
+def _add(digest: hashlib._Hash, file: Path) -> None:
+    """Add a file's size and some of its blocks."""
+    size = file.stat().st_size
+    digest.update(f"{size} ".encode())
+    with file.open("rb") as content:
+        last = max(size - BLOCK_BYTES, 0)
+        for offset in sorted({last * block // (BLOCKS - 1) for block in range(BLOCKS)}):
+            content.seek(offset)
+            digest.update(content.read(BLOCK_BYTES))

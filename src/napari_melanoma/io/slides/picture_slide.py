@@ -1,0 +1,152 @@
+"""Large PNG and JPEG images as slides: decoded once into a temporary file, then read by tiles from there."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import shutil
+import tempfile
+from pathlib import Path
+from textwrap import shorten
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.color import upright_view
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
+from napari_melanoma.io.photographs import read_photograph, stored_size
+from napari_melanoma.io.pillow_images import open_lazily
+from napari_melanoma.io.slides.files import FileReader, fingerprint_of
+from napari_melanoma.io.slides.pictures import laid_over_white
+from napari_melanoma.io.slides.plain_source import Block, PlainSource
+from napari_melanoma.io.slides.scale import judged, with_given
+from napari_melanoma.io.slides.slide import Level, SlideInfo, downsample_of
+from napari_melanoma.io.slides.sources import with_missing
+from napari_melanoma.io.slides.tiled import Extras, TiledSlide
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SAMPLES = {"L": 1, "RGB": 3, "RGBA": 4}
+_DISK_RESERVE = 2**30
+_ORIENTATION = 274
+_UPRIGHT = 1
+
+
+def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
+    """Open a PNG or JPEG image as a slide.
+
+    Neither format can be read in parts, so that it is decoded as a whole, into a temporary file rather than into
+    memory; the file goes when the slide is closed, or the process ends.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    given : PixelSize, optional
+        The user's own pixel size; these formats state none that is meant for what they show.
+
+    Returns
+    -------
+    TiledSlide
+        Open; the caller closes it.
+
+    Raises
+    ------
+    UnreadableImage
+        Where it is damaged, has other than 8-bit grey, RGB or RGBA, or does not fit onto the disk when unpacked.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="napari-melanoma-slide-", ignore_cleanup_errors=True)
+    try:
+        block, profile = _decode(path, Path(folder.name))
+    except UnreadableImage as fault:
+        folder.cleanup()
+        raise UnreadableImage(f"{path} {fault}") from None
+    except (*DAMAGE, MemoryError) as error:
+        folder.cleanup()
+        reason = shorten(str(error), width=160, placeholder=" ...")
+        raise UnreadableImage(
+            f"{path} cannot be decoded ({reason}): it is truncated or damaged. Copy or export it again."
+        ) from error
+
+    def close() -> None:
+        block.reader.close()
+        folder.cleanup()
+
+    levels = with_missing([PlainSource(block, _as_rgb)])
+    scale = with_given(judged(None, None), given)
+    info = SlideInfo(
+        path=path,
+        name=path.stem,
+        format="large picture",
+        levels=tuple(
+            Level(g.height, g.width, downsample_of(block.shape[:2], (g.height, g.width)), b) for g, b in levels
+        ),
+        pixel_size=scale.pixel_size,
+        has_profile=profile is not None,
+        warnings=scale.warnings,
+        fingerprint=fingerprint_of(path),
+    )
+    return TiledSlide(info, [grid for grid, _ in levels], np.dtype(np.uint8), Extras(lambda: profile, close=close))
+
+
+def _decode(path: Path, folder: Path) -> tuple[Block, bytes | None]:
+    """Decode an image into a file of plain pixels; give where they are, and the ICC profile that they still need."""
+    size = stored_size(path)
+    if size is not None and size[0] * size[1] <= MAX_PIXELS:  # as any photograph: of every kind, upright, sRGB
+        rgb = read_photograph(path).rgb
+        rgb.tofile(folder / "pixels")
+        return _block(folder / "pixels", rgb.shape), None
+    with path.open("rb") as file:
+        kind = identify(file.read(HEAD_BYTES))
+        file.seek(0)
+        image = open_lazily(file, kind or "JPEG")
+        if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
+            raise UnreadableImage(
+                f"is a {kind} image of mode {image.mode}, but an image of more than {MAX_PIXELS / 1e6:.0f} million pixels "
+                "is read as PNG or JPEG with 8-bit grey, RGB or RGBA. Save it as a tiled TIFF."
+            )
+        shape = (image.height, image.width, _SAMPLES[image.mode])
+        _refuse_full_disk(folder, shape)
+        profile, turned = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
+        pixels = _unpacked(file, kind, folder / "unpacked", shape)
+    if turned == _UPRIGHT:
+        return _block(folder / "unpacked", shape), profile
+    view = upright_view(pixels, turned)
+    upright = np.memmap(folder / "pixels", np.uint8, "w+", shape=view.shape)
+    np.copyto(upright, view)
+    return _block(folder / "pixels", view.shape), profile
+
+
+def _unpacked(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Decode an open file into a file that is mapped, so that the system may write it out rather than keep it."""
+    import imagecodecs
+
+    pixels = np.memmap(target, np.uint8, "w+", shape=shape)
+    decode = imagecodecs.png_decode if kind == "PNG" else imagecodecs.jpeg8_decode
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as packed:
+        decode(packed, out=pixels if shape[2] > 1 else pixels[..., 0])
+    pixels.flush()
+    return pixels
+
+
+def _block(path: Path, shape: tuple[int, ...]) -> Block:
+    """The pixels in a file that was just written."""
+    return Block(FileReader(path), 0, (shape[0], shape[1], shape[2]), np.dtype(np.uint8))
+
+
+def _refuse_full_disk(folder: Path, shape: tuple[int, int, int]) -> None:
+    """Raise where the unpacked image does not fit onto the disk of the temporary folder."""
+    needed, free = math.prod(shape), shutil.disk_usage(folder).free
+    if needed + _DISK_RESERVE > free:
+        raise UnreadableImage(
+            f"takes {needed / 1e9:.1f} GB unpacked, but {folder.parent} has {free / 1e9:.1f} GB free. Free some space, "
+            "or save it as a tiled TIFF, which needs none."
+        )
+
+
+def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB of grey, RGB or RGBA; what is transparent is laid over white."""
+    return laid_over_white(pixels) if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)

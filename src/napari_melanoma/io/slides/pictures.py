@@ -1,0 +1,137 @@
+"""Small pictures of a slide: scaled to a size, and channels laid over each other in their colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT_COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
+_STRIPE_PX, _MARK, _GROUND = 16, (214, 39, 140), (225, 225, 225)
+_BRIGHTEST_PERCENT = 99.8  # a few saturated grains of dust would leave the tissue dark
+
+
+def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale a picture to a size by averaging.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3).
+    height, width : int
+        Of the result.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel=3).
+    """
+    from PIL import Image
+
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BOX))
+
+
+def laid_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay RGBA over white; RGB stays as it is.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        uint8 (row, column, channel=3 or 4).
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel=3).
+    """
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return ((pixels[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+
+
+def channel_colour(index: int, colours: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Colour of a channel: the file's own, else one of a fixed order.
+
+    Parameters
+    ----------
+    index : int
+        Of the channel.
+    colours : sequence of tuple of int
+        8-bit RGB colours that the file names; may be empty.
+
+    Returns
+    -------
+    tuple of int
+        8-bit RGB.
+    """
+    return colours[index] if index < len(colours) else DEFAULT_COLOURS[index % len(DEFAULT_COLOURS)]
+
+
+def brightest(channel: NDArray) -> float:
+    """The value from which on a channel is shown at its full colour.
+
+    Parameters
+    ----------
+    channel : numpy.ndarray
+        (row, column).
+
+    Returns
+    -------
+    float
+        At least 1.
+    """
+    return max(float(np.percentile(channel, _BRIGHTEST_PERCENT)), 1.0) if channel.size else 1.0
+
+
+def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
+    """Lay channels over each other, each in its colour.
+
+    Parameters
+    ----------
+    channels : numpy.ndarray
+        (row, column, channel), unsigned integers.
+    colours : sequence of tuple of int
+        8-bit RGB colours that the file names; may be empty.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (row, column, channel=3).
+    """
+    shown = np.zeros((*channels.shape[:2], 3), np.float32)
+    for index in range(channels.shape[2]):
+        channel = channels[..., index]
+        share = np.minimum(channel / brightest(channel), 1).astype(np.float32)
+        shown += share[..., None] * np.array(channel_colour(index, colours), np.float32)
+    return np.minimum(shown, 255).astype(np.uint8)
+
+
+def marked_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
+    """Draw what stands in the place of a tile that cannot be decoded: stripes in a colour that tissue does not have.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the tile.
+    channels : int
+        Of the slide; other than three, the stripes are bright in all of them.
+    dtype : numpy.dtype
+        Of the slide.
+
+    Returns
+    -------
+    numpy.ndarray
+        (row, column, channel).
+    """
+    stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
+    if channels == 3 and dtype == np.uint8:
+        return np.where(stripes[..., None], np.array(_MARK, dtype), np.array(_GROUND, dtype))
+    bright = np.where(stripes, np.iinfo(dtype).max // 2, 0).astype(dtype)
+    return np.repeat(bright[..., None], channels, axis=2)

@@ -1,0 +1,201 @@
+"""Whether a path is a slide, told from its name, its first bytes and, for a TIFF file, its tags; no pixel is decoded.
+
+What is a slide and what a photograph is plain for most files. A TIFF file may be either, and is a slide where a scanner
+or microscope says so (a format of its own, OME-TIFF, a pyramid), where it is tiled, which no camera and no photo editor
+does by itself, where its resolution is one of a microscope, or where it has more pixels than a photograph. Anything
+else, so also a small plain TIFF cut out of a slide, is a photograph: nothing in it tells the two apart. Naming its
+scale (``open --mpp``) opens it as a slide.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.finding import natural_key
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+# Of scanners alone: such a file is a slide also where it is damaged, and the message says so.
+SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
+FOLDER_ENDINGS = (".zarr", "_dicom")  # by which napari offers us a folder; the command line takes any name
+ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup")
+DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
+MICROSCOPE_UM = (0.05, 2.5)  # dots of prints and of scanned film are larger
+
+_SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
+_PICTURES = ("JPEG", "PNG")
+_X_TAG = 282
+
+
+def is_slide(path: Path) -> bool:
+    """Tell whether a file or folder is a whole slide, rather than a photograph or something else.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file, a folder of DICOM files, or an OME-Zarr folder.
+
+    Returns
+    -------
+    bool
+        False also for what does not exist or cannot be read, unless its name is that of a scanner's format.
+    """
+    if path.is_dir():
+        return is_zarr(path) or dicom_in(path) is not None
+    if path.name.lower().endswith(SCANNER_SUFFIXES):
+        return True
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            return _holds_slide(file, path, kind)
+    except DAMAGE:
+        return False
+
+
+def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
+    """List the slides that files, folders and glob patterns name.
+
+    Parameters
+    ----------
+    inputs : iterable of str or pathlib.Path
+        What the user named; ``~`` stands for the home folder. A file that is named outright is kept whatever it is.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Each slide once: a file, or the folder where a folder is one slide (DICOM, OME-Zarr). In natural order.
+
+    Raises
+    ------
+    InputError
+        Where an input does not exist or yields no slide.
+    """
+    found: dict[Path, Path] = {}
+    for named in inputs:
+        for path in _expanded(Path(named).expanduser()):
+            slides = [path] if path.is_file() or is_slide(path) else list(_slides_in(path))
+            if not slides:
+                raise InputError(
+                    f"{path} holds no slide: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
+                    "folder of DICOM files or an OME-Zarr folder. Name the slides themselves, or another folder."
+                )
+            found |= {slide.resolve(): slide for slide in slides}
+    if not found:
+        raise InputError("no slide was named. Name at least one file, folder or pattern such as slides/*.svs.")
+    return sorted(found.values(), key=natural_key)
+
+
+def is_zarr(folder: Path) -> bool:
+    """Whether a folder is an OME-Zarr image."""
+    return any((folder / mark).is_file() for mark in ZARR_MARKS)
+
+
+def dicom_in(folder: Path) -> Path | None:
+    """Find a file of a DICOM slide in a folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Its subfolders are not looked into.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The first file, by name, that holds tissue and not a label or an overview.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            with path.open("rb") as file:
+                if identify(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME":
+                    return path
+    return None
+
+
+def _expanded(path: Path) -> list[Path]:
+    """What one input names: itself, or the matches of a pattern."""
+    if path.exists():
+        return [path]
+    if glob.has_magic(str(path)):
+        return [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``finding``
+    raise InputError(f"{path} does not exist. Name an existing slide, folder or pattern.")
+
+
+def _slides_in(folder: Path) -> Iterator[Path]:
+    """Slides in a folder and its subfolders; a folder that is a slide is not looked into."""
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be read: {error.strerror}. Ask for permission to read it."
+        ) from error
+    data_of_mirax = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
+    for path in entries:
+        if path.is_dir() and path.name in data_of_mirax:
+            continue
+        if is_slide(path):
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from _slides_in(path)
+
+
+def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
+    """Whether an open file of a known format is a slide."""
+    if kind == "TIFF":
+        from tifffile import TiffFile
+
+        with TiffFile(file) as tiff:
+            return _is_tiff_slide(tiff)
+    if kind == "DICOM":
+        return _dicom_type(file) is not None
+    if kind in _PICTURES:
+        from napari_melanoma.io.photographs import stored_size
+
+        size = stored_size(path)
+        return size is not None and size[0] * size[1] > MAX_PIXELS
+    return False
+
+
+def _is_tiff_slide(tiff: TiffFile) -> bool:
+    """Whether an open TIFF file is a slide."""
+    page = cast("TiffPage", tiff.pages[0])
+    if set(tiff.flags) & _SCANNER_FLAGS:
+        return True
+    if not _is_one_image(tiff):
+        return False
+    large = page.imagewidth * page.imagelength > MAX_PIXELS
+    return "ome" in tiff.flags or page.is_tiled or large or _has_microscope_scale(page)
+
+
+def _is_one_image(tiff: TiffFile) -> bool:
+    """Whether the main image is a plane and no stack: focal planes and points in time are for other readers."""
+    series = tiff.series[0]
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    stacked = [length for axis, length in lengths.items() if axis not in "YXSC"]
+    return {"Y", "X"} <= set(lengths) and max(stacked, default=1) == 1
+
+
+def _has_microscope_scale(page: TiffPage) -> bool:
+    """Whether the resolution tags are those of a microscope, not of a print."""
+    from napari_melanoma.io.slides.tiff_said import resolution_um
+
+    um = resolution_um(page, _X_TAG)
+    return um is not None and MICROSCOPE_UM[0] <= um <= MICROSCOPE_UM[1]
+
+
+def _dicom_type(file: IO[bytes]) -> str | None:
+    """The third word of the image type of a DICOM slide, such as ``VOLUME`` or ``LABEL``; None for other DICOM."""
+    from pydicom import dcmread
+
+    file.seek(0)
+    dataset = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "ImageType"])
+    if dataset.get("SOPClassUID") != DICOM_SLIDE_CLASS:
+        return None
+    words = [str(word) for word in dataset.get("ImageType") or []]
+    return words[2] if len(words) > 2 else "VOLUME"

@@ -1,0 +1,116 @@
+"""Whether what a file says of its scale can be believed: micrometres per pixel, and the objective's magnification."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from napari_melanoma.core.geometry import PixelSize
+
+BELIEVED_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview that anybody scans
+UNIT_UM = {
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "in": 25400.0,
+    "inch": 25400.0,
+}
+EQUAL_SIDES = 0.01
+SAME_SCALE = 0.05
+# Scanners with a 20x objective have 0.5 um, with 40x 0.25: ten by the magnification. Cameras with small pixels reach 5.
+# An inch taken for a centimetre, or the other way round, is off by 2.54.
+UM_BY_MAGNIFICATION = (4.4, 22.0)
+
+ADVICE = "Set it in the Slide dock (Scale), or with --mpp."
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The pixel size that is believed, the magnification, and what a user should know about them."""
+
+    pixel_size: PixelSize | None = None
+    magnification: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def judged(y_um: float | None, x_um: float | None, magnification: float | None = None, origin: str = "file") -> Scale:
+    """Judge what a file says of its scale.
+
+    Parameters
+    ----------
+    y_um, x_um : float or None
+        Micrometres per pixel along rows' and columns' axis; None where the file does not say.
+    magnification : float, optional
+        Of the objective.
+    origin : str
+        Where it stands, for the messages.
+
+    Returns
+    -------
+    Scale
+        Without a pixel size where there is none or one that no slide has; with a warning then, and where the two
+        sides differ by more than 1 % or size and magnification contradict each other.
+    """
+    if y_um is None or x_um is None:
+        return Scale(None, magnification, (f"no pixel size is stated, so lengths stay in pixels. {ADVICE}",))
+    low, high = BELIEVED_UM
+    if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
+        said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"
+        why = f"{said}, but slides have {low} to {high:.0f}: as the dots of a print, or in a wrong unit. It is not used"
+        return Scale(None, magnification, (f"{why}, and lengths stay in pixels. {ADVICE}",))
+    return Scale(PixelSize(y_um, x_um, "file"), magnification, _doubts(y_um, x_um, magnification))
+
+
+def with_given(scale: Scale, given: PixelSize | None) -> Scale:
+    """Let the user's own pixel size win over that of the file.
+
+    Parameters
+    ----------
+    scale : Scale
+        What the file says.
+    given : PixelSize or None
+        What the user says.
+
+    Returns
+    -------
+    Scale
+        With a warning where the two contradict each other.
+    """
+    if given is None:
+        return scale
+    found = scale.pixel_size
+    warnings: tuple[str, ...] = ()
+    if found and max(abs(given.y_um / found.y_um - 1), abs(given.x_um / found.x_um - 1)) > SAME_SCALE:
+        warnings = (
+            f"the pixel size was given as {given.x_um:.4g} x {given.y_um:.4g} um, but the file says "
+            f"{found.x_um:.4g} x {found.y_um:.4g}. What was given is used.",
+        )
+    return replace(scale, pixel_size=given, warnings=warnings)
+
+
+def _doubts(y_um: float, x_um: float, magnification: float | None) -> tuple[str, ...]:
+    """What is strange about a pixel size that is used all the same."""
+    doubts = []
+    if abs(y_um / x_um - 1) > EQUAL_SIDES:
+        doubts.append(
+            f"pixels are not square: {x_um:.4g} um wide and {y_um:.4g} um high. Both are used; set the size in the "
+            "Slide dock (Scale) or with --mpp if one of them is wrong."
+        )
+    low, high = UM_BY_MAGNIFICATION
+    if magnification and not low <= magnification * math.sqrt(y_um * x_um) <= high:
+        doubts.append(
+            f"{x_um:.4g} um per pixel does not go with an objective of {magnification:g}x (about "
+            f"{10 / magnification:.2g} um were expected): its unit may be wrong. Check it against a known length."
+        )
+    return tuple(doubts)

@@ -1,0 +1,256 @@
+"""A slide whose levels are grids of tiles: regions are read through the cache, by threads, and around damage."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from textwrap import shorten
+from threading import local
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.formats import DAMAGE
+from napari_melanoma.io.slides.cache import TileCache, shared_cache
+from napari_melanoma.io.slides.pictures import marked_tile
+from napari_melanoma.io.slides.slide import DamagedTile, Slide, SlideInfo
+from napari_melanoma.io.slides.sources import BuiltGrid, Grid, Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+MOST_THREADS = 4
+WORTH_THREADS = 3  # missing tiles; handing fewer to threads took longer than decoding them
+COARSE_BYTES = 128 * 2**20  # of levels that were built; the coarsest cost a pass over the whole slide, so they stay
+COARSE_LEVEL_BYTES = COARSE_BYTES // 2
+
+_numbers = itertools.count()
+_here = local()
+
+
+def nothing() -> None:
+    """Do nothing: what is there to close where nothing was opened."""
+    return
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an open file has beside its tiles: the ICC profile, images by name, each read when asked; and its end."""
+
+    profile: Callable[[], bytes | None] = nothing
+    associated: Mapping[str, Callable[[], NDArray]] = field(default_factory=dict)
+    close: Callable[[], None] = nothing
+
+
+class TiledSlide(Slide):
+    """A slide whose levels are sources of tiles.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        What is known of it.
+    sources : sequence of Grid
+        One for each level in ``info``.
+    dtype : numpy.dtype
+        Of its tiles.
+    extras : Extras, optional
+        What the file has beside its tiles.
+    cache : TileCache, optional
+        Where decoded tiles are kept; the one of all slides by default.
+    """
+
+    def __init__(
+        self,
+        info: SlideInfo,
+        sources: Sequence[Grid],
+        dtype: np.dtype,
+        extras: Extras | None = None,
+        cache: TileCache | None = None,
+    ) -> None:
+        self.info = info
+        self.sources = tuple(sources)
+        self.dtype = np.dtype(dtype)
+        self._extras = extras or Extras()
+        self._cache = cache or shared_cache()
+        self._coarse = TileCache(COARSE_BYTES)
+        self._number = next(_numbers)
+        self._closed = False
+
+    @property
+    def fill(self) -> int:
+        """What lies outside: white in brightfield, else zero."""
+        return 255 if self.info.kind == "brightfield" else 0
+
+    def read_region(self, level: int, box: Box) -> NDArray:
+        """Read a rectangle of pixels, as ``Slide.read_region`` says."""
+        return self._region(level, box, marked=False)
+
+    def read_marked(self, level: int, box: Box) -> NDArray:
+        """Read a rectangle of pixels, with a striped mark in the place of each tile that cannot be decoded.
+
+        Parameters
+        ----------
+        level : int
+            Index in ``info.levels``.
+        box : Box
+            In pixels of that level; it may reach outside.
+
+        Returns
+        -------
+        numpy.ndarray
+            As ``read_region``.
+
+        Raises
+        ------
+        InputError
+            Where the file can be read no more, or the level does not exist.
+        """
+        return self._region(level, box, marked=True)
+
+    def profile(self) -> bytes | None:
+        """Give the ICC profile, where there is one."""
+        self._refuse_closed()
+        return self._extras.profile()
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says."""
+        self._refuse_closed()
+        return self._extras.associated[name]()
+
+    def close(self) -> None:
+        """Let go of the file and of what was decoded of it."""
+        if not self._closed:
+            self._closed = True
+            self._extras.close()
+            self._cache.forget(self._number)
+            self._coarse.forget(self._number)
+
+    def _refuse_closed(self) -> None:
+        """Raise where the slide was closed."""
+        if self._closed:
+            raise InputError(f"{self.info.path} was closed, and is read no more. Open it again.")
+
+    def _region(self, level: int, box: Box, *, marked: bool) -> NDArray:
+        """Put a region together from its tiles."""
+        self._refuse_closed()
+        if not 0 <= level < len(self.sources):
+            raise InputError(
+                f"{self.info.path} has levels 0 to {len(self.sources) - 1}, but level {level} was asked for. "
+                "Choose one of those."
+            )
+        source = self.sources[level]
+        pixels = np.full((box.height, box.width, len(self.info.channels)), self.fill, self.dtype)
+        cells = _cells(source, box)
+        for (row, column), tile in zip(cells, self._tiles(level, cells, marked=marked), strict=True):
+            _paste(tile, row * source.tile_height - box.top, column * source.tile_width - box.left, pixels)
+        return pixels
+
+    def _tiles(self, level: int, cells: Sequence[tuple[int, int]], *, marked: bool, keep: bool = True) -> list[NDArray]:
+        """Tiles from the caches or decoded, by threads where that is worth it and this is none of them."""
+
+        def tile(cell: tuple[int, int]) -> NDArray:
+            return self._tile(level, cell, marked=marked, keep=keep)
+
+        if getattr(_here, "is_helper", False) or len(cells) < WORTH_THREADS:
+            return [tile(cell) for cell in cells]
+        found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=marked)) is not None}
+        missing = [cell for cell in cells if cell not in found]
+        decoded = map(tile, missing) if len(missing) < WORTH_THREADS else _helpers().map(tile, missing)
+        found |= dict(zip(missing, decoded, strict=True))
+        return [found[cell] for cell in cells]
+
+    def _kept(self, level: int, cell: tuple[int, int], *, marked: bool) -> NDArray | None:
+        """A tile that was decoded before; with marks in it only where those are wanted."""
+        cache = self._cache_of(level)
+        tile = cache.get((self._number, level, *cell))
+        return cache.get((self._number, level, *cell, "marked")) if tile is None and marked else tile
+
+    def _tile(self, level: int, cell: tuple[int, int], *, marked: bool, keep: bool) -> NDArray:
+        """One tile, from a cache or decoded and then kept."""
+        kept = self._kept(level, cell, marked=marked)
+        if kept is not None:
+            return kept
+        key: tuple[Hashable, ...] = (self._number, level, *cell)
+        try:
+            tile = self._decoded(level, cell, marked=False)
+        except DamagedTile as fault:
+            if not marked:
+                raise
+            if fault.level == level:
+                logger.warning("%s", fault)
+            tile, key = self._decoded(level, cell, marked=True), (*key, "marked")
+        if keep or self._cache_of(level) is self._coarse:
+            self._cache_of(level).put(key, tile)
+        return tile
+
+    def _decoded(self, level: int, cell: tuple[int, int], *, marked: bool) -> NDArray:
+        """Decode a tile, or build it from those of the level below."""
+        source = self.sources[level]
+        if isinstance(source, BuiltGrid):
+            parts = self._tiles(level - 1, source.parts_of(*cell), marked=marked, keep=False)
+            return source.joined(*cell, parts)
+        height, width = source.size_of(*cell)
+        if marked:
+            return marked_tile(height, width, len(self.info.channels), self.dtype)
+        try:
+            return cast(Source, source).tile(*cell)
+        except InputError:
+            raise
+        except DAMAGE as error:
+            box = Box(cell[0] * source.tile_height, cell[1] * source.tile_width, height, width)
+            raise DamagedTile(self._damage(level, box, error), level, box) from error
+
+    def _damage(self, level: int, box: Box, error: Exception) -> str:
+        """Say which tile is damaged, and what to do."""
+        reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
+        return (
+            f"a tile of {self.info.path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
+            f"{box.height} x {box.width} pixels): {reason}. The rest of the slide can be read; copy the file again "
+            "from its source, or export it again, to get this part too."
+        )
+
+    def _cache_of(self, level: int) -> TileCache:
+        """Where tiles of a level are kept: coarse levels that were built are never pushed out by others."""
+        source = self.sources[level]
+        size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
+        return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
+
+
+def _cells(source: Grid, box: Box) -> list[tuple[int, int]]:
+    """Rows and columns in the grid of the tiles that a box touches."""
+    top, left = max(box.top, 0), max(box.left, 0)
+    bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
+    if bottom <= top or right <= left:
+        return []
+    rows = range(top // source.tile_height, -(-bottom // source.tile_height))
+    columns = range(left // source.tile_width, -(-right // source.tile_width))
+    return [(row, column) for row in rows for column in columns]
+
+
+def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
+    """Copy what of a tile lies within the pixels; its corner may lie outside."""
+    height, width = pixels.shape[:2]
+    rows = slice(max(top, 0), min(top + tile.shape[0], height))
+    columns = slice(max(left, 0), min(left + tile.shape[1], width))
+    pixels[rows, columns] = tile[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    """Threads that decode; shared by all slides."""
+    number = min(MOST_THREADS, os.cpu_count() or 1)
+    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=_mark_helper)
+
+
+def _mark_helper() -> None:
+    """Let a thread know that it is a helper: one that waited for others of its kind could wait for ever."""
+    _here.is_helper = True
