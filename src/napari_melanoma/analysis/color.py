@@ -56,6 +56,26 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
 
 
+def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Convert CIELAB under D65 to sRGB: the inverse of ``to_lab``.
+
+    Parameters
+    ----------
+    lab : numpy.ndarray
+        float (..., channel=3): L*, a*, b*.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, same shape, from 0 to 1; colours that sRGB does not have are clipped.
+    """
+    y = (lab[..., 0] + 16) / 116
+    compressed = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
+    relative = np.where(compressed > 6 / 29, compressed**3, (compressed - 4 / 29) * (108 / 841))
+    linear = np.clip(np.einsum("...w,cw->...c", relative, np.linalg.inv(_TO_RELATIVE)), 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
 def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
     """Share of pixels nearest to each of the six colours of the ABCD rule, by distance in CIELAB.
 

@@ -1,4 +1,4 @@
-"""Areas on a slide as values: an outer ring with holes, measured in pixels; what lesions and GeoJSON files consist of."""
+"""Areas on a slide as values: an outer ring with holes, in pixels; what lesions and GeoJSON files consist of."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""Masks of cells to polygons of their outer edges and back, exactly: no area has a cell more or less than its mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, signed_area
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.geometry import Box
+    from napari_melanoma.core.placement import MapPlace
+
+Point = tuple[int, int]
+
+
+def cell_polygons(mask: NDArray[np.bool_], place: MapPlace) -> tuple[Polygon, ...]:
+    """Trace the outer edges of the cells of a mask.
+
+    No ring meets itself, not even at a corner: cells that touch at a corner alone are polygons of their own, and a ring
+    of cells that closes over a corner has a hole. Such polygons are valid for every program (OGC Simple Features).
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool (row, column).
+    place : MapPlace
+        Where the mask lies on the slide.
+
+    Returns
+    -------
+    tuple of Polygon
+        In pixels of the finest level, outer rings clockwise, holes counter-clockwise; the largest first. Empty where
+        the mask is.
+    """
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask)  # cells joined by their sides: each part has one outer ring
+    rings = [part for ring in _traced(mask) for part in _untied(ring)]
+    outer = {_part_at(ring, parts, 0): ring for ring in rings if signed_area(ring) > 0}
+    holes: dict[int, list[Ring]] = {part: [] for part in outer}
+    for hole in (ring for ring in rings if signed_area(ring) < 0):
+        holes[_part_at(hole, parts, -1)].append(_placed(hole, place))
+    found = [Polygon(_placed(ring, place), tuple(holes[part])) for part, ring in outer.items()]
+    return tuple(sorted(found, key=lambda polygon: -polygon.area))
+
+
+def cells_within(polygons: Iterable[Polygon], place: MapPlace, window: Box) -> NDArray[np.bool_]:
+    """Tell which cells have their centre within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
+
+    Parameters
+    ----------
+    polygons : iterable of Polygon
+        In pixels of the finest level.
+    place : MapPlace
+        Where the map lies on the slide.
+    window : Box
+        The part of the map that is asked for, in cells.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column) of the window.
+    """
+    from skimage.draw import polygon2mask
+
+    mask = np.zeros((window.height, window.width), bool)
+    for polygon in polygons:
+        inside = np.zeros_like(mask)
+        for ring in polygon.rings:
+            vertices = place.to_map(as_array(ring)) - (window.top + 0.5, window.left + 0.5)
+            inside ^= polygon2mask(mask.shape, vertices)
+        mask |= inside
+    return mask
+
+
+def _traced(mask: NDArray[np.bool_]) -> list[list[Point]]:
+    """Closed lines of lattice points where the edge turns, the mask on their right; cells at a corner stay apart."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    across, down = np.diff(padded, axis=1)[1:-1], np.diff(padded, axis=0)[:, 1:-1]
+    following: dict[Point, list[Point]] = {}
+    # Down a right edge, up a left one, right along an upper edge, left along a lower one: clockwise on a screen.
+    for starts, ends in (
+        _runs(across.T, -1, upright=True),
+        tuple(reversed(_runs(across.T, 1, upright=True))),
+        _runs(down, 1, upright=False),
+        tuple(reversed(_runs(down, -1, upright=False))),
+    ):
+        for start, end in zip(map(tuple, starts.tolist()), map(tuple, ends.tolist()), strict=True):
+            following.setdefault(start, []).append(end)
+    lines = []
+    for start in list(following):
+        while start in following:
+            lines.append(_followed(following, start))
+    return lines
+
+
+def _runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both ends, (row, column), of each straight piece of the edge: cells in a line whose step has the same sign."""
+    lines, starts = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == 1)
+    _, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)
+    first, last = np.stack([lines, starts], axis=1), np.stack([lines, ends], axis=1)
+    return (first[:, ::-1], last[:, ::-1]) if upright else (first, last)
+
+
+def _followed(following: dict[Point, list[Point]], start: Point) -> list[Point]:
+    """Take one closed line out of the pieces, turning right where two cross."""
+    line, point, came = [start], following[start].pop(), start
+    if not following[start]:
+        del following[start]
+    while point != start:
+        line.append(point)
+        ways = following[point]
+        way = ways.pop(0 if len(ways) == 1 or _right_turn(came, point, ways[0]) > 0 else 1)
+        if not ways:
+            del following[point]
+        came, point = point, way
+    return line
+
+
+def _right_turn(came: Point, at: Point, to: Point) -> int:
+    """Positive where the way turns right on a screen."""
+    return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])
+
+
+def _untied(line: list[Point]) -> list[Ring]:
+    """Cut a line that comes back to one of its points into rings that do not."""
+    rings: list[Ring] = []
+    path: list[Point] = []
+    seen: dict[Point, int] = {}
+    for point in line:
+        if point in seen:
+            first = seen[point]
+            rings.append(tuple((float(row), float(column)) for row, column in path[first:]))
+            for gone in path[first + 1 :]:
+                del seen[gone]
+            del path[first + 1 :]
+        else:
+            seen[point] = len(path)
+            path.append(point)
+    return [*rings, tuple((float(row), float(column)) for row, column in path)]
+
+
+def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
+    """Part that a ring bounds: that of the cell below its uppermost edge, or, of a hole, above it."""
+    row, column = min(ring)
+    return int(parts[int(row) + above, int(column)])
+
+
+def _placed(ring: Ring, place: MapPlace) -> Ring:
+    """A ring of lattice points on the slide."""
+    return as_ring(place.to_slide(as_array(ring)))

@@ -1,0 +1,357 @@
+"""Lesions of a slide: parts of a probability map above a threshold with hysteresis, each measured and classed (P3).
+
+Lesions are values: they carry their outline and their measurements, and whoever changes them by hand
+(``analysis.lesion_edits``) gets new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from napari_melanoma.analysis.cell_polygons import cell_polygons, cells_within
+from napari_melanoma.analysis.masks import bounding_box, components, filled
+from napari_melanoma.analysis.shape import perimeter
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Polygon, joint_box
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.placement import MapPlace
+
+LesionClass = Literal["malignant", "benign"]
+Origin = Literal["found", "merged", "split", "classed", "drawn"]
+LESION_COLUMNS = (
+    "index",
+    "label",
+    "probability",
+    "presence",
+    "area_mm2",
+    "perimeter_mm",
+    "height_mm",
+    "width_mm",
+    "area_px",
+    "perimeter_px",
+    "extent",
+    "tissue_share",
+    "seed_row_px",
+    "seed_column_px",
+    "origin",
+)
+
+
+class LesionConfig(Config):
+    """What counts as a lesion of a slide, and when it is malignant."""
+
+    low: float = Field(0.4, ge=0, le=1, description="a lesion reaches as far as the probability is at least this")
+    high: float = Field(0.6, ge=0, le=1, description="somewhere in it the probability is at least this")
+    smoothing_um: float = Field(0.0, ge=0, description="sigma of a Gaussian on the map before; 0 = off")
+    join_um: float = Field(0.0, ge=0, description="parts nearer to each other than this are one lesion")
+    min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are dropped; without a scale none is")
+    fill_holes: bool = Field(False, description="what a lesion encloses belongs to it")
+    malignant_from: float = Field(
+        0.5, ge=0, le=1, description="a lesion is malignant where its probability is at least this"
+    )
+    score: Literal["mean", "maximum"] = Field(
+        "mean",
+        description="probability of a lesion from those of its tiles, each weighted by its tissue, or the highest",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) may not be above high ({self.high})")
+        return self
+
+
+@dataclass(frozen=True)
+class LesionMaps:
+    """What lesions are found and measured on, all on the same cells.
+
+    Attributes
+    ----------
+    presence : numpy.ndarray
+        float (row, column): probability that a lesion is there; NaN where nothing is known.
+    place : MapPlace
+        Where the maps lie on the slide.
+    malignancy : numpy.ndarray, optional
+        float (row, column): probability that what is there is malignant; ``presence`` where it is left out.
+    tissue : numpy.ndarray, optional
+        float (row, column): share of each cell that is tissue; all of each where something is known by default.
+    """
+
+    presence: NDArray[np.float32]
+    place: MapPlace
+    malignancy: NDArray[np.float32] | None = None
+    tissue: NDArray[np.float32] | None = None
+
+    @property
+    def malignant(self) -> NDArray[np.float32]:
+        """Probability of malignancy of each cell."""
+        return self.presence if self.malignancy is None else self.malignancy
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """Tissue in each cell, as a share of the cell."""
+        known = np.isfinite(self.presence).astype(np.float32)
+        return known if self.tissue is None else self.tissue * known
+
+
+@dataclass(frozen=True)
+class SlideLesion:
+    """One lesion: number, class with probability, measurements, outline; ``mm`` are None without a scale.
+
+    Attributes
+    ----------
+    index : int
+        From 1, the most suspicious first; edits by hand leave the numbers of others as they are.
+    label : str
+        Malignant or benign.
+    probability : float
+        That it is malignant.
+    presence : float
+        Mean probability that a lesion is there.
+    area_px, perimeter_px : float
+        In pixels of the slide's finest level.
+    area_mm2, perimeter_mm, height_mm, width_mm : float, optional
+        Height and width are those of the upright box around it.
+    extent : float
+        Share of that box that the lesion takes.
+    tissue_share : float
+        Share of the slide's tissue that lies in the lesion.
+    seed : tuple of float
+        Its most suspicious point, (row, column) in pixels of the finest level.
+    polygons : tuple of Polygon
+        Its outline; several where it has parts.
+    origin : str
+        ``found``, or which edit by hand made it.
+    """
+
+    index: int
+    label: LesionClass
+    probability: float
+    presence: float
+    area_px: float
+    perimeter_px: float
+    area_mm2: float | None
+    perimeter_mm: float | None
+    height_mm: float | None
+    width_mm: float | None
+    extent: float
+    tissue_share: float
+    seed: tuple[float, float]
+    polygons: tuple[Polygon, ...]
+    origin: Origin = "found"
+
+    @property
+    def box(self) -> Box:
+        """Box around it, in pixels of the finest level."""
+        return joint_box(self.polygons)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Cells of a map: where the crop begins, and which of its cells belong; bool (row, column)."""
+
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the crop in the map."""
+        return Box(self.top, self.left, *self.mask.shape).slices
+
+
+def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, ...]:
+    """Find the lesions of a slide: connected cells at or above ``low`` that hold one at or above ``high``.
+
+    Parameters
+    ----------
+    maps : LesionMaps
+        Probabilities on cells.
+    config : LesionConfig
+        Thresholds and what is done around them.
+
+    Returns
+    -------
+    tuple of SlideLesion
+        Malignant ones first, then by probability and area, numbered from 1.
+    """
+    from scipy import ndimage
+
+    labels = lesion_labels(maps, config)
+    regions = [
+        Region(box[0].start, box[1].start, labels[box] == number)
+        for number, box in enumerate(ndimage.find_objects(labels), start=1)
+        if box is not None
+    ]
+    if config.fill_holes:
+        regions = [replace(region, mask=filled(region.mask)) for region in regions]
+    total = float(maps.weight.sum(dtype=np.float64))
+    lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
+    kept = [one for one in lesions if one.area_mm2 is None or one.area_mm2 >= config.min_area_mm2]
+    kept.sort(key=lambda one: (one.label == "benign", -one.probability, -one.area_px))
+    return tuple(replace(one, index=index) for index, one in enumerate(kept, start=1))
+
+
+def lesion_labels(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
+    """Number the cells of each lesion, holes not filled, the small ones included.
+
+    Parameters
+    ----------
+    maps : LesionMaps
+        Probabilities on cells.
+    config : LesionConfig
+        Thresholds, smoothing and joining.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32 (row, column); 0 where there is none.
+    """
+    presence = _smoothed(maps, config.smoothing_um)
+    reach = presence >= config.low
+    labels, count = components(_widened(reach, maps.place, config.join_um))
+    labels = np.where(reach, labels, 0)
+    certain = np.zeros(count + 1, bool)
+    certain[labels[presence >= config.high]] = True
+    certain[0] = False
+    numbers = np.cumsum(certain) * certain
+    return numbers[labels].astype(np.int32)
+
+
+def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float) -> SlideLesion:
+    """Measure and class the lesion that some cells make.
+
+    Parameters
+    ----------
+    region : Region
+        Its cells, at least one.
+    maps : LesionMaps
+        Probabilities on cells.
+    config : LesionConfig
+        How the class follows from the cells.
+    index : int
+        Its number.
+    tissue : float
+        All tissue of the slide, in cells.
+
+    Returns
+    -------
+    SlideLesion
+        With origin ``found``.
+    """
+    place, mask = maps.place, region.mask
+    malignant, weight = maps.malignant[region.slices], maps.weight[region.slices]
+    probability = _score(malignant[mask], weight[mask], config.score)
+    area, box = float(np.count_nonzero(mask)), bounding_box(mask)
+    assert box is not None, "a lesion has at least one cell"
+    peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
+    moved = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
+    seed = moved.to_slide((peak[0] + 0.5, peak[1] + 0.5))
+    um = place.cell_um
+    return SlideLesion(
+        index=index,
+        label="malignant" if probability >= config.malignant_from else "benign",
+        probability=probability,
+        presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
+        area_px=area * place.cell_area_px,
+        perimeter_px=perimeter(mask, (place.step_y, place.step_x)),
+        area_mm2=None if um is None else area * um[0] * um[1] / 1e6,
+        perimeter_mm=None if um is None else perimeter(mask, (um[0] / 1e3, um[1] / 1e3)),
+        height_mm=None if um is None else box.height * um[0] / 1e3,
+        width_mm=None if um is None else box.width * um[1] / 1e3,
+        extent=area / (box.height * box.width),
+        tissue_share=float(weight[mask].sum(dtype=np.float64)) / tissue if tissue else 0.0,
+        seed=(float(seed[0]), float(seed[1])),
+        polygons=cell_polygons(mask, moved),
+    )
+
+
+def region_of(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
+    """Give the cells whose centres lie within polygons, of a lesion or drawn by hand.
+
+    Parameters
+    ----------
+    polygons : sequence of Polygon
+        In pixels of the finest level, at least one.
+    maps : LesionMaps
+        Whose cells.
+
+    Returns
+    -------
+    Region
+        Perhaps without any cell.
+    """
+    box = joint_box(tuple(polygons))
+    corners = maps.place.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
+    first = np.maximum(np.floor(corners[0]).astype(int), 0)
+    last = np.minimum(np.ceil(corners[1]).astype(int), maps.presence.shape)
+    size = np.maximum(last - first, 0)
+    window = Box(int(first[0]), int(first[1]), int(size[0]), int(size[1]))
+    return Region(window.top, window.left, cells_within(polygons, maps.place, window))
+
+
+def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
+    """Give the rows of ``lesions.csv``, as ``io.results.write_table`` takes them.
+
+    Parameters
+    ----------
+    lesions : sequence of SlideLesion
+        In their order.
+
+    Returns
+    -------
+    list of dict
+        With ``LESION_COLUMNS`` as keys.
+    """
+    rows = []
+    for lesion in lesions:
+        values = {name: getattr(lesion, name, None) for name in LESION_COLUMNS}
+        rows.append({**values, "seed_row_px": lesion.seed[0], "seed_column_px": lesion.seed[1]})
+    return rows
+
+
+def _score(values: NDArray[np.float32], weights: NDArray[np.float32], how: str) -> float:
+    """Probability of a lesion from those of its cells; cells without one do not count."""
+    known = np.isfinite(values)
+    values, weights = values[known].astype(np.float64), weights[known].astype(np.float64)
+    if not len(values):
+        return float("nan")
+    if how == "maximum":
+        return float(values.max())
+    return float(np.average(values, weights=weights if weights.sum() > 0 else None))
+
+
+def _smoothed(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
+    """Smooth the map by its own known cells alone; unknown ones are 0."""
+    known = np.isfinite(maps.presence)
+    presence = np.where(known, maps.presence, 0).astype(np.float32)
+    um = maps.place.cell_um
+    if not sigma_um or um is None:
+        return presence
+    from scipy import ndimage
+
+    sigma = (sigma_um / um[0], sigma_um / um[1])
+    smooth = ndimage.gaussian_filter(presence, sigma, mode="constant")
+    there = ndimage.gaussian_filter(known.astype(np.float32), sigma, mode="constant")
+    return np.where(known, smooth / np.maximum(there, 1e-6), 0).astype(np.float32)
+
+
+def _widened(mask: NDArray[np.bool_], place: MapPlace, gap_um: float) -> NDArray[np.bool_]:
+    """Widen a mask by half the gap that it is to bridge."""
+    um = place.cell_um
+    if not gap_um or um is None:
+        return mask
+    from scipy import ndimage
+
+    return ndimage.distance_transform_edt(~mask, sampling=um) <= gap_um / 2

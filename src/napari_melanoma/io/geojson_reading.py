@@ -1,0 +1,194 @@
+"""GeoJSON read: QuPath's of any version and plain ones; what is wrong with a file is said with the feature it is in."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.polygons import Polygon, Ring, signed_area
+from napari_melanoma.io.geojson import Annotation, Color
+
+_LARGEST_BYTES = 2**30
+_KNOWN = ("objectType", "name", "classification", "measurements")
+
+
+@dataclass(frozen=True)
+class GeoJson:
+    """What a file held: its areas, and in words what was left out because it encloses nothing."""
+
+    annotations: tuple[Annotation, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def read_geojson(path: Path) -> GeoJson:
+    """Read the areas of a GeoJSON file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A feature collection, a list of features as older QuPath versions write, one feature, or a bare geometry.
+
+    Returns
+    -------
+    GeoJson
+        Points, lines and rings without an area are left out and named.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, is no GeoJSON, or a feature has no valid coordinates; the feature is named.
+    """
+    content = _content(path)
+    annotations, left_out = [], []
+    for number, one in enumerate(_features(content, path), start=1):
+        where = f"{path}: feature {number}"
+        polygons, others = _areas(_taken(one, "geometry", dict, where), where)
+        left_out += [f"feature {number}: {other}" for other in others]
+        if polygons:
+            annotations.append(_annotation(one, tuple(polygons), where))
+    return GeoJson(tuple(annotations), tuple(left_out))
+
+
+def _content(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Parse the file."""
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise InputError(f"{path} has more than 1 GiB: too large for annotations. Export fewer objects at a time.")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}. Check that it may be read.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no JSON ({error}): expected GeoJSON in UTF-8, such as QuPath exports. Export it again."
+        ) from error
+
+
+def _features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
+    """Features of a file; a bare geometry becomes one."""
+    if isinstance(content, list):
+        return content
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind == "FeatureCollection":
+        found: list[Any] = _taken(content, "features", list, str(path))
+        return found
+    if kind == "Feature":
+        return [content]
+    if kind in ("Polygon", "MultiPolygon", "GeometryCollection"):
+        return [{"geometry": content}]
+    raise InputError(
+        f"{path} is no GeoJSON: expected a FeatureCollection, found {kind or type(content).__name__}. "
+        "Export annotations as GeoJSON."
+    )
+
+
+def _annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
+    """Everything of a feature beside its geometry."""
+    properties = one.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise InputError(f"{where}: 'properties' is no object but {_shown(properties)}. Export the file again.")
+    class_name, color = _classification(properties.get("classification"))
+    return Annotation(
+        polygons,
+        class_name,
+        color,
+        str(properties.get("name") or ""),
+        _measurements(properties.get("measurements"), where),
+        str(properties.get("objectType") or properties.get("object_type") or "annotation"),
+        str(one.get("id") or ""),
+        {key: value for key, value in properties.items() if key not in (*_KNOWN, "object_type")},
+    )
+
+
+def _areas(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[str]]:
+    """Polygons of a geometry, and what was left out."""
+    kind = geometry.get("type")
+    if kind == "GeometryCollection":
+        parts = [_areas(part, where) for part in _taken(geometry, "geometries", list, where)]
+        return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
+    if kind not in ("Polygon", "MultiPolygon"):
+        return [], [f"a geometry of type {_shown(kind)} encloses nothing"]
+    coordinates = _taken(geometry, "coordinates", list, where)
+    polygons = [_polygon(part, where) for part in ([coordinates] if kind == "Polygon" else coordinates)]
+    known = [polygon for polygon in polygons if polygon is not None]
+    return known, ["a ring with too few points or no area"] * (len(polygons) - len(known))
+
+
+def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
+    """One polygon; None where its outer ring encloses nothing."""
+    if not isinstance(rings, list):
+        raise InputError(f"{where}: a polygon is a list of rings, not {_shown(rings)}. Export the file again.")
+    found = [_ring(ring, where) for ring in rings]
+    if not found or not signed_area(found[0]):
+        return None
+    return Polygon(found[0], tuple(hole for hole in found[1:] if signed_area(hole)))
+
+
+def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
+    """Vertices of a ring as (row, column), the repeated one dropped; further coordinates (z) do not matter."""
+    if not isinstance(points, list):
+        raise InputError(f"{where}: a ring is a list of points, not {_shown(points)}. Export the file again.")
+    vertices = tuple(_vertex(point, where) for point in points)
+    return vertices[:-1] if len(vertices) > 1 and vertices[0] == vertices[-1] else vertices
+
+
+def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
+    """One point as (row, column)."""
+    if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
+        raise InputError(
+            f"{where}: a point is two finite numbers, x and y, not {_shown(point)}. Export the file again."
+        )
+    return float(point[1]), float(point[0])
+
+
+def _classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
+    """Name and colour of a class, as any version of QuPath writes them, or a plain text."""
+    if isinstance(value, str):
+        return value, None
+    if not isinstance(value, dict):
+        return "", None
+    names = value.get("names")
+    name = ": ".join(str(part) for part in names) if isinstance(names, list) else str(value.get("name") or "")
+    color = value.get("color")
+    if isinstance(color, list) and len(color) >= 3 and all(_is_number(part) for part in color[:3]):
+        return name, (int(color[0]), int(color[1]), int(color[2]))
+    packed = value.get("colorRGB")  # up to QuPath 0.3: a signed 32-bit number, alpha first
+    if isinstance(packed, int):
+        return name, ((packed >> 16) & 255, (packed >> 8) & 255, packed & 255)
+    return name, None
+
+
+def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
+    """Measurements as an object, or as the list of older QuPath versions; what is no finite number is left out."""
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        value = {str(one.get("name")): one.get("value") for one in value if isinstance(one, dict)}
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: 'measurements' is no object but {_shown(value)}. Export the file again.")
+    return {name: float(number) for name, number in value.items() if _is_number(number)}
+
+
+def _taken(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
+    """Give what stands under a key, or say that it is missing or of another kind."""
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, kind):
+        name = "a list" if kind is list else "an object"
+        raise InputError(f"{where}: '{key}' should be {name}, found {_shown(found)}. Export the file again.")
+    return found
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    """Whether it is a finite number; JSON's true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    """Show a value in an error, shortened."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
