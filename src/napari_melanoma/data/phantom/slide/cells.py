@@ -43,7 +43,7 @@ def scatter(window: Window) -> list[Scattered]:
     list of Scattered
         By tissue.
     """
-    present = set(np.unique(window.labels).tolist())
+    present = set(window.present)
     found = [_lined(window)]
     for kinds, place in SCATTERED:
         if present & kinds:
@@ -61,7 +61,9 @@ def _points(window: Window, grid: Grid, *kinds: int) -> tuple[Points, Pixels]:
     row, column = window.at(points.x, points.y)
     seen = (row >= 0) & (column >= 0) & (row < window.box.height) & (column < window.box.width)
     points, row, column = points.chosen(seen), row[seen], column[seen]
-    wanted = np.isin(window.labels[row, column], kinds)
+    wanted = np.zeros(256, bool)
+    wanted[list(kinds)] = True
+    wanted = wanted[window.labels[row, column]]
     points, row, column = points.chosen(wanted), row[wanted], column[wanted]
     along, depth = window.section.frame.to_section(points.x, points.y)
     return points, Pixels(window, row, column, along, depth)
@@ -122,7 +124,7 @@ def _infiltrating(window: Window) -> Scattered:
     """Lymphocytes and plasma cells in clusters."""
     points, pixels = _points(window, DENSE, Kind.INFILTRATE)
     species = np.where(points.uniform(1) < 0.15, NUMBER["plasma"], NUMBER["lymphocyte"])
-    keep = points.uniform(3) < 0.35 + 0.6 * pixels.cloud
+    keep = points.uniform(3) < 0.55 + 0.5 * pixels.cloud
     return _kept(pixels, keep, species, np.pi * points.uniform(0), points.uniform(2))
 
 

@@ -44,13 +44,15 @@ def lay_ground(window: Window) -> Floats:
     numpy.ndarray
         float32 (4, row, column): haematoxylin, eosin, melanin, blood.
     """
-    dyes = np.zeros((4, *window.labels.shape), np.float32)
-    present = np.unique(window.labels)
-    for label in present[present > Kind.GLASS]:
-        mask = window.labels == label
-        painter = _tumour if label >= LESION else PAINTERS[Kind(label)]
-        dyes[:, mask] = painter(window.pixels(mask))
-    return dyes
+    dyes = np.zeros((4, window.labels.size), np.float32)
+    for label in window.present:
+        if label != Kind.GLASS:
+            pixels = window.pixels(label)
+            painted = _tumour(pixels, label) if label >= LESION else PAINTERS[Kind(label)](pixels)
+            index = pixels.row * np.int32(window.box.width) + pixels.column
+            for dye, amount in zip(dyes, painted, strict=True):
+                dye[index] = amount
+    return dyes.reshape(4, *window.labels.shape)
 
 
 def _dyes(pixels: Pixels, haematoxylin: Floats | float, eosin: Floats | float) -> Dyes:
@@ -68,9 +70,9 @@ def _grain(pixels: Pixels) -> Floats:
 def _dermis(pixels: Pixels) -> Dyes:
     """Collagen: fine strands below the epidermis, thick bundles with white gaps further down; blue-grey where sun-damaged."""
     look, style = pixels.window.textures, pixels.window.look.texture
-    bent = pixels.along + 30 * pixels.patch
-    strands = sample(look.strands, bent, pixels.depth + 40 * pixels.cloud, FINE_UM)
-    bundles = sample(look.bundles, bent, pixels.depth + 70 * pixels.cloud, FINE_UM)
+    bent = pixels.depth + 130 * pixels.patch
+    strands = sample(look.strands, pixels.along, bent, FINE_UM)
+    bundles = sample(look.bundles, pixels.along - 0.15 * bent, bent, FINE_UM)
     reticular = ramp(pixels.below_surface + 60 * pixels.cloud, 170, 330)
     papillary = 0.20 + 0.20 * strands
     gaps = ramp(bundles, style.cleft * 0.6, style.cleft * 0.6 + 0.10)
@@ -176,9 +178,10 @@ def _blood(pixels: Pixels) -> Dyes:
 
 
 def _infiltrate(pixels: Pixels) -> Dyes:
-    """Loose ground between lymphocytes."""
-    strands = sample(pixels.window.textures.strands, pixels.along, pixels.depth, FINE_UM)
-    return _dyes(pixels, 0.10 + 0.05 * strands, 0.22 + 0.16 * strands)
+    """Ground between lymphocytes: collagen, a little bluer."""
+    dyes = _dermis(pixels)
+    dyes[HAEMATOXYLIN] += 0.06
+    return dyes
 
 
 def _crust(pixels: Pixels) -> Dyes:
@@ -199,17 +202,16 @@ def _nerve(pixels: Pixels) -> Dyes:
     return _dyes(pixels, 0.08, 0.20 + 0.14 * strands)
 
 
-def _tumour(pixels: Pixels) -> Dyes:
+def _tumour(pixels: Pixels, label: int) -> Dyes:
     """Cytoplasm of a lesion's cells, thin walls of collagen between nests, and pigment."""
-    label = int(pixels.window.labels[pixels.row[0], pixels.column[0]])
     lesion = pixels.window.section.lesions[label - LESION]
     grain = _grain(pixels)
     cells = Grid(lesion.cell_um, 0.36, 40 + lesion.request.index)
     first, second = cells.distances(pixels.x_um, pixels.y_um)
-    border = ramp(second - first, 1.6, 0.3)
+    border = ramp(second - first, 1.5, 0.2) * (0.10 + 0.32 * grain)
     tone = np.float32(0.06 * lesion.tone) + 0.10 * (pixels.patch - 0.5)
-    haematoxylin = (0.14 + tone + 0.08 * grain) * (1 - 0.45 * border)
-    eosin = (0.33 - 1.2 * tone + 0.10 * grain) * (1 - 0.45 * border)
+    haematoxylin = (0.14 + tone + 0.10 * grain) * (1 - border)
+    eosin = (0.31 - 1.2 * tone + 0.14 * grain) * (1 - border)
     dyes = _dyes(pixels, haematoxylin, eosin)
     if lesion.request.kind == "malignant":
         _add_septa(pixels, dyes)

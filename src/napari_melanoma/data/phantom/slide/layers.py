@@ -138,7 +138,8 @@ def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stre
     junction = granular + (plate + rete_ridges(rng, count)) * stretch
     fat_um = rng.uniform(1500, 2600) * stretch
     fat = fat_um + 0.11 * fat_um * wander(rng, count, 700) + 30 * wander(rng, count, 90)
-    bottom = depth_um * (1 + 0.04 * wander(rng, count, 900)) + 8 * wander(rng, count, 45)
+    boat = 1 - rng.uniform(0.05, 0.35) * np.abs(np.linspace(-1, 1, count)) ** rng.uniform(2.5, 7)
+    bottom = depth_um * (boat + 0.03 * wander(rng, count, 900)) + 8 * wander(rng, count, 45)
     bottom = np.minimum(bottom, depth_um * 1.08)
     return Layers(-width_um / 2, granular - keratin * stretch, granular, junction, fat, bottom)
 
@@ -171,4 +172,6 @@ def rete_ridges(rng: np.random.Generator, count: int) -> Floats:
         offset = (along[first:last] - centre) / width
         hill = bump(offset / (1 + skew * np.sign(offset)) / 1.1) ** 0.8
         pegs[first:last] = np.maximum(pegs[first:last], length * hill)
-    return pegs + 2.5 * wander(rng, count, 14)
+    soft = np.exp(-((np.arange(-14, 15) / 6.0) ** 2))
+    padded = np.pad(pegs, 14, mode="edge")
+    return np.convolve(padded, soft / soft.sum(), mode="valid") + 2.5 * wander(rng, count, 14)

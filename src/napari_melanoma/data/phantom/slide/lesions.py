@@ -174,7 +174,7 @@ def _deepest_nest(rng: np.random.Generator, skin: Layers, lower: Floats, request
     at = float(skin.along[np.argmax(lower - skin.granular)])
     nest = blob(rng, (at, 0.0), (radius * rng.uniform(1, 1.5), radius), 0.08)
     below = nest[:, 1] - skin.at(skin.granular, nest[:, 0])
-    return nest + [0.0, request.depth_um - float(below.max())]
+    return nest + np.array([0.0, request.depth_um - float(below.max())])
 
 
 def _fringe(rng: np.random.Generator, skin: Layers, lower: Floats, request: Request) -> list[Floats]:
@@ -275,23 +275,26 @@ def _theques(rng: np.random.Generator, skin: Layers, request: Request) -> list[F
 
 
 def _dermal_nests(rng: np.random.Generator, skin: Layers, request: Request) -> list[Floats]:
-    """Rows of nests below the junction."""
+    """Rows of nests below the junction, none touching another."""
     nests: list[Floats] = []
-    below, half = 0.0, request.half_width_um
+    taken = np.zeros((0, 3))
+    below = 0.0
     while below < request.depth_um:
         share = below / request.depth_um
-        radius = 34 - 22 * share
-        reach = half * (1 - 0.55 * share**1.5)
+        radius = 36 - 24 * share
+        reach = request.half_width_um * (1 - 0.55 * share**1.5)
         along = request.along - reach + rng.uniform(0, 2) * radius
         while along < request.along + reach:
-            size = radius * rng.uniform(0.7, 1.05)
-            depth = (
-                _reach(skin, skin.junction, along, 70) + 1.5 * radius + 14 + below + rng.uniform(-0.12, 0.12) * radius
-            )
+            size = radius * rng.uniform(0.6, 1.1)
+            depth = _reach(skin, skin.junction, along, 70) + 1.5 * radius + 10 + below + rng.uniform(-0.3, 0.3) * radius
             floor = float(skin.at(skin.bottom, np.array([along]))[0])
-            dense = rng.random() < 0.93 - 0.35 * share
-            if dense and skin.start + 60 < along < skin.end - 60 and depth + 2 * radius < floor:
-                nests.append(blob(rng, (along, depth), (size * rng.uniform(0.95, 1.15), size), 0.05))
-            along += 2.75 * radius * rng.uniform(0.95, 1.15)
-        below += 2.55 * radius
+            dense = rng.random() < 0.95 - 0.3 * share
+            clear = np.all(np.hypot(taken[:, 0] - along, taken[:, 1] - depth) > 1.22 * (taken[:, 2] + size) + 2)
+            if dense and clear and skin.start + 60 < along < skin.end - 60 and depth + 2 * radius < floor:
+                taken = np.append(taken, [[along, depth, size]], axis=0)
+                nests.append(
+                    blob(rng, (along, depth), (size * rng.uniform(1.0, 1.2), size * rng.uniform(0.85, 1)), 0.06)
+                )
+            along += radius * rng.uniform(1.0, 2.0)
+        below += 1.5 * radius
     return nests

@@ -16,6 +16,7 @@ Floats = NDArray[np.floating[Any]]
 VARIANTS, TURNS = 14, 12
 # Half of the side of the largest stamp in micrometres.
 REACH_UM = 13.0
+_WAVES = 24
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,15 @@ SPECIES = {
     "flat": Species(5.0, 1.7, 0.15, 0.9),
     "lymphocyte": Species(3.1, 2.8, 0.08, 1.5, 1.3),
     "plasma": Species(3.3, 2.9, 0.1, 1.35, 1.8, 0, 0.8),
-    "fibroblast": Species(7.5, 1.35, 0.25, 1.0, 0.6, 0, 0.0, 0.12),
+    "fibroblast": Species(7.0, 1.0, 0.3, 1.05, 0.6, 0, 0.0, 0.12),
     "endothelium": Species(5.2, 1.5, 0.15, 1.05, 0.6),
     "gland": Species(3.0, 2.7, 0.08, 0.95, 0.8, 1),
     "sebocyte": Species(2.6, 2.2, 0.2, 0.8, 0.6, 1, 0.4, 0.15),
     "naevus": Species(3.5, 3.0, 0.07, 0.85, 0.7, 0, 0.4, 0.03),
     "naevus_deep": Species(2.9, 2.3, 0.1, 1.0, 0.6, 0, 0.2, 0.03),
-    "melanoma": Species(5.2, 4.1, 0.25, 0.98, 1.5, 3, 0.5, 0.14),
-    "melanoma_large": Species(7.2, 5.4, 0.25, 0.85, 1.8, 3, 0.7, 0.2),
-    "melanoma_dark": Species(5.0, 3.6, 0.3, 1.6, 1.2, 0, 0.8, 0.25),
+    "melanoma": Species(4.7, 3.9, 0.18, 0.98, 1.2, 2, 0.4, 0.08),
+    "melanoma_large": Species(6.3, 5.0, 0.18, 0.82, 1.5, 3, 0.5, 0.11),
+    "melanoma_dark": Species(4.7, 3.5, 0.28, 1.55, 1.0, 0, 0.6, 0.15),
     "mitosis": Species(5.4, 1.5, 0.25, 2.2, 0.2, 0, 3.6, 0.3),
     "apoptotic": Species(2.0, 1.8, 0.2, 2.0, 0.2, 0, 2.2, 0.1),
 }
@@ -164,11 +165,11 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
 def _clumps(rng: np.random.Generator, x: Floats, y: Floats, grain: float) -> Floats:
     """Uneven chromatin: a few waves in random directions, about -1.5 to 1.5."""
     total = np.zeros_like(x)
-    for _ in range(7):
+    for _ in range(_WAVES):
         turn, phase = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
-        wave = 2 * np.pi / (grain * 2 * rng.uniform(0.7, 1.5))
+        wave = 2 * np.pi / (grain * 2 * rng.uniform(0.6, 3.0))
         total += np.sin(wave * (x * np.cos(turn) + y * np.sin(turn)) + phase)
-    return total / 2.6
+    return total / np.sqrt(_WAVES / 2)
 
 
 def _spot(rng: np.random.Generator, half: tuple[float, float], x: Floats, y: Floats, radius: float) -> Floats:

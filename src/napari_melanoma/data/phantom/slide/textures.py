@@ -57,6 +57,38 @@ def sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     return texture.ravel()[(row << np.int32(10)) | column]
 
 
+def smooth_sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
+    """Look a texture up, between its pixels too.
+
+    Parameters
+    ----------
+    texture : numpy.ndarray
+        float32 (SIDE, SIDE).
+    x, y : numpy.ndarray
+        Where, in micrometres along its columns and rows, of any shape.
+    pixel_um : float
+        Size of its pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of that shape, bilinear; the texture goes on for ever.
+    """
+    scale = np.float32(1 / pixel_um)
+    across, down = (x * scale).astype(np.float32), (y * scale).astype(np.float32)
+    column, row = np.floor(across), np.floor(down)
+    across, down = across - column, down - row
+    left, top = (
+        column.astype(np.int32) & np.int32(SIDE - 1),
+        (row.astype(np.int32) & np.int32(SIDE - 1)) << np.int32(10),
+    )
+    right, bottom = (left + np.int32(1)) & np.int32(SIDE - 1), (top + np.int32(SIDE)) & np.int32(SIDE * SIDE - 1)
+    flat = texture.ravel()
+    upper = flat[top | left] * (1 - across) + flat[top | right] * across
+    lower = flat[bottom | left] * (1 - across) + flat[bottom | right] * across
+    return upper * (1 - down) + lower * down
+
+
 @lru_cache(maxsize=8)
 def textures(look_name: str) -> Textures:
     """Make the textures of a look.
@@ -79,7 +111,7 @@ def textures(look_name: str) -> Textures:
         _fibres(rng, style, style.weave, 11 * style.weave),
         _even(_band(rng, 1.1 + 1.5 * style.grain, 1.1 + 1.5 * style.grain)),
         _even(_clouds(rng, 26)),
-        _even(_clouds(rng, 60)),
+        _even(_swell(rng, 70)),
     )
     for texture in vars(made).values():
         texture.flags.writeable = False
@@ -99,6 +131,13 @@ def _clouds(rng: np.random.Generator, size: float) -> Floats:
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE)))
     rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
     return np.fft.irfft2(noise / (1 + (size * np.hypot(rows, columns)) ** 2.2), (SIDE, SIDE))
+
+
+def _swell(rng: np.random.Generator, size: float) -> Floats:
+    """Noise without detail below a size in pixels."""
+    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE)))
+    rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
+    return np.fft.irfft2(noise * np.exp(-((size * np.hypot(rows, columns)) ** 2)), (SIDE, SIDE))
 
 
 def _even(values: Floats) -> Floats:

@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.data.phantom.slide import polygons
 from napari_melanoma.data.phantom.slide.looks import Look
 from napari_melanoma.data.phantom.slide.section import SectionPlan
-from napari_melanoma.data.phantom.slide.textures import CLOUD_UM, Textures, sample, textures
+from napari_melanoma.data.phantom.slide.textures import CLOUD_UM, Textures, smooth_sample, textures
 
 Floats = NDArray[np.floating[Any]]
 
@@ -57,12 +57,12 @@ class Window:
     labels: NDArray[np.uint8]
     seed: int
 
-    @property
+    @cached_property
     def x_um(self) -> Floats:
         """Centres of the columns, float64 (column,)."""
         return (self.box.left + np.arange(self.box.width) + 0.5) * self.mpp
 
-    @property
+    @cached_property
     def y_um(self) -> Floats:
         """Centres of the rows, float64 (row,)."""
         return (self.box.top + np.arange(self.box.height) + 0.5) * self.mpp
@@ -77,22 +77,28 @@ class Window:
         """Along and depth of each pixel, float32 (row, column)."""
         return self.section.frame.to_section(self.x_um[None], self.y_um[:, None])
 
-    def pixels(self, mask: NDArray[np.bool_]) -> Pixels:
-        """Gather some pixels.
+    def pixels(self, label: int) -> Pixels:
+        """Gather the pixels of a label.
 
         Parameters
         ----------
-        mask : numpy.ndarray
-            bool (row, column).
+        label : int
+            Which; it must occur.
 
         Returns
         -------
         Pixels
-            Those that are true.
+            All of them, in reading order.
         """
-        rows, columns = np.nonzero(mask)
-        along, depth = self.places
-        return Pixels(self, rows, columns, along[mask], depth[mask])
+        index = np.flatnonzero(self.labels == label).astype(np.int32)
+        along, depth = (part.ravel()[index] for part in self.places)
+        row, column = np.divmod(index, np.int32(self.box.width))
+        return Pixels(self, row, column, along, depth)
+
+    @cached_property
+    def present(self) -> tuple[int, ...]:
+        """Labels that occur, in rising order."""
+        return tuple(np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)).tolist())
 
     def at(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the pixels below positions.
@@ -117,17 +123,17 @@ class Pixels:
     """Some pixels of a window: rows, columns, and positions in the section in micrometres, float32 (pixel,)."""
 
     window: Window
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
+    row: NDArray[np.integer[Any]]
+    column: NDArray[np.integer[Any]]
     along: Floats
     depth: Floats
 
-    @property
+    @cached_property
     def x_um(self) -> Floats:
         """Positions on the slide, float64 (pixel,)."""
         return self.window.x_um[self.column]
 
-    @property
+    @cached_property
     def y_um(self) -> Floats:
         """Positions on the slide, float64 (pixel,)."""
         return self.window.y_um[self.row]
@@ -140,11 +146,11 @@ class Pixels:
 
     @cached_property
     def cloud(self) -> Floats:
-        """What changes slowly over the tissue, 0 to 1."""
-        return sample(self.window.textures.clouds, self.along, self.depth, CLOUD_UM)
+        """What changes slowly over the tissue, with detail, 0 to 1."""
+        return smooth_sample(self.window.textures.clouds, self.along, self.depth, CLOUD_UM)
 
     @cached_property
     def patch(self) -> Floats:
-        """Another that changes slowly, 0 to 1."""
+        """What changes very slowly and smoothly over the tissue, 0 to 1."""
         shift = np.float32(977 * self.window.section.index)
-        return sample(self.window.textures.patches, self.along + shift, self.depth, CLOUD_UM)
+        return smooth_sample(self.window.textures.patches, self.along + shift, self.depth, CLOUD_UM)
