@@ -24,6 +24,7 @@ CONFIG = {
     "architecture": "image_tabular",
     "classes": ["other", "melanoma"],
     "classifier": {"positive": "melanoma"},
+    "tabular": {"numbers": [{"name": "age"}]},
 }
 
 
@@ -97,6 +98,9 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
     assert "unlike what the classifier was trained on" in found["one"]["warning"]
     assert found["none"]["probability_melanoma"] == ""
     assert found["none"]["note"] == "no lesion found"
+    assert found["one"]["verdict"] == "melanoma 0.90 (0.80 to 1.00): melanoma at 90 % coverage"
+    assert found["two"]["verdict"].endswith("cannot tell at 90 % coverage")
+    assert [found[name]["used_age"] for name in ("one", "two", "none")] == ["90", "50", ""]
     stored = json.loads((tmp_path / "out" / "one" / "result.json").read_text())
     assert stored["answer"]["verdict"].startswith("melanoma 0.90 (0.80 to 1.00)")
     assert stored["form"] == {"age": "90"}

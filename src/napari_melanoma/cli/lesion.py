@@ -36,6 +36,8 @@ HELP = examples(
     "the others go on (exit code 1).",
 )
 
+FEW = 10  # photographs of which each answer is said in the terminal, too
+
 
 def lesion(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Photographs, folders or patterns.")],
@@ -94,17 +96,18 @@ def lesion(
         options = BatchOptions.parse({"lesion": chosen, **answer, **batch}, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"What is finished stays in {out}: run the same command again to go on."
-        summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome))
+        few = json or len(paths) <= FEW
+        summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome, few))
         _finish(current, summary, out, answered=options.classify is not None)
 
 
-def _tell(current: Session, outcome: Outcome) -> None:
-    """Report what is not plain success; machines are told of every photograph."""
+def _tell(current: Session, outcome: Outcome, few: bool) -> None:
+    """Report what is not plain success, and answers where they are few; machines are told of every photograph."""
     if outcome.status == "failed":
         text = f"failed: {outcome.path}: {outcome.error}"
         current.report.tell("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
         return
-    for kind, said in (("note", outcome.note), ("warning", outcome.warning)):
+    for kind, said in (("answer", outcome.answer if few else ""), ("note", outcome.note), ("warning", outcome.warning)):
         if said:
             current.report.tell(
                 kind, f"{outcome.image}: {said}", image=outcome.image, path=outcome.path, **{kind: said}

@@ -91,14 +91,16 @@ def save(result: LesionResult, name: str, saved: Path) -> Path:
         Where the folder has a ``results.csv`` that is something else.
     """
     from napari_melanoma.analysis.measurements import MEASUREMENT_COLUMNS
+    from napari_melanoma.workflows.answer_columns import renamed
     from napari_melanoma.workflows.batch import COLUMNS, row_of
     from napari_melanoma.workflows.classified import answer_cells
     from napari_melanoma.workflows.lesion import save_lesion
     from napari_melanoma.workflows.result_folders import read_result
     from napari_melanoma.workflows.result_table import ResultTable
 
-    asked = answer_cells(None if result.told is None else result.told.to_json())
-    table = ResultTable(saved.parent / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
+    told = result.told
+    asked, old = ({}, {}) if told is None else (answer_cells(told.to_json()), renamed(told.classes, told.positive))
+    table = ResultTable(saved.parent / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), old)
     save_lesion(replace(result, photograph=replace(result.photograph, name=name)), saved)
     table.put(row_of(saved.name, name, read_result(saved), "corrected by hand" * result.corrected))
     table.write()

@@ -16,7 +16,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.flips import Answer, flipped_logits
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.workflows.ahead import Room, ahead
-from napari_melanoma.workflows.classified import Classifying, answer_cells
+from napari_melanoma.workflows.classified import Classifying, answer_cells, answer_in
 from napari_melanoma.workflows.lesion import LesionOptions, ModelStamp, ProbabilityModel, derive, save_lesion
 from napari_melanoma.workflows.result_folders import Place, read_result, record
 from napari_melanoma.workflows.result_table import ResultTable, is_hopeless
@@ -59,7 +59,7 @@ class BatchModel(ProbabilityModel, Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photograph: its name in the table, its file, and the error, a note or a warning."""
+    """What became of one photograph: its name in the table, its file, and the error, a note, a warning or an answer."""
 
     image: str
     path: Path
@@ -67,6 +67,7 @@ class Outcome:
     error: str = ""
     note: str = ""
     warning: str = ""
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -353,7 +354,8 @@ class Batch:
         """Say what became of a photograph; stop where the disk is full."""
         image = place.folder.name
         if not isinstance(result, Exception):
-            return Outcome(image, place.path, "done", note=str(result["note"]), warning=str(result["warning"]))
+            note, warning = str(result["note"]), str(result["warning"])
+            return Outcome(image, place.path, "done", note=note, warning=warning, answer=answer_in(result))
         log.debug("%s failed", place.path, exc_info=result)
         error = explain(result, place.path, place.folder.parent)
         self._table.put(failed_row(image, place.source.file, error))

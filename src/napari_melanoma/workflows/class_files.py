@@ -27,6 +27,7 @@ from napari_melanoma.report.class_figures import (
     draw_roc,
 )
 from napari_melanoma.report.evaluation_page import Page, write_page
+from napari_melanoma.workflows.answer_columns import probabilities_in, probability_columns
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup
 from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
 from napari_melanoma.workflows.evaluation_classes import LESS_IS_BETTER, METRICS, Told
@@ -84,7 +85,7 @@ def write_class_evaluation(
         Where it cannot be written.
     """
     told = evaluation.told
-    columns = [f"probability_{name}" for name in told.classes]
+    columns = probability_columns(told.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
     write_table(out / TABLE, _image_rows(evaluation), names)
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
@@ -138,9 +139,7 @@ def read_class_evaluation(folder: Path) -> Read:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
         told = Told(
-            np.array([[float(row[f"probability_{name}"]) for name in classes] for row in rows]).reshape(
-                -1, len(classes)
-            ),
+            np.array([probabilities_in(row, classes) for row in rows]).reshape(-1, len(classes)),
             np.array([classes.index(row["label"]) for row in rows], np.intp),
             np.array([row["group"] for row in rows]),
             classes,
@@ -259,7 +258,8 @@ def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
             yield row | {"status": "failed", "error": error}
             continue
         place = next(places)
-        said = {f"probability_{name}": float(told.probabilities[place, k]) for k, name in enumerate(told.classes)}
+        columns = probability_columns(told.classes).values()
+        said = dict(zip(columns, told.probabilities[place].tolist(), strict=True))
         named = {"label": told.classes[told.labels[place]], "said": told.classes[told.said[place]]}
         yield row | {"status": "done", "error": ""} | named | said
 

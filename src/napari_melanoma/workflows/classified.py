@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.answer import ClassifyOptions
+from napari_melanoma.workflows.answer_columns import bound_columns, probability_columns, renamed, used_column
 from napari_melanoma.workflows.classify import classify
 from napari_melanoma.workflows.forms import Forms
 
@@ -43,9 +44,16 @@ class Classifying:
         """Columns that the table gets."""
         config = self.info.config
         positive = config.classifier.positive if config.classifier else ""
-        bounds = (f"probability_{positive}_low", f"probability_{positive}_high")
-        said = ("class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
-        return (*(f"probability_{name}" for name in config.classes), *bounds, *said)
+        fields = config.tabular.fields if config.tabular else ()
+        said = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
+        probabilities = probability_columns(config.classes).values()
+        return (*probabilities, *bound_columns(positive, config.classes), *said, *map(used_column, fields))
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Old to new name of the columns that were called otherwise in older tables."""
+        config = self.info.config
+        return renamed(config.classes, config.classifier.positive if config.classifier else "")
 
     def answered(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
         """Ask about the lesion of a photograph.
@@ -132,15 +140,34 @@ def answer_cells(answer: Mapping[str, Any] | None) -> dict[str, object]:
     if not answer:
         return {}
     probabilities = dict(zip(answer["classes"], answer["probabilities"], strict=True))
-    low, high = answer["interval"] or (None, None)
     positive, point = answer["positive"], answer["operating_point"]
+    columns, bounds = probability_columns(probabilities), bound_columns(positive, probabilities)
+    used = {one["field"]: one["value"] for one in answer["contributions"]} | dict.fromkeys(answer["missing"])
     return {
-        **{f"probability_{name}": value for name, value in probabilities.items()},
-        f"probability_{positive}_low": low,
-        f"probability_{positive}_high": high,
+        **{columns[name]: value for name, value in probabilities.items()},
+        **dict(zip(bounds, answer["interval"] or (None, None), strict=True)),
+        "verdict": answer["verdict"],
+        "side": answer["side"],
         "class_set": "|".join(answer["possible"]),
         "cannot_tell": int(answer["cannot_tell"]),
         "above_cut": None if point is None else int(probabilities[positive] >= point["cut"]),
         "unlike_training": int(answer["unlike"]),
         "classifier": answer["model"]["name"],
+        **{used_column(field): value for field, value in used.items()},
     }
+
+
+def answer_in(row: Mapping[str, object]) -> str:
+    """Say the answer of a row of the table in a line.
+
+    Parameters
+    ----------
+    row : mapping
+        With the cells of ``answer_cells``, if there was an answer.
+
+    Returns
+    -------
+    str
+        The verdict, and on which side of the cut it lies; empty where nobody was asked.
+    """
+    return "; ".join(str(row[name]) for name in ("verdict", "side") if row.get(name))

@@ -28,7 +28,7 @@ from napari_melanoma.workflows.batch import (
     failed_row,
     stored_row,
 )
-from napari_melanoma.workflows.classified import Classifying
+from napari_melanoma.workflows.classified import Classifying, answer_in
 from napari_melanoma.workflows.forms import Forms
 from napari_melanoma.workflows.lesion import LesionOptions
 from napari_melanoma.workflows.result_folders import Folders, Place, Settings, is_written_by_us
@@ -144,8 +144,8 @@ def analyse_files(
     named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
     options = options.model_copy(update={"lesion": named})
     classifying = _classifying(options, paths, run)
-    asked = classifying.columns if classifying else ()
-    table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS))
+    asked, renamed = (classifying.columns, classifying.renamed) if classifying else ((), {})
+    table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), renamed)
     counts = _Counts(len(paths), run, tell)
     work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
     try:
@@ -210,7 +210,7 @@ def _to_do(
         if place.corrected or (settings and place.is_done(settings)):
             row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
             table.put(row)
-            counts.add(Outcome(place.folder.name, path, "skipped", note=str(row["note"])))
+            counts.add(Outcome(place.folder.name, path, "skipped", note=str(row["note"]), answer=answer_in(row)))
         else:
             yield replace(place, stored=None)
 

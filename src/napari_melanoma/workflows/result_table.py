@@ -50,6 +50,8 @@ class ResultTable:
         The file; read where it exists.
     columns : iterable of str
         In their order, ``image`` among them.
+    renamed : mapping, optional
+        Columns that were called otherwise in older tables: old name to new name.
 
     Raises
     ------
@@ -57,8 +59,9 @@ class ResultTable:
         Where the file exists and is no such table, or cannot be read.
     """
 
-    def __init__(self, path: Path, columns: Iterable[str]) -> None:
+    def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._renamed = renamed or {}
         self._columns = list(columns)
         self._lines: dict[str, str] = {}
         self._own: set[str] = set()
@@ -163,7 +166,7 @@ class ResultTable:
 
     def _take(self, lines: Iterator[list[str]]) -> None:
         """Take over lines of CSV, the header first."""
-        header = next(lines, [])
+        header = [self._renamed.get(column, column) for column in next(lines, [])]
         if KEY not in header:
             raise KeyError(f"found the columns {', '.join(header[:5]) or 'none'}")
         added = [column for column in header if column not in self._columns]
