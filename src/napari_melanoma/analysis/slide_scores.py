@@ -78,7 +78,7 @@ def slide_score(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayL
     """
     values = np.asarray(probability, np.float64)
     weights = np.ones(len(values)) if shares is None else np.asarray(shares, np.float64).copy()
-    known: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+    known = np.isfinite(values.sum(axis=1))
     weights[~known] = 0
     if not weights.any():
         return SlideScore(np.full(values.shape[1], np.nan), np.zeros(len(values)))

@@ -1,8 +1,8 @@
 """Stain normalisation of tiles by a table of colours: each method is a function of a pixel's colour, computed once.
 
 The table has every second level of red, green and blue (2 million colours, 6 MB, some tenths of a second to make). On
-tissue it is a level or less from the exact function on average; single dark pixels, where logarithms are steep, differ by
-more. A tile of 224 pixels is looked up in 0.2 ms, whichever method it is.
+tissue it is a level or less from the exact function on average; single dark pixels, where logarithms are steep, differ
+by more. A tile of 224 pixels is looked up in 0.2 ms, whichever method it is.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _matched(values: NDArray[np.float32], fit: StainFit, target: StainFit) -> ND
     """Shift and scale each channel."""
     spread = np.maximum(np.array(fit.spread, np.float32), 1e-3)
     away = (values - np.array(fit.mean, np.float32)) / spread
-    return away * np.array(target.spread, np.float32) + np.array(target.mean, np.float32)
+    return (away * np.array(target.spread, np.float32) + np.array(target.mean, np.float32)).astype(np.float32)
 
 
 def _by_histogram(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:

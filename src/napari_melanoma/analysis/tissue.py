@@ -1,0 +1,257 @@
+"""Where tissue lies on a slide, from an overview of it: glass, ink of pens and dirt left out, folds marked.
+
+A result is a mask on a map (``core.placement.MapPlace``): a person may correct it, and the corrected one is used as is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.analysis.masks import components
+from napari_melanoma.analysis.tissue_colours import densities, glass_colour, ink, staining, unscanned
+from napari_melanoma.core.config import Config
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
+FINEST_UM = 4.0  # finer overviews are averaged down: single cells are no help in finding tissue
+LONGEST_PX = 2048  # larger overviews are averaged down too: tissue is found within a second or two
+USUAL_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
+LEAST_STAINING, MOST_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
+
+
+class TissueConfig(Config):
+    """How tissue is told from glass, and what is cleaned up afterwards."""
+
+    method: TissueMethod = Field(
+        "auto",
+        description="threshold on staining: auto: above the noise of the glass; otsu, triangle, entropy (Kapur): from "
+        "the histogram; luminance: Otsu's on brightness instead",
+    )
+    threshold: float | None = Field(None, ge=0, description="a threshold of your own, in optical density")
+    find_pen: bool = Field(True, description="leave out ink of pens: green, blue, red and black")
+    fat: Literal["drop", "keep"] = Field("drop", description="fat: dropped, or its empty cells filled and kept")
+    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analysed all the same, or left out")
+    min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are dirt")
+    fill_holes_mm2: float = Field(0.05, ge=0, description="smaller holes in tissue are filled: vessels, glands")
+    margin_um: float = Field(20.0, ge=0, le=1000, description="tissue is widened by this much, so that no edge is lost")
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """What was found, each bool (row, column) on the overview, and in words what a person should look at.
+
+    Attributes
+    ----------
+    mask : numpy.ndarray
+        Tissue to analyse.
+    pen : numpy.ndarray
+        Ink.
+    fold : numpy.ndarray
+        Tissue that probably lies double.
+    threshold : float
+        Staining, or darkness, from which a pixel is tissue, in optical density.
+    warnings : tuple of str
+        Nothing found, no glass in sight, ink or folds over much of the tissue.
+    """
+
+    mask: NDArray[np.bool_]
+    pen: NDArray[np.bool_]
+    fold: NDArray[np.bool_]
+    threshold: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the overview that is tissue."""
+        return float(self.mask.mean())
+
+    @property
+    def pen_share(self) -> float:
+        """Share of the overview that is ink."""
+        return float(self.pen.mean())
+
+    @property
+    def fold_share(self) -> float:
+        """Share of the tissue that is folded; 0 where there is none."""
+        return float(self.fold.sum() / max(1, np.count_nonzero(self.mask | self.fold)))
+
+
+def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig) -> Tissue:
+    """Find the tissue on an overview of a slide.
+
+    Parameters
+    ----------
+    thumbnail : numpy.ndarray
+        uint8 (row, column, channel=3), brightfield; 8 to 16 micrometres per pixel suit best.
+    um_per_px : tuple of float, optional
+        Its micrometres per pixel, (y, x); without, the longer side is taken for 20 mm.
+    config : TissueConfig
+        Method and cleaning.
+
+    Returns
+    -------
+    Tissue
+        On the pixels of the overview; empty with a warning where there is nothing but glass.
+    """
+    step_um = um_per_px or (USUAL_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
+    factor = max(1, round(FINEST_UM / max(step_um)), -(-max(thumbnail.shape) // LONGEST_PX))
+    small, um = _reduced(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor)
+    density = densities(small, glass_colour(small), sigma_px=1.0)
+    density[unscanned(small)] = 0
+    pen = _pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
+    stained = _feature(density, config)
+    threshold = config.threshold if config.threshold is not None else _threshold(stained[~pen], config)
+    mask = _cleaned((stained > threshold) & ~pen, um, config) & ~pen
+    fold = _folds(density.mean(axis=2), mask, um)
+    if config.folds == "drop":
+        mask &= ~fold
+    said = _said(mask, pen, fold, small)
+    mask, pen, fold = (_enlarged(found, factor, thumbnail.shape) for found in (mask, pen, fold))
+    return Tissue(mask, pen, fold, float(threshold), said)
+
+
+def _feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
+    """What the threshold is applied to."""
+    return density.mean(axis=2) if config.method == "luminance" else staining(density)
+
+
+def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
+    """Threshold by the method asked for; never below what glass itself may show."""
+    from skimage import filters
+
+    if not stained.size or stained.max() <= LEAST_STAINING:
+        return LEAST_STAINING
+    if config.method == "auto":
+        return float(np.clip(_above_noise(stained), LEAST_STAINING, MOST_STAINING))
+    if config.method == "entropy":
+        return max(LEAST_STAINING, _most_entropy(stained))
+    found = filters.threshold_triangle(stained) if config.method == "triangle" else filters.threshold_otsu(stained)
+    return max(LEAST_STAINING, float(found))
+
+
+def _above_noise(stained: NDArray[np.float32]) -> float:
+    """Six standard deviations above the most frequent value of glass, by the values below it, where no tissue is."""
+    glass = stained[stained < 2 * MOST_STAINING]
+    counts, edges = np.histogram(glass, bins=128, range=(0, 2 * MOST_STAINING))
+    mode = edges[counts.argmax()] + (edges[1] - edges[0]) / 2
+    below = glass[glass <= mode]
+    return float(mode + 6 * 1.4826 * np.median(mode - below)) if len(below) else LEAST_STAINING
+
+
+def _most_entropy(stained: NDArray[np.float32]) -> float:
+    """Threshold that leaves most entropy on both sides (Kapur et al. 1985, doi:10.1016/0734-189X(85)90125-2)."""
+    counts, edges = np.histogram(stained, bins=256, range=(0, float(stained.max())))
+    share = np.maximum(counts / counts.sum(), 1e-12)
+    below, part = np.cumsum(share)[:-1], np.cumsum(share * np.log(share))
+    above = np.maximum(1 - below, 1e-12)
+    entropy = np.log(below * above) - part[:-1] / below - (part[-1] - part[:-1]) / above
+    return float(edges[int(entropy.argmax()) + 1])
+
+
+def _pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Ink, widened over its pale edges; doubtful colours count where most of what surrounds them is glass."""
+    from scipy import ndimage
+
+    certain, doubtful = ink(density)
+    certain = _without_small(ndimage.binary_opening(certain), um, 0.02)
+    labels, count = components(_without_small(doubtful, um, 0.02))
+    if count:
+        owner = _spread(labels, um, 60)
+        around = (owner > 0) & (_spread(labels, um, 25) == 0)
+        owners = owner[around]
+        glass = (staining(density) < MOST_STAINING)[around]
+        surrounded = np.bincount(owners, glass, count + 1) / np.maximum(np.bincount(owners, minlength=count + 1), 1)
+        certain |= (surrounded >= 0.5)[labels] & (labels > 0)
+    return _widened(certain, um, 40)
+
+
+def _cleaned(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
+    """Close or drop fat, fill small holes, drop small pieces, add the margin."""
+    mask = _closed(mask, um, 60) if config.fat == "keep" else _opened(_closed(mask, um, 10), um, 12)
+    mask = _without_small(mask, um, config.min_area_mm2)
+    mask = ~_without_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
+    return _widened(mask, um, config.margin_um)
+
+
+def _folds(darkness: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Long thin pieces at least twice as dark as the tissue is in the middle: two layers absorb as the sum of both."""
+    from scipy import ndimage
+
+    if not mask.any():
+        return np.zeros_like(mask)
+    dark = mask & (darkness > max(0.4, 1.9 * float(np.median(darkness[mask]))))
+    labels, count = components(_without_small(dark, um, 0.02))
+    depth = ndimage.distance_transform_edt(labels > 0, sampling=um)
+    widest = 2 * ndimage.maximum(depth, labels, np.arange(count + 1)) if count else np.zeros(1)
+    area = np.bincount(labels.ravel(), minlength=count + 1) * um[0] * um[1]
+    thin = (widest <= 400) & (area >= 4 * np.square(widest))
+    thin[0] = False
+    return thin[labels]
+
+
+def _said(
+    mask: NDArray[np.bool_], pen: NDArray[np.bool_], fold: NDArray[np.bool_], rgb: NDArray[np.uint8]
+) -> tuple[str, ...]:
+    """Say what a person should look at."""
+    said = []
+    if np.median(rgb) < 60:
+        said.append("the overview is dark: tissue is found on brightfield slides only. Draw it by hand.")
+    if not mask.any():
+        said.append("no tissue was found: the slide is blank or very pale. Lower the threshold, or draw the tissue.")
+    elif mask.mean() > 0.98:
+        said.append("no glass is in sight: all of the picture is taken for tissue.")
+    if pen.sum() > 0.2 * max(1, mask.sum()):
+        said.append("ink of a pen covers much of the slide and is left out. Check that no tissue is lost under it.")
+    if mask.any() and fold.sum() > 0.05 * mask.sum():
+        said.append(
+            f"{100 * fold.sum() / mask.sum():.0f} % of the tissue may be folded. Look at it before you trust it."
+        )
+    return tuple(said)
+
+
+def _reduced(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Average down by a whole factor."""
+    from PIL import Image
+
+    return rgb if factor == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).reduce(factor))
+
+
+def _enlarged(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Undo ``_reduced`` on a mask."""
+    return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
+
+
+def _without_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: float) -> NDArray[np.bool_]:
+    """Drop parts that are smaller than an area."""
+    labels, _ = components(mask)
+    large = np.bincount(labels.ravel()) * (um[0] * um[1] / 1e6) >= area_mm2
+    large[0] = False
+    return large[labels]
+
+
+def _widened(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+    """Everything nearer than a distance, along rows and along columns."""
+    return _spread(mask.view(np.uint8), um, by_um).view(bool)
+
+
+def _spread(values: NDArray, um: tuple[float, float], by_um: float) -> NDArray:
+    """Highest value within a distance; a square window is many times faster than exact distances."""
+    from scipy import ndimage
+
+    return ndimage.maximum_filter(values, size=[2 * round(by_um / step) + 1 for step in um], mode="nearest")
+
+
+def _closed(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+    """Bridge gaps of twice a distance."""
+    return ~_widened(~_widened(mask, um, by_um), um, by_um)
+
+
+def _opened(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+    """Drop what is thinner than twice a distance."""
+    return _widened(~_widened(~mask, um, by_um), um, by_um)

@@ -1,0 +1,128 @@
+"""Colours of an overview of a slide: what glass looks like, how strongly a pixel is stained, what is ink of a pen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.stain import Triple, optical_density
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNSCANNED = 6  # scanners fill what they did not scan with black or white; no glass and no tissue is as dark
+BRIGHT, NEUTRAL = 185, 30  # least of the channels and most of their difference that glass has
+USUAL_WHITE: Triple = (245.0, 245.0, 245.0)
+GLASS_SHARE = 0.001  # of the picture that has to look like glass to be believed
+
+
+def glass_colour(rgb: NDArray[np.uint8]) -> Triple:
+    """Estimate the colour of glass: the middle of the brighter half of what is bright and hardly coloured.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3).
+
+    Returns
+    -------
+    tuple of float
+        Red, green, blue; a usual white where hardly anything looks like glass, as in a picture cut out of tissue.
+    """
+    pixels = rgb.reshape(-1, 3)
+    least, most = pixels.min(axis=1), pixels.max(axis=1)
+    glass = pixels[(least >= BRIGHT) & (most - least <= NEUTRAL)]
+    if len(glass) < max(1, GLASS_SHARE * len(pixels)):
+        return USUAL_WHITE
+    brightness = glass.sum(axis=1, dtype=np.int32)
+    red, green, blue = np.median(glass[brightness >= np.median(brightness)], axis=0).tolist()
+    return red, green, blue
+
+
+def unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find what the scanner filled with black.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column): black that reaches the border of the picture.
+    """
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(rgb.max(axis=2) < UNSCANNED)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return np.isin(labels, border[border > 0])
+
+
+def staining(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How strongly pixels are stained: the difference between the channels that absorb most and least.
+
+    Every stain of tissue, and melanin, absorbs colours unequally; shadows, dust, air and uneven light do not.
+
+    Parameters
+    ----------
+    density : numpy.ndarray
+        float32 (row, column, channel=3), optical density.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (row, column), 0 for glass.
+    """
+    spread: NDArray[np.float32] = density.max(axis=2) - density.min(axis=2)
+    return spread
+
+
+def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find colours that pens have: those that no stain has, and those that stained tissue may have too.
+
+    Haematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
+    takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike.
+
+    Parameters
+    ----------
+    density : numpy.ndarray
+        float32 (row, column, channel=3), optical density.
+
+    Returns
+    -------
+    certain, doubtful : numpy.ndarray
+        bool (row, column): the latter are blue, red or black, which dense nuclei, blood and melanin come near to.
+    """
+    red, green, blue = np.moveaxis(density, 2, 0)
+    strong = density.max(axis=2) > 0.3
+    certain = strong & (green < 0.75 * red) & (green < 0.9 * blue)
+    of_blue = (red > 0.6) & (red > 1.3 * green) & (blue < 0.4 * red)
+    of_red = (green > 0.9) & (blue > 0.75 * green) & (red < 0.2 * green)
+    mean = density.mean(axis=2)
+    of_black = (mean > 0.8) & (staining(density) < 0.22 * mean)
+    return certain, (of_blue | of_red | of_black) & ~certain
+
+
+def densities(rgb: NDArray[np.uint8], white: Triple, sigma_px: float) -> NDArray[np.float32]:
+    """Optical density of a slightly smoothed picture, lighter than glass counted as glass.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel=3).
+    white : tuple of float
+        Colour of glass.
+    sigma_px : float
+        Of the Gaussian, against the noise of a camera and of JPEG.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (row, column, channel=3).
+    """
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(rgb.astype(np.float32), (sigma_px, sigma_px, 0), mode="nearest")
+    return np.maximum(optical_density(smooth, white), 0)
