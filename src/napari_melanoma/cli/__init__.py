@@ -24,6 +24,7 @@ from napari_melanoma.cli import (
     reproduce,
     runs,
     search,
+    slide,
     train,
     worker,
 )
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
 add_verb(app, "lesion", lesion.lesion, lesion.HELP)
+add_verb(app, "slide", slide.slide, slide.HELP)
 add_verb(app, "train", train.train, train.HELP)
 add_verb(app, "search", search.search, search.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -49,8 +48,6 @@ class Loading:
         Tiles of a pass.
     precision : str, optional
         ``"bf16"`` or ``"fp32"``; the fastest of the device by default.
-    tell : callable
-        Told in words what a person should know, such as the licence.
     """
 
     def __init__(
@@ -60,10 +57,9 @@ class Loading:
         device: str | None = None,
         batch_size: int = 32,
         precision: Precision | None = None,
-        tell: Callable[[str], None] = log.info,
     ) -> None:
         self.weights, self.download, self.device = weights, download, device
-        self.batch_size, self.precision, self.tell = batch_size, precision, tell
+        self.batch_size, self.precision = batch_size, precision
 
 
 def load_tile_model(name: str, how: Loading) -> TileModel:
@@ -87,7 +83,7 @@ def load_tile_model(name: str, how: Loading) -> TileModel:
         Where there is none of that name, its weights are not here, or they do not fit.
     """
     info, network = _found(name, how)
-    return TileModel(info, network, how.device or best_device(), how.batch_size, how.precision, how.tell)
+    return TileModel(info, network, how.device or best_device(), how.batch_size, how.precision)
 
 
 def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
@@ -108,7 +104,6 @@ def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
 def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo, nn.Module]:
     """A published encoder, from a local file or, where that is allowed, from the hub."""
     weights = how.weights or _downloaded(encoder, how)
-    how.tell(f"'{encoder.name}' comes under its own licence: {encoder.licence}. {encoder.page}")
     info = TileModelInfo(
         encoder.name,
         "embedding",
@@ -119,6 +114,7 @@ def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo
         encoder.std,
         encoder.licence,
         fingerprint_of(weights),
+        terms=f"{encoder.licence}. {encoder.page}",
     )
     return info, load_foundation(encoder, weights)
 
@@ -132,7 +128,7 @@ def _downloaded(encoder: FoundationEncoder, how: Loading) -> Path:
         )
     from huggingface_hub import hf_hub_download
 
-    how.tell(f"fetching the weights of '{encoder.name}' from {encoder.page}")
+    log.info("fetching the weights of '%s' from %s", encoder.name, encoder.page)
     try:
         return Path(hf_hub_download(encoder.hub, WEIGHTS_FILE))
     except Exception as error:  # the hub has many errors for one thing: it did not give the file
@@ -156,17 +152,25 @@ def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
             "them be fetched from where timm publishes them with --download."
         )
     network = timm.create_model(bare, pretrained=how.weights is None, num_classes=0)
-    given = network.pretrained_cfg
+    given: dict[str, Any] = cast("Any", network).pretrained_cfg
     licence = str(given.get("license") or "see the encoder's page in timm")
     if how.weights is not None:
         own, found = network.state_dict(), read_weights(how.weights)
         fit_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
         licence = "of the file given"
-    how.tell(f"'{name}' comes under its own licence: {licence}")
     fingerprint = fingerprint_of(how.weights) if how.weights else str(given.get("hf_hub_id") or given.get("url"))
     side = int(given["input_size"][-1])
     info = TileModelInfo(
-        name, "embedding", (), side, TIMM_MPP, tuple(given["mean"]), tuple(given["std"]), licence, fingerprint
+        name,
+        "embedding",
+        (),
+        side,
+        TIMM_MPP,
+        tuple(given["mean"]),
+        tuple(given["std"]),
+        licence,
+        fingerprint,
+        terms=licence,
     )
     return info, network.eval()
 
@@ -198,6 +202,7 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         bundle.fingerprint,
         threshold=config.threshold,
         bundle=str(bundle.path),
+        caution=_caution(config.title),
     )
     network = load_network(bundle)
     if config.classifier is None:
@@ -206,6 +211,13 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     point = classifier.operating_point
     answers = tile_answers.Classes(cast("Any", network), classifier)
     return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
+
+
+def _caution(title: str) -> str:
+    """Say what a demonstration is worth."""
+    if "demonstration" not in title.lower():
+        return ""
+    return f"The model is a {title[0].lower()}{title[1:]}: on slides of patients its answers mean nothing."
 
 
 def _about(classes: tuple[str, ...]) -> str:

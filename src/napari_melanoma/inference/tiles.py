@@ -61,6 +61,10 @@ class TileModelInfo:
         From which on a probability of that class counts.
     bundle : str
         Folder of the bundle, where it is one.
+    caution : str
+        What a reader of its answers should know; empty where nothing.
+    terms : str
+        Licence of weights that do not come with this program, and where it is read; empty for a bundle.
     """
 
     name: str
@@ -75,6 +79,8 @@ class TileModelInfo:
     positive: str = ""
     threshold: float = 0.5
     bundle: str = ""
+    caution: str = ""
+    terms: str = ""
 
 
 class TileModel:
@@ -93,8 +99,6 @@ class TileModel:
         Tiles of a pass; halved where memory runs out.
     precision : str, optional
         ``"bf16"`` or ``"fp32"``; the fastest of the device by default.
-    tell : callable
-        Told in words what was changed on the way.
     """
 
     def __init__(
@@ -104,15 +108,26 @@ class TileModel:
         device: str = "cpu",
         batch_size: int = 32,
         precision: Precision | None = None,
-        tell: Callable[[str], None] = log.info,
     ) -> None:
         self.info = info
         self.device = device
         self.batch_size = batch_size
         self.precision = precision or best_precision(device)
-        self._tell = tell
+        self._tell: Callable[[str], None] = log.info
         self._network, self._exact = self._made(network, self.precision), None if precision == "fp32" else network
         self._scale, self._shift = self._normalisation()
+
+    def hear(self, tell: Callable[[str], None]) -> None:
+        """Say who is told what a person should know: a licence, what was changed on the way.
+
+        Parameters
+        ----------
+        tell : callable
+            Receives sentences, from now on.
+        """
+        self._tell = tell
+        if self.info.terms:
+            tell(f"'{self.info.name}' comes under its own licence: {self.info.terms}")
 
     def answer(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """Ask the network, in as many passes as its batch size needs.
@@ -174,13 +189,43 @@ class TileModel:
             self._tell(f"half precision moved an answer by {away:.3f}: computed in float32, which takes longer.")
         return away
 
+    def continue_with(self, precision: str, batch_size: int) -> None:
+        """Compute as an analysis did that is to go on, so that its answers and these are one.
+
+        Parameters
+        ----------
+        precision : str
+            ``"bf16"`` or ``"fp32"``.
+        batch_size : int
+            Tiles of a pass.
+        """
+        self.batch_size = batch_size
+        if precision == "fp32" and self._exact is not None:
+            self.precision, self._network = "fp32", self._made(self._exact, "fp32")
+        elif precision != self.precision:
+            self._tell(f"begun in {precision}, goes on in {self.precision}: answers may differ by {MOST_AWAY}.")
+        self._exact = None
+
+    def sizes(self) -> dict[str, int]:
+        """Find out how much a tile has, by asking for one.
+
+        Returns
+        -------
+        dict of str to int
+            ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
+        """
+        side = self.info.side_px
+        found = self.answer(np.full((1, side, side, 3), 255, np.uint8))
+        features = found["embedding"].shape[1] if "embedding" in found else 0
+        return {"features": features, "dense_px": found["dense"].shape[2] if "dense" in found else 0}
+
     def _made(self, network: nn.Module, precision: Precision) -> nn.Module:
         """Bring a copy of a network into the shape in which it runs fastest."""
         import torch
 
         ready = folded(network)
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        return ready.to(device=self.device, dtype=kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return ready.to(device=self.device, dtype=kind).to(memory_format=torch.channels_last)
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Factor and summand for a row of pixels, channels last: whole rows are computed much faster than pixels."""

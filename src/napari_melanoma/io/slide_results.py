@@ -6,59 +6,28 @@ instead, so that each of its chunks is written once. A tile counts as done only 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
-from pydantic import Field
 
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.files import atomic_folder, save_error
-from napari_melanoma.core.geometry import PixelSize, ScaleSource
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind
+from napari_melanoma.io.slide_writing import CHUNK, ResultMap, ResultWriter, faults
 
 if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+__all__ = ["DONE", "FAILED", "NO_TISSUE", "STORE", "WAITING", "ResultSpec", "SlideResult", "TileKind", "discard_result"]
+
 STORE = "result.zarr"
-WAITING, DONE, FAILED, NO_TISSUE = range(4)
 ATTRIBUTE = "napari_melanoma"
-CHUNK = 64  # tiles along each side of a grid's chunk
+MAP_CHUNK = 512
 CHUNK_BYTES = 2**20  # of what lies in the order of work
-
-TileKind = Literal["classification", "regression", "embedding", "dense"]
-
-
-class ResultSpec(Config):
-    """What a store says of itself: whose results these are, what each tile has, and where the tiles lie."""
-
-    format_version: Literal[1] = 1
-    slide: str = Field(description="name of the slide")
-    fingerprint: str = Field(description="of the slide's content")
-    kind: TileKind
-    classes: tuple[str, ...] = Field((), description="names of the values of a tile, in their order")
-    rows: int = Field(ge=1)
-    columns: int = Field(ge=1)
-    corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
-    step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
-    pixel_size_um: tuple[float, float] | None = Field(None, description="(y, x) of the finest level")
-    scale_source: ScaleSource = Field("file", description="who says so")
-    tile_px: int = Field(ge=1, description="side of a tile as the network sees it")
-    features: int = Field(0, ge=0, description="length of a tile's embedding")
-    dense_px: int = Field(0, ge=0, description="side of a tile's dense map, in cells")
-    settings: dict[str, Any] = Field(default_factory=dict, description="all that the values depend on")
-    precision: str = Field("fp32", description="in which the network computed")
-    batch_size: int = Field(32, ge=1, description="tiles of a pass of the network: the unit of work and of resuming")
-
-    @property
-    def place(self) -> MapPlace:
-        """Where the grids lie on the slide."""
-        size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
-        return MapPlace(*self.corner, *self.step, size)
 
 
 class SlideResult:
@@ -105,7 +74,7 @@ class SlideResult:
         import zarr
 
         path = folder / STORE
-        with atomic_folder(path) as temporary, _faults(path):
+        with atomic_folder(path) as temporary, faults(path):
             group = zarr.create_group(store=temporary, attributes={ATTRIBUTE: spec.model_dump(mode="json")})
             _make_arrays(group, spec, order)
         return cls.open(folder, writable=True)
@@ -138,7 +107,7 @@ class SlideResult:
             raise InputError(f"{folder} holds no results of a slide: there is no {STORE}. Analyse the slide first.")
         try:
             group = zarr.open_group(store=path, mode="r+" if writable else "r")
-            spec = ResultSpec.parse(dict(group.attrs[ATTRIBUTE]), str(path))  # type: ignore[call-overload]
+            spec = ResultSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path))
             missing = {"state", "order"} - set(group.array_keys())
         except (OSError, KeyError, ValueError, TypeError, ConfigError) as error:
             raise InputError(
@@ -230,6 +199,35 @@ class SlideResult:
         """
         return ResultWriter(self)
 
+    def new_map(self, shape: tuple[int, int]) -> ResultMap:
+        """Make room for the map that stitched dense tiles make, ``map``: uint8 (class, row, column).
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns.
+
+        Returns
+        -------
+        ResultMap
+            To be filled block by block; one that is there is replaced.
+
+        Raises
+        ------
+        SaveError
+            Where the store cannot be written.
+        """
+        with faults(self.path):
+            array = self._group.create_array(
+                "map",
+                shape=(len(self.spec.classes), *shape),
+                chunks=(len(self.spec.classes), min(MAP_CHUNK, shape[0]), min(MAP_CHUNK, shape[1])),
+                dtype="uint8",
+                overwrite=True,
+                dimension_names=("class", "y", "x"),
+            )
+        return ResultMap(self.path, array)
+
     def array(self, name: str) -> zarr.Array:
         """Give an array of the store itself.
 
@@ -243,8 +241,7 @@ class SlideResult:
         zarr.Array
             Read or written chunk by chunk.
         """
-        found: Any = self._group[name]
-        return found  # type: ignore[no-any-return]
+        return cast("zarr.Array", self._group[name])
 
     def _read(self, name: str, index: slice | NDArray[np.integer] = slice(None)) -> Any:  # noqa: ANN401
         """Values of an array of the store."""
@@ -255,71 +252,6 @@ class SlideResult:
             raise InputError(f"{self.path} has no {name}: it holds results of {self.spec.kind}.") from None
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.path}: {name} cannot be read ({error}). Analyse again with --force.") from error
-
-
-class ResultWriter:
-    """Puts values into a store: kept in memory until ``flush``, which writes data first and what is done last.
-
-    Parameters
-    ----------
-    result : SlideResult
-        Open for writing.
-    """
-
-    def __init__(self, result: SlideResult) -> None:
-        self._result = result
-        self._order = result.order
-        self._state = result.state
-        self._probability = result.probability if result.spec.classes else None
-        self._touched: set[tuple[int, int]] = set()
-        self._waiting: dict[str, list[tuple[int, NDArray]]] = {}
-
-    def put(self, first: int, states: NDArray[np.uint8], values: dict[str, NDArray]) -> None:
-        """Take what came of tiles that follow each other in the order of work.
-
-        Parameters
-        ----------
-        first : int
-            Place of the first of them in the order.
-        states : numpy.ndarray
-            uint8 (tile,): done or failed.
-        values : dict of str to numpy.ndarray
-            ``probability`` float32 (tile, class), ``embedding`` (tile, feature), ``dense`` (tile, class, row, column),
-            whichever the store has.
-        """
-        rows, columns = self._order[first : first + len(states)].T
-        self._state[rows, columns] = states
-        for name, array in values.items():
-            if name == "probability":
-                assert self._probability is not None
-                self._probability[rows, columns] = np.where((states == DONE)[:, None], array, np.nan)
-            else:
-                self._waiting.setdefault(name, []).append((first, array))
-        self._touched.update(zip((rows // CHUNK).tolist(), (columns // CHUNK).tolist(), strict=True))
-
-    def flush(self) -> None:
-        """Write what waits; returns when it is with the file system.
-
-        Raises
-        ------
-        SaveError
-            Where the file system refuses; tiles that were not written do not count as done.
-        """
-        with _faults(self._result.path):
-            for name, parts in self._waiting.items():
-                for first, values in _joined(parts):
-                    self._result.array(name)[first : first + len(values)] = values
-            if self._probability is not None:
-                self._write_chunks("probability", self._probability)
-            self._write_chunks("state", self._state)
-        self._waiting.clear()
-        self._touched.clear()
-
-    def _write_chunks(self, name: str, values: NDArray) -> None:
-        """Write the chunks of a grid that have changed."""
-        for row, column in sorted(self._touched):
-            part = slice(row * CHUNK, (row + 1) * CHUNK), slice(column * CHUNK, (column + 1) * CHUNK)
-            self._result.array(name)[part] = values[part]
 
 
 def _make_arrays(group: zarr.Group, spec: ResultSpec, order: NDArray[np.int32]) -> None:
@@ -375,31 +307,6 @@ def _chunk_length(tile_bytes: int, batch_size: int) -> int:
     return batch_size * max(1, round(CHUNK_BYTES / (tile_bytes * batch_size)))
 
 
-def _joined(parts: list[tuple[int, NDArray]]) -> Iterator[tuple[int, NDArray]]:
-    """Join parts that follow each other without a gap."""
-    run: list[NDArray] = []
-    start = end = -1
-    for first, values in sorted(parts, key=lambda part: part[0]):
-        if run and first != end:
-            yield start, np.concatenate(run)
-            run = []
-        if not run:
-            start = first
-        run.append(values)
-        end = first + len(values)
-    if run:
-        yield start, np.concatenate(run)
-
-
-@contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    """Turn what the file system says into words."""
-    try:
-        yield
-    except OSError as error:
-        raise save_error(path, error) from error
-
-
 def discard_result(folder: Path) -> None:
     """Remove the store of a result folder, where there is one, so that the analysis begins again.
 
@@ -413,7 +320,5 @@ def discard_result(folder: Path) -> None:
     SaveError
         Where it cannot be removed.
     """
-    import shutil
-
-    with suppress(FileNotFoundError), _faults(folder / STORE):
+    with suppress(FileNotFoundError), faults(folder / STORE):
         shutil.rmtree(folder / STORE)

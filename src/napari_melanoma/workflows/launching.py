@@ -107,7 +107,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     (out / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
     folder.tell("launched", resumed=resume)
     try:
-        stamp = _spawn(command(out, resume=resume, queue=queue), out / OUTPUT)
+        stamp = spawn(command(out, resume=resume, queue=queue), out / OUTPUT)
     except OSError as error:
         said = f"no process could be started: {error}"
         folder.tell("failed", type="RunError", message=said)
@@ -185,16 +185,26 @@ def reap() -> None:
     _started[:] = [child for child in _started if child.poll() is None]
 
 
-@atexit.register
-def _let_go() -> None:
-    """Leave to themselves the children that are to outlive us; without this, each is warned of."""
-    reap()
-    for child in _started:
-        child.returncode = 0
+def spawn(words: list[str], output: Path) -> ProcessStamp:
+    """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end.
 
+    Parameters
+    ----------
+    words : list of str
+        Program and arguments.
+    output : pathlib.Path
+        Receives what it writes, after what is there already.
 
-def _spawn(words: list[str], output: Path) -> ProcessStamp:
-    """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end."""
+    Returns
+    -------
+    ProcessStamp
+        Of the process.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be started, or the file cannot be written.
+    """
     reap()
     with output.open("ab") as log:
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
@@ -205,3 +215,11 @@ def _spawn(words: list[str], output: Path) -> ProcessStamp:
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **apart)
     _started.append(child)
     return ProcessStamp.of(child.pid)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Leave to themselves the children that are to outlive us; without this, each is warned of."""
+    reap()
+    for child in _started:
+        child.returncode = 0

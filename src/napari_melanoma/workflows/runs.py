@@ -28,12 +28,14 @@ __all__ = [
     "RunTail",
     "alive",
     "ask",
+    "last_events",
     "launch",
     "list_runs",
     "lower_priority",
     "new_run",
     "read_run",
     "runs_folder",
+    "state_of",
     "wait_for_turn",
 ]
 
@@ -180,7 +182,7 @@ def read_run(path: Path) -> RunReport:
     folder, recipe = RunFolder(path), _recipe(path)
     first, events = _ends_of(path / EVENTS)
     at_work = alive(path)
-    state = _state(path, events, at_work)
+    state = state_of(path, events, at_work)
     metrics = _metrics(path / "metrics.csv")
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
     name = (monitor_of(recipe) if recipe else monitor_in(metrics[-1] if metrics else {})).name
@@ -205,6 +207,51 @@ def read_run(path: Path) -> RunReport:
         adopted=adopted_name(path),
         discarded=is_discarded(path),
     )
+
+
+def last_events(path: Path) -> list[dict[str, Any]]:
+    """Read the last events of a run folder.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run folder.
+
+    Returns
+    -------
+    list of dict
+        The last 64 KB of them, in their order; empty where there are none.
+    """
+    return _ends_of(path / EVENTS)[1]
+
+
+def state_of(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
+    """Say where a run stands, from its last word and whether its process is there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run folder.
+    events : list of dict
+        The last ones.
+    at_work : bool
+        Whether its process is there.
+
+    Returns
+    -------
+    RunState
+        Where it stands.
+    """
+    word = _last_word(events)
+    if word in ENDS:
+        return ENDS[word]
+    if at_work:
+        if RunFolder(path).wish() == "cancel":
+            return RunState.cancelling
+        return STANDING.get(word, RunState.running) if word else RunState.starting
+    if word == "launched" and not (path / PROCESS).is_file() and time.time() - _when(events[-1]) < SPAWN_S:
+        return RunState.starting
+    return RunState.failed if word == "launched" else RunState.lost  # failed: it never got as far as saying a word
 
 
 def _is_run(path: Path) -> bool:
@@ -274,20 +321,6 @@ def _comparison(path: Path) -> Comparison | None:
         return read_comparison(path / "comparison")
     except InputError:
         return None
-
-
-def _state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
-    """Where a run stands, from its last word and whether its process is there."""
-    word = _last_word(events)
-    if word in ENDS:
-        return ENDS[word]
-    if at_work:
-        if RunFolder(path).wish() == "cancel":
-            return RunState.cancelling
-        return STANDING.get(word, RunState.running) if word else RunState.starting
-    if word == "launched" and not (path / PROCESS).is_file() and time.time() - _when(events[-1]) < SPAWN_S:
-        return RunState.starting
-    return RunState.failed if word == "launched" else RunState.lost  # failed: it never got as far as saying a word
 
 
 def _when(event: dict[str, Any]) -> float:

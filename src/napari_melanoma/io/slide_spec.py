@@ -1,0 +1,43 @@
+"""What the store of an analysed slide says of itself: whose results, of which settings, and where its tiles lie."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.geometry import PixelSize, ScaleSource
+from napari_melanoma.core.placement import MapPlace
+
+WAITING, DONE, FAILED, NO_TISSUE = range(4)  # states of a tile
+
+TileKind = Literal["classification", "regression", "embedding", "dense"]
+
+
+class ResultSpec(Config):
+    """What a store says of itself: whose results these are, what each tile has, and where the tiles lie."""
+
+    format_version: Literal[1] = 1
+    slide: str = Field(description="name of the slide")
+    fingerprint: str = Field(description="of the slide's content")
+    kind: TileKind
+    classes: tuple[str, ...] = Field((), description="names of the values of a tile, in their order")
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
+    step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
+    pixel_size_um: tuple[float, float] | None = Field(None, description="(y, x) of the finest level")
+    scale_source: ScaleSource = Field("file", description="who says so")
+    tile_px: int = Field(ge=1, description="side of a tile as the network sees it")
+    features: int = Field(0, ge=0, description="length of a tile's embedding")
+    dense_px: int = Field(0, ge=0, description="side of a tile's dense map, in cells")
+    settings: dict[str, Any] = Field(default_factory=dict, description="all that the values depend on")
+    precision: str = Field("fp32", description="in which the network computed")
+    batch_size: int = Field(32, ge=1, description="tiles of a pass of the network: the unit of work and of resuming")
+
+    @property
+    def place(self) -> MapPlace:
+        """Where the grids lie on the slide."""
+        size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
+        return MapPlace(*self.corner, *self.step, size)

@@ -1,0 +1,291 @@
+"""Analyse one slide, tissue to lesions, into a folder of its own from which a killed analysis goes on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_results import DONE, FAILED, STORE, SlideResult, discard_result
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_outputs import RESULT, Analysed, target_class, write_outputs
+from napari_melanoma.workflows.slide_plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, spec_of
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.slide import Batch
+    from napari_melanoma.inference.slide_tiles import SlideTiles
+    from napari_melanoma.inference.tiles import TileModel
+    from napari_melanoma.io.slides.slide import Slide
+
+__all__ = ["SlideOptions", "SlideOutcome", "analyse_slide"]
+
+TISSUE = "tissue.png"
+DEFAULT_TILE_MODEL = "tile-demo"
+EVENT_INTERVAL_S = 0.5
+CHECKED_TILES = 8  # on which half precision is compared with float32 before anything is analysed
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SlideOutcome:
+    """One slide that was analysed: where its results are, and what ``result.json`` there says."""
+
+    name: str
+    folder: Path
+    content: dict[str, Any]
+    seconds: float
+
+
+def analyse_slide(
+    slide_path: Path,
+    folder: Path,
+    options: SlideOptions,
+    run: RunContext,
+    *,
+    load: Callable[[], TileModel] | None = None,
+    force: bool = False,
+) -> SlideOutcome:
+    """Analyse a slide; where the folder holds a part of the same analysis, go on with it.
+
+    Parameters
+    ----------
+    slide_path : pathlib.Path
+        The slide.
+    folder : pathlib.Path
+        Its own; receives ``result.zarr``, ``lesions.geojson``, ``lesions.csv``, ``heatmap.ome.tif``, ``tissue.png``,
+        ``result.json``, and of the run ``events.jsonl`` and ``log.txt``. ``control.json`` there is heard.
+    options : SlideOptions
+        How.
+    run : RunContext
+        Told of the progress, asked between batches whether to go on.
+    load : callable, optional
+        Gives a loaded model; by default the one that ``options`` name is loaded.
+    force : bool
+        Begin again whatever is there.
+
+    Returns
+    -------
+    SlideOutcome
+        What was found.
+
+    Raises
+    ------
+    InputError, ScaleMissing
+        Where the slide cannot be read or analysed, has no tissue, or was removed meanwhile.
+    BundleError, ConfigError
+        Where there is no such model or class.
+    RunError
+        Where the folder holds results of another slide or of other settings, or somebody works in it.
+    SaveError, Cancelled
+        Where the disk refuses, or the user stopped it; what is done is kept.
+    """
+    place, started = RunFolder(folder), time.monotonic()
+    with place.owned(), place.logged(), _told(place):
+        place.mend()
+        ProcessStamp.of().write(folder / PROCESS)
+        if not place.launched:  # whoever launched it has said "run", and may have changed their mind since
+            place.ask("run")
+        listening = ListeningContext(run, place)
+        with open_slide(slide_path, scale_of(options)) as slide:
+            analysed = _analyse(_Work(slide, place, options, listening, force), load, started)
+            content = write_outputs(analysed, folder, listening)
+        place.tell_last("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
+    return SlideOutcome(analysed.slide.name, folder, content, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One slide at work."""
+
+    slide: Slide
+    place: RunFolder
+    options: SlideOptions
+    run: ListeningContext
+    force: bool
+
+    def tell(self, message: str) -> None:
+        """Tell something that a person should know."""
+        self.place.tell("notice", message=message)
+        log.info("%s", message)
+
+
+def _analyse(work: _Work, load: Callable[[], TileModel] | None, started: float) -> Analysed:
+    """Bring all tiles of a slide into its store."""
+    from napari_melanoma.inference.slide_tiles import SlideTiles
+
+    slide, options = work.slide, work.options
+    check_slide(slide.info)
+    work.run.report(Progress(0, None, f"Loading the model for {slide.info.name}"))
+    model = load() if load else load_model(options)
+    model.hear(work.tell)
+    if model.info.classes:
+        target_class(model.info, options)
+    work.run.check()
+    work.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
+    plan = plan_slide(slide, model.info, options)
+    write_mask(work.place.path / TISSUE, plan.tissue)
+    tiles = SlideTiles(slide, plan.grid, preparation(slide, plan, options))
+    result = _store(work, model, plan, tiles)
+    _run_tiles(work, model, tiles, result)
+    if not (result.state == DONE).any():
+        raise InputError(f"not one tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
+    warnings = (*slide.info.warnings, *plan.warnings, *_cautions(model, result))
+    return Analysed(slide.info, model.info, plan, options, result, warnings, time.monotonic() - started)
+
+
+def load_model(options: SlideOptions) -> TileModel:
+    """Load the model that options name.
+
+    Parameters
+    ----------
+    options : SlideOptions
+        Name, weights, device, precision, batch size.
+
+    Returns
+    -------
+    TileModel
+        Ready to be asked.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such model, or its weights are not here or damaged.
+    """
+    from napari_melanoma.inference.tile_loading import Loading, load_tile_model
+
+    how = Loading(
+        options.weights,
+        options.download,
+        None if options.device == "auto" else options.device,
+        options.batch_size,
+        None if options.precision == "auto" else options.precision,
+    )
+    return load_tile_model(options.model or DEFAULT_TILE_MODEL, how)
+
+
+def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> SlideResult:
+    """Open the store of an analysis that was begun here, or make a new one."""
+    folder, spec = work.place.path, spec_of(work.slide.info, model.info, plan, work.options)
+    if work.force:
+        (folder / RESULT).unlink(missing_ok=True)
+        discard_result(folder)
+    if (folder / STORE).exists():
+        result = SlideResult.open(folder, writable=True)
+        result.refuse_others(spec)
+        model.continue_with(result.spec.precision, result.spec.batch_size)
+        return result
+    sample = tiles.read(plan.order[:CHECKED_TILES])[0]
+    away = model.settle_precision(sample)
+    log.info("half precision moves answers by at most %.4f on the first tiles", away)
+    update = {**model.sizes(), "precision": model.precision, "batch_size": model.batch_size}
+    return SlideResult.create(folder, spec.model_copy(update=update), plan.order)
+
+
+def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideResult) -> None:
+    """Analyse what is left to do."""
+    from napari_melanoma.inference.slide import Pace, Stages, analyse_tiles, batches_to_do
+    from napari_melanoma.training.threads import usable_cores
+
+    order, state = result.order, result.state
+    todo = batches_to_do(order, state, result.spec.batch_size)
+    left = sum(len(batch.places) for batch in todo)
+    failed = int((state == FAILED).sum() - _failed_in(todo, state))
+    telling = _Telling(work, len(order), len(order) - left, failed, Pace(left))
+    work.place.tell(
+        "started",
+        slide=work.slide.info.name,
+        done=len(order) - left,
+        total=len(order),
+        resumed=left < len(order),
+        model=model.info.name,
+        device=model.device,
+        precision=model.precision,
+        batch_size=model.batch_size,
+        **provenance(),
+    )
+    if todo:
+        readers = work.options.workers or max(2, min(8, usable_cores()))
+        analyse_tiles(Stages(tiles.read, model, result.writer(), readers), todo, work.run, telling.add)
+
+
+def _failed_in(batches: list[Batch], state: np.ndarray) -> int:
+    """How many tiles of batches that are done again had failed."""
+    return sum(int((state[batch.places[:, 0], batch.places[:, 1]] == FAILED).sum()) for batch in batches)
+
+
+class _Telling:
+    """Turns counted batches into progress for whoever started the run, and into events for whoever watches it."""
+
+    def __init__(self, work: _Work, total: int, done: int, failed: int, pace: Any) -> None:  # noqa: ANN401
+        self._work, self._total, self._done, self._failed, self._pace = work, total, done, failed, pace
+        self._told = 0.0
+
+    def add(self, tiles: int, failed: int) -> None:
+        """Count a batch; tell of it where it is time."""
+        self._done += tiles
+        self._failed += failed
+        self._pace.add(tiles)
+        now = time.monotonic()
+        if now - self._told < EVENT_INTERVAL_S and self._done < self._total:
+            return
+        self._told = now
+        speed, eta = self._pace.tiles_per_s, self._pace.eta_s
+        said = f"{self._work.slide.info.name}: {speed:.0f} tiles/s" + (f", {_duration(eta)} left" if eta else "")
+        self._work.run.report(Progress(self._done, self._total, said))
+        self._work.place.tell(
+            "progress",
+            message=said,
+            done=self._done,
+            total=self._total,
+            failed=self._failed,
+            tiles_per_s=round(speed, 2),
+            eta_s=None if eta is None else round(eta, 1),
+        )
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _cautions(model: TileModel, result: SlideResult) -> list[str]:
+    """What a reader of the answer should know of it."""
+    order, state = result.order, result.state
+    failed = int((state[order[:, 0], order[:, 1]] == FAILED).sum())
+    cautions = []
+    if failed:
+        share = 100 * failed / len(order)
+        cautions.append(f"{failed} of {len(order)} tiles ({share:.1f} %) could not be read; they count for nothing.")
+    if model.info.caution:
+        cautions.append(model.info.caution)
+    return cautions
+
+
+@contextmanager
+def _told(place: RunFolder) -> Iterator[None]:
+    """Leave a last word in the folder, however the analysis ends."""
+    try:
+        yield
+    except (Cancelled, KeyboardInterrupt, SystemExit):
+        place.tell_last("cancelled")
+        raise
+    except Exception as error:
+        log.exception("the analysis failed")
+        with suppress(SaveError):  # the disk may be full to the last byte, or the folder may be gone
+            place.tell_last("failed", type=type(error).__name__, message=str(error))
+        raise

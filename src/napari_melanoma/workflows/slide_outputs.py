@@ -1,0 +1,230 @@
+"""What is made of the tiles of a slide: scores, lesions, heatmap, ``result.json``; again and again from the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionMaps, SlideLesion, find_lesions, lesions_table
+from napari_melanoma.analysis.slide_scores import SlideScoreConfig, slide_score
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.io.results import write_table
+from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
+from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.inference.tiles import TileModelInfo
+    from napari_melanoma.io.slides.slide import SlideInfo
+    from napari_melanoma.workflows.slide_options import SlideOptions
+    from napari_melanoma.workflows.slide_plan import SlidePlan
+
+RESULT, LESIONS, OUTLINES, HEATMAP = "result.json", "lesions.csv", "lesions.geojson", "heatmap.ome.tif"
+BENIGN = ("benign", "nevus", "naevus")
+COLOURS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
+METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A slide whose tiles are done, with all that made them so."""
+
+    slide: SlideInfo
+    model: TileModelInfo
+    plan: SlidePlan
+    options: SlideOptions
+    result: SlideResult
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
+    """Write lesions, heatmap and ``result.json`` of a slide.
+
+    Parameters
+    ----------
+    analysed : Analysed
+        Slide, model, tiles.
+    folder : pathlib.Path
+        The slide's own; receives the files.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    dict
+        Content of ``result.json``.
+
+    Raises
+    ------
+    ConfigError
+        Where ``target`` names no class of the model.
+    SaveError, Cancelled
+        Where the disk refuses, or the user stopped it.
+    """
+    found: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
+    if analysed.model.classes:
+        maps = _maps(analysed, run)
+        _write_heatmap(folder / HEATMAP, maps, analysed.model.classes)
+        if analysed.model.kind != "regression":
+            target = target_class(analysed.model, analysed.options)
+            lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
+            _write_lesions(folder, lesions)
+            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, target)}
+        else:
+            found["scores"] = _values(analysed)
+    content = {**_of_slide(analysed), **found}
+    write_json(folder / RESULT, content)
+    return content
+
+
+def target_class(model: TileModelInfo, options: SlideOptions) -> str:
+    """Name the class that heatmap and lesions are about.
+
+    Parameters
+    ----------
+    model : TileModelInfo
+        With its classes.
+    options : SlideOptions
+        Which may name another than the model's own.
+
+    Returns
+    -------
+    str
+        One of the model's classes.
+
+    Raises
+    ------
+    ConfigError
+        Where it has no such class.
+    """
+    wanted = options.target or model.positive or model.classes[-1]
+    if wanted not in model.classes:
+        raise ConfigError(
+            f"target is '{wanted}', but '{model.name}' tells {', '.join(model.classes)}. Name one of these."
+        )
+    return wanted
+
+
+def _maps(analysed: Analysed, run: RunContext) -> SlideMaps:
+    """Maps of the classes: of tiles, or stitched."""
+    if analysed.model.kind == "dense":
+        return stitched_maps(analysed.result, analysed.plan.grid, run)
+    return tile_maps(analysed.result)
+
+
+def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
+    """What lesions are found on: where the model knows benign ones too, these are lesions as well."""
+    classes = analysed.model.classes
+    malignant = maps.probability[classes.index(target)]
+    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
+    if not benign or (analysed.model.kind == "classification" and len(classes) == 2):
+        return LesionMaps(malignant, maps.place, tissue=_tissue(maps, analysed))
+    presence = malignant + maps.probability[benign].sum(axis=0)
+    share = np.where(presence > 0, malignant / np.maximum(presence, 1e-6), 0).astype(np.float32)
+    return LesionMaps(presence, maps.place, malignancy=share, tissue=_tissue(maps, analysed))
+
+
+def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
+    """Share of tissue of each cell; of stitched maps all that is known counts as tissue."""
+    share = analysed.plan.share
+    return share if share.shape == maps.probability.shape[1:] else None
+
+
+def _write_lesions(folder: Path, lesions: tuple[SlideLesion, ...]) -> None:
+    """Write the table and the outlines."""
+    write_table(folder / LESIONS, lesions_table(lesions), LESION_COLUMNS)
+    write_geojson(folder / OUTLINES, [_annotation(lesion) for lesion in lesions])
+
+
+def _annotation(lesion: SlideLesion) -> Annotation:
+    """Turn a lesion into what QuPath shows."""
+    measured = {"probability": lesion.probability, "area_mm2": lesion.area_mm2, "perimeter_mm": lesion.perimeter_mm}
+    return Annotation(
+        lesion.polygons,
+        class_name=lesion.label,
+        color=COLOURS[lesion.label],
+        name=f"lesion {lesion.index}",
+        measurements={name: value for name, value in measured.items() if value is not None},
+    )
+
+
+def _scores(analysed: Analysed, target: str) -> dict[str, Any]:
+    """Probability of the slide by each way to come to one, that of the options first."""
+    result, classes = analysed.result, analysed.model.classes
+    done = result.state == DONE
+    values, shares = result.probability[done], analysed.plan.share[done]
+    chosen, index = analysed.options.score, classes.index(target)
+    scores = {}
+    for method in METHODS:
+        config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
+        found = slide_score(values, config, shares).probability
+        scores[method] = dict(zip(classes, found.tolist(), strict=True))
+    return {"probability": scores[chosen.method][target], "scores": scores}
+
+
+def _values(analysed: Analysed) -> dict[str, Any]:
+    """Mean of each value that a regression gives."""
+    done = analysed.result.state == DONE
+    means = analysed.result.probability[done].mean(axis=0).tolist() if done.any() else []
+    return {"mean": dict(zip(analysed.model.classes, means, strict=False))}
+
+
+def _of_slide(analysed: Analysed) -> dict[str, Any]:
+    """What a result says of slide, model and tiles, whatever the model tells."""
+    from napari_melanoma.workflows.slide_plan import grid_values
+
+    slide, plan, result = analysed.slide, analysed.plan, analysed.result
+    state, order = result.state, result.order
+    asked = state[order[:, 0], order[:, 1]]
+    size = slide.pixel_size
+    cell = plan.tissue_place.cell_area_mm2
+    return {
+        "slide": slide.name,
+        "file": slide.path.name,
+        "fingerprint": slide.fingerprint,
+        "mpp": None if size is None else [size.y_um, size.x_um],
+        "mpp_source": None if size is None else size.source,
+        "model": {"name": analysed.model.name, "fingerprint": analysed.model.fingerprint, "kind": analysed.model.kind},
+        "licence": analysed.model.licence,
+        "tiles_done": int((asked == DONE).sum()),
+        "tiles_failed": int((asked == FAILED).sum()),
+        "tiles_total": len(order),
+        "tile_mpp": plan.grid.mpp,
+        "grid": grid_values(plan.grid),
+        "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
+        "breslow_mm": None,
+        "breslow_interval_mm": None,
+        "t_category": None,
+        "precision": result.spec.precision,
+        "warnings": list(analysed.warnings),
+        "seconds": analysed.seconds,
+        "options": analysed.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
+        "provenance": provenance(),
+    }
+
+
+def _write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
+    """Write the maps as OME-TIFF: float32 (class, row, column), not-a-number where nothing is known, placed in um."""
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}
+    if maps.place.cell_um is not None:
+        (step_y, step_x), (top, left) = maps.place.cell_um, maps.place.translate
+        metadata |= {"PhysicalSizeY": step_y, "PhysicalSizeX": step_x}
+        metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
+        at = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}
+        units = {"PositionYUnit": ["µm"] * len(classes), "PositionXUnit": ["µm"] * len(classes)}
+        metadata["Plane"] = {**at, **units}
+    with atomic_file(path) as temporary:
+        tifffile.imwrite(
+            temporary, maps.probability, ome=True, photometric="minisblack", compression="zlib", metadata=metadata
+        )

@@ -1,0 +1,284 @@
+"""What an analysis of a slide will do, settled before the first tile: tissue, tiles, their order, what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.tile_order import coarse_to_fine
+from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
+from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.io.slide_results import ResultSpec
+from napari_melanoma.workflows.slide_options import DENSE_OVERLAP, SlideOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.stain import StainFit
+    from napari_melanoma.inference.tiles import TileModelInfo
+    from napari_melanoma.io.slides.slide import Slide, SlideInfo
+
+THUMBNAIL_PX = 2048
+Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """All that is known before the network is asked.
+
+    ``tissue`` is bool (row, column) of the whole slide as ``tissue_place`` says, ``share`` float32 (row, column) of the
+    grid, ``order`` int32 (tile, 2) in the order of work.
+    """
+
+    grid: TileGrid
+    tissue: NDArray[np.bool_]
+    tissue_place: MapPlace
+    share: NDArray[np.float32]
+    order: NDArray[np.int32]
+    stain: StainFit | None
+    warnings: tuple[str, ...]
+
+
+def scale_of(options: SlideOptions) -> PixelSize | None:
+    """Give the scale that the user stated.
+
+    Parameters
+    ----------
+    options : SlideOptions
+        Its ``mpp``.
+
+    Returns
+    -------
+    PixelSize or None
+        Square, with source ``given``.
+    """
+    return None if options.mpp is None else PixelSize(options.mpp, options.mpp, "given")
+
+
+def check_slide(info: SlideInfo) -> None:
+    """Refuse a slide that cannot be analysed.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        Of the slide.
+
+    Raises
+    ------
+    InputError
+        Where it shows fluorescence.
+    ScaleMissing
+        Where nobody says how large its pixels are.
+    """
+    if info.kind != "brightfield":
+        raise InputError(
+            f"{info.path.name} shows fluorescence ({len(info.channels)} channels): models of slides learnt from "
+            "brightfield stains such as H&E, and would answer nonsense. It opens in the viewer, channel by channel."
+        )
+    if info.pixel_size is None:
+        raise ScaleMissing(
+            f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none. Set it in "
+            "the Slide dock (Scale), or with --mpp."
+        )
+
+
+def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> SlidePlan:
+    """Find the tissue, lay the tiles and order them.
+
+    Parameters
+    ----------
+    slide : Slide
+        Open.
+    model : TileModelInfo
+        What is to be asked.
+    options : SlideOptions
+        What the user said.
+
+    Returns
+    -------
+    SlidePlan
+        The same for the same slide, model and options.
+
+    Raises
+    ------
+    InputError, ScaleMissing
+        Where the slide cannot be analysed, or shows no tissue.
+    """
+    check_slide(slide.info)
+    grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
+    mask, place, warnings = _tissue(slide, options)
+    share = tissue_share(grid, mask, place)
+    passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
+    if not passes:
+        raise InputError(
+            f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyse "
+            "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
+        )
+    return SlidePlan(grid, mask, place, share, np.concatenate(passes), _stain(slide, mask, options), warnings)
+
+
+def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:
+    """Say what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
+
+    Parameters
+    ----------
+    slide : SlideInfo
+        The slide.
+    model : TileModelInfo
+        The model.
+    plan : SlidePlan
+        Tissue and tiles.
+    options : SlideOptions
+        What the user said.
+
+    Returns
+    -------
+    ResultSpec
+        Equal settings where equal tiles would get equal values.
+    """
+    place, size = plan.grid.place, slide.pixel_size
+    given: dict[str, Any] = {**options.decisive, "model": model.name, "weights": model.fingerprint}
+    if options.tissue_mask is not None:
+        given["tissue_mask"] = fingerprint(plan.tissue)[:16]
+    if options.stain_reference is not None:
+        given["stain_reference"] = options.stain_reference.name
+    return ResultSpec(
+        slide=slide.name,
+        fingerprint=slide.fingerprint,
+        kind=model.kind,
+        classes=model.classes,
+        rows=plan.grid.rows,
+        columns=plan.grid.columns,
+        corner=(place.top, place.left),
+        step=(place.step_y, place.step_x),
+        pixel_size_um=None if size is None else (size.y_um, size.x_um),
+        scale_source="file" if size is None else size.source,
+        tile_px=plan.grid.side_px,
+        settings=given,
+        batch_size=options.batch_size,
+    )
+
+
+def grid_values(grid: TileGrid) -> dict[str, Any]:
+    """Give a grid as plain values, for ``result.json``.
+
+    Parameters
+    ----------
+    grid : TileGrid
+        The tiles.
+
+    Returns
+    -------
+    dict
+        Level, sizes, strides, counts.
+    """
+    values = asdict(grid)
+    values.pop("pixel_size")
+    return values
+
+
+def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare | None:
+    """Say what is done to tiles before the network sees them.
+
+    Parameters
+    ----------
+    slide : Slide
+        Whose profile may be applied.
+    plan : SlidePlan
+        With the stain of the slide.
+    options : SlideOptions
+        What the user asked for.
+
+    Returns
+    -------
+    callable or None
+        uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
+    """
+    steps: list[Prepare] = []
+    if options.apply_profile and slide.info.has_profile:
+        from napari_melanoma.io.slides.slide import apply_profile
+
+        steps.append(lambda tiles: np.stack([apply_profile(tile, slide) for tile in tiles]))
+    if plan.stain is not None:
+        steps.append(_normalisation(plan.stain, options))
+    if not steps:
+        return None
+
+    def prepare(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        for step in steps:
+            tiles = step(tiles)
+        return tiles
+
+    return prepare
+
+
+def _tiling(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
+    """Size and overlap of tiles: what the user said, else what the model was made for."""
+    overlap = options.overlap
+    if overlap is None:
+        overlap = DENSE_OVERLAP if model.kind == "dense" else 0.0
+    return TilingConfig(
+        side_px=model.side_px,
+        mpp=options.tile_mpp or model.mpp,
+        side_um=options.tile_um,
+        overlap=overlap,
+        border=options.border,
+    )
+
+
+def _part(info: SlideInfo, options: SlideOptions) -> Box | None:
+    """The part of the slide that is tiled."""
+    return Box(*options.region) if options.region is not None else info.bounds
+
+
+def _tissue(slide: Slide, options: SlideOptions) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
+    """Tissue as it was given, or as it is found."""
+    from napari_melanoma.analysis.tissue import find_tissue
+    from napari_melanoma.io.results import read_mask
+
+    full, size = slide.info.levels[0], slide.info.pixel_size
+    warnings: tuple[str, ...] = ()
+    if options.tissue_mask is not None:
+        mask = read_mask(options.tissue_mask)
+    else:
+        thumbnail = slide.thumbnail(THUMBNAIL_PX)
+        place = MapPlace.of_thumbnail(thumbnail.shape, (full.height, full.width), size)
+        found = find_tissue(thumbnail, place.cell_um, options.tissue)
+        mask, warnings = found.mask, found.warnings
+    return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
+
+
+def _stain(slide: Slide, tissue: NDArray[np.bool_], options: SlideOptions) -> StainFit | None:
+    """Stain of the slide's tissue, where it is to be normalised."""
+    if options.stain is None or options.stain.method == "none":
+        return None
+    from napari_melanoma.analysis.stain import fit_stain
+
+    return fit_stain(_tissue_sample(slide, tissue), options.stain)
+
+
+def _tissue_sample(slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Pixels of tissue of the whole slide, uint8 (row, column, channel=3) without an order."""
+    from PIL import Image
+
+    thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    sized = Image.fromarray(tissue).resize(thumbnail.shape[1::-1], Image.Resampling.NEAREST)
+    return thumbnail[np.asarray(sized)][None]
+
+
+def _normalisation(fit: StainFit, options: SlideOptions) -> Prepare:
+    """What brings the colours of tiles to those of the reference."""
+    from napari_melanoma.analysis.stain import fit_stain
+    from napari_melanoma.analysis.stain_table import normalise
+    from napari_melanoma.io.photographs import read_photograph
+
+    reference = None
+    if options.stain_reference is not None:
+        reference = fit_stain(read_photograph(options.stain_reference).rgb, fit.config)
+    return lambda tiles: normalise(tiles, fit, reference)
