@@ -26,6 +26,8 @@ class Recipe(Config):
     margin: Margin = Margin()
     sizes: tuple[int, ...] = (256, 384)
     batch: Annotated[int, Field(ge=2)] | Literal["auto"] = 16
+    half: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    few: tuple[Annotated[int, Field(le=4)], ...] = ()
 
 
 class Fault(NamedTuple):
@@ -36,7 +38,9 @@ class Fault(NamedTuple):
 
 FAULTS = [
     Fault(
-        "an unknown key", {"name": "a", "sead": 1}, ("unknown key 'sead'", "known: batch, margin, name, seed, sizes")
+        "an unknown key",
+        {"name": "a", "sead": 1},
+        ("unknown key 'sead'", "known: batch, few, half, margin, name, seed, sizes"),
     ),
     Fault(
         "an unknown key inside",
@@ -44,13 +48,23 @@ FAULTS = [
         ("unknown key 'margin.size'", "known: background, fraction"),
     ),
     Fault("a missing key", {}, ("key 'name' is missing",)),
-    Fault("out of range", {"name": "a", "margin": {"fraction": 2}}, ("'margin.fraction' is 2", "less than or equal")),
+    Fault(
+        "out of range",
+        {"name": "a", "margin": {"fraction": 2}},
+        ("'margin.fraction' is 2: expected at least 0 and at most 1",),
+    ),
+    Fault("out of a range of its own", {"name": "a", "half": 0.5}, ("'half' is 0.5: expected above 0.5 and below 1",)),
+    Fault("an element out of range", {"name": "a", "few": [3, 9]}, ("'few.1' is 9: expected at most 4",)),
     Fault("not one of", {"name": "a", "margin": {"background": "red"}}, ("'margin.background' is 'red'", "'zero'")),
     Fault("another type", {"name": "a", "seed": "often"}, ("'seed' is 'often'", "valid integer")),
     Fault("two at once", {"sead": 1}, ("key 'name' is missing", "; ", "unknown key 'sead'")),
     Fault("an element of a list", {"name": "a", "sizes": [1, "big"]}, ("'sizes.1' is 'big'",)),
     Fault("no keys and values at all", [1, 2], ("'(top)' is [1, 2]",)),
-    Fault("neither of two types", {"name": "a", "batch": 1}, ("'batch' is 1: ", "to 2 or input should be 'auto'")),
+    Fault(
+        "neither of two types",
+        {"name": "a", "batch": 1},
+        ("'batch' is 1: ", "expected at least 2 or input should be 'auto'"),
+    ),
     Fault("a key below a plain value", {"name": "a", "margin": 3}, ("'margin' is 3",)),
 ]
 
@@ -66,7 +80,8 @@ def test_every_fault_is_named(fault: Fault) -> None:
 
 
 class Choice(Config):
-    inner: Margin | None = None
+    inner: Margin | Recipe | None = None
+    maybe: Margin | None = None
 
 
 def test_the_known_keys_are_said_once() -> None:
@@ -77,8 +92,10 @@ def test_the_known_keys_are_said_once() -> None:
 
 
 def test_an_unknown_key_where_the_model_is_not_certain_is_named_all_the_same() -> None:
-    with pytest.raises(ConfigError, match=r"unknown key 'inner\.size'$"):
+    with pytest.raises(ConfigError, match=r"unknown key 'inner\.Margin\.size';"):
         Choice.parse({"inner": {"size": 1}}, "choice")
+    with pytest.raises(ConfigError, match=r"unknown key 'maybe\.size' \(known: background, fraction\)$"):
+        Choice.parse({"maybe": {"size": 1}}, "choice")
 
 
 def test_a_configuration_cannot_change_and_compares_by_content() -> None:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import typer
 
+from napari_melanoma.cli.naming import in_options
 from napari_melanoma.cli.reports import NobodyReads, Report, choose_report
 from napari_melanoma.core.errors import (
     BundleError,
@@ -110,8 +111,11 @@ class Session:
             With that code.
         """
         logging.getLogger(__name__).debug("%s", error, exc_info=error)
-        known = isinstance(error, MelanomaError)
-        text = f"Error: {error}" if known else f"Error: unexpected {_one_line(error)} (--debug shows where)"
+        text = (
+            f"Error: {in_options(error)}"
+            if isinstance(error, MelanomaError)
+            else f"Error: unexpected {_one_line(error)} (--debug shows where)"
+        )
         self.report.finish("error", text, exit_code=code, error=type(error).__name__)
         raise typer.Exit(code) from None
 

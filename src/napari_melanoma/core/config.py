@@ -6,17 +6,21 @@ import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, Fault
 from napari_melanoma.core.files import write_text
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
+    from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema, ErrorDetails
 
+UNFIT = ("extra_forbidden", "missing")  # faults that are no value's
+OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 KNOWN = "(known: "  # said once, however many keys are unknown in a place
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
@@ -56,7 +60,8 @@ class Config(BaseModel):
                 once = any(said in others for others in faults.values()) and said.startswith(KNOWN)
                 faults.setdefault(key, []).append("" if once else said)
             all_said = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
-            raise ConfigError(f"{where} is not a valid {cls.__name__}: {all_said}") from None
+            wrong = tuple(_fault(fault, cls) for fault in error.errors() if fault["type"] not in UNFIT)
+            raise ConfigError(f"{where} is not a valid {cls.__name__}: {all_said}", wrong) from None
 
 
 class OneOf:
@@ -121,14 +126,46 @@ class FilledIn:
 
 def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
     """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
-    location = tuple(part for part in fault["loc"] if not _names_a_type(part))
+    location = _location(fault)
     key = ".".join(str(part) for part in location) or "(top)"
     if fault["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields_at(model, location[:-1])))
         return f"unknown key '{key}'", f"{KNOWN}{known})" if known else ""
     if fault["type"] == "missing":
         return f"key '{key}'", "is missing"
-    return f"'{key}' is {fault['input']!r}:", f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+    return f"'{key}' is {fault['input']!r}:", _expected(fault, model)
+
+
+def _fault(fault: ErrorDetails, model: type[Config]) -> Fault:
+    """Keep what is wrong with a value."""
+    return Fault(".".join(str(part) for part in _location(fault)), fault["input"], _expected(fault, model))
+
+
+def _expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    """Say what was expected: of a number out of range both ends, of which pydantic says the one that was met."""
+    location = _location(fault)
+    limits: dict[str, object] = {}
+    if fault["type"] in OUT_OF_RANGE and location:
+        named = tuple(part for part in location if not isinstance(part, int))  # the limits of an element are its list's
+        field = _fields_at(model, named[:-1]).get(str(named[-1])) if named else None
+        marks = [*field.metadata, *_marks(field.annotation)] if field else []
+        found = [(name, getattr(one, name, None)) for one in marks for name in LIMITS]
+        limits = {LIMITS[name]: limit for name, limit in found if limit is not None}
+    if limits:
+        return f"expected {' and '.join(f'{words} {limit:g}' for words, limit in limits.items())}"
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _marks(kind: object) -> list[object]:
+    """What marks the parts of a type, such as the limits of ``Annotated[int, Field(ge=1)] | None``."""
+    fields = list(getattr(kind, "__metadata__", ()))
+    found = [mark for field in fields for mark in (*getattr(field, "metadata", ()), field)]
+    return found + [mark for part in get_args(kind) if part not in fields for mark in _marks(part)]
+
+
+def _location(fault: ErrorDetails) -> tuple[int | str, ...]:
+    """Where a fault lies, as keys and places."""
+    return tuple(part for part in fault["loc"] if not _names_a_type(part))
 
 
 def _names_a_type(part: int | str) -> bool:
@@ -136,15 +173,17 @@ def _names_a_type(part: int | str) -> bool:
     return isinstance(part, str) and (part.startswith(("constrained-", "literal[")) or part in ("int", "float", "str"))
 
 
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the nested model at ``location``, empty where there is none."""
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
+    """Fields of the nested model at ``location``, also where there may be none; empty where no one is certain."""
     for part in location:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        nested = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        models = [one for one in nested if issubclass(one, BaseModel)]
+        if len(models) != 1:
+            return {}
+        model = models[0]
+    return dict(model.model_fields)
 
 
 def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:

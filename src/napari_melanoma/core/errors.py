@@ -1,12 +1,34 @@
 """The errors a person may meet; each message says what was expected, what was found and what to do."""
 
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """What is wrong with one value of a configuration: its key with dots, the value, and what was expected instead."""
+
+    key: str
+    found: object
+    expected: str
+
 
 class MelanomaError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
 class ConfigError(MelanomaError):
-    """A configuration has an unknown key, a value out of range or cannot be read."""
+    """A configuration has an unknown key, a value out of range or cannot be read.
+
+    Parameters
+    ----------
+    message : str
+        What a person reads.
+    faults : tuple of Fault
+        Values that are not allowed, for those who know by which names the person gave them.
+    """
+
+    def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 class InputError(MelanomaError):

@@ -1,0 +1,31 @@
+"""What is wrong with the value of an option is said by the option's name, with what is allowed and what was found."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.cli.naming import in_options
+from napari_melanoma.core.errors import ConfigError, Fault, InputError
+
+SAID = [
+    ("lesion a.png --out o --coverage 2", "--coverage is 2: expected above 0 and below 1."),
+    ("lesion a.png --out o --side 3 --margin 9", "--margin is 9: expected at least 0 and at most 2; --side is 3:"),
+    ("lesion a.png --out o --pixel-size -1", "--pixel-size is -1: expected above 0."),
+    ("phantom lesion --out o --skin-type 9", "--skin-type is 9: expected at least 1 and at most 6."),
+    ("phantom lesion --out o --size 3 90", "--size is 3: expected at least 16"),
+    ("data split none --val 3", "--val is 3: expected at least 0 and below 1."),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), SAID)
+def test_a_value_out_of_range_is_said_by_its_option(run, line: str, said: str) -> None:
+    result = run(*line.split())
+    assert result.exit_code == 2
+    assert f"Error: {said}" in " ".join(result.output.split())
+    assert "is not a valid" not in result.output
+
+
+def test_what_is_no_option_keeps_its_own_words() -> None:
+    assert in_options(InputError("there is no such file")) == "there is no such file"
+    fault = Fault("classify.coverage", 2.0, "expected below 1")
+    assert in_options(ConfigError("recipe.toml is not valid", (fault,))) == "recipe.toml is not valid"
