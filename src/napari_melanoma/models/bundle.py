@@ -46,6 +46,11 @@ class BundleConfig(Config):
     threshold: float = Field(
         0.5, gt=0, lt=1, description="a probability at or above it is lesion; of several classes the most probable wins"
     )
+    unlike: float | None = Field(
+        None,
+        gt=0,
+        description="of several classes: distance of an embedding above which an image is unlike the training",
+    )
     modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on, or 'slide'")
     tile: TileConfig | None = Field(
         None, description="of a model of slides: scale and size of the tiles it learnt from"
@@ -61,6 +66,8 @@ class BundleConfig(Config):
             raise ValueError(f"'tile' is of a model of slides, and modalities are {self.modalities}: add '{SLIDE}'")
         if self.classifier is None:
             return self._with_a_map_a_class()
+        if self.unlike is not None:
+            raise ValueError("'unlike' of a classifier stands in 'classifier'")
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
         if self.classifier.positive not in self.classes:
@@ -201,7 +208,7 @@ def write_bundle(
     card : str
         The model card in Markdown.
     reference : Reference, optional
-        Cases that a classifier remembers.
+        Cases that it remembers.
 
     Returns
     -------

@@ -2,7 +2,8 @@
 
 ``reference.safetensors`` beside the weights; read without torch. Logits and labels of the held-back cases make the
 probabilities' intervals and the sets of classes; embeddings of training cases tell what is unlike them, and which are
-nearest. Ids of images are in it only where a recipe asked for neighbours.
+nearest. Ids of images are in it only where a recipe asked for neighbours. A model that draws several classes remembers
+embeddings alone.
 """
 
 from __future__ import annotations

@@ -171,6 +171,26 @@ def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank
     return _loader(batches, InOrder(len(prepared.tuning), batch_size, rank), workers=0)
 
 
+def images_in_order(cache: Cache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
+    """Make a loader of images as they are, with their masks.
+
+    Parameters
+    ----------
+    cache : Cache
+        Of a segmentation.
+    recipe : TrainRecipe
+        Gives the input size.
+    batch_size : int
+        Images of a batch.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Batches as ``training_loader`` gives them, resized to the input, in the order of the cache.
+    """
+    return _loader(TuningBatches(cache, recipe.model.input_size), InOrder(len(cache), batch_size, ALONE), workers=0)
+
+
 def learnt_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Make the loader of the views that were learnt from, as they are.
 
