@@ -33,15 +33,22 @@ from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.class_card import Group
 from napari_melanoma.workflows.class_subgroups import class_subgroups
-from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates
+from napari_melanoma.workflows.evaluation_classes import Told
+from napari_melanoma.workflows.reproduction.pooled import Pooled, changes, estimates
 from napari_melanoma.workflows.tabular_baseline import cross_validated
 from napari_melanoma.workflows.train import train
 
-FORMS = ("both", "image")
 log = logging.getLogger(__name__)
-SIDES = ("sensitivity", "specificity", "balanced_accuracy")
-SHARES = ("held", "cannot_tell", "unlike")
-SHOWN = ("AUC", "AP", *SIDES, "ECE", "Brier", "held", "held of the positive", "cannot_tell", "unlike")
+SETS = ("held", "cannot_tell")
+NAMES = {
+    "AUC": "AUC",
+    "AP": "AP",
+    "SE90": "sensitivity",  # at the cut that each fold chose for the sensitivity that the recipe asks for
+    "SP90": "specificity",
+    "ECE": "ECE",
+    "COV": "held",
+    "CT": "cannot_tell",
+}
 BATCH = 16
 
 
@@ -156,21 +163,36 @@ def _figures(
     """Pool the answers: whose they are, to figures with intervals."""
     of = {entry.image_id: (entry.row, fold) for entry, fold in zip(entries, dealt, strict=True)}
     table, where = zip(*(of[row["image_id"]] for row in rows), strict=True)
-    numbers = {name: np.array([float(row[name]) for row in rows]) for name in SHARES}
-    told = {name: _told(asked, entries, rows, name) for name in FORMS}
-    truth, groups = told["both"][0].truth, told["both"][0].groups
-    found = {}
-    for name, (scored, cut) in told.items():
-        found[name] = {**class_estimates(scored), **_of(class_estimates(cut), SIDES)}
+    groups = [owner_of(row) for row in table]
+    image, both = (_pooled(asked, rows, name) for name in ("image", "both"))
+    found = {name: _named(estimates(one, groups)) for name, one in (("both", both), ("image", image))}
+    found["sets"] = {name: found["both"].pop(name) for name in SETS}
     if asked.tabular is not None:
-        form = cross_validated(table, asked.tabular, where, truth.astype(np.intp), target=asked.target)
-        alone = class_estimates(replace(told["both"][0], probabilities=form))
-        found["form"] = {key: value for key, value in alone.items() if key not in SIDES}
-    found["both less image"] = class_differences(told["image"][0], told["both"][0])
-    found["sets"] = {name: bootstrap_mean(numbers[name], groups.tolist(), bounds=(0, 1)) for name in SHARES}
-    held = numbers["held"][truth]
-    found["sets"]["held of the positive"] = bootstrap_mean(held, groups[truth].tolist(), bounds=(0, 1))
-    return {name: _of(each, SHOWN) for name, each in found.items()}
+        form = cross_validated(table, asked.tabular, where, both.truth.astype(np.intp), target=asked.target)
+        unknown = np.full(len(rows), np.nan)
+        alone = Pooled(both.truth, form[:, 1], unknown, unknown, unknown)
+        found["form"] = _named(estimates(alone, groups))
+    found["both less image"] = _named(changes(image, both, groups))
+    owners = np.asarray(groups)
+    held = both.covered[both.truth]
+    found["sets"]["held of the positive"] = bootstrap_mean(held, owners[both.truth].tolist(), bounds=(0, 1))
+    unlike = np.array([float(row["unlike"]) for row in rows])
+    found["sets"]["unlike"] = bootstrap_mean(unlike, groups, bounds=(0, 1))
+    return found
+
+
+def _pooled(asked: ClassificationConfig, rows: Sequence[dict[str, str]], name: str) -> Pooled:
+    """What all folds answered with a form; sets of classes were made with the whole form alone."""
+    numbers = {key: np.array([float(row[key]) for row in rows]) for key in (name, "cut", *SETS)}
+    truth = np.array([row["class"] == asked.positive for row in rows])
+    above = (numbers[name] >= numbers["cut"]).astype(float)
+    sets = [numbers[key] if name == "both" else np.full(len(rows), np.nan) for key in SETS]
+    return Pooled(truth, numbers[name], above, *sets)
+
+
+def _named(estimated: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Name the figures as the card does; without those that it does not show."""
+    return {name: estimated[key] for key, name in NAMES.items() if key in estimated}
 
 
 def _told(

@@ -6,10 +6,14 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from napari_melanoma.core.config import read_toml
+from napari_melanoma.data.dataset import Entry
+from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.reproduction.pooled import Pooled, estimates
 
 
 @pytest.fixture
@@ -33,3 +37,26 @@ def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_judge
     (recipe,) = learnt
     assert (recipe.data.split, recipe.data.held_out_split) == ("train", "test")
     assert recipe.data.datasets == (str((tmp_path / "fold").resolve()),)
+
+
+def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: ModuleType, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    truth = random.random(60) < 0.4
+    said = np.clip(0.3 + 0.4 * truth + random.normal(0, 0.2, 60), 0, 1).round(4)
+    cuts = np.where(np.arange(60) % 2, 0.45, 0.55)
+    rows = [
+        {"image_id": f"i{n}", "class": "melanoma" if truth[n] else "nevus", "both": f"{said[n]}", "image": "0.5"}
+        | {"cut": f"{cuts[n]}", "held": f"{n % 5 > 0:d}", "cannot_tell": f"{n % 3 == 0:d}", "unlike": "0"}
+        for n in range(60)
+    ]
+    entries = [
+        Entry({"image_id": f"i{n}", "patient_id": f"p{n // 2}"}, tmp_path / f"i{n}.png", None) for n in range(60)
+    ]
+    found = script._figures(ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows)
+    held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "cannot_tell"))
+    pooled = Pooled(truth, said, (said >= cuts).astype(float), held, several)
+    expected = estimates(pooled, [f"p{n // 2}" for n in range(60)])
+    assert found["both"] == {script.NAMES[key]: expected[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}
+    assert found["sets"]["held"] == expected["COV"]
+    assert found["both less image"]["AUC"].mean == pytest.approx(expected["AUC"].mean - 0.5)
+    assert found["image"]["AUC"].mean == 0.5
