@@ -1,0 +1,254 @@
+"""Draw the tiles that the demonstration models of slides learn from: two data sets of phantom slides.
+
+    python scripts/slide_demo_data.py OUT
+
+``OUT/slide-tiles`` has tiles with the tissue that they show in a column, ``OUT/slide-tissue`` has tiles with label
+images. Slides of the looks for training are split ``train``, those of looks that no training slide has are ``val``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide.config import (
+    SectionOptions,
+    SlideArtefactOptions,
+    SlideLesionOptions,
+    SlidePhantomConfig,
+)
+from napari_melanoma.data.phantom.slide.kinds import CLASS_OF, LESION
+from napari_melanoma.data.phantom.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.data.phantom.slide.render import draw, truth
+from napari_melanoma.data.phantom.slide.view import label_pixels
+from napari_melanoma.io.results import write_labels, write_rgb, write_table
+
+Labels = NDArray[np.uint8]
+TISSUES = ("background", "dermis", "epidermis", "tumour")  # as ``truth`` numbers them
+ANSWERS = ("benign tissue", "naevus", "melanoma")
+SIDE_PX = 128
+TILE_MPP, TISSUE_MPP = 1.0, 2.0
+SIDE_MM = 3.0  # of a slide
+SLIDES = {"train": 96, "test": 30}
+TILES = {"train": 16, "test": 10}  # of each slide
+FINE = 0.5  # micrometres per pixel at which most slides are drawn; some are drawn at twice that, as scanners differ
+ENOUGH = 0.2  # share of a tile that a lesion covers, to be called by it
+SPLIT = {"train": "train", "test": "val"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of a slide: its pixels, and beside them the class of each, or the tissue that it shows."""
+
+    rgb: NDArray[np.uint8]
+    labels: Labels
+    answer: str
+
+
+def main() -> int:
+    """Draw both data sets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", choices=("slide-tiles", "slide-tissue"))
+    arguments = parser.parse_args()
+    for name in ("slide-tiles", "slide-tissue"):
+        if arguments.only in (None, name):
+            draw_data_set(arguments.out / name)
+    return 0
+
+
+def draw_data_set(folder: Path) -> None:
+    """Draw a data set, or what a stopped call has left of it; its table comes last.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Named after what its tiles are for.
+    """
+    if (folder / "dataset.csv").is_file():
+        return
+    tells = folder.name == "slide-tiles"
+    rows = []
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for family, count in SLIDES.items():
+        for number in range(count):
+            plan = plan_slide(slide_config(family, number, tells=tells))
+            slide = f"{family}-{number:03}"
+            drawn = tiles_to_tell(plan, TILES[family]) if tells else tiles_to_label(plan, TILES[family])
+            for place, tile in enumerate(drawn):
+                name = f"{slide}-{place:02}"
+                write_rgb(folder / "images" / f"{name}.png", tile.rgb)
+                row = {"image_id": name, "patient_id": slide, "split": SPLIT[family], "look": plan.look.name}
+                if tells:
+                    row["tissue"] = tile.answer
+                else:
+                    write_labels(folder / "masks" / f"{name}.png", tile.labels)
+                rows.append(row)
+    write_table(folder / "dataset.csv", rows)
+
+
+def slide_config(family: str, number: int, *, tells: bool) -> SlidePhantomConfig:
+    """Say which slide to draw: small pieces of skin with lesions of every kind, some with what goes wrong on slides.
+
+    Parameters
+    ----------
+    family : {"train", "test"}
+        Of the looks.
+    number : int
+        Of the slide.
+    tells : bool
+        Whether its tiles are told apart; the two data sets share no slide.
+
+    Returns
+    -------
+    SlidePhantomConfig
+        The same for the same arguments.
+    """
+    seed = 10_000 * (1 + list(SLIDES).index(family)) + 1000 * tells + number
+    random = np.random.default_rng(seed)
+    mpp = 1.0 if family == "train" and number % 4 else FINE
+    side = 256 * round(SIDE_MM * 1000 / mpp / 256)
+    return SlidePhantomConfig(
+        seed=seed,
+        family=family,
+        size=(side, side),
+        mpp=mpp,
+        stain_strength=float(random.uniform(0.75, 1.25)),
+        stain_variation=1.0 if family == "train" else 0.4,
+        lesions=SlideLesionOptions(
+            malignant=int(random.integers(0, 2) + (number % 4 > 0)) % 2 + (number % 5 == 0),
+            benign=1 + int(random.random() < 0.3),
+            breslow_mm=float(random.uniform(0.3, 1.6)),
+        ),
+        section=SectionOptions(oblique_deg=float(random.choice([0, 0, 25]))),
+        artefacts=SlideArtefactOptions(
+            pens=int(random.random() < 0.15), folds=int(random.random() < 0.3), defocus=int(random.random() < 0.3)
+        ),
+    )
+
+
+def tiles_to_label(plan: SlidePlan, count: int) -> Iterator[Tile]:
+    """Draw tiles of a slide with their label images: tumour, epidermis, dermis and glass in turn.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    count : int
+        How many.
+
+    Yields
+    ------
+    Tile
+        Its answer is empty.
+    """
+    random = np.random.default_rng(plan.config.seed + 1)
+    coarse, step = _coarse(plan)
+    classes = CLASS_OF[coarse]
+    side = round(SIDE_PX * TISSUE_MPP / plan.config.mpp)
+    around = np.argwhere(_near_tissue(classes))
+    order = (3, 2, 1, 3, 2, 0, 3, 1)
+    for number in range(count):
+        wanted = np.argwhere(classes == order[number % len(order)]) if order[number % len(order)] else around
+        places = wanted if len(wanted) else around
+        box = _box(places[random.integers(len(places))], step, side, random, plan)
+        scale = side / SIDE_PX
+        labels = truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SIDE_PX, SIDE_PX))
+        yield Tile(_shrunk(draw(plan, box), SIDE_PX), labels, "")
+
+
+def tiles_to_tell(plan: SlidePlan, count: int) -> Iterator[Tile]:
+    """Draw tiles of a slide with what they show: of each lesion, of dermis and epidermis in turn, borders among them.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+    count : int
+        How many.
+
+    Yields
+    ------
+    Tile
+        Without labels.
+    """
+    random = np.random.default_rng(plan.config.seed + 1)
+    coarse, step = _coarse(plan)
+    answers = _answers(plan)
+    side = round(SIDE_PX * TILE_MPP / plan.config.mpp)
+    classes = CLASS_OF[coarse]
+    kinds = [np.isin(coarse, [label for label, answer in answers.items() if answer == name]) for name in ANSWERS[1:]]
+    where = [places for places in map(np.argwhere, (classes == 1, *kinds, classes == 2, *kinds)) if len(places)]
+    for number in range(count):
+        places = where[number % len(where)]
+        box = _box(places[random.integers(len(places))], step, side, random, plan)
+        yield Tile(_shrunk(draw(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, answers))
+
+
+def _coarse(plan: SlidePlan) -> tuple[Labels, float]:
+    """Give kinds and lesions of the whole slide at 16 micrometres a pixel, and the pixels of level 0 in one."""
+    step = 16 / plan.config.mpp
+    rows, columns = (int(side / step) for side in plan.config.size)
+    labels = np.zeros((rows, columns), np.uint8)
+    for section in plan.sections:
+        labels = np.maximum(labels, label_pixels(section, Box(0, 0, rows, columns), step))
+    return labels, step
+
+
+def _answers(plan: SlidePlan) -> dict[int, str]:
+    """Say which label is a nest of what."""
+    words = {"malignant": "melanoma", "benign": "naevus"}
+    return {
+        LESION + lesion.request.index: words[lesion.request.kind] for part in plan.sections for lesion in part.lesions
+    }
+
+
+def _answer(plan: SlidePlan, box: Box, answers: dict[int, str]) -> str:
+    """Say what a tile shows: the lesion that covers most of it, if that is enough."""
+    scale = box.height / 32
+    small = Box(round(box.top / scale), round(box.left / scale), 32, 32)
+    labels = np.zeros((32, 32), np.uint8)
+    for section in plan.sections:
+        labels = np.maximum(labels, label_pixels(section, small, scale))
+    shares = dict.fromkeys(ANSWERS[1:], 0.0)
+    for label, name in answers.items():
+        shares[name] += float((labels == label).mean())
+    most = max(shares, key=lambda name: shares[name])
+    return most if shares[most] >= ENOUGH else ANSWERS[0]
+
+
+def _box(place: NDArray[np.int64], step: float, side: int, random: np.random.Generator, plan: SlidePlan) -> Box:
+    """Put a tile somewhere over a place of the coarse map, on the slide and on whole pixels of its own."""
+    scale = max(1, side // SIDE_PX)
+    edges = []
+    for at, limit in zip(place, plan.config.size, strict=True):
+        first = (at + 0.5) * step - random.uniform(0.05, 0.95) * side
+        edges.append(int(np.clip(first, 0, limit - side)) // scale * scale)
+    return Box(edges[0], edges[1], side, side)
+
+
+def _near_tissue(classes: Labels) -> NDArray[np.bool_]:
+    """Mark glass within 200 micrometres of the section."""
+    from scipy.ndimage import binary_dilation
+
+    there = classes > 0
+    return binary_dilation(there, iterations=12) & ~there
+
+
+def _shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Take the mean of whole pixels, as the levels of a slide do."""
+    factor = rgb.shape[0] // side
+    parts = rgb.reshape(side, factor, side, factor, 3).astype(np.float32)
+    return parts.mean((1, 3)).round().astype(np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""Segmentation of several classes: what a recipe may ask, what is refused of label images; a phantom is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import ConfigError, DataSetError, RunError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.inference.familiar import Familiar
+from napari_melanoma.inference.labels import Labeller
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.training.prepare import check_data
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.gate import gate
+from napari_melanoma.workflows.train import train
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+CLASSES = ("glass", "stroma", "nest")
+COLOURS = np.array([[235, 232, 236], [205, 130, 165], [120, 60, 130]])
+SIDE, COUNT = 48, 24
+
+
+def draw_tiles(folder: Path, count: int = COUNT, seed: int = 0) -> Path:
+    """Write tiles that are glass above, stroma below, with a nest in it."""
+    rng = np.random.default_rng(seed)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    table = []
+    for index in range(count):
+        labels = (rows > rng.uniform(6, 18) + 3 * np.sin(columns / rng.uniform(3, 9))).astype(np.uint8)
+        centre = rng.uniform((26, 12), (38, 36))
+        labels[np.hypot(rows - centre[0], columns - centre[1]) < rng.uniform(6, 11)] = 2
+        rgb = COLOURS[labels] + rng.normal(0, 14, (SIDE, SIDE, 3)) + rng.normal(0, 10, 3)
+        write_rgb(folder / f"images/t{index:02}.png", rgb.clip(0, 255).astype(np.uint8))
+        write_labels(folder / f"masks/t{index:02}.png", labels)
+        split = "train" if index < count - 4 else "val"
+        table.append({"image_id": f"t{index:02}", "patient_id": f"s{index // 2}", "split": split})
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_tiles(tmp_path_factory.mktemp("slides") / "tiles")
+
+
+def values_of(data: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "name": "tissues",
+        "classes": list(CLASSES),
+        "epochs": 3,
+        "batch_size": 4,
+        "learning_rate": 0.02,
+        "device": "cpu",
+        "precision": "fp32",
+        "samples": 2,
+        "tile": {"mpp": 1.0, "side_px": SIDE},
+        "data": {"datasets": [str(data)], "tuning_fraction": 0.2, "cache_size": SIDE},
+        "model": {
+            "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+            "start": "none",
+            "input_size": 32,
+        },
+        **more,
+    }
+
+
+def recipe_of(data: Path, **more: Any) -> TrainRecipe:
+    return TrainRecipe.parse(values_of(data, **more), "the test")
+
+
+class Refused(NamedTuple):
+    """Values of a recipe that do not go together, and what is said."""
+
+    name: str
+    values: dict[str, Any]
+    said: str
+
+
+REFUSED = [
+    Refused("one class", {"classes": ["tumour"]}, "expected two or more, each once"),
+    Refused("a class twice", {"classes": ["a", "b", "a"]}, "expected two or more, each once"),
+    Refused("another number of maps", {"model": {"options": {"classes": 2}}}, "leave it out of the options"),
+    Refused(
+        "maps without names", {"classes": [], "model": {"options": {"classes": 3}}}, "name the values of the label"
+    ),
+    Refused("a loss of one lesion", {"loss": "bce_dice"}, "for several classes take ce, ce_dice"),
+    Refused("a weight of lesions", {"lesion_weight": 2.0}, "leave it out or say 'auto'"),
+    Refused("of a classifier", {"task": "classification", "model": {}}, "classification.classes"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_a_recipe_that_does_not_go_together(case: Refused, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=case.said):
+        recipe_of(tmp_path, **case.values)
+
+
+def test_classes_fill_in_what_follows_from_them(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    assert (recipe.loss, recipe.model.options["classes"], recipe.mask_kind) == ("ce_dice", 3, "labels")
+    assert TrainRecipe.parse(recipe.model_dump(mode="json"), "again") == recipe
+
+
+def spoilt(tiles: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray], only: int | None = None) -> Path:
+    """Copy a data set with other label images."""
+    import shutil
+
+    shutil.copytree(tiles, folder)
+    for index in range(COUNT) if only is None else [only]:
+        path = folder / f"masks/t{index:02}.png"
+        write_labels(path, change(read_labels(path)))
+    return folder
+
+
+class Fault(NamedTuple):
+    """What is done to the label images, and what is said of it."""
+
+    name: str
+    change: Callable[[np.ndarray], np.ndarray]
+    only: int | None
+    said: str
+
+
+FAULTS = [
+    Fault(
+        "an unknown value", lambda labels: np.where(labels == 2, 7, labels), 3, r"0 glass, 1 stroma, 2 nest.*t03.*\(7\)"
+    ),
+    Fault("in a held-out image too", lambda labels: labels + 2, 23, r"found others in 1 of them.*t23"),
+    Fault("masks of one lesion", lambda labels: (labels > 0) * 255, None, "255 marks the lesion in masks of one class"),
+    Fault(
+        "one class only",
+        lambda labels: labels * 0 + 1,
+        None,
+        r"no pixel is of 0 \(glass\), 2 \(nest\); found only stroma",
+    ),
+    Fault("a class is missing", lambda labels: np.minimum(labels, 1), None, r"no pixel is of 2 \(nest\)"),
+    Fault("another size", lambda labels: labels[:-1], 5, "expected masks of the size of their image"),
+]
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+def test_label_images_that_cannot_serve(case: Fault, tiles: Path, tmp_path: Path) -> None:
+    data = spoilt(tiles, tmp_path / "spoilt", lambda labels: case.change(labels).astype(np.uint8), case.only)
+    with pytest.raises(DataSetError, match=case.said):
+        check_data(recipe_of(data), RunContext())
+
+
+def test_colours_are_no_labels(tiles: Path, tmp_path: Path) -> None:
+    data = spoilt(tiles, tmp_path / "spoilt", lambda labels: labels, 0)
+    Image.fromarray(COLOURS.astype(np.uint8)[read_labels(data / "masks/t00.png")]).save(data / "masks/t00.png")
+    with pytest.raises(DataSetError, match="found colours"):
+        check_data(recipe_of(data), RunContext())
+
+
+def test_augmentation_keeps_labels_whole() -> None:
+    """Nothing but classes comes out, where they were; of two classes the same as of a mask, but for ties."""
+    import torch
+
+    from napari_melanoma.training.augment.batch import BatchAugmentation
+    from napari_melanoma.training.recipe import AugmentationConfig
+
+    keys = np.stack([np.zeros(6, np.int64), np.arange(6)], axis=1)
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (6, 1, 6, 6)).astype(np.uint8))
+    labels = labels.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    images = (labels * 100).expand(-1, 3, -1, -1).contiguous()
+    still = AugmentationConfig(
+        scale=(1, 1), aspect=1, shift=0, rotation=0, flip=False, elsewhere_probability=0, brightness=0, contrast=0
+    )
+    _, same = BatchAugmentation(still, 48, 0, classes=3)(images, labels, keys)
+    assert torch.equal(same, labels)
+    _, moved = BatchAugmentation(AugmentationConfig(), 32, 0, classes=3)(images, labels, keys)
+    assert set(moved.unique().tolist()) == {0, 1, 2}
+    two = (labels > 0).to(torch.uint8)
+    _, by_mask = BatchAugmentation(AugmentationConfig(), 32, 0)(images, two * 255, keys)
+    _, by_label = BatchAugmentation(AugmentationConfig(), 32, 0, classes=2)(images, two, keys)
+    assert (by_mask // 255 != by_label).float().mean() < 0.001
+
+
+def test_weights_of_classes() -> None:
+    from napari_melanoma.training.several_classes import MOST_WEIGHT, label_weights
+
+    shares = (0.9, 0.0999, 0.0001)
+    weights = label_weights(shares)
+    assert float(sum(weight * share for weight, share in zip(weights, shares, strict=True))) == pytest.approx(1)
+    assert float(weights[1] / weights[0]) == pytest.approx(0.9 / 0.0999)
+    assert float(weights[2] / weights[0]) == pytest.approx(MOST_WEIGHT)
+
+
+class StopAt(RunContext):
+    """Cancels when an epoch begins."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._on_progress)
+        self._message = message
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.message.startswith(self._message):
+            self.cancel()
+
+
+@pytest.fixture(scope="module")
+def trained(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRecipe, Path]:
+    recipe = recipe_of(
+        tiles, epochs=6, augmentation={"mosaic_probability": 0.3, "cutmix_probability": 0.3}, lesion_weight="auto"
+    )
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(recipe, out, resume=False, run=RunContext())
+    return recipe, out
+
+
+def bundle_of(trained: tuple[TrainRecipe, Path]) -> BundleInfo:
+    return read_bundle(trained[1] / "bundle")
+
+
+def test_a_phantom_is_learnt(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
+    info = bundle_of(trained)
+    assert (info.config.classes, info.config.modalities, info.config.tile) == (CLASSES, ("slide",), trained[0].tile)
+    assert info.config.provenance["tuning_dice"] > 0.8
+    assert set(info.config.provenance["tuning_dice_of_classes"]) == set(CLASSES)
+    model = Labeller.load(info, "cpu")
+    rgb, truth = read_photograph(tiles / "images/t23.png").rgb, read_labels(tiles / "masks/t23.png")
+    probability = model.probabilities(rgb)
+    assert probability.shape == (3, SIDE, SIDE)
+    assert np.allclose(probability.sum(0), 1, atol=1e-5)
+    assert (model.labels(rgb) == truth).mean() > 0.85
+
+
+def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> None:
+    folder = trained[1]
+    assert len(list((folder / "samples" / "epoch-0006").glob("*.png"))) == 2
+    assert (folder / "evaluation" / "summary.html").is_file()
+    assert not (folder / "comparison").exists()
+    card = bundle_of(trained).card
+    assert "It tells glass, stroma, nest apart" in card
+    assert "For whole-slide images" in card
+    with pytest.raises(RunError, match="are not compared"):
+        gate(folder, run=RunContext())
+
+
+def test_what_is_unlike_the_training_is_told(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
+    familiar = Familiar.of(bundle_of(trained), "cpu")
+    assert familiar is not None
+    known = [read_photograph(path).rgb for path in sorted((tiles / "images").iterdir())]
+    green = [np.full((SIDE, SIDE, 3), (10, 200, 40), np.uint8)] * 3
+    assert familiar.unlike(known).mean() < 0.2
+    assert familiar.unlike(green).all()
+    assert familiar.distances([]).shape == (0,)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    trained: tuple[TrainRecipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from napari_melanoma.training import callbacks
+
+    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)  # else an epoch may pass without a word
+    recipe, whole = trained
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "parts", resume=False, run=StopAt("Epoch 3 of 6, "))
+    train(recipe, tmp_path / "parts", resume=True, run=RunContext())
+    networks = [load_network(read_bundle(out / "bundle")).state_dict() for out in (whole, tmp_path / "parts")]
+    for name, value in networks[0].items():
+        assert torch.equal(value, networks[1][name]), name
+
+
+def test_of_other_classes_the_encoder_alone_is_taken(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
+    info = bundle_of(trained)
+    same, other = recipe_of(tiles), recipe_of(tiles, classes=["a", "b", "c"])
+    assert same.goes_on_from(info.config)
+    assert not other.goes_on_from(info.config)
+    lesion = TrainRecipe.parse({"data": {"datasets": [str(tiles)]}}, "one lesion")
+    assert not lesion.goes_on_from(info.config)
