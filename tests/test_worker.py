@@ -115,7 +115,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
         def probability(self, rgb):
             return np.full(rgb.shape[:2], 0.5, np.float32)
 
-    monkeypatch.setattr(worker, "_segmenter", lambda model: Half())
+    monkeypatch.setattr(worker, "loaded_segmenter", lambda model: Half())
     image, out = tmp_path / "image.npy", tmp_path / "probability.npy"
     np.save(image, np.zeros((4, 6, 3), np.uint8))
     arguments = {"model": "half", "image": str(image), "out": str(out)}
@@ -142,7 +142,7 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeyp
     for weights in (b"one", b"one", b"two"):
         if not loaded or weights == b"two":
             put(weights)
-        worker._segmenter(str(tmp_path / "mine"))
+        worker.loaded_segmenter(str(tmp_path / "mine"))
     assert len(loaded) == len(set(loaded)) == 2
 
 
@@ -154,8 +154,8 @@ def test_warm_loads_the_usual_classifier_too_where_there_is_one(monkeypatch, usu
         loaded.append(name)
         return SimpleNamespace(info=SimpleNamespace(name=name), device="cpu")
 
-    monkeypatch.setattr("napari_melanoma.worker._segmenter", load)
-    monkeypatch.setattr("napari_melanoma.worker._classifier", load)
+    monkeypatch.setattr("napari_melanoma.worker.loaded_segmenter", load)
+    monkeypatch.setattr("napari_melanoma.worker.loaded_classifier", load)
     found = usual and SimpleNamespace(name=usual)
     monkeypatch.setattr("napari_melanoma.models.registry.default_classifier", lambda: found)
     (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.workflows.case_asking import answer_case
+from napari_melanoma.workflows.loaded import loaded_classifier, loaded_segmenter, loading
 
 if TYPE_CHECKING:
-    from napari_melanoma.inference.classification import Classifier
-    from napari_melanoma.inference.photograph import Segmenter
     from napari_melanoma.workflows.answering import Answering
 
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
@@ -81,57 +80,12 @@ def _describe(error: Exception) -> str:
     return f"{said}. This is not an error that was foreseen; `napari-melanoma doctor` says what works on this machine."
 
 
-def _segmenter(model: str) -> Segmenter:
-    """Load a model once, and again when its files are other ones."""
-    from napari_melanoma.models.registry import find_bundle, for_photographs
-
-    folder = for_photographs(find_bundle(model), "segmentation").path
-    return _load(folder, _files(folder))
-
-
-@lru_cache(maxsize=2)  # so that comparing two models by turns stays quick
-def _load(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
-    """Load the bundle of a folder; ``files`` tells apart what was in it from what is there now."""
-    from napari_melanoma.inference.photograph import Segmenter
-    from napari_melanoma.models.bundle import read_bundle
-
-    return Segmenter.load(read_bundle(folder))
-
-
-def _files(folder: Path) -> tuple[tuple[int, ...], ...]:
-    """What changes when a bundle's files become other ones."""
-    from napari_melanoma.models.bundle import CONFIG, WEIGHTS
-    from napari_melanoma.models.reference import REFERENCE
-
-    files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE) if (path := folder / name).is_file()]
-    return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files)
-
-
-def _classifier(model: str) -> Classifier:
-    """Load a classifier once, and again when its files are other ones; "" for the usual one."""
-    from napari_melanoma.models.registry import find_classifier
-
-    folder = find_classifier(model).path
-    return _load_classifier(folder, _files(folder))
-
-
-@lru_cache(maxsize=2)
-def _load_classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
-    """Load the classifier of a folder, and fit what its reference cases say."""
-    from napari_melanoma.inference.classification import Classifier
-    from napari_melanoma.models.bundle import read_bundle
-
-    found = Classifier.load(read_bundle(folder))
-    found.judge.warm()
-    return found
-
-
 @lru_cache(maxsize=1)
 def _answering() -> Answering:
     """What remembers the lesion that was looked at last."""
     from napari_melanoma.workflows.answering import Answering
 
-    return Answering(_classifier)
+    return Answering(loaded_classifier)
 
 
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -156,9 +110,9 @@ def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """
     from napari_melanoma.models.registry import default_classifier
 
-    run.report(Progress(0, None, "Loading the model"))
-    device, usual = _segmenter(arguments["model"]).device, default_classifier()
-    return {"device": device, "classifier": usual and _classifier(usual.name).info.name}
+    with loading(run):
+        device, usual = loaded_segmenter(arguments["model"]).device, default_classifier()
+        return {"device": device, "classifier": usual and loaded_classifier(usual.name).info.name}
 
 
 def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -187,8 +141,8 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
     from napari_melanoma.workflows.lesion import ModelStamp, ask
 
-    run.report(Progress(0, None, "Loading the model"))
-    model = _segmenter(arguments["model"])
+    with loading(run):
+        model = loaded_segmenter(arguments["model"])
     run.report(Progress(1, 2, "Finding the lesion"))
     spread: str | None = arguments.get("spread")
     answer = ask(model, np.load(arguments["image"], mmap_mode="r"), flips=spread is not None)
@@ -225,8 +179,10 @@ def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """
     from napari_melanoma.workflows import review
 
+    with loading(run):
+        model = loaded_segmenter(arguments["model"])
     run.report(Progress(0, None, "Rating the photograph"))
-    return vars(review.rate(_segmenter(arguments["model"]), Path(arguments["image"]), arguments["how"]))
+    return vars(review.rate(model, Path(arguments["image"]), arguments["how"]))
 
 
 def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:

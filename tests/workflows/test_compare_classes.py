@@ -71,6 +71,14 @@ def test_other_questions_are_refused(tmp_path: Path) -> None:
         compare_class_evaluations([first], tmp_path / "out")
 
 
+def test_an_evaluation_is_not_compared_with_itself(tmp_path: Path) -> None:
+    first = written(tmp_path / "a", 0.3)
+    for again in (first, tmp_path / "b" / ".." / "a"):
+        with pytest.raises(InputError, match="a was named twice: an evaluation does not differ from itself"):
+            compare_class_evaluations([first, again], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_options_are_warned_of(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
     about = json.loads((other / "metrics.json").read_text())

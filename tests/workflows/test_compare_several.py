@@ -217,6 +217,8 @@ def test_one_is_too_few(tmp_path: Path) -> None:
         compare_several([SimpleNamespace()], [], tmp_path, EXACT, run=RunContext())
     with pytest.raises(InputError, match="two evaluations or more"):
         compare_evaluations([tmp_path], tmp_path)
+    with pytest.raises(InputError, match="was named twice"):
+        compare_evaluations([tmp_path, tmp_path], tmp_path)
 
 
 def test_nothing_that_can_be_measured_is_an_error(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_what_cannot_be_rated(tmp_path: Path, path: Path) -> None:
 
 
 def test_the_worker_rates(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_segmenter", lambda name: Model(tmp_path, dark))
+    monkeypatch.setattr(worker, "loaded_segmenter", lambda name: Model(tmp_path, dark))
     arguments = {"model": "fake", "image": str(path), "how": "entropy"}
     answer = worker.HANDLERS["rate"](arguments, RunContext())
     assert answer == vars(rate(Model(tmp_path, dark), path))

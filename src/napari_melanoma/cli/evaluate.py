@@ -81,9 +81,12 @@ def _segmentation(info: BundleInfo, data: list[Path], out: Path, given: Mapping[
     """Measure a model that draws."""
     from napari_melanoma.inference.photograph import Segmenter
     from napari_melanoma.workflows.evaluate import EvaluationOptions, evaluate
+    from napari_melanoma.workflows.loaded import loading
 
     options = EvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
-    evaluation = evaluate(Segmenter.load(info), data, out, options, run=current.run)
+    with loading(current.run):
+        segmenter = Segmenter.load(info)
+    evaluation = evaluate(segmenter, data, out, options, run=current.run)
     _tell_failed(evaluation.failed, current)
     text = f"{_headline(evaluation)}; written to {out}, a page to read: {out / 'summary.html'}"
     parts = evaluation.parts.items()
@@ -99,10 +102,13 @@ def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[st
     from napari_melanoma.inference.classification import Classifier
     from napari_melanoma.workflows.class_files import lead_of
     from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
+    from napari_melanoma.workflows.loaded import loading
     from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
     options = ClassEvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
-    found: ClassEvaluation = evaluate_classifier(Classifier.load(info), data, out, options, run=current.run)
+    with loading(current.run):
+        classifier = Classifier.load(info)
+    found: ClassEvaluation = evaluate_classifier(classifier, data, out, options, run=current.run)
     _tell_failed(found.failed, current)
     metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     failed = len(found.failed)

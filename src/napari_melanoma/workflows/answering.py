@@ -10,6 +10,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.workflows.answer import Answer, ClassifyOptions
 from napari_melanoma.workflows.classify import Seen, answer_again, look_at
+from napari_melanoma.workflows.loaded import loading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +58,9 @@ class Answering:
         """
         from napari_melanoma.io.photographs import Photograph
 
-        run.report(Progress(0, None, "Loading the model"))
-        model, options = self._load(arguments["model"]), _options(arguments)
+        options = _options(arguments)
+        with loading(run):
+            model = self._load(arguments["model"])
         run.report(Progress(1, 2, "Looking at the lesion"))
         self._last = None
         rgb, mask = _arrays(arguments)

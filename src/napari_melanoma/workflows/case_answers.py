@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -124,16 +123,15 @@ def answer_with(store: CaseStore, classifier: str, run: RunContext) -> CaseAnswe
     Cancelled
         Where the user stopped it.
     """
-    from napari_melanoma.inference.classification import Classifier
-    from napari_melanoma.inference.photograph import Segmenter
-    from napari_melanoma.models.registry import find_bundle, find_classifier
     from napari_melanoma.workflows.lesion import LesionOptions, analyse_lesion
+    from napari_melanoma.workflows.loaded import loaded_classifier, loaded_segmenter, loading
 
-    model, options = Classifier.load(find_classifier(classifier)), LesionOptions()
-    segmenter = cache(lambda: Segmenter.load(find_bundle(options.model)))
+    options = LesionOptions()
+    with loading(run):
+        model = loaded_classifier(classifier)
 
     def draw(photograph: Photograph) -> NDArray[np.bool_]:
-        return analyse_lesion(photograph, segmenter(), options, run=run).mask
+        return analyse_lesion(photograph, loaded_segmenter(options.model), options, run=run).mask
 
     return case_answers(store, model, run, draw=draw)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.runs import Progress
-
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
 
@@ -37,6 +35,5 @@ def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     from napari_melanoma.data.case.store import CaseStore
     from napari_melanoma.workflows.case_answers import answer_with
 
-    run.report(Progress(0, None, "Loading the model"))
     with CaseStore.open(Path(arguments["folder"])) as store:
         return {"answers": answer_with(store, arguments["model"], run).to_json()}

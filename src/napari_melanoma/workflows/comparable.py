@@ -11,12 +11,37 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.workflows.evaluation import REFERENCE_SHARE, Candidate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 SAME_SHARE = 2e-6  # tables have six digits
 DIFFERENT = (
     "These evaluations were made with different options, so what differs is not the models' doing alone: {options}."
 )
+
+
+def refuse_same_evaluation(folders: Sequence[Path]) -> None:
+    """Refuse to compare fewer than two evaluations, or one with itself: all differences would be 0.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        Of evaluations.
+
+    Raises
+    ------
+    InputError
+        Naming a folder that was named twice, also by different paths.
+    """
+    if len(folders) < 2:
+        raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
+    places = [folder.resolve() for folder in folders]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise InputError(
+                f"{folders[number]} was named twice: an evaluation does not differ from itself. Name two evaluations."
+            )
 
 
 def common_images(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:

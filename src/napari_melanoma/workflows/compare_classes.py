@@ -21,6 +21,7 @@ from napari_melanoma.models.registry import of_task
 from napari_melanoma.report.class_figures import draw_precision_recall, draw_roc
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.workflows.class_files import Read, arrow, curves_of, read_class_evaluation
+from napari_melanoma.workflows.comparable import refuse_same_evaluation
 from napari_melanoma.workflows.evaluate_classes import (
     judged_warnings,
     segmenter_of,
@@ -190,8 +191,7 @@ def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassesComp
         Where a folder holds none, there are not two, their classes differ, they have no image in common, or an image
         has another answer in one of them.
     """
-    if len(folders) < 2:
-        raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
+    refuse_same_evaluation(folders)
     read = [read_class_evaluation(folder) for folder in folders]
     _refuse_other_classes([(item.name, item.told.classes) for item in read])
     return _compared(_in_common(read), [folder.name for folder in folders], out, ())

@@ -24,7 +24,12 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.report.models import draw_models
-from napari_melanoma.workflows.comparable import common_images, different_options, refuse_other_masks
+from napari_melanoma.workflows.comparable import (
+    common_images,
+    different_options,
+    refuse_other_masks,
+    refuse_same_evaluation,
+)
 from napari_melanoma.workflows.evaluation import (
     LESS_IS_BETTER,
     MEASURED,
@@ -195,8 +200,7 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> SeveralCompared:
         Where a folder holds no evaluation, there are not two, they have no image in common, or an image has another
         reference mask in one of them.
     """
-    if len(folders) < 2:
-        raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
+    refuse_same_evaluation(folders)
     candidates = [read_evaluation(folder) for folder in folders]
     return _compared(candidates, out, [folder.name for folder in folders])
 

@@ -31,6 +31,7 @@ from napari_melanoma.workflows.batch import (
 from napari_melanoma.workflows.classified import Classifying, answer_in
 from napari_melanoma.workflows.forms import Forms
 from napari_melanoma.workflows.lesion import LesionOptions
+from napari_melanoma.workflows.loaded import loading
 from napari_melanoma.workflows.result_folders import Folders, Place, Settings, is_written_by_us
 from napari_melanoma.workflows.result_table import ResultTable
 
@@ -150,7 +151,7 @@ def analyse_files(
     work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
     try:
         for first in work:  # the model is loaded only where something is left to do
-            model = segmenter or _load(info)
+            model = segmenter or _load(info, run)
             portions = Portions(options.batch_size, options.workers, options.pixel_size_um, classifying)
             for outcome in Batch(model, options.lesion, portions, table, run).outcomes(chain([first], work)):
                 counts.add(outcome)
@@ -241,8 +242,9 @@ def _find(model: str) -> BundleInfo:
     return for_photographs(find_bundle(model), "segmentation")
 
 
-def _load(info: BundleInfo) -> BatchModel:
+def _load(info: BundleInfo, run: RunContext) -> BatchModel:
     """Load a model; torch is imported here, and only here."""
-    from napari_melanoma.inference.photograph import Segmenter
+    with loading(run):
+        from napari_melanoma.inference.photograph import Segmenter
 
-    return Segmenter.load(info)
+        return Segmenter.load(info)

@@ -1,0 +1,143 @@
+"""Models that are loaded once a process, and what is said meanwhile: for the worker, cases and the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import Progress, RunContext
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.inference.photograph import Segmenter
+
+USUAL_S = 4.0  # importing torch and loading a small model, where it was never measured here
+LONGEST_S = 600.0  # what took longer was something else, such as a laptop that was shut
+
+
+def loaded_segmenter(model: str) -> Segmenter:
+    """Give a segmentation model, loaded once, and again when its files are other ones.
+
+    Parameters
+    ----------
+    model : str
+        Its name, or the folder of its bundle.
+
+    Returns
+    -------
+    Segmenter
+        The same one each time.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle, or its weights do not fit.
+    """
+    from napari_melanoma.models.registry import find_bundle, for_photographs
+
+    folder = for_photographs(find_bundle(model), "segmentation").path
+    return _segmenter(folder, _files(folder))
+
+
+def loaded_classifier(model: str) -> Classifier:
+    """Give a classifier, loaded once, and again when its files are other ones.
+
+    Parameters
+    ----------
+    model : str
+        Its name, or the folder of its bundle; "" for the usual one.
+
+    Returns
+    -------
+    Classifier
+        The same one each time; what its reference cases say is fitted.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such bundle, or its weights do not fit.
+    """
+    from napari_melanoma.models.registry import find_classifier
+
+    folder = find_classifier(model).path
+    return _classifier(folder, _files(folder))
+
+
+@contextmanager
+def loading(run: RunContext) -> Iterator[None]:
+    """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here.
+
+    Parameters
+    ----------
+    run : RunContext
+        Takes the progress.
+
+    Yields
+    ------
+    None
+        While it is loaded.
+    """
+    if "torch" in sys.modules:  # what takes long is behind us
+        run.report(Progress(0, None, "Loading the model"))
+        yield
+        return
+    run.report(Progress(0, None, f"Loading the model, about {max(1, round(_last_time())):d} s"))
+    started = time.monotonic()
+    yield
+    seconds = time.monotonic() - started
+    if "torch" in sys.modules and seconds < LONGEST_S:
+        with suppress(SaveError):  # it is only said for comfort
+            write_json(_memory(), {"seconds": round(seconds, 2)})
+
+
+def _last_time() -> float:
+    """How long it took the last time here, in seconds."""
+    try:
+        found = json.loads(_memory().read_text(encoding="utf-8"))["seconds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return USUAL_S
+    return float(found) if isinstance(found, int | float) and 0 < found < LONGEST_S else USUAL_S
+
+
+def _memory() -> Path:
+    """File that remembers it."""
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-melanoma", appauthor=False) / "loading.json"
+
+
+@lru_cache(maxsize=2)  # so that comparing two models by turns stays quick
+def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
+    """Load the bundle of a folder; ``files`` tells apart what was in it from what is there now."""
+    from napari_melanoma.inference.photograph import Segmenter
+    from napari_melanoma.models.bundle import read_bundle
+
+    return Segmenter.load(read_bundle(folder))
+
+
+@lru_cache(maxsize=2)
+def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
+    """Load the classifier of a folder, and fit what its reference cases say."""
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.models.bundle import read_bundle
+
+    found = Classifier.load(read_bundle(folder))
+    found.judge.warm()
+    return found
+
+
+def _files(folder: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when a bundle's files become other ones."""
+    from napari_melanoma.models.bundle import CONFIG, WEIGHTS
+    from napari_melanoma.models.reference import REFERENCE
+
+    files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE) if (path := folder / name).is_file()]
+    return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files)
