@@ -66,7 +66,7 @@ class LevelArray:
         top, bottom, rows = _span(row_key, self.shape[0])
         left, right, columns = _span(column_key, self.shape[1])
         box = Box(self.box.top + top, self.box.left + left, bottom - top, right - left)
-        pixels = self.slide.read_marked(self.level, box)
+        pixels = self.slide.read_shown(self.level, box)
         if self.channel is not None:
             pixels = pixels[..., self.channel]
         return pixels[(rows, columns, *rest)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.slides.arrays import LevelArray
-from napari_melanoma.io.slides.pictures import brightest, channel_colour
+from napari_melanoma.io.slides.pictures import channel_colour, limits
 
 if TYPE_CHECKING:
     from napari_melanoma.io.slides.tiled import TiledSlide
@@ -47,6 +47,8 @@ def slide_layers(slide: TiledSlide) -> list[SlideLayer]:
 
 def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any], channel: int) -> SlideLayer:
     """One channel of fluorescence."""
+    from napari.utils.colormaps import Colormap
+
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
     colour = np.array([(0, 0, 0, 255), (*channel_colour(channel, slide.info.colours), 255)]) / 255
@@ -54,9 +56,9 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
     of_channel = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
-        "colormap": "gray" if grey else (f"{name} {_hexadecimal(colour[1])}", colour),
+        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_hexadecimal(colour[1])}"),
         "blending": "additive",
-        "contrast_limits": (0.0, brightest(np.asarray(levels[-1]))),
+        "contrast_limits": limits(np.asarray(levels[-1])),
     }
     return levels, {**keywords, **of_channel}, "image"
 

@@ -105,7 +105,7 @@ def _decode(path: Path, folder: Path) -> tuple[Block, bytes | None]:
         image = open_lazily(file, kind or "JPEG")
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
             raise UnreadableImage(
-                f"is a {kind} image of mode {image.mode}, but an image of more than {MAX_PIXELS / 1e6:.0f} million pixels "
+                f"is a {kind} image of mode {image.mode}, but one of more than {MAX_PIXELS / 1e6:.0f} million pixels "
                 "is read as PNG or JPEG with 8-bit grey, RGB or RGBA. Save it as a tiled TIFF."
             )
         shape = (image.height, image.width, _SAMPLES[image.mode])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DEFAULT_COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
 _STRIPE_PX, _MARK, _GROUND = 16, (214, 39, 140), (225, 225, 225)
-_BRIGHTEST_PERCENT = 99.8  # a few saturated grains of dust would leave the tissue dark
+_SHOWN_PERCENT = (10, 99.8)  # glass around the tissue; without a few grains of dust, beside which tissue would be dark
 
 
 def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -74,8 +74,8 @@ def channel_colour(index: int, colours: Sequence[tuple[int, int, int]]) -> tuple
     return colours[index] if index < len(colours) else DEFAULT_COLOURS[index % len(DEFAULT_COLOURS)]
 
 
-def brightest(channel: NDArray) -> float:
-    """The value from which on a channel is shown at its full colour.
+def limits(channel: NDArray) -> tuple[float, float]:
+    """The values between which a channel is shown: from its background to nearly its brightest.
 
     Parameters
     ----------
@@ -84,10 +84,13 @@ def brightest(channel: NDArray) -> float:
 
     Returns
     -------
-    float
-        At least 1.
+    tuple of float
+        At least 1 apart.
     """
-    return max(float(np.percentile(channel, _BRIGHTEST_PERCENT)), 1.0) if channel.size else 1.0
+    if not channel.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(channel, _SHOWN_PERCENT))
+    return low, max(high, low + 1)
 
 
 def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
@@ -108,7 +111,8 @@ def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> ND
     shown = np.zeros((*channels.shape[:2], 3), np.float32)
     for index in range(channels.shape[2]):
         channel = channels[..., index]
-        share = np.minimum(channel / brightest(channel), 1).astype(np.float32)
+        low, high = limits(channel)
+        share = np.clip((channel - low) / (high - low), 0, 1).astype(np.float32)
         shown += share[..., None] * np.array(channel_colour(index, colours), np.float32)
     return np.minimum(shown, 255).astype(np.uint8)
 

@@ -110,6 +110,16 @@ class BuiltGrid(Grid):
         super().__init__((below.height + 1) // 2, (below.width + 1) // 2, below.tile_height, below.tile_width)
         self.below = below
 
+    @property
+    def base(self) -> Grid:
+        """The level of the file that it is built from."""
+        return self.below.base if isinstance(self.below, BuiltGrid) else self.below
+
+    @property
+    def depth(self) -> int:
+        """How often that level is halved."""
+        return 1 + (self.below.depth if isinstance(self.below, BuiltGrid) else 0)
+
     def parts_of(self, row: int, column: int) -> list[tuple[int, int]]:
         """Tiles of the level below that a tile is made of.
 

@@ -42,7 +42,10 @@ def main_and_others(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, Tif
     """
     found = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
     if not found:
-        raise UnreadableImage("holds no image with rows and columns. Export it again, as a tiled pyramid.")
+        raise UnreadableImage(
+            "cannot be opened as a slide: it holds no image with rows and columns, so it is truncated or damaged. "
+            "Copy it again from its source."
+        )
     main = max(found, key=lambda series: _size(series)[0] * _size(series)[1])
     levels, others = list(main.levels), [series for series in found if series is not main]
     if len(levels) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -55,16 +56,16 @@ def open_tiff(path: Path, given: PixelSize | None = None) -> TiledSlide:
     """
     from tifffile import TiffFile
 
-    try:
-        tiff, reader = TiffFile(path), FileReader(path)
-    except DAMAGE as error:
-        raise UnreadableImage(_cannot_open(path, error)) from error
-    try:
-        return _opened(path, tiff, reader, given)
-    except InputError as fault:
-        raise UnreadableImage(f"{path} {fault}") from None
-    except DAMAGE as error:
-        raise UnreadableImage(_cannot_open(path, error)) from error
+    with ExitStack() as stack:
+        try:
+            tiff, reader = stack.enter_context(TiffFile(path)), stack.enter_context(closing(FileReader(path)))
+            slide = _opened(path, tiff, reader, given)
+        except InputError as fault:
+            raise UnreadableImage(f"{path} {fault}") from None
+        except DAMAGE as error:
+            raise UnreadableImage(_cannot_open(path, error)) from error
+        stack.pop_all()
+        return slide
 
 
 def _opened(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:

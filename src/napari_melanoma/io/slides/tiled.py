@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.cache import TileCache, shared_cache
 from napari_melanoma.io.slides.pictures import marked_tile
+from napari_melanoma.io.slides.sharpening import ROUGH_DEPTH, ROUGH_TILES, Cell, Sharpener, rough_tile, samples_a_side
 from napari_melanoma.io.slides.slide import DamagedTile, Slide, SlideInfo
 from napari_melanoma.io.slides.sources import BuiltGrid, Grid, Source
 
@@ -30,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 MOST_THREADS = 4
 WORTH_THREADS = 3  # missing tiles; handing fewer to threads took longer than decoding them
-COARSE_BYTES = 128 * 2**20  # of levels that were built; the coarsest cost a pass over the whole slide, so they stay
-COARSE_LEVEL_BYTES = COARSE_BYTES // 2
+COARSE_BYTES = 160 * 2**20  # of levels that were built; the coarsest cost a pass over the whole slide, so they stay
+COARSE_LEVEL_BYTES = 96 * 2**20
 
 _numbers = itertools.count()
 _here = local()
@@ -82,8 +84,9 @@ class TiledSlide(Slide):
         self._extras = extras or Extras()
         self._cache = cache or shared_cache()
         self._coarse = TileCache(COARSE_BYTES)
+        self._sharpener = Sharpener(self._sharpen)
         self._number = next(_numbers)
-        self._closed = False
+        self._end = weakref.finalize(self, self._extras.close)  # a layer that goes takes its slide along
 
     @property
     def fill(self) -> int:
@@ -92,10 +95,13 @@ class TiledSlide(Slide):
 
     def read_region(self, level: int, box: Box) -> NDArray:
         """Read a rectangle of pixels, as ``Slide.read_region`` says."""
-        return self._region(level, box, marked=False)
+        return self._region(level, box, shown=False)
 
-    def read_marked(self, level: int, box: Box) -> NDArray:
-        """Read a rectangle of pixels, with a striped mark in the place of each tile that cannot be decoded.
+    def read_shown(self, level: int, box: Box) -> NDArray:
+        """Read a rectangle of pixels for a viewer, which must be quick and stop at nothing.
+
+        A striped mark stands in the place of each tile that cannot be decoded. Overviews of a large image without
+        coarser levels are rough at first; ``watch`` says when they are exact.
 
         Parameters
         ----------
@@ -114,7 +120,17 @@ class TiledSlide(Slide):
         InputError
             Where the file can be read no more, or the level does not exist.
         """
-        return self._region(level, box, marked=True)
+        return self._region(level, box, shown=True)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have a function called each time that what was shown roughly can be read exactly.
+
+        Parameters
+        ----------
+        watcher : callable
+            Without arguments; called in a thread of its own.
+        """
+        self._sharpener.watch(watcher)
 
     def profile(self) -> bytes | None:
         """Give the ICC profile, where there is one."""
@@ -128,18 +144,18 @@ class TiledSlide(Slide):
 
     def close(self) -> None:
         """Let go of the file and of what was decoded of it."""
-        if not self._closed:
-            self._closed = True
-            self._extras.close()
+        if self._end.alive:
+            self._sharpener.end()
+            self._end()
             self._cache.forget(self._number)
             self._coarse.forget(self._number)
 
     def _refuse_closed(self) -> None:
         """Raise where the slide was closed."""
-        if self._closed:
+        if not self._end.alive:
             raise InputError(f"{self.info.path} was closed, and is read no more. Open it again.")
 
-    def _region(self, level: int, box: Box, *, marked: bool) -> NDArray:
+    def _region(self, level: int, box: Box, *, shown: bool) -> NDArray:
         """Put a region together from its tiles."""
         self._refuse_closed()
         if not 0 <= level < len(self.sources):
@@ -148,16 +164,20 @@ class TiledSlide(Slide):
                 "Choose one of those."
             )
         source = self.sources[level]
-        pixels = np.full((box.height, box.width, len(self.info.channels)), self.fill, self.dtype)
+        pixels = np.empty((box.height, box.width, len(self.info.channels)), self.dtype)
+        if not _is_inside(box, source):
+            pixels[:] = self.fill
         cells = _cells(source, box)
-        for (row, column), tile in zip(cells, self._tiles(level, cells, marked=marked), strict=True):
+        rough = shown and isinstance(source, BuiltGrid) and source.depth >= ROUGH_DEPTH
+        tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=shown)
+        for (row, column), tile in zip(cells, tiles, strict=True):
             _paste(tile, row * source.tile_height - box.top, column * source.tile_width - box.left, pixels)
         return pixels
 
-    def _tiles(self, level: int, cells: Sequence[tuple[int, int]], *, marked: bool, keep: bool = True) -> list[NDArray]:
+    def _tiles(self, level: int, cells: Sequence[Cell], *, marked: bool, keep: bool = True) -> list[NDArray]:
         """Tiles from the caches or decoded, by threads where that is worth it and this is none of them."""
 
-        def tile(cell: tuple[int, int]) -> NDArray:
+        def tile(cell: Cell) -> NDArray:
             return self._tile(level, cell, marked=marked, keep=keep)
 
         if getattr(_here, "is_helper", False) or len(cells) < WORTH_THREADS:
@@ -168,13 +188,48 @@ class TiledSlide(Slide):
         found |= dict(zip(missing, decoded, strict=True))
         return [found[cell] for cell in cells]
 
-    def _kept(self, level: int, cell: tuple[int, int], *, marked: bool) -> NDArray | None:
+    def _rough_tiles(self, level: int, cells: Sequence[Cell]) -> list[NDArray]:
+        """Exact tiles where they are known; mosaics for the others, and a wish for the exact ones."""
+        grid = cast(BuiltGrid, self.sources[level])
+        if grid.base.rows * grid.base.columns <= ROUGH_TILES:
+            return self._tiles(level, cells, marked=True)
+        found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=True)) is not None}
+        wanted = [cell for cell in cells if cell not in found]
+        found |= {
+            cell: rough for cell in wanted if (rough := self._cache.get(self._rough_key(level, cell))) is not None
+        }
+        missing = [cell for cell in cells if cell not in found]
+        self._sharpener.ask(level, wanted)
+        side = samples_a_side(len(missing), grid.depth)
+
+        def base_tile(cell: Cell) -> NDArray:
+            return self._tile(level - grid.depth, cell, marked=True, keep=False)
+
+        def mosaic(cell: Cell) -> NDArray:
+            tile = rough_tile(grid, cell, side, base_tile)
+            self._cache.put(self._rough_key(level, cell), tile)
+            return tile
+
+        found |= dict(zip(missing, _helpers().map(mosaic, missing), strict=True))
+        return [found[cell] for cell in cells]
+
+    def _rough_key(self, level: int, cell: Cell) -> tuple[Hashable, ...]:
+        """Under which the mosaic of a tile is kept."""
+        return self._number, level, *cell, "rough"
+
+    def _sharpen(self, level: int, cell: Cell) -> None:
+        """Build an exact tile, and keep it."""
+        _mark_helper()
+        self._refuse_closed()
+        self._tile(level, cell, marked=True, keep=True)
+
+    def _kept(self, level: int, cell: Cell, *, marked: bool) -> NDArray | None:
         """A tile that was decoded before; with marks in it only where those are wanted."""
         cache = self._cache_of(level)
         tile = cache.get((self._number, level, *cell))
         return cache.get((self._number, level, *cell, "marked")) if tile is None and marked else tile
 
-    def _tile(self, level: int, cell: tuple[int, int], *, marked: bool, keep: bool) -> NDArray:
+    def _tile(self, level: int, cell: Cell, *, marked: bool, keep: bool) -> NDArray:
         """One tile, from a cache or decoded and then kept."""
         kept = self._kept(level, cell, marked=marked)
         if kept is not None:
@@ -192,7 +247,7 @@ class TiledSlide(Slide):
             self._cache_of(level).put(key, tile)
         return tile
 
-    def _decoded(self, level: int, cell: tuple[int, int], *, marked: bool) -> NDArray:
+    def _decoded(self, level: int, cell: Cell, *, marked: bool) -> NDArray:
         """Decode a tile, or build it from those of the level below."""
         source = self.sources[level]
         if isinstance(source, BuiltGrid):
@@ -225,7 +280,7 @@ class TiledSlide(Slide):
         return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
 
 
-def _cells(source: Grid, box: Box) -> list[tuple[int, int]]:
+def _cells(source: Grid, box: Box) -> list[Cell]:
     """Rows and columns in the grid of the tiles that a box touches."""
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
@@ -234,6 +289,12 @@ def _cells(source: Grid, box: Box) -> list[tuple[int, int]]:
     rows = range(top // source.tile_height, -(-bottom // source.tile_height))
     columns = range(left // source.tile_width, -(-right // source.tile_width))
     return [(row, column) for row in rows for column in columns]
+
+
+def _is_inside(box: Box, source: Grid) -> bool:
+    """Whether tiles cover all of a box."""
+    ends = box.top + box.height <= source.height and box.left + box.width <= source.width
+    return box.top >= 0 and box.left >= 0 and ends
 
 
 def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:

@@ -1,0 +1,195 @@
+"""Random jumps on a slide at several zooms: our arrays against tifffile's own zarr view and against napari-wsi.
+
+A jump reads what a canvas of 1200 x 800 pixels shows, from the level that napari would choose, at places that are the
+same for all readers. Each reader runs in a process of its own: time until it is open, until the first picture of the
+whole slide, seconds a jump (median; in brackets the slowest of ten, and the mean of processor time, which other work
+disturbs less), and the memory at its peak.
+
+Example: ``python benchmarks/slide_jumps.py --side 32768 --wsi-python PEER/bin/python``, where PEER is an environment
+with napari-wsi, which is never installed beside us. Without ``--slide`` a pyramid of that side is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CANVAS = (800, 1200)  # rows, columns
+ZOOMS = (0.02, 0.1, 0.3, 1.0)
+TILE, KINDS, QUALITY = 256, 64, 80
+READERS = ("ours", "tifffile", "napari-wsi")
+
+
+def make_slide(path: Path, side: int, *, pyramid: bool = True) -> None:
+    """Write JPEG tiles that look like tissue, each level half of the one before, or only the finest."""
+    import imagecodecs
+    import tifffile
+
+    random = np.random.default_rng(0)
+    tables = [imagecodecs.jpeg8_encode(_tissue(random), level=QUALITY) for _ in range(KINDS)]
+    options = {"tile": (TILE, TILE), "photometric": "ycbcr", "subsampling": (2, 2), "compression": "jpeg"}
+    levels = [side >> n for n in range(8 if pyramid else 1) if n == 0 or side >> n >= 512]
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        for number, length in enumerate(levels):
+            tiles = (tables[int(kind)] for kind in random.integers(KINDS, size=math.ceil(length / TILE) ** 2))
+            tiff.write(
+                tiles,
+                shape=(length, length, 3),
+                dtype=np.uint8,
+                subfiletype=int(number > 0),
+                resolution=(20000 >> number, 20000 >> number),
+                resolutionunit="CENTIMETER",
+                **options,
+            )
+
+
+def _tissue(random: np.random.Generator) -> np.ndarray:
+    """One tile: smooth pink, dark spots and grain."""
+    rows, columns = np.mgrid[:TILE, :TILE]
+    waves = sum(np.sin(rows * random.normal(0, 0.05) + columns * random.normal(0, 0.05)) for _ in range(4)) * 12
+    spots = np.zeros((TILE, TILE))
+    for row, column in random.integers(TILE, size=(90, 2)):
+        spots[(rows - row) ** 2 + (columns - column) ** 2 < 25] = 90
+    grey = waves - spots + random.normal(0, 6, (TILE, TILE))
+    return np.clip(grey[..., None] + np.array((215, 150, 190)), 0, 255).astype(np.uint8)
+
+
+def open_ours(path: Path) -> Sequence[Any]:
+    """Levels as this package gives them to napari."""
+    from napari_melanoma.io.slides.layers import slide_layers
+    from napari_melanoma.io.slides.opening import open_slide
+
+    return slide_layers(open_slide(path))[0][0]
+
+
+def open_tifffile(path: Path) -> Sequence[Any]:
+    """Levels as tifffile gives them as zarr."""
+    import tifffile
+    import zarr
+
+    group = zarr.open(tifffile.imread(path, aszarr=True), mode="r")
+    return [group[name] for name in sorted(group, key=int)] if isinstance(group, zarr.Group) else [group]
+
+
+def open_napari_wsi(path: Path) -> Sequence[Any]:
+    """Levels as napari-wsi gives them to napari."""
+    from napari_wsi.reader import wsi_reader_openslide
+
+    data = wsi_reader_openslide(str(path))(str(path))[0][0]
+    return data if isinstance(data, list | tuple) else list(data)
+
+
+OPENERS: dict[str, Callable[[Path], Sequence[Any]]] = {
+    "ours": open_ours,
+    "tifffile": open_tifffile,
+    "napari-wsi": open_napari_wsi,
+}
+
+
+def level_for(levels: Sequence[Any], zoom: float) -> int:
+    """The level that napari chooses: the coarsest of which the canvas shows more than its own pixels."""
+    wanted = [side / zoom for side in CANVAS]
+    factors = [levels[0].shape[0] / level.shape[0] for level in levels]
+    fitting = [
+        n for n, factor in enumerate(factors) if all(w / factor > c for w, c in zip(wanted, CANVAS, strict=True))
+    ]
+    return max(fitting, default=0)
+
+
+def regions(levels: Sequence[Any], zoom: float, jumps: int) -> Iterator[tuple[int, slice, slice]]:
+    """Level, rows and columns of random views, the same for every reader."""
+    random = np.random.default_rng(int(1000 * zoom))
+    level = level_for(levels, zoom)
+    factor = levels[0].shape[0] / levels[level].shape[0]
+    height, width = (
+        min(round(side / zoom / factor), length) for side, length in zip(CANVAS, levels[level].shape, strict=False)
+    )
+    for row, column in random.random((jumps, 2)):
+        top = round(row * (levels[level].shape[0] - height))
+        left = round(column * (levels[level].shape[1] - width))
+        yield level, slice(top, top + height), slice(left, left + width)
+
+
+def measure(reader: str, path: Path, jumps: int) -> dict[str, Any]:
+    """Measure one reader in this process."""
+    import psutil
+
+    begin = time.perf_counter()
+    levels = OPENERS[reader](path)
+    opened = time.perf_counter() - begin
+    np.asarray(levels[-1][...])
+    first = time.perf_counter() - begin
+    found: dict[str, Any] = {"reader": reader, "open_s": opened, "first_s": first, "levels": len(levels)}
+    for zoom in ZOOMS:
+        times, work = [], []
+        for level, rows, columns in regions(levels, zoom, jumps):
+            begin, busy = time.perf_counter(), time.process_time()
+            np.asarray(levels[level][rows, columns])
+            times.append(time.perf_counter() - begin)
+            work.append(time.process_time() - busy)
+        found[f"{zoom}"] = [float(np.median(times)), float(np.quantile(times, 0.9)), float(np.mean(work))]
+    memory = psutil.Process().memory_info()
+    found["peak_mb"] = getattr(memory, "peak_wset", 0) / 1e6 or _peak_mb()
+    return found
+
+
+def _peak_mb() -> float:
+    """Largest resident memory of this process so far, where the system tells."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def run(reader: str, python: str, path: Path, jumps: int) -> dict[str, Any]:
+    """Measure one reader in a process of its own."""
+    command = [python, __file__, "--only", reader, "--slide", str(path), "--jumps", str(jumps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"reader": reader, "fault": done.stderr.strip().splitlines()[-1:]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def shown(found: dict[str, Any]) -> str:
+    """One line of the answer."""
+    if "fault" in found:
+        return f"{found['reader']:<11} failed: {found['fault']}"
+    zooms = "  ".join("{}: {:.3f} ({:.3f}, {:.3f}) s".format(zoom, *found[str(zoom)]) for zoom in ZOOMS)
+    start = f"open {found['open_s']:.2f} s, first picture {found['first_s']:.2f} s"
+    return f"{found['reader']:<11} {start}; {zooms}; peak {found['peak_mb']:.0f} MB, {found['levels']} levels"
+
+
+def main() -> None:
+    """Measure the readers that are here, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slide", type=Path, help="a slide; made where none is named")
+    parser.add_argument("--side", type=int, default=32768, help="of the slide that is made")
+    parser.add_argument("--jumps", type=int, default=30)
+    parser.add_argument("--wsi-python", help="interpreter of an environment with napari-wsi")
+    parser.add_argument("--only", choices=READERS, help="measure one reader in this process and answer with JSON")
+    given = parser.parse_args()
+    if given.only:
+        print(json.dumps(measure(given.only, given.slide, given.jumps)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = given.slide
+        if path is None:
+            path = Path(folder) / "pyramid.tif"
+            make_slide(path, given.side)
+        pythons = {"ours": sys.executable, "tifffile": sys.executable, "napari-wsi": given.wsi_python}
+        for reader, python in pythons.items():
+            if python:
+                print(shown(run(reader, python, path, given.jumps)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""First a rough picture, then the exact one: for the overview of a large image that has no coarser levels of its own.
+
+Such an overview takes a pass over the whole file, which is half a minute for 40,000 x 40,000 pixels in JPEG. What a
+viewer asks for is answered at once from a sample of the tiles; a thread then builds the exact tiles, those that were
+asked for last first, and tells whoever watches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.io.formats import DAMAGE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.slides.sources import BuiltGrid
+
+logger = logging.getLogger(__name__)
+
+ROUGH_DEPTH = 3  # a view of a level that is halved three times needs some thousand tiles
+ROUGH_TILES = 2000  # of the level of the file; below, an exact overview takes a second or two
+SAMPLES = 800  # tiles that are decoded for one view
+_EVERY = 4  # of the rows and columns of a tile; enough for its mean
+
+Cell = tuple[int, int]
+Job = tuple[int, Cell]
+
+
+class Sharpener:
+    """A thread that builds tiles, those asked for last first.
+
+    Parameters
+    ----------
+    build : callable
+        Takes a level and a cell of its grid; builds the exact tile and keeps it.
+    """
+
+    def __init__(self, build: Callable[[int, Cell], object]) -> None:
+        self._build = build
+        self._jobs: dict[Job, None] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._ended = False
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have a function called, in the thread, each time that all tiles asked for are exact.
+
+        Parameters
+        ----------
+        watcher : callable
+            Without arguments; a window hands over to its own thread there.
+        """
+        with self._lock:
+            self._watchers.append(watcher)
+
+    def ask(self, level: int, cells: Sequence[Cell]) -> None:
+        """Ask for exact tiles.
+
+        Parameters
+        ----------
+        level : int
+            Of the slide.
+        cells : sequence of tuple of int
+            In its grid.
+        """
+        with self._lock:
+            for cell in cells:
+                self._jobs.pop((level, cell), None)
+                self._jobs[level, cell] = None
+            if self._thread is None and not self._ended:
+                self._thread = Thread(target=self._work, name="slide-sharpener", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        """Stop after the tile at hand."""
+        with self._lock:
+            self._ended = True
+            self._jobs.clear()
+            self._watchers.clear()
+
+    def _work(self) -> None:
+        """Build until nothing is left to do."""
+        while (job := self._next()) is not None:
+            try:
+                self._build(*job)
+            except (MelanomaError, *DAMAGE) as fault:  # what a viewer asks for again tells it of the fault
+                logger.debug("an exact tile could not be built: %s", fault)
+            self._tell()
+
+    def _next(self) -> Job | None:
+        """The job that was asked for last; None, and the thread is forgotten, where there is none."""
+        with self._lock:
+            if self._jobs:
+                return self._jobs.popitem()[0]
+            self._thread = None
+            return None
+
+    def _tell(self) -> None:
+        """Tell the watchers where nothing is left to do."""
+        with self._lock:
+            watchers = [] if self._jobs else list(self._watchers)
+        for watcher in watchers:
+            watcher()
+
+
+def rough_tile(grid: BuiltGrid, cell: Cell, side: int, tile: Callable[[Cell], NDArray]) -> NDArray:
+    """Draw a tile of a built level as a mosaic of the mean colours of some tiles of the file.
+
+    Parameters
+    ----------
+    grid : BuiltGrid
+        The level.
+    cell : tuple of int
+        Row and column in its grid.
+    side : int
+        The mosaic has up to this many pieces in each direction.
+    tile : callable
+        Gives a tile of the level of the file.
+
+    Returns
+    -------
+    numpy.ndarray
+        (row, column, channel).
+    """
+    height, width = grid.size_of(*cell)
+    base, factor = grid.base, 2**grid.depth
+    rows, columns = (
+        _pieces(first, factor, side, end) for first, end in zip(cell, (base.rows, base.columns), strict=True)
+    )
+    means = [[tile((row, column))[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for column in columns] for row in rows]
+    mosaic = np.array(means)
+    down = np.minimum(np.arange(height) * side // grid.tile_height, len(rows) - 1)
+    across = np.minimum(np.arange(width) * side // grid.tile_width, len(columns) - 1)
+    return mosaic[down][:, across].astype(tile((rows[0], columns[0])).dtype)
+
+
+def samples_a_side(tiles: int, depth: int) -> int:
+    """How many pieces a mosaic has in each direction, so that a view decodes few tiles.
+
+    Parameters
+    ----------
+    tiles : int
+        In the view.
+    depth : int
+        How often the level is halved.
+
+    Returns
+    -------
+    int
+        A power of two, at most ``2**depth``.
+    """
+    side = 2
+    while side < 2**depth and tiles * (2 * side) ** 2 <= SAMPLES:
+        side *= 2
+    return side
+
+
+def _pieces(first: int, factor: int, side: int, end: int) -> list[int]:
+    """Rows (or columns) of the tiles of the file that stand for the pieces of a mosaic: the middle one of each."""
+    step = factor // side
+    return [
+        min(first * factor + piece * step + step // 2, end - 1)
+        for piece in range(side)
+        if first * factor + piece * step < end
+    ]

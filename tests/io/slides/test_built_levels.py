@@ -1,0 +1,128 @@
+"""Levels that the file lacks: averages of the finer ones, the same whichever box is asked, rough only for a viewer."""
+
+import threading
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.slides import sharpening, tiled
+from napari_melanoma.io.slides.arrays import LevelArray
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.slide import DamagedTile
+from napari_melanoma.io.slides.sources import BuiltGrid, Grid, halved, with_missing
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 2, 3]), wide=st.booleans())
+def test_halving_averages_two_by_two(height: int, width: int, channels: int, wide: bool) -> None:
+    dtype = np.uint16 if wide else np.uint8
+    tile = np.random.default_rng(height * width).integers(0, 250, (height, width, channels)).astype(dtype)
+    small = halved(tile)
+    assert small.shape == ((height + 1) // 2, (width + 1) // 2, channels)
+    assert small.dtype == dtype
+    whole = tile[: height // 2 * 2, : width // 2 * 2].astype(float)
+    if whole.size:
+        means = whole.reshape(height // 2, 2, width // 2, 2, channels).mean(axis=(1, 3))
+        assert np.abs(small[: height // 2, : width // 2] - means).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "downsamples"),
+    [
+        ([40000], [1, 2, 4, 8, 16, 32, 64]),
+        ([4000, 1000], [1, 2, 4]),
+        ([4000, 2000, 1000], [1, 2, 4]),
+        ([8000, 500], [1, 2, 4, 8, 16]),
+        ([900], [1]),
+    ],
+)
+def test_gaps_are_filled_down_to_the_size_of_a_screen(sizes: list[int], downsamples: list[int]) -> None:
+    levels = with_missing([Grid(size, size, 256, 256) for size in sizes])
+    assert [sizes[0] / grid.height for grid, _ in levels] == pytest.approx(downsamples, rel=0.001)
+    assert [built for grid, built in levels] == [isinstance(grid, BuiltGrid) for grid, _ in levels]
+
+
+@pytest.fixture
+def flat(tmp_path, tissue):
+    """A slide of one level of packed tiles: 1536 x 640, one level to be built."""
+    image = np.tile(tissue, (4, 3, 1))[:1536, :640]
+    image[1000:1100, 300:500] = (255, 0, 0)
+    path = tmp_path / "flat.tif"
+    tifffile.imwrite(path, image, photometric="rgb", tile=(64, 64), compression="zlib", metadata=None)
+    return path, image
+
+
+@pytest.mark.parametrize("packing", ["packed", "plain", "odd strips"])
+def test_a_built_level_is_the_average_of_the_finest(packing: str, flat, tmp_path) -> None:
+    path, image = flat
+    if packing != "packed":
+        options = {} if packing == "plain" else {"rowsperstrip": 33, "compression": "lzw"}
+        path = tmp_path / "other.tif"
+        tifffile.imwrite(path, image, photometric="rgb", metadata=None, **options)
+    with open_slide(path) as slide:
+        assert [(level.downsample, level.built) for level in slide.info.levels] == [(1, False), (2, True)]
+        read = slide.read_region(1, Box(0, 0, 768, 320))
+        known = image.reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
+        assert np.abs(read - known).max() <= 1
+        np.testing.assert_array_equal(slide.read_region(1, Box(333, 11, 200, 300)), read[333:533, 11:311])
+
+
+def test_damage_below_a_built_level_is_raised_or_marked(flat, damage) -> None:
+    path, image = flat
+    damage(path, 0, 3)
+    with open_slide(path) as slide:
+        with pytest.raises(DamagedTile, match="level 0, row 0, column 192"):
+            slide.read_region(1, Box(0, 0, 768, 320))
+        shown = slide.read_shown(1, Box(0, 0, 768, 320))
+    known = image.reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
+    wrong = np.abs(shown - known).max(axis=2) > 1
+    assert wrong[:32, 96:128].mean() > 0.9
+    assert wrong.sum() <= 32 * 32
+
+
+def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -> None:
+    for module in (sharpening, tiled):
+        monkeypatch.setattr(module, "ROUGH_TILES", 10)
+        monkeypatch.setattr(module, "ROUGH_DEPTH", 1)
+    path, _ = flat
+    with open_slide(path) as exact:
+        known = exact.read_region(1, Box(0, 0, 768, 320))
+    with open_slide(path) as slide:
+        sharp = threading.Event()
+        slide.watch(sharp.set)
+        level = LevelArray(slide, 1)
+        rough = level[...]
+        assert rough.shape == known.shape
+        assert np.abs(rough.mean(axis=(0, 1)) - known.mean(axis=(0, 1))).max() < 5
+        assert sharp.wait(20)
+        np.testing.assert_array_equal(level[...], known)
+
+
+def test_what_an_analysis_reads_is_never_rough(flat, monkeypatch) -> None:
+    monkeypatch.setattr(tiled, "ROUGH_TILES", 10)
+    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
+    path, image = flat
+    with open_slide(path) as slide:
+        known = image.reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
+        assert np.abs(slide.read_region(1, Box(0, 0, 768, 320)) - known).max() <= 1
+        assert slide.thumbnail(512).shape == (512, 213, 3)
+
+
+def test_a_slide_that_is_closed_while_it_is_sharpened_ends_quietly(flat, monkeypatch) -> None:
+    monkeypatch.setattr(tiled, "ROUGH_TILES", 10)
+    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
+    slide = open_slide(flat[0])
+    LevelArray(slide, 1)[...]
+    slide.close()
+    for thread in threading.enumerate():
+        if thread.name == "slide-sharpener":
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("tiles", "depth", "side"), [(1, 6, 16), (9, 6, 8), (24, 3, 4), (500, 8, 2), (1, 1, 2)])
+def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
+    assert sharpening.samples_a_side(tiles, depth) == side

@@ -1,0 +1,122 @@
+"""What napari gets of a slide: lazy levels with chunks, micrometres, its place, channels in their colours."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.io.napari_functions import read_layers
+from napari_melanoma.io.slides.arrays import LevelArray
+from napari_melanoma.io.slides.layers import slide_layers
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.slide import Level, SlideInfo
+from napari_melanoma.io.slides.sources import Source, with_missing
+from napari_melanoma.io.slides.tiled import TiledSlide
+
+KEYS = [
+    np.s_[...],
+    np.s_[10:200, 30:40],
+    np.s_[10:200:7, ::3],
+    np.s_[5],
+    np.s_[-1, -1],
+    np.s_[:, 7, 1],
+    np.s_[..., 2],
+    np.s_[0:0, 5:9],
+    np.s_[400:9999, 290:],
+    np.s_[3:9, ..., 0],
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_a_level_is_sliced_as_an_array_is(key, write_svs) -> None:
+    with open_slide(write_svs()) as slide:
+        level = LevelArray(slide, 0)
+        whole = slide.read_region(0, Box(0, 0, 410, 300))
+        np.testing.assert_array_equal(level[key], whole[key])
+
+
+def test_a_level_says_what_napari_asks(write_svs) -> None:
+    with open_slide(write_svs()) as slide:
+        level = LevelArray(slide, 0)
+        assert (level.shape, level.ndim, level.dtype, level.chunks) == ((410, 300, 3), 3, np.uint8, (64, 64, 3))
+        assert (len(level), level.size, level.nbytes) == (410, 410 * 300 * 3, 410 * 300 * 3)
+        assert np.asarray(level).shape == level.shape
+        assert np.asarray(level, dtype=np.float32).dtype == np.float32
+        with pytest.raises(IndexError):
+            level[410]
+        with pytest.raises(IndexError, match="forwards"):
+            level[::-1]
+
+
+def test_a_slide_is_a_layer_in_micrometres(write_svs) -> None:
+    from napari.layers import Image, Layer
+
+    path = write_svs(mpp="0.25")
+    [(levels, keywords, kind)] = read_layers(str(path))
+    about = keywords["metadata"]["napari_melanoma"]
+    assert about["role"] == "slide"
+    assert about["path"] == str(path)
+    assert about["info"] is about["slide"].info
+    assert keywords["scale"] == (0.25, 0.25)
+    assert keywords["translate"] == (0, 0)
+    layer = Layer.create(levels, keywords, kind)
+    assert isinstance(layer, Image)
+    assert layer.multiscale
+    assert layer.rgb
+    assert layer.name == "slide"
+    assert layer.contrast_limits == [0, 255]
+    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+    assert layer.extent.world[1] == pytest.approx([409 * 0.25, 299 * 0.25], abs=0.2)
+
+
+def test_without_a_scale_it_stays_in_pixels_and_says_so(tissue, tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", tissue, photometric="rgb", tile=(64, 64), metadata=None)
+    with pytest.warns(UserWarning, match=r"a\.tif: no pixel size is stated, so lengths stay in pixels\. Set it"):
+        [(_, keywords, _)] = read_layers(str(tmp_path / "a.tif"))
+    assert "scale" not in keywords
+    assert "units" not in keywords
+    assert keywords["metadata"]["napari_melanoma"]["pixel_size"] is None
+
+
+def test_channels_become_layers_that_add_up(tissue, tmp_path) -> None:
+    from napari.layers import Layer
+
+    channels = np.moveaxis(tissue, -1, 0)[:2]
+    said = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    said |= {"Channel": {"Name": ["DAPI", "FITC"], "Color": [65535, 16711935]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", channels, tile=(64, 64), metadata=said)
+    layers = read_layers(str(tmp_path / "a.ome.tif"))
+    assert [keywords["name"] for _, keywords, _ in layers] == ["a DAPI", "a FITC"]
+    made = [Layer.create(*layer) for layer in layers]
+    assert [layer.blending for layer in made] == ["additive", "additive"]
+    assert [layer.colormap.colors[-1, :3].tolist() for layer in made] == [[0, 0, 1], [0, 1, 0]]
+    for index, (levels, keywords, _) in enumerate(layers):
+        np.testing.assert_array_equal(levels[0][:64, :64], channels[index, :64, :64])
+        low, high = keywords["contrast_limits"]
+        assert 0 <= low < high <= 255
+
+
+class Painted(Source):
+    """Every pixel says where it is."""
+
+    def tile(self, row: int, column: int) -> np.ndarray:
+        height, width = self.size_of(row, column)
+        rows, columns = np.mgrid[:height, :width]
+        place = ((rows + row * 64) // 8, (columns + column * 64) // 8, 0 * rows)
+        return np.stack(place, axis=-1).astype(np.uint8)
+
+
+def test_what_was_not_scanned_is_cut_off_and_the_rest_keeps_its_place() -> None:
+    levels = with_missing([Painted(1200, 1600, 64, 64)])
+    sizes = tuple(Level(grid.height, grid.width, 1200 / grid.height, built) for grid, built in levels)
+    info = SlideInfo(Path("a.mrxs"), "a", "MRXS", sizes, PixelSize(0.5, 0.25, "file"), bounds=Box(401, 803, 300, 200))
+    slide = TiledSlide(info, [grid for grid, _ in levels], np.uint8)
+    [(shown, keywords, _)] = slide_layers(slide)
+    assert keywords["translate"] == (400 * 0.5, 802 * 0.25)
+    assert shown[0].shape == (301, 201, 3)
+    assert shown[0][0, 0, 0] == 400 // 8
+    assert shown[0][0, 0, 1] == 802 // 8
+    assert shown[1].shape == (151, 101, 3)
+    slide.close()

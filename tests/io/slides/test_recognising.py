@@ -1,0 +1,117 @@
+"""What is a slide and what a photograph: by content where a name could be either, and folders that are one slide."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.napari_functions import get_reader
+from napari_melanoma.io.slides import recognising
+from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    options: dict
+    slide: bool
+    ending: str = "tif"
+
+
+PLAIN = {"photometric": "rgb", "metadata": None}
+CASES = [
+    Case("a plain TIFF without resolution", PLAIN, False),
+    Case("a plain TIFF for a print", PLAIN | {"resolution": (300, 300), "resolutionunit": "INCH"}, False),
+    Case("a scan of film", PLAIN | {"resolution": (9600, 9600), "resolutionunit": "INCH"}, False),
+    Case(
+        "a plain TIFF from a microscope", PLAIN | {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}, True
+    ),
+    Case("tiles", PLAIN | {"tile": (16, 16)}, True),
+    Case("OME-TIFF", {"photometric": "rgb"}, True, "ome.tif"),
+    Case("Aperio under another name", PLAIN | {"description": "Aperio Image Library v1\r\n|MPP = 0.5"}, True),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*no pixel size is stated")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_tiff_file_is_told_by_its_tags(case: Case, tissue, tmp_path) -> None:
+    path = tmp_path / f"a.{case.ending}"
+    tifffile.imwrite(path, tissue, **case.options)
+    assert is_slide(path) is case.slide
+    [(data, keywords, _)] = get_reader(str(path))(str(path)) if case.slide else [(None, {}, "")]
+    assert keywords.get("multiscale", False) is case.slide
+    assert (data is not None) is case.slide
+
+
+def test_stacks_are_left_to_other_readers(tissue, tmp_path) -> None:
+    stack = np.stack([tissue[..., 0]] * 3)
+    tifffile.imwrite(tmp_path / "z.ome.tif", stack, metadata={"axes": "ZYX"}, tile=(64, 64))
+    assert not is_slide(tmp_path / "z.ome.tif")
+    assert get_reader(str(tmp_path / "z.ome.tif")) is None
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_picture_is_a_slide_when_it_is_larger_than_any_photograph(ending, tissue, tmp_path, monkeypatch) -> None:
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(tissue).save(path)
+    assert not is_slide(path)
+    monkeypatch.setattr(recognising, "MAX_PIXELS", 1000)
+    assert is_slide(path)
+
+
+def test_a_damaged_file_of_a_scanner_is_taken_so_that_napari_shows_why(tmp_path) -> None:
+    path = tmp_path / "cut.svs"
+    path.write_bytes(b"II*\0\x08\0\0\0")
+    assert is_slide(path)
+    with pytest.raises(UnreadableImage, match=r"cut\.svs cannot be opened as a slide.*Copy it again"):
+        get_reader(str(path))(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.svs", b"no slide at all", "holds nothing that is known here, but a slide .* was expected"),
+        ("empty.ndpi", b"", "holds nothing that is known here"),
+        ("index.mrxs", b"x", "holds nothing that is known here|cannot be opened"),
+    ],
+)
+def test_what_is_no_slide_says_what_was_expected(name, content, message, tmp_path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableImage, match=message):
+        open_slide(tmp_path / name)
+
+
+def test_missing_files_and_folders_that_are_no_slide_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"gone\.svs does not exist"):
+        open_slide(tmp_path / "gone.svs")
+    with pytest.raises(InputError, match="is a folder that is no slide"):
+        open_slide(tmp_path)
+    with pytest.raises(InputError, match="holds no slide: expected files such as"):
+        find_slides([tmp_path])
+    with pytest.raises(InputError, match="no slide was named"):
+        find_slides([])
+
+
+def test_slides_are_found_in_folders_by_content(write_svs: Callable, tissue, tmp_path) -> None:
+    write_svs("b10.svs")
+    write_svs("b2.svs")
+    tifffile.imwrite(tmp_path / "c.tif", tissue, tile=(64, 64), photometric="rgb")
+    tifffile.imwrite(tmp_path / "photograph.tif", tissue, photometric="rgb")
+    (tmp_path / "note.txt").write_text("no slide")
+    (tmp_path / "below").mkdir()
+    write_svs("below/d.svs")
+    found = find_slides([tmp_path, tmp_path / "c.tif"])
+    assert [path.name for path in found] == ["b2.svs", "b10.svs", "d.svs", "c.tif"]
+    assert find_slides([tmp_path / "photograph.tif"]) == [tmp_path / "photograph.tif"]  # named outright
+    assert [path.name for path in find_slides([str(tmp_path / "b*.svs")])] == ["b2.svs", "b10.svs"]
+
+
+def test_a_size_that_the_user_gives_wins_and_is_recorded_as_theirs(write_svs) -> None:
+    with open_slide(write_svs(), PixelSize(0.25, 0.25)) as slide:
+        assert slide.info.pixel_size == PixelSize(0.25, 0.25, "given")
+        assert "given as 0.25 x 0.25 um, but the file says 0.5 x 0.5" in slide.info.warnings[0]

@@ -1,0 +1,66 @@
+"""Which scale of a file is believed: a frozen table of what files say, and what is made of it."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.scale import judged
+
+CASES = {
+    "nothing stated": ((None, None, None), None, "no pixel size is stated"),
+    "20x": ((0.5, 0.5, 20), (0.5, 0.5), None),
+    "sides that differ": ((0.5, 0.45, 20), (0.5, 0.45), "not square: 0.45 um wide and 0.5 um high"),
+    "sides that hardly differ": ((0.22710, 0.22709, 40), (0.22710, 0.22709), None),
+    "dots of a print": ((84.67, 84.67, None), None, "says 84.67 x 84.67 um per pixel, but slides have 0.02 to 20"),
+    "an inch for a centimetre": ((1.27, 1.27, 20), (1.27, 1.27), "does not go with an objective of 20x"),
+    "a centimetre for an inch": ((0.1, 0.1, 40), (0.1, 0.1), "its unit may be wrong"),
+    "zero": ((0.0, 0.0, None), None, "says 0 x 0 um"),
+    "no number": ((float("nan"), 0.5, None), None, "is not used"),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_believed(case: str) -> None:
+    (y_um, x_um, magnification), believed, warning = CASES[case]
+    scale = judged(y_um, x_um, magnification)
+    size = scale.pixel_size
+    assert (None if size is None else (size.y_um, size.x_um)) == believed
+    assert scale.magnification == magnification
+    if warning is None:
+        assert scale.warnings == ()
+    else:
+        assert warning in " ".join(scale.warnings)
+
+
+TAGS = {
+    "centimetres": ({"resolution": (20000, 40000), "resolutionunit": "CENTIMETER"}, (0.25, 0.5), "not square"),
+    "inches": ({"resolution": (50800, 50800), "resolutionunit": "INCH"}, (0.5, 0.5), ""),
+    "no unit": ({"resolution": (20000, 20000), "resolutionunit": "NONE"}, None, "have no unit"),
+    "a print": ({"resolution": (72, 72), "resolutionunit": "INCH"}, None, "352.8 x 352.8"),
+    "a placeholder": ({"resolution": (1, 1), "resolutionunit": "NONE"}, None, "no pixel size is stated"),
+}
+
+
+@pytest.mark.parametrize("case", TAGS, ids=str)
+def test_resolution_tags_in_any_unit(case: str, tmp_path) -> None:
+    options, believed, warning = TAGS[case]
+    data = np.zeros((64, 64, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", tile=(32, 32), metadata=None, **options)
+    with open_slide(tmp_path / "a.tif") as slide:
+        size = slide.info.pixel_size
+        assert (None if size is None else (size.y_um, size.x_um)) == (
+            None if believed is None else pytest.approx(believed)
+        )
+        assert (warning in " ".join(slide.info.warnings)) if warning else slide.info.warnings == ()
+
+
+@pytest.mark.parametrize(("unit", "believed"), [("µm", 0.25), ("nm", None), ("mm", None), ("pixel", None)])
+def test_a_unit_of_ome_that_lies_is_not_believed(unit: str, believed: float | None, tmp_path) -> None:
+    said = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    said |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb", metadata=said)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        size = slide.info.pixel_size
+        assert (None if size is None else size.x_um) == believed
+        assert bool(slide.info.warnings) is (believed is None)

@@ -1,0 +1,230 @@
+"""TIFF slides give the pixels that were written, whatever packs them, and say what is wrong with the others."""
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.slide import DamagedTile
+from napari_melanoma.io.slides.tiff_slide import open_tiff
+
+LAYOUTS = {
+    "JPEG tiles": {"tile": (64, 64), "compression": "jpeg", "compressionargs": {"level": 100}, "subsampling": (1, 1)},
+    "JPEG 2000 tiles": {"tile": (64, 64), "compression": 34712},
+    "JPEG 2000 tiles as Aperio marks them": {"tile": (64, 64), "compression": 33005},
+    "LZW tiles": {"tile": (48, 80), "compression": "lzw", "predictor": True},
+    "deflated tiles of the whole width": {"tile": (64, 304), "compression": "zlib"},
+    "plain tiles": {"tile": (64, 64)},
+    "LZW strips": {"rowsperstrip": 7, "compression": "lzw"},
+    "one packed strip": {"rowsperstrip": 410, "compression": "zlib"},
+    "one plain block": {},
+    "plain strips": {"rowsperstrip": 16},
+    "separate planes": {"planarconfig": "separate", "tile": (64, 64), "compression": "zlib"},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_any_layout_gives_the_pixels_that_were_written(layout, tissue, tmp_path) -> None:
+    options = LAYOUTS[layout]
+    planes = np.moveaxis(tissue, -1, 0) if "planarconfig" in options else tissue
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", metadata=None, **options)
+    with open_tiff(tmp_path / "a.tif") as slide:
+        read = slide.read_region(0, Box(0, 0, 410, 300))
+        assert np.abs(read.astype(int) - tissue).max() <= (6 if "JPEG tiles" in layout else 0)
+        part = slide.read_region(0, Box(50, 60, 100, 130))
+        np.testing.assert_array_equal(part, read[50:150, 60:190])
+
+
+@pytest.fixture(scope="module")
+def bordered(tissue, tmp_path_factory):
+    """An open slide, and its pixels with white around them."""
+    path = tmp_path_factory.mktemp("border") / "border.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", tile=(64, 64), compression="zlib")
+    with open_tiff(path) as slide:
+        yield slide, np.pad(tissue, ((90, 300), (90, 300), (0, 0)), constant_values=255)
+
+
+@given(top=st.integers(-90, 450), left=st.integers(-90, 350), height=st.integers(1, 200), width=st.integers(1, 200))
+def test_any_region_is_the_pixels_that_were_written_with_white_outside(top, left, height, width, bordered) -> None:
+    slide, around = bordered
+    read = slide.read_region(0, Box(top, left, height, width))
+    np.testing.assert_array_equal(read, around[top + 90 : top + 90 + height, left + 90 : left + 90 + width])
+
+
+def test_an_aperio_slide_says_its_scale_and_hides_its_user(write_svs, tissue) -> None:
+    with open_slide(write_svs()) as slide:
+        info = slide.info
+        assert (info.format, info.kind, info.name) == ("Aperio SVS", "brightfield", "slide")
+        assert (info.pixel_size.y_um, info.pixel_size.x_um, info.pixel_size.source) == (0.5, 0.5, "file")
+        assert info.magnification == 20
+        assert info.warnings == ()
+        assert [(level.height, level.width, level.downsample) for level in info.levels] == [
+            (410, 300, 1.0),
+            (205, 150, 2.0),
+            (103, 75, 4.0),
+        ]
+        assert "Jane" not in repr(dict(info.properties))
+        assert info.properties["aperio.AppMag"] == "20"
+        assert set(info.associated) == {"thumbnail", "label"}
+        assert slide.associated_image("label").shape == (60, 50, 3)
+        assert [slide.best_level(downsample) for downsample in (0.5, 1, 1.9, 2, 3.9, 100)] == [0, 0, 0, 1, 1, 2]
+        thumbnail = slide.thumbnail(100)
+        assert thumbnail.shape == (100, 73, 3)
+        assert np.abs(thumbnail.mean(axis=(0, 1)) - tissue.mean(axis=(0, 1))).max() < 3
+
+
+def test_the_same_slide_under_another_name_has_the_same_fingerprint(write_svs, tmp_path) -> None:
+    path = write_svs()
+    copy = tmp_path / "copy.svs"
+    copy.write_bytes(path.read_bytes())
+    other = write_svs("other.svs", mpp="0.25")
+    with open_slide(path) as a, open_slide(copy) as b, open_slide(other) as c:
+        assert len(a.info.fingerprint) == 64
+        assert a.info.fingerprint == b.info.fingerprint != c.info.fingerprint
+
+
+def test_one_damaged_tile_is_named_and_the_others_are_read(damaged_svs) -> None:
+    with open_slide(damaged_svs) as slide:
+        with pytest.raises(DamagedTile, match=r"level 0, row 64, column 128.*can be read") as fault:
+            slide.read_region(0, Box(0, 0, 410, 300))
+        assert (fault.value.level, fault.value.box) == (0, Box(64, 128, 64, 64))
+        assert slide.read_region(0, Box(128, 0, 100, 300)).min() > 0
+
+
+def test_a_viewer_sees_a_mark_in_the_place_of_a_damaged_tile(damaged_svs, write_svs, caplog) -> None:
+    sound = open_slide(write_svs("sound.svs")).read_region(0, Box(0, 0, 410, 300))
+    with open_slide(damaged_svs) as slide:
+        for _ in range(2):
+            shown = slide.read_shown(0, Box(0, 0, 410, 300))
+            differs = np.any(shown != sound, axis=2)
+            assert differs[64:128, 128:192].all()
+            assert differs.sum() == 64 * 64
+        assert len(caplog.records) == 1
+        with pytest.raises(DamagedTile):
+            slide.read_region(0, Box(0, 0, 410, 300))
+
+
+def test_a_truncated_file_warns_and_shows_what_is_there(tissue, tmp_path) -> None:
+    path = tmp_path / "ahead.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", tile=(64, 64), compression="zlib", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        end = tiff.pages[0].dataoffsets[20]
+    path.write_bytes(path.read_bytes()[:end])
+    with open_slide(path) as slide:
+        assert "truncated: 15 of 35 tiles" in " ".join(slide.info.warnings)
+        np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 256, 300)), tissue[:256])
+        with pytest.raises(DamagedTile, match=r"truncated"):
+            slide.read_region(0, Box(0, 0, 300, 300))
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "expected"),
+    [
+        ("rgba", {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "over white"),
+        ("sixteen", {"photometric": "rgb"}, "8 bits"),
+        ("palette", {"photometric": "palette"}, "8 bits"),
+    ],
+)
+def test_other_colours_become_rgb_of_8_bits(samples, options, expected, tissue, tmp_path) -> None:
+    alpha = np.full((*tissue.shape[:2], 1), 255, np.uint8)
+    alpha[:100] = 0
+    grey = tissue[..., 0]
+    table = np.stack([np.arange(256) * 257] * 3).astype(np.uint16)
+    data, known = {
+        "rgba": (np.concatenate([tissue, alpha], axis=2), np.where(alpha == 0, 255, tissue)),
+        "sixteen": (tissue.astype(np.uint16) * 257, tissue),
+        "palette": (grey, np.repeat(grey[..., None], 3, axis=2)),
+    }[samples]
+    if samples == "palette":
+        options = {**options, "colormap": table}
+    tifffile.imwrite(tmp_path / "a.tif", data, tile=(64, 64), compression="zlib", **options)
+    with open_tiff(tmp_path / "a.tif") as slide:
+        assert slide.info.kind == "brightfield"
+        read = slide.read_region(0, Box(0, 0, 410, 300))
+    np.testing.assert_array_equal(read, known)
+    assert expected
+
+
+def test_channels_of_fluorescence_keep_names_colours_and_bits(tissue, tmp_path) -> None:
+    channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
+    said = {
+        "axes": "CYX",
+        "PhysicalSizeX": 0.65,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": 650.0,
+        "PhysicalSizeYUnit": "nm",
+        "Channel": {"Name": ["DAPI", "Cy5"], "Color": [65535, -16776961]},
+    }
+    tifffile.imwrite(tmp_path / "cells.ome.tif", channels, tile=(64, 64), compression="zlib", metadata=said)
+    with open_slide(tmp_path / "cells.ome.tif") as slide:
+        info = slide.info
+        assert (info.kind, info.channels, info.colours) == ("fluorescence", ("DAPI", "Cy5"), ((0, 0, 255), (255, 0, 0)))
+        assert (info.pixel_size.y_um, info.pixel_size.x_um) == pytest.approx((0.65, 0.65))
+        assert info.name == "cells"
+        read = slide.read_region(0, Box(-5, 0, 100, 300))
+        assert read.dtype == np.uint16
+        assert read[:5].max() == 0
+        np.testing.assert_array_equal(read[5:], np.moveaxis(channels, 0, -1)[:95])
+        assert slide.thumbnail(50).shape == (50, 37, 3)
+
+
+def test_focal_planes_are_left_out_with_a_warning(tissue, tmp_path) -> None:
+    stack = np.stack([tissue[..., 0], tissue[..., 1]])
+    tifffile.imwrite(tmp_path / "z.ome.tif", stack, metadata={"axes": "ZYX"}, tile=(64, 64))
+    with open_slide(tmp_path / "z.ome.tif") as slide:
+        assert "of 2 focal planes, the first is shown." in slide.info.warnings
+        np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 410, 300))[..., 0], tissue[..., 0])
+
+
+def test_levels_that_nothing_marks_are_found_by_their_shape(tissue, tmp_path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for step in (1, 2, 4):
+            tiff.write(tissue[::step, ::step], photometric="rgb", tile=(64, 64), compression="zlib", metadata=None)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert [level.downsample for level in slide.info.levels] == [1, 2, 4]
+        np.testing.assert_array_equal(slide.read_region(1, Box(0, 0, 205, 150)), tissue[::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (np.zeros((64, 64), np.float32), {}, r"float32 .* a slide is 8- or 16-bit RGB, or has channels"),
+        (np.zeros((64, 64, 4), np.uint8), {"photometric": "separated"}, "colour space SEPARATED"),
+    ],
+    ids=["floating points", "CMYK"],
+)
+def test_samples_that_are_no_colours_are_refused(data, options, message, tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", data, tile=(32, 32), **options)
+    with pytest.raises(UnreadableImage, match=message):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:
+    tiles = [b"" if index == 3 else b"\x10" * 64 * 64 * 3 for index in range(4)]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(iter(tiles), shape=(128, 128, 3), dtype=np.uint8, tile=(64, 64), photometric="rgb")
+    with open_slide(tmp_path / "a.tif") as slide:
+        read = slide.read_region(0, Box(0, 0, 128, 128))
+    assert read[:64].max() == 16
+    assert read[64:, 64:].min() == 255
+
+
+def test_a_closed_slide_and_a_level_that_is_not_there_are_refused(write_svs) -> None:
+    slide = open_slide(write_svs())
+    with pytest.raises(InputError, match=r"levels 0 to 2, but level 7"):
+        slide.read_region(7, Box(0, 0, 1, 1))
+    slide.close()
+    with pytest.raises(InputError, match=r"was closed.* Open it again"):
+        slide.read_region(0, Box(0, 0, 1, 1))
+    slide.close()
+
+
+def test_a_large_packed_strip_is_refused_before_it_is_decoded(tissue, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_melanoma.io.slides.tiff_sources.MOST_TILE_BYTES", 1000)
+    tifffile.imwrite(tmp_path / "a.tif", tissue, rowsperstrip=410, compression="zlib", photometric="rgb")
+    with pytest.raises(UnreadableImage, match=r"packed pieces of 410 x 300.*Save it as a tiled TIFF"):
+        open_slide(tmp_path / "a.tif")
