@@ -24,6 +24,10 @@ LONGEST_PX = 2048  # larger overviews are averaged down too: tissue is found wit
 USUAL_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
 LEAST_STAINING, MOST_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
 
+# A fold has two layers: twice as dark where the slide is sharp, less in the mean with its edges.
+FOLD_CANDIDATE, FOLD_DARKER, FOLD_ALIKE = 1.35, 1.5, 0.997  # the last is a cosine of optical densities: 4 degrees
+FINE_FOLD_UM, AROUND_FOLD_UM, WIDEST_FOLD_UM = 12.0, 150.0, 400.0
+
 
 class TissueConfig(Config):
     """How tissue is told from glass, and what is cleaned up afterwards."""
@@ -39,7 +43,7 @@ class TissueConfig(Config):
     folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analysed all the same, or left out")
     min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are dirt")
     fill_holes_mm2: float = Field(0.05, ge=0, description="smaller holes in tissue are filled: vessels, glands")
-    margin_um: float = Field(20.0, ge=0, le=1000, description="tissue is widened by this much, so that no edge is lost")
+    margin_um: float = Field(0.0, ge=0, le=1000, description="tissue is widened by this much, so that no edge is lost")
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | N
     stained = _feature(density, config)
     threshold = config.threshold if config.threshold is not None else _threshold(stained[~pen], config)
     mask = _cleaned((stained > threshold) & ~pen, um, config) & ~pen
-    fold = _folds(density.mean(axis=2), mask, um)
+    fold = _folds(density, mask, um)
     if config.folds == "drop":
         mask &= ~fold
     said = _said(mask, pen, fold, small)
@@ -155,44 +159,76 @@ def _most_entropy(stained: NDArray[np.float32]) -> float:
 
 
 def _pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Ink, widened over its pale edges; doubtful colours count where most of what surrounds them is glass."""
+    """Ink, widened over its pale edges; doubtful colours count beside certain ones, and where glass surrounds them."""
     from scipy import ndimage
 
     certain, doubtful = ink(density)
-    certain = _without_small(ndimage.binary_opening(certain), um, 0.02)
-    labels, count = components(_without_small(doubtful, um, 0.02))
-    if count:
-        owner = _spread(labels, um, 60)
-        around = (owner > 0) & (_spread(labels, um, 25) == 0)
-        owners = owner[around]
-        glass = (staining(density) < MOST_STAINING)[around]
-        surrounded = np.bincount(owners, glass, count + 1) / np.maximum(np.bincount(owners, minlength=count + 1), 1)
-        certain |= (surrounded >= 0.5)[labels] & (labels > 0)
-    return _widened(certain, um, 40)
+    certain = _without_small(ndimage.binary_opening(certain), um, 0.01)
+    labels, count = components(_without_small(certain | doubtful, um, 0.02))
+    if not count:
+        return certain
+    owner = _spread(labels, um, 60)
+    around = (owner > 0) & (_spread(labels, um, 25) == 0)
+    glass = (staining(density) < MOST_STAINING)[around]
+    of_glass = np.bincount(owner[around], glass, count + 1) / np.maximum(
+        np.bincount(owner[around], minlength=count + 1), 1
+    )
+    pen = of_glass >= 0.5
+    pen[labels[certain]] = True
+    pen[0] = False
+    return _widened(pen[labels], um, 40)
 
 
 def _cleaned(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
     """Close or drop fat, fill small holes, drop small pieces, add the margin."""
-    mask = _closed(mask, um, 60) if config.fat == "keep" else _opened(_closed(mask, um, 10), um, 12)
+    mask = _closed(mask, um, 60) if config.fat == "keep" else _closed(_opened(mask, um, 12), um, 10)
     mask = _without_small(mask, um, config.min_area_mm2)
     mask = ~_without_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
     return _widened(mask, um, config.margin_um)
 
 
-def _folds(darkness: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Long thin pieces at least twice as dark as the tissue is in the middle: two layers absorb as the sum of both."""
+def _folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Narrow pieces of tissue that are darker than their surroundings and of the same hue: two layers of the same.
+
+    Epidermis and nests of cells are darker too, but bluer than the dermis around them.
+    """
     from scipy import ndimage
 
-    if not mask.any():
-        return np.zeros_like(mask)
-    dark = mask & (darkness > max(0.4, 1.9 * float(np.median(darkness[mask]))))
-    labels, count = components(_without_small(dark, um, 0.02))
-    depth = ndimage.distance_transform_edt(labels > 0, sampling=um)
-    widest = 2 * ndimage.maximum(depth, labels, np.arange(count + 1)) if count else np.zeros(1)
-    area = np.bincount(labels.ravel(), minlength=count + 1) * um[0] * um[1]
-    thin = (widest <= 400) & (area >= 4 * np.square(widest))
-    thin[0] = False
-    return thin[labels]
+    darkness = density.mean(axis=2)
+    fine, away = (tuple(by_um / step for step in um) for by_um in (FINE_FOLD_UM, AROUND_FOLD_UM))
+    weight = mask.astype(np.float32)
+    smooth, usual = (
+        ndimage.gaussian_filter(darkness * mask, sigma) / np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
+        for sigma in (fine, tuple(3 * part for part in away))
+    )
+    labels, count = components(_without_small(mask & (smooth > FOLD_CANDIDATE * usual), um, 0.02))
+    fold = np.zeros(count + 1, bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        near = tuple(
+            slice(max(0, part.start - round(away[axis])), part.stop + round(away[axis]))
+            for axis, part in enumerate(box)
+        )
+        fold[number] = _is_fold(labels[near] == number, labels[near] == 0, density[near], mask[near], um)
+    return fold[labels]
+
+
+def _is_fold(
+    piece: NDArray[np.bool_],
+    unmarked: NDArray[np.bool_],
+    density: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    um: tuple[float, float],
+) -> bool:
+    """Whether a dark piece is narrow, and has the hue of the tissue beside it."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(np.pad(piece, 1), sampling=um)
+    beside = _widened(piece, um, AROUND_FOLD_UM) & unmarked & mask
+    if 2 * depth.max() > WIDEST_FOLD_UM or not beside.any():
+        return False
+    inside, outside = density[piece].mean(axis=0), density[beside].mean(axis=0)
+    alike = float(inside @ outside / (np.linalg.norm(inside) * np.linalg.norm(outside)))
+    return alike > FOLD_ALIKE and float(inside.mean()) > FOLD_DARKER * float(outside.mean())
 
 
 def _said(

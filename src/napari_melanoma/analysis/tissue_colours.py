@@ -80,10 +80,11 @@ def staining(density: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find colours that pens have: those that no stain has, and those that stained tissue may have too.
+    """Find colours that pens have: those that no stain has, and those that stained tissue comes near to.
 
     Haematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
-    takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike.
+    takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike. Dense nuclei,
+    blood and melanin do so too to a lesser degree, so these three are certain only where they are strong.
 
     Parameters
     ----------
@@ -93,16 +94,18 @@ def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.boo
     Returns
     -------
     certain, doubtful : numpy.ndarray
-        bool (row, column): the latter are blue, red or black, which dense nuclei, blood and melanin come near to.
+        bool (row, column).
     """
     red, green, blue = np.moveaxis(density, 2, 0)
-    strong = density.max(axis=2) > 0.3
-    certain = strong & (green < 0.75 * red) & (green < 0.9 * blue)
-    of_blue = (red > 0.6) & (red > 1.3 * green) & (blue < 0.4 * red)
-    of_red = (green > 0.9) & (blue > 0.75 * green) & (red < 0.2 * green)
     mean = density.mean(axis=2)
-    of_black = (mean > 0.8) & (staining(density) < 0.22 * mean)
-    return certain, (of_blue | of_red | of_black) & ~certain
+    of_green = (density.max(axis=2) > 0.3) & (green < 0.75 * red) & (green < 0.9 * blue)
+    of_blue = (red > 1.2 * green) & (blue < 0.45 * red)
+    of_red = (blue > 0.7 * green) & (red < 0.25 * green)
+    of_black, nearly_black = staining(density) < 0.22 * mean, staining(density) < 0.3 * mean
+    strong = (of_blue & (red > 1.2)) | (of_red & (green > 1.3)) | (of_black & (mean > 1.4))
+    weak = (of_blue & (red > 0.6)) | (of_red & (green > 0.9)) | (nearly_black & (mean > 0.8))
+    certain = of_green | strong
+    return certain, weak & ~certain
 
 
 def densities(rgb: NDArray[np.uint8], white: Triple, sigma_px: float) -> NDArray[np.float32]:
