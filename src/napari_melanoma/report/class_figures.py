@@ -13,12 +13,15 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.report.models import COLOURS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from napari_melanoma.analysis.calibration import Reliability
     from napari_melanoma.report.comparison import Interval
 
 BLUE, ORANGE, GREY = "#3b6fa0", "#d08000", "#999999"
+FEW = 10  # images of a bin: the share among fewer says next to nothing
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -78,21 +81,13 @@ def draw_precision_recall(curves: Sequence[Curve], share: float, path: Path) -> 
     _save(figure, path)
 
 
-def draw_reliability(
-    predicted: NDArray[np.float64],
-    observed: NDArray[np.float64],
-    between: tuple[NDArray[np.float64], NDArray[np.float64]],
-    scores: NDArray[np.float64],
-    path: Path,
-) -> None:
+def draw_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
     """Draw what came against what was predicted, and below it how the probabilities are distributed.
 
     Parameters
     ----------
-    predicted, observed : numpy.ndarray
-        float64 (bin,).
-    between : tuple of numpy.ndarray
-        Both ends of the interval of what came, float64 (bin,) each.
+    bins : Reliability
+        As ``draw_bins`` takes them.
     scores : numpy.ndarray
         Probability of the positive class of every image, float64 (image,).
     path : pathlib.Path
@@ -108,14 +103,33 @@ def draw_reliability(
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    above.vlines(predicted, *between, color=BLUE, linewidth=1.5)
-    above.plot(predicted, observed, "o-", color=BLUE, markersize=4, linewidth=1)
+    draw_bins(above, bins, BLUE)
     above.set(ylabel="share that came, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.hist(scores, bins=np.linspace(0, 1, 41), color=BLUE)
     below.set(xlabel="probability", ylabel="images")
     for axis in (above, below):
         axis.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
+
+
+def draw_bins(axes: Axes, bins: Reliability, color: str) -> None:
+    """Draw the points of a reliability diagram with their intervals; those of few images are faint and not joined.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        To draw in.
+    bins : Reliability
+        The points.
+    color : str
+        Of all of them.
+    """
+    many = bins.count >= FEW
+    for chosen, strength in ((many, 1.0), (~many, 0.35)):
+        axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
+        axes.plot(bins.predicted[chosen], bins.observed[chosen], "o", color=color, markersize=4, alpha=strength)
+    broken = np.where(many, bins.observed, np.nan)  # the line stops at a point of few images
+    axes.plot(bins.predicted, broken, color=color, linewidth=1)
 
 
 def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from napari_melanoma.analysis.calibration import reliability
 from napari_melanoma.analysis.ranking import confusion, roc_curve
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.report.class_figures import draw_bins
 from napari_melanoma.report.reproduction import COLORS, LINES
 
 if TYPE_CHECKING:
@@ -135,8 +136,7 @@ def draw_reliability(rows: Sequence[Answers], path: Path) -> None:
     for axes, row in zip(panels, rows, strict=True):
         found = reliability(row.probability, row.truth)
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-        spread = np.maximum([found.observed - found.low, found.high - found.observed], 0)
-        axes.errorbar(found.predicted, found.observed, spread, fmt="o", markersize=3, capsize=2, color=COLORS[0])
+        draw_bins(axes, found, COLORS[0])
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_title(row.title, fontsize=7)
         axes.set_xlabel("probability said", fontsize=7)

@@ -215,7 +215,7 @@ def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dic
         draw_precision_recall([one for _, one in areas], float(told.truth.mean()), folder / "precision_recall.png")
         shown = {"ROC curve": "roc.png", "Precision and sensitivity": "precision_recall.png"}
     bins = reliability(told.scores, told.truth)
-    draw_reliability(bins.predicted, bins.observed, (bins.low, bins.high), told.scores, folder / "reliability.png")
+    draw_reliability(bins, told.scores, folder / "reliability.png")
     draw_confusion(confusion(told.labels, told.said, len(told.classes)), told.classes, folder / "confusion.png")
     shown |= {"Probability and what came": "reliability.png", "What was said of which class": "confusion.png"}
     if evaluation.without:
