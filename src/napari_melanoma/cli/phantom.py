@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, add_verb, examples
+from napari_melanoma.cli.phantom_slide import SLIDE_HELP, slide
 from napari_melanoma.cli.session import session
 
 LESION_HELP = examples(
@@ -17,11 +18,6 @@ LESION_HELP = examples(
 )
 
 app = typer.Typer(help="Draw synthetic images with known truth.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.callback()
-def _phantom() -> None:
-    """Keep ``lesion`` a verb of its own while it is the only one."""
 
 
 def lesion(
@@ -51,3 +47,4 @@ def lesion(
 
 
 add_verb(app, "lesion", lesion, LESION_HELP)
+add_verb(app, "slide", slide, SLIDE_HELP)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+# A section of 2 x 1.5 mm, which is drawn in seconds.
+SLIDE = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -49,6 +52,51 @@ def several_lesions_sample() -> list[LayerData]:
         One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
     """
     return _layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
+
+
+def slide_sample() -> list[LayerData]:
+    """A phantom slide with a melanoma and a naevus; drawn when first asked for, then kept in the user's cache folder.
+
+    Returns
+    -------
+    list of tuple
+        One multiscale RGB image layer in micrometres.
+
+    Raises
+    ------
+    SaveError
+        Where the cache folder cannot be written.
+    """
+    from napari_melanoma.io.slides.layers import slide_layers
+    from napari_melanoma.io.slides.opening import open_slide
+
+    return slide_layers(open_slide(sample_slide()))
+
+
+def sample_slide() -> Path:
+    """Give the slide of the sample data, drawing it where it is missing.
+
+    Returns
+    -------
+    pathlib.Path
+        A pyramidal TIFF, with its truth and outlines beside it.
+
+    Raises
+    ------
+    SaveError
+        Where the cache folder cannot be written.
+    """
+    from platformdirs import user_cache_path
+
+    from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+    from napari_melanoma.data.phantom.slide.files import FORMAT, write_slide
+
+    folder = user_cache_path("napari-melanoma", appauthor=False) / "samples"
+    path = folder / f"phantom-slide-{FORMAT}.tif"
+    if not path.exists():
+        config = SlidePhantomConfig.parse(SLIDE | {"seed": 5}, "the sample slide")
+        write_slide(config, folder, path.stem)
+    return path
 
 
 def _layers(name: str, values: dict[str, Any]) -> list[LayerData]:

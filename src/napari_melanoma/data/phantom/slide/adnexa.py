@@ -34,28 +34,30 @@ def add_follicle(drawing: Drawing, rng: np.random.Generator, layers: Layers, alo
         return
     t = np.linspace(0, 1, max(12, int(length / 18)))
     lean = rng.uniform(-0.42, 0.42)
-    path = np.stack(
-        [along + length * (lean * t + 0.04 * np.sin(3.1 * t + rng.uniform(0, 6)) * t), start - 14 + length * t], 1
-    )
+    sway = rng.uniform(0.02, 0.09) * np.sin(rng.uniform(2, 5) * t + rng.uniform(0, 6)) * t
+    path = np.stack([along + length * (lean * t + sway), start - 14 + length * t], axis=1)
+    if rng.random() < 0.35:  # the cut left its upper part out
+        first = int(rng.uniform(0.25, 0.55) * len(t))
+        path, t = path[first:], t[first:]
     if rng.random() < 0.7:
         add_gland(drawing, rng, path[int(0.3 * len(path))], rng.choice([-1, 1]))
     _add_hair(drawing, rng, path, t)
 
 
 def _add_hair(drawing: Drawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
-    """Outer sheath with a funnel and a bulb, inner sheath, shaft, papilla."""
-    thick = rng.uniform(30, 52)
+    """Outer sheath with a funnel and a bulb, inner sheath, shaft, papilla; ``t`` is 0 at the surface, 1 at the tip."""
+    thick = rng.uniform(28, 50)
     bulb = 1 + 0.75 * np.exp(-(((t - 0.93) / 0.07) ** 2)) - 0.7 * np.clip((t - 0.965) / 0.035, 0, 1)
     funnel = 1 + 1.1 * np.exp(-t / 0.05)
     drawing.add(Kind.SHEATH, tube(path, thick * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
-    upper = slice(0, max(3, int(0.1 * len(t))))
-    drawing.add(Kind.KERATIN, tube(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
-    inner = slice(int(0.16 * len(t)), int(0.9 * len(t)))
-    if inner.stop - inner.start > 3:
-        drawing.add(Kind.INNER_SHEATH, tube(path[inner], np.full(inner.stop - inner.start, 0.42 * thick)))
-    shaft = slice(0, int(0.84 * len(t)))
-    drawing.add(Kind.HAIR, tube(path[shaft], np.full(shaft.stop, 0.24 * thick)))
-    tip = path[int(0.945 * len(t))]
+    upper, inner, shaft = t < 0.1, (t > 0.16) & (t < 0.9), t < 0.84
+    if upper.sum() > 2:
+        drawing.add(Kind.KERATIN, tube(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
+    if inner.sum() > 3:
+        drawing.add(Kind.INNER_SHEATH, tube(path[inner], np.full(inner.sum(), 0.42 * thick)))
+    if shaft.sum() > 3:
+        drawing.add(Kind.HAIR, tube(path[shaft], np.full(shaft.sum(), 0.24 * thick)))
+    tip = path[np.searchsorted(t, 0.945)]
     drawing.add(Kind.DERMIS, blob(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thick, 0.75 * thick), 0.05))
 
 
@@ -207,9 +209,9 @@ def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts:
         add_sweat_gland(drawing, rng, somewhere(900, 2400))
         add_nerve(drawing, rng, somewhere(500, 2500))
         add_muscle(drawing, rng, somewhere(350, 1100))
-    for _ in range(int(round((2 + 9 * amounts["inflammation"]) * width_mm))):
-        size = rng.uniform(25, 60 + 90 * amounts["inflammation"])
-        add_infiltrate(drawing, rng, somewhere(170, 1500), (size * rng.uniform(0.8, 2.2), size))
+    for _ in range(round((2 + 7 * amounts["inflammation"]) * width_mm)):
+        size = rng.uniform(14, 30 + 40 * amounts["inflammation"])
+        add_infiltrate(drawing, rng, somewhere(190, 900), (size * rng.uniform(0.8, 2.4), size))
     for _ in range(rng.poisson(amounts["follicles"] * width_mm)):
         along = float(rng.uniform(layers.start + 120, layers.end - 120))
         add_follicle(drawing, rng, layers, along, amounts["stretch"])

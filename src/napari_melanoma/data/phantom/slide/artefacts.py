@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
         float32 (row, column).
     """
     nearest = np.full((len(y), len(x)), np.inf, np.float32)
-    for (x0, y0), (x1, y1) in zip(line[:-1], line[1:], strict=True):
+    for (x0, y0), (x1, y1) in pairwise(line.tolist()):
         step_x, step_y = x1 - x0, y1 - y0
         across, down = (x - x0).astype(np.float32)[None], (y - y0).astype(np.float32)[:, None]
         length = max(step_x**2 + step_y**2, 1e-9)
@@ -134,7 +135,7 @@ def ink_density(pen: Pen, x: Floats, y: Floats) -> Floats:
         float32 (row, column), 0 where there is none, about 1 in the middle.
     """
     away = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
-    ragged = 1 + 0.06 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]
+    ragged = 1 + 0.05 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]
     amount = np.clip((ragged.astype(np.float32) - away) / 0.08, 0, 1)
-    streaks = 0.75 + 0.15 * np.sin(x / 11.0)[None] + 0.1 * np.sin(y / 13.0)[:, None]
-    return amount * streaks.astype(np.float32) * (0.85 + 0.35 * np.clip(away, 0, 1) ** 4)
+    streaks = 0.8 + 0.06 * np.sin(x / 53.0 + 2)[None] + 0.06 * np.sin((y[:, None] + 0.4 * x[None]) / 71.0)
+    return amount * streaks.astype(np.float32) * (0.8 + 0.35 * np.clip(away, 0, 1) ** 4)

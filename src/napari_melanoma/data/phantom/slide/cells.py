@@ -150,7 +150,7 @@ def _sebocytes(window: Window) -> Scattered:
 
 
 def _lesion(window: Window, label: int, lesion: Lesion) -> Scattered:
-    """Cells of a lesion: even and maturing in a naevus; of all sizes, dark, dividing in a melanoma; with lymphocytes among them."""
+    """Cells of a lesion: even and maturing in a naevus; of all sizes, dark, dividing in a melanoma."""
     grid = Grid(lesion.cell_um, 0.36, 40 + lesion.request.index)
     points, pixels = _points(window, grid, label)
     if not len(points.x):

@@ -15,8 +15,8 @@ Floats = NDArray[np.floating[Any]]
 class Frame:
     """A surface that is an arc: ``along`` it and ``depth`` below it, in micrometres, and positions on the slide.
 
-    ``x_um``, ``y_um`` are where along = depth = 0 lies, ``angle`` turns the direction along (radians, clockwise as seen,
-    for y points down), ``curvature`` is 1 / micrometre: above 0 the tissue lies inside of the circle.
+    ``x_um``, ``y_um`` are where along = depth = 0 lies, ``angle`` turns the direction along (radians, clockwise as
+    seen, for y points down), ``curvature`` is 1 / micrometre: above 0 the tissue lies inside of the circle.
     """
 
     x_um: float

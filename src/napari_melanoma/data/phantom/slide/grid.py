@@ -1,4 +1,4 @@
-"""Randomness that depends on the place alone: points in the cells of an endless grid, each drawn from a hash of its cell."""
+"""Randomness that depends on the place alone: points in the cells of an endless grid, drawn from a hash of the cell."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Grid:
-    """A triangular lattice of cells, ``spacing`` micrometres apart, with a point in each, moved by up to ``jitter`` cells."""
+    """A triangular lattice ``spacing`` micrometres wide, with a point in each cell, moved by up to ``jitter`` cells."""
 
     spacing: float
     jitter: float

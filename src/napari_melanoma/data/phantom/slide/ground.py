@@ -68,7 +68,7 @@ def _grain(pixels: Pixels) -> Floats:
 
 
 def _dermis(pixels: Pixels) -> Dyes:
-    """Collagen: fine strands below the epidermis, thick bundles with white gaps further down; blue-grey where sun-damaged."""
+    """Collagen: fine strands below the epidermis, thick bundles with gaps further down; blue-grey where sun-damaged."""
     look, style = pixels.window.textures, pixels.window.look.texture
     bent = pixels.depth + 130 * pixels.patch
     strands = sample(look.strands, pixels.along, bent, FINE_UM)

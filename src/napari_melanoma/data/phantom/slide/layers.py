@@ -16,8 +16,8 @@ STEP_UM = 1.0
 class Layers:
     """Depths in micrometres at every micrometre along a section, float64 (position,), from ``start`` on.
 
-    ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer), ``junction``
-    the lower border of the epidermis, ``fat`` and ``bottom`` where the dermis and the section end.
+    ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer),
+    ``junction`` the lower border of the epidermis, ``fat`` and ``bottom`` where the dermis and the section end.
     """
 
     start: float
@@ -138,9 +138,9 @@ def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stre
     junction = granular + (plate + rete_ridges(rng, count)) * stretch
     fat_um = rng.uniform(1500, 2600) * stretch
     fat = fat_um + 0.11 * fat_um * wander(rng, count, 700) + 30 * wander(rng, count, 90)
-    boat = 1 - rng.uniform(0.05, 0.35) * np.abs(np.linspace(-1, 1, count)) ** rng.uniform(2.5, 7)
+    boat = 1 - rng.uniform(0.05, 0.35) * np.abs(np.linspace(-1, 1, count)) ** rng.uniform(4, 9)
     bottom = depth_um * (boat + 0.03 * wander(rng, count, 900)) + 8 * wander(rng, count, 45)
-    bottom = np.minimum(bottom, depth_um * 1.08)
+    bottom = np.minimum(bottom, depth_um * 1.02)
     return Layers(-width_um / 2, granular - keratin * stretch, granular, junction, fat, bottom)
 
 

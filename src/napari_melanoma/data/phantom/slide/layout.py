@@ -12,6 +12,8 @@ from napari_melanoma.data.phantom.slide.frame import Frame
 
 MM = 1000.0
 _SMALLEST_UM = 300.0
+# A lesion may reach so deep into its section, as a share.
+DEEPEST = 0.75
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,11 @@ def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) 
         Where it does not fit.
     """
     asked = config.section
-    breslow = (config.lesions.breslow_mm or 0) * MM
+    needed = (config.lesions.breslow_mm or 0) * MM / DEEPEST + 1
+    if _height(needed) > cell.height:
+        raise too_thick(needed * DEEPEST, cell.height)
     width = rng.uniform(0.8, 0.95) * min(cell.width, 22000)
-    depth = max(rng.uniform(0.62, 0.88) * min(cell.height, 7000), min(1.3 * breslow + 150, 0.95 * cell.height))
+    depth = max(rng.uniform(0.62, 0.88) * min(cell.height, 7000), needed)
     width = width if asked.width_mm is None else asked.width_mm * MM
     depth = depth if asked.depth_mm is None else asked.depth_mm * MM
     angle = np.radians(rng.uniform(-9, 9) if asked.rotation_deg is None else asked.rotation_deg)
@@ -96,14 +100,42 @@ def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) 
         if site is not None:
             return site
         width *= 1 if asked.width_mm is not None else 0.96
-        depth *= 1 if asked.depth_mm is not None else 0.985
+        depth = depth if asked.depth_mm is not None else max(0.985 * depth, needed)
         angle *= 1 if asked.rotation_deg is not None else 0.9
+        curvature *= 1 if asked.curvature_per_mm is not None else 0.9
         if width < _SMALLEST_UM or depth < _SMALLEST_UM:
             break
     raise ConfigError(
-        f"a section of {width / MM:.2f} x {depth / MM:.2f} mm does not fit into the {cell.width / MM:.2f} x {cell.height / MM:.2f} mm "
-        "that the slide has for it: ask for a larger size, fewer sections, or another section.width_mm, depth_mm or rotation_deg."
+        f"a section of {width / MM:.2f} x {depth / MM:.2f} mm does not fit into the {cell.width / MM:.2f} x "
+        f"{cell.height / MM:.2f} mm that the slide has for it: ask for a larger size, fewer sections, or another "
+        "section.width_mm, depth_mm or rotation_deg."
     )
+
+
+def too_thick(breslow_um: float, depth_um: float) -> ConfigError:
+    """Say that a melanoma does not fit; the caller raises it.
+
+    Parameters
+    ----------
+    breslow_um : float
+        Its thickness.
+    depth_um : float
+        The room that there is.
+
+    Returns
+    -------
+    ConfigError
+        With what to do.
+    """
+    return ConfigError(
+        f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: ask for "
+        f"at most {0.85 * DEEPEST * depth_um / MM:.2f} mm, a larger size, fewer sections or a greater section.depth_mm."
+    )
+
+
+def _height(depth_um: float) -> float:
+    """Room that a straight section takes, from where a lesion lifts its surface to its uneven bottom."""
+    return 1.03 * depth_um + min(500.0, 0.12 * depth_um) + 80
 
 
 def _centred(site: Site, cell: Cell) -> Site | None:
@@ -112,7 +144,7 @@ def _centred(site: Site, cell: Cell) -> Site | None:
     if bend * site.width_um > 2.8 or site.frame.curvature * site.depth_um > 0.8:
         return None
     along = np.linspace(-site.width_um / 2 - 30, site.width_um / 2 + 30, 60)
-    above, below = -0.05 * site.depth_um - 120, 1.09 * site.depth_um
+    above, below = 1.03 * site.depth_um - _height(site.depth_um), 1.03 * site.depth_um
     edges = [frame.to_slide(along, np.full(60, depth)) for depth in (above, below)]
     points = np.concatenate(edges)
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)

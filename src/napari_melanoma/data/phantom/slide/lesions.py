@@ -32,8 +32,9 @@ class Request:
 class Lesion:
     """A lesion: its nests (vertex, 2) in section coordinates, and where its thickness is measured.
 
-    ``measure`` holds the ends (along, depth) of the thickest place of a melanoma, from the granular layer or the ulcer's
-    base to the deepest point; ``None`` for a naevus. ``cell_um`` is the distance of its cells, ``tone`` -1 (pale, pink) to 1.
+    ``measure`` holds the ends (along, depth) of the thickest place of a melanoma, from the granular layer or the
+    ulcer's base to the deepest point; ``None`` for a naevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
+    (pale, pink) to 1.
     """
 
     request: Request
@@ -135,10 +136,10 @@ def _ulcerated(
 def _lower_border(rng: np.random.Generator, healthy: Layers, skin: Layers, request: Request, depth_um: float) -> Floats:
     """Depth of the pushing border at each position, so that its thickest place is ``depth_um`` below the surface."""
     t = _relative(healthy, request)
-    roundness = rng.uniform(1.8, 3.2)
+    roundness = rng.uniform(1.9, 2.9)
     lean = rng.uniform(-0.25, 0.25)
     dome = np.clip(1 - np.abs((t - lean * (1 - t**2)) / 0.93) ** roundness, 0, None) ** rng.uniform(0.5, 0.8)
-    lobes = 1 + 0.07 * wander(rng, len(t), 0.25 * request.half_width_um) + 0.03 * wander(rng, len(t), 70)
+    lobes = 1 + 0.11 * wander(rng, len(t), 0.3 * request.half_width_um) + 0.03 * wander(rng, len(t), 70)
     shape = dome * lobes
     lost = skin.granular - healthy.granular
     strong = shape > 0.15 * shape.max()
@@ -185,7 +186,7 @@ def _fringe(rng: np.random.Generator, skin: Layers, lower: Floats, request: Requ
         along = request.along + rng.uniform(-0.95, 0.95) * request.half_width_um
         radius = rng.uniform(11, 36)
         depth = _reach(skin, np.maximum(lower, skin.junction), along, 2 * radius) + 1.7 * radius + rng.exponential(35)
-        limit = float(skin.at(skin.granular, np.array([along]))[0]) + request.depth_um - 12
+        limit = -_reach(skin, -skin.granular, along, 2.2 * radius) + request.depth_um - 12
         clear = all(np.hypot(along - a, depth - d) > 1.8 * (radius + r) for a, d, r in taken)
         if clear and depth + 1.7 * radius < limit and skin.start + 80 < along < skin.end - 80:
             taken.append((along, depth, radius))

@@ -1,4 +1,4 @@
-"""The looks of phantom slides: stain vectors, textures and nuclei; those for tests share none with those for training."""
+"""The looks of phantom slides: stain vectors, textures, nuclei; those for tests share none with those for training."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ LOOKS = (
         "heath",
         "test",
         Stain(
-            (0.60, 0.62, 0.44), (0.17, 0.96, 0.32), (0.44, 0.56, 0.70), (0.19, 0.84, 0.55), (242, 243, 241), 1.06, 1.05
+            (0.66, 0.58, 0.42), (0.17, 0.96, 0.32), (0.44, 0.56, 0.70), (0.19, 0.84, 0.55), (242, 243, 241), 1.06, 1.05
         ),
         Nuclei(1.45, 0.62, 0.15, 0.75, (4, 5), 0.4, 1.03),
         Texture(8, 110, 24, 0.12, 0.42, 7),

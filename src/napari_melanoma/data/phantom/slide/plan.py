@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.phantom.slide.adnexa import furnish
 from napari_melanoma.data.phantom.slide.artefacts import Pen, Spots, draw_pen
 from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
-from napari_melanoma.data.phantom.slide.frame import Frame
 from napari_melanoma.data.phantom.slide.layers import Layers, grow_layers
-from napari_melanoma.data.phantom.slide.layout import Cell, Site, find_site, lay_out
+from napari_melanoma.data.phantom.slide.layout import DEEPEST, Cell, Site, find_site, lay_out, too_thick
 from napari_melanoma.data.phantom.slide.lesions import Lesion, Request, grow_melanoma, grow_naevus
 from napari_melanoma.data.phantom.slide.looks import Look, family_looks, find_look
 from napari_melanoma.data.phantom.slide.section import SectionPlan, layer_outlines, line_up, place
@@ -21,13 +19,11 @@ from napari_melanoma.data.phantom.slide.species import NUMBER
 from napari_melanoma.data.phantom.streams import stream
 
 MM = 1000.0
-# A lesion may reach so deep into its section, as a share.
-_DEEPEST = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class SlidePlan:
-    """All that is on a slide. ``stains`` is (4, 3): the density of haematoxylin, eosin, melanin, blood in red, green, blue."""
+    """All that is on a slide; ``stains`` (4, 3): haematoxylin, eosin, melanin, blood in red, green, blue."""
 
     config: SlidePhantomConfig
     look: Look
@@ -192,13 +188,12 @@ def _requests(config: SlidePhantomConfig, index: int, site: Site) -> list[Reques
     kinds = ["malignant"] * options.malignant + ["benign"] * options.benign
     if not kinds:
         return []
-    room = site.width_um / len(kinds)
-    order = rng.permutation(len(kinds))
+    middles, rooms = _shared_out(rng, kinds, site.width_um)
     requests = []
     for number, kind in enumerate(kinds):
         depth = _depth(config, site, rng, (index, number)) if kind == "malignant" else rng.uniform(180, 650)
-        half = _half_width(config, rng, number, kind, depth, room)
-        along = (order[number] + 0.5 + rng.uniform(-0.1, 0.1)) * room - site.width_um / 2
+        half = _half_width(config, rng, number, kind, depth, rooms[number])
+        along = middles[number] + rng.uniform(-0.06, 0.06) * rooms[number]
         if number == 0 and options.position is not None:
             along = (options.position - 0.5) * site.width_um
         first = number == 0
@@ -220,19 +215,30 @@ def _requests(config: SlidePhantomConfig, index: int, site: Site) -> list[Reques
     return requests
 
 
+def _shared_out(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
+    """Share a section among its lesions in any order, melanomas getting twice as much: middles and widths."""
+    weights = np.array([2.0 if kind == "malignant" else 1.0 for kind in kinds])
+    rooms = width_um * weights / weights.sum()
+    order = rng.permutation(len(kinds))
+    ends = np.cumsum(rooms[order])
+    middles = np.empty(len(kinds))
+    middles[order] = ends - rooms[order] / 2 - width_um / 2
+    return middles.tolist(), rooms.tolist()
+
+
 def _half_width(
     config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, room: float
 ) -> float:
     """Half of the width of a lesion, such that it stays in its part of the section."""
     if number == 0 and kind == "malignant" and config.lesions.width_mm is not None:
         return config.lesions.width_mm * MM / 2
-    wanted = rng.uniform(300, 900) + (rng.uniform(0.35, 0.8) * depth if kind == "malignant" else 0)
-    return min(wanted, 0.31 * room)
+    wanted = rng.uniform(300, 900) + (rng.uniform(0.4, 0.9) * depth if kind == "malignant" else 0)
+    return min(wanted, 0.34 * room)
 
 
 def _depth(config: SlidePhantomConfig, site: Site, rng: np.random.Generator, which: tuple[int, int]) -> float:
     """Breslow thickness of a melanoma in micrometres; the first of the first section is the thickest."""
-    most = _DEEPEST * site.depth_um
+    most = DEEPEST * site.depth_um
     drawn = np.exp(rng.uniform(np.log(250), np.log(min(4500, max(0.8 * most, 300)))))
     first = stream(config.seed, "breslow")
     asked = config.lesions.breslow_mm
@@ -242,10 +248,7 @@ def _depth(config: SlidePhantomConfig, site: Site, rng: np.random.Generator, whi
         else np.exp(first.uniform(np.log(280), np.log(min(4500, max(0.85 * most, 320)))))
     )
     if thickest > most:
-        raise ConfigError(
-            f"a Breslow thickness of {thickest / MM:.2f} mm does not fit into a section of {site.depth_um / MM:.2f} mm depth: "
-            f"ask for at most {most / MM:.2f} mm, or for a larger size, fewer sections or a greater section.depth_mm."
-        )
+        raise too_thick(float(thickest), site.depth_um)
     if which == (0, 0):
         return float(thickest)
     return float(np.clip(min(drawn, 0.95 * thickest) if which[1] else thickest * rng.uniform(0.6, 0.97), 150, None))

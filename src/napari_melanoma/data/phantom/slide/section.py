@@ -20,7 +20,7 @@ _INSET_UM = 4.5
 
 @dataclass(frozen=True)
 class Lined:
-    """Nuclei whose place was planned, sorted by ``y``: float64 positions in micrometres on the slide, directions, species.
+    """Nuclei whose place was planned, sorted by ``y``: positions in micrometres on the slide, directions, species.
 
     Each is drawn only where the pixel below it is of kind ``label``.
     """

@@ -1,4 +1,4 @@
-"""The shapes that a section is drawn from: labelled outlines in section coordinates, blobs, tubes and rings of nuclei."""
+"""The shapes that a section is drawn from: labelled outlines in its coordinates, blobs, tubes, rings of nuclei."""
 
 from __future__ import annotations
 

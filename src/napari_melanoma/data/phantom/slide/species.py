@@ -16,7 +16,6 @@ Floats = NDArray[np.floating[Any]]
 VARIANTS, TURNS = 14, 12
 # Half of the side of the largest stamp in micrometres.
 REACH_UM = 13.0
-_WAVES = 24
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Species:
     """How one kind of nucleus looks: half axes in micrometres, and amounts relative to a usual nucleus.
 
     ``spread`` is the variation of size and shape, ``dark`` the haematoxylin, ``clumps`` how uneven the chromatin is,
-    ``nucleoli`` how many at most, ``halo`` the clear space around in micrometres, ``bend`` how irregular the outline is.
+    ``nucleoli`` how many at most, ``halo`` the clear space around in micrometres, ``bend`` how irregular it is.
     """
 
     length: float
@@ -60,7 +59,7 @@ NUMBER = {name: number for number, name in enumerate(SPECIES)}
 
 @dataclass(frozen=True)
 class Bank:
-    """Stamps of all species at one scale: float32 (species, variant, turn, 2, side, side): haematoxylin, cleared space."""
+    """Stamps of all species: float32 (species, variant, turn, 2, side, side), haematoxylin and cleared space."""
 
     stamps: Floats
     reach: int
@@ -153,7 +152,7 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
     distance = (1 - radius) * min(half)
     share = np.clip(0.5 + distance / style.softness, 0, 1)
     rim = np.exp(-(((distance - 0.45) / 0.5) ** 2))
-    chromatin = 1 + style.contrast * species.clumps * _clumps(rng, x, y, style.grain)
+    chromatin = 1 + 0.6 * style.contrast * species.clumps * _clumps(rng, x, y, style.grain)
     dark = species.dark * np.exp(0.12 * rng.standard_normal())
     amount = dark * (np.clip(chromatin, 0.35, 1.9) + style.rim * rim / species.dark)
     for _ in range(rng.integers(0, species.nucleoli + 1)):
@@ -162,14 +161,19 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
     return np.stack([share * amount, np.maximum(halo, share)], axis=1)
 
 
+@lru_cache(maxsize=1)
+def _speckle() -> Floats:
+    """Periodic noise whose patches are about 8 of its pixels wide, float32 (512, 512), standard deviation 1."""
+    noise = np.fft.rfft2(stream(0, "chromatin").standard_normal((512, 512)))
+    frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None])
+    field = np.fft.irfft2(noise * frequency**0.7 * np.exp(-((8 * frequency) ** 2) * 2), (512, 512))
+    return (field / field.std()).astype(np.float32)
+
+
 def _clumps(rng: np.random.Generator, x: Floats, y: Floats, grain: float) -> Floats:
-    """Uneven chromatin: a few waves in random directions, about -1.5 to 1.5."""
-    total = np.zeros_like(x)
-    for _ in range(_WAVES):
-        turn, phase = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi)
-        wave = 2 * np.pi / (grain * 2 * rng.uniform(0.6, 3.0))
-        total += np.sin(wave * (x * np.cos(turn) + y * np.sin(turn)) + phase)
-    return total / np.sqrt(_WAVES / 2)
+    """Uneven chromatin, of standard deviation 1."""
+    row, column = (((axis + rng.uniform(50, 500)) * (5 / grain)).astype(np.int64) % 512 for axis in (y, x))
+    return _speckle()[row, column]
 
 
 def _spot(rng: np.random.Generator, half: tuple[float, float], x: Floats, y: Floats, radius: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Periodic textures of a look, made once: fibres, weave, grain and clouds, which the ground of the tissue is drawn from."""
+"""Periodic textures of a look, made once: fibres, weave, grain and clouds, of which the ground of tissue is drawn."""
 
 from __future__ import annotations
 

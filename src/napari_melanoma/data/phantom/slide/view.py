@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.data.phantom.slide import polygons
+from napari_melanoma.data.phantom.slide.kinds import Kind
 from napari_melanoma.data.phantom.slide.looks import Look
 from napari_melanoma.data.phantom.slide.section import SectionPlan
 from napari_melanoma.data.phantom.slide.textures import CLOUD_UM, Textures, smooth_sample, textures
 
 Floats = NDArray[np.floating[Any]]
+# All else is seen only where there is tissue.
+_OUTERMOST = (Kind.DERMIS, Kind.CRUST)
 
 
 def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDArray[np.uint8]:
@@ -42,7 +45,10 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
     for index in np.flatnonzero(meets):
         part = polygons.inside(section.polygons[index], box, downsample)
         if part is not None:
-            labels[part[0]][part[1]] = section.labels[index]
+            rows_columns, mask = part
+            if section.labels[index] not in _OUTERMOST:
+                mask &= labels[rows_columns] != Kind.GLASS
+            labels[rows_columns][mask] = section.labels[index]
     return labels
 
 

@@ -1,0 +1,97 @@
+"""``phantom slide``: synthetic whole-slide images with known lesions; apart, for it has many options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+
+SLIDE_HELP = examples(
+    "napari-melanoma phantom slide --out phantoms --size 4096 --seed 7",
+    "napari-melanoma phantom slide --out phantoms --size 16384 --breslow-mm 1.6 --ulcerated --folds 1 --pens 2",
+    "Draw slides of skin that never was: sections in the look of haematoxylin and eosin, with melanomas of a known "
+    "Breslow thickness and naevi. Each gives OUT/<name>.tif (a pyramid of JPEG tiles), OUT/<name>.truth.json with "
+    "every parameter, and OUT/<name>.geojson with the exact outlines, as QuPath reads them. The same values give the "
+    "same slide. A configuration (--config) may name whatever these options do not.",
+)
+Strength = Annotated[float | None, typer.Option(min=0.2, max=1.6, help="Of the stain: 1 is usual, 0.4 pale.")]
+
+
+def slide(
+    out: Out,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the first; the others follow. 0 by default.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width; 8192 by default.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel; 0.5 by default.")] = None,
+    family: Annotated[
+        Literal["train", "test"] | None, typer.Option(help="Looks to draw from; train by default.")
+    ] = None,
+    look: Annotated[str | None, typer.Option(help="One look by its name.")] = None,
+    stain_strength: Strength = None,
+    sections: Annotated[int | None, typer.Option(help="Pieces of skin; 0 gives a blank slide.")] = None,
+    malignant: Annotated[int | None, typer.Option(help="Melanomas in each section; 1 by default.")] = None,
+    benign: Annotated[int | None, typer.Option(help="Naevi in each section; 1 by default.")] = None,
+    breslow_mm: Annotated[
+        float | None, typer.Option(help="Thickness of the thickest melanoma; drawn by default.")
+    ] = None,
+    ulcerated: Annotated[bool | None, typer.Option("--ulcerated/--intact", help="Drawn by default.")] = None,
+    oblique_deg: Annotated[float | None, typer.Option(help="How oblique the cut is.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Folds in each section.")] = None,
+    pens: Annotated[int | None, typer.Option(help="Pen marks.")] = None,
+    defocus: Annotated[int | None, typer.Option(help="Areas out of focus.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML; options given here win.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw phantom slides."""
+    asked = {
+        "seed": seed,
+        "size": None if size is None else (size, size),
+        "mpp": mpp,
+        "family": family,
+        "look": look,
+        "stain_strength": stain_strength,
+        "sections": sections,
+        "lesions": {"malignant": malignant, "benign": benign, "breslow_mm": breslow_mm, "ulceration": ulcerated},
+        "section": {"oblique_deg": oblique_deg},
+        "artefacts": {"folds": folds, "pens": pens, "defocus": defocus},
+    }
+    with session(json, debug) as current:
+        first = _config(asked, config)
+        current.after_stop = f"Those that are finished stay in {out}."
+        for number in range(count):
+            _write(current, first.model_copy(update={"seed": first.seed + number}), out)
+        text = f"{count} phantom slide{'' if count == 1 else 's'} in {out}; next: napari-melanoma open {out}/*.tif"
+        current.done(text, out=str(out), count=count)
+
+
+def _config(asked: dict[str, Any], path: Path | None) -> SlidePhantomConfig:
+    """Lay what was given on the command line over what the file says."""
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+
+    base = SlidePhantomConfig() if path is None else read_toml(path, SlidePhantomConfig)
+    return SlidePhantomConfig.parse(_overlaid(base.model_dump(), asked), "the command line")
+
+
+def _overlaid(values: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """Replace values by those that are given, all the way down."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    return values | {
+        name: _overlaid(values[name], value) if isinstance(value, dict) else value for name, value in given.items()
+    }
+
+
+def _write(current: Session, config: SlidePhantomConfig, out: Path) -> None:
+    """Write one slide and tell of it."""
+    from napari_melanoma.data.phantom.slide.files import write_slide
+
+    files = write_slide(config, out, f"slide_{config.seed:04d}", current.run)
+    current.report.tell("phantom", str(files.image), image=str(files.image), truth=str(files.truth))

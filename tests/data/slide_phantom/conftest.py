@@ -1,0 +1,24 @@
+"""Small plans that several files of tests look at; drawn at 1 micrometre per pixel, so that little is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from napari_melanoma.data.phantom.slide import SlidePhantomConfig, SlidePlan, plan_slide
+
+
+def planned(**values: Any) -> SlidePlan:
+    return plan_slide(SlidePhantomConfig.parse({"mpp": 1.0, "size": (2048, 2048), **values}, "a test"))
+
+
+@pytest.fixture(scope="session")
+def plan() -> SlidePlan:
+    """A melanoma of 0.6 mm with an ulcer and a naevus, and all artefacts."""
+    return planned(
+        seed=4,
+        lesions={"breslow_mm": 0.6, "ulceration": True},
+        section={"curvature_per_mm": 0.1, "rotation_deg": 7},
+        artefacts={"pens": 1, "folds": 1, "defocus": 2, "dust": 1},
+    )

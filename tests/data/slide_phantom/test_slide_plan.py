@@ -1,0 +1,144 @@
+"""Plans: the depth is what was asked for, whatever the skin does; what does not fit is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide import SlidePhantomConfig, plan_slide, truth
+from napari_melanoma.data.phantom.slide.files import told
+from napari_melanoma.data.phantom.slide.frame import Frame
+from napari_melanoma.data.phantom.slide.looks import LOOKS, family_looks
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    breslow_mm: float
+    asked: dict[str, Any] = field(default_factory=dict)
+
+
+DEEP = {"size": (9216, 9216), "mpp": 1.0}
+CASES = [
+    Case("as thin as can be", 0.2),
+    Case("usual", 1.1),
+    Case("thick", 6.0, DEEP),
+    Case("ulcerated", 0.9, {"lesions": {"ulceration": True}}),
+    Case("ulcerated and thick", 4.2, DEEP | {"lesions": {"ulceration": True}}),
+    Case("surface that bulges", 1.2, {"section": {"curvature_per_mm": 0.15}}),
+    Case("hollow surface", 1.2, {"section": {"curvature_per_mm": -0.1}}),
+    Case("oblique cut", 1.1, {"section": {"oblique_deg": 40}}),
+    Case("upside down", 0.8, {"section": {"rotation_deg": 173}}),
+    Case("several sections", 0.4, {"sections": 4}),
+    Case("small pixels", 0.5, {"mpp": 0.25, "size": (8192, 8192)}),
+]
+
+
+def slide_of(case: Case, seed: int) -> SlidePhantomConfig:
+    asked = {"seed": seed, "size": (4096, 4096), **case.asked}
+    asked["lesions"] = {"breslow_mm": case.breslow_mm, **case.asked.get("lesions", {})}
+    return SlidePhantomConfig.parse(asked, case.name)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_thickest_place_is_as_thick_as_was_asked(case: Case) -> None:
+    for seed in range(4):
+        plan = plan_slide(slide_of(case, seed))
+        thickness = [lesion.breslow_um for section in plan.sections for lesion in section.lesions if lesion.breslow_um]
+        assert plan.breslow_mm == pytest.approx(case.breslow_mm, abs=1e-4)
+        assert max(thickness) == pytest.approx(1000 * case.breslow_mm, abs=0.1)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "mpp" not in case.asked], ids=lambda case: case.name)
+def test_the_truth_holds_tumour_to_the_deepest_point_and_no_further(case: Case) -> None:
+    plan = plan_slide(slide_of(case, 2))
+    section = plan.sections[0]
+    (lesion,) = (one for one in section.lesions if one.measure)
+    scale = 4
+    size = tuple(side // scale for side in plan.config.size)
+    classes = truth(plan, scale, Box(0, 0, *size))
+    rows, columns = np.nonzero(classes == 3)
+    um = plan.config.mpp * scale
+    along, depth = section.frame.to_section((columns + 0.5) * um, (rows + 0.5) * um)
+    reach = 1.5 * lesion.request.half_width_um
+    near = (np.abs(along - lesion.request.along) < reach) & (np.abs(depth) < section.layers.bottom.max() + 200)
+    below = depth - section.layers.at(section.layers.granular, along)
+    assert below[near].max() == pytest.approx(lesion.breslow_um, abs=2.5 * um)
+
+
+def test_the_ends_of_the_line_of_measure_are_as_far_apart_as_the_lesion_is_thick() -> None:
+    config = SlidePhantomConfig.parse({"size": (4096, 4096), "lesions": {"breslow_mm": 1.0}}, "a test")
+    for section in told(plan_slide(config))["sections"]:
+        for lesion in section["lesions"]:
+            ends = np.array(lesion["breslow_line"])
+            if lesion["class"] == "malignant":
+                assert np.hypot(*(ends[1] - ends[0])) * config.mpp / 1000 == pytest.approx(1.0, abs=1e-4)
+            else:
+                assert (lesion["breslow_mm"], len(ends)) == (None, 0)
+
+
+def test_an_oblique_cut_looks_thicker_than_the_tumour_is() -> None:
+    config = SlidePhantomConfig.parse({"lesions": {"breslow_mm": 1.0}, "section": {"oblique_deg": 60}}, "a test")
+    known = told(plan_slide(config))
+    assert known["breslow_mm"] == pytest.approx(1.0)
+    assert known["breslow_perpendicular_mm"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("curvature", [0.0, 1.5e-4, -1.5e-4])
+def test_a_place_in_the_section_is_found_again_on_the_slide(curvature: float) -> None:
+    frame = Frame(4000.0, 900.0, 0.7, curvature)
+    rng = np.random.default_rng(0)
+    along, depth = rng.uniform(-3000, 3000, 500), rng.uniform(-200, 3000, 500)
+    back = frame.to_section(*frame.to_slide(along, depth).T)
+    assert np.allclose(back, [along, depth], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"size": (1024, 1024), "lesions": {"breslow_mm": 3.0}}, "Breslow thickness of 3.00 mm does not fit"),
+        ({"size": (1024, 1024), "section": {"width_mm": 5.0}}, "does not fit into the 0.51 x 0.51 mm"),
+        ({"size": (512, 512)}, "larger size, fewer sections"),
+    ],
+)
+def test_what_does_not_fit_is_said(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan_slide(SlidePhantomConfig.parse(asked, "a test"))
+
+
+def test_a_lesion_at_the_end_of_the_section_is_said_to_be_cut() -> None:
+    asked = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.8, "benign": 0, "position": 0.0}}
+    (section,) = told(plan_slide(SlidePhantomConfig.parse(asked, "a test")))["sections"]
+    assert [lesion["at_edge"] for lesion in section["lesions"]] == [True]
+
+
+def test_a_slide_may_be_blank() -> None:
+    plan = plan_slide(SlidePhantomConfig(sections=0, size=(512, 512)))
+    assert plan.breslow_mm is None
+    assert told(plan)["sections"] == []
+    assert not truth(plan, 1, Box(0, 0, 512, 512)).any()
+
+
+def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_for_training() -> None:
+    train, test = family_looks("train"), family_looks("test")
+    assert len(train) + len(test) == len(LOOKS)
+    for one in train:
+        for other in test:
+            assert one.nuclei != other.nuclei
+            assert one.texture != other.texture
+            for dye in ("haematoxylin", "eosin"):
+                apart = np.degrees(np.arccos(np.dot(getattr(one.stain, dye), getattr(other.stain, dye))))
+                assert apart > 3, (one.name, other.name, dye)
+
+
+@pytest.mark.parametrize("family", ["train", "test"])
+def test_a_slide_draws_its_look_from_its_family(family: str) -> None:
+    config = SlidePhantomConfig.parse({"family": family, "size": (2048, 2048)}, "a test")
+    found = {plan_slide(config.model_copy(update={"seed": seed})).look for seed in range(12)}
+    assert len(found) > 1
+    assert {look.family for look in found} == {family}

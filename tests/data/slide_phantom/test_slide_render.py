@@ -1,0 +1,134 @@
+"""Pixels: the same whichever part is asked, and not to be told apart by colour alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide import SlidePlan, plan_slide, render, truth
+from napari_melanoma.data.phantom.slide.looks import LOOKS, look_names
+from napari_melanoma.data.phantom.slide.render import BLOCK, draw, halved, is_glass
+
+from .conftest import planned
+
+SOMEWHERE = Box(300, 700, 300, 340)
+
+
+def crop(image: np.ndarray, outer: Box, inner: Box) -> np.ndarray:
+    top, left = inner.top - outer.top, inner.left - outer.left
+    return image[top : top + inner.height, left : left + inner.width]
+
+
+@pytest.mark.parametrize(
+    "box", [Box(256, 512, 1, 1), Box(250, 760, 20, 30), Box(490, 830, 40, 120), Box(300, 700, 300, 340)]
+)
+def test_the_same_pixels_whichever_box_is_asked(plan: SlidePlan, box: Box) -> None:
+    whole = render(plan, 0, Box(240, 500, 400, 560))
+    again = render(plan_slide(plan.config), 0, box)
+    assert np.array_equal(crop(whole, Box(240, 500, 400, 560), box), again)
+
+
+@pytest.mark.parametrize("top", [200, 411])
+def test_no_seam_shows_where_blocks_meet(plan: SlidePlan, top: int) -> None:
+    box = Box(top, 620, 130, 170)
+    at_once = draw(plan, box).astype(int)
+    assert np.abs(at_once - render(plan, 0, box)).max() <= 1
+
+
+def test_a_coarser_level_is_the_mean_of_the_finer_one(plan: SlidePlan) -> None:
+    fine = render(plan, 1, Box(200, 200, 120, 160))
+    assert np.array_equal(render(plan, 2, Box(100, 100, 60, 80)), halved(fine))
+
+
+def test_what_is_beyond_the_slide_is_glass(plan: SlidePlan) -> None:
+    outside = render(plan, 0, Box(-40, -40, 30, 30))
+    assert np.array_equal(outside, np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (30, 30, 3)))
+
+
+def test_glass_is_where_nothing_is() -> None:
+    plan = planned(seed=4, section={"width_mm": 1.2, "depth_mm": 0.9}, artefacts={"pens": 1})
+    boxes = [Box(row, column, BLOCK, BLOCK) for row in range(0, 2048, BLOCK) for column in range(0, 2048, BLOCK)]
+    clean = [box for box in boxes if is_glass(plan, 0, box)]
+    assert clean
+    for box in clean[:3]:
+        assert not truth(plan, 1, box).any()
+        assert (draw(plan, box) == plan.look.stain.glass).all()
+
+
+def test_truth_is_the_same_at_any_downsample(plan: SlidePlan) -> None:
+    fine = truth(plan, 1, Box(0, 0, 2048, 2048))
+    coarse = truth(plan, 3, Box(0, 0, 682, 682))
+    assert np.array_equal(fine[1:2046:3, 1:2046:3], coarse)
+    part = Box(100, 130, 90, 77)
+    assert np.array_equal(truth(plan, 3, part), coarse[part.slices])
+    assert set(np.unique(fine)) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("look", look_names())
+def test_tissue_stains_and_glass_does_not(look: str) -> None:
+    plan = planned(seed=1, look=look, artefacts={"dust": 0})
+    box = Box(256, 512, 256, 256)
+    rgb, classes = render(plan, 0, box).astype(int), truth(plan, 1, box)
+    assert np.abs(rgb[classes == 1].mean(axis=0) - plan.look.stain.glass).max() > 40
+    nuclei = rgb.sum(axis=2) < 0.62 * sum(plan.look.stain.glass)
+    assert nuclei[classes == 2].mean() > nuclei[classes == 1].mean()
+
+
+def test_artefacts_leave_the_truth_as_it_is(plan: SlidePlan) -> None:
+    clean = plan_slide(plan.config.model_copy(update={"artefacts": type(plan.config.artefacts)()}))
+    whole = Box(0, 0, 512, 512)
+    assert np.array_equal(truth(clean, 4, whole), truth(plan, 4, whole))
+    assert not np.array_equal(render(clean, 0, SOMEWHERE), render(plan, 0, SOMEWHERE))
+
+
+def test_a_pale_stain_is_pale() -> None:
+    usual, pale = (planned(seed=6, stain_strength=strength) for strength in (1.0, 0.4))
+    box = Box(512, 512, 256, 256)
+    assert render(pale, 0, box).mean() > render(usual, 0, box).mean() + 20
+
+
+def channels(rgb: np.ndarray) -> dict[str, np.ndarray]:
+    from skimage.color import rgb2hed, rgb2hsv
+
+    bands = np.concatenate([rgb / 255, rgb2hed(rgb), rgb2hsv(rgb)], axis=2)
+    density = -np.log(np.maximum(rgb, 1) / 255).sum(axis=2)
+    names = ("red", "green", "blue", "haematoxylin", "eosin", "dab", "hue", "saturation", "value")
+    return dict(zip(names, np.moveaxis(bands, 2, 0), strict=True)) | {"density": density}
+
+
+def best_dice(values: np.ndarray, tumour: np.ndarray) -> float:
+    """Best Dice of a threshold, from below or from above."""
+    best = 0.0
+    for order in (np.argsort(values), np.argsort(-values)):
+        hits = np.cumsum(tumour[order])
+        best = max(best, float((2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])).max()))
+    return best
+
+
+@pytest.fixture(scope="module")
+def stained() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each look a slide: at 4 micrometres per pixel, and its truth."""
+    slides = []
+    for seed, look in enumerate(LOOKS):
+        plan = planned(seed=seed, look=look.name, size=(1536, 1536))
+        whole = Box(0, 0, *plan.level_size(2))
+        slides.append((render(plan, 2, whole), truth(plan, 4, whole)))
+    return slides
+
+
+@pytest.mark.parametrize("smooth_px", [1, 12])
+def test_a_threshold_on_colour_does_not_find_the_tumour(stained: list, smooth_px: int) -> None:
+    from scipy.ndimage import uniform_filter
+
+    pooled: dict[str, list[np.ndarray]] = {}
+    for rgb, classes in stained:
+        tissue = classes > 0
+        share = np.maximum(uniform_filter(tissue.astype(float), smooth_px), 1e-6)
+        for name, values in channels(rgb).items():
+            smooth = uniform_filter(values * tissue, smooth_px) / share
+            pooled.setdefault(name, []).append(smooth[tissue])
+    tumour = np.concatenate([classes[classes > 0] == 3 for _, classes in stained])
+    reached = {name: best_dice(np.concatenate(values), tumour) for name, values in pooled.items()}
+    assert len(reached) == 10
+    assert max(reached.values()) < 0.6, reached
