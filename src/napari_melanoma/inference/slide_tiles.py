@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.io.slides.slide import Slide
 
-BLOCK = 4  # tiles along the side of what is read at once: each JPEG tile of the file is then decoded about once
+BLOCK_PX = 896  # side of what is read at once: each JPEG tile of the file is then decoded about once
 FULL = 0.5  # of such a block must be asked for; where less is, its tiles are read one by one
 
 Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
@@ -41,6 +41,7 @@ class SlideTiles:
         self._slide = slide
         self._grid = grid
         self._prepare = prepare
+        self._block = max(2, round(BLOCK_PX / max(grid.read_px)))
 
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a batch.
@@ -64,8 +65,8 @@ class SlideTiles:
         """
         side = self._grid.side_px
         tiles, good = np.empty((len(places), side, side, 3), np.uint8), np.ones(len(places), np.bool_)
-        for members in _blocks(places):
-            if not (len(members) > FULL * BLOCK**2 and self._read_together(places, members, tiles)):
+        for members in _blocks(places, self._block):
+            if not (len(members) > FULL * self._block**2 and self._read_together(places, members, tiles)):
                 for index in members:
                     good[index] = self._read_one(places[index], tiles[index])
         if self._prepare is not None and good.any():
@@ -121,9 +122,9 @@ class SlideTiles:
             out[:] = np.asarray(picture.resize(out.shape[1::-1], Image.Resampling.BILINEAR))
 
 
-def _blocks(places: NDArray[np.int32]) -> Iterator[NDArray[np.intp]]:
+def _blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
     """Indices of the tiles of each block of neighbours."""
-    blocks = places // BLOCK
+    blocks = places // side
     _, numbers = np.unique(blocks, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)
     for number in range(int(numbers.max(initial=-1)) + 1):

@@ -7,7 +7,6 @@ instead, so that each of its chunks is written once. A tile counts as done only 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -320,5 +319,6 @@ def discard_result(folder: Path) -> None:
     SaveError
         Where it cannot be removed.
     """
-    with suppress(FileNotFoundError), faults(folder / STORE):
-        shutil.rmtree(folder / STORE)
+    if (folder / STORE).exists():
+        with faults(folder / STORE):
+            shutil.rmtree(folder / STORE)

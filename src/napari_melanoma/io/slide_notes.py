@@ -1,0 +1,94 @@
+"""What a user noted of a slide: bookmarks and a scale of their own; ``view.json`` in the slide's result folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import ScaleMissing
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
+
+NOTES, FORMAT = "view.json", 1
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """A view to come back to: its middle, (row, column), and its width, in pixels of the finest level."""
+
+    name: str
+    row: float
+    column: float
+    width_px: float
+
+
+@dataclass(frozen=True)
+class SlideNotes:
+    """Bookmarks, and the scale that the user gave; None where the file's own counts."""
+
+    fingerprint: str = ""
+    bookmarks: tuple[Bookmark, ...] = ()
+    pixel_size: PixelSize | None = None
+
+
+def read_notes(folder: Path) -> SlideNotes:
+    """Read what was noted.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's result folder.
+
+    Returns
+    -------
+    SlideNotes
+        Empty where nothing was noted; what cannot be understood is left out.
+    """
+    try:
+        told = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return SlideNotes()
+    if not isinstance(told, dict) or told.get("format_version") != FORMAT:
+        return SlideNotes()
+    marks = told.get("bookmarks")
+    found = [_bookmark(one) for one in (marks if isinstance(marks, list) else [])]
+    return SlideNotes(
+        str(told.get("fingerprint", "")), tuple(one for one in found if one is not None), _size(told.get("pixel_size"))
+    )
+
+
+def write_notes(folder: Path, notes: SlideNotes) -> None:
+    """Keep what was noted.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's result folder; made where it is missing.
+    notes : SlideNotes
+        All of it.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    write_json(folder / NOTES, {"format_version": FORMAT, **asdict(notes)})
+
+
+def _bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON can hold
+    """A bookmark, or None where it is none."""
+    try:
+        return Bookmark(str(values["name"]), *(float(values[key]) for key in ("row", "column", "width_px")))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatever JSON can hold
+    """A pixel size, or None where it is none."""
+    try:
+        source = "ruler" if values["source"] == "ruler" else "given"
+        return PixelSize(float(values["y_um"]), float(values["x_um"]), source)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError, ScaleMissing):
+        return None

@@ -1,0 +1,162 @@
+"""A small slide of drawn tissue, models whose answers can be told beforehand, and options that need no tissue search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_melanoma.inference.tiles import TileModel
+    from napari_melanoma.models.bundle import BundleInfo
+
+SIDE, TILE = 512, 32
+MPP = 0.5
+DARK = (slice(128, 256), slice(192, 320))  # the lesion, whole tiles of it
+
+LoadModel = Callable[..., "TileModel"]
+
+
+def draw_slide(path: Path, side: int = SIDE, seed: int = 0, mpp: float | None = MPP) -> Path:
+    """Write a tiled pyramid: pink tissue with a little noise, a dark lesion, a glass margin at the right."""
+    rng = np.random.default_rng(seed)
+    rgb = np.clip(np.array((215, 150, 190)) + rng.normal(0, 8, (side, side, 3)), 0, 255).astype(np.uint8)
+    rgb[DARK] = np.clip(np.array((90, 40, 110)) + rng.normal(0, 8, rgb[DARK].shape), 0, 255).astype(np.uint8)
+    rgb[:, -2 * TILE :] = 245
+    resolution = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
+    how: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb", "compression": "jpeg", "metadata": None}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(rgb, subifds=1, **how, **resolution)
+        tiff.write(np.ascontiguousarray(rgb[::2, ::2]), subfiletype=1, **how)
+    return path
+
+
+@pytest.fixture
+def slide_path(tmp_path: Path) -> Path:
+    """The slide."""
+    return draw_slide(tmp_path / "section.tif")
+
+
+@pytest.fixture
+def drawn_slide() -> Callable[..., Path]:
+    """Draw another slide of this kind: path, side, seed, micrometres per pixel."""
+    return draw_slide
+
+
+@pytest.fixture
+def mask_path(tmp_path: Path) -> Path:
+    """Tissue of the slide: all but the glass."""
+    mask = np.ones((SIDE, SIDE), np.bool_)
+    mask[:, -2 * TILE :] = False
+    write_mask(tmp_path / "tissue-given.png", mask)
+    return tmp_path / "tissue-given.png"
+
+
+@pytest.fixture
+def options(mask_path: Path) -> SlideOptions:
+    """Small batches, the tissue given, and no more precision than float32, whatever the processor has."""
+    return SlideOptions(tissue_mask=mask_path, batch_size=8, precision="fp32", workers=2)
+
+
+def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
+    """A network that says how dark a tile or a pixel is: 0 for pink tissue, 1 for the lesion."""
+    import torch
+    from torch import nn
+
+    class Darkness(nn.Module):
+        """Steep sigmoid of the green channel, through a convolution and a normalisation that can be folded."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 1, 1, bias=False)
+            self.norm = nn.BatchNorm2d(1)
+            with torch.no_grad():
+                self.convolution.weight[:] = torch.tensor([0.0, -20.0, 0.0]).view(1, 3, 1, 1)
+                self.norm.bias[:] = 20 * (95 / 255 - 0.5) / 0.5
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            """Probability of the lesion, and of the rest, which the other classes share."""
+            dark = torch.sigmoid(self.norm(self.convolution(images)).float())
+            dark = dark if dense else dark.mean(dim=(2, 3))
+            return torch.cat([(1 - dark) / (classes - 1)] * (classes - 1) + [dark], dim=1)
+
+    return Darkness().eval()
+
+
+@pytest.fixture
+def tile_model() -> LoadModel:
+    """Make a model of tiles whose answer is how dark they are."""
+    from napari_melanoma.inference.tiles import TileModel, TileModelInfo
+
+    def made(
+        kind: str = "classification", batch_size: int = 8, network: nn.Module | None = None, **how: Any
+    ) -> TileModel:
+        classes = {"classification": ("benign", "melanoma"), "dense": ("background", "tumour")}.get(kind, ())
+        info = TileModelInfo(
+            "darkness", kind, classes, TILE, MPP, fingerprint="dark", positive=classes[-1] if classes else ""
+        )
+        how = {"precision": "fp32", **how}
+        return TileModel(info, network or darkness(dense=kind == "dense"), "cpu", batch_size, **how)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tile_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A classifier of tiles with random weights."""
+    import torch
+
+    from napari_melanoma.core.classifier import ClassifierConfig
+    from napari_melanoma.models.bundle import BundleConfig, write_bundle
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(0)
+    options = {"encoder": "mobilenetv3_small_050"}
+    config = BundleConfig(
+        name="tiny-tile",
+        title="Random",
+        task="classification",
+        architecture="image_tabular",
+        options=options,
+        input_size=64,
+        classes=("benign", "melanoma"),
+        modalities=("slide",),
+        tile=TileConfig(mpp=0.25, side_px=64),
+        classifier=ClassifierConfig(view={"region": "photograph"}),
+    )
+    network = build_network(config.architecture, options)
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tile", config, network, "# tiny\n")
+
+
+@pytest.fixture(scope="session")
+def dense_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A segmentation of tiles into four classes with random weights."""
+    import torch
+
+    from napari_melanoma.models.bundle import BundleConfig, write_bundle
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(0)
+    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16, "classes": 4}
+    config = BundleConfig(
+        name="tiny-tissue",
+        title="Random",
+        architecture="deeplabv3plus",
+        options=options,
+        input_size=64,
+        classes=("background", "dermis", "epidermis", "tumour"),
+        modalities=("slide",),
+        tile=TileConfig(mpp=0.5, side_px=64),
+    )
+    network = build_network(config.architecture, options)
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tissue", config, network, "# tiny\n")

@@ -1,0 +1,238 @@
+"""The engine: order and company do not matter, damaged tiles are marked, faults of any stage arrive, pace is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.analysis.tile_order import coarse_to_fine
+from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles
+from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.inference.slide import Batch, Pace, Stages, analyse_tiles, batches_to_do
+from napari_melanoma.inference.slide_tiles import SlideTiles
+from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.io.slide_results import DONE, FAILED, ResultSpec, SlideResult
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.slide import DamagedTile, Slide
+
+LoadModel = Callable[..., TileModel]
+
+
+@pytest.fixture
+def slide(slide_path: Path) -> Iterator[Slide]:
+    with open_slide(slide_path) as opened:
+        yield opened
+
+
+def grid_of(slide: Slide, **tiling: float) -> TileGrid:
+    return plan_tiles(slide.info.levels, slide.info.pixel_size, TilingConfig(**{"side_px": 32, "mpp": 0.5, **tiling}))
+
+
+def store(folder: Path, grid: TileGrid, order: np.ndarray, **changes: object) -> SlideResult:
+    values = {"slide": "s", "fingerprint": "f", "kind": "classification", "classes": ("benign", "melanoma")}
+    place = {"rows": grid.rows, "columns": grid.columns, "corner": (0, 0), "step": (32, 32), "tile_px": 32}
+    return SlideResult.create(folder, ResultSpec.parse({**values, **place, "batch_size": 8, **changes}, "test"), order)
+
+
+def ordered(grid: TileGrid) -> np.ndarray:
+    return np.concatenate(coarse_to_fine(np.ones(grid.shape, np.bool_)))
+
+
+def test_tiles_are_what_the_slide_shows_in_any_grouping(slide: Slide) -> None:
+    grid = grid_of(slide)
+    tiles, places = SlideTiles(slide, grid), ordered(grid)
+    whole = slide.read_region(0, Box(0, 0, 512, 512))
+    expected = np.stack([whole[grid.box(row, column).slices] for row, column in places])
+    assert tiles._block > 2  # so that neighbours are read together
+    for batch in (places, places[::-1], places[:5]):
+        found, good = tiles.read(batch)
+        assert good.all()
+        shown = {tuple(place): tile for place, tile in zip(batch.tolist(), found, strict=True)}
+        for place, tile in zip(places.tolist(), expected, strict=True):
+            np.testing.assert_array_equal(shown.get(tuple(place), tile), tile)
+
+
+def test_tiles_of_another_scale_are_resized_alike_alone_and_together(slide: Slide) -> None:
+    grid = grid_of(slide, mpp=0.8)
+    assert grid.resized
+    places = np.argwhere(np.ones(grid.shape, np.bool_)).astype(np.int32)
+    tiles = SlideTiles(slide, grid)
+    together, _ = tiles.read(places)
+    alone = np.concatenate([tiles.read(place[None])[0] for place in places])
+    np.testing.assert_array_equal(together, alone)
+    assert together.shape[1:] == (32, 32, 3)
+
+
+class Damaged(Slide):
+    """A slide with one tile of the file that cannot be decoded."""
+
+    def __init__(self, inner: Slide, bad: Box) -> None:
+        self.info, self._inner, self._bad = inner.info, inner, bad
+
+    def read_region(self, level: int, box: Box) -> np.ndarray:
+        meets = all(
+            a < d + e and d < a + b
+            for a, b, d, e in (
+                (box.top, box.height, self._bad.top, self._bad.height),
+                (box.left, box.width, self._bad.left, self._bad.width),
+            )
+        )
+        if meets:
+            raise DamagedTile("one tile is damaged", level, self._bad)
+        return self._inner.read_region(level, box)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def test_a_damaged_tile_costs_only_those_that_show_it(slide: Slide, tile_model: LoadModel, tmp_path: Path) -> None:
+    grid = grid_of(slide)
+    tiles, order = SlideTiles(Damaged(slide, Box(128, 128, 128, 128)), grid), ordered(grid)
+    result, counted = store(tmp_path, grid, order), []
+    batches = batches_to_do(order, result.state, 8)
+    analyse_tiles(
+        Stages(tiles.read, tile_model(), result.writer()),
+        batches,
+        RunContext(),
+        lambda n, bad: counted.append((n, bad)),
+    )
+    found = SlideResult.open(tmp_path)
+    assert (found.state == FAILED).sum() == 16
+    assert (found.state[4:8, 4:8] == FAILED).all()
+    assert np.isnan(found.probability[4:8, 4:8]).all()
+    assert np.isfinite(found.probability[found.state == DONE]).all()
+    assert sum(bad for _, bad in counted) == 16
+    assert sum(count for count, _ in counted) == 256
+
+
+def test_one_corrupt_tile_in_the_middle_of_a_file(drawn_slide: Callable[..., Path], tmp_path: Path) -> None:
+    path = drawn_slide(tmp_path / "corrupt.tif")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        offset, count = page.dataoffsets[5], page.databytecounts[5]
+    with path.open("rb+") as file:
+        file.seek(offset)
+        file.write(b"\0" * count)
+    with open_slide(path) as opened:
+        grid = grid_of(opened)
+        _, good = SlideTiles(opened, grid).read(ordered(grid))
+    assert (~good).sum() == 16  # one tile of the file is as large as 4 x 4 of ours
+
+
+@pytest.mark.parametrize(("batch_size", "workers", "backwards"), [(1, 1, False), (5, 3, True), (64, 2, False)])
+def test_batch_workers_and_order_change_nothing(
+    slide: Slide, tile_model: LoadModel, tmp_path: Path, batch_size: int, workers: int, backwards: bool
+) -> None:
+    grid, found = grid_of(slide), []
+    for folder, size, threads, turned in (("a", 8, 2, False), ("b", batch_size, workers, backwards)):
+        order = ordered(grid)[::-1].copy() if turned else ordered(grid)
+        result = store(tmp_path / folder, grid, order, batch_size=size)
+        stages = Stages(SlideTiles(slide, grid).read, tile_model(batch_size=size), result.writer(), threads)
+        analyse_tiles(stages, batches_to_do(order, result.state, size), RunContext(), lambda tiles, failed: None)
+        found.append(result.probability)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+
+
+def test_a_batch_with_a_tile_that_waits_is_done_again_as_a_whole() -> None:
+    order = np.argwhere(np.ones((4, 4), np.bool_)).astype(np.int32)
+    state = np.zeros((4, 4), np.uint8)
+    state.flat[:6] = DONE
+    state.flat[7], state.flat[12:] = DONE, (FAILED, DONE, DONE, DONE)
+    assert [batch.first for batch in batches_to_do(order, state, 4)] == [4, 8]
+    assert [batch.first for batch in batches_to_do(order, state, 16)] == [0]
+    assert batches_to_do(order, np.full((4, 4), DONE, np.uint8), 4) == []
+
+
+def stages_that(tile_model: LoadModel, result: SlideResult, fault: Exception, where: str) -> Stages:
+    model, writer = tile_model(), result.writer()
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    def read(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if where == "read" and places[0].any():
+            raise fault
+        return np.zeros((len(places), 32, 32, 3), np.uint8), np.ones(len(places), np.bool_)
+
+    if where == "answer":
+        model.answer = fail  # type: ignore[method-assign]
+    if where == "write":
+        writer.flush = fail  # type: ignore[method-assign]
+    return Stages(read, model, writer)
+
+
+@pytest.mark.parametrize("where", ["read", "answer", "write"])
+def test_a_fault_of_any_stage_arrives_and_no_thread_stays(
+    tile_model: LoadModel, slide: Slide, tmp_path: Path, where: str
+) -> None:
+    grid, before = grid_of(slide), threading.active_count()
+    order = ordered(grid)
+    result = store(tmp_path, grid, order)
+    stages = stages_that(tile_model, result, SaveError(f"the fault of {where}"), where)
+    with pytest.raises(SaveError, match=f"the fault of {where}"):
+        analyse_tiles(stages, batches_to_do(order, result.state, 8), RunContext(), lambda tiles, failed: None)
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith(("tiles", "results"))]
+    assert ours == []
+    assert threading.active_count() <= before + 8  # those of zarr stay for all stores
+
+
+def test_what_was_done_before_a_cancel_is_kept(tile_model: LoadModel, slide: Slide, tmp_path: Path) -> None:
+    grid, run, done = grid_of(slide), RunContext(), []
+    order = ordered(grid)
+    result = store(tmp_path, grid, order)
+
+    def stop_after_three(tiles: int, failed: int) -> None:
+        done.append(tiles)
+        if len(done) == 3:
+            run.cancel()
+
+    stages = Stages(SlideTiles(slide, grid).read, tile_model(), result.writer())
+    with pytest.raises(Cancelled):
+        analyse_tiles(stages, batches_to_do(order, result.state, 8), run, stop_after_three)
+    assert (SlideResult.open(tmp_path).state == DONE).sum() == 24
+
+
+def test_a_slide_that_is_gone_is_said(slide: Slide, slide_path: Path) -> None:
+    grid = grid_of(slide)
+
+    class Gone(Damaged):
+        """A slide whose drive was taken away."""
+
+        def read_region(self, level: int, box: Box) -> np.ndarray:
+            raise OSError(5, "Input/output error")
+
+    tiles = SlideTiles(Gone(slide, Box(0, 0, 1, 1)), grid)
+    with pytest.raises(InputError, match="can be read no more .*goes on from there"):
+        tiles.read(ordered(grid)[:1])
+    slide_path.unlink()
+    with pytest.raises(InputError, match="section.tif has gone: it was removed"):
+        tiles.read(ordered(grid)[:1])
+
+
+def test_batches_hold_their_places() -> None:
+    batch = Batch(4, np.zeros((2, 2), np.int32))
+    assert (batch.first, len(batch.places)) == (4, 2)
+
+
+def test_the_pace_is_that_of_the_last_while() -> None:
+    now = [0.0]
+    pace = Pace(1000, lambda: now[0])
+    assert (pace.tiles_per_s, pace.eta_s) == (0.0, None)
+    for _ in range(10):
+        now[0] += 1
+        pace.add(10)
+    assert pace.tiles_per_s == pytest.approx(10)
+    assert pace.eta_s == pytest.approx(90)
+    now[0] += 100  # a pause
+    for _ in range(40):
+        now[0] += 1
+        pace.add(20)
+    assert pace.tiles_per_s == pytest.approx(20)
+    assert pace.eta_s == pytest.approx(5)

@@ -1,0 +1,276 @@
+"""Models of tiles: the same answer in any company and precision, memory that runs out, names and licences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.inference.tile_loading import Loading, load_tile_model
+from napari_melanoma.inference.tiles import MOST_AWAY, MemoryFull, TileModel, TileModelInfo
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.foundation import FOUNDATION_ENCODERS, build_foundation
+from napari_melanoma.models.precision import best_precision, folded
+
+LoadModel = Callable[..., TileModel]
+PUBLISHED = {  # millions of parameters, as the encoders' pages and papers say
+    "uni": 303.3,
+    "uni2-h": 681.4,
+    "virchow2": 631.2,
+    "gigapath": 1134.9,
+    "conch": 87.6,
+    "h-optimus-0": 1134.8,
+}
+
+
+def tiles_of(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def test_a_model_says_how_dark_tiles_are(tile_model: LoadModel) -> None:
+    tiles = np.stack([np.full((32, 32, 3), (215, 150, 190)), np.full((32, 32, 3), (90, 40, 110))]).astype(np.uint8)
+    found = tile_model().answer(tiles)["probability"].numpy()
+    assert found[0, 1] < 0.01
+    assert found[1, 1] > 0.98
+
+
+@pytest.mark.parametrize("kind", ["classification", "dense", "embedding"])
+def test_an_answer_does_not_depend_on_the_batch(tile_bundle: BundleInfo, tile_model: LoadModel, kind: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    torch.manual_seed(0)
+    tiles, answers = tiles_of(13), []
+    for size in (1, 4, 32):
+        model = tile_model(kind, size, network.eval() if kind == "embedding" else None)
+        found = model.answer(tiles)
+        answers.append({name: value.float().numpy() for name, value in found.items()})
+    for other in answers[1:]:
+        for name, values in answers[0].items():
+            assert len(values) == 13
+            np.testing.assert_allclose(other[name], values, atol=1 if name == "dense" else 1e-5)
+
+
+def test_a_bundle_answers_alike_in_any_company(tile_bundle: BundleInfo) -> None:
+    model = load_tile_model(str(tile_bundle.path), Loading(batch_size=8, device="cpu"))
+    tiles = tiles_of(8, side=64)
+    alone = np.concatenate([model.answer(tiles[index : index + 1])["probability"] for index in range(8)])
+    moved = model.answer(tiles[::-1].copy())["probability"].numpy()[::-1]
+    np.testing.assert_array_equal(alone, model.answer(tiles)["probability"])
+    np.testing.assert_array_equal(alone, moved)
+
+
+def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
+    from napari_melanoma.inference.classification import Classifier, Lesion
+
+    tiles = tiles_of(3, side=64)
+    logits = Classifier.load(tile_bundle, "cpu").logits([Lesion(tile) for tile in tiles])
+    model = load_tile_model(str(tile_bundle.path), Loading(batch_size=2, device="cpu", precision="fp32"))
+    expected = torch.from_numpy(logits).softmax(1).numpy()
+    np.testing.assert_allclose(model.answer(tiles)["probability"], expected, atol=1e-5)
+
+
+def test_half_precision_stays_near(tile_bundle: BundleInfo, dense_bundle: BundleInfo) -> None:
+    for bundle in (tile_bundle, dense_bundle):
+        model = load_tile_model(str(bundle.path), Loading(batch_size=4, device="cpu", precision="bf16"))
+        assert model.settle_precision(tiles_of(4, side=64)) <= MOST_AWAY
+        assert model.precision == "bf16"
+
+
+def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -> None:
+    class Steep(nn.Module):
+        """Digits that rounding takes away."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return (1000 * images[:, :2, 0, 0].float()) % 1
+
+    told: list[str] = []
+    model = tile_model(network=Steep().eval(), precision="bf16")
+    model.hear(told.append)
+    tiles = tiles_of(8)
+    assert model.settle_precision(tiles) > MOST_AWAY
+    assert model.precision == "fp32"
+    assert "computed in float32" in told[0]
+    exact = tile_model(network=Steep().eval())
+    np.testing.assert_array_equal(model.answer(tiles)["probability"], exact.answer(tiles)["probability"])
+
+
+def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:
+    class Hungry(nn.Module):
+        """Takes three tiles at most."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 3:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+            return images.mean(dim=(2, 3))[:, :2].sigmoid()
+
+    told: list[str] = []
+    model = tile_model(network=Hungry().eval(), batch_size=32)
+    model.hear(told.append)
+    found = model.answer(tiles_of(5))["probability"]
+    assert (model.batch_size, len(found), len(told)) == (2, 5, 4)
+    assert told[-1] == "memory was full: 2 tiles a pass from now on."
+
+
+def test_memory_for_not_one_tile(tile_model: LoadModel) -> None:
+    class Starved(nn.Module):
+        """Takes none."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise MemoryError
+
+    with pytest.raises(MemoryFull, match="too small for one tile of 'darkness'"):
+        tile_model(network=Starved().eval()).answer(tiles_of(5))
+
+
+def test_other_faults_are_not_swallowed(tile_model: LoadModel) -> None:
+    class Broken(nn.Module):
+        """Has a fault."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        tile_model(network=Broken().eval()).answer(tiles_of(5))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_050"])
+def test_folding_changes_nothing_but_the_passes(name: str) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=3).eval()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+    quick, images = folded(network), torch.randn(2, 3, 64, 64)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    assert len(norms) > 10
+    with torch.inference_mode():
+        expected = network(images)
+        torch.testing.assert_close(quick(images), expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+
+
+def test_what_cannot_be_traced_is_folded_in_parts(dense_bundle: BundleInfo) -> None:
+    from napari_melanoma.models.bundle import load_network
+
+    network = load_network(dense_bundle)
+    quick, images = folded(network), torch.randn(1, 3, 64, 64)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(quick(images), network(images), atol=1e-3, rtol=1e-3)
+
+
+def test_a_shared_convolution_is_not_folded() -> None:
+    class Shared(nn.Module):
+        """One convolution before two normalisations."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.first, self.second = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+            self.first.running_mean.fill_(1.0)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.first(self.convolution(images)) + self.second(self.convolution(images))
+
+    network, images = Shared().eval(), torch.randn(1, 3, 4, 4)
+    torch.testing.assert_close(folded(network)(images), network(images))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_encoders_are_built_as_published(name: str) -> None:
+    encoder = FOUNDATION_ENCODERS[name]
+    with torch.device("meta"):
+        network = build_foundation(encoder)
+        found = network(torch.zeros(1, 3, encoder.side_px, encoder.side_px))
+    assert found.shape == (1, encoder.features)
+    assert sum(weights.numel() for weights in network.parameters()) / 1e6 == pytest.approx(PUBLISHED[name], abs=0.1)
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "timm:resnet18"])
+def test_no_weights_are_fetched_unasked(name: str) -> None:
+    with pytest.raises(BundleError, match="--download") as refused:
+        load_tile_model(name, Loading())
+    assert "--weights FILE" in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_an_encoder_from_a_local_file(tmp_path: Path, suffix: str) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", num_classes=0)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(network.state_dict(), path)
+    else:
+        torch.save({"state_dict": network.state_dict()}, path)
+    told: list[str] = []
+    model = load_tile_model("timm:resnet18", Loading(weights=path, device="cpu", precision="fp32", batch_size=2))
+    model.hear(told.append)
+    assert model.info.kind == "embedding"
+    assert model.sizes() == {"features": 512, "dense_px": 0}
+    assert "licence" in told[0]
+    tiles = tiles_of(2, side=224)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.info.mean, model.info.std))
+    with torch.inference_mode():
+        images = (torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255 - mean) / std
+        expected = network.eval()(images)
+    np.testing.assert_allclose(model.answer(tiles)["embedding"].float(), expected, atol=2e-3 * float(expected.max()))
+
+
+def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from napari_melanoma.models import foundation
+
+    small = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 1, "num_heads": 2, "global_pool": ""}
+    encoder = replace(FOUNDATION_ENCODERS["conch"], options=small, side_px=32, features=16)
+    network = build_foundation(encoder)
+    nn.init.normal_(network.attn_pool_contrast.query)
+    stored: dict[str, Any] = {f"visual.{name}": value for name, value in network.state_dict().items()}
+    torch.save({**stored, "text.token_embedding": torch.zeros(3)}, tmp_path / "weights.bin")
+    monkeypatch.setitem(foundation.FOUNDATION_ENCODERS, "conch", encoder)
+    model = load_tile_model("conch", Loading(weights=tmp_path / "weights.bin", device="cpu", precision="fp32"))
+    assert model.sizes()["features"] == 16
+    assert "CC-BY-NC-ND" in model.info.licence
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"nothing of the kind", "cannot read weights"), (b"", "cannot read weights")],
+)
+def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "weights.bin").write_bytes(content)
+    with pytest.raises(BundleError, match=said):
+        load_tile_model("timm:resnet18", Loading(weights=tmp_path / "weights.bin"))
+
+
+def test_weights_of_another_encoder(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "weights.bin")
+    with pytest.raises(BundleError, match="are of another network"):
+        load_tile_model("timm:resnet18", Loading(weights=tmp_path / "weights.bin"))
+
+
+def test_names_that_are_none() -> None:
+    with pytest.raises(BundleError, match="Encoders of tiles: uni"):
+        load_tile_model("nonsense", Loading())
+    with pytest.raises(BundleError, match="timm has no encoder"):
+        load_tile_model("timm:nonsense", Loading(download=True))
+
+
+def test_a_model_of_photographs_is_refused() -> None:
+    with pytest.raises(BundleError, match="is a model for photographs"):
+        load_tile_model("lesion-small", Loading())
+
+
+def test_the_fastest_precision_is_one_of_two() -> None:
+    assert best_precision("cpu") in ("bf16", "fp32")
+    assert best_precision("mps") == "fp32"
+    assert TileModelInfo("n", "embedding", (), 32, 0.5).terms == ""
