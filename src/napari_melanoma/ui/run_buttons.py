@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
@@ -11,7 +11,9 @@ from napari_melanoma.ui.look import named
 from napari_melanoma.ui.run_words import STOPPING
 
 if TYPE_CHECKING:
-    from napari_melanoma.workflows.runs import RunReport
+    from pathlib import Path
+
+    from napari_melanoma.workflows.runs import RunState
 
 ANSWERS = {
     "pause": "pausing after this batch ...",
@@ -26,8 +28,25 @@ NOT_BEGUN = "The run has not begun to learn"
 IS_ENDING = "The run is ending"
 
 
+class AnyRun(Protocol):
+    """What the buttons need to know of a run, of whatever kind."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def state(self) -> RunState:
+        """Where it stands."""
+
+
 class RunButtons(QWidget):
     """Pause or Continue, Cancel, Resume, Detach; a second click on any of them does nothing more.
+
+    Parameters
+    ----------
+    resumes : str, optional
+        Where Resume goes on.
 
     Attributes
     ----------
@@ -41,9 +60,10 @@ class RunButtons(QWidget):
     resume_wanted = Signal()
     detached = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, resumes: str = "after the last finished epoch") -> None:
         super().__init__()
-        self._report: RunReport | None = None
+        self._resumes = resumes
+        self._report: AnyRun | None = None
         self._wished: str | None = None
         self.pause = named(QPushButton("Pause"), "run_pause", "Pause")
         self.cancel = named(QPushButton("Cancel"), "run_cancel", "Cancel")
@@ -66,12 +86,12 @@ class RunButtons(QWidget):
         """What is said of a wish until the run has followed it; empty where there is none."""
         return ANSWERS.get(self._wished or "", "")
 
-    def show_report(self, report: RunReport | None) -> None:
+    def show_report(self, report: AnyRun | None) -> None:
         """Follow the state of a run.
 
         Parameters
         ----------
-        report : RunReport or None
+        report : AnyRun or None
             None for no run.
         """
         same = report is not None and self._report is not None and report.path == self._report.path
@@ -85,7 +105,7 @@ class RunButtons(QWidget):
         self._wished = None
         self._enable()
 
-    def _fulfilled(self, report: RunReport) -> bool:
+    def _fulfilled(self, report: AnyRun) -> bool:
         """Say whether the run has followed the wish, or no longer can."""
         state = str(report.state)
         if self._wished == "pause":
@@ -111,7 +131,7 @@ class RunButtons(QWidget):
         _set(self.cancel, cancellable, does, STOPPING if active else why)
         resumable = self._report is not None and self._report.state.resumable
         why = NO_RUN if not state else "Nothing is left to do" if state == "finished" else "The run is at work"
-        does = "Go on after the last finished epoch, as if nothing had happened"
+        does = f"Go on {self._resumes}, as if nothing had happened"
         _set(self.resume, resumable and self._wished is None, does, self.answer or why)
         does = "Look away; the run goes on, and stays in the list of runs"
         _set(self.detach, bool(state), does if active else "Put it away; it stays in the list of runs", NO_RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,10 @@ class RunWatch(QObject):
     ----------
     parent : QObject
         Who goes with it.
+    looker : callable, optional
+        Makes of a folder what ``look``s at it; by default at a training.
+    goes_on : callable, optional
+        Says of a report whether there may be news.
 
     Attributes
     ----------
@@ -169,10 +174,13 @@ class RunWatch(QObject):
     seen = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(
+        self, parent: QObject, looker: Callable[[Path], Any] = Looker, goes_on: Callable[[Any], bool] | None = None
+    ) -> None:
         super().__init__(parent)
-        self._looker: Looker | None = None
-        self._asked: Looker | None = None
+        self._make, self._goes_on = looker, goes_on or _goes_on
+        self._looker: Any = None
+        self._asked: Any = None
         self._job: Job | None = None
         self.expecting = False
         self._again = False
@@ -185,7 +193,8 @@ class RunWatch(QObject):
     @property
     def path(self) -> Path | None:
         """The run folder that is watched."""
-        return None if self._looker is None else self._looker.path
+        found: Path | None = None if self._looker is None else self._looker.path
+        return found
 
     @property
     def busy(self) -> bool:
@@ -205,7 +214,7 @@ class RunWatch(QObject):
         path : pathlib.Path or None
             None for nothing.
         """
-        self._looker = None if path is None else Looker(path)
+        self._looker = None if path is None else self._make(path)
         self._timer.stop()
         self.refresh()
 
@@ -241,14 +250,14 @@ class RunWatch(QObject):
         self._job.finished.connect(self._on_finished)
         self._job.start()
 
-    def _on_seen(self, sight: Sight) -> None:
+    def _on_seen(self, sight: Any) -> None:  # noqa: ANN401 - what the looker gives
         if self._asked is not self._looker:
             return  # another run was chosen meanwhile
         self.seen.emit(sight)
         if sight.events:
             self.events.emit(sight.events)
         self.changed.emit(sight.report)
-        if self._active and (self.expecting or _goes_on(sight.report)):
+        if self._active and (self.expecting or self._goes_on(sight.report)):
             self._timer.start()
 
     def _on_failed(self, error: Exception) -> None:

@@ -14,7 +14,7 @@ from napari_melanoma.ui.words import Words
 SHOWN_AFTER_MS = 200
 
 AT_ONCE = ("saving", "storing", "starting")  # are done in a moment, and as a whole
-Task = Literal["analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting"]
+Task = Literal["analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting", "finding"]
 
 
 class StatusLine(QWidget):

@@ -1,0 +1,115 @@
+"""Which model looks at the tiles of a slide: the bundles made for slides, and any encoder by its name."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QInputDialog
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.models.registry import find_bundle, list_bundles
+from napari_melanoma.ui.look import ThemedIcons
+from napari_melanoma.ui.model_picker import ModelPicker, show_card
+
+OTHER = "other"
+QUESTION = (
+    "A published network by its name, such as timm:resnet18 or uni, or the folder of a bundle.\n"
+    "Networks without classes leave a vector for each tile, and no heatmap.\n"
+    "Weights are taken from this computer; nothing is fetched."
+)
+ENCODER = (
+    "**{name}** is a published network that was not made for this program. It turns each tile into a vector, "
+    "``embedding`` in ``result.zarr``. Its weights must be on this computer; see their licence first."
+)
+NONE_YET = "none installed: name one"
+
+
+class SlideModelPicker(ModelPicker):
+    """A combo box of models of slides, at its end any other one."""
+
+    names = ("slide_model", "slide_model_card")
+    spoken = ("Model of slides", "Card of the model of slides")
+    tip = "The model that is asked about each tile"
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        self._kept = ""
+        super().__init__(icons)
+
+    @property
+    def model(self) -> str:
+        """Name or path of the model that is picked; empty where there is none."""
+        picked = str(self.combo.currentData() or "")
+        return "" if picked == OTHER else picked
+
+    @model.setter
+    def model(self, name: str) -> None:
+        if not name:
+            return
+        index = self.combo.findData(name)
+        if index < 0:
+            index = self.combo.count() - 1
+            self.combo.insertItem(index, name, name)
+        self.combo.setCurrentIndex(index)
+        self._kept = name
+
+    def refresh(self) -> None:
+        """List the models that are there now."""
+        for bundle in list_bundles():
+            if bundle.config.is_of_slides and self.combo.findData(bundle.name) < 0:
+                self.combo.insertItem(max(0, self.combo.count() - 1), bundle.name, bundle.name)
+                place = self.combo.findData(bundle.name)
+                self.combo.setItemData(place, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        if self.combo.findData(OTHER) < 0:
+            self.combo.addItem("", OTHER)
+        last = self.combo.count() - 1
+        self.combo.setItemText(last, "another one ..." if last else NONE_YET)
+        if self.model:
+            self._kept = self.model
+
+    def _on_models(self, name: str) -> None:
+        """List what there is now, and pick a model of slides that was taken over."""
+        self.refresh()
+        try:
+            taken = bool(name) and find_bundle(name).config.is_of_slides
+        except MelanomaError:
+            return
+        if taken:
+            self.model = name
+            self.changed.emit()
+
+    def _on_activated(self, index: int) -> None:
+        if self.combo.currentData() != OTHER:
+            self._kept = self.model
+            self.changed.emit()
+            return
+        dialog = QInputDialog(self.window())
+        dialog.setObjectName("encoder_dialog")
+        dialog.setWindowTitle("Another model")
+        dialog.setLabelText(QUESTION)
+        dialog.textValueSelected.connect(self._on_named)
+        dialog.rejected.connect(self._go_back)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_named(self, text: str) -> None:
+        if not text.strip():
+            self._go_back()
+            return
+        self.model = text.strip()
+        self.changed.emit()
+
+    def _go_back(self) -> None:
+        """Pick again what was picked before."""
+        index = self.combo.findData(self._kept)
+        if index >= 0:
+            self.combo.setCurrentIndex(index)
+
+    def _on_card(self) -> None:
+        try:
+            bundle = find_bundle(self.model)
+        except MelanomaError as error:
+            if ":" in self.model or ("/" not in self.model and self.model):
+                show_card(self.window(), self.model, ENCODER.format(name=self.model))
+            else:
+                self.failed.emit(error)
+            return
+        show_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")

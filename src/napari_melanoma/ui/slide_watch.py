@@ -1,0 +1,230 @@
+"""One look at the folder of a slide in a thread: how the analysis fares, and the heatmap as far as it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.slide_results import SlideResult
+    from napari_melanoma.workflows.slide_runs import RunState, SlideRun
+
+MOST_TILES = 8
+SIDE_PX = 2048  # of a stitched map as it is shown; finer, the window would stall
+
+
+@dataclass(frozen=True)
+class SuspiciousTile:
+    """A tile worth a look: its value, and its middle and height in pixels of the finest level."""
+
+    value: float
+    row: float
+    column: float
+    height_px: float
+    width_px: float
+
+
+@dataclass(frozen=True)
+class Heat:
+    """What is known of one class all over the slide.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        float32 (row, column); NaN where there is no tissue. What waits has the value of its surroundings.
+    place : MapPlace
+        Where it lies.
+    target : str
+        The class.
+    classes : tuple of str
+        All that the model tells.
+    limits : tuple of float
+        Least and greatest value that there may be.
+    tiles : tuple of SuspiciousTile
+        The highest ones, the highest first.
+    is_probability : bool
+        Whether lesions can be found on it.
+    """
+
+    values: NDArray[np.float32]
+    place: MapPlace
+    target: str
+    classes: tuple[str, ...]
+    limits: tuple[float, float]
+    tiles: tuple[SuspiciousTile, ...]
+    is_probability: bool = True
+
+
+@dataclass(frozen=True)
+class SlideSight:
+    """What one look at the folder of a slide found; ``heat`` is None where nothing is new, or nothing is known."""
+
+    path: Path
+    report: SlideAt
+    heat: Heat | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SlideAt:
+    """How the analysis fares, as the buttons of a run take it."""
+
+    run: SlideRun
+
+    @property
+    def path(self) -> Path:
+        """The slide's folder."""
+        return self.run.folder
+
+    @property
+    def state(self) -> RunState:
+        """Where it stands."""
+        return self.run.state
+
+
+class SlideLooker:
+    """Looks at the folder of one slide again and again; used by one thread at a time.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The slide's own folder.
+    target : callable
+        Gives the class that is shown; an empty word for the usual one.
+    """
+
+    def __init__(self, path: Path, target: Callable[[], str]) -> None:
+        self.path = path
+        self._target = target
+        self._seen: tuple[object, ...] = ()
+
+    def look(self, run: RunContext) -> SlideSight:
+        """Read what is new.
+
+        Parameters
+        ----------
+        run : RunContext
+            Of the job.
+
+        Returns
+        -------
+        SlideSight
+            What there is now.
+        """
+        from napari_melanoma.workflows.slide_findings import read_content
+        from napari_melanoma.workflows.slide_runs import read_slide_run
+
+        report = read_slide_run(self.path)
+        content = read_content(self.path)
+        target = self._target()
+        stamp = (report.state, report.done, report.failed, target, content.get("seconds"), _made(self.path))
+        if stamp == self._seen:
+            return SlideSight(self.path, SlideAt(report), None, content)
+        heat = read_heat(self.path, target, content)
+        self._seen = stamp
+        return SlideSight(self.path, SlideAt(report), heat, content)
+
+
+def goes_on(report: SlideAt) -> bool:
+    """Say whether there may be news of an analysis.
+
+    Parameters
+    ----------
+    report : SlideAt
+        As it was seen.
+
+    Returns
+    -------
+    bool
+        True while it is at work.
+    """
+    return bool(report.state.active)
+
+
+def read_heat(folder: Path, target: str, content: Mapping[str, Any]) -> Heat | None:
+    """Read the map of one class, also while it is being made.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    target : str
+        The class; empty, or one that the model does not tell, for the usual one.
+    content : mapping
+        Of ``result.json``; empty while the analysis is at work.
+
+    Returns
+    -------
+    Heat or None
+        None where nothing is known, or the model tells no values.
+    """
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.io.slide_results import SlideResult
+    from napari_melanoma.workflows.slide_findings import usual_target
+
+    try:
+        result = SlideResult.open(folder)
+        classes = result.spec.classes
+        if not classes:
+            return None
+        target = target if target in classes else usual_target(classes, content)
+        return _heat(folder, result, target, finished=bool(content))
+    except InputError:  # it is being made, or replaced, at this very moment
+        return None
+
+
+def _heat(folder: Path, result: SlideResult, target: str, *, finished: bool) -> Heat | None:
+    import numpy as np
+
+    from napari_melanoma.analysis.tile_picks import fill_waiting, most_suspicious
+    from napari_melanoma.io.slide_results import WAITING
+    from napari_melanoma.workflows.slide_findings import read_maps
+
+    classes, place = result.spec.classes, result.spec.place
+    values = np.ascontiguousarray(result.probability[..., classes.index(target)])
+    if not np.isfinite(values).any():
+        return None
+    tiles = tuple(_tile(values, place, at) for at in most_suspicious(values, MOST_TILES))
+    shown, shown_place = fill_waiting(values, result.state == WAITING), place
+    if finished and result.spec.kind == "dense":
+        maps = read_maps(folder, target)
+        shown, shown_place = _fitting(np.where(np.isfinite(maps.presence), maps.malignant, np.nan), maps.place)
+    limits = (0.0, 1.0)
+    if result.spec.kind == "regression":
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        limits = (low, max(high, low + 1e-6))
+    return Heat(shown, shown_place, target, classes, limits, tiles, result.spec.kind != "regression")
+
+
+def _tile(values: NDArray[np.float32], place: MapPlace, at: tuple[int, int]) -> SuspiciousTile:
+    row, column = place.to_slide((at[0] + 0.5, at[1] + 0.5)).tolist()
+    return SuspiciousTile(float(values[at]), row, column, place.step_y, place.step_x)
+
+
+def _fitting(values: NDArray[np.float32], place: MapPlace) -> tuple[NDArray[np.float32], MapPlace]:
+    """Every n-th cell of a map that is finer than the window can take at once."""
+    import numpy as np
+
+    from napari_melanoma.core.placement import MapPlace
+
+    step = -(-max(values.shape) // SIDE_PX)
+    if step == 1:
+        return values.astype(np.float32), place
+    coarse = MapPlace(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
+    return values[step // 2 :: step, step // 2 :: step].astype(np.float32), coarse
+
+
+def _made(folder: Path) -> float:
+    """When the store was made: another analysis makes another one."""
+    try:
+        return (folder / "result.zarr" / "zarr.json").stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,139 @@
+"""What is said of the analysis of a slide: how far it is, what was found, why it cannot be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_melanoma.io.slides.slide import SlideInfo
+    from napari_melanoma.workflows.slide_runs import SlideRun
+
+NO_SLIDE = "Open a slide first."
+NO_MODEL = "Choose a model first."
+RUNNING = "The slide is being analysed."
+FLUORESCENCE = (
+    "This slide shows fluorescence. Models of slides learnt from brightfield stains such as H&E and would answer "
+    "nonsense, so it is only looked at, channel by channel."
+)
+NO_SCALE = "The slide has no scale, and tiles have a size in micrometres: set it with the ruler beside the list."
+
+
+def why_not(info: SlideInfo | None, model: str, *, running: bool) -> str:
+    """Say why a slide cannot be analysed now.
+
+    Parameters
+    ----------
+    info : SlideInfo or None
+        None where there is no slide.
+    model : str
+        Name of the model; empty for none.
+    running : bool
+        Whether it is being analysed.
+
+    Returns
+    -------
+    str
+        Empty where it can be.
+    """
+    if info is None:
+        return NO_SLIDE
+    if info.kind != "brightfield":
+        return FLUORESCENCE
+    if info.pixel_size is None:
+        return NO_SCALE
+    if not model:
+        return NO_MODEL
+    return RUNNING if running else ""
+
+
+def said_run(run: SlideRun) -> str:
+    """Say how an analysis fares, in a line.
+
+    Parameters
+    ----------
+    run : SlideRun
+        As its folder tells.
+
+    Returns
+    -------
+    str
+        Such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``.
+    """
+    state = str(run.state)
+    if state != "running" or not run.total:
+        return run.message
+    parts = [f"{run.done:,} / {run.total:,} tiles"]
+    if run.tiles_per_s:
+        parts.append(f"{run.tiles_per_s:.0f}/s" if run.tiles_per_s >= 10 else f"{run.tiles_per_s:.1f}/s")
+    if run.eta_s is not None:
+        parts.append(f"{said_duration(run.eta_s)} left")
+    if run.failed:
+        parts.append(f"{run.failed:,} could not be read")
+    return "  ·  ".join(parts)
+
+
+def said_duration(seconds: float) -> str:
+    """Say how long something takes.
+
+    Parameters
+    ----------
+    seconds : float
+        Not negative.
+
+    Returns
+    -------
+    str
+        In seconds, minutes or hours.
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def said_end(run: SlideRun, content: Mapping[str, Any]) -> str:
+    """Say in a sentence what an analysis came to.
+
+    Parameters
+    ----------
+    run : SlideRun
+        One that has ended.
+    content : mapping
+        Of ``result.json``; empty where there is none.
+
+    Returns
+    -------
+    str
+        What was done, on what, in which time.
+    """
+    if str(run.state) in ("failed", "cancelled") or not content:
+        return run.message
+    tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
+    model = (content.get("model") or {}).get("name", "")
+    return f"{content.get('slide', '')}: {tiles:,} tiles in {said_duration(seconds)} by {model}."
+
+
+def said_answer(content: Mapping[str, Any]) -> str:
+    """Say what the slide as a whole was answered, in numbers; never as a verdict.
+
+    Parameters
+    ----------
+    content : mapping
+        Of ``result.json``.
+
+    Returns
+    -------
+    str
+        Empty where there is no answer.
+    """
+    target, scores = content.get("target"), content.get("scores") or {}
+    if not target or content.get("probability") is None:
+        return ""
+    method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
+    others = [
+        f"{name.replace('_', ' ')} {values[target]:.2f}"
+        for name, values in scores.items()
+        if name != method and target in values
+    ]
+    said = f"{target} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
+    return f"{said} ({', '.join(others)})" if others else said
