@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
+from torch import nn
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.training import batch_size, engine
+from napari_melanoma.training import batch_size, engine, precision
 from napari_melanoma.training.places import RANKS, further_pieces, is_first_process
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -119,7 +121,7 @@ def test_batch_size(
             raise result
         return result * size, 0
 
-    monkeypatch.setattr(batch_size, "_try_steps", step)
+    monkeypatch.setattr(batch_size, "try_steps", step)
     assert batch_size.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
 
 
@@ -129,7 +131,7 @@ def test_a_batch_is_shared_out_evenly(
 ) -> None:
     from torch import nn
 
-    monkeypatch.setattr(batch_size, "_try_steps", lambda network, recipe, size, clock: (float(size), 0))
+    monkeypatch.setattr(batch_size, "try_steps", lambda network, recipe, size, clock: (float(size), 0))
     shared, network = change(recipe, devices=devices, pieces=pieces), nn.Conv2d(3, 1, 1)
     found = [batch_size.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
     assert all(size % (devices * pieces) == 0 for size in found)
@@ -168,3 +170,53 @@ def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert batch_size.find_batch_size(network, recipe, 16, RunContext()) == 4
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("wish", "has_bf16", "bf16_s", "expected"),
+    [
+        ("auto", True, 0.5, "bf16"),
+        ("auto", True, 0.95, "fp32"),  # a twentieth is not worth it
+        ("auto", True, 1.6, "fp32"),
+        ("auto", False, 0.5, "fp32"),
+        ("bf16", True, 1.6, "bf16"),
+        ("fp32", True, 0.5, "fp32"),
+    ],
+)
+def test_the_quicker_precision_is_taken_on_a_processor(
+    wish: str, has_bf16: bool, bf16_s: float, expected: str, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: object) -> tuple[float, int]:
+        tried.append(recipe.precision)
+        disturbed = 3.0 if len(tried) == 1 else 0.0
+        return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0
+
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(precision, "try_steps", steps)
+    wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
+    assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
+    assert tried == (["fp32", "bf16"] * 2 if wish == "auto" and has_bf16 else [])
+    assert precision.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to try
+
+
+def test_where_memory_is_short_the_smaller_numbers_are_taken(
+    recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(*_: object) -> tuple[float, int]:
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "try_steps", steps)
+    wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
+    assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
+
+
+def test_real_steps_are_tried(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
+    network = nn.Conv2d(3, 1, 3)
+    before = network.weight.clone()
+    assert precision.find_precision(network, wished) in ("bf16", "fp32")
+    assert torch.equal(network.weight, before)

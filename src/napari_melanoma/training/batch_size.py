@@ -83,7 +83,7 @@ def find_batch_size(
         """Time a size; give the memory that it took, or None where it has not enough."""
         run.check()
         try:
-            seconds, taken = _try_steps(network, recipe, size, clock)
+            seconds, taken = try_steps(network, recipe, size, clock)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -118,8 +118,27 @@ def _choose(per_image: Mapping[int, float], parts: int) -> int:
     return max(best, next((size for size in per_image if parts * size >= USUAL), max(per_image)))
 
 
-def _try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
-    """Run a step to warm up and some that count: the seconds of the quickest, and the bytes of main memory taken."""
+def try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
+    """Run a step to warm up and some that count, on a copy of a network.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Left as it is.
+    recipe : TrainRecipe
+        Input size, precision, device.
+    size : int
+        Images, of random pixels.
+    clock : callable
+        Gives seconds.
+
+    Returns
+    -------
+    seconds : float
+        Of the quickest step.
+    taken : int
+        Bytes of main memory.
+    """
     import torch
 
     from napari_melanoma.training.trial_inputs import beside_images

@@ -162,7 +162,7 @@ class TrainRecipe(Config):
         le=1,
         description="share of what was learnt in the model; the rest stays as the bundle it started from",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where it is quicker")
     device: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         1, description="how many of them on each machine; auto: all"

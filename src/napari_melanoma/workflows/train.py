@@ -22,6 +22,7 @@ from napari_melanoma.training.faults import SHARED_MEMORY, is_out_of_memory
 from napari_melanoma.training.loader import training_loader, tuning_loader
 from napari_melanoma.training.monitor import monitor_in
 from napari_melanoma.training.places import further_pieces, is_first_process
+from napari_melanoma.training.precision import find_precision
 from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
@@ -238,19 +239,21 @@ def _blend(work: Work, task: Task, parent: Parent) -> None:
 
 def _settle(work: Work, network: nn.Module, prepared: Prepared, run: RunContext) -> Settled:
     """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
-    recipe, size = work.recipe, work.recipe.batch_size
+    precision = find_precision(network, work.recipe)
+    recipe = work.recipe.model_copy(update={"precision": precision})
+    size = recipe.batch_size
     if size == "auto":
         size = find_batch_size(network, recipe, len(prepared.learn), run)
         check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once settled, there is no way back
         work.folder.tell("notice", message=f"batch_size: {size} images a step run fastest here.")
-    settled = Settled(batch_size=size, pieces=recipe.pieces, parent=parent_of(recipe))
+    settled = Settled(batch_size=size, pieces=recipe.pieces, precision=precision, parent=parent_of(recipe))
     settle(work.folder, settled)
     return settled
 
 
 def _fitting(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared, settled: Settled) -> Fitting:
     """Say to the engine what to do."""
-    size = settled.batch_size
+    recipe, size = _in_precision(recipe, settled), settled.batch_size
     step = shares(recipe.data, size, len(prepared.learn), len(prepared.base or ()))
     return Fitting(
         recipe,
@@ -279,13 +282,20 @@ def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
         epochs=recipe.epochs,
         device=device_name(recipe),
         devices=process_count(recipe),
-        precision=choose_precision(recipe),
+        precision=choose_precision(_in_precision(recipe, settled)),
         batch_size=settled.batch_size,
         pieces=settled.pieces,
         **provenance(),
     )
-    if recipe.precision == "auto" and choose_precision(recipe) == "32-true":
-        folder.tell("notice", message="bf16 is not used: this processor does not compute in it.")
+    if recipe.precision == "auto" and choose_precision(_in_precision(recipe, settled)) == "32-true":
+        has_none = choose_precision(recipe) == "32-true"
+        why = "this processor does not compute in it" if has_none else "float32 is as fast here for this network"
+        folder.tell("notice", message=f"bf16 is not used: {why}.")
+
+
+def _in_precision(recipe: TrainRecipe, settled: Settled) -> TrainRecipe:
+    """The recipe in the precision that was found for it, where it left that open."""
+    return recipe.model_copy(update={"precision": settled.precision}) if settled.precision else recipe
 
 
 def _judge(work: Work, prepared: Prepared, settled: Settled, run: RunContext) -> None:

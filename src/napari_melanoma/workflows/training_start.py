@@ -85,6 +85,7 @@ class Settled(Config):
 
     batch_size: int
     pieces: int = 1
+    precision: Literal["fp32", "bf16"] | None = None  # runs that began before 2026-11-21 went by what the processor has
     parent: Parent | None = None
 
     @property
