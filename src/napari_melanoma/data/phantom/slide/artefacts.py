@@ -86,8 +86,8 @@ def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -
     else:
         start = np.array([left + width * rng.uniform(0, 1), top + height * rng.choice([0.02, 0.98])])
         length = side * (rng.uniform(0.3, 0.7) if kind == "line" else 0.02)
-        t, turn = np.linspace(0, 1, 30)[:, None], rng.uniform(0, np.pi)
-        line = start + t * length * np.array([np.cos(turn), np.sin(turn)])
+        t, way = np.linspace(0, 1, 30)[:, None], rng.uniform(0, np.pi)
+        line = start + t * length * np.array([np.cos(way), np.sin(way)])
         line = line + 0.03 * length * np.sin(5 * t + rng.uniform(0, 6))
     return Pen(str(rng.choice(list(INKS))), line, float(np.clip(side * rng.uniform(0.012, 0.03), 60, 400)))
 
@@ -111,8 +111,8 @@ def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
     for (x0, y0), (x1, y1) in pairwise(line.tolist()):
         step_x, step_y = x1 - x0, y1 - y0
         across, down = (x - x0).astype(np.float32)[None], (y - y0).astype(np.float32)[:, None]
-        length = max(step_x**2 + step_y**2, 1e-9)
-        share = np.clip((across * np.float32(step_x / length)) + down * np.float32(step_y / length), 0, 1)
+        square = max(step_x**2 + step_y**2, 1e-9)
+        share = np.clip((across * np.float32(step_x / square)) + down * np.float32(step_y / square), 0, 1)
         np.minimum(
             nearest, (across - share * np.float32(step_x)) ** 2 + (down - share * np.float32(step_y)) ** 2, out=nearest
         )

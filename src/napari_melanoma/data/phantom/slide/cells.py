@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.data.phantom.slide.grid import Grid, Points
+from napari_melanoma.data.phantom.slide.grid import Grid, Ints, Points
 from napari_melanoma.data.phantom.slide.ground import EPIDERMAL, FOAM, wall_share
 from napari_melanoma.data.phantom.slide.kinds import LESION, Kind
 from napari_melanoma.data.phantom.slide.lesions import Lesion
@@ -25,9 +25,9 @@ SHEATHS = Grid(9.0, 0.33, 33)
 class Scattered:
     """Nuclei: pixel (row, column) of the window, and the stamp of each."""
 
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
-    stamp: NDArray[np.int64]
+    row: Ints
+    column: Ints
+    stamp: Ints
 
 
 def scatter(window: Window) -> list[Scattered]:

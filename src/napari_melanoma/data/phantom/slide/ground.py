@@ -70,7 +70,7 @@ def _grain(pixels: Pixels) -> Floats:
 def _dermis(pixels: Pixels) -> Dyes:
     """Collagen: fine strands below the epidermis, thick bundles with gaps further down; blue-grey where sun-damaged."""
     look, style = pixels.window.textures, pixels.window.look.texture
-    bent = pixels.depth + 130 * pixels.patch
+    bent = pixels.depth + 100 * pixels.patch
     strands = sample(look.strands, pixels.along, bent, FINE_UM)
     bundles = sample(look.bundles, pixels.along - 0.15 * bent, bent, FINE_UM)
     reticular = ramp(pixels.below_surface + 60 * pixels.cloud, 170, 330)
@@ -253,6 +253,7 @@ def _with_pigment(pixels: Pixels, dyes: Dyes, pigment: float, upper_only: bool) 
         if upper_only:
             patchy = patchy * ramp(pixels.below_surface, 260, 120)
         dyes[MELANIN] = patchy * (0.15 + 0.85 * ramp(fine, 0.35, 0.8)) * (0.3 + 1.1 * pigment)
+        dyes[EOSIN] *= 1 - 0.4 * patchy
     return dyes
 
 

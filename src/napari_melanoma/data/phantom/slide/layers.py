@@ -55,20 +55,20 @@ class Layers:
         index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
         return depths[np.clip(index, 0, len(depths) - 1, out=index)]
 
-    def changed(self, **layers: Floats) -> Layers:
-        """Give the same with some layers replaced.
+    def changed(self, top: Floats, granular: Floats, junction: Floats) -> Layers:
+        """Give the same with the upper layers replaced, as a lesion does.
 
         Parameters
         ----------
-        **layers : numpy.ndarray
-            By name.
+        top, granular, junction : numpy.ndarray
+            The new ones, of the same length.
 
         Returns
         -------
         Layers
-            The new ones.
+            With fat and bottom as they were.
         """
-        return replace(self, **layers)
+        return replace(self, top=top, granular=granular, junction=junction)
 
 
 def wander(rng: np.random.Generator, count: int, scale_um: float) -> Floats:

@@ -121,16 +121,16 @@ def _ulcerated(
     """Take the epidermis away, and lay a crust in its place."""
     along = layers.along
     middle, half = (ulcer[0] + ulcer[1]) / 2, (ulcer[1] - ulcer[0]) / 2
-    rim = np.clip((1 - np.abs(along - middle) / half) / 0.18, 0, 1)
+    rim = np.clip((1 - np.abs(along - middle) / half) / 0.45, 0, 1)
     open_to_air = rim > 0
     sunk = layers.junction - layers.granular + min(rng.uniform(30, 160), 0.2 * request.depth_um)
-    base = layers.granular + rim**0.7 * sunk * (1 + 0.08 * wander(rng, len(along), 60))
+    base = layers.granular + rim * rim * (3 - 2 * rim) * sunk * (1 + 0.08 * wander(rng, len(along), 60))
     where = np.flatnonzero(open_to_air)[::2]
-    thick = rim[where] ** 0.4 * rng.uniform(25, 80) * (1 + 0.3 * wander(rng, len(along), 50)[where])
+    thick = rim[where] ** 0.4 * rng.uniform(35, 110) * (1 + 0.3 * wander(rng, len(along), 50)[where])
     upper = np.stack([along[where], base[where] - np.maximum(thick, 2)], axis=1)
     drawing.add(Kind.CRUST, np.concatenate([upper, np.stack([along[where], base[where] + 1], axis=1)[::-1]]))
-    opened = {name: np.where(open_to_air, base, getattr(layers, name)) for name in ("top", "granular", "junction")}
-    return layers.changed(**opened)
+    healed = layers.top, layers.granular, layers.junction
+    return layers.changed(*(np.where(open_to_air, base, depths) for depths in healed))
 
 
 def _lower_border(rng: np.random.Generator, healthy: Layers, skin: Layers, request: Request, depth_um: float) -> Floats:

@@ -72,8 +72,14 @@ class Look:
 
 def _look(name: str, family: Literal["train", "test"], stain: Stain, nuclei: Nuclei, texture: Texture) -> Look:
     """Make a look with stain vectors of length 1."""
-    unit = {dye: _unit(getattr(stain, dye)) for dye in ("haematoxylin", "eosin", "melanin", "blood")}
-    return Look(name, family, replace(stain, **unit), nuclei, texture)
+    stain = replace(
+        stain,
+        haematoxylin=_unit(stain.haematoxylin),
+        eosin=_unit(stain.eosin),
+        melanin=_unit(stain.melanin),
+        blood=_unit(stain.blood),
+    )
+    return Look(name, family, stain, nuclei, texture)
 
 
 def _unit(vector: Vector) -> Vector:

@@ -87,7 +87,7 @@ def plan_slide(config: SlidePhantomConfig | None = None) -> SlidePlan:
     cells = lay_out(config)
     sections = tuple(_plan_section(config, index, cell) for index, cell in enumerate(cells))
     rng = stream(config.seed, "pens")
-    boxes = [tuple(edge * config.mpp for edge in section.box) for section in sections]
+    boxes = [section.box_um(config.mpp) for section in sections]
     everything = (0.0, 0.0, config.size[0] * config.mpp, config.size[1] * config.mpp)
     pens = tuple(
         draw_pen(rng, boxes[number % len(boxes)] if boxes else everything) for number in range(config.artefacts.pens)

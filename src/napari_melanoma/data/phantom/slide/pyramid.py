@@ -114,11 +114,7 @@ class Pyramid:
     def _drawn_columns(self) -> Iterator[set[int]]:
         """Columns of each row of level 0 that hold more than glass; reports how many of all are done."""
         rows, columns = self._grid(0)
-        busy = [
-            {c for c in range(columns) if not is_glass(self._plan, 0, Box(r * BLOCK, c * BLOCK, BLOCK, BLOCK))}
-            for r in range(rows)
-            if self._run.check() is None
-        ]
+        busy = [self._busy(row, columns) for row in range(rows)]
         total, done, began = sum(map(len, busy)), 0, time.monotonic()
         for row in busy:
             self._run.check()
@@ -127,6 +123,12 @@ class Pyramid:
                 self._run.report(Progress(done, total, f"drawing tiles, about {_duration(left)} left"))
             yield row
             done += len(row)
+
+    def _busy(self, row: int, columns: int) -> set[int]:
+        """Columns of a row of level 0 that hold more than glass."""
+        self._run.check()
+        boxes = (Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK) for column in range(columns))
+        return {column for column, box in enumerate(boxes) if not is_glass(self._plan, 0, box)}
 
     def _pass_on(self, level: int, finer_row: int, finer: Row) -> None:
         """Take a row of the next finer level; two of them make one of this."""

@@ -58,6 +58,22 @@ class SectionPlan:
         bottom, right = self.boxes[:, 2:].max(axis=0)
         return float(top), float(left), float(bottom), float(right)
 
+    def box_um(self, mpp: float) -> tuple[float, float, float, float]:
+        """Give the same in micrometres.
+
+        Parameters
+        ----------
+        mpp : float
+            Micrometres per pixel.
+
+        Returns
+        -------
+        tuple of float
+            Top, left, bottom, right.
+        """
+        top, left, bottom, right = self.box
+        return top * mpp, left * mpp, bottom * mpp, right * mpp
+
 
 def layer_outlines(rng: np.random.Generator, layers: Layers) -> list[Outline]:
     """Turn the layers into outlines.

@@ -13,6 +13,7 @@ from napari_melanoma.data.phantom.slide.looks import Look, Nuclei, find_look
 from napari_melanoma.data.phantom.streams import stream
 
 Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
 VARIANTS, TURNS = 14, 12
 # Half of the side of the largest stamp in micrometres.
 REACH_UM = 13.0
@@ -64,7 +65,7 @@ class Bank:
     stamps: Floats
     reach: int
 
-    def lay(self, canvas: Floats, x: Floats, y: Floats, which: NDArray[np.integer[Any]]) -> None:
+    def lay(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
         """Lay nuclei on a canvas; where they overlap the stronger one is seen.
 
         Parameters
@@ -147,7 +148,7 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
     theta = np.arctan2(y / half[1], x / half[0])
     outline = np.ones_like(x)
     for lobe in style.lobes:
-        outline += species.bend * rng.standard_normal() * np.cos(lobe * theta + rng.uniform(0, 2 * np.pi))
+        outline += species.bend * (2 / lobe) * rng.standard_normal() * np.cos(lobe * theta + rng.uniform(0, 2 * np.pi))
     radius = np.hypot(x / half[0], y / half[1]) / np.clip(outline, 0.5, 1.6)
     distance = (1 - radius) * min(half)
     share = np.clip(0.5 + distance / style.softness, 0, 1)
@@ -157,7 +158,7 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
     amount = dark * (np.clip(chromatin, 0.35, 1.9) + style.rim * rim / species.dark)
     for _ in range(rng.integers(0, species.nucleoli + 1)):
         amount += style.nucleolus * 1.6 * _spot(rng, half, x, y, 0.55 + 0.12 * min(half))
-    halo = np.clip(0.5 + (distance + species.halo) / 0.8, 0, 1) if species.halo else share
+    halo = 0.55 * np.clip(0.5 + (distance + species.halo) / 1.6, 0, 1) if species.halo else share
     return np.stack([share * amount, np.maximum(halo, share)], axis=1)
 
 
