@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
 FINEST_UM = 4.0  # finer overviews are averaged down: single cells are no help in finding tissue
 LONGEST_PX = 2048  # larger overviews are averaged down too: tissue is found within a second or two
+# Three fat cells across; the edge of other tissue has a share of a half there, and is as strong as its middle.
+FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
 USUAL_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
 LEAST_STAINING, MOST_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
 
@@ -111,7 +113,10 @@ def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | N
     pen = _pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
     stained = _feature(density, config)
     threshold = config.threshold if config.threshold is not None else _threshold(stained[~pen], config)
-    mask = _cleaned((stained > threshold) & ~pen, um, config) & ~pen
+    mask = (stained > threshold) & ~pen
+    if config.fat == "drop":
+        mask &= ~_fat(stained, mask, um)
+    mask = _cleaned(mask, um, config) & ~pen
     fold = _folds(density, mask, um)
     if config.folds == "drop":
         mask &= ~fold
@@ -180,8 +185,8 @@ def _pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bo
 
 
 def _cleaned(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
-    """Close or drop fat, fill small holes, drop small pieces, add the margin."""
-    mask = _closed(mask, um, 60) if config.fat == "keep" else _closed(_opened(mask, um, 12), um, 10)
+    """Close gaps, those of fat too where it is kept; drop small pieces, fill small holes, add the margin."""
+    mask = _closed(mask, um, 60 if config.fat == "keep" else 10)
     mask = _without_small(mask, um, config.min_area_mm2)
     mask = ~_without_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
     return _widened(mask, um, config.margin_um)
@@ -288,6 +293,14 @@ def _closed(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> N
     return ~_widened(~_widened(mask, um, by_um), um, by_um)
 
 
-def _opened(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
-    """Drop what is thinner than twice a distance."""
-    return _widened(~_widened(~mask, um, by_um), um, by_um)
+def _fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+    """Where there is little, or faint things with gaps between them: fat is thin membranes around nothing."""
+    from scipy import ndimage
+
+    if not mask.any():
+        return mask
+    size = [2 * round(FAT_WINDOW_UM / 2 / step) + 1 for step in um]
+    share = ndimage.uniform_filter(mask.astype(np.float32), size, mode="nearest")
+    strength = ndimage.uniform_filter(stained * mask, size, mode="nearest") / np.maximum(share, 1e-6)
+    faint: NDArray[np.bool_] = strength < FAT_FAINT * np.median(stained[mask])
+    return (share < FAT_SHARE) | (faint & (share < 1 - FAT_GAPS))
