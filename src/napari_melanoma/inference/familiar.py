@@ -1,4 +1,4 @@
-"""Which pictures are unlike those that a bundle learnt from, by how its own encoder sees them."""
+"""Which tiles are unlike those that a model of slides learnt from, by how its own encoder sees their texture."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_melanoma.analysis.novelty import FEWEST, Novelty
-from napari_melanoma.inference.embedding import Embedder
+from napari_melanoma.analysis.preprocessing import network_input
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.inference.photograph import best_device
+from napari_melanoma.models.bundle import load_network
+from napari_melanoma.models.preprocessing import to_tensor
 from napari_melanoma.models.reference import read_reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -20,22 +25,27 @@ AT_ONCE = 32
 
 
 class Familiar:
-    """What the training images of a bundle look like to it, and from which distance on a picture is unlike them.
+    """What the training tiles of a bundle look like to it, and from which distance on a tile is unlike them.
 
     Parameters
     ----------
-    embedder : Embedder
-        The bundle's encoder.
+    info : BundleInfo
+        The bundle.
+    encoder : torch.nn.Module
+        Its encoder, in evaluation mode, on the device.
     novelty : Novelty
-        Fitted on the embeddings that the bundle remembers.
-    limit : float
-        Above it a picture is unlike.
+        Fitted on the textures that the bundle remembers.
+    device : str
+        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
     """
 
-    def __init__(self, embedder: Embedder, novelty: Novelty, limit: float) -> None:
-        self._embedder = embedder
+    def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: Novelty, device: str = "cpu") -> None:
+        assert info.config.unlike is not None
+        self.limit = info.config.unlike
+        self._config = info.config
+        self._encoder = encoder
         self._novelty = novelty
-        self.limit = limit
+        self._device = device
 
     @classmethod
     def of(cls, info: BundleInfo, device: str | None = None) -> Self | None:
@@ -51,49 +61,62 @@ class Familiar:
         Returns
         -------
         Familiar or None
-            None where the bundle remembers nothing, or too little.
+            None where the bundle remembers no textures, or too few.
 
         Raises
         ------
         BundleError
             Where the weights or what it remembers are damaged.
         """
-        config = info.config
-        limit = config.classifier.unlike if config.classifier else config.unlike
-        reference = read_reference(info) if limit is not None else None
-        if limit is None or reference is None or len(reference.embeddings) < FEWEST:
-            return None
-        return cls(Embedder.load(info, device), Novelty.fit(reference.embeddings), limit)
+        from napari_melanoma.models.zoo import encoder_of
 
-    def distances(self, pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Say how far pictures lie from what was learnt from.
+        reference = read_reference(info) if info.config.unlike is not None else None
+        if reference is None or reference.textures is None or len(reference.textures) < FEWEST:
+            return None
+        encoder = encoder_of(load_network(info))
+        if encoder is None:
+            raise BundleError(f"'{info.name}' remembers textures, and its network has no encoder. Get it again.")
+        device = device or best_device()
+        return cls(info, encoder.to(device), Novelty.fit(reference.textures), device)
+
+    def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Say how far tiles lie from what was learnt from.
 
         Parameters
         ----------
-        pictures : sequence of numpy.ndarray
-            Each uint8 (row, column, channel); tiles of slides at the scale that the bundle states.
+        tiles : sequence of numpy.ndarray
+            Each uint8 (row, column, channel), at the scale that the bundle states.
 
         Returns
         -------
         numpy.ndarray
-            float64 (picture,), to be compared with ``limit``.
+            float64 (tile,), to be compared with ``limit``.
         """
-        if not len(pictures):
-            return np.zeros(0)
-        parts = [self._embedder.embed(list(pictures[at : at + AT_ONCE])) for at in range(0, len(pictures), AT_ONCE)]
-        return self._novelty.distance(np.concatenate(parts))
+        import torch
 
-    def unlike(self, pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Say which pictures are unlike what was learnt from.
+        from napari_melanoma.models.blocks.texture import texture
+
+        config, found = self._config, []
+        with torch.inference_mode():
+            for first in range(0, len(tiles), AT_ONCE):
+                some = tiles[first : first + AT_ONCE]
+                inputs = [network_input(tile, config.input_size, config.preprocessing) for tile in some]
+                maps = self._encoder(to_tensor(inputs, config).to(self._device))
+                found.append(texture(maps, config.input_size).cpu().numpy())
+        return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
+
+    def unlike(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say which tiles are unlike what was learnt from.
 
         Parameters
         ----------
-        pictures : sequence of numpy.ndarray
+        tiles : sequence of numpy.ndarray
             As ``distances`` takes them.
 
         Returns
         -------
         numpy.ndarray
-            Bool (picture,). Of images like those that were learnt from, about one in a hundred.
+            Bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a slide
+            say that the model does not know slides of its kind.
         """
-        return self.distances(pictures) > self.limit
+        return self.distances(tiles) > self.limit

@@ -49,7 +49,7 @@ class BundleConfig(Config):
     unlike: float | None = Field(
         None,
         gt=0,
-        description="of several classes: distance of an embedding above which an image is unlike the training",
+        description="of a model of slides: distance of a texture above which a tile is unlike the training",
     )
     modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on, or 'slide'")
     tile: TileConfig | None = Field(
@@ -66,8 +66,6 @@ class BundleConfig(Config):
             raise ValueError(f"'tile' is of a model of slides, and modalities are {self.modalities}: add '{SLIDE}'")
         if self.classifier is None:
             return self._with_a_map_a_class()
-        if self.unlike is not None:
-            raise ValueError("'unlike' of a classifier stands in 'classifier'")
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
         if self.classifier.positive not in self.classes:

@@ -2,8 +2,8 @@
 
 ``reference.safetensors`` beside the weights; read without torch. Logits and labels of the held-back cases make the
 probabilities' intervals and the sets of classes; embeddings of training cases tell what is unlike them, and which are
-nearest. Ids of images are in it only where a recipe asked for neighbours. A model that draws several classes remembers
-embeddings alone.
+nearest. Ids of images are in it only where a recipe asked for neighbours. A model of slides, of whatever task, also
+remembers the textures of its training tiles, by which tiles are told that are unlike them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ ARRAYS = {
     "embeddings": (np.float16, 2),
     "embedded_labels": (np.int64, 1),
 }
+TEXTURES = "textures"  # float16 (tile, feature), of models of slides alone
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Reference:
 
     ``logits`` is float32 (case, class) before temperature, ``labels`` int64 (case,) indices of classes, ``groups``
     int64 (case,) the patient or lesion, as a number that says nothing else. ``embeddings`` is float16 (training case,
-    feature), ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or ().
+    feature), ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is
+    float16 (training tile, feature), as ``models.blocks.texture`` gives them; None where it remembers none.
     """
 
     logits: NDArray[np.float32]
@@ -48,6 +50,7 @@ class Reference:
     embeddings: NDArray[np.float16]
     embedded_labels: NDArray[np.int64]
     embedded_ids: tuple[str, ...] = ()
+    textures: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit each other."""
@@ -109,6 +112,26 @@ def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np
     return np.sort(np.concatenate(chosen))
 
 
+def textures_alone(textures: NDArray[np.float16], classes: int) -> Reference:
+    """Make what a model remembers that has no cases of its own, such as one that draws.
+
+    Parameters
+    ----------
+    textures : numpy.ndarray
+        float16 (training tile, feature).
+    classes : int
+        Of the bundle.
+
+    Returns
+    -------
+    Reference
+        Without cases.
+    """
+    none = np.zeros(0, np.int64)
+    empty = np.zeros((0, 0), np.float16)
+    return Reference(np.zeros((0, classes), np.float32), none, none, empty, none, textures=textures)
+
+
 def read_reference(info: BundleInfo) -> Reference | None:
     """Read what a bundle remembers of cases.
 
@@ -135,8 +158,9 @@ def read_reference(info: BundleInfo) -> Reference | None:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in ARRAYS}
+            textures = file.get_tensor(TEXTURES) if TEXTURES in file.keys() else None  # noqa: SIM118 - no mapping
             ids = tuple(json.loads((file.metadata() or {}).get("embedded_ids", "[]")))
-        reference = Reference(**arrays, embedded_ids=ids)
+        reference = Reference(**arrays, embedded_ids=ids, textures=textures)
         _check(reference, len(info.config.classes))
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise BundleError(f"cannot read {path}: {error}. Get the bundle again from where it came.") from error
@@ -163,6 +187,8 @@ def write_reference(folder: Path, reference: Reference) -> None:
     from napari_melanoma.core.files import atomic_file
 
     arrays = {name: np.ascontiguousarray(getattr(reference, name), dtype=kind) for name, (kind, _) in ARRAYS.items()}
+    if reference.textures is not None:
+        arrays[TEXTURES] = np.ascontiguousarray(reference.textures, dtype=np.float16)
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise SaveError(f"cannot save {folder / REFERENCE}: logits or embeddings are not finite.")
     metadata = {"embedded_ids": json.dumps(reference.embedded_ids)} if reference.embedded_ids else None
@@ -178,6 +204,8 @@ def _check(reference: Reference, classes: int) -> None:
             raise ValueError(
                 f"{name} is {array.dtype} of {array.ndim} dimensions, expected {np.dtype(kind)} of {dimensions}"
             )
+    if reference.textures is not None and (reference.textures.ndim != 2 or reference.textures.dtype != np.float16):
+        raise ValueError(f"textures are {reference.textures.dtype}, expected float16 of 2 dimensions")
     if reference.logits.shape[1] != classes:
         raise ValueError(f"logits are of {reference.logits.shape[1]} classes, expected {classes}")
     for labels in (reference.labels, reference.embedded_labels):

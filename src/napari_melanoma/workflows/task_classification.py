@@ -10,6 +10,7 @@ from napari_melanoma.training.engine import accelerator
 from napari_melanoma.training.loader import learnt_loader, tuning_loader, unlabelled_batches
 from napari_melanoma.workflows.class_bundle import calibrated_config, measure_there, reference_of, said_of
 from napari_melanoma.workflows.task_kinds import TUNING_BATCH, Finished, spread
+from napari_melanoma.workflows.textures import with_textures
 from napari_melanoma.workflows.training_bundle import network_options
 
 if TYPE_CHECKING:
@@ -134,5 +135,8 @@ class Classification:
         tuning = said_of(known, tuning_loader(prepared, recipe, TUNING_BATCH), run, "Calibrating")
         learnt = said_of(known, learnt_loader(prepared, recipe, TUNING_BATCH), run, "Remembering the training cases")
         reference = reference_of(tuning, learnt, prepared.samples, asked)
-        config = calibrated_config(config, asked, tuning, reference)
-        return Finished(config, reference)
+        finished = Finished(calibrated_config(config, asked, tuning, reference), reference)
+        if recipe.tile is None:
+            return finished
+        learnt_from, tuned_with = (load(prepared, recipe, TUNING_BATCH) for load in (learnt_loader, tuning_loader))
+        return with_textures(finished, known, learnt_from, tuned_with, run)

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.analysis.label_overlap import count_pairs, label_metrics
-from napari_melanoma.analysis.novelty import FEWEST, Novelty, threshold
-from napari_melanoma.models.reference import Reference, remembered
-from napari_melanoma.models.zoo import encoder_of
 from napari_melanoma.training.engine import accelerator
 from napari_melanoma.training.loader import TuningBatches, images_in_order, tuning_loader
 from napari_melanoma.workflows.task_kinds import TUNING_BATCH, Finished, spread
+from napari_melanoma.workflows.textures import with_textures
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from numpy.typing import NDArray
     from torch import nn
-    from torch.utils.data import DataLoader
 
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.core.runs import RunContext
@@ -138,53 +135,10 @@ class SeveralClasses:
             "tuning_dice_of_classes": {name: said[f"DI {name}"] for name in recipe.classes},
         }
         config = config.model_copy(update={"provenance": {**config.provenance, **known}})
-        return remembering(task, recipe, prepared, config, run)
-
-
-def remembering(task: Task, recipe: TrainRecipe, prepared: Prepared, config: BundleConfig, run: RunContext) -> Finished:
-    """Let a bundle remember how its training images look to it, so that it can say what is unlike them.
-
-    Parameters
-    ----------
-    task : Task
-        Trained, in use and on its device.
-    recipe : TrainRecipe
-        Of the run.
-    prepared : Prepared
-        Its images.
-    config : BundleConfig
-        What the bundle says of itself.
-    run : RunContext
-        Asked whether to go on.
-
-    Returns
-    -------
-    Finished
-        Without anything remembered where the network has no encoder, or there are too few images.
-
-    Raises
-    ------
-    Cancelled
-        Where the user stopped it.
-    """
-    encoder = encoder_of(task.network)
-    if encoder is None or len(prepared.learn) < FEWEST:
-        return Finished(config)
-    learnt, tuning = (
-        _embedded(task, encoder, images_in_order(part, recipe, TUNING_BATCH), run)
-        for part in (prepared.learn, prepared.tuning)
-    )
-    chosen = remembered(np.zeros(len(learnt), np.int64))
-    none = np.zeros(0, np.int64)
-    reference = Reference(
-        logits=np.zeros((0, len(recipe.classes)), np.float32),
-        labels=none,
-        groups=none,
-        embeddings=learnt[chosen].astype(np.float16),
-        embedded_labels=np.zeros(len(chosen), np.int64),
-    )
-    limit = threshold(Novelty.fit(reference.embeddings).distance(tuning))
-    return Finished(config.model_copy(update={"unlike": limit}), reference)
+        if recipe.tile is None:
+            return Finished(config)
+        learnt, tuning = (images_in_order(part, recipe, TUNING_BATCH) for part in (prepared.learn, prepared.tuning))
+        return with_textures(Finished(config), task, learnt, tuning, run)
 
 
 def _counted(task: Task, prepared: Prepared, recipe: TrainRecipe, run: RunContext) -> NDArray[np.int64]:
@@ -198,16 +152,3 @@ def _counted(task: Task, prepared: Prepared, recipe: TrainRecipe, run: RunContex
             found = task(images.to(task.device)).argmax(1).cpu().numpy()
             counts += count_pairs(found, labels[:, 0].numpy(), classes)
     return counts
-
-
-def _embedded(task: Task, encoder: nn.Module, batches: DataLoader, run: RunContext) -> NDArray[np.float32]:
-    """Embed images as ``inference.embedding`` does: the means of the encoder's deepest maps."""
-    import torch
-
-    found = []
-    with torch.inference_mode():
-        for images, _, _ in run.track(batches, "Remembering what was learnt from"):
-            maps = encoder(task.normalised(images.to(task.device)))
-            deepest = maps[-1] if isinstance(maps, list | tuple) else maps
-            found.append(deepest.float().mean(dim=(2, 3)).cpu().numpy())
-    return np.concatenate(found)
