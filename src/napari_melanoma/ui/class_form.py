@@ -23,7 +23,8 @@ HERE = (  # set above the fold, or by what is set there
     "classification.classes",
     "classification.positive",
 )
-ROWS_IN_SIGHT = 6
+LEAST_IN_SIGHT, ROWS_IN_SIGHT = 3, 8
+NAME = Qt.ItemDataRole.UserRole  # of a column, where its row says more
 
 
 class ClassForm(QWidget):
@@ -52,7 +53,8 @@ class ClassForm(QWidget):
         named(self, "class_form", "What is told, and from what").setToolTip("")
         self._given: ClassificationConfig | None = None
         self._folders: tuple[str, ...] = ()
-        self._ticked: tuple[str, ...] = ()
+        self._ticked: tuple[str, ...] = ()  # wished for, whether or not the tables that are shown now have them
+        self._known = False  # whether any table was read
         self._positive = ""
         self._offer = Offer()
         self._reading = Latest(self)
@@ -61,7 +63,8 @@ class ClassForm(QWidget):
         self.target = named(StillCombo(), "class_target", "Answer", "The column of the table that the model tells")
         self.counts = named(quiet(), "class_counts", "Images of each class")
         self.columns = named(QListWidget(), "class_columns", "Columns", "What of the patient the model gets; tick")
-        self.columns.setFixedHeight(ROWS_IN_SIGHT * self.columns.fontMetrics().lineSpacing() + 10)
+        self.columns.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._fit_columns()
         self._rest = ConfigForm(ClassificationConfig, settings, icons, lambda key: key not in HERE, "classification.")
         fold = section("Classification", "form_classification_section", self._rest, settings, False)
         icons.fold(fold)
@@ -101,8 +104,9 @@ class ClassForm(QWidget):
         shown = {**self._rest.values(), "target": target, "positive": self._positive or given.positive}
         if target != given.target:
             shown["classes"] = ()
-        if set(self._ticked) != set(_named(given)):
-            columns = self._offer.chosen(self._ticked)
+        ticked = [name for name in self._ticked if name in self._offer.inputs or not self._known]
+        if set(ticked) != set(_named(given)):
+            columns = self._offer.chosen(ticked)
             shown["tabular"] = columns.model_dump() if columns else None
         return shown
 
@@ -154,7 +158,7 @@ class ClassForm(QWidget):
             self._reading.submit("tables", lambda: partial(read_offer, folders, target))
 
     def _on_read(self, offer: Offer) -> None:
-        self._offer = offer
+        self._offer, self._known = offer, True
         before = str(self.target.currentData() or "")
         self.target.clear()
         for name in offer.targets:
@@ -173,7 +177,9 @@ class ClassForm(QWidget):
 
     def _on_ticked(self, item: QListWidgetItem) -> None:
         items = [self.columns.item(place) for place in range(self.columns.count())]
-        self._ticked = tuple(item.text() for item in items if item.checkState() == Qt.CheckState.Checked)
+        ticked = [item.data(NAME) for item in items if item.checkState() == Qt.CheckState.Checked]
+        elsewhere = [name for name in self._ticked if name not in self._offer.inputs]
+        self._ticked = (*ticked, *elsewhere)
         self.changed.emit()
 
     def _show_target(self, target: str) -> None:
@@ -195,14 +201,22 @@ class ClassForm(QWidget):
         self.columns.clear()
         for name in self._offer.inputs:
             item = QListWidgetItem(name, self.columns)
+            item.setData(NAME, name)
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable)
             item.setCheckState(Qt.CheckState.Checked if name in self._ticked else Qt.CheckState.Unchecked)
         for name, why in self._offer.refused.items():
-            item = QListWidgetItem(name, self.columns)
+            item = QListWidgetItem(f"{name} {why}", self.columns)
+            item.setData(NAME, name)
             item.setFlags(Qt.ItemFlag.NoItemFlags)
             item.setToolTip(f"{name} {why}")
         self.columns.blockSignals(False)
-        self._ticked = tuple(name for name in self._ticked if name in self._offer.inputs)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        """Make the list as high as the rows that shall be seen, whole ones, however high the style draws a row."""
+        count = min(max(LEAST_IN_SIGHT, self.columns.count()), ROWS_IN_SIGHT)
+        row = self.columns.sizeHintForRow(0) if self.columns.count() else self.columns.fontMetrics().lineSpacing()
+        self.columns.setFixedHeight(count * row + 2 * self.columns.frameWidth())
 
     def _lay_out(self, fold: QWidget) -> None:
         column = QVBoxLayout(self)
