@@ -16,6 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app, viewer
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.workflows import doctor, train
 from napari_melanoma.workflows.result_folders import SALT
 
@@ -257,17 +258,22 @@ def test_doctor_fails_only_for_what_is_essential(run, monkeypatch, lines, found,
 def test_open_and_demo_reach_the_window(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     window = type("Module", (), {})
-    window.open_viewer = lambda paths: called.append(("open", [path.name for path in paths])) or 0
+    window.open_viewer = lambda paths, slides, size: (
+        called.append(("open", [path.name for path in paths], [path.name for path in slides], size)) or 0
+    )
     window.run_demo = lambda image, out, headless: called.append(("demo", image, out, headless)) or 0
     monkeypatch.setattr(viewer, "import_module", lambda name: window)
     monkeypatch.setattr(viewer.signal, "signal", lambda number, handler: None)
     assert run("open", photographs).exit_code == 0
     assert run("open").exit_code == 0
+    assert run("open", photographs / "p0.png", "--mpp", "0.25").exit_code == 0
     assert run("open", "missing.png").exit_code == 2
+    assert run("open", photographs, "--mpp", "-1").exit_code == 2
     assert "Screenshot" in run("demo", "x.png", "--out", "out", "--headless").stdout
     assert called == [
-        ("open", ["p0.png", "p1.png", "p2.png"]),
-        ("open", []),
+        ("open", ["p0.png", "p1.png", "p2.png"], [], None),
+        ("open", [], [], None),
+        ("open", [], ["p0.png"], PixelSize(0.25, 0.25, "given")),
         ("demo", Path("x.png"), Path("out"), True),
     ]
 

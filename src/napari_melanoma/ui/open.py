@@ -1,4 +1,4 @@
-"""napari with the Lesion dock, and photographs in it: what ``napari-melanoma open`` shows."""
+"""napari with a dock of ours, and photographs and slides in it: what ``napari-melanoma open`` shows."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.ui.lesion import LesionDock
 
-PLUGIN, DOCK = "napari-melanoma", "Lesion"
+PLUGIN, DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
 
-def open_viewer(paths: Sequence[Path]) -> int:
-    """Open napari with the Lesion dock, and stay until its window is closed.
+def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: PixelSize | None = None) -> int:
+    """Open napari with the Lesion dock, or the Slide dock for slides, and stay until its window is closed.
 
     Parameters
     ----------
     paths : sequence of pathlib.Path
         Photographs to open; read while the window is already there.
+    slides : sequence of pathlib.Path
+        Slides to open.
+    pixel_size : PixelSize, optional
+        The user's own pixel size of the slides.
 
     Returns
     -------
@@ -30,11 +36,56 @@ def open_viewer(paths: Sequence[Path]) -> int:
     """
     import napari
 
-    _, dock = viewer_with_dock()
-    if paths:
-        dock.opener.open(paths)
+    if slides and not paths:
+        viewer = napari.Viewer()
+        show_dock(viewer, SLIDE_DOCK)
+    else:
+        viewer, dock = viewer_with_dock()
+        if paths:
+            dock.opener.open(paths)
+    for slide in slides:
+        show_slide(viewer, slide, pixel_size)
     napari.run()
     return 0
+
+
+def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) -> list[Layer]:
+    """Add the layers of a slide to a viewer; what is doubtful of it, or why it cannot be opened, is a notification.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where to.
+    path : pathlib.Path
+        The slide.
+    pixel_size : PixelSize, optional
+        The user's own, which wins over that of the file.
+
+    Returns
+    -------
+    list of napari.layers.Layer
+        One, or one for each channel of fluorescence; none where the slide cannot be opened.
+    """
+    from napari.layers import Layer
+    from napari.utils.notifications import show_error, show_warning
+
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.io.slides.layers import slide_layers
+    from napari_melanoma.io.slides.opening import open_slide
+    from napari_melanoma.ui.slide_sharp import keep_sharp
+
+    try:
+        slide = open_slide(path, pixel_size)
+    except MelanomaError as fault:
+        show_error(str(fault))
+        return []
+    layers = [Layer.create(*data) for data in slide_layers(slide)]
+    keep_sharp(slide, layers)
+    for layer in layers:
+        viewer.add_layer(layer)
+    for said in slide.info.warnings:
+        show_warning(f"{path.name}: {said}")
+    return layers
 
 
 def viewer_with_dock() -> tuple[Viewer, LesionDock]:

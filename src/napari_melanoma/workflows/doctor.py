@@ -160,16 +160,16 @@ def check_graphics() -> list[Check]:
 
 
 def check_formats() -> list[Check]:
-    """Look for the decoders of HEIC and DICOM.
+    """Look for the decoders of HEIC, slides and DICOM.
 
     Returns
     -------
     list of Check
-        HEIC and DICOM.
+        HEIC, OpenSlide and DICOM.
     """
     heic, fault = _import_version("pillow_heif", "libheif_version")
     fix = "Install it again: pip install --force-reinstall pillow-heif"
-    checks = [Check("HEIC", "ok", f"libheif {heic}") if heic else Check("HEIC", "warn", fault, fix)]
+    checks = [Check("HEIC", "ok", f"libheif {heic}") if heic else Check("HEIC", "warn", fault, fix), _openslide()]
     if not find_spec("pydicom"):
         return [*checks, Check("DICOM", "warn", "pydicom is missing", "Install it: pip install pydicom")]
     import pydicom.uid
@@ -263,6 +263,16 @@ def probe(module: str) -> tuple[dict[str, Any], str]:
         return json.loads(done.stdout.splitlines()[-1]), ""
     except (IndexError, ValueError):
         return {}, f"an answer that is no JSON: {done.stdout[-80:]!r}"
+
+
+def _openslide() -> Check:
+    """Say whether OpenSlide's library can be loaded; TIFF, SVS and OME-Zarr are read without it."""
+    try:
+        from openslide import __library_version__ as found
+    except (ImportError, OSError) as error:
+        fix = "Install it again: pip install --force-reinstall openslide-python openslide-bin"
+        return Check("OpenSlide", "warn", f"cannot be loaded: {error}", fix)
+    return Check("OpenSlide", "ok", f"{found}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
 
 
 def _model(answer: dict[str, Any]) -> Check:

@@ -18,6 +18,7 @@ from napari_melanoma.io.slides.harmless import harmless
 from napari_melanoma.io.slides.scale import judged, with_given
 from napari_melanoma.io.slides.slide import Kind, Level, SlideInfo, downsample_of
 from napari_melanoma.io.slides.sources import Source, with_missing
+from napari_melanoma.io.slides.tiff_chain import TRUNCATED, is_cut_off
 from napari_melanoma.io.slides.tiled import Extras, TiledSlide
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _opened(path: Path, handle: Handle, given: PixelSize | None) -> TiledSlide:
         properties=harmless(said),
         associated=tuple(slide.associated_images),
         has_profile="openslide.icc-size" in said,
-        warnings=scale.warnings,
+        warnings=((TRUNCATED,) if is_cut_off(path) else ()) + scale.warnings,
         fingerprint=fingerprint_of(path),
     )
     images = {name: partial(_beside, handle, name) for name in info.associated}

@@ -21,6 +21,7 @@ from napari_melanoma.io.slides.plain_source import PlainSource
 from napari_melanoma.io.slides.scale import with_given
 from napari_melanoma.io.slides.slide import Level, SlideInfo, downsample_of
 from napari_melanoma.io.slides.sources import Grid, with_missing
+from napari_melanoma.io.slides.tiff_chain import TRUNCATED, is_cut_off
 from napari_melanoma.io.slides.tiff_colours import Colours, colours_of
 from napari_melanoma.io.slides.tiff_said import said_by
 from napari_melanoma.io.slides.tiff_series import Planes, main_and_others, planes_of
@@ -92,7 +93,7 @@ def _opened(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | N
         properties=harmless(said.properties),
         associated=tuple(others),
         has_profile=profile is not None,
-        warnings=(*scale.warnings, *levels[0].left_out, *_truncation(levels, reader.size)),
+        warnings=(*_truncation(path, levels, reader.size), *scale.warnings, *levels[0].left_out),
         fingerprint=fingerprint_of(path),
     )
     extras = Extras(
@@ -114,7 +115,7 @@ def _sources(tiff: TiffFile, levels: list[Planes], colours: Colours, reader: Fil
     return sources
 
 
-def _truncation(levels: list[Planes], size: int) -> tuple[str, ...]:
+def _truncation(path: Path, levels: list[Planes], size: int) -> tuple[str, ...]:
     """Say how much of a slide lies beyond the end of its file."""
     pages = [page for planes in levels for page in planes.pages]
     ends = [
@@ -122,7 +123,7 @@ def _truncation(levels: list[Planes], size: int) -> tuple[str, ...]:
     ]
     missing = sum(end > size for end in ends)
     if not missing:
-        return ()
+        return (TRUNCATED,) if is_cut_off(path) else ()
     return (
         f"the file is truncated: {missing} of {len(ends)} tiles lie beyond its end and are shown as striped marks. "
         "Copy it again from its source.",

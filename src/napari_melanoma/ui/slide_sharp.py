@@ -1,0 +1,53 @@
+"""The picture of a slide drawn anew when it can be shown exactly: where the reader's threads meet its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_melanoma.io.slides.tiled import TiledSlide
+
+
+class Refresher(QObject):
+    """Hears in any thread that a slide can be shown exactly, and refreshes its layers in the window's.
+
+    Parameters
+    ----------
+    layers : sequence of napari.layers.Layer
+        Of one slide; not kept alive.
+    """
+
+    _sharper = Signal()
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self._layers = [ref(layer) for layer in layers]
+        self._sharper.connect(self._on_sharper, Qt.ConnectionType.QueuedConnection)
+
+    def tell(self) -> None:
+        """Ask for a refresh; may be called in any thread."""
+        self._sharper.emit()
+
+    def _on_sharper(self) -> None:
+        """Read what is shown again."""
+        for layer in filter(None, (kept() for kept in self._layers)):
+            layer.refresh()
+
+
+def keep_sharp(slide: TiledSlide, layers: Sequence[Layer]) -> None:
+    """Refresh the layers of a slide each time that what they show roughly can be read exactly.
+
+    Parameters
+    ----------
+    slide : TiledSlide
+        Open; keeps what is made here.
+    layers : sequence of napari.layers.Layer
+        Made of it, in a viewer.
+    """
+    slide.watch(Refresher(layers).tell)

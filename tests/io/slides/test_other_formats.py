@@ -1,0 +1,213 @@
+"""What OpenSlide, zarr and picture codecs read is what was written; their errors say what to do."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.slides import picture_slide
+from napari_melanoma.io.slides.files import FileReader, fingerprint_of
+from napari_melanoma.io.slides.harmless import harmless
+from napari_melanoma.io.slides.opening import is_slide, open_slide
+from napari_melanoma.io.slides.openslide_slide import open_with_openslide
+from napari_melanoma.io.slides.slide import DamagedTile, apply_profile
+
+WHOLE = Box(0, 0, 410, 300)
+
+
+def test_openslide_and_tifffile_agree(write_svs) -> None:
+    path = write_svs()
+    with open_with_openslide(path) as theirs, open_slide(path) as ours:
+        assert theirs.info.levels == ours.info.levels
+        assert theirs.info.pixel_size == ours.info.pixel_size
+        assert theirs.info.format == ours.info.format
+        for index, level in enumerate(ours.info.levels):
+            box = Box(0, 0, level.height, level.width)
+            np.testing.assert_array_equal(theirs.read_region(index, box), ours.read_region(index, box))
+        assert theirs.associated_image("label").shape == (60, 50, 3)
+
+
+def test_openslide_goes_on_after_a_damaged_tile(damaged_svs) -> None:
+    with open_with_openslide(damaged_svs) as slide:
+        for _ in range(2):
+            with pytest.raises(DamagedTile, match=r"slide\.svs cannot be decoded"):
+                slide.read_region(0, WHOLE)
+            assert slide.read_region(1, Box(0, 0, 205, 150)).shape == (205, 150, 3)
+        assert slide.read_shown(0, WHOLE).shape == (410, 300, 3)
+
+
+def test_what_openslide_cannot_open_says_why(tmp_path) -> None:
+    (tmp_path / "a.ndpi").write_bytes(b"II*\0" + bytes(200))
+    with pytest.raises(UnreadableImage, match=r"a\.ndpi cannot be opened as a slide.*Copy it again"):
+        open_with_openslide(tmp_path / "a.ndpi")
+
+
+def write_zarr(folder, tissue, version: str, *, unit: str | None = "micrometer", channels=None):
+    import zarr
+
+    axes = [{"name": name, "type": kind} for name, kind in (("c", "channel"), ("y", "space"), ("x", "space"))]
+    if unit:
+        for axis in axes[1:]:
+            axis["unit"] = unit
+    group = zarr.open_group(folder, mode="w", zarr_format=3 if version == "0.5" else 2)
+    datasets = []
+    for index, step in enumerate((1, 2)):
+        data = np.moveaxis(tissue[::step, ::step], -1, 0)
+        array = group.create_array(str(index), shape=data.shape, dtype=data.dtype, chunks=(1, 128, 128))
+        array[...] = data
+        scale = {"type": "scale", "scale": [1, 0.5 * step, 0.25 * step]}
+        datasets.append({"path": str(index), "coordinateTransformations": [scale]})
+    said = {"multiscales": [{"axes": axes, "datasets": datasets, "version": version}]}
+    if channels:
+        said["omero"] = {"channels": channels}
+    group.attrs.update({"ome": said} if version == "0.5" else said)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_an_ome_zarr_folder_is_a_slide(version, tissue, tmp_path) -> None:
+    folder = write_zarr(tmp_path / "a.ome.zarr", tissue, version)
+    assert is_slide(folder)
+    with open_slide(folder) as slide:
+        info = slide.info
+        assert (info.name, info.format, info.kind) == ("a", "OME-Zarr", "brightfield")
+        assert (info.pixel_size.y_um, info.pixel_size.x_um) == (0.5, 0.25)
+        assert "not square" in info.warnings[0]
+        assert [level.downsample for level in info.levels] == [1, 2]
+        np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
+        np.testing.assert_array_equal(slide.read_region(1, Box(100, 100, 60, 60))[:, :50], tissue[200:320:2, 200::2])
+
+
+def test_channels_of_ome_zarr_have_names_and_colours(tissue, tmp_path) -> None:
+    channels = [{"label": name, "color": colour} for name, colour in (("DAPI", "0000FF"), ("A", "00ff00"), ("B", "?"))]
+    folder = write_zarr(tmp_path / "a.zarr", tissue.astype(np.uint16), "0.4", unit=None, channels=channels)
+    with open_slide(folder) as slide:
+        assert slide.info.channels == ("DAPI", "A", "B")
+        assert slide.info.colours == ((0, 0, 255), (0, 255, 0), (255, 255, 255))
+        assert slide.info.pixel_size is None
+        np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
+
+
+def test_a_lost_chunk_and_a_folder_without_an_image(tissue, tmp_path) -> None:
+    import zarr
+
+    folder = write_zarr(tmp_path / "a.zarr", tissue, "0.4")
+    (folder / "0" / "1.1.1").write_bytes(b"\x5a" * 40)
+    with open_slide(folder) as slide:
+        with pytest.raises(DamagedTile):
+            slide.read_region(0, WHOLE)
+        assert slide.read_region(0, Box(0, 0, 100, 100)).shape == (100, 100, 3)
+    zarr.open_group(tmp_path / "b.zarr", mode="w", zarr_format=2)
+    with pytest.raises(UnreadableImage, match=r"b\.zarr is a Zarr folder without an image of several scales"):
+        open_slide(tmp_path / "b.zarr")
+    (tmp_path / "c.zarr").mkdir()
+    (tmp_path / "c.zarr" / ".zgroup").write_text("{")
+    with pytest.raises(UnreadableImage, match=r"c\.zarr cannot be opened as a slide"):
+        open_slide(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("large", [True, False], ids=["larger than a photograph", "as a photograph"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_a_picture_is_read_by_tiles_from_a_temporary_file(mode, large, tissue, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(tissue).convert(mode).save(path)
+    if large:
+        monkeypatch.setattr(picture_slide, "MAX_PIXELS", 1000)
+    known = np.asarray(Image.fromarray(tissue).convert(mode).convert("RGB"))
+    with open_slide(path) as slide:
+        assert slide.info.levels[0].height == 410
+        np.testing.assert_array_equal(slide.read_region(0, WHOLE), known)
+        [temporary] = {source._block.reader.path.parent for source in slide.sources}
+        assert temporary.is_dir()
+    assert not temporary.exists()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_jpeg_is_upright(orientation, tissue, tmp_path, monkeypatch) -> None:
+    from napari_melanoma.io.color import upright
+
+    monkeypatch.setattr(picture_slide, "MAX_PIXELS", 1000)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(tissue).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
+    known = upright(tissue, orientation)
+    with open_slide(tmp_path / "a.jpg") as slide:
+        read = slide.read_region(0, Box(0, 0, *known.shape[:2]))
+    assert np.abs(read.astype(int) - known).max() <= 6
+
+
+def test_pictures_that_cannot_be_read_say_why(tissue, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(tissue).save(path)
+    monkeypatch.setattr(picture_slide, "MAX_PIXELS", 1000)
+    free = shutil.disk_usage(tmp_path)._replace(free=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_slide.shutil, "disk_usage", lambda folder: free)
+        with pytest.raises(UnreadableImage, match=r"takes 0\.0 GB unpacked.*Free some space"):
+            open_slide(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UnreadableImage, match=r"a\.png cannot be decoded.*truncated or damaged"):
+        open_slide(path)
+    Image.fromarray(tissue).convert("P").save(tmp_path / "b.png")
+    with pytest.raises(UnreadableImage, match="of mode P"):
+        open_slide(tmp_path / "b.png")
+
+
+def test_a_profile_is_applied_on_request(tissue, tmp_path) -> None:
+    from PIL import ImageCms
+
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tifffile.imwrite(tmp_path / "a.tif", tissue, photometric="rgb", tile=(64, 64), iccprofile=lab)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert slide.info.has_profile
+        assert slide.profile() == lab
+        read = slide.read_region(0, WHOLE)
+        assert np.abs(apply_profile(read, slide).astype(int) - read).max() <= 2
+    tifffile.imwrite(tmp_path / "b.tif", tissue, photometric="rgb", tile=(64, 64))
+    with open_slide(tmp_path / "b.tif") as slide:
+        assert apply_profile(read, slide) is read
+
+
+def test_what_can_name_a_patient_is_hidden() -> None:
+    said = {
+        "aperio.AppMag": "20",
+        "openslide.mpp-x": "0.5",
+        "openslide.level[0].downsample": "1",
+        "tiff.Make": "Hamamatsu",
+        "aperio.User": "jane",
+        "aperio.Filename": "Doe, Jane",
+        "aperio.Date": "12/29/09",
+        "dicom.PatientName": "Doe^Jane",
+        "dicom.AccessionNumber": "1",
+        "tiff.ImageDescription": "Doe",
+        "hamamatsu.Reference": "S12-345",
+        "openslide.comment": "Doe",
+        "perkinelmer.SlideID": "RTM61",
+        "tiff.DateTime": "2017",
+        "aperio.MPP": "0" * 500,
+    }
+    assert set(harmless(said)) == {"aperio.AppMag", "openslide.mpp-x", "openslide.level[0].downsample", "tiff.Make"}
+    assert json.dumps(dict(harmless(said)))
+
+
+def test_a_file_is_read_at_a_place_and_its_end_is_noticed(tmp_path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(100)))
+    reader = FileReader(path)
+    assert reader.read(10, 3) == b"\x0a\x0b\x0c"
+    with pytest.raises(EOFError, match="ends at byte 100, before byte 105: it is truncated"):
+        reader.read(95, 10)
+    reader.close()
+
+
+def test_a_folder_has_a_fingerprint_of_its_files(tissue, tmp_path) -> None:
+    folder = write_zarr(tmp_path / "a.zarr", tissue, "0.4")
+    copy = shutil.copytree(folder, tmp_path / "b.zarr")
+    assert fingerprint_of(folder) == fingerprint_of(copy)
+    (copy / "0" / "0.0.0").write_bytes(b"other")
+    assert fingerprint_of(folder) != fingerprint_of(copy)
