@@ -20,6 +20,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.ui import lesion_steps
 from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.ui.models_changed import models_changed
 from napari_melanoma.workflows.answer import Answer
 
 
@@ -174,6 +175,25 @@ def test_the_heatmap_is_a_layer_that_follows_the_answer(person):
     person.waits()
     assert layer.visible
     assert len(person.viewer.layers) == 6
+
+
+@pytest.mark.one_qt
+def test_the_same_model_again_shows_the_heatmap_that_is_there(person, monkeypatch):
+    analysed(person)
+    person.finds(QCheckBox, "heatmap").click()
+    person.waits()
+    layer, queue, asked = person.layer("heatmap"), person.dock.answering.queue, []
+    ask = queue.ask
+    monkeypatch.setattr(queue, "ask", lambda question: (asked.append(question.method), ask(question)))
+    chooses_model(person, "")
+    assert not layer.visible
+    chooses_model(person, "melanoma-test")
+    assert answer(person) is not None
+    assert layer.visible
+    assert asked == [""]  # the answer, and no heatmap
+    models_changed().changed.emit("melanoma-test")  # it may be another one under its name
+    person.waits()
+    assert asked == ["", "", "grad_cam"]
 
 
 def test_of_more_than_two_classes_one_is_chosen_for_the_heatmap(person, models):

@@ -230,6 +230,7 @@ class Answering(QObject):
     def _on_models(self, name: str) -> None:
         """Ask anew: a model may be another one under the same name."""
         self._said.clear()
+        self.heatmap.forget_all()
         self._on_model()
 
     def _on_link(self, link: str) -> None:

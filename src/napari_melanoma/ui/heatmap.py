@@ -140,6 +140,10 @@ class Heatmap(QObject):
         """What is to be asked of an answer's question, as the controls are now."""
         return replace(asked, method=self._controls.method, target=self._controls.target)
 
+    def forget_all(self) -> None:
+        """Take every heatmap for that of another model, as one may have changed under its name."""
+        self._shown.clear()
+
     def forget(self, identity: str) -> None:
         """Forget a photograph that was removed.
 
@@ -156,9 +160,7 @@ class Heatmap(QObject):
             image = self._book.image(identity)
             layer = None if image is None else linked.part(self._book.viewer, image, "heatmap")
             if layer is not None:
-                layer.visible = False
-            if gone:
-                self._shown.pop(identity, None)
+                layer.visible = False  # kept: whoever comes back to the same answer sees it at once
 
     def _see(self, identity: str) -> None:
         image = self._book.image(identity)
