@@ -24,6 +24,7 @@ LONGEST_PX = 2048  # larger overviews are averaged down too: tissue is found wit
 # Three fat cells across; the edge of other tissue has a share of a half there, and is as strong as its middle.
 FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
 USUAL_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
+LEAST_ENTROPY, GREY_STEP = 1.3, 4.0  # bits, and grey levels: glass with usual noise stays below a bit
 LEAST_STAINING, MOST_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
 
 # A fold has two layers: twice as dark where the slide is sharp, less in the mean with its edges.
@@ -36,10 +37,10 @@ class TissueConfig(Config):
 
     method: TissueMethod = Field(
         "auto",
-        description="threshold on staining: auto: above the noise of the glass; otsu, triangle, entropy (Kapur): from "
-        "the histogram; luminance: Otsu's on brightness instead",
+        description="threshold on staining: auto: above the noise of the glass; otsu, triangle: from the "
+        "histogram; luminance: Otsu's, on brightness; entropy: Otsu's, on how varied the surroundings are",
     )
-    threshold: float | None = Field(None, ge=0, description="a threshold of your own, in optical density")
+    threshold: float | None = Field(None, ge=0, description="your own, in optical density or, for entropy, bits")
     find_pen: bool = Field(True, description="leave out ink of pens: green, blue, red and black")
     fat: Literal["drop", "keep"] = Field("drop", description="fat: dropped, or its empty cells filled and kept")
     folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analysed all the same, or left out")
@@ -61,7 +62,7 @@ class Tissue:
     fold : numpy.ndarray
         Tissue that probably lies double.
     threshold : float
-        Staining, or darkness, from which a pixel is tissue, in optical density.
+        Staining, darkness (both in optical density) or entropy (bits) from which a pixel is tissue.
     warnings : tuple of str
         Nothing found, no glass in sight, ink or folds over much of the tissue.
     """
@@ -127,6 +128,8 @@ def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | N
 
 def _feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
     """What the threshold is applied to."""
+    if config.method == "entropy":
+        return _local_entropy(density)
     return density.mean(axis=2) if config.method == "luminance" else staining(density)
 
 
@@ -139,7 +142,7 @@ def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
     if config.method == "auto":
         return float(np.clip(_above_noise(stained), LEAST_STAINING, MOST_STAINING))
     if config.method == "entropy":
-        return max(LEAST_STAINING, _most_entropy(stained))
+        return max(LEAST_ENTROPY, float(filters.threshold_otsu(stained)))
     found = filters.threshold_triangle(stained) if config.method == "triangle" else filters.threshold_otsu(stained)
     return max(LEAST_STAINING, float(found))
 
@@ -153,14 +156,13 @@ def _above_noise(stained: NDArray[np.float32]) -> float:
     return float(mode + 6 * 1.4826 * np.median(mode - below)) if len(below) else LEAST_STAINING
 
 
-def _most_entropy(stained: NDArray[np.float32]) -> float:
-    """Threshold that leaves most entropy on both sides (Kapur et al. 1985, doi:10.1016/0734-189X(85)90125-2)."""
-    counts, edges = np.histogram(stained, bins=256, range=(0, float(stained.max())))
-    share = np.maximum(counts / counts.sum(), 1e-12)
-    below, part = np.cumsum(share)[:-1], np.cumsum(share * np.log(share))
-    above = np.maximum(1 - below, 1e-12)
-    entropy = np.log(below * above) - part[:-1] / below - (part[-1] - part[:-1]) / above
-    return float(edges[int(entropy.argmax()) + 1])
+def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entropy of the grey levels around each pixel, in bits, by steps that the noise of glass rarely leaves."""
+    from skimage.filters import rank
+
+    grey = (255 * np.exp(-density.mean(axis=2)) / GREY_STEP).astype(np.uint8)
+    found: NDArray[np.float32] = rank.entropy(grey, np.ones((9, 9), np.uint8)).astype(np.float32)
+    return found
 
 
 def _pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:

@@ -1,0 +1,92 @@
+"""Coarse to fine: after each pass every block has a tile, and in the end each tile came once."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_melanoma.analysis.tile_order import coarse_to_fine, shown_meanwhile
+
+MASKS = arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
+
+
+@given(MASKS, st.integers(1, 20))
+def test_each_wanted_tile_comes_once(wanted: np.ndarray, first: int) -> None:
+    passes = coarse_to_fine(wanted, first)
+    together = np.concatenate([*passes, np.empty((0, 2), np.int32)])
+    assert together.dtype == np.int32
+    assert len(together) == wanted.sum() == len(np.unique(together, axis=0))
+    assert wanted[together[:, 0], together[:, 1]].all()
+    assert all(len(one) for one in passes)
+
+
+@given(MASKS.filter(np.any), st.integers(1, 20))
+def test_after_each_pass_every_block_that_holds_a_wanted_tile_has_one(wanted: np.ndarray, first: int) -> None:
+    passes = coarse_to_fine(wanted, first)
+    size = 1
+    while size < max(wanted.shape) and len({tuple(place // size) for place in np.argwhere(wanted)}) > first:
+        size *= 2
+    assert len(passes[0]) <= first or size >= max(wanted.shape)
+    done: set[tuple[int, int]] = set()
+    for number, one in enumerate(passes):
+        done |= {tuple(place) for place in one.tolist()}
+        if number == 0:
+            blocks = {tuple(place // size) for place in np.argwhere(wanted)}
+            assert {(row // size, column // size) for row, column in done} == blocks
+
+
+def test_the_rough_map_spreads_over_the_slide_and_near_tiles_follow_each_other() -> None:
+    passes = coarse_to_fine(np.ones((64, 64), bool), 20)
+    assert [len(one) for one in passes] == [16, 48, 192, 768, 3072]
+    assert {(row // 16, column // 16) for row, column in passes[0].tolist()} == {
+        (r, c) for r in range(4) for c in range(4)
+    }
+    steps = np.abs(np.diff(passes[-1], axis=0)).sum(axis=1)
+    assert np.median(steps) <= 2
+
+
+def test_islands_are_in_the_first_pass() -> None:
+    wanted = np.zeros((100, 100), bool)
+    wanted[3, 97] = wanted[50:90, 10:60] = True
+    assert [3, 97] in coarse_to_fine(wanted, 30)[0].tolist()
+
+
+def test_nothing_wanted() -> None:
+    assert coarse_to_fine(np.zeros((5, 5), bool)) == []
+
+
+def test_the_tiles_of_a_slide_of_131072_pixels_are_ordered_at_once() -> None:
+    wanted = np.ones((586, 586), bool)
+    start = time.thread_time()
+    passes = coarse_to_fine(wanted)
+    assert time.thread_time() - start < 3
+    assert sum(map(len, passes)) == wanted.sum()
+    assert len(passes[0]) <= 128
+
+
+def test_tiles_that_wait_show_the_nearest_that_is_done() -> None:
+    wanted = np.array([[1, 1, 1, 0, 1]], bool)
+    done = np.array([[1, 0, 0, 0, 1]], bool)
+    values = np.array([[0.2, 9, 9, 9, 0.8]], np.float32)
+    np.testing.assert_array_equal(shown_meanwhile(values, done, wanted), np.float32([[0.2, 0.2, 0.2, np.nan, 0.8]]))
+    assert np.isnan(shown_meanwhile(values, np.zeros_like(done), wanted)).all()
+
+
+@given(MASKS)
+def test_a_map_that_is_done_is_shown_as_it_is(wanted: np.ndarray) -> None:
+    values = np.random.default_rng(0).random((*wanted.shape, 2), np.float32)
+    shown = shown_meanwhile(values, wanted, wanted)
+    np.testing.assert_array_equal(shown[wanted], values[wanted])
+    assert np.isnan(shown[~wanted]).all()
+
+
+@pytest.mark.parametrize("first", [1, 7, 128])
+def test_the_order_depends_on_nothing_else(first: int) -> None:
+    wanted = np.random.default_rng(1).random((50, 30)) < 0.4
+    for one, again in zip(coarse_to_fine(wanted, first), coarse_to_fine(wanted.copy(), first), strict=True):
+        np.testing.assert_array_equal(one, again)

@@ -1,0 +1,220 @@
+"""Tissue on overviews with known truth: pens, fat, folds, pale stain, uneven light, blank and unscanned glass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_melanoma.analysis.tissue import Tissue, TissueConfig, TissueMethod, find_tissue
+from napari_melanoma.analysis.tissue_colours import USUAL_WHITE, glass_colour, ink
+
+SHAPE, UM = (240, 320), (10.0, 10.0)
+HAEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
+INKS = {
+    "green": (1.9, 0.5, 1.2),
+    "blue": (2.1, 1.3, 0.35),
+    "red": (0.12, 1.6, 1.4),
+    "black": (2.0, 1.95, 1.85),
+}
+
+
+class Scene:
+    """An overview that is drawn as optical density, with its truth."""
+
+    def __init__(self, strength: float = 1.0, white: tuple[float, float, float] = (244, 242, 245)) -> None:
+        rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+        self.rng = np.random.default_rng(7)
+        self.white = np.array(white)
+        self.tissue = ((rows - 120) / 75) ** 2 + ((columns - 150) / 110) ** 2 < 1
+        texture = ndimage.gaussian_filter(self.rng.normal(size=SHAPE), 1.5) * 3
+        self.density = (
+            self.tissue[..., None]
+            * strength
+            * (
+                (0.12 + 0.05 * np.clip(texture, -2, 2))[..., None] * HAEMATOXYLIN
+                + (0.30 + 0.06 * np.clip(texture, -2, 2))[..., None] * EOSIN
+            )
+        )
+
+    def ink(self, colour: str, rows: slice, columns: slice) -> Scene:
+        self.density[rows, columns] += INKS[colour]
+        return self
+
+    def rgb(self, noise: float = 1.0) -> NDArray[np.uint8]:
+        light = self.white * np.exp(-ndimage.gaussian_filter(self.density, (0.7, 0.7, 0)))
+        return np.clip(np.rint(light + self.rng.normal(0, noise, light.shape)), 0, 255).astype(np.uint8)
+
+
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+def found_on(scene: Scene, **values: object) -> Tissue:
+    return find_tissue(scene.rgb(), UM, TissueConfig.model_validate(values))
+
+
+@pytest.mark.parametrize("method", ["auto", "otsu", "entropy", "triangle", "luminance"])
+def test_every_method_finds_well_stained_tissue(method: str) -> None:
+    scene = Scene()
+    tissue = found_on(scene, method=method)
+    assert dice(tissue.mask, scene.tissue) > (0.9 if method == "entropy" else 0.95)  # which sees around each pixel
+    assert tissue.warnings == ()
+    assert tissue.pen_share == 0
+    assert tissue.share == pytest.approx(scene.tissue.mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.6, 1.6])
+@pytest.mark.parametrize("white", [(255, 255, 255), (244, 242, 245), (232, 224, 214)])
+def test_pale_and_strong_stain_on_white_and_tinted_glass(strength: float, white: tuple[float, float, float]) -> None:
+    scene = Scene(strength, white)
+    assert dice(found_on(scene).mask, scene.tissue) > 0.94
+
+
+def test_uneven_light_is_no_tissue() -> None:
+    scene = Scene()
+    scene.density += (np.linspace(0, 0.12, SHAPE[1])[None] ** 1.0)[..., None]
+    assert dice(found_on(scene).mask, scene.tissue) > 0.94
+
+
+@pytest.mark.parametrize("colour", INKS)
+def test_ink_beside_and_over_tissue_is_left_out(colour: str) -> None:
+    scene = Scene().ink(colour, slice(20, 30), slice(10, 300)).ink(colour, slice(100, 112), slice(200, 310))
+    tissue = found_on(scene)
+    assert tissue.pen[22:28, 15:295].mean() > 0.98
+    assert tissue.pen[102:110, 205:305].mean() > 0.9
+    assert not tissue.mask[:30].any() or tissue.mask[:30].mean() < 0.01
+    assert dice(tissue.mask, scene.tissue & ~tissue.pen) > 0.93
+    assert not (tissue.mask & tissue.pen).any()
+
+
+def test_ink_that_covers_much_is_said() -> None:
+    scene = Scene().ink("green", slice(0, 60), slice(0, 320))
+    assert any("ink" in line for line in found_on(scene).warnings)
+    assert found_on(scene, find_pen=False).pen_share == 0
+
+
+@pytest.mark.parametrize("pigment", [0.5, 1.0])
+def test_melanin_and_dense_nuclei_are_no_ink(pigment: float) -> None:
+    scene = Scene()
+    scene.density[90:130, 120:180] += pigment * np.array([0.9, 1.2, 1.45])
+    scene.density[140:170, 120:180] += 0.8 * HAEMATOXYLIN
+    tissue = found_on(scene)
+    assert tissue.pen_share == 0
+    assert tissue.mask[90:130, 120:180].all()
+
+
+def test_a_fold_is_marked_and_dropped_on_request() -> None:
+    scene = Scene()
+    scene.density[:, 150:160] *= 2
+    tissue = found_on(scene)
+    across = scene.tissue[:, 152:158]
+    assert tissue.fold[:, 152:158][across].mean() > 0.8
+    assert 0.01 < tissue.fold_share < 0.1
+    assert dice(tissue.mask, scene.tissue) > 0.95
+    dropped = found_on(scene, folds="drop")
+    assert not (dropped.mask & dropped.fold).any()
+    assert dropped.mask.sum() < tissue.mask.sum()
+
+
+def test_dense_epithelium_is_no_fold() -> None:
+    scene = Scene()
+    scene.density[:, 150:160] += scene.tissue[:, 150:160, None] * 0.5 * HAEMATOXYLIN
+    assert found_on(scene).fold_share == 0
+
+
+def test_fat_is_dropped_or_kept() -> None:
+    scene = Scene()
+    fat = np.zeros(SHAPE, bool)
+    fat[30:210, 20:130] = scene.tissue[30:210, 20:130]
+    rows, columns = np.nonzero(fat)
+    membrane = ((rows % 9 < 1) | (columns % 9 < 1)) * 1.0
+    scene.density[rows, columns] = 0.12 * membrane[:, None] * EOSIN
+    solid = scene.tissue & ~fat
+    assert dice(found_on(scene).mask, solid) > 0.9
+    assert dice(found_on(scene, fat="keep").mask, scene.tissue) > 0.93
+
+
+def test_holes_and_specks_by_their_size() -> None:
+    scene = Scene()
+    scene.density[115:125, 100:110] = 0  # 0.01 mm2
+    scene.density[80:130, 180:220] = 0  # 0.2 mm2
+    scene.density[10:15, 290:295] = 0.4 * EOSIN  # 0.0025 mm2
+    tissue = found_on(scene)
+    assert tissue.mask[115:125, 100:110].all()
+    assert not tissue.mask[90:120, 190:210].any()
+    assert not tissue.mask[5:20, 285:300].any()
+    wider = found_on(scene, margin_um=50)
+    assert wider.mask.sum() > tissue.mask.sum()
+
+
+@pytest.mark.parametrize("method", ["auto", "otsu", "entropy", "triangle", "luminance"])
+def test_a_blank_slide_has_no_tissue_and_says_so(method: TissueMethod) -> None:
+    blank = find_tissue(Scene(0.0).rgb(noise=2.5), UM, TissueConfig(method=method))
+    assert not blank.mask.any()
+    assert blank.fold_share == 0
+    assert "no tissue was found" in blank.warnings[0]
+
+
+def test_a_uniform_picture_is_no_trouble() -> None:
+    for level in (0, 255):
+        tissue = find_tissue(np.full((30, 40, 3), level, np.uint8), None, TissueConfig())
+        assert not tissue.mask.any()
+
+
+def test_a_picture_cut_out_of_tissue_is_all_tissue() -> None:
+    inside = Scene().rgb()[90:150, 100:200]
+    tissue = find_tissue(inside, (4.0, 4.0), TissueConfig())
+    assert tissue.mask.all()
+    assert "no glass is in sight" in tissue.warnings[0]
+    assert glass_colour(inside) == USUAL_WHITE
+
+
+def test_what_was_not_scanned_is_no_tissue() -> None:
+    scene, rgb = Scene(), Scene().rgb()
+    rgb[:, :30] = 0
+    rgb[:25] = 0
+    tissue = find_tissue(rgb, UM, TissueConfig())
+    assert not tissue.mask[:24].any()
+    assert dice(tissue.mask, scene.tissue & (np.arange(SHAPE[1]) >= 30)) > 0.93
+
+
+def test_a_dark_overview_is_said() -> None:
+    dark = np.zeros((50, 60, 3), np.uint8)
+    dark[10:30, 10:30, 0] = 200
+    assert any("dark" in line for line in find_tissue(dark, UM, TissueConfig()).warnings)
+
+
+def test_a_finer_overview_gives_the_same_tissue_at_its_own_size() -> None:
+    scene = Scene()
+    fine = scene.rgb(0).repeat(5, axis=0).repeat(5, axis=1)[:1197, :1593]
+    tissue = find_tissue(fine, (2.0, 2.0), TissueConfig())
+    assert tissue.mask.shape == tissue.pen.shape == (1197, 1593)
+    truth = scene.tissue.repeat(5, axis=0).repeat(5, axis=1)[:1197, :1593]
+    assert dice(tissue.mask, truth) > 0.95
+
+
+def test_a_threshold_of_ones_own_counts() -> None:
+    scene = Scene()
+    assert found_on(scene, threshold=0.05).threshold == 0.05
+    assert not found_on(scene, threshold=2.0).mask.any()
+
+
+def test_blue_counterstain_and_brown_chromogen_are_no_certain_ink() -> None:
+    colours = np.array([[[0.40, 0.27, 0.14], [0.25, 0.35, 0.45], [0.6, 0.65, 0.3]]], np.float32)
+    certain, doubtful = ink(colours)
+    assert not certain.any()
+    assert not doubtful.any()
+
+
+def test_a_real_slide(shared_data: Path) -> None:
+    import tifffile
+
+    rgb = tifffile.imread(shared_data / "slides" / "CMU-1-Small-Region.svs", key=1)
+    tissue = find_tissue(rgb, (1.93, 1.93), TissueConfig())
+    assert 0.3 < tissue.share < 0.5
+    assert tissue.pen_share == 0
+    assert not tissue.mask[400:, :100].any()  # glass at the lower left

@@ -1,0 +1,39 @@
+"""Polygons as values: areas with holes, boxes, and rings to arrays and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, signed_area
+
+
+def square(top: float, left: float, side: float) -> tuple[tuple[float, float], ...]:
+    return ((top, left), (top, left + side), (top + side, left + side), (top + side, left))
+
+
+def test_holes_do_not_count() -> None:
+    polygon = Polygon(square(0, 0, 10), (square(1, 1, 2), square(5, 5, 3)))
+    assert polygon.area == 100 - 4 - 9
+    assert polygon.rings == (square(0, 0, 10), square(1, 1, 2), square(5, 5, 3))
+
+
+def test_clockwise_on_a_screen_is_positive_and_far_from_the_origin_exact() -> None:
+    ring = square(1e7, 1e7, 0.5)
+    assert signed_area(ring) == 0.25
+    assert signed_area(ring[::-1]) == -0.25
+
+
+def test_the_box_has_whole_pixels() -> None:
+    assert Polygon(square(1.5, 2.25, 3)).box == Box(1, 2, 4, 4)
+    assert joint_box((Polygon(square(1.5, 2.25, 3)), Polygon(square(-4, 10, 1)))) == Box(-4, 2, 9, 9)
+
+
+def test_rings_and_arrays() -> None:
+    ring = square(0, 0, 3)
+    closed = np.vstack([as_array(ring), as_array(ring)[:1]])
+    assert as_ring(closed) == as_ring(as_array(ring)) == ring
+
+
+def test_equal_polygons_are_equal_keys() -> None:
+    assert len({Polygon(square(0, 0, 1)), Polygon(square(0, 0, 1)), Polygon(square(0, 0, 2))}) == 2

@@ -1,0 +1,223 @@
+"""GeoJSON: what is written is read back exactly, what QuPath writes is understood, and faults are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation, feature, write_geojson
+from napari_melanoma.io.geojson_reading import read_geojson
+
+SQUARE = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0))
+HOLE = ((2.0, 2.0), (4.0, 2.0), (4.0, 4.0), (2.0, 4.0))
+NUMBER = st.floats(-1e7, 1e7, allow_nan=False)
+
+
+@st.composite
+def rings(draw: st.DrawFn) -> tuple[tuple[float, float], ...]:
+    """Draw a triangle with an area."""
+    row, column, height, width = draw(NUMBER), draw(NUMBER), draw(st.floats(1, 1e5)), draw(st.floats(1, 1e5))
+    return ((row, column), (row, column + width), (row + height, column + width / 3))
+
+
+ANNOTATIONS = st.builds(
+    Annotation,
+    polygons=st.lists(
+        st.builds(Polygon, outer=rings(), holes=st.lists(rings(), max_size=2).map(tuple)), min_size=1, max_size=3
+    ).map(tuple),
+    class_name=st.sampled_from(["malignant", "benign: naevus", "Ärztin", "肿瘤"]),
+    color=st.none() | st.tuples(*[st.integers(0, 255)] * 3),
+    name=st.text(max_size=8),
+    measurements=st.dictionaries(st.text(min_size=1, max_size=6), NUMBER, max_size=3),
+    kind=st.sampled_from(["annotation", "detection", "tile"]),
+    id=st.sampled_from(["", "3bb3ee8f-34b3-4c5e-8e0e-c4c4b8f2f6d1"]),
+    other=st.sampled_from([{}, {"isLocked": True, "metadata": {"reader": "A"}}]),
+)
+
+
+@given(st.lists(ANNOTATIONS, max_size=4))
+def test_what_is_written_is_read_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, annotations: list[Annotation]
+) -> None:
+    path = tmp_path_factory.mktemp("geojson") / "lesions.geojson"
+    write_geojson(path, annotations)
+    assert read_geojson(path).annotations == tuple(annotations)
+    assert read_geojson(path).left_out == ()
+
+
+def test_the_file_has_the_form_of_qupath(tmp_path: Path) -> None:
+    lesion = Annotation(
+        (Polygon(SQUARE, (HOLE,)),), "malignant", (200, 0, 0), "3", {"area_mm2": 1.5, "none": float("nan")}
+    )
+    write_geojson(tmp_path / "a.geojson", [lesion])
+    assert json.loads((tmp_path / "a.geojson").read_text()) == {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [
+                        [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]],
+                        [[2, 2], [2, 4], [4, 4], [4, 2], [2, 2]],
+                    ],
+                },
+                "properties": {
+                    "objectType": "annotation",
+                    "name": "3",
+                    "classification": {"name": "malignant", "color": [200, 0, 0]},
+                    "measurements": {"area_mm2": 1.5},
+                },
+            }
+        ],
+    }
+
+
+def test_several_polygons_are_a_multipolygon() -> None:
+    geometry = feature(Annotation((Polygon(SQUARE), Polygon(HOLE))))["geometry"]
+    assert geometry["type"] == "MultiPolygon"
+    assert [len(polygon) for polygon in geometry["coordinates"]] == [1, 1]
+
+
+def written(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "given.geojson"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+POLYGON = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
+UNDERSTOOD = [
+    ("a bare geometry", POLYGON, Annotation((Polygon(SQUARE),))),
+    ("a feature", {"type": "Feature", "geometry": POLYGON, "properties": None}, Annotation((Polygon(SQUARE),))),
+    (
+        "QuPath 0.2: a list, packed colour, measurements as a list",
+        [
+            {
+                "type": "Feature",
+                "id": "PathAnnotationObject",
+                "geometry": POLYGON,
+                "properties": {
+                    "classification": {"name": "Tumor", "colorRGB": -3670016},
+                    "isLocked": False,
+                    "measurements": [{"name": "Area", "value": 100.0}, {"name": "none", "value": "NaN"}],
+                },
+            }
+        ],
+        Annotation(
+            (Polygon(SQUARE),),
+            "Tumor",
+            (200, 0, 0),
+            measurements={"Area": 100.0},
+            id="PathAnnotationObject",
+            other={"isLocked": False},
+        ),
+    ),
+    (
+        "QuPath 0.5: derived classes, and 0.3's name of the type",
+        {
+            "type": "FeatureCollection",
+            "features": [
+                {
+                    "type": "Feature",
+                    "geometry": POLYGON,
+                    "properties": {"object_type": "detection", "classification": {"names": ["Tumor", "Positive"]}},
+                }
+            ],
+        },
+        Annotation((Polygon(SQUARE),), "Tumor: Positive", kind="detection"),
+    ),
+    (
+        "a class as plain text, heights, an open ring",
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[[0, 0, 7], [10, 0, 7], [10, 10, 7], [0, 10, 7]]]},
+            "properties": {"classification": "nest"},
+        },
+        Annotation((Polygon(SQUARE),), "nest"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), UNDERSTOOD, ids=[case[0] for case in UNDERSTOOD])
+def test_other_forms_are_understood(tmp_path: Path, name: str, content: Any, expected: Annotation) -> None:
+    assert read_geojson(written(tmp_path, content)).annotations == (expected,), name
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "bom.geojson"
+    path.write_text(json.dumps(POLYGON), encoding="utf-8-sig")
+    assert len(read_geojson(path).annotations) == 1
+
+
+def test_what_encloses_nothing_is_left_out_and_named(tmp_path: Path) -> None:
+    content = [
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}},
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}},
+        {
+            "type": "Feature",
+            "geometry": {"type": "GeometryCollection", "geometries": [POLYGON, {"type": "LineString"}]},
+        },
+    ]
+    found = read_geojson(written(tmp_path, content))
+    assert len(found.annotations) == 1
+    assert [line.split(":")[0] for line in found.left_out] == ["feature 1", "feature 2", "feature 3"]
+
+
+def one(geometry: Any) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": [{"geometry": POLYGON}, {"geometry": geometry}]}
+
+
+MALFORMED = [
+    ("cut off", '{"type": "FeatureCollection", "features": [{"ty', "is no JSON"),
+    ("no text", "\x00\x01", "is no JSON"),
+    ("a number", 7, "found int"),
+    ("another object", {"type": "Topology"}, "found Topology"),
+    ("no features", {"type": "FeatureCollection"}, "'features' should be a list, found None"),
+    ("no geometry", {"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "feature 1: 'geometry' should"),
+    ("no coordinates", one({"type": "Polygon"}), "feature 2: 'coordinates' should be a list"),
+    ("rings that are numbers", one({"type": "Polygon", "coordinates": [1, 2]}), "feature 2: a ring is a list"),
+    ("polygons that are numbers", one({"type": "MultiPolygon", "coordinates": [1]}), "feature 2: a polygon is a list"),
+    ("points of text", one({"type": "Polygon", "coordinates": [[["a", 1]]]}), "feature 2: a point is two finite"),
+    ("points that are infinite", '{"type": "Polygon", "coordinates": [[[Infinity, 1]]]}', "two finite numbers"),
+    ("one number", one({"type": "Polygon", "coordinates": [[[1]]]}), "two finite numbers"),
+    ("properties of a list", [{"geometry": POLYGON, "properties": [1]}], "'properties' is no object"),
+    (
+        "measurements of text",
+        [{"geometry": POLYGON, "properties": {"measurements": "x"}}],
+        "'measurements' is no object",
+    ),
+    ("endless nesting", "[" * 100_000, "is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), MALFORMED, ids=[case[0] for case in MALFORMED])
+def test_a_malformed_file_is_refused_with_the_place(tmp_path: Path, name: str, content: Any, said: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(InputError) as caught:
+        read_geojson(path)
+    assert said in str(caught.value), name
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        read_geojson(tmp_path / "none.geojson")
+    with pytest.raises(InputError, match="cannot read"):
+        read_geojson(tmp_path)
+
+
+def test_nothing_half_written_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    with pytest.raises(TypeError):
+        write_geojson(path, [Annotation((Polygon(SQUARE),), other={"odd": object()})])
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError):
+        write_geojson(tmp_path / "file" / "a.geojson", [])
