@@ -36,7 +36,7 @@ ANSWERS = ("benign tissue", "naevus", "melanoma")
 SIDE_PX = 128
 TILE_MPP, TISSUE_MPP = 1.0, 2.0
 SIDE_MM = 3.0  # of a slide
-SLIDES = {"train": 96, "test": 30}
+SLIDES = {"train": 120, "test": 30}
 TILES = {"train": 16, "test": 10}  # of each slide
 FINE = 0.5  # micrometres per pixel at which most slides are drawn; some are drawn at twice that, as scanners differ
 ENOUGH = 0.2  # share of a tile that a lesion covers, to be called by it
@@ -114,7 +114,7 @@ def slide_config(family: str, number: int, *, tells: bool) -> SlidePhantomConfig
     """
     seed = 10_000 * (1 + list(SLIDES).index(family)) + 1000 * tells + number
     random = np.random.default_rng(seed)
-    mpp = 1.0 if family == "train" and number % 4 else FINE
+    mpp = 1.0 if family == "train" and number % 3 else FINE
     side = 256 * round(SIDE_MM * 1000 / mpp / 256)
     return SlidePhantomConfig(
         seed=seed,

@@ -1,0 +1,210 @@
+"""Measuring a model of several classes: figures, files, what fails, and how photographs keep clear of such models."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from napari_melanoma.cli import app
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.inference.labels import Labeller
+from napari_melanoma.inference.photograph import Segmenter
+from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
+from napari_melanoma.models.registry import (
+    adopt,
+    default_classifier,
+    fitting_photographs,
+    for_photographs,
+    list_bundles,
+)
+from napari_melanoma.workflows.evaluate_labels import evaluate_labels
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+CLASSES = ("glass", "stroma", "nest")
+GREYS = np.array([240, 150, 60], np.uint8)
+SIDE = 32
+
+
+class ByGrey:
+    """A model that knows the greys of the classes, and takes every nest of a marked image for stroma."""
+
+    device = "cpu"
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"")
+        config = BundleConfig(
+            name="grey", title="Grey", architecture="none", classes=CLASSES, options={"classes": len(CLASSES)}
+        )
+        self.info = BundleInfo(folder, config)
+
+    def labels(self, rgb: np.ndarray) -> np.ndarray:
+        found = np.abs(rgb[..., :1].astype(int) - GREYS).argmin(-1).astype(np.uint8)
+        return np.where(rgb[..., 2] == 1, np.minimum(found, 1), found).astype(np.uint8)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ByGrey:
+    return ByGrey(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Six images; in the last one nests are missed."""
+    folder = tmp_path / "tiles"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    rows = []
+    for index in range(6):
+        labels = random.integers(0, 3, (SIDE, SIDE)).astype(np.uint8)
+        rgb = np.repeat(GREYS[labels][..., None], 3, axis=2)
+        if index == 5:
+            rgb[..., 2] = 1
+        write_rgb(folder / f"images/t{index}.png", rgb)
+        write_labels(folder / f"masks/t{index}.png", labels)
+        rows.append({"image_id": f"t{index}", "patient_id": f"s{index // 2}", "split": "train" if index < 2 else "val"})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def test_figures_and_files(model: ByGrey, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = evaluate_labels(model, [data], out, run=RunContext())
+    whole = found.parts["all"]
+    assert found.images == 6
+    assert whole["DI glass"].mean == 1
+    assert whole["DI nest"].low < whole["DI nest"].mean < 1
+    labels = [read_labels(data / f"masks/t{index}.png") for index in range(6)]
+    nests, missed = sum(int((each == 2).sum()) for each in labels), int((labels[5] == 2).sum())
+    assert whole["DI nest"].mean == pytest.approx(2 * (nests - missed) / (2 * nests - missed))
+    about = json.loads((out / "metrics.json").read_text())
+    assert about["classes"] == list(CLASSES)
+    assert about["metrics"]["all"]["DI nest"]["mean"] == whole["DI nest"].mean
+    assert np.sum(about["confusion_px"]) == 6 * SIDE * SIDE
+    with (out / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["done"] * 6
+    assert float(rows[5]["DI nest"]) == 0
+    assert float(rows[0]["DI"]) == 1
+    assert "lowest of nest" in (out / "summary.html").read_text()
+    assert (out / "figures" / "worst.png").is_file()
+
+
+def test_a_split_alone(model: ByGrey, data: Path, tmp_path: Path) -> None:
+    found = evaluate_labels(model, [data], tmp_path / "out", split="train", run=RunContext())
+    assert [sample.image_id for sample in found.samples] == ["t0", "t1"]
+    assert not found.parts["all"]["DI"].has_interval  # one slide
+
+
+def _unknown(labels: np.ndarray) -> np.ndarray:
+    return labels + 5
+
+
+def _cut(labels: np.ndarray) -> np.ndarray:
+    return labels[:-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(_unknown, "expected the values 0 glass, 1 stroma, 2 nest"), (_cut, "the size of its upright")]
+)
+def test_an_image_that_fails_costs_itself_alone(
+    change: Callable[[np.ndarray], np.ndarray], said: str, model: ByGrey, data: Path, tmp_path: Path
+) -> None:
+    path = data / "masks" / "t3.png"
+    write_labels(path, change(read_labels(path)))
+    found = evaluate_labels(model, [data], tmp_path / "out", run=RunContext())
+    assert found.images == 5
+    assert [item.sample.image_id for item in found.failed] == ["t3"]
+    assert said in found.failed[0].error
+
+
+def test_nothing_that_could_be_measured(model: ByGrey, data: Path, tmp_path: Path) -> None:
+    for path in (data / "masks").iterdir():
+        write_labels(path, _unknown(read_labels(path)))
+    with pytest.raises(DataSetError, match="none of 6 images could be measured"):
+        evaluate_labels(model, [data], tmp_path / "out", run=RunContext())
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A bundle of three classes with random weights."""
+    from napari_melanoma.models.zoo import build_network
+
+    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16, "classes": 3}
+    config = BundleConfig(
+        name="three",
+        title="Three",
+        architecture="deeplabv3plus",
+        options=options,
+        input_size=32,
+        classes=CLASSES,
+        modalities=("slide",),
+        tile=TileConfig(mpp=1.0, side_px=32),
+    )
+    return write_bundle(
+        tmp_path_factory.mktemp("bundles") / "three", config, build_network("deeplabv3plus", options), ""
+    )
+
+
+def test_the_most_probable_class_counts_whatever_the_size(several: BundleInfo) -> None:
+    model = Labeller.load(several, "cpu")
+    rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    probability = model.probabilities(rgb)
+    assert probability.shape == (3, 50, 70)
+    assert np.allclose(probability.sum(0), 1, atol=1e-5)
+    assert np.array_equal(model.labels(rgb), probability.argmax(0))
+
+
+def test_photographs_keep_clear_of_it(several: BundleInfo) -> None:
+    assert adopt(several).name in [bundle.name for bundle in list_bundles()]
+    assert "three" not in [bundle.name for bundle in fitting_photographs("segmentation")]
+    with pytest.raises(BundleError, match=r"'three' is a model of slides \(glass, stroma, nest\).*lesion-small"):
+        for_photographs(several, "segmentation")
+    with pytest.raises(BundleError, match="expected a model that draws one lesion"):
+        Segmenter.load(several)
+    usual = default_classifier()
+    assert usual is None or not usual.config.is_of_slides
+
+
+def test_a_model_of_one_lesion_is_no_labeller(tiny_bundle: BundleInfo) -> None:
+    with pytest.raises(BundleError, match="does not draw several classes"):
+        Labeller.load(tiny_bundle)
+
+
+def test_the_verbs_say_so(several: BundleInfo, data: Path, tmp_path: Path) -> None:
+    out, photograph = str(tmp_path / "out"), str(data / "images" / "t0.png")
+    refused = CliRunner().invoke(app, ["lesion", photograph, "--model", str(several.path), "--out", out])
+    assert refused.exit_code == 2
+    assert "is a model of slides" in refused.output
+    words = ["evaluate", "--model", str(several.path), "--data", str(data), "--out", out]
+    refused = CliRunner().invoke(app, [*words, "--threshold", "0.4"])
+    assert refused.exit_code == 2
+    assert "segmentation of several classes, to which --threshold says nothing" in refused.output
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.output.splitlines()[-1])["classes"] == list(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"tile": {"mpp": 0.5, "side_px": 224}}, "add 'slide'"),
+        ({"tile": {"mpp": 0, "side_px": 224}, "modalities": ["slide"]}, "tile.mpp"),
+        ({"classes": ["a", "b"]}, "expected 1 as the network's options say"),
+        ({"classes": ["a", "a"], "options": {"classes": 2}}, "each once"),
+        ({"options": {"classes": 3}}, "expected 3"),
+    ],
+)
+def test_what_a_bundle_may_not_say(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        BundleConfig.parse({"name": "x", "title": "X", "architecture": "unet", **values}, "config.json")
