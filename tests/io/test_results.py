@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage
-from napari_melanoma.io.results import read_mask, read_table, write_mask, write_probability, write_rgb, write_table
+from napari_melanoma.io.results import (
+    read_labels,
+    read_mask,
+    read_table,
+    write_labels,
+    write_mask,
+    write_probability,
+    write_rgb,
+    write_table,
+)
 
 MASK = np.arange(20)[:, None] > np.arange(30)
 
@@ -55,6 +64,39 @@ def test_what_is_no_mask(content, found, tmp_path) -> None:
 def test_a_missing_mask(tmp_path) -> None:
     with pytest.raises(UnreadableImage, match="cannot be read as a mask"):
         read_mask(tmp_path / "mask.png")
+
+
+LABELS = (np.arange(600).reshape(20, 30) % 5).astype(np.uint8)
+
+
+def test_labels(tmp_path) -> None:
+    write_labels(tmp_path / "new" / "labels.png", LABELS)
+    np.testing.assert_array_equal(read_labels(tmp_path / "new" / "labels.png"), LABELS)
+
+
+def test_labels_of_others(tmp_path) -> None:
+    """Of a palette the indices count, of grey in three channels the grey; one bit is two classes."""
+    with_palette = Image.fromarray(LABELS).convert("P")
+    with_palette.putpalette([200, 10, 10, 10, 200, 10, 10, 10, 200, 90, 90, 0, 0, 90, 90])
+    with_palette.save(tmp_path / "palette.png")
+    Image.fromarray(np.repeat(LABELS[..., None], 3, axis=-1)).save(tmp_path / "grey.png")
+    Image.fromarray(MASK).save(tmp_path / "bits.png")
+    for name, expected in (("palette", LABELS), ("grey", LABELS), ("bits", MASK)):
+        np.testing.assert_array_equal(read_labels(tmp_path / f"{name}.png"), expected, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        ("colours.png", np.stack([LABELS, LABELS, LABELS + 1], axis=-1), "found colours"),
+        ("deep.png", LABELS.astype(np.uint16) * 1000, "more than 8 bits"),
+        ("lossy.jpg", LABELS, "found JPEG"),
+    ],
+)
+def test_what_is_no_label_image(name, values, found, tmp_path) -> None:
+    Image.fromarray(values).save(tmp_path / name)
+    with pytest.raises(UnreadableImage, match=f"cannot be read as a label image.*{found}"):
+        read_labels(tmp_path / name)
 
 
 def test_probability(tmp_path) -> None:

@@ -198,3 +198,22 @@ def test_no_data_set(tmp_path: Path) -> None:
 def test_real_data(shared_data: Path) -> None:
     found = check(shared_data / "ph2")
     assert (found.images, found.usable, found.faults) == (120, 120, [])
+
+
+def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
+    """Of several classes one alone is no mistake; which values there are is told, as a recipe has to name them."""
+
+    from napari_melanoma.io.results import write_labels, write_rgb
+
+    random = np.random.default_rng(0)
+    for name, values in (("mixed", 4), ("glass", 1), ("dermis", 2)):
+        write_rgb(tmp_path / f"images/{name}.png", random.integers(0, 256, (64, 64, 3)).astype(np.uint8))
+        write_labels(tmp_path / f"masks/{name}.png", random.integers(0, values, (64, 64)).astype(np.uint8))
+    write_table(tmp_path / "dataset.csv", [{"image_id": name} for name in ("mixed", "glass", "dermis")])
+    found = check_data(tmp_path, run=RunContext())
+    assert not found.faults
+    assert (
+        "masks",
+        "1 are label images (values 0, 1, 2, 3): name their classes in a recipe's 'classes'",
+    ) in found.notes
+    assert not any("mask is empty" in said for _, said in found.notes)

@@ -15,22 +15,27 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import REVIEWS, Entry, Sample, each_entry, sample_of, usable
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask
+from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.workflows.table_check import Finding, TableCheck, check_rows
 
 NO_REVIEW = "not asked"
+INSIDE = 255  # of a mask of one lesion
 NAMED = 5  # rows without an image that a note names
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What the files of one image say; ``digest`` is the fingerprint of its pixels, "" where it cannot be read."""
+    """What the files of one image say; ``digest`` is the fingerprint of its pixels, "" where it cannot be read.
+
+    ``labels`` are the values of a mask that is a label image of several classes.
+    """
 
     sample: Sample
     digest: str = ""
     shape: tuple[int, int] | None = None
     lesion_fraction: float | None = None
     fault: str = ""
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,14 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         longer_side_px=tuple(int(side) for side in _range([max(shape) for shape in sides])),
         lesion_percent=_range([100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]),
         faults=faults,
-        notes=[*_strange_masks(looked), *beside, *_unnamed_files(folder, samples), *_without(bare), *table.notes()],
+        notes=[
+            *_label_images(looked),
+            *_strange_masks(looked),
+            *beside,
+            *_unnamed_files(folder, samples),
+            *_without(bare),
+            *table.notes(),
+        ],
     )
 
 
@@ -165,12 +177,32 @@ def _look(sample: Sample) -> Looked:
         if sample.mask is None:
             return Looked(sample, digest, shape)
         mask = read_mask(sample.mask)
+        labels = _labels_in(sample)
     except UnreadableImage as error:
         return Looked(sample, fault=str(error))
     if mask.shape != shape:
         said = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
         return Looked(sample, digest, shape, fault=said)
-    return Looked(sample, digest, shape, float(mask.mean()))
+    return Looked(sample, digest, shape, None if labels else float(mask.mean()), labels=labels)
+
+
+def _labels_in(sample: Sample) -> tuple[int, ...]:
+    """Values of a mask that is a label image of several classes; none of a mask of one lesion, which has 255 or 1."""
+    assert sample.mask is not None
+    try:
+        values = np.flatnonzero(np.bincount(read_labels(sample.mask).ravel(), minlength=INSIDE + 1))
+    except UnreadableImage:  # such as a JPEG, which read_mask takes
+        return ()
+    return tuple(values.tolist()) if values[-1] not in (0, 1, INSIDE) else ()
+
+
+def _label_images(looked: Sequence[Looked]) -> list[tuple[str, str]]:
+    """Say that masks are label images, where some are."""
+    found = [one for one in looked if one.labels]
+    if not found:
+        return []
+    values = ", ".join(map(str, sorted({value for one in found for value in one.labels})))
+    return [("masks", f"{len(found)} are label images (values {values}): name their classes in a recipe's 'classes'")]
 
 
 def _unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
@@ -209,6 +241,8 @@ def _same_pictures(looked: Sequence[Looked], run: RunContext) -> tuple[list[tupl
 
 def _strange_masks(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
     """Masks that may be meant so, and may be a mistake."""
+    if any(one.labels for one in looked):  # of several classes: nothing but the first one is no mistake
+        return
     for one in looked:
         if one.lesion_fraction in (0.0, 1.0):
             yield one.sample.image_id, "its mask is empty" if one.lesion_fraction == 0 else "its mask covers everything"
