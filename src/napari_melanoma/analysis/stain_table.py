@@ -181,10 +181,14 @@ def _by_histogram(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) ->
     levels = np.arange(256)
     moved = np.empty(colors.shape, np.float32)
     for channel, (own, wanted) in enumerate(zip(fit.shares, target.shares, strict=True)):
-        middle = (np.array(own) + np.array((0.0, *own[:-1]))) / 2  # of the pixels at a level half lie below
-        reached = np.maximum.accumulate(np.array(wanted)) + 1e-9 * levels
-        moved[:, channel] = np.interp(middle, reached, levels)[colors[:, channel]]
+        moved[:, channel] = np.interp(_rank_of(own), _rank_of(wanted), levels)[colors[:, channel]]
     return moved
+
+
+def _rank_of(shares: tuple[float, ...]) -> NDArray[np.float64]:
+    """Share of pixels below each level and half of those at it; a little rising where there are none."""
+    below = np.array((0.0, *shares[:-1]))
+    return np.maximum.accumulate((np.array(shares) + below) / 2) + 1e-9 * np.arange(len(shares))
 
 
 def _stained_share(colors: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:

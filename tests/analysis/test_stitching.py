@@ -1,0 +1,136 @@
+"""Tile then stitch is the identity, whatever the overlap, the border, and the blocks in which the map is made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_melanoma.analysis.stitching import (
+    Mosaic,
+    Window,
+    blend_window,
+    map_shape,
+    pixel_of,
+    stitch_block,
+    tiles_reaching,
+)
+from napari_melanoma.analysis.tiling import TileGrid
+from napari_melanoma.core.geometry import Box
+
+SIDE = 8
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> TileGrid:
+    """Draw the tiles of a small slide that are not resized."""
+    height, width = draw(st.integers(SIDE, 26)), draw(st.integers(SIDE, 26))
+    strides = draw(st.integers(2, SIDE)), draw(st.integers(2, SIDE))
+    border = draw(st.sampled_from(["pad", "shift"]))
+    counts = [max(1, -(-(length - SIDE) // step) + 1) for length, step in zip((height, width), strides, strict=True)]
+    return TileGrid(0, 1.0, SIDE, (SIDE, SIDE), strides, Box(3, 5, height, width), counts[0], counts[1], border)
+
+
+KINDS = st.sampled_from(["cosine", "linear", "flat"])
+
+
+def cut(image: np.ndarray, grid: TileGrid, row: int, column: int) -> np.ndarray:
+    """Give a tile of a map (channel, row, column), zero outside."""
+    padded = np.pad(image, ((0, 0), (0, SIDE), (0, SIDE)))
+    top, left = pixel_of(grid, row, column)
+    return padded[:, top : top + SIDE, left : left + SIDE]
+
+
+@settings(max_examples=30)
+@given(grids(), KINDS, st.integers(5, 30), st.integers(0, 2**32 - 1))
+def test_tile_then_stitch_is_the_identity_block_by_block(grid: TileGrid, kind: Window, block: int, seed: int) -> None:
+    height, width = map_shape(grid)
+    image = np.random.default_rng(seed).random((2, height, width), np.float32)
+    stitched = np.full_like(image, np.nan)
+    for top in range(0, height, block):
+        for left in range(0, width, block):
+            box = Box(top, left, min(block, height - top), min(block, width - left))
+            stitched[:, *box.slices] = stitch_block(
+                box, grid, lambda row, column: cut(image, grid, row, column), channels=2, kind=kind
+            )
+    np.testing.assert_allclose(stitched, image, atol=2e-6)
+
+
+@settings(max_examples=20)
+@given(grids(), KINDS, st.integers(3, 17), st.integers(0, 2**32 - 1))
+def test_blocks_change_nothing_though_tiles_disagree(grid: TileGrid, kind: Window, block: int, seed: int) -> None:
+    answers = np.random.default_rng(seed).random((grid.rows, grid.columns, 1, SIDE, SIDE), np.float32)
+    height, width = map_shape(grid)
+
+    def part(box: Box) -> np.ndarray:
+        return stitch_block(box, grid, lambda row, column: answers[row, column], channels=1, kind=kind)
+
+    whole = part(Box(0, 0, height, width))
+    for top in range(0, height, block):
+        box = Box(top, 0, min(block, height - top), width)
+        np.testing.assert_array_equal(part(box), whole[:, *box.slices])
+    assert whole.min() >= answers.min() - 1e-6
+    assert whole.max() <= answers.max() + 1e-6
+
+
+@given(grids(), st.integers(0, 30), st.integers(0, 30))
+def test_the_tiles_that_a_block_needs_are_those_that_reach_into_it(grid: TileGrid, top: int, left: int) -> None:
+    block = Box(top, left, 5, 7)
+    needed = set(tiles_reaching(block, grid))
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            covered = np.zeros((100, 100), bool)
+            start = pixel_of(grid, row, column)
+            covered[start[0] : start[0] + SIDE, start[1] : start[1] + SIDE] = True
+            assert ((row, column) in needed) == bool(covered[block.slices].any())
+
+
+def test_the_order_of_tiles_hardly_matters() -> None:
+    tiles = [(np.random.default_rng(n).random((3, SIDE, SIDE)), n % 5, 2 * (n // 5)) for n in range(20)]
+    window = blend_window(SIDE, (4, 4))
+    found = []
+    for order in (tiles, tiles[::-1]):
+        mosaic = Mosaic(Box(0, 0, 12, 16), 3, window)
+        for values, top, left in order:
+            mosaic.add(values, top, left)
+        found.append(mosaic.result())
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_where_no_tile_answered_there_is_nothing() -> None:
+    mosaic = Mosaic(Box(10, 10, 4, 6), 1, blend_window(SIDE, (0, 0)))
+    mosaic.add(np.ones((1, SIDE, SIDE)), 100, 10)
+    mosaic.add(np.ones((1, SIDE, SIDE)), 12, 4)
+    expected = np.zeros((1, 4, 6))
+    expected[0, 2:, :2] = 1
+    np.testing.assert_array_equal(mosaic.result(), expected)
+    np.testing.assert_array_equal(mosaic.result(empty=np.nan)[0, 0], np.full(6, np.nan))
+
+
+def test_failed_tiles_leave_the_others_alone() -> None:
+    grid = TileGrid(0, 1.0, SIDE, (SIDE, SIDE), (4, 4), Box(0, 0, 16, 16), 3, 3, "pad")
+    ones = np.ones((1, SIDE, SIDE))
+    found = stitch_block(
+        Box(0, 0, 16, 16), grid, lambda row, column: None if (row, column) == (0, 0) else ones, channels=1
+    )
+    assert (found[0, :4, :4] == 0).all()
+    assert found.sum() == 16 * 16 - 16
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "flat"])
+@pytest.mark.parametrize("overlap", [0, 3, 8])
+def test_weights_fall_towards_edges_and_never_to_nothing(kind: Window, overlap: int) -> None:
+    window = blend_window(SIDE, (overlap, 0), kind)
+    assert window.dtype == np.float32
+    assert window.min() > 0
+    assert window.max() == pytest.approx(1, abs=0.13)
+    np.testing.assert_array_equal(window, window[::-1])
+    assert (np.diff(window[:4, 0]) >= 0).all()
+    assert (window == 1).all() == (kind == "flat" or overlap == 0)
+
+
+def test_resized_tiles_are_placed_in_pixels_of_the_network() -> None:
+    grid = TileGrid(1, 2.0, 224, (448, 448), (448, 448), Box(0, 0, 1000, 900), 3, 3, "pad")
+    assert pixel_of(grid, 1, 2) == (224, 448)
+    assert map_shape(grid) == (500, 450)
