@@ -96,6 +96,14 @@ def test_no_qt_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses(doctor.check_formats())["DICOM"] == "warn"
 
 
+def test_openslide_is_looked_at_and_its_absence_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert statuses(doctor.check_formats())["OpenSlide"] == "ok"
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    [check] = [check for check in doctor.check_formats() if check.name == "OpenSlide"]
+    assert check.status == "warn"
+    assert "openslide-bin" in check.fix
+
+
 def test_missing_packages_are_essential(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
     python, packages = doctor.check_python()

@@ -50,4 +50,6 @@ def keep_sharp(slide: TiledSlide, layers: Sequence[Layer]) -> None:
     layers : sequence of napari.layers.Layer
         Made of it, in a viewer.
     """
-    slide.watch(Refresher(layers).tell)
+    refresher = Refresher(layers)
+    slide.watch(refresher.tell)
+    refresher.tell()  # what was asked for while the layers were made may be exact by now

@@ -1,4 +1,4 @@
-"""Whether all pages of a TIFF file lie within it: a truncated one may open with those that are left, and say nothing."""
+"""Whether all pages of a TIFF file lie within it: a truncated one may open with those that are left, without a word."""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+"""Slides that ``open`` shows: layers in micrometres, doubts and errors as notifications, exact overviews in the end."""
+
+from __future__ import annotations
+
+import threading
+
+import napari.utils.notifications
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.slides import tiled
+from napari_melanoma.ui.open import show_slide
+from napari_melanoma.ui.slide_sharp import Refresher
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What is shown as notifications."""
+    said = []
+    for kind in ("show_error", "show_warning"):
+        monkeypatch.setattr(napari.utils.notifications, kind, lambda text, kind=kind: said.append((kind, text)))
+    return said
+
+
+@pytest.fixture
+def slide_path(tmp_path):
+    """A flat slide of 1536 x 640 pixels without a scale."""
+    rows, columns = np.mgrid[:1536, :640]
+    image = np.stack([rows // 8, columns // 4, 255 - rows // 8], axis=-1).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "flat.tif", image, photometric="rgb", tile=(64, 64), compression="zlib", metadata=None)
+    return tmp_path / "flat.tif"
+
+
+def test_a_size_that_is_given_scales_the_layer(make_napari_viewer, slide_path, told) -> None:
+    viewer = make_napari_viewer()
+    [layer] = show_slide(viewer, slide_path, PixelSize(0.5, 0.5))
+    assert layer in viewer.layers
+    assert layer.scale.tolist() == [0.5, 0.5]
+    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+    assert told == []
+
+
+def test_doubts_and_errors_are_notifications(make_napari_viewer, slide_path, tmp_path, told) -> None:
+    viewer = make_napari_viewer()
+    show_slide(viewer, slide_path)
+    (tmp_path / "bad.svs").write_bytes(b"no slide")
+    assert show_slide(viewer, tmp_path / "bad.svs") == []
+    assert [kind for kind, _ in told] == ["show_warning", "show_error"]
+    assert "flat.tif: no pixel size is stated" in told[0][1]
+    assert "bad.svs holds nothing that is known here" in told[1][1]
+    assert len(viewer.layers) == 1
+
+
+class Picture:
+    """Counts how often it was drawn, and in which thread."""
+
+    def __init__(self) -> None:
+        self.threads = []
+
+    def refresh(self) -> None:
+        self.threads.append(threading.current_thread())
+
+
+def test_a_thread_that_tells_of_a_sharper_picture_has_it_drawn_in_the_windows_thread(qtbot) -> None:
+    kept, gone = Picture(), Picture()
+    refresher = Refresher([kept, gone])
+    del gone
+    thread = threading.Thread(target=refresher.tell)
+    thread.start()
+    thread.join()
+    assert kept.threads == []
+    qtbot.waitUntil(lambda: kept.threads == [threading.main_thread()], timeout=20_000)
+
+
+def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_path, told, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr(tiled, "ROUGH_TILES", 10)
+    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
+    refreshed = []
+    monkeypatch.setattr(Refresher, "_on_sharper", lambda self: refreshed.append(self))
+    [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level
+    exact = layer.data[0][:, :].reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
+    qtbot.waitUntil(lambda: bool(refreshed), timeout=20_000)
+    assert np.abs(layer.data[1][:, :] - exact).max() <= 1
