@@ -249,8 +249,7 @@ def _measured(region: Region, index: int, origin: Origin, maps: LesionMaps, conf
     box = bounding_box(region.mask)
     assert box is not None, "callers make lesions of at least one cell"
     cut = Region(region.top + box.top, region.left + box.left, region.mask[box.slices])
-    total = float(maps.weight.sum(dtype=np.float64))
-    return replace(measure_region(cut, maps, config, index=index, tissue=total), origin=origin)
+    return replace(measure_region(cut, maps, config, index=index, tissue=maps.tissue_cells), origin=origin)
 
 
 def _under(line: NDArray[np.float64], region: Region) -> NDArray[np.bool_]:

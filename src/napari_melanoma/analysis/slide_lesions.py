@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LesionClass = Literal["malignant", "benign"]
 Origin = Literal["found", "merged", "split", "classed", "drawn"]
+WHOLE = (slice(None), slice(None))
 LESION_COLUMNS = (
     "index",
     "label",
@@ -98,11 +99,26 @@ class LesionMaps:
         """Probability of malignancy of each cell."""
         return self.presence if self.malignancy is None else self.malignancy
 
+    def weight(self, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
+        """Give the tissue in each cell, as a share of the cell.
+
+        Parameters
+        ----------
+        part : tuple of slice
+            Which cells; all by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (row, column); 0 where nothing is known.
+        """
+        known = np.isfinite(self.presence[part]).astype(np.float32)
+        return known if self.tissue is None else self.tissue[part] * known
+
     @property
-    def weight(self) -> NDArray[np.float32]:
-        """Tissue in each cell, as a share of the cell."""
-        known = np.isfinite(self.presence).astype(np.float32)
-        return known if self.tissue is None else self.tissue * known
+    def tissue_cells(self) -> float:
+        """All tissue of the slide, in cells."""
+        return float(self.weight().sum(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -196,7 +212,7 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
     ]
     if config.fill_holes:
         regions = [replace(region, mask=filled(region.mask)) for region in regions]
-    total = float(maps.weight.sum(dtype=np.float64))
+    total = maps.tissue_cells
     lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
     kept = [one for one in lesions if one.area_mm2 is None or one.area_mm2 >= config.min_area_mm2]
     kept.sort(key=lambda one: (one.label == "benign", -one.probability, -one.area_px))
@@ -251,7 +267,7 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
         With origin ``found``.
     """
     place, mask = maps.place, region.mask
-    malignant, weight = maps.malignant[region.slices], maps.weight[region.slices]
+    malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
     probability = _score(malignant[mask], weight[mask], config.score)
     area, box = float(np.count_nonzero(mask)), bounding_box(mask)
     assert box is not None, "a lesion has at least one cell"

@@ -1,0 +1,144 @@
+"""Lesions changed by hand: no cell is lost, given lesions stay as they were, and each step can be undone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_melanoma.analysis.lesion_edits import (
+    History,
+    add_lesion,
+    class_lesion,
+    merge_lesions,
+    remove_lesion,
+    split_lesion,
+)
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions, region_of
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+
+PLACE = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
+CONFIG = LesionConfig()
+
+
+def slide() -> LesionMaps:
+    presence = np.zeros((20, 40), np.float32)
+    presence[2:8, 2:22] = 0.9
+    presence[12:16, 2:8] = 0.8
+    presence[12:16, 20:30] = 0.7
+    return LesionMaps(presence, PLACE)
+
+
+MAPS = slide()
+FOUND = find_lesions(MAPS, CONFIG)
+
+
+def areas(lesions: tuple) -> dict[int, float]:
+    return {lesion.index: lesion.area_px / 100 for lesion in lesions}
+
+
+def test_the_slide() -> None:
+    assert areas(FOUND) == {1: 120, 2: 24, 3: 40}
+
+
+def test_merged_lesions_are_measured_together() -> None:
+    merged = merge_lesions(FOUND, [3, 1], MAPS, CONFIG)
+    assert areas(merged) == {1: 160, 2: 24}
+    one = merged[0]
+    assert (one.origin, len(one.polygons)) == ("merged", 2)
+    assert one.probability == pytest.approx((120 * 0.9 + 40 * 0.7) / 160)
+    assert one.tissue_share == pytest.approx(160 / 800)
+    assert one.extent == pytest.approx(160 / (14 * 28))
+    assert merged[1] is FOUND[1]
+    assert areas(FOUND) == {1: 120, 2: 24, 3: 40}
+
+
+@pytest.mark.parametrize("indices", [[], [1], [1, 1], [1, 9]])
+def test_merging_takes_two_that_are_there(indices: list[int]) -> None:
+    with pytest.raises(InputError, match=r"at least two|no lesion 9 on this slide \(there are: 1, 2, 3\)"):
+        merge_lesions(FOUND, indices, MAPS, CONFIG)
+
+
+def test_a_line_across_parts_a_lesion() -> None:
+    split = split_lesion(FOUND, 1, [(0, 80), (200, 80)], MAPS, CONFIG)
+    assert sum(areas(split).values()) == 184
+    assert areas(split)[1] + areas(split)[4] == 120
+    assert areas(split)[1] > areas(split)[4] > 30
+    assert [lesion.origin for lesion in split] == ["split", "found", "found", "split"]
+    np.testing.assert_array_equal(
+        [lesion.tissue_share for lesion in split[1:3]], [one.tissue_share for one in FOUND[1:]]
+    )
+
+
+def test_a_bent_line_parts_it_too() -> None:
+    split = split_lesion(FOUND, 1, [(0, 60), (50, 100), (50, 160), (0, 190)], MAPS, CONFIG)
+    assert len(split) == 4
+    assert sum(areas(split).values()) == 184
+
+
+@pytest.mark.parametrize(
+    "line",
+    [[(0, 80), (40, 80)], [(150, 0), (150, 390)], [(-50, -50), (-60, -60)]],
+    ids=["half", "another's", "outside"],
+)
+def test_a_line_that_does_not_part_it_is_refused(line: list[tuple[float, float]]) -> None:
+    with pytest.raises(InputError, match="does not part lesion 1"):
+        split_lesion(FOUND, 1, line, MAPS, CONFIG)
+
+
+def test_what_was_merged_falls_apart_again() -> None:
+    split = split_lesion(merge_lesions(FOUND, [1, 3], MAPS, CONFIG), 1, [(90, 0), (90, 390)], MAPS, CONFIG)
+    assert areas(split) == {1: 120, 2: 24, 3: 40}
+
+
+@given(st.tuples(*[st.floats(-50, 450)] * 4))
+def test_no_cell_is_lost_or_gained_by_a_split(ends: tuple[float, float, float, float]) -> None:
+    try:
+        split = split_lesion(FOUND, 1, [ends[:2], ends[2:]], MAPS, CONFIG)
+    except InputError:
+        return
+    covered = np.zeros(MAPS.presence.shape, int)
+    for lesion in split:
+        region = region_of(lesion.polygons, MAPS)
+        covered[region.slices] += region.mask
+    np.testing.assert_array_equal(covered, MAPS.presence > 0)
+    assert len({lesion.index for lesion in split}) == len(split) > 3
+
+
+def test_a_class_by_hand_leaves_the_probability() -> None:
+    classed = class_lesion(FOUND, 2, "benign")
+    assert (classed[1].label, classed[1].probability, classed[1].origin) == ("benign", FOUND[1].probability, "classed")
+    assert classed[0] is FOUND[0]
+
+
+def test_a_lesion_is_removed_and_one_is_drawn() -> None:
+    fewer = remove_lesion(FOUND, 2)
+    assert areas(fewer) == {1: 120, 3: 40}
+    drawn = Polygon(((0.0, 300.0), (0.0, 380.0), (50.0, 380.0), (50.0, 300.0)))
+    more = add_lesion(fewer, [drawn], MAPS, CONFIG)
+    assert areas(more) == {1: 120, 3: 40, 4: 40}
+    assert (more[-1].origin, more[-1].probability, more[-1].label) == ("drawn", 0.0, "benign")
+    assert areas(add_lesion([], [drawn], MAPS, CONFIG)) == {1: 40}
+
+
+def test_a_drawing_between_centres_is_refused() -> None:
+    with pytest.raises(InputError, match="no tile's centre"):
+        add_lesion(FOUND, [Polygon(((1.0, 1.0), (1.0, 3.0), (3.0, 3.0)))], MAPS, CONFIG)
+    with pytest.raises(InputError, match="there are: none"):
+        remove_lesion((), 1)
+
+
+def test_steps_are_undone_and_redone() -> None:
+    merged = merge_lesions(FOUND, [1, 2], MAPS, CONFIG)
+    history = History(FOUND).then(merged).then(remove_lesion(merged, 3))
+    back = history.undo().undo()
+    assert back.now == FOUND
+    assert back.undo() is back
+    assert back.redo().now == merged
+    assert back.redo().redo() == history
+    assert history.redo() is history
+    assert back.then(()).undone == ()

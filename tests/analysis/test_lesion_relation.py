@@ -1,0 +1,77 @@
+"""Spearman's correlation of area and probability against scipy's, with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from napari_melanoma.analysis.lesion_relation import area_and_probability, spearman
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+
+VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20)
+
+
+@given(VALUES.filter(lambda pairs: all(len(set(axis)) > 1 for axis in zip(*pairs, strict=True))))
+def test_it_is_the_one_of_scipy_with_ties(pairs: list[tuple[int, int]]) -> None:
+    x, y = np.array(pairs, float).T
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-9)
+
+
+@given(VALUES, st.integers(0, 2**32 - 1))
+def test_a_weight_is_as_many_copies(pairs: list[tuple[int, int]], seed: int) -> None:
+    x, y = np.array(pairs, float).T
+    times = np.random.default_rng(seed).integers(0, 4, len(x))
+    if not times.any():
+        return
+    weighted, copied = spearman(x, y, times.astype(float)), spearman(x.repeat(times), y.repeat(times))
+    assert weighted == pytest.approx(copied, nan_ok=True, abs=1e-9)
+
+
+def lesions(pairs: list[tuple[float, float]], pixel_size: PixelSize | None = None) -> list[SlideLesion]:
+    presence = np.zeros((3, 3), np.float32)
+    presence[1, 1] = 0.9
+    (one,) = find_lesions(LesionMaps(presence, MapPlace(0, 0, 1, 1, pixel_size)), LesionConfig())
+    in_mm = pixel_size is not None
+    return [replace(one, area_px=a, area_mm2=a if in_mm else None, probability=p) for a, p in pairs]
+
+
+def test_a_relation_has_its_interval() -> None:
+    rng = np.random.default_rng(0)
+    area = rng.gamma(2, 1, 60)
+    found = area_and_probability(lesions(list(zip(area, area + rng.normal(0, 1, 60), strict=True)), PixelSize(1, 1)))
+    assert found is not None
+    assert 0.5 < found.low < found.mean < found.high < 1
+    assert found.count == 60
+
+
+def test_no_relation_has_zero_in_its_interval() -> None:
+    pairs = np.random.default_rng(1).random((50, 2)).tolist()
+    found = area_and_probability(lesions(pairs))
+    assert found is not None
+    assert found.low < 0 < found.high
+
+
+def test_slides_are_drawn_as_a_whole() -> None:
+    rng = np.random.default_rng(2)
+    base = rng.random((6, 1, 2)) * (1, 1)
+    pairs = (base[:, :, :1] + 0.01 * rng.random((6, 10, 2))).reshape(-1, 2).tolist()
+    slides = [f"slide {number // 10}" for number in range(60)]
+    alone, grouped = area_and_probability(lesions(pairs)), area_and_probability(lesions(pairs), slides)
+    assert alone is not None
+    assert grouped is not None
+    assert grouped.mean == alone.mean
+    assert grouped.high - grouped.low > alone.high - alone.low
+
+
+def test_few_lesions_have_none_and_equal_ones_no_number() -> None:
+    assert area_and_probability(lesions([(1, 0.5), (2, 0.7)])) is None
+    found = area_and_probability(lesions([(1, 0.5), (1, 0.7), (1, 0.9)]))
+    assert found is not None
+    assert np.isnan(found.mean)

@@ -1,0 +1,199 @@
+"""Lesions of a slide: hysteresis, class, and measurements in mm that are known by construction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_melanoma.analysis.slide_lesions import (
+    LESION_COLUMNS,
+    LesionConfig,
+    LesionMaps,
+    find_lesions,
+    lesion_labels,
+    lesions_table,
+    region_of,
+)
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.results import read_table, write_table
+
+PLACE = MapPlace(1000.0, 2000.0, 200.0, 400.0, PixelSize(0.5, 0.25))  # cells of 100 um, pixels that are not square
+CONFIG = LesionConfig()
+
+
+def maps(shape: tuple[int, int] = (20, 30), **parts: float) -> LesionMaps:
+    """Give an empty slide on which ``r2_5_c3_9=0.8`` are rows 2 to 4, columns 3 to 8."""
+    presence = np.full(shape, 0.05, np.float32)
+    for name, value in parts.items():
+        top, bottom, left, right = (int(part) for part in name.replace("r", "").replace("c", "").split("_"))
+        presence[top:bottom, left:right] = value
+    return LesionMaps(presence, PLACE)
+
+
+def test_a_rectangle_is_measured() -> None:
+    (lesion,) = find_lesions(maps(r2_5_c3_9=0.8), CONFIG)
+    assert (lesion.index, lesion.label, lesion.origin) == (1, "malignant", "found")
+    assert lesion.probability == pytest.approx(0.8)
+    assert lesion.presence == pytest.approx(0.8)
+    assert lesion.area_px == 18 * 200 * 400
+    assert lesion.area_mm2 == pytest.approx(0.18)
+    assert (lesion.height_mm, lesion.width_mm) == (pytest.approx(0.3), pytest.approx(0.6))
+    assert lesion.perimeter_mm == pytest.approx(1.8, rel=0.12)
+    assert lesion.extent == 1
+    assert lesion.tissue_share == pytest.approx(18 / 600)
+    assert lesion.box == Box(1000 + 2 * 200, 2000 + 3 * 400, 600, 2400)
+    assert sum(polygon.area for polygon in lesion.polygons) == lesion.area_px
+    assert 1400 < lesion.seed[0] < 2000
+    assert 3200 < lesion.seed[1] < 5600
+
+
+def test_a_disc_has_the_perimeter_of_a_circle() -> None:
+    rows, columns = np.mgrid[:80, :80]
+    disc = (np.hypot(rows - 40, columns - 40) < 25).astype(np.float32)
+    (lesion,) = find_lesions(LesionMaps(disc, PLACE), CONFIG)
+    assert lesion.area_mm2 == pytest.approx(np.pi * 2.5**2, rel=0.015)
+    assert lesion.perimeter_mm == pytest.approx(2 * np.pi * 2.5, rel=0.03)
+    assert lesion.extent == pytest.approx(np.pi / 4, rel=0.05)
+
+
+def test_hysteresis_reaches_to_low_and_needs_high() -> None:
+    found = find_lesions(maps(r2_4_c2_8=0.45, r2_3_c2_3=0.9, r10_14_c2_8=0.55, r10_11_c20_21=0.65), CONFIG)
+    assert [round(lesion.area_px / PLACE.cell_area_px) for lesion in found] == [1, 12]
+    assert [lesion.label for lesion in found] == ["malignant", "benign"]
+
+
+def test_cells_at_a_corner_belong_together() -> None:
+    (lesion,) = find_lesions(maps(r2_3_c2_3=0.9, r3_4_c3_4=0.9), CONFIG)
+    assert len(lesion.polygons) == 2
+
+
+def test_the_most_suspicious_comes_first() -> None:
+    found = find_lesions(maps(r1_3_c1_3=0.7, r5_7_c1_3=0.95, r9_14_c1_9=0.7), CONFIG)
+    assert [(lesion.index, round(lesion.probability, 2)) for lesion in found] == [(1, 0.95), (2, 0.7), (3, 0.7)]
+    assert found[1].area_px > found[2].area_px
+
+
+def test_a_map_of_malignancy_says_the_class_and_where_to_look() -> None:
+    given_maps = maps(r2_6_c2_6=0.9, r10_14_c2_6=0.9)
+    malignancy = np.full((20, 30), 0.1, np.float32)
+    malignancy[10:14, 2:6] = 0.8
+    malignancy[12, 4] = 0.99
+    one, other = find_lesions(replace(given_maps, malignancy=malignancy), CONFIG)
+    assert (one.label, other.label) == ("malignant", "benign")
+    assert one.presence == pytest.approx(0.9)
+    assert one.seed == tuple(PLACE.to_slide((12.5, 4.5)))
+    assert find_lesions(replace(given_maps, malignancy=malignancy), LesionConfig(score="maximum"))[0].probability == (
+        pytest.approx(0.99)
+    )
+
+
+def test_tissue_weighs_cells_and_is_what_shares_are_of() -> None:
+    tissue = np.ones((20, 30), np.float32)
+    tissue[2, :] = 0.0
+    tissue[3, :] = 0.5
+    presence = maps(r2_4_c2_4=0.9).presence.copy()
+    presence[3, 2:4] = 0.7
+    (lesion,) = find_lesions(LesionMaps(presence, PLACE, tissue=tissue), CONFIG)
+    assert lesion.probability == pytest.approx(0.7)
+    assert lesion.tissue_share == pytest.approx(2 * 0.5 / tissue.sum())
+
+
+def test_what_is_unknown_is_no_lesion_and_no_tissue() -> None:
+    presence = maps(r2_6_c2_6=0.9).presence.copy()
+    presence[:, 4:] = np.nan
+    (lesion,) = find_lesions(LesionMaps(presence, PLACE), CONFIG)
+    assert round(lesion.area_px / PLACE.cell_area_px) == 8
+    assert lesion.tissue_share == pytest.approx(8 / 80)
+    assert find_lesions(LesionMaps(np.full((4, 4), np.nan, np.float32), PLACE), CONFIG) == ()
+
+
+def test_malignancy_that_is_unknown_everywhere_is_not_claimed() -> None:
+    unknown = np.full((20, 30), np.nan, np.float32)
+    (lesion,) = find_lesions(replace(maps(r2_6_c2_6=0.9), malignancy=unknown), CONFIG)
+    assert np.isnan(lesion.probability)
+    assert lesion.label == "benign"
+
+
+def test_small_ones_are_dropped_and_near_ones_joined() -> None:
+    given_maps = maps(r2_6_c2_6=0.9, r2_6_c7_11=0.9, r15_16_c20_21=0.9)
+    assert len(find_lesions(given_maps, CONFIG)) == 3
+    assert len(find_lesions(given_maps, LesionConfig(min_area_mm2=0.02))) == 2
+    joined = find_lesions(given_maps, LesionConfig(join_um=250))
+    assert [round(lesion.area_px / PLACE.cell_area_px) for lesion in joined] == [32, 1]
+
+
+def test_holes_are_kept_or_filled() -> None:
+    given_maps = maps(r2_9_c2_9=0.9, r4_6_c4_6=0.0)
+    (hollow,) = find_lesions(given_maps, CONFIG)
+    assert len(hollow.polygons[0].holes) == 1
+    assert round(hollow.area_px / PLACE.cell_area_px) == 45
+    (solid,) = find_lesions(given_maps, LesionConfig(fill_holes=True))
+    assert solid.polygons[0].holes == ()
+    assert round(solid.area_px / PLACE.cell_area_px) == 49
+
+
+def test_smoothing_drops_single_tiles_but_not_at_the_border_of_what_is_known() -> None:
+    given_maps = maps(r2_3_c2_3=0.9, r8_14_c8_16=0.9)
+    presence = given_maps.presence.copy()
+    presence[14:] = np.nan
+    found = find_lesions(LesionMaps(presence, PLACE), LesionConfig(smoothing_um=80))
+    assert len(found) == 1
+    bottom = found[0].box.top + found[0].box.height
+    assert bottom == 1000 + 14 * 200
+
+
+def test_without_a_scale_there_are_pixels_alone() -> None:
+    place = MapPlace(0, 0, 224, 224)
+    (lesion,) = find_lesions(
+        LesionMaps(maps(r2_5_c3_9=0.8).presence, place), LesionConfig(min_area_mm2=99, join_um=99, smoothing_um=99)
+    )
+    assert (lesion.area_mm2, lesion.perimeter_mm, lesion.height_mm, lesion.width_mm) == (None, None, None, None)
+    assert lesion.area_px == 18 * 224**2
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.floats(0, 1, width=32)))
+def test_lesions_are_apart_and_hold_a_certain_cell(presence: np.ndarray) -> None:
+    given_maps = LesionMaps(presence, PLACE)
+    labels = lesion_labels(given_maps, CONFIG)
+    lesions = find_lesions(given_maps, CONFIG)
+    assert len(lesions) == labels.max(initial=0) == len(np.unique(labels[labels > 0]))
+    covered = np.zeros(presence.shape, int)
+    for lesion in lesions:
+        region = region_of(lesion.polygons, given_maps)
+        covered[region.slices] += region.mask
+        assert presence[region.slices][region.mask].max() >= CONFIG.high
+        assert 0 <= lesion.probability <= 1
+    np.testing.assert_array_equal(covered, labels > 0)
+    assert (presence[covered > 0] >= CONFIG.low).all()
+    assert [lesion.index for lesion in lesions] == list(range(1, len(lesions) + 1))
+    assert sum(lesion.tissue_share for lesion in lesions) == pytest.approx((labels > 0).mean())
+
+
+def test_a_region_of_a_drawing_beyond_the_map_ends_with_it() -> None:
+    drawn = Polygon(((-1e5, -1e5), (-1e5, 1e5), (1e5, 1e5), (1e5, -1e5)))
+    assert region_of([drawn], maps()).mask.sum() == 600
+    away = Polygon(((-1e5, -1e5), (-1e5, -9e4), (-9e4, -9e4)))
+    assert not region_of([away], maps()).mask.any()
+
+
+def test_the_table_is_written_and_read(tmp_path: Path) -> None:
+    lesions = find_lesions(maps(r2_5_c3_9=0.8, r8_9_c3_9=0.7), CONFIG)
+    rows = lesions_table(lesions)
+    assert all(tuple(row) == LESION_COLUMNS for row in rows)
+    write_table(tmp_path / "lesions.csv", rows, LESION_COLUMNS)
+    first = read_table(tmp_path / "lesions.csv")[0]
+    assert (first["index"], first["label"], first["area_mm2"], first["origin"]) == ("1", "malignant", "0.18", "found")
+
+
+def test_thresholds_that_cross_are_refused() -> None:
+    with pytest.raises(ConfigError, match="may not be above"):
+        LesionConfig.parse({"low": 0.7, "high": 0.6}, "here")
