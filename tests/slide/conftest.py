@@ -1,4 +1,4 @@
-"""A small slide of drawn tissue, models whose answers can be told beforehand, and options that need no tissue search."""
+"""A small slide of drawn tissue, models whose answers can be told beforehand, options that search for no tissue."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from napari_melanoma.io.slide_results import DONE, FAILED
+from napari_melanoma.io.slides.tiled import decode_here
 
 if TYPE_CHECKING:
     import torch
@@ -139,11 +140,12 @@ def _read_ahead(
 
 
 def _stand_back() -> None:
-    """Let this thread have the processor only where the network leaves it.
+    """Let this thread decode by itself, and have the processor only where the network leaves it.
 
     The network's threads wait for the slowest of them at each layer: a reader that takes turns with one of them holds
     up all. Standing back, readers work in its gaps, and while it waits for them.
     """
+    decode_here()
     if sys.platform == "linux":  # elsewhere a process has one priority
         with suppress(OSError):
             thread = threading.get_native_id()

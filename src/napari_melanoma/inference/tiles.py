@@ -214,6 +214,8 @@ class TileModel:
         dict of str to int
             ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
         """
+        if self.info.kind not in ("embedding", "dense"):
+            return {"features": 0, "dense_px": 0}
         side = self.info.side_px
         found = self.answer(np.full((1, side, side, 3), 255, np.uint8))
         features = found["embedding"].shape[1] if "embedding" in found else 0

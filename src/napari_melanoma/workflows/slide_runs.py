@@ -202,7 +202,7 @@ def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> 
     done, total = counted.get("done", 0), counted.get("total", 0)
     so_far = f"{done} of {total} tiles are done" if total else "no tile was done"
     if state is RunState.failed:
-        return str(last.get("failed", {}).get("message") or "Its process ended before it began, and said nothing.")
+        return str(last.get("failed", {}).get("message") or _said(folder))
     if state is RunState.finished:
         return "Finished."
     if state is RunState.paused:
@@ -216,6 +216,16 @@ def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> 
             return "Analysed before."
         return f"It ended without a word: {so_far} and kept. Analyse again to go on."
     return str(counted.get("message") or "Starting.")
+
+
+def _said(folder: Path) -> str:
+    """Last line of what a process wrote that did not get as far as telling events."""
+    try:
+        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    spoken = [line.strip() for line in lines if line.strip() and not line.startswith("--- ")]
+    return spoken[-1] if spoken else "Its process ended before it began, and said nothing."
 
 
 def _note_source(folder: Path, slide: Path) -> None:

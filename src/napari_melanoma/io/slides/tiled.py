@@ -309,9 +309,13 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
 def _helpers() -> ThreadPoolExecutor:
     """Threads that decode; shared by all slides."""
     number = min(MOST_THREADS, os.cpu_count() or 1)
-    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=_mark_helper)
+    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_here)
 
 
-def _mark_helper() -> None:
-    """Let a thread know that it is a helper: one that waited for others of its kind could wait for ever."""
+def decode_here() -> None:
+    """Let this thread decode what it reads by itself from now on, without handing tiles to helpers.
+
+    A helper that waited for others of its kind could wait for ever; and whoever reads in threads of its own gains
+    nothing by more of them.
+    """
     _here.is_helper = True

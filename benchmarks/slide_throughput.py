@@ -1,0 +1,395 @@
+"""Tiles a second of ``slide`` against a plain forward loop and against TIAToolbox; by turns, in one process.
+
+    taskset -c 0,1 python benchmarks/slide_throughput.py
+    python benchmarks/slide_throughput.py --peer-python PEERS/bin/python --architectures resnet18 --rounds 5
+    python benchmarks/slide_throughput.py --memory 16384 131072
+
+The slide is a JPEG pyramid of noise at 0.5 micrometres per pixel, all of it tissue. Each round runs all once:
+
+* ``slide``: the analysis as the command does it, from the file to ``result.json``; the model is loaded already;
+* ``loop``: the same network over the same tiles, which lie in RAM, normalised, in its precision and layout;
+* ``usual``: the same with the network as timm gives it, in bfloat16 and channels_last, nothing folded;
+* ``tiatoolbox``: its ``PatchPredictor`` with the same weights on the same file, in a process of its own
+  (``--peer-python``, where the extra ``peers`` is installed), its imports and its model loaded already.
+
+The exit code is 1 where a median ratio is below what is asked for (``--at-least``). ``--clock cpu`` counts seconds of
+the processor, for a machine on which others compute too; it does not see waiting. ``--memory`` measures instead how
+much the analysis of slides of several sides takes above the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+
+import imagecodecs
+import numpy as np
+import psutil
+import tifffile
+import timm
+import torch
+from torch import nn
+
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.inference.slide_tiles import SlideTiles
+from napari_melanoma.inference.tiles import TileModel, TileModelInfo
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_results import SlideResult
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.workflows.analyse_slide import analyse_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+TILE, MPP, FILE_TILE = 224, 0.5, 256
+AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.95, "tiatoolbox": 4.0}}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PEER = """
+import json, os, sys, time, warnings
+warnings.simplefilter("ignore")
+import torch, timm
+from tiatoolbox import logger
+from tiatoolbox.models.engine.patch_predictor import PatchPredictor
+from tiatoolbox.models.models_abc import ModelABC
+logger.setLevel("ERROR")
+asked = json.loads(sys.argv[1])
+
+class Network(ModelABC):
+    def __init__(self):
+        super().__init__()
+        self.network = timm.create_model(asked["architecture"], num_classes=2)
+        self.network.load_state_dict(torch.load(asked["weights"], weights_only=True))
+
+    def forward(self, images):
+        return self.network(images).softmax(1)
+
+    @staticmethod
+    def infer_batch(model, batch, *, device):
+        mean, std = (torch.tensor(asked[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+        images = batch.to(device).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            found = model((images - mean) / std)
+        return found.cpu().numpy()
+
+    @staticmethod
+    def preproc(image):
+        return image
+
+    @staticmethod
+    def postproc(image):
+        return image
+
+def cpu():
+    return sum(os.times()[:4])
+
+how = {"batch_size": asked["batch_size"], "num_workers": asked["workers"], "device": "cpu", "verbose": False}
+predictor = PatchPredictor(Network().eval(), **how)
+for line in sys.stdin:
+    started, processor = time.perf_counter(), cpu()
+    out = predictor.run(
+        [asked["slide"]], patch_mode=False, patch_input_shape=(asked["tile"],) * 2, stride_shape=(asked["tile"],) * 2,
+        input_resolutions=[{"units": "mpp", "resolution": asked["mpp"]}], save_dir=line.strip(), overwrite=True,
+        output_type="zarr", auto_get_mask=False, return_probabilities=True)
+    import zarr
+    path = next(iter(out.values())) if isinstance(out, dict) else out
+    group = zarr.open(str(path), mode="r")
+    tiles = len(group["coordinates"])
+    took = {"wall": time.perf_counter() - started, "cpu": cpu() - processor}
+    sys.stdout.write(json.dumps({"tiles": tiles, **took}) + "\\n")
+    sys.stdout.flush()
+"""
+
+
+class Answering(nn.Module):
+    """A network of timm whose logits become probabilities.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of timm, with two classes.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give probabilities of two classes."""
+        return self.network(images).float().softmax(1)
+
+
+class Contest:
+    """One architecture and all who run it by turns.
+
+    Parameters
+    ----------
+    asked : argparse.Namespace
+        What is measured.
+    architecture : str
+        In timm.
+    slide : pathlib.Path
+        The file.
+    folder : pathlib.Path
+        Receives what is written.
+    """
+
+    def __init__(self, asked: argparse.Namespace, architecture: str, slide: Path, folder: Path) -> None:
+        torch.manual_seed(0)
+        self.asked, self.slide, self.folder = asked, slide, folder
+        network = Answering(timm.create_model(architecture, num_classes=2)).eval()
+        self.weights = folder / f"{architecture}.pt"
+        torch.save(network.network.state_dict(), self.weights)
+        self.architecture = architecture
+        info = TileModelInfo(architecture, "classification", ("a", "b"), TILE, MPP, MEAN, STD, fingerprint="random")
+        self.model = TileModel(info, network, "cpu", asked.batch_size)
+        self.usual = network.to(torch.bfloat16 if self.model.precision == "bf16" else torch.float32)
+        self.usual = self.usual.to(memory_format=torch.channels_last)
+        self.options = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=asked.batch_size)
+        self.tiles = self._tiles_in_ram()
+        self.peer = self._start_peer() if asked.peer_python else None
+
+    def contenders(self) -> dict[str, Callable[[], tuple[int, float]]]:
+        """Name who runs, each giving tiles and seconds."""
+        found = {"slide": self.run_slide, "loop": lambda: self.run_loop(self.model._network)}
+        found["usual"] = lambda: self.run_loop(self.usual)
+        return {**found, "tiatoolbox": self.run_peer} if self.peer else found
+
+    def run_slide(self) -> tuple[int, float]:
+        """Analyse the file, from its opening to the last result."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as out, self._timed() as seconds:
+            found = analyse_slide(self.slide, Path(out), self.options, RunContext(), load=lambda: self.model)
+        return found.content["tiles_done"], seconds()
+
+    def run_loop(self, network: nn.Module) -> tuple[int, float]:
+        """Ask a network for all tiles, and nothing else."""
+        with self._timed() as seconds, torch.inference_mode():
+            for batch in self.tiles:
+                network(batch)
+        return sum(len(batch) for batch in self.tiles), seconds()
+
+    def run_peer(self) -> tuple[int, float]:
+        """Let the other process analyse the file."""
+        assert self.peer is not None
+        assert self.peer.stdin is not None
+        assert self.peer.stdout is not None
+        with tempfile.TemporaryDirectory(dir=self.folder) as out:
+            self.peer.stdin.write(f"{out}\n")
+            self.peer.stdin.flush()
+            line = self.peer.stdout.readline()
+        if not line:
+            raise SystemExit("TIAToolbox ended without an answer; what it said stands above.")
+        found = json.loads(line)
+        return found["tiles"], found[self.asked.clock]
+
+    def _tiles_in_ram(self) -> list[torch.Tensor]:
+        """All tiles as the network takes them, in batches."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as out:
+            stopped = RunContext()
+            stopped.report = lambda progress: stopped.cancel() if progress.total else None
+            with suppress(Cancelled):
+                analyse_slide(self.slide, Path(out), self.options, stopped, load=lambda: self.model)
+            order = SlideResult.open(Path(out)).order
+        with open_slide(self.slide) as slide:
+            from napari_melanoma.workflows.slide_plan import plan_slide
+
+            tiles = SlideTiles(slide, plan_slide(slide, self.model.info, self.options).grid)
+            cuts = range(0, len(order) - self.asked.batch_size + 1, self.asked.batch_size)
+            mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+            kind = torch.bfloat16 if self.model.precision == "bf16" else torch.float32
+            batches = []
+            for first in cuts[: self.asked.loop_batches]:
+                images = torch.from_numpy(tiles.read(order[first : first + self.asked.batch_size])[0]).permute(
+                    0, 3, 1, 2
+                )
+                normalised = ((images.float() / 255 - mean) / std).to(kind)
+                batches.append(normalised.contiguous(memory_format=torch.channels_last))
+        return batches
+
+    def _start_peer(self) -> subprocess.Popen[str]:
+        """Start the process of the other program; it loads while we do."""
+        values = {"architecture": self.architecture, "weights": str(self.weights), "slide": str(self.slide)}
+        how = {"batch_size": self.asked.batch_size, "workers": self.asked.peer_workers, "tile": TILE, "mpp": MPP}
+        words = [str(self.asked.peer_python), "-c", PEER, json.dumps({**values, **how, "mean": MEAN, "std": STD})]
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _timed(self) -> Timed:
+        """Count seconds by the clock asked for."""
+        return Timed(self.asked.clock)
+
+
+class Timed:
+    """Counts seconds while a block runs; called, it gives them.
+
+    Parameters
+    ----------
+    clock : str
+        ``wall`` or ``cpu``.
+    """
+
+    def __init__(self, clock: str) -> None:
+        self._clock = time.perf_counter if clock == "wall" else time.process_time
+        self._seconds = 0.0
+
+    def __enter__(self) -> Callable[[], float]:
+        """Begin."""
+        self._seconds = -self._clock()
+        return lambda: self._seconds
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._seconds += self._clock()
+
+
+def write_noise(path: Path, side: int) -> Path:
+    """Write a pyramid of tissue-coloured noise, a few JPEG tiles again and again: any side, in seconds."""
+    random = np.random.default_rng(0)
+    encoded = []
+    for _ in range(24):
+        rough = np.kron(random.normal(0, 25, (32, 32, 3)), np.ones((8, 8, 1)))
+        tile = np.clip(np.array((205, 140, 180)) + rough + random.normal(0, 10, (FILE_TILE, FILE_TILE, 3)), 0, 255)
+        encoded.append(imagecodecs.jpeg8_encode(tile.astype(np.uint8), level=80, subsampling="420"))
+    sides = [side]
+    while sides[-1] > 1024:
+        sides.append(sides[-1] // 2)
+
+    def tiles(length: int) -> Iterator[bytes]:
+        rows = -(-length // FILE_TILE)
+        return (encoded[index] for index in random.integers(0, len(encoded), rows * rows))
+
+    how: dict[str, Any] = {"dtype": np.uint8, "tile": (FILE_TILE, FILE_TILE), "photometric": "ycbcr", "metadata": None}
+    how |= {"compression": "jpeg", "subsampling": (2, 2), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        for number, length in enumerate(sides):
+            size = 1e4 / (MPP * 2**number)
+            more = {"subifds": len(sides) - 1} if number == 0 else {"subfiletype": 1}
+            tiff.write(tiles(length), shape=(length, length, 3), resolution=(size, size), **more, **how)
+    return path
+
+
+def compete(asked: argparse.Namespace, slide: Path, folder: Path) -> bool:
+    """Run all architectures, print what each round took, and say whether all ratios are met."""
+    met = True
+    for architecture in asked.architectures:
+        contest = Contest(asked, architecture, slide, folder)
+        contenders = contest.contenders()
+        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        for number in range(asked.rounds + 1):
+            order = list(contenders) if number % 2 else list(reversed(contenders))
+            for name in order:
+                if name == "tiatoolbox" and number > asked.peer_rounds:
+                    continue
+                tiles, seconds = contenders[name]()
+                if number:  # the first round warms up
+                    speeds[name].append(tiles / seconds)
+            if number:
+                print(architecture, {name: round(found[-1], 1) for name, found in speeds.items() if found}, flush=True)
+        if contest.peer:
+            contest.peer.kill()
+        met &= _report(architecture, contest, speeds, asked)
+    return met
+
+
+def _report(architecture: str, contest: Contest, speeds: dict[str, list[float]], asked: argparse.Namespace) -> bool:
+    """Print medians and ratios of one architecture."""
+    medians = {name: statistics.median(found) for name, found in speeds.items() if found}
+    ratios: dict[str, dict[str, float]] = {}
+    for name in medians:
+        if name != "slide":
+            pairs = [ours / theirs for ours, theirs in zip(speeds["slide"], speeds[name], strict=False)]
+            ratios[name] = {"median": statistics.median(pairs), "lowest": min(pairs), "highest": max(pairs)}
+    said = {name: {key: round(value, 3) for key, value in found.items()} for name, found in ratios.items()}
+    tiles = {name: round(value, 1) for name, value in medians.items()}
+    how = {"precision": contest.model.precision, "threads": torch.get_num_threads(), "clock": asked.clock}
+    print(json.dumps({"architecture": architecture, "tiles_per_s": tiles, "ratio_to": said, **how}), flush=True)
+    wanted = AT_LEAST.get(architecture, {}) if asked.at_least else {}
+    return all(ratios[name]["median"] >= least for name, least in wanted.items() if name in ratios)
+
+
+def measure_memory(asked: argparse.Namespace, folder: Path) -> None:
+    """Print how much memory the analysis of slides of several sides takes above the model, each for a while."""
+    for side in asked.memory:
+        slide = write_noise(folder / f"noise-{side}.tif", side)
+        peak = _peak_of(asked, slide, folder)
+        print(json.dumps({"side": side, **peak}), flush=True)
+        slide.unlink()
+
+
+def _peak_of(asked: argparse.Namespace, slide: Path, folder: Path) -> dict[str, float]:
+    """Analyse a slide for a while, and watch this process meanwhile."""
+    run, done = RunContext(), threading.Event()
+    asked.loop_batches, asked.peer_python = 1, None
+    contest = Contest(asked, asked.architectures[0], slide, folder)
+    contest.run_loop(contest.model._network)
+    process, highest, tiles = psutil.Process(), [0], [0]
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            highest[0] = max(highest[0], process.memory_info().rss)
+
+    watching, until = threading.Thread(target=watch), time.monotonic() + asked.seconds
+
+    def report(progress: Any) -> None:  # noqa: ANN401
+        tiles[0] = progress.done if progress.total else 0
+        if time.monotonic() > until:
+            run.cancel()
+
+    run.report = report
+    watching.start()
+    with tempfile.TemporaryDirectory(dir=folder) as out, suppress(Cancelled):
+        analyse_slide(slide, Path(out), contest.options, run, load=lambda: contest.model)
+    done.set()
+    watching.join()
+    return {
+        "above_model_mb": round((highest[0] - before) / 2**20),
+        "model_mb": round(before / 2**20),
+        "tiles": tiles[0],
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slide", type=Path, help="a slide at 0.5 micrometres per pixel; one of noise by default")
+    parser.add_argument("--side", type=int, default=8192, help="of the slide of noise, in pixels")
+    parser.add_argument("--architectures", nargs="+", default=["resnet18", "resnet50"], help="of timm")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loop-batches", type=int, default=64, help="most batches of tiles in RAM")
+    parser.add_argument("--peer-python", type=Path, default=None, help="interpreter that has the extra 'peers'")
+    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds in which the slower peer takes part")
+    parser.add_argument("--peer-workers", type=int, default=0, help="processes in which the peer reads")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--at-least", action=argparse.BooleanOptionalAction, default=True, help="fail below the ratios")
+    parser.add_argument("--memory", type=int, nargs="+", metavar="SIDE", help="measure memory on slides of these sides")
+    parser.add_argument("--seconds", type=float, default=60, help="for how long each of them")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, and end with 1 where a ratio is not met."""
+    asked = arguments()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_mask(folder / "tissue.png", np.ones((64, 64), np.bool_))
+        if asked.memory:
+            measure_memory(asked, folder)
+        else:
+            slide = asked.slide or write_noise(folder / "noise.tif", asked.side)
+            if not compete(asked, slide, folder):
+                sys.exit("a ratio is below what is asked for")
+
+
+if __name__ == "__main__":
+    main()

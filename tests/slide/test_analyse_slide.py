@@ -1,0 +1,345 @@
+"""One slide from file to folder: lesions where they were drawn, going on, and every bad input with its message."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_melanoma.core.errors import ConfigError, InputError, RunError, SaveError, ScaleMissing
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, SlideResult
+from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+LoadModel = Callable[..., TileModel]
+Draw = Callable[..., Path]
+
+
+def analysed(
+    path: Path, folder: Path, options: SlideOptions, model: TileModel, run: RunContext | None = None, **how: Any
+) -> SlideOutcome:
+    return analyse_slide(path, folder, options, run or RunContext(), load=lambda: model, **how)
+
+
+def test_the_lesion_that_was_drawn_is_found(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
+    content = json.loads((outcome.folder / "result.json").read_text())
+    assert content == json.loads(json.dumps(outcome.content))
+    assert (content["tiles_done"], content["tiles_failed"], content["tiles_total"]) == (224, 0, 224)
+    assert (content["mpp"], content["mpp_source"], content["target"]) == ([0.5, 0.5], "file", "melanoma")
+    assert content["scores"]["maximum"]["melanoma"] == pytest.approx(1, abs=0.01)
+    assert content["probability"] == content["scores"]["mean"]["melanoma"] == pytest.approx(16 / 224, abs=0.01)
+    (lesion,) = content["lesions"]
+    assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2)
+    assert lesion["label"] == "malignant"
+    (outline,) = read_geojson(outcome.folder / "lesions.geojson").annotations
+    assert outline.polygons[0].box.slices == (slice(128, 256), slice(192, 320))
+    assert read_table(outcome.folder / "lesions.csv")[0]["label"] == "malignant"
+    for missing in ("breslow_mm", "breslow_interval_mm", "t_category"):
+        assert content[missing] is None
+    assert content["provenance"]["program"] == "napari-melanoma"
+    assert str(tmp_path) not in (outcome.folder / "result.json").read_text()  # a path may name a person
+
+
+def test_the_heatmap_lies_where_the_tiles_do(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
+    with tifffile.TiffFile(outcome.folder / "heatmap.ome.tif") as tiff:
+        assert tiff.is_ome
+        heat, said = tiff.asarray(), tiff.ome_metadata or ""
+    assert heat.shape == (2, 16, 16)
+    assert heat.dtype == np.float32
+    assert (heat[1, 4:8, 6:10] > 0.9).all()
+    assert np.isnan(heat[:, :, 14:]).all()
+    assert 'PhysicalSizeX="16.0"' in said
+    assert 'Name="melanoma"' in said
+    state = SlideResult.open(outcome.folder).state
+    assert (state[:, :14] == DONE).all()
+    assert (state[:, 14:] == NO_TISSUE).all()
+    assert not read_mask(outcome.folder / "tissue.png")[:, -64:].any()
+
+
+def test_dense_maps_are_stitched_and_measured_finely(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    outcome = analysed(slide_path, tmp_path / "out", options, tile_model("dense"))
+    (lesion,) = outcome.content["lesions"]
+    assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2, rel=0.05)
+    result = SlideResult.open(outcome.folder)
+    assert (result.spec.dense_px, result.spec.step) == (8, (28, 28))  # an eighth of overlap
+    stitched = np.asarray(result.array("map")[1]).astype(float) / 255
+    assert stitched.shape == (128, 128)
+    assert (stitched[34:62, 50:78] > 0.95).all()
+    assert stitched[:30].max() < 0.05
+    assert stitched[66:].max() < 0.05
+
+
+def test_embeddings_lie_in_the_order_of_work(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model = tile_model("embedding", network=network)
+    outcome = analysed(slide_path, tmp_path / "out", options, model)
+    result = SlideResult.open(outcome.folder)
+    assert result.embedding(slice(None)).shape == (224, 6)
+    assert (np.abs(result.embedding(slice(None))).sum(axis=1) > 0).all()
+    assert (outcome.content["probability"], outcome.content["lesions"]) == (None, [])
+    assert not (outcome.folder / "heatmap.ome.tif").exists()
+
+
+def test_stopped_it_goes_on_with_the_same_result(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+    whole = analysed(slide_path, tmp_path / "whole", options, tile_model())
+    for share in (0.2, 0.6):
+        run = RunContext()
+        run.report = lambda progress, run=run, share=share: (progress.fraction or 0) > share and run.cancel()
+        with pytest.raises(Cancelled):
+            analysed(slide_path, tmp_path / "parts", options, tile_model(), run)
+    kinds = [event["kind"] for event in RunFolder(tmp_path / "parts").read_events()]
+    assert kinds.count("cancelled") == 2
+    last = analysed(slide_path, tmp_path / "parts", options, tile_model())
+    started = [event for event in RunFolder(tmp_path / "parts").read_events() if event["kind"] == "started"]
+    assert [event["resumed"] for event in started] == [False, True, True]
+    assert 0 < started[1]["done"] < started[2]["done"] < 224
+    for name in ("lesions.csv", "lesions.geojson"):
+        assert (whole.folder / name).read_bytes() == (last.folder / name).read_bytes()
+    found = [SlideResult.open(folder) for folder in (whole.folder, last.folder)]
+    np.testing.assert_array_equal(found[0].probability, found[1].probability)
+    np.testing.assert_array_equal(found[0].state, found[1].state)
+    assert {**whole.content, "seconds": 0, "provenance": 0} == {**last.content, "seconds": 0, "provenance": 0}
+
+
+def test_a_finished_slide_is_not_computed_again_but_its_lesions_are(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed(slide_path, tmp_path / "out", options, tile_model())
+    model = tile_model()
+    monkeypatch.setattr(model, "answer", lambda tiles: pytest.fail("a tile was asked for again"))
+    large = options.model_copy(update={"lesions": options.lesions.model_copy(update={"min_area_mm2": 1.0})})
+    assert analysed(slide_path, tmp_path / "out", large, model).content["lesions"] == []
+
+
+def test_another_slide_is_refused_in_the_folder(
+    slide_path: Path, drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    analysed(slide_path, tmp_path / "out", options, tile_model())
+    other = drawn_slide(tmp_path / "other.tif", seed=1)
+    with pytest.raises(RunError, match="holds results of another slide, 'section'"):
+        analysed(other, tmp_path / "out", options, tile_model())
+    assert analysed(other, tmp_path / "out", options, tile_model(), force=True).content["slide"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"min_tissue": 0.9}, "min_tissue was 0.1, now 0.9"), ({"tile_mpp": 1.0}, "tile_mpp")]
+)
+def test_other_settings_are_refused_in_the_folder(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, changes: dict[str, float], said: str
+) -> None:
+    analysed(slide_path, tmp_path / "out", options, tile_model())
+    with pytest.raises(RunError, match=rf"with other settings: .*{said}"):
+        analysed(slide_path, tmp_path / "out", options.model_copy(update=changes), tile_model())
+
+
+def test_corrected_tissue_is_honoured(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    from napari_melanoma.io.results import write_mask
+
+    mask = np.zeros((128, 128), np.bool_)
+    mask[:64] = True  # the upper half, in a coarser picture
+    write_mask(tmp_path / "corrected.png", mask)
+    changed = options.model_copy(update={"tissue_mask": tmp_path / "corrected.png"})
+    outcome = analysed(slide_path, tmp_path / "out", changed, tile_model())
+    assert (SlideResult.open(outcome.folder).state[:8] == DONE).all()
+    assert (SlideResult.open(outcome.folder).state[8:] == NO_TISSUE).all()
+    with pytest.raises(RunError, match="tissue_mask was"):
+        analysed(slide_path, tmp_path / "out", options, tile_model())
+
+
+def test_a_part_of_the_slide(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> None:
+    part = options.model_copy(update={"region": (96, 96, 128, 160)})
+    outcome = analysed(slide_path, tmp_path / "out", part, tile_model())
+    assert outcome.content["tiles_total"] == 20
+    (outline,) = read_geojson(outcome.folder / "lesions.geojson").annotations
+    assert outline.polygons[0].box.slices == (slice(128, 224), slice(192, 256))
+
+
+def test_tissue_is_found_where_nobody_gives_it(
+    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    path = drawn_slide(tmp_path / "coarse.tif", mpp=8.0)
+    found = options.model_copy(update={"tissue_mask": None, "tile_mpp": 8.0})
+    outcome = analysed(path, tmp_path / "out", found, tile_model())
+    assert outcome.content["tiles_total"] == pytest.approx(224, abs=16)
+
+
+def test_stain_is_normalised_and_colours_change_the_answer(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    from napari_melanoma.analysis.stain import StainConfig
+
+    plain = analysed(slide_path, tmp_path / "plain", options, tile_model())
+    changed = options.model_copy(update={"stain": StainConfig(method="reinhard")})
+    other = analysed(slide_path, tmp_path / "other", changed, tile_model())
+    found = [SlideResult.open(outcome.folder).probability[:, :14] for outcome in (plain, other)]
+    assert np.abs(found[0] - found[1]).max() > 0.01
+
+
+def test_without_a_scale_it_is_refused_unless_one_is_given(
+    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    path = drawn_slide(tmp_path / "unscaled.tif", mpp=None)
+    with pytest.raises(ScaleMissing, match=r"unscaled\.tif carries none.*--mpp"):
+        analysed(path, tmp_path / "out", options, tile_model())
+    given = options.model_copy(update={"mpp": 0.5})
+    content = analysed(path, tmp_path / "out", given, tile_model()).content
+    assert (content["mpp"], content["mpp_source"]) == ([0.5, 0.5], "given")
+
+
+def test_fluorescence_is_refused(
+    shared_data: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    path = shared_data / "slides" / "small_vectra.qptiff"
+    if not path.exists():
+        pytest.skip("needs small_vectra.qptiff")
+    with pytest.raises(InputError, match=r"shows fluorescence .*brightfield"):
+        analysed(path, tmp_path / "out", options, tile_model())
+
+
+def test_a_blank_slide_is_refused(options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> None:
+    white = np.full((512, 512, 3), 245, np.uint8)
+    tifffile.imwrite(tmp_path / "blank.tif", white, tile=(128, 128), photometric="rgb", metadata=None)
+    blank = options.model_copy(update={"tissue_mask": None, "mpp": 0.5})
+    with pytest.raises(InputError, match=r"no tissue was found on blank\.tif"):
+        analysed(tmp_path / "blank.tif", tmp_path / "out", blank, tile_model())
+    last = RunFolder(tmp_path / "out").read_events()[-1]
+    assert (last["kind"], last["type"]) == ("failed", "InputError")
+
+
+def test_an_unknown_target_is_refused_before_work(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="target is 'cat', but 'darkness' tells benign, melanoma"):
+        analysed(slide_path, tmp_path / "out", options.model_copy(update={"target": "cat"}), tile_model())
+    assert not (tmp_path / "out" / "result.zarr").exists()
+
+
+def test_a_corrupt_tile_is_counted_and_warned_of(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    with tifffile.TiffFile(slide_path) as tiff:
+        offset, count = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
+    with slide_path.open("rb+") as file:
+        file.seek(offset)
+        file.write(b"\0" * count)
+    outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
+    assert (outcome.content["tiles_done"], outcome.content["tiles_failed"]) == (208, 16)
+    assert "16 of 224 tiles (7.1 %) could not be read" in outcome.content["warnings"][-1]
+    assert (SlideResult.open(outcome.folder).state == FAILED).sum() == 16
+
+
+def test_a_truncated_slide_is_refused_with_what_to_do(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    os.truncate(slide_path, 3000)
+    with pytest.raises(InputError) as refused:
+        analysed(slide_path, tmp_path / "out", options, tile_model())
+    assert "section.tif" in str(refused.value)
+
+
+def test_a_folder_that_may_not_be_written(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Path.mkdir
+
+    def refuse(self: Path, *rest: Any, **how: Any) -> None:
+        if self.is_relative_to(tmp_path / "out"):  # a superuser may write anywhere, so the system's word is played
+            raise PermissionError(errno.EACCES, "Permission denied")
+        plain(self, *rest, **how)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(SaveError, match="no permission to write there"):
+        analysed(slide_path, tmp_path / "out", options, tile_model())
+
+
+def test_a_full_disk_keeps_what_is_done(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.inference import slide as engine
+    from napari_melanoma.io.slide_writing import ResultWriter
+
+    monkeypatch.setattr(engine, "FLUSH_S", 0.0)
+    plain, flushed = ResultWriter._write_chunks, []
+
+    def full_after_a_while(self: ResultWriter, name: str, values: np.ndarray) -> None:
+        flushed.append(name)
+        if len(flushed) > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(self, name, values)
+
+    with monkeypatch.context() as full:
+        full.setattr(ResultWriter, "_write_chunks", full_after_a_while)
+        with pytest.raises(SaveError, match="the disk is full"):
+            analysed(slide_path, tmp_path / "out", options, tile_model())
+    done = int((SlideResult.open(tmp_path / "out").state == DONE).sum())
+    assert 0 < done < 224
+    assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224
+
+
+def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.inference.slide_tiles import SlideTiles
+
+    plain, kept, asked = SlideTiles._region, tmp_path / "kept.tif", []
+
+    def gone(self: SlideTiles, box: Any) -> np.ndarray:
+        asked.append(box)
+        if len(asked) == 60:
+            slide_path.rename(kept)
+        if len(asked) >= 60:
+            self._slide.close()  # a file that is open stays readable on this system, on others it does not
+        return plain(self, box)
+
+    with monkeypatch.context() as removed:
+        removed.setattr(SlideTiles, "_region", gone)
+        with pytest.raises(InputError, match=r"section\.tif has gone: it was removed"):
+            analysed(slide_path, tmp_path / "out", options, tile_model())
+    kept.rename(slide_path)
+    assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224
+
+
+def test_a_folder_that_somebody_works_in(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    with RunFolder(tmp_path / "out").owned(), pytest.raises(RunError, match="another process works in"):
+        analysed(slide_path, tmp_path / "out", options, tile_model())
+
+
+def test_options_that_make_no_sense() -> None:
+    with pytest.raises(ConfigError, match="height and width are at least 1"):
+        SlideOptions.parse({"region": (0, 0, 0, 5)}, "the test")
+    with pytest.raises(ConfigError, match="mpp"):
+        SlideOptions.parse({"mpp": 0}, "the test")

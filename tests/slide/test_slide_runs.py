@@ -1,0 +1,231 @@
+"""Analyses in processes of their own, many slides at once, and the command line over both."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from napari_melanoma.cli import app
+from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.workflows import slide_runs, slides
+from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_runs import (
+    RunState,
+    SlideRun,
+    ask,
+    launch_slide,
+    read_slide_run,
+    slide_command,
+    slide_folder,
+)
+from napari_melanoma.workflows.slides import analyse_slides, find_slide_inputs
+
+LoadModel = Callable[..., TileModel]
+Draw = Callable[..., Path]
+PATIENCE_S = 60.0
+CHILD = """
+import sys, time
+from pathlib import Path
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.runs import Cancelled, RunContext
+folder = RunFolder(Path(sys.argv[1]))
+run = ListeningContext(RunContext(), folder)
+folder.tell("started", done=0, total=1000)
+try:
+    for done in range(0, 1000, 10):
+        run.check()
+        pace = {"tiles_per_s": 10.0, "eta_s": 60.0}
+        folder.tell("progress", message="section: 10 tiles/s", done=done, total=1000, failed=2, **pace)
+        time.sleep(0.02)
+except Cancelled:
+    folder.tell_last("cancelled")
+else:
+    folder.tell_last("finished")
+"""
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def dark(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let models that are named be the one that says how dark tiles are."""
+    monkeypatch.setattr(slides, "load_model", lambda options: tile_model(batch_size=options.batch_size))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def settled(folder: Path) -> SlideRun:
+    until(lambda: not read_slide_run(folder).state.active)
+    return read_slide_run(folder)
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let a launched analysis be another program."""
+
+    def program(code: str) -> None:
+        monkeypatch.setattr(
+            slide_runs,
+            "slide_command",
+            lambda slide, out, options, *, force: [sys.executable, "-c", code, str(options.parent)],
+        )
+
+    return program
+
+
+def test_an_analysis_is_followed_paused_and_cancelled(
+    slide_path: Path, tmp_path: Path, pretend: Callable[[str], None]
+) -> None:
+    pretend(CHILD)
+    folder = launch_slide(slide_path, tmp_path / "out", SlideOptions(mpp=0.5))
+    assert folder == tmp_path / "out" / "section"
+    with pytest.raises(RunError, match="is being analysed already"):
+        launch_slide(slide_path, tmp_path / "out", SlideOptions())
+    until(lambda: read_slide_run(folder).done > 0)
+    found = read_slide_run(folder)
+    assert (found.state, found.total, found.failed, found.tiles_per_s) == (RunState.running, 1000, 2, 10.0)
+    assert found.eta_s == pytest.approx(60, abs=5)
+    assert found.fraction == found.done / 1000
+    assert found.message == "section: 10 tiles/s"
+    assert (found.slide, found.options) == (slide_path, SlideOptions(mpp=0.5))
+    ask(folder, "pause")
+    until(lambda: read_slide_run(folder).state is RunState.paused)
+    assert read_slide_run(folder).message.startswith("Paused: ")
+    ask(folder, "cancel")
+    last = settled(folder)
+    assert last.state is RunState.cancelled
+    assert last.message.endswith("of 1000 tiles are done and kept. Analyse again to go on.")
+    assert (last.tiles_per_s, last.eta_s) == (0.0, None)
+
+
+def test_a_process_that_dies_is_lost_and_one_that_never_begins_says_why(
+    slide_path: Path, tmp_path: Path, pretend: Callable[[str], None]
+) -> None:
+    pretend(CHILD.replace('folder.tell_last("finished")', "pass").replace("range(0, 1000, 10)", "range(0, 30, 10)"))
+    lost = settled(launch_slide(slide_path, tmp_path / "out", SlideOptions()))
+    assert (lost.state, lost.done) == (RunState.lost, 20)
+    assert "20 of 1000 tiles are done and kept" in lost.message
+    pretend("import sys; sys.exit('Error: there is no such model')")
+    failed = settled(launch_slide(slide_path, tmp_path / "out", SlideOptions()))
+    assert (failed.state, failed.message) == (RunState.failed, "Error: there is no such model")
+
+
+def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
+    found = read_slide_run(tmp_path / "nothing")
+    assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
+    assert found.message.startswith("It ended without a word: no tile was done")
+    (tmp_path / "result.json").write_text("{}")
+    assert read_slide_run(tmp_path).message == "Analysed before."
+
+
+def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:
+    place = RunFolder(tmp_path)
+    ProcessStamp.of(1).write(tmp_path / PROCESS)
+    for kind, values in (
+        ("notice", {"message": "of the life before"}),
+        ("launched", {}),
+        ("started", {"done": 5, "total": 10}),
+        ("notice", {"message": "comes under its own licence"}),
+        ("finished", {}),
+    ):
+        place.tell(kind, **values)
+    found = read_slide_run(tmp_path)
+    assert (found.state, found.done, found.total) == (RunState.finished, 5, 10)
+    assert found.notices == ("comes under its own licence",)
+
+
+def test_the_command_is_one_that_a_user_could_type(tmp_path: Path) -> None:
+    words = slide_command(Path("s.svs"), Path("out"), Path("o.toml"), force=True)
+    assert words[3:5] == ["napari_melanoma", "slide"]
+    assert words[5:] == ["s.svs", "--out", "out", "--config", "o.toml", "--force", "--nice"]
+    assert slide_folder(tmp_path, Path("a/b.ome.tif")) == tmp_path / "b.ome"
+    assert slide_folder(tmp_path, tmp_path) == tmp_path / tmp_path.name
+
+
+@pytest.mark.usefixtures("dark")
+def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions, tmp_path: Path) -> None:
+    paths = [drawn_slide(tmp_path / f"s{number}.tif", seed=number) for number in range(2)]
+    (tmp_path / "s9.tif").write_bytes(b"II*\0nothing")
+    told: list[slides.SlideStatus] = []
+    summary = analyse_slides(
+        [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), tell=told.append
+    )
+    assert (summary.done, summary.failed) == (2, 1)
+    assert [status.status for status in told] == ["done", "done", "failed"]
+    with (tmp_path / "out" / "slides.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["slide"]: row for row in csv.DictReader(file)}
+    assert {name: row["status"] for name, row in rows.items()} == {"s0": "done", "s1": "done", "s9": "failed"}
+    assert "s9.tif" in rows["s9"]["error"]
+    assert (rows["s0"]["lesions"], rows["s0"]["lesions_malignant"], rows["s0"]["tiles_done"]) == ("1", "1", "224")
+    assert float(rows["s0"]["lesion_area_mm2"]) == pytest.approx(0.004096)
+    assert float(rows["s0"]["mpp"]) == 0.5
+    again = analyse_slides(paths[:1], tmp_path / "out", options, run=RunContext())
+    assert again.done == 1
+    assert len((tmp_path / "out" / "slides.csv").read_text().splitlines()) == 4  # rows of others are kept
+
+
+def test_two_slides_of_one_name_are_refused(drawn_slide: Draw, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    paths = [drawn_slide(tmp_path / "a.tif"), drawn_slide(tmp_path / "other" / "a.tiff")]
+    with pytest.raises(InputError, match="would share a folder"):
+        find_slide_inputs(paths)
+
+
+@pytest.mark.usefixtures("dark")
+def test_the_verb_writes_what_it_says(
+    run: Callable[..., Result], slide_path: Path, mask_path: Path, tmp_path: Path
+) -> None:
+    words = ["--tissue-mask", mask_path, "--batch-size", 16, "--precision", "fp32", "--score", "maximum"]
+    result = run("slide", slide_path, "--out", "out", *words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("1 done in")
+    assert "For research only." in result.stdout
+    names = {path.name for path in (tmp_path / "out" / "section").iterdir()}
+    assert {"result.zarr", "lesions.geojson", "lesions.csv", "heatmap.ome.tif", "result.json", "tissue.png"} <= names
+    content = json.loads((tmp_path / "out" / "section" / "result.json").read_text())
+    assert content["probability"] == pytest.approx(1, abs=0.01)
+    assert content["options"]["batch_size"] == 16
+    (tmp_path / "more.toml").write_text('target = "benign"\nmin_tissue = 0.2\n')
+    result = run("slide", slide_path, "--out", "out", *words, "--config", "more.toml", "--json")
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert result.exit_code == 1
+    assert (last["done"], last["failed"]) == (0, 1)
+    assert "min_tissue was 0.1, now 0.2" in result.stdout
+    again = run("slide", slide_path, "--out", "out", *words, "--config", "more.toml", "--force")
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "out" / "section" / "result.json").read_text())["target"] == "benign"
+
+
+def test_the_verb_refuses_what_it_cannot_do(run: Callable[..., Result], slide_path: Path) -> None:
+    missing = run("slide", "nothing.svs", "--out", "out")
+    assert missing.exit_code == 2
+    assert "nothing.svs" in missing.stderr
+    gated = run("slide", slide_path, "--out", "out", "--model", "virchow2")
+    assert gated.exit_code == 2
+    assert "CC-BY-NC-ND-4.0" in gated.stderr
+    unknown = run("slide", slide_path, "--out", "out", "--overlap", "1.5")
+    assert unknown.exit_code == 2
+    assert "overlap" in unknown.stderr
