@@ -147,20 +147,26 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_sizes(samples, facts)
     chosen, notices = without_leaks(chosen, find_same(chosen, facts, run, keep=keep))
     data_faults.check_counts(chosen.parts)
-    notices = [*unanswered, *notices]
-    if recipe.classes:
-        check_labels(samples, facts, recipe.classes)
-        check_every_class(chosen.parts.learn, facts, recipe.classes)
-    elif table is None:
-        data_faults.check_lesions(chosen.parts.learn, facts)
-    else:
-        chosen, empty = _with_lesions(chosen, recipe, facts)
-        notices += empty
-        check_classes(chosen, table)
-    notices += _of_patients(chosen)
-    notices += [*data_faults.warnings(chosen.parts), *impatience(recipe)]
-    notices += [] if recipe.classes else data_faults.empty_masks(chosen.parts, facts)
+    chosen, said = _checked_masks(chosen, recipe, facts, table)
+    notices = [*unanswered, *notices, *said, *_of_patients(chosen), *data_faults.warnings(chosen.parts)]
+    notices += [*impatience(recipe), *([] if recipe.classes else data_faults.empty_masks(chosen.parts, facts))]
     return Survey(chosen, contents.known, facts, tuple(notices), table)
+
+
+def _checked_masks(
+    chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Facts], table: ClassTable | None
+) -> tuple[Chosen, list[str]]:
+    """Refuse masks, label images or answers that nothing can be learnt from; leave out what a classifier cannot see."""
+    if table is not None:
+        chosen, notices = _with_lesions(chosen, recipe, facts)
+        check_classes(chosen, table)
+        return chosen, notices
+    if recipe.classes:
+        check_labels([*chosen.read, *chosen.judged], facts, recipe.classes)
+        check_every_class(chosen.parts.learn, facts, recipe.classes)
+    else:
+        data_faults.check_lesions(chosen.parts.learn, facts)
+    return chosen, []
 
 
 def _answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable | None, list[str]]:
@@ -264,7 +270,7 @@ def files_of(sample: Sample) -> list[Path]:
     return [sample.image, *([sample.mask] if sample.mask else [])]
 
 
-def jobs_of(sample: Sample, contents: Mapping[Path, Content], masks: Kind, *, keep: bool) -> list[Job]:
+def jobs_of(sample: Sample, contents: Mapping[Path, Content], masks: Kind = "mask", *, keep: bool) -> list[Job]:
     """Say what there is to decode of a sample.
 
     Parameters
