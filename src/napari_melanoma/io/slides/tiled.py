@@ -219,7 +219,7 @@ class TiledSlide(Slide):
 
     def _sharpen(self, level: int, cell: Cell) -> None:
         """Build an exact tile, and keep it."""
-        _mark_helper()
+        decode_here()
         self._refuse_closed()
         self._tile(level, cell, marked=True, keep=True)
 
