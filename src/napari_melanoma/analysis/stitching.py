@@ -147,12 +147,16 @@ def tiles_reaching(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
     tuple of int
         Row and column of a tile.
     """
-    side = grid.side_px
-    rows = [row for row in range(grid.rows) if _meets(pixel_of(grid, row, 0)[0], side, block.top, block.height)]
+    rows, columns = (
+        np.flatnonzero((starts < first + length) & (first < starts + grid.side_px)).tolist()
+        for starts, first, length in (
+            (_starts(grid, 0), block.top, block.height),
+            (_starts(grid, 1), block.left, block.width),
+        )
+    )
     for row in rows:
-        for column in range(grid.columns):
-            if _meets(pixel_of(grid, row, column)[1], side, block.left, block.width):
-                yield row, column
+        for column in columns:
+            yield row, column
 
 
 def pixel_of(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
@@ -171,10 +175,8 @@ def pixel_of(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
         (row, column) in pixels as the network sees them; where tiles are resized, to the nearest whole one.
     """
     box = grid.box(row, column)
-    return (
-        round((box.top - grid.area.top) * grid.side_px / grid.read_px[0]),
-        round((box.left - grid.area.left) * grid.side_px / grid.read_px[1]),
-    )
+    top, left = box.top - grid.area.top, box.left - grid.area.left
+    return round(top * grid.side_px / grid.read_px[0]), round(left * grid.side_px / grid.read_px[1])
 
 
 def map_shape(grid: TileGrid) -> tuple[int, int]:
@@ -217,6 +219,10 @@ def _shared(first: int, length: int, start: int, side: int) -> tuple[slice, slic
     return (slice(low - first, high - first), slice(low - start, high - start)) if low < high else None
 
 
-def _meets(start: int, side: int, first: int, length: int) -> bool:
-    """Whether a tile reaches into a block along an axis."""
-    return start < first + length and first < start + side
+def _starts(grid: TileGrid, axis: int) -> NDArray[np.int64]:
+    """First pixel on the map of each row or column of tiles: ``pixel_of`` for all at once."""
+    count, length = (grid.rows, grid.area.height) if axis == 0 else (grid.columns, grid.area.width)
+    starts = np.arange(count) * grid.stride_px[axis]
+    if grid.border == "shift":
+        starts = np.minimum(starts, max(0, length - grid.read_px[axis]))
+    return np.rint(starts * grid.side_px / grid.read_px[axis]).astype(np.int64)
