@@ -1,0 +1,51 @@
+"""One process at a time works in a folder, and whoever watches from elsewhere sees that it lives."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core import ownership
+from napari_melanoma.core.errors import RunError, SaveError
+from napari_melanoma.core.ownership import beating, is_locked, locked
+
+
+def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / ".lock"
+    assert not is_locked(path)
+    with locked(path):
+        assert is_locked(path)
+        with (
+            pytest.raises(RunError, match=r"another process works in .*folder\. Wait until it has ended"),
+            locked(path),
+        ):
+            pass
+        assert is_locked(path)
+    assert not is_locked(path)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SaveError), locked(tmp_path / "file" / ".lock"):
+        pass
+    assert not is_locked(tmp_path / "file" / ".lock")
+
+
+def test_what_cannot_be_opened_as_a_lock_is_held_by_nobody(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+
+
+def test_a_file_is_touched_while_its_owner_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "BEAT_S", 0.01)
+    path = tmp_path / "events.jsonl"
+    path.touch()
+    with beating(path), beating(tmp_path / "none"):
+        os.utime(path, (0, 0))
+        end = time.monotonic() + 30
+        while path.stat().st_mtime == 0:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert list(tmp_path.iterdir()) == [path]
