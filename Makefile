@@ -16,9 +16,13 @@ VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_THREADS=1
 QT_TESTS := tests/ui tests/test_qt_binding.py
 MEASURED := core io analysis
-# What is traced: tracing all of it takes a third of the time of the tests, and only these parts are asked for.
+# Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while the tests
+# run that mirror them (and those of data, which stands on all three).
 comma := ,
 TRACED = $(subst $() ,$(comma),$(MEASURED:%=napari_melanoma.%))
+TRACING_TESTS = $(MEASURED:%=tests/%) tests/data
+WITHOUT_WINDOWS := $(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL)
+IN_PARALLEL := -n $(WORKERS) --dist worksteal
 # Each of the many processes of the tests would compile all of torch and napari again.
 unexport PYTHONDONTWRITEBYTECODE
 SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
@@ -27,7 +31,8 @@ SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test env lint types contracts tests unit ui ui-pyqt6 ui-pyside6 covered coverage bench docs screenshots clean
+.PHONY: help demo test env lint types contracts abreast tests unit ui ui-pyqt6 ui-pyside6 covered coverage bench docs \
+    screenshots clean
 
 help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +40,7 @@ help: ## list what make can do here
 demo: $(VENV)/.ready-to-run ## open napari with an analysed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
 	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
 
-test: lint types contracts tests covered ## lint, types, contracts, all tests under both Qts, coverage
+test: lint abreast covered ## lint, types, contracts, all tests under both Qts, coverage
 	@echo "make test: everything passed"
 
 env: $(VENV)/.ready-to-test ## set up .venv for development
@@ -51,16 +56,22 @@ contracts: $(VENV)/.ready-to-test ## the layers (import-linter) and the napari m
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-melanoma
 
-tests: $(VENV)/.ready-to-test ## those without a window beside those with one, which often wait
+# Beside what fills all cores: what computes on one, and what often waits for a window.
+abreast: BESIDE := types contracts ui
+tests: BESIDE := ui
+abreast tests: $(VENV)/.ready-to-test
 	@mkdir -p build
-	@$(MAKE) --no-print-directory ui >build/ui.log 2>&1 & window=$$!; \
+	@$(MAKE) --no-print-directory --keep-going $(BESIDE) >build/beside.log 2>&1 & beside=$$!; \
 	$(MAKE) --no-print-directory unit; unit=$$?; \
-	wait $$window; ui=$$?; cat build/ui.log; exit $$((unit | ui))
+	wait $$beside; other=$$?; cat build/beside.log; exit $$((unit | other))
+
+tests: ## those without a window beside those with one
 
 unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
-	$(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL) $(BIN)/coverage run --source=$(TRACED) -m pytest -n $(WORKERS) --dist worksteal --ignore tests/ui
-	@$(BIN)/coverage combine --quiet
+	@$(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) $(TRACING_TESTS); traced=$$?; \
+	$(BIN)/coverage combine --quiet; \
+	$(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(IN_PARALLEL) $(patsubst %,--ignore %,tests/ui $(TRACING_TESTS)); exit $$((traced | $$?))
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 without those marked one_qt)
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6
@@ -71,13 +82,15 @@ ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6
 ui-pyside6: $(VENV)/.ready-to-test ## the tests with a window, under PySide6
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyside6
 
-covered: ## fail where the tests without a window leave more than 5 % of core, io or analysis unvisited
+covered: ## fail where their tests and those of data leave more than 5 % of core, io or analysis unvisited
 	@for part in $(MEASURED); do \
 	    $(BIN)/coverage report --include="src/napari_melanoma/$$part/*" --skip-covered --fail-under=95 || exit 1; \
 	done
 
-coverage: TRACED = napari_melanoma
-coverage: unit ## what the tests without a window visit, as a table and in htmlcov/
+coverage: $(VENV)/.ready-to-test ## what all tests without a window visit, as a table and in htmlcov/
+	rm -f .coverage .coverage.*
+	$(WITHOUT_WINDOWS) $(BIN)/coverage run --source=napari_melanoma -m pytest $(IN_PARALLEL) --ignore tests/ui
+	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered
 
