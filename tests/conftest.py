@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib.util
 import os
 import shutil
@@ -66,6 +67,8 @@ def _import_triton_first() -> None:
 
 _keep_bytecode()  # before anything large is imported
 
+MANY_MODULES = 300
+
 # As early as this, because napari reads NAPARI_CONFIG, and QSettings its folder, once in a process.
 _home = tempfile.mkdtemp(prefix="napari-melanoma-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
@@ -76,6 +79,29 @@ _import_triton_first()
 # No deadline: it would measure the machine. Continuous integration tries the same examples each time.
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+
+
+class _Loaded:
+    """How many modules there were when garbage collection was last told to leave alone what they have made."""
+
+    modules = 0
+
+
+@pytest.fixture(autouse=True)
+def quick_collection() -> Iterator[None]:
+    """Leave out of garbage collection what imports have made: torch and napari alone make it ten times as slow."""
+    yield
+    if len(sys.modules) - _Loaded.modules > MANY_MODULES:
+        _Loaded.modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_collection_at_the_end() -> Iterator[None]:
+    """Let the interpreter find everything when it ends."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -22,7 +23,7 @@ FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
 PATIENCE_MS = 20_000
 COSTS = {"make_napari_viewer": 12, "opens_dock": 6}  # how many times as long a test takes that uses one of these
-UNUSUAL = 150_000  # objects; a test leaves fewer, importing napari more
+UNUSUAL = 20_000  # objects; each viewer leaves some thousands, importing napari ten times as many as this
 
 
 def photograph(lesions=((60, 80, 25),), shape=SHAPE):
@@ -36,7 +37,7 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 
 def pytest_configure(config):
     """Register the marker that keeps a test to one Qt; CONTRIBUTING.md has its rule."""
-    config.addinivalue_line("markers", "one_qt: another test of its file drives the same controls under both Qts")
+    config.addinivalue_line("markers", "one_qt: another test drives the same controls under both Qts")
 
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves
@@ -60,7 +61,13 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def quick_collection(qapp):
     """Leave out of garbage collection what imports have made: napari collects everything whenever a layer goes."""
+    leave_out_what_is_there(qapp)
     yield
+    leave_out_what_is_there(qapp)
+
+
+def leave_out_what_is_there(qapp):
+    """Freeze, where there is more than tests leave."""
     if len(gc.get_objects()) > UNUSUAL:
         qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         gc.collect()
@@ -68,10 +75,16 @@ def quick_collection(qapp):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def usual_collection_at_the_end():
-    """Let the interpreter find everything when it ends."""
-    yield
-    gc.unfreeze()
+def nothing_read_or_written_for_each_viewer():
+    """Read plugin manifests once, and write no settings of napari: both take longer than what most tests are about."""
+    from napari.settings import NapariSettings
+    from npe2 import PluginManifest
+
+    read = functools.cache(PluginManifest.from_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "from_file", staticmethod(lambda path: read(path).model_copy(deep=True)))
+        patch.setattr(NapariSettings, "save", lambda self, *_, **__: None)
+        yield
 
 
 @pytest.fixture
