@@ -112,6 +112,7 @@ def test_an_age_that_cannot_be_is_said_and_counts_as_unknown(person):
     assert answer(person).probability == pytest.approx(before.probability)
 
 
+@pytest.mark.one_qt
 def test_the_answer_follows_the_mask_and_its_undo(person):
     analysed(person)
     before = answer(person)
@@ -125,6 +126,7 @@ def test_the_answer_follows_the_mask_and_its_undo(person):
     assert answer(person).probability == pytest.approx(before.probability)
 
 
+@pytest.mark.one_qt
 def test_the_answer_does_not_wait_for_what_is_derived_from_the_mask(person, monkeypatch, qtbot):
     analysed(person)
     before, verdict, area = answer(person), said(person), person.lesion.result.measurements["area_px"]
@@ -196,6 +198,7 @@ def test_the_same_model_again_shows_the_heatmap_that_is_there(person, monkeypatc
     assert asked == ["", "", "grad_cam"]
 
 
+@pytest.mark.one_qt
 def test_of_more_than_two_classes_one_is_chosen_for_the_heatmap(person, models):
     add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
     analysed(person)
@@ -249,6 +252,7 @@ def test_a_mask_without_lesion_is_told_in_the_section(person):
     assert said(person, "answer_hint") == ""
 
 
+@pytest.mark.one_qt
 def test_what_was_typed_belongs_to_one_photograph(person, viewer, shared_client):
     analysed(person, "one")
     types(person, "80")
@@ -306,6 +310,7 @@ def test_each_list_has_the_models_that_do_what_it_is_for(person, models):
     assert person.finds(QToolButton, "classifier_card").isEnabled()
 
 
+@pytest.mark.one_qt
 def test_one_may_go_without_an_answer_and_that_is_remembered(person, viewer, shared_client):
     analysed(person)
     chooses_model(person, "")
@@ -384,6 +389,7 @@ def test_what_a_case_says_fills_the_form_and_can_be_tried_out(person):
     assert person.dock.patient.row == {"age": "31", "sex": "male"}
 
 
+@pytest.mark.one_qt
 def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
     person.dock.settings.folder = tmp_path
     analysed(person)
@@ -414,6 +420,7 @@ def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
     assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""
 
 
+@pytest.mark.one_qt
 def test_a_saved_answer_and_its_form_are_there_when_the_photograph_is_opened_again(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
     image = analysed(person)

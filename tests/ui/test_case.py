@@ -201,6 +201,7 @@ def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, vie
     assert five.case.image("I1").correction is None
 
 
+@pytest.mark.one_qt
 def test_a_mask_that_was_drawn_while_no_lesion_dock_was_there_is_kept(five, viewer, qtbot):
     five.opens("I1")
     viewer.window.remove_dock_widget(five.dock.opening.lesion)
@@ -235,6 +236,7 @@ def test_a_guess_stays_one_where_a_wrong_value_was_typed_over_it(five):
     assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
 
 
+@pytest.mark.one_qt
 def test_a_wrong_value_stays_with_its_lesion(five):
     five.dock.lesion_page.show()
     five.picks("L1")
@@ -302,6 +304,7 @@ def test_images_are_dragged_between_lesions(five):
     assert five.row(tree.topLevelItem(4)).title == "No lesion yet"
 
 
+@pytest.mark.one_qt
 def test_the_same_folder_again_adds_what_is_new(five, photos):
     PillowImage.fromarray(mole(91)).save(photos / "forearm_right_2_tile.png")
     five.drops(photos)
@@ -322,6 +325,7 @@ def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):
     assert five.status.startswith("Nothing new.")
 
 
+@pytest.mark.one_qt
 def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
     second = CaseDock(viewer)
     viewer.window.add_dock_widget(second, name="second")
@@ -411,6 +415,7 @@ def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_
         assert store.read_only == ""
 
 
+@pytest.mark.one_qt
 def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
     create = CaseStore.create
 

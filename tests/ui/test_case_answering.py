@@ -62,6 +62,7 @@ def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
     assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
 
 
+@pytest.mark.one_qt
 def test_an_answer_is_of_before_when_the_case_changes_and_there_again_another_day(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
@@ -112,6 +113,7 @@ def test_damaged_answers_are_said_and_the_case_is_there(someone, case):
     assert len(someone.case.lesions) == 3
 
 
+@pytest.mark.one_qt
 def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     someone.types("patient_age", "54")
     someone.chooses("patient_sex", "female")

@@ -94,6 +94,7 @@ def test_a_moved_threshold_is_a_correction_too(analysed, corrections):
     assert corrections.rows()[0]["review"] == "corrected"
 
 
+@pytest.mark.one_qt
 def test_clicking_twice_stores_once_and_undo_takes_it_back(analysed, corrections):
     analysed.clicks("add_correction")
     analysed.clicks("add_correction")
@@ -134,6 +135,7 @@ def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, per
     assert "0 to learn from" in person.dock.status.text
 
 
+@pytest.mark.one_qt
 def test_a_photograph_opened_again_shows_what_stands_there(analysed, corrections):
     analysed.finds(QComboBox, "diagnosis").setEditText("melanoma")
     adds(analysed)

@@ -41,6 +41,7 @@ def test_the_demo_leaves_a_screenshot_a_report_and_results(shown, tmp_path):
     assert (tmp_path / "results.csv").is_file()
 
 
+@pytest.mark.one_qt
 def test_a_second_photograph_is_analysed_beside_the_first(dock, tmp_path, monkeypatch):
     from PIL import Image
 
@@ -52,6 +53,7 @@ def test_a_second_photograph_is_analysed_beside_the_first(dock, tmp_path, monkey
     assert len(dock.work.book.lesions) == 2
 
 
+@pytest.mark.one_qt
 def test_a_photograph_that_cannot_be_read_ends_the_demo_with_its_error(shown, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")

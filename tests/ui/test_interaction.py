@@ -70,6 +70,7 @@ def test_a_region_that_still_changes_stays_with_its_photograph(two, qtbot):
     assert two.lesion.result.options.roi.margin == 0.1
 
 
+@pytest.mark.one_qt
 def test_save_takes_the_threshold_that_was_just_set(person, tmp_path):
     Settings().folder = tmp_path
     person.opens("mole", gradient())
@@ -201,6 +202,7 @@ def test_cancel_stays_while_other_things_come_and_go(person, qtbot, tmp_path):
     assert not cancel.isVisibleTo(person.dock)
 
 
+@pytest.mark.one_qt
 def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
     one, two, three = files(tmp_path, "one", "two", "three")
     counts = []
@@ -222,6 +224,7 @@ def test_opening_can_be_cancelled(person, tmp_path):
     assert person.dock.status.text == ""
 
 
+@pytest.mark.one_qt
 def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypatch):
     def unlink(path, missing_ok=False):
         raise PermissionError(f"{path} is used by another process")

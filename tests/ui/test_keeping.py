@@ -186,6 +186,7 @@ def test_the_same_photograph_twice_keeps_the_corrections_of_one(corrected):
     assert len(kept()) == 1
 
 
+@pytest.mark.one_qt
 def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     def full(*args):
         raise SaveError("the disk is full")

@@ -93,6 +93,7 @@ def test_analyse_again_reuses_the_layers(person):
     assert len(person.viewer.layers) == 5
 
 
+@pytest.mark.one_qt
 def test_analyse_twice_quickly_runs_once(person, qtbot):
     person.opens()
     taken = []
@@ -150,6 +151,7 @@ def test_a_grey_image_is_no_photograph_and_the_dock_says_so(person):
     assert any("'cells' is no colour photograph" in hint for hint in hints)
 
 
+@pytest.mark.one_qt
 def test_a_model_that_does_not_exist_is_said_and_changes_nothing(person):
     person.opens()
     person.dock.model.model = "nonsense"
@@ -189,6 +191,7 @@ def test_a_killed_worker_is_said_and_started_again(person, client, qtbot):
     assert person.mask.any()
 
 
+@pytest.mark.one_qt
 def test_an_image_removed_while_it_is_analysed(person):
     image = person.opens()
     person.dock.model.model = "slow-0.5"

@@ -78,6 +78,7 @@ def test_a_result_of_another_day_is_replaced_only_if_the_user_says_so(analysed, 
     assert (tmp_path / "mole" / "note.txt").is_file()
 
 
+@pytest.mark.one_qt
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_said(analysed, tmp_path):
     analysed.dock.settings.folder = tmp_path
@@ -179,6 +180,7 @@ def test_corrections_are_offered_after_a_crash_and_brought_back(crashed, qtbot):
     assert not crashed.lesion.corrected
 
 
+@pytest.mark.one_qt
 def test_an_offer_can_be_discarded(crashed, qtbot):
     crashed.opens()
     button = crashed.finds(QAbstractButton, "recover_discard")

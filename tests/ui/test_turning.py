@@ -68,6 +68,7 @@ def test_a_layer_of_the_user_s_own_stays_selected(two):
     assert two.viewer.layers.selection.active == points
 
 
+@pytest.mark.one_qt
 def test_undo_of_a_mask_that_is_hidden_is_followed(two, qtbot):
     mask = two.layer("mask", "small")
     mask.visible = False
