@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -30,6 +31,28 @@ def test_openslide_and_tifffile_agree(write_svs) -> None:
             box = Box(0, 0, level.height, level.width)
             np.testing.assert_array_equal(theirs.read_region(index, box), ours.read_region(index, box))
         assert theirs.associated_image("label").shape == (60, 50, 3)
+
+
+def test_the_jpeg_2000_of_old_aperio_scanners_has_its_colours(tissue, tmp_path) -> None:
+    padded = np.zeros((448, 320, 3), np.uint8)
+    padded[:410, :300] = np.asarray(Image.fromarray(tissue).convert("YCbCr"))
+    corners = [(row, column) for row in range(0, 448, 64) for column in range(0, 320, 64)]
+    tiles = [padded[row : row + 64, column : column + 64].copy() for row, column in corners]
+    packed = (imagecodecs.jpeg2k_encode(tile, level=0, codecformat="J2K", mct=False) for tile in tiles)
+    tifffile.imwrite(
+        tmp_path / "old.svs",
+        packed,
+        shape=tissue.shape,
+        dtype=np.uint8,
+        tile=(64, 64),
+        compression=33003,
+        photometric="rgb",
+        description="Aperio Image Library v8\r\n300x410 (64x64) J2K/YUV16|AppMag = 20|MPP = 0.5",
+        metadata=None,
+    )
+    with open_slide(tmp_path / "old.svs") as slide:
+        assert np.abs(slide.read_region(0, WHOLE).astype(int) - tissue).max() <= 4
+        assert slide.info.format == "Aperio SVS"
 
 
 def test_openslide_goes_on_after_a_damaged_tile(damaged_svs) -> None:

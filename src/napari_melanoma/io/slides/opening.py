@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.formats import HEAD_BYTES, identify
+from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
 from napari_melanoma.io.slides.recognising import dicom_in, find_slides, is_slide, is_zarr
 from napari_melanoma.io.slides.tiled import TiledSlide
 
@@ -14,6 +14,7 @@ __all__ = ["find_slides", "is_slide", "open_slide"]
 
 # Formats of OpenSlide that tifffile decodes faster, and which it reads here.
 _OF_TIFFFILE = {"aperio", "generic-tiff"}
+_JPEG2000_YCBCR = 33003
 _EXPECTED = "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
 _ADVICE = " Name the slide itself."
 
@@ -57,8 +58,10 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     from napari_melanoma.io.slides.openslide_slide import open_with_openslide, vendor_of
 
     vendor = vendor_of(path)
-    if vendor in _OF_TIFFFILE or (vendor is None and kind == "TIFF"):
-        return _open_tiff(path, pixel_size)
+    if (vendor in _OF_TIFFFILE and not _has_raw_ycbcr(path)) or (vendor is None and kind == "TIFF"):
+        from napari_melanoma.io.slides.tiff_slide import open_tiff
+
+        return open_tiff(path, pixel_size)
     if vendor is None:
         raise UnreadableImage(
             f"{path} holds nothing that is known here, but {_EXPECTED} was expected. Name the slide itself."
@@ -83,8 +86,12 @@ def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
     return open_with_openslide(file, pixel_size)
 
 
-def _open_tiff(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
-    """Open a TIFF file with tifffile, or with OpenSlide where tifffile gives other colours."""
-    from napari_melanoma.io.slides.tiff_slide import open_tiff
+def _has_raw_ycbcr(path: Path) -> bool:
+    """Whether a TIFF file is in the JPEG 2000 of Aperio's first scanners, whose YCbCr tifffile takes for RGB."""
+    from tifffile import TiffFile
 
-    return open_tiff(path, pixel_size)
+    try:
+        with TiffFile(path) as tiff:
+            return int(tiff.pages[0].aspage().compression) == _JPEG2000_YCBCR
+    except DAMAGE:
+        return False
