@@ -50,7 +50,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
-        "--only", choices=("lesion", "answer", "review", "train", "body", "case"), help="pictures of one dock alone"
+        "--only",
+        choices=("lesion", "answer", "review", "train", "body", "case", "slide"),
+        help="pictures of one dock alone",
     )
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
@@ -60,7 +62,13 @@ def main() -> int:
         lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
     if arguments.only in (None, "answer"):
         answer_pictures(arguments.out, arguments.theme)
-    parts = {"review": review_pictures, "train": train_pictures, "body": body_pictures, "case": case_pictures}
+    parts = {
+        "review": review_pictures,
+        "train": train_pictures,
+        "body": body_pictures,
+        "case": case_pictures,
+        "slide": slide_pictures,
+    }
     for only, pictures in parts.items():
         if arguments.only in (None, only):
             with tempfile.TemporaryDirectory() as folder:
@@ -245,6 +253,37 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: not dock.busy and "analysed" in dock.tree.topLevelItem(0).child(0).text(0))
     wait_until(lambda: "Saved" in dock.file.text())
     picture(window, out / "case-dock.png")
+    viewer.close()
+
+
+def slide_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the Slide dock with the sample slide: while it is analysed, and with what was found."""
+    import napari
+
+    # What whoever makes the pictures has analysed stays out of them, and theirs stays as it is.
+    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Slide")
+    window = dock.window()
+    window.resize(1400, 980)
+    narrow(dock)
+    picture(dock, out / "slide-dock-empty.png")
+    dock.opener.sample()
+    wait_until(lambda: dock.slide is not None and not dock.busy)
+    if dock.analyse.isEnabled():
+        dock.analyse.click()
+        wait_until(lambda: dock.heatmap.heat is not None)
+        picture(window, out / "slide-dock-run.png")
+        wait_until(lambda: not dock.run_panel.active and not dock.busy)
+        if dock.table.rows.lesions:
+            dock.table.selectRow(0)
+    else:
+        logging.getLogger(__name__).warning("no analysis in the pictures: %s", dock.analyse.toolTip())
+    picture(window, out / "slide-dock.png")
     viewer.close()
 
 

@@ -111,6 +111,8 @@ class SlideControls(QWidget):
         self.count = named(quiet(NO_LESIONS), "lesion_count", "How many lesions")
         self.table = LesionTable()
         self.edits = {name: tool(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
+        for name, arrow in (("undo", "↶"), ("redo", "↷")):
+            self.edits[name].setText(arrow)
         self.save = named(QPushButton("Save"), "save", "Save the lesions")
         self.export = self._export_button()
         self.folder = tool("save_folder", "Choose the folder", "Choose the folder for results", "folder ...")
@@ -166,6 +168,9 @@ class SlideControls(QWidget):
             Whether there is a slide.
         """
         self.welcome.setVisible(not known)
+        # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
+        always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
+        self._scroll.setVerticalScrollBarPolicy(always if known else needed)
         self._work.setVisible(known)
         self._files.setVisible(known)
 
@@ -222,7 +227,7 @@ class SlideControls(QWidget):
         for widget in (self.notice, self.welcome, self._work):
             column.addWidget(widget)
         column.addStretch(1)
-        scroll = QScrollArea()
+        self._scroll = scroll = QScrollArea()
         scroll.setObjectName("slide_scroll")
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -256,6 +261,7 @@ class SlideControls(QWidget):
         )
         self._heat_part = _column(self.heat, self.strip)
         self._edit_row = row(*self.edits.values())
+        self._edit_row.layout().setSpacing(2)
         lesions = _column(self.answer, self.cautions, self.count, self.table, self._edit_row)
         results = (
             section("Heatmap", "heatmap_section", _column(self.empty, self._heat_part), self.settings, True),

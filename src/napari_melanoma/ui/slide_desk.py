@@ -84,6 +84,7 @@ class SlideDesk(QObject):
         super().__init__(parent)
         self._settings = settings
         self._job: Job | None = None
+        self._told: tuple[Request, str, Path] | None = None
         self._looking, self._telling = Latest(self), Latest(self)
         self._looking.succeeded.connect(self._on_found)
         self._looking.failed.connect(self.failed)
@@ -179,15 +180,18 @@ class SlideDesk(QObject):
             self.at_work.emit(found)
 
     def _on_started(self, told: tuple[Request, str, Path]) -> None:
-        request, differs, folder = told
-        if differs:
-            self.differs.emit(request, differs)
-        else:
-            self.started.emit(folder)
+        self._told = told
 
     def _on_finished(self) -> None:
-        self._job = None
+        """Tell what came of it when nothing is on its way any more: whoever hears it may start the next."""
+        self._job, told, self._told = None, self._told, None
         self.changed.emit()
+        if told is not None:
+            request, differs, folder = told
+            if differs:
+                self.differs.emit(request, differs)
+            else:
+                self.started.emit(folder)
 
 
 def preload(run: RunContext) -> None:
@@ -204,9 +208,11 @@ def preload(run: RunContext) -> None:
         "napari_melanoma.io.slides.layers",
         "napari_melanoma.io.slides.opening",
         "napari_melanoma.workflows.slide_findings",
+        "napari_melanoma.workflows.slide_options",
         "napari_melanoma.workflows.slide_runs",
         "scipy.ndimage",
         "zarr",
+        "pandas",  # napari does so with the first Labels or Shapes layer, which would stop the window for as long
     ):
         run.check()
         import_module(name)

@@ -53,8 +53,7 @@ class HeatControls(QWidget):
         self.check = named(QCheckBox("show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
         self.classes = named(StillCombo(), "slide_class", "Class", "The class that heatmap and lesions are about")
         self.colours = named(StillCombo(), "slide_colours", "Colour map", "Colours of the heatmap")
-        for combo in (self.classes, self.colours):
-            combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.colours.addItems(COLOURS)
         self.opacity = named(QSlider(Qt.Orientation.Horizontal), "slide_opacity", "Opacity of the heatmap")
         tip = "A lesion is where the probability reaches this somewhere, as far as it stays within 0.2 of it"
@@ -75,8 +74,8 @@ class HeatControls(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(row(self.check, self.classes, self.colours, stretch=1))
-        layout.addWidget(row(QLabel("opacity"), self.opacity, stretch=1))
+        layout.addWidget(row(self.check, self.classes, stretch=1))
+        layout.addWidget(row(QLabel("opacity"), self.opacity, self.colours, stretch=1))
         layout.addWidget(row(QLabel("threshold"), self.slider, self.number, stretch=1))
         layout.addWidget(self.above)
         self._settling = Settling(self)

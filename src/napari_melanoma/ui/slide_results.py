@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
+from napari_melanoma.analysis.slide_lesions import LesionConfig
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui import slide_layers
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.slide_controls import EXPORTS, SAVE_KEY
@@ -134,10 +136,7 @@ class SlideResults(QObject):
         self._dock.status.say(said if at_work or not self.content else f"Analysed before: {said}")
         heat, place = self._dock.heatmap.heat, self._dock.place
         if self.content and heat is not None and heat.is_probability and place is not None:
-            from napari_melanoma.workflows.slide_options import SlideOptions
-
-            kept = self.content.get("options") or {}
-            config = SlideOptions.parse({"lesions": kept.get("lesions", {})}, "result.json").lesions
+            config = _config(self.content)
             self._dock.heat.threshold = config.high
             self._dock.lesions.read(place.folder, heat.target, config)
 
@@ -268,6 +267,14 @@ class SlideResults(QObject):
         found, place = self._dock.lesions.findings, self._dock.place
         if place is not None:
             self._latest.submit(kind, lambda: partial(_write, kind, Path(name), found, place.folder))
+
+
+def _config(content: Mapping[str, Any]) -> LesionConfig:
+    """The thresholds at which lesions were found; the usual ones where another version wrote them."""
+    try:
+        return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
+    except ConfigError:
+        return LesionConfig()
 
 
 def _forget(callbacks: list[Any], mine: Any) -> None:  # noqa: ANN401 - napari's list of functions

@@ -52,6 +52,7 @@ class SlideRunPanel(QWidget):
         self._words.setToolTip("")
         self._bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
         self._bar.setTextVisible(False)
+        self._bar.setRange(0, STEPS)
         self._bar.setFixedHeight(8)
         self.buttons = RunButtons("where it stopped; tiles that are done are not done again")
         layout = QVBoxLayout(self)
@@ -121,10 +122,8 @@ class SlideRunPanel(QWidget):
         # Of an analysis that is done nothing is left to say or to press here.
         self.setVisible(state != "finished" and (state != "lost" or not sight.content))
         self._words.setText(self.buttons.answer.capitalize() or said_run(run))
-        share = run.fraction
-        unknown = share is None and self.active
-        self._bar.setRange(0, 0 if unknown else STEPS)
-        self._bar.setValue(round(STEPS * (share or 0)))
+        # Not the bar that moves to and fro: where OpenGL is drawn by the processor, each of its steps draws all.
+        self._bar.setValue(round(STEPS * (run.fraction or 0)))
         self.seen.emit(sight)
 
     def _on_wish(self, wish: str) -> None:

@@ -191,7 +191,7 @@ def said_lesion(lesion: SlideLesion) -> str:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
         lines += [f"{lesion.height_mm:.3g} x {lesion.width_mm:.3g} mm, fills {100 * lesion.extent:.0f} % of that box"]
-    return "\n".join([*lines, f"{100 * lesion.tissue_share:.2g} % of the tissue"])
+    return "\n".join([*lines, f"{_percent(lesion.tissue_share)} of the tissue"])
 
 
 def _cell(lesion: SlideLesion, column: int) -> str:
@@ -203,6 +203,11 @@ def _cell(lesion: SlideLesion, column: int) -> str:
         lesion.label + changed,
         f"{lesion.probability:.2f}",
         area,
-        f"{100 * lesion.tissue_share:.2g} %",
+        _percent(lesion.tissue_share),
     )
     return cells[column]
+
+
+def _percent(share: float) -> str:
+    """A share with two digits that mean something."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

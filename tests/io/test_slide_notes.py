@@ -1,0 +1,34 @@
+"""Bookmarks and a scale of the user's own, there and back, and files that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.slide_notes import NOTES, Bookmark, SlideNotes, read_notes, write_notes
+
+
+def test_notes_come_back_as_they_were(tmp_path: Path) -> None:
+    notes = SlideNotes("abc", (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler"))
+    write_notes(tmp_path / "slide", notes)
+    assert read_notes(tmp_path / "slide") == notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"format_version": 2, "fingerprint": "x"}'],
+    ids=["empty", "cut off", "a list", "of another version"],
+)
+def test_what_cannot_be_understood_is_no_note(tmp_path: Path, text: str) -> None:
+    (tmp_path / NOTES).write_text(text)
+    assert read_notes(tmp_path) == SlideNotes()
+
+
+def test_a_bad_bookmark_does_not_take_the_others_along(tmp_path: Path) -> None:
+    good = '{"name": "a", "row": 1, "column": 2, "width_px": 3}'
+    size = '{"y_um": -1, "x_um": 1, "source": "x"}'
+    told = f'{{"format_version": 1, "bookmarks": [{{"name": "b"}}, 7, {good}], "pixel_size": {size}}}'
+    (tmp_path / NOTES).write_text(told)
+    assert read_notes(tmp_path) == SlideNotes(bookmarks=(Bookmark("a", 1, 2, 3),))

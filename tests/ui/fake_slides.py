@@ -1,0 +1,138 @@
+"""A small slide, and its result folder written step by step as an analysis would, without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import psutil
+import tifffile
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_results import DONE, ResultSpec, SlideResult
+
+SIDE, TILE, MPP = 512, 32, 0.5
+LESION = (slice(4, 8), slice(6, 10))  # in tiles
+CLASSES = ("benign", "melanoma")
+
+
+def draw_slide(path: Path, mpp: float | None = MPP, side: int = SIDE, tint: int = 0) -> Path:
+    """Write a tiled pyramid: pink tissue, a dark lesion, a margin of glass at the right."""
+    rng = np.random.default_rng(tint)
+    rgb = np.clip(np.array((215, 150, 190 - tint)) + rng.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8)
+    rgb[tuple(slice(part.start * TILE, part.stop * TILE) for part in LESION)] = (90, 40, 110)
+    rgb[:, -2 * TILE :] = 245
+    resolution = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
+    how = {"tile": (128, 128), "photometric": "rgb", "compression": "jpeg", "metadata": None}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(rgb, subifds=1, **how, **resolution)
+        tiff.write(np.ascontiguousarray(rgb[::2, ::2]), subfiletype=1, **how)
+    return path
+
+
+def draw_fluorescence(path: Path) -> Path:
+    """Write an OME-TIFF with two channels."""
+    pixels = np.random.default_rng(0).integers(0, 4000, (2, 256, 256), dtype=np.uint16)
+    named = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(path, pixels, ome=True, tile=(128, 128), photometric="minisblack", metadata=named)
+    return path
+
+
+def truth() -> np.ndarray:
+    """Probability of each class, float32 (row, column, class)."""
+    melanoma = np.full((SIDE // TILE, SIDE // TILE), 0.1, np.float32)
+    melanoma[LESION] = 0.9
+    melanoma[12, 2] = 0.7  # a small one
+    return np.stack([1 - melanoma, melanoma], axis=2)
+
+
+class FakeAnalysis:
+    """The folder of one slide, written as its analysis would; a process at work is that of the test itself."""
+
+    def __init__(self, folder: Path, slide: Path, fingerprint: str, model: str = "tiny", settings=None):
+        self.path, self.slide, self.fingerprint, self.model = folder, slide, fingerprint, model
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "slide.json", {"slide": str(slide)})
+        self.place = RunFolder(folder)
+        self.place.ask("run")
+        order = np.argwhere(np.arange(SIDE // TILE)[None, :].repeat(SIDE // TILE, 0) < SIDE // TILE - 2)
+        self.order = order[np.random.default_rng(0).permutation(len(order))].astype(np.int32)
+        self.spec = ResultSpec(
+            slide=slide.stem,
+            fingerprint=fingerprint,
+            kind="classification",
+            classes=CLASSES,
+            rows=SIDE // TILE,
+            columns=SIDE // TILE,
+            corner=(0, 0),
+            step=(TILE, TILE),
+            pixel_size_um=(MPP, MPP),
+            tile_px=TILE,
+            settings={"model": model, **(settings or {})},
+        )
+        self.done = 0
+
+    def begins(self):
+        created = psutil.Process().create_time()
+        stamp = {"pid": os.getpid(), "created": created, "host": platform.node(), "started": 0}
+        (self.path / "process.json").write_text(json.dumps(stamp))
+        self.place.tell("launched")
+        self.result = SlideResult.create(self.path, self.spec, self.order)
+        self.writer = self.result.writer()
+        self.place.tell(
+            "started", slide=self.slide.stem, done=0, total=len(self.order), resumed=False, model=self.model
+        )
+        return self
+
+    def works(self, tiles: int):
+        """Answer some more tiles."""
+        at = self.order[self.done : self.done + tiles]
+        values = truth()[at[:, 0], at[:, 1]]
+        self.writer.put(self.done, np.full(len(at), DONE, np.uint8), {"probability": values})
+        self.writer.flush()
+        self.done += len(at)
+        counts = {"done": self.done, "total": len(self.order), "failed": 0, "tiles_per_s": 212.0, "eta_s": 32.0}
+        self.place.tell("progress", message="at work", **counts)
+        return self
+
+    def dies(self):
+        """Let its process be gone without a word."""
+        stamp = {"pid": 2**22 - 1, "created": 1.0, "host": platform.node(), "started": 0}
+        (self.path / "process.json").write_text(json.dumps(stamp))
+        return self
+
+    def finishes(self, warnings=("trained on synthetic slides",)):
+        """Answer the rest, and write what is left at the end."""
+        from napari_melanoma.analysis.slide_lesions import LesionConfig, find_lesions
+        from napari_melanoma.workflows.slide_findings import read_maps, write_lesions_table, write_outlines
+
+        self.works(len(self.order) - self.done)
+        lesions = find_lesions(read_maps(self.path, "melanoma"), LesionConfig())
+        write_lesions_table(self.path / "lesions.csv", lesions)
+        write_outlines(self.path / "lesions.geojson", lesions)
+        write_mask(self.path / "tissue.png", np.ones((64, 64), bool))
+        tifffile.imwrite(self.path / "heatmap.ome.tif", np.moveaxis(truth(), 2, 0))
+        write_json(
+            self.path / "result.json",
+            {
+                "slide": self.slide.stem,
+                "fingerprint": self.fingerprint,
+                "model": {"name": self.model},
+                "target": "melanoma",
+                "probability": 0.21,
+                "scores": {"mean": {"melanoma": 0.21}, "maximum": {"melanoma": 0.9}},
+                "lesions": [],
+                "tiles_done": self.done,
+                "tiles_total": len(self.order),
+                "seconds": 3.0,
+                "warnings": list(warnings),
+                "options": {"lesions": LesionConfig().model_dump(mode="json")},
+            },
+        )
+        self.place.tell_last("finished", tiles=self.done, failed=0)
+        return self.dies()

@@ -1,0 +1,477 @@
+"""The Slide dock as a person uses it: opening, looking around, scale, tissue, analysis, results."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from fake_slides import LESION, MPP, TILE, FakeAnalysis, draw_fluorescence, draw_slide
+from qtpy.compat import isalive
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QMessageBox,
+    QWidget,
+)
+
+from conftest import Person
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.ui.slide_camera import camera
+from napari_melanoma.workflows import slide_runs
+
+PATIENCE_MS = 20_000
+controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
+
+
+class Launched:
+    """Stands in for the launch of a process: it leaves a result folder as an analysis that has begun would."""
+
+    def __init__(self):
+        self.options, self.forced, self.error, self.last = [], [], None, None
+        self.fingerprint = ""
+
+    def __call__(self, slide, out, options, *, force=False):
+        if self.error is not None:
+            raise self.error
+        self.options.append(options)
+        self.forced.append(force)
+        settings = {key: value for key, value in options.decisive.items() if key != "model"}
+        folder = slide_runs.slide_folder(out, slide)
+        self.last = FakeAnalysis(folder, slide, self.fingerprint, options.model, settings).begins()
+        return folder
+
+
+@pytest.fixture
+def user(home, monkeypatch):
+    """Data folders of this test alone."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setattr("napari_melanoma.ui.settling.SETTLED_MS", 10)
+    return home
+
+
+@pytest.fixture
+def launched(user, monkeypatch):
+    made = Launched()
+    monkeypatch.setattr(slide_runs, "launch_slide", made)
+    return made
+
+
+class Pathologist(Person):
+    """Somebody in front of the Slide dock."""
+
+    def opens_slides(self, *paths):
+        self.dock.opener.open(list(paths))
+        self.until(lambda: not self.dock.opener.busy)
+        self.waits()
+
+    def until(self, condition):
+        self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+    def says(self, name):
+        return self.finds(QLabel, name).text()
+
+    def types(self, name, text):
+        line = self.finds(QLineEdit, name)
+        line.selectAll()
+        self.qtbot.keyClicks(line, text)
+        self.qtbot.keyClick(line, Qt.Key.Key_Return)
+
+    def names(self, model):
+        """Name a model by its own words, in the dialog that asks for one."""
+        combo = self.dock.model.combo
+        combo.setCurrentIndex(combo.findData("other"))
+        combo.activated.emit(combo.currentIndex())
+        dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "encoder_dialog" and w.isVisible())
+        dialog.setTextValue(model)
+        dialog.accept()
+
+    def analyses(self):
+        self.dock.model.model = "tiny"
+        self.dock.model.changed.emit()
+        self.clicks("primary")
+        self.until(lambda: self.dock.run_panel.active)
+
+    def sees(self, point):
+        """Whether a point, in pixels of the slide, is in the middle of the view."""
+        at = np.array(camera(self.viewer).center[-2:])
+        return np.allclose(at, self.dock.slide.to_world(point), atol=1e-6)
+
+    def rows(self):
+        model = self.dock.table.model()
+        return [[model.index(row, column).data() for column in range(4)] for row in range(model.rowCount())]
+
+    def chooses_file(self, name, path):
+        dialog = next(
+            w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.objectName() == name
+        )
+        dialog.fileSelected.emit(str(path))
+        dialog.reject()
+        self.waits()
+
+
+@pytest.fixture
+def slide_path(tmp_path):
+    return draw_slide(tmp_path / "section.tif")
+
+
+@pytest.fixture
+def person(user, nothing_left, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+    yield Pathologist(viewer, dock, qtbot)
+    with contextlib.suppress(RuntimeError):
+        qtbot.waitUntil(lambda: not isalive(dock) or not dock.busy, timeout=PATIENCE_MS)
+
+
+def test_an_empty_dock_invites(person):
+    dock = person.dock
+    assert dock.welcome.isVisible()
+    assert not dock.picker.isVisible()
+    assert "Drop a slide here" in person.says("welcome_words")
+    assert not dock.findChild(QWidget, "primary").isVisible()
+    controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+    assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
+
+
+def ours(widget):
+    """Whether a control is one that we made, and no part of another one."""
+    return not isinstance(widget.parentWidget(), controls_of_qt) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+
+
+def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    assert person.says("slide_about") == "0.5 µm/px  ·  TIFF\n512 x 512 px, 0.256 x 0.256 mm"
+    assert "levels" in person.says("slide_facts")
+    assert not person.says("slide_warnings")
+    person.until(lambda: dock.overview._image is not None)
+
+    overview = dock.overview
+    person.qtbot.mouseClick(
+        overview, Qt.MouseButton.LeftButton, pos=QPoint(overview.width() // 2, overview.height() // 2)
+    )
+    assert np.allclose(camera(person.viewer).center[-2:], dock.slide.to_world((256, 256)), atol=2)
+
+    person.types("go_to", "0.1, 0.05")
+    assert person.sees((100, 200))
+    person.types("go_to", "30, 40 px")
+    assert person.sees((40, 30))
+    person.types("go_to", "7, 1")
+    assert "beside the slide" in dock.status.text
+    person.types("go_to", "over there")
+    assert "no place" in dock.status.text
+    assert person.sees((40, 30))
+
+    person.clicks("bookmark")
+    marks = person.finds(QListWidget, "bookmarks")
+    marks.item(0).setText("ulcer")
+    person.types("go_to", "0.2, 0.2")
+    person.waits()
+    second = draw_slide(tmp_path / "other.tif", tint=9)
+    person.opens_slides(second)
+    assert dock.slide.info.name == "other"
+    assert marks.count() == 0
+    assert [layer.visible for layer in person.viewer.layers] == [False, True]
+    person.clicks("previous_slide")
+    person.until(lambda: marks.count() == 1)
+    assert dock.slide.info.name == "section"
+    assert [layer.visible for layer in person.viewer.layers] == [True, False]
+    person.qtbot.mouseClick(
+        marks.viewport(), Qt.MouseButton.LeftButton, pos=marks.visualItemRect(marks.item(0)).center()
+    )
+    assert marks.item(0).text() == "ulcer"
+    assert person.sees((40, 30))
+
+
+def test_a_slide_without_a_scale_gets_one_that_is_kept_as_the_users(person, launched, tmp_path):
+    dock, path = person.dock, draw_slide(tmp_path / "bare.tif", mpp=None)
+    person.opens_slides(path)
+    dock.model.model = "tiny"
+    dock.model.changed.emit()
+    assert "not known" in person.says("slide_warnings")
+    assert not dock.analyse.isEnabled()
+    assert "no scale" in dock.analyse.toolTip()
+    assert "px" in person.says("place")
+
+    person.clicks("scale")
+    person.clicks("scale_ruler")
+    assert "no line yet" in dock.status.text
+    line = person.viewer.layers["bare ruler"]
+    line.add_lines(np.array([[10.0, 10.0], [10.0, 210.0]]))
+    dock.scale._length.setValue(50)
+    person.clicks("scale_ruler")
+    assert "0.25 µm/px (from your ruler)" in person.says("slide_about")
+    assert not dock.picker.warnings.isVisible()
+    assert dock.analyse.isEnabled()
+    np.testing.assert_allclose(person.viewer.layers["bare"].scale, (0.25, 0.25))
+    assert [str(unit) for unit in person.viewer.layers["bare"].units] == ["micrometer", "micrometer"]
+    assert dock.options(dock.slide.info).mpp == pytest.approx(0.25)
+    person.waits()
+
+    person.viewer.layers.clear()
+    person.until(lambda: dock.welcome.isVisible())
+    person.opens_slides(path)
+    person.until(lambda: "0.25" in person.says("slide_about"))
+    person.clicks("scale")
+    person.clicks("scale_clear")
+    assert "no scale" in person.says("slide_about")
+    assert not dock.analyse.isEnabled()
+
+
+def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
+    dock, viewer = person.dock, person.viewer
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    person.analyses()
+    person.clicks("run_pause")
+    person.until(lambda: launched.last.place.wish() == "pause")
+    launched.last.place.tell("paused")
+    person.until(lambda: person.says("run_state").startswith("Paused"))
+    person.clicks("run_pause")
+    person.until(lambda: launched.last.place.wish() == "run")
+    launched.last.place.tell("continued")
+    assert not dock.analyse.isEnabled()
+    assert launched.options[0].model == "tiny"
+    assert launched.forced == [False]
+
+    launched.last.works(40)
+    person.until(lambda: "section heatmap" in viewer.layers)
+    heat = viewer.layers["section heatmap"]
+    assert "40 / 224 tiles  ·  212/s  ·  3" in person.says("run_state")
+    assert np.isfinite(heat.data[:, :-2]).all()
+    assert np.isnan(heat.data[:, -2:]).all()
+    np.testing.assert_allclose(heat.scale, (TILE * MPP, TILE * MPP))
+    np.testing.assert_allclose(heat.translate, [(TILE / 2 - 0.5) * MPP] * 2)
+
+    launched.last.finishes()
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041 mm²"]
+    assert "2 found, 2 malignant" in person.says("lesion_count")
+    assert "melanoma 0.21" in person.says("slide_answer")
+    assert person.says("slide_cautions") == "trained on synthetic slides"
+    assert "224 tiles" in dock.status.text
+    assert not dock.run_panel.isVisible()
+    assert heat.data[LESION].min() == pytest.approx(0.9)
+
+    assert dock.strip.buttons[0].text() == "0.90"
+    person.qtbot.mouseClick(dock.strip.buttons[0], Qt.MouseButton.LeftButton)
+    row, column = dock.slide.to_slide(camera(viewer).center[-2:])
+    assert LESION[0].start <= row / TILE <= LESION[0].stop
+    assert LESION[1].start <= column / TILE <= LESION[1].stop
+
+    dock.table.selectRow(0)
+    assert person.sees((6 * TILE, 8 * TILE))
+    person.until(lambda: all(not button.icon().isNull() for button in dock.strip.buttons[:4]))
+
+    dock.heat.number.setValue(0.8)
+    person.until(lambda: len(person.rows()) == 1)
+    assert dock.save.isEnabled()
+    person.clicks("save")
+    person.until(lambda: len(read_table(launched.last.path / "lesions.csv")) == 1)
+    person.waits()
+    assert "Saved in" in dock.status.text
+    assert not dock.save.isEnabled()
+
+    dock.exporting.emit("geojson")
+    person.chooses_file("export_dialog", tmp_path / "out.geojson")
+    assert read_geojson(tmp_path / "out.geojson").annotations[0].class_name == "malignant"
+    dock.exporting.emit("tif")
+    person.chooses_file("export_dialog", tmp_path / "out.ome.tif")
+    assert tifffile.imread(tmp_path / "out.ome.tif").shape == (2, 16, 16)
+
+
+def press(viewer, world):
+    """Click on the canvas without moving the mouse."""
+    from napari.utils._test_utils import read_only_mouse_event
+
+    for callback in viewer.mouse_drag_callbacks:
+        event = read_only_mouse_event(type="mouse_press", position=world, button=1, dims_displayed=(0, 1))
+        steps = callback(viewer, event)
+        if steps is not None and hasattr(steps, "__next__"):
+            with contextlib.suppress(StopIteration):
+                next(steps)
+                next(steps)
+
+
+def test_reopened_results_are_found_corrected_and_undone(person, slide_path, user):
+    dock, viewer = person.dock, person.viewer
+    person.opens_slides(slide_path)
+    analysis = FakeAnalysis(dock.place.folder, slide_path, dock.slide.info.fingerprint).begins().finishes()
+    viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert "Analysed before" in dock.status.text
+    assert dock.analyse.text() == "Analyse again"
+    assert {"section", "section heatmap", "section lesions"} == {layer.name for layer in viewer.layers}
+
+    press(viewer, dock.slide.to_world((12.5 * TILE, 2.5 * TILE)))
+    assert dock.table.selected == [2]
+    person.clicks("lesion_class")
+    person.until(lambda: person.rows()[1][1] == "benign *")
+    person.waits()
+    assert [row["label"] for row in read_table(analysis.path / "lesions.csv")] == ["malignant", "benign"]
+
+    dock.table.selectAll()
+    person.clicks("lesion_merge")
+    person.until(lambda: len(person.rows()) == 1)
+    person.waits()
+    person.clicks("lesion_undo")
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+
+    dock.table.clearSelection()
+    dock.table.selectRow(0)
+    dock.lesions.split(1, np.array([[6.0 * TILE, 4.0 * TILE], [6.0 * TILE, 12.0 * TILE]]))
+    person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    dock.table.clearSelection()
+    dock.table.selectRow(2)
+    person.qtbot.keyClick(dock.table, Qt.Key.Key_Delete)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+
+    viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: len(person.rows()) == 2)
+    assert [row[1] for row in person.rows()] == ["malignant *", "benign *"]
+
+
+def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launched, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    person.analyses()
+    launched.last.works(10)
+    person.clicks("run_detach")
+    assert not dock.run_panel.isVisible()
+    assert "left to itself" in dock.status.text
+
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: dock.run_panel.active)
+    person.until(lambda: "10 / 224" in person.says("run_state"))
+    person.clicks("run_cancel")
+    person.until(lambda: launched.last.place.wish() == "cancel")
+    launched.last.place.tell_last("cancelled")
+    launched.last.dies()
+    person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
+    assert "kept" in person.says("run_state")
+    assert dock.analyse.isEnabled()
+    person.clicks("run_resume")
+    person.until(lambda: len(launched.options) == 2)
+    person.until(lambda: dock.run_panel.active)
+    person.waits()
+
+
+def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, slide_path, monkeypatch):
+    dock, questions = person.dock, []
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    FakeAnalysis(dock.place.folder, slide_path, launched.fingerprint, "older").begins().finishes()
+    answers = iter([QMessageBox.StandardButton.Cancel, "replace"])
+
+    def answered(box):
+        questions.append(box.informativeText())
+        wanted = next(answers)
+        pressed = box.button(wanted) if wanted != "replace" else box.findChild(QWidget, "replace")
+        box.deleteLater()
+        return pressed
+
+    monkeypatch.setattr("napari_melanoma.ui.slide.answer", answered)
+    dock.model.model = "tiny"
+    dock.model.changed.emit()
+    person.clicks("primary")
+    person.until(lambda: len(questions) == 1)
+    person.waits()
+    assert "made with older" in questions[0]
+    assert launched.options == []
+    person.clicks("primary")
+    person.until(lambda: launched.forced == [True])
+    person.until(lambda: dock.run_panel.active)
+    launched.last.dies()
+    person.waits()
+
+
+def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    person.clicks("tissue_find")
+    person.until(lambda: "section tissue" in person.viewer.layers)
+    person.waits()
+    assert "% of the slide" in person.says("tissue_words")
+    layer = person.viewer.layers["section tissue"]
+    person.analyses()
+    assert launched.options[-1].tissue_mask is None
+    launched.last.finishes()
+    person.until(lambda: dock.analyse.isEnabled() and not dock.busy)
+
+    layer.data[:, :200] = 0
+    layer.refresh()
+    dock.tissue.combo.setCurrentIndex(1)
+    assert dock.tissues.corrected(dock.slide) is not None
+    dock._on_differs = None
+    asked = []
+    dock.desk.differs.disconnect()
+    dock.desk.differs.connect(lambda request, said: asked.append((request, said)))
+    person.clicks("primary")
+    person.until(lambda: len(asked) == 1)
+    request, said = asked[0]
+    assert "tissue was corrected" in said
+    assert not read_mask(request.options.tissue_mask)[:, :200].any()
+
+
+def test_fluorescence_is_looked_at_and_not_analysed(person, tmp_path):
+    dock = person.dock
+    person.opens_slides(draw_fluorescence(tmp_path / "stained.ome.tif"))
+    assert [layer.name.split()[-1] for layer in person.viewer.layers] == ["DAPI", "FITC"]
+    assert "2 channels" in person.says("slide_about")
+    dock.model.model = "tiny"
+    dock.model.changed.emit()
+    assert not dock.analyse.isEnabled()
+    assert "fluorescence" in dock.analyse.toolTip()
+    assert not dock.tissue.isEnabled()
+
+
+@pytest.mark.one_qt
+def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_path):
+    from napari_melanoma.core.errors import RunError
+
+    dock, bad = person.dock, tmp_path / "letter.svs"
+    bad.write_text("no slide")
+    person.opens_slides(bad, slide_path)
+    assert "letter.svs" in dock.status.text
+    assert len(person.viewer.layers) == 1
+    person.names("timm:nothing")
+    assert dock.model.model == "timm:nothing"
+    assert dock.analyse.isEnabled()
+    launched.error = RunError("section is being analysed already.")
+    person.clicks("primary")
+    person.until(lambda: "already" in dock.status.text)
+    person.waits()
+    assert dock.analyse.isEnabled()
+    person.qtbot.mouseClick(dock.analyse, Qt.MouseButton.LeftButton)
+    person.qtbot.mouseClick(dock.analyse, Qt.MouseButton.LeftButton)
+    person.waits()
+
+
+def test_the_viewers_process_imports_no_torch_for_slides():
+    modules = "napari_melanoma.ui.slide, napari_melanoma.workflows.slide_findings"
+    code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""

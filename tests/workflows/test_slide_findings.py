@@ -1,0 +1,129 @@
+"""Findings read back from the folder of a slide: maps, classes, saved lesions, whose folder it is, what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion, find_lesions
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_notes import SlideNotes, write_notes
+from napari_melanoma.io.slide_results import DONE, ResultSpec, SlideResult
+from napari_melanoma.workflows import slide_findings as findings
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+
+def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **told: Any) -> SlideResult:
+    """A store with these values, float32 (row, column, class)."""
+    order = np.argwhere(np.ones(values.shape[:2], bool)).astype(np.int32)
+    spec = ResultSpec(
+        **{"slide": "s", "fingerprint": "sha:abc", "kind": "classification", "settings": {"model": "tiny"}, **told},
+        classes=classes,
+        rows=values.shape[0],
+        columns=values.shape[1],
+        corner=(0, 0),
+        step=(100, 100),
+        pixel_size_um=(0.5, 0.5),
+        tile_px=100,
+    )
+    result = SlideResult.create(folder, spec, order)
+    writer = result.writer()
+    writer.put(0, np.full(len(order), DONE, np.uint8), {"probability": values.reshape(-1, values.shape[2])})
+    writer.flush()
+    return result
+
+
+def melanoma() -> np.ndarray:
+    values = np.full((6, 6), 0.1, np.float32)
+    values[1:3, 1:3], values[4, 4] = 0.9, 0.7
+    return np.stack([1 - values, values], axis=2)
+
+
+def alike(found: Any, expected: Any) -> bool:
+    """Whether lesions are the same, as far as a table with six digits tells."""
+    return [close(one) for one in found] == [close(one) for one in expected]
+
+
+def close(lesion: SlideLesion) -> dict[str, Any]:
+    return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in vars(lesion).items()}
+
+
+def test_lesions_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    stored(tmp_path, ("benign", "melanoma"), melanoma())
+    lesions = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
+    write_json(tmp_path / "result.json", {"slide": "s", "options": {"model": "tiny"}})
+    findings.save_lesions(tmp_path, lesions, LesionConfig(high=0.65))
+    assert alike(findings.read_lesions(tmp_path), lesions)
+    content = findings.read_content(tmp_path)
+    assert content["options"]["lesions"]["high"] == 0.65
+    assert content["options"]["model"] == "tiny"
+    assert [row["index"] for row in content["lesions"]] == [1, 2]
+
+
+def test_a_table_without_its_outlines_is_no_saved_result(tmp_path: Path) -> None:
+    findings.write_lesions_table(tmp_path / "lesions.csv", [])
+    assert findings.read_lesions(tmp_path) is None
+    findings.write_outlines(tmp_path / "lesions.geojson", [])
+    assert findings.read_lesions(tmp_path) == ()
+
+
+def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_tissue(tmp_path: Path) -> None:
+    values = np.zeros((4, 4, 3), np.float32)
+    values[..., 0] = 1
+    values[0, 0], values[3, 3] = (0.1, 0.1, 0.8), (0.1, 0.8, 0.1)
+    stored(tmp_path, ("normal", "nevus", "melanoma"), values)
+    found = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
+    assert [lesion.label for lesion in found] == ["malignant", "benign"]
+    with pytest.raises(InputError, match="not 'dermis'"):
+        findings.read_maps(tmp_path, "dermis")
+
+
+@pytest.mark.parametrize(
+    ("classes", "content", "expected"),
+    [
+        (("benign", "melanoma"), {}, "melanoma"),
+        (("tumour", "dermis"), {}, "tumour"),
+        (("a", "b"), {}, "b"),
+        (("a", "b"), {"target": "a"}, "a"),
+        (("a", "b"), {"target": "gone"}, "b"),
+        ((), {}, ""),
+    ],
+)
+def test_the_class_that_is_meant(classes: tuple[str, ...], content: dict[str, Any], expected: str) -> None:
+    assert findings.usual_target(classes, content) == expected
+
+
+def test_another_slide_of_the_same_name_keeps_a_folder_of_its_own(tmp_path: Path) -> None:
+    info: Any = SimpleNamespace(path=tmp_path / "s.svs", fingerprint="sha:0123456789abcdef")
+    assert findings.results_root(tmp_path, info) == tmp_path
+    write_notes(tmp_path / "s", SlideNotes("sha:0123456789abcdef"))
+    assert findings.results_root(tmp_path, info) == tmp_path
+    write_notes(tmp_path / "s", SlideNotes("sha:another"))
+    assert findings.results_root(tmp_path, info) == tmp_path / "89abcdef"
+
+
+def test_what_differs_is_said(tmp_path: Path) -> None:
+    options = SlideOptions(model="tiny")
+    assert findings.differs(tmp_path, options) == ""
+    settings = {**options.decisive, "weights": "w"}
+    stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
+    assert findings.differs(tmp_path, options) == ""
+    assert findings.differs(tmp_path, SlideOptions(model="other")) == "made with tiny"
+    assert findings.differs(tmp_path, SlideOptions(model="tiny", min_tissue=0.5)) == "another min tissue"
+    write_mask(tmp_path / "drawn.png", np.ones((4, 4), bool))
+    drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
+    assert findings.differs(tmp_path, drawn) == "the tissue was corrected"
+
+
+def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
+    stored(tmp_path, ("benign", "melanoma"), melanoma())
+    found = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
+    bare = [SlideLesion(**{**vars(one), "area_mm2": None, "perimeter_mm": None}) for one in found]
+    findings.save_lesions(tmp_path, bare, LesionConfig())
+    assert alike(findings.read_lesions(tmp_path), bare)
