@@ -180,6 +180,36 @@ def add_infiltrate(
     drawing.add(Kind.INFILTRATE, blob(rng, centre, radii, 0.3))
 
 
+def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses: list[Floats], share: float) -> None:
+    """Draw patches of scar rich in cells beside and below tumours: the same colours, other cells.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Gets the outlines.
+    rng : numpy.random.Generator
+        Draws them.
+    layers : Layers
+        Of the section.
+    masses : list of numpy.ndarray
+        Of each tumour its middle along the section, half of its width and its depth.
+    share : float
+        Their area as a share of that of the tumours.
+    """
+    for middle, half, deep in masses:
+        left_over = share * 1.5 * half * deep
+        for _ in range(60):
+            radius = rng.uniform(0.3, 0.6) * np.sqrt(half * deep)
+            radii = radius * rng.uniform(1.0, 1.7), radius
+            along = rng.uniform(layers.start + 0.3 * radii[0], layers.end - 0.3 * radii[0])
+            floor = float(layers.at(layers.bottom, np.array([along]))[0])
+            depth = rng.uniform(150 + radius, max(floor - 0.5 * radius, 160 + radius))
+            apart = np.hypot((along - middle) / (half + 0.8 * radii[0]), depth / (deep + 0.8 * radius))
+            if left_over > 0 and apart > 1:
+                drawing.add(Kind.STROMA, blob(rng, (along, depth), radii, 0.25))
+                left_over -= 3.0 * radii[0] * radii[1]
+
+
 def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts: dict[str, float]) -> None:
     """Fill the dermis of a section.
 

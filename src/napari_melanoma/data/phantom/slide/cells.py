@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.data.phantom.slide.grid import Grid, Ints, Points
-from napari_melanoma.data.phantom.slide.ground import EPIDERMAL, FOAM, wall_share
+from napari_melanoma.data.phantom.slide.ground import EPIDERMAL, FOAM, poor_share, wall_share
 from napari_melanoma.data.phantom.slide.kinds import LESION, Kind
 from napari_melanoma.data.phantom.slide.lesions import Lesion
 from napari_melanoma.data.phantom.slide.species import NUMBER, pick
@@ -19,6 +19,7 @@ Floats = NDArray[np.floating[Any]]
 DENSE = Grid(6.9, 0.30, 31)
 SPARSE = Grid(15.0, 0.45, 32)
 SHEATHS = Grid(9.0, 0.33, 33)
+SCAR = Grid(10.2, 0.40, 34)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,18 @@ def _malignant(lesion: Lesion, points: Points, pixels: Pixels, draw: Floats) -> 
     lean = 2.2 * pixels.patch + 6.0 * pixels.cloud
     angle = lean + 1.2 * (points.uniform(0) - 0.5)
     species = np.where(wall, np.where(draw < 0.6, NUMBER["fibroblast"], NUMBER["lymphocyte"]), species)
-    keep = points.uniform(3) < np.where(wall, 0.35, 0.97)
+    poor = poor_share(pixels, lesion)
+    species = np.where((poor > 0.5) & (draw < 0.45), NUMBER["fibroblast"], species)
+    keep = points.uniform(3) < np.where(wall, 0.35, 0.97 - 0.72 * poor)
+    return _kept(pixels, keep, species, angle, points.uniform(2))
+
+
+def _scarred(window: Window) -> Scattered:
+    """Plump spindle cells of a scar in whorls, with lymphocytes."""
+    points, pixels = _points(window, SCAR, Kind.STROMA)
+    species = np.where(points.uniform(1) < 0.16, NUMBER["lymphocyte"], NUMBER["stromal"])
+    angle = 7.0 * pixels.patch + 3.0 * pixels.cloud + 1.2 * (points.uniform(0) - 0.5)
+    keep = points.uniform(3) < 0.62 + 0.5 * pixels.cloud
     return _kept(pixels, keep, species, angle, points.uniform(2))
 
 
@@ -187,4 +199,5 @@ SCATTERED = (
     ({int(Kind.CRUST)}, _dead),
     ({int(Kind.SHEATH)}, _sheaths),
     ({int(Kind.SEBACEOUS)}, _sebocytes),
+    ({int(Kind.STROMA)}, _scarred),
 )

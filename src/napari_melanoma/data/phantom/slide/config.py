@@ -45,6 +45,9 @@ class SectionOptions(Config):
     oblique_deg: float = Field(0.0, ge=0, le=60, description="tilt of the cut, which makes all layers look thicker")
     follicles_per_mm: Annotated[float, Field(ge=0, le=3)] | None = Field(None, description="hair follicles")
     elastosis: Share | None = Field(None, description="how much of the upper dermis is blue-grey by sun damage")
+    cellular: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        None, description="scar rich in cells, which stains as a melanoma does, as a share of the melanomas' area"
+    )
     inflammation: Share | None = Field(None, description="clusters of lymphocytes around vessels and below lesions")
 
 

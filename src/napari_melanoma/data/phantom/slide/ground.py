@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from napari_melanoma.data.phantom.slide.grid import Grid
 from napari_melanoma.data.phantom.slide.kinds import LESION, Kind
-from napari_melanoma.data.phantom.slide.textures import FINE_UM, sample
+from napari_melanoma.data.phantom.slide.lesions import Lesion
+from napari_melanoma.data.phantom.slide.textures import CLOUD_UM, FINE_UM, sample, smooth_sample
 from napari_melanoma.data.phantom.slide.view import Pixels, Window
 
 Floats = NDArray[np.floating[Any]]
@@ -23,7 +24,6 @@ FAT_CELLS = Grid(72.0, 0.30, 12)
 FOAM = Grid(15.0, 0.33, 13)
 BUBBLES = Grid(3.4, 0.35, 14)
 SEPTA = Grid(95.0, 0.38, 15)
-LACE = Grid(24.0, 0.40, 16)
 
 
 def ramp(values: Floats, start: float, end: float) -> Floats:
@@ -184,6 +184,14 @@ def _infiltrate(pixels: Pixels) -> Dyes:
     return dyes
 
 
+def _stroma(pixels: Pixels) -> Dyes:
+    """Scar rich in cells: fine whorls, as blue as a tumour."""
+    whorl = pixels.depth + 90 * pixels.cloud
+    strands = sample(pixels.window.textures.strands, pixels.along + 60 * pixels.patch, whorl, FINE_UM)
+    tone = 0.12 * (pixels.patch - 0.5)
+    return _dyes(pixels, 0.14 + tone + 0.10 * strands, 0.26 - 1.2 * tone + 0.16 * strands)
+
+
 def _crust(pixels: Pixels) -> Dyes:
     """Fibrin and dead cells on an ulcer."""
     grain, weave = _grain(pixels), sample(pixels.window.textures.weave, pixels.along, pixels.depth, FINE_UM)
@@ -214,7 +222,7 @@ def _tumour(pixels: Pixels, label: int) -> Dyes:
     eosin = (0.31 - 1.2 * tone + 0.14 * grain) * (1 - border)
     dyes = _dyes(pixels, haematoxylin, eosin)
     if lesion.request.kind == "malignant":
-        _add_septa(pixels, dyes)
+        _add_collagen(pixels, dyes, lesion)
     return _with_pigment(pixels, dyes, lesion.request.pigment, lesion.request.kind == "benign")
 
 
@@ -237,12 +245,32 @@ def wall_share(pixels: Pixels) -> Floats:
     return np.clip((width - (second - first)) / 3, 0, 1)
 
 
-def _add_septa(pixels: Pixels, dyes: Dyes) -> None:
-    """Replace cytoplasm by collagen between the nests."""
-    wall = wall_share(pixels)
+def poor_share(pixels: Pixels, lesion: Lesion) -> Floats:
+    """Share by which a melanoma is desmoplastic: few cells in much collagen.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        Inside of it.
+    lesion : Lesion
+        Says how much of it is so.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (pixel,), 0 where it is full of cells.
+    """
+    shift = np.float32(1500 + 700 * lesion.request.index)
+    field = smooth_sample(pixels.window.textures.patches, pixels.along - shift, pixels.depth + shift, CLOUD_UM)
+    return ramp(field + 0.16 * pixels.cloud, 1.0 - lesion.desmoplastic, 1.16 - lesion.desmoplastic)
+
+
+def _add_collagen(pixels: Pixels, dyes: Dyes, lesion: Lesion) -> None:
+    """Replace cytoplasm by collagen between the nests and where cells are few."""
+    wall = np.maximum(wall_share(pixels), 0.85 * poor_share(pixels, lesion))
     strands = sample(pixels.window.textures.strands, pixels.along, pixels.depth, FINE_UM)
-    dyes[HAEMATOXYLIN] += wall * (0.06 - dyes[HAEMATOXYLIN])
-    dyes[EOSIN] += wall * (0.20 + 0.22 * strands - dyes[EOSIN])
+    dyes[HAEMATOXYLIN] += wall * (0.05 + 0.03 * strands - dyes[HAEMATOXYLIN])
+    dyes[EOSIN] += wall * ((0.22 + 0.24 * strands) * (0.75 + 0.5 * pixels.cloud) - dyes[EOSIN])
 
 
 def _with_pigment(pixels: Pixels, dyes: Dyes, pigment: float, upper_only: bool) -> Dyes:
@@ -274,4 +302,5 @@ PAINTERS: dict[Kind, Callable[[Pixels], Dyes]] = {
     Kind.CRUST: _crust,
     Kind.MUSCLE: _muscle,
     Kind.NERVE: _nerve,
+    Kind.STROMA: _stroma,
 }

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     CRUST = 14
     MUSCLE = 15
     NERVE = 16
+    STROMA = 17
 
 
 def _classes() -> np.ndarray:

@@ -34,7 +34,7 @@ class Lesion:
 
     ``measure`` holds the ends (along, depth) of the thickest place of a melanoma, from the granular layer or the
     ulcer's base to the deepest point; ``None`` for a naevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
-    (pale, pink) to 1.
+    (pale, pink) to 1, ``desmoplastic`` the share that is poor in cells.
     """
 
     request: Request
@@ -43,6 +43,7 @@ class Lesion:
     ulcer: tuple[float, float] | None
     cell_um: float
     tone: float
+    desmoplastic: float = 0.0
 
     @property
     def breslow_um(self) -> float | None:
@@ -87,7 +88,8 @@ def grow_melanoma(
     for nest in nests:
         drawing.add(label, nest)
     cell = float(rng.uniform(11.5, 15))
-    return skin, Lesion(request, tuple(nests), measure, ulcer, cell, float(rng.uniform(-1, 1)))
+    tone, poor = float(rng.uniform(-1, 1)), float(rng.uniform(0.1, 0.5))
+    return skin, Lesion(request, tuple(nests), measure, ulcer, cell, tone, poor)
 
 
 def _relative(layers: Layers, request: Request) -> Floats:
@@ -136,9 +138,9 @@ def _ulcerated(
 def _lower_border(rng: np.random.Generator, healthy: Layers, skin: Layers, request: Request, depth_um: float) -> Floats:
     """Depth of the pushing border at each position, so that its thickest place is ``depth_um`` below the surface."""
     t = _relative(healthy, request)
-    roundness = rng.uniform(1.9, 2.9)
+    roundness = rng.uniform(2.0, 3.2)
     lean = rng.uniform(-0.25, 0.25)
-    dome = np.clip(1 - np.abs((t - lean * (1 - t**2)) / 0.93) ** roundness, 0, None) ** rng.uniform(0.5, 0.8)
+    dome = np.clip(1 - np.abs((t - lean * (1 - t**2)) / 0.93) ** roundness, 0, None) ** rng.uniform(0.4, 0.62)
     lobes = 1 + 0.11 * wander(rng, len(t), 0.3 * request.half_width_um) + 0.03 * wander(rng, len(t), 70)
     shape = dome * lobes
     lost = skin.granular - healthy.granular
@@ -182,7 +184,7 @@ def _fringe(rng: np.random.Generator, skin: Layers, lower: Floats, request: Requ
     """Nests that have left the body, none deeper than the thickness asked for, none touching another."""
     nests: list[Floats] = []
     taken: list[tuple[float, float, float]] = []
-    for _ in range(int(request.half_width_um / 22)):
+    for _ in range(int(request.half_width_um / 13)):
         along = request.along + rng.uniform(-0.95, 0.95) * request.half_width_um
         radius = rng.uniform(11, 36)
         depth = _reach(skin, np.maximum(lower, skin.junction), along, 2 * radius) + 1.7 * radius + rng.exponential(35)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_melanoma.data.phantom.slide.adnexa import furnish
+from napari_melanoma.data.phantom.slide.adnexa import add_scars, furnish
 from napari_melanoma.data.phantom.slide.artefacts import Pen, Spots, draw_pen
 from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
 from napari_melanoma.data.phantom.slide.layers import Layers, grow_layers
@@ -144,8 +144,12 @@ def _plan_section(config: SlidePhantomConfig, index: int, cell: Cell) -> Section
         "stretch": stretch,
     }
     elastosis = _or(options.elastosis, furnishing.uniform(0, 1) ** 1.5)
+    requests = _requests(config, index, site)
+    masses = [np.array([r.along, r.half_width_um, r.depth_um]) for r in requests if r.kind == "malignant"]
+    scars = stream(seed, "section", index, "scars")
+    add_scars(drawing, scars, layers, masses, _or(options.cellular, scars.uniform(0.8, 1.4)))
     furnish(drawing, furnishing, layers, amounts)
-    layers, lesions = _grow_lesions(config, index, site, layers, drawing)
+    layers, lesions = _grow_lesions(config, index, requests, layers, drawing)
     outlines = layer_outlines(stream(seed, "section", index, "ends"), layers) + drawing.outlines
     lined = line_up(stream(seed, "section", index, "lined"), site.frame, layers, drawing, NUMBER)
     plan = SectionPlan(index, site.frame, layers, lesions, *place(site.frame, outlines, config.mpp), lined, elastosis)
@@ -170,11 +174,11 @@ def _folds(config: SlidePhantomConfig, index: int, site: Site, layers: Layers) -
 
 
 def _grow_lesions(
-    config: SlidePhantomConfig, index: int, site: Site, layers: Layers, drawing: Drawing
+    config: SlidePhantomConfig, index: int, requests: list[Request], layers: Layers, drawing: Drawing
 ) -> tuple[Layers, tuple[Lesion, ...]]:
     """Grow all lesions of a section, one beside the other."""
     lesions = []
-    for request in _requests(config, index, site):
+    for request in requests:
         rng = stream(config.seed, "section", index, "lesion", request.index)
         grow = grow_melanoma if request.kind == "malignant" else grow_naevus
         layers, lesion = grow(drawing, rng, layers, request)

@@ -44,6 +44,7 @@ SPECIES = {
     "lymphocyte": Species(3.1, 2.8, 0.08, 1.5, 1.3),
     "plasma": Species(3.3, 2.9, 0.1, 1.35, 1.8, 0, 0.8),
     "fibroblast": Species(7.0, 1.0, 0.3, 1.05, 0.6, 0, 0.0, 0.12),
+    "stromal": Species(5.6, 2.5, 0.2, 0.95, 0.8, 1, 0.0, 0.08),
     "endothelium": Species(5.2, 1.5, 0.15, 1.05, 0.6),
     "gland": Species(3.0, 2.7, 0.08, 0.95, 0.8, 1),
     "sebocyte": Species(2.6, 2.2, 0.2, 0.8, 0.6, 1, 0.4, 0.15),

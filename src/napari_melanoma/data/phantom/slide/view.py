@@ -17,8 +17,6 @@ from napari_melanoma.data.phantom.slide.section import SectionPlan
 from napari_melanoma.data.phantom.slide.textures import CLOUD_UM, Textures, smooth_sample, textures
 
 Floats = NDArray[np.floating[Any]]
-# All else is seen only where there is tissue.
-_OUTERMOST = (Kind.DERMIS, Kind.CRUST)
 
 
 def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDArray[np.uint8]:
@@ -46,7 +44,7 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
         part = polygons.inside(section.polygons[index], box, downsample)
         if part is not None:
             rows_columns, mask = part
-            if section.labels[index] not in _OUTERMOST:
+            if index and section.labels[index] != Kind.CRUST:  # all else is seen only where there is tissue
                 mask &= labels[rows_columns] != Kind.GLASS
             labels[rows_columns][mask] = section.labels[index]
     return labels

@@ -1,0 +1,94 @@
+"""Draw docs/images/slide-phantom.jpg: a phantom slide with its truth, parts of it in full resolution, and all looks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide import SlidePhantomConfig, SlidePlan, plan_slide, render, truth
+from napari_melanoma.data.phantom.slide.files import told
+from napari_melanoma.data.phantom.slide.looks import LOOKS
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.jpg"
+WIDTH, GAP = 1236, 6
+COLOURS = np.array([[255, 255, 255], [247, 190, 205], [128, 70, 200], [205, 30, 30]], np.uint8)
+Rgb = NDArray[np.uint8]
+
+
+def gallery(seed: int) -> Rgb:
+    """Draw the gallery.
+
+    Parameters
+    ----------
+    seed : int
+        Of the slide.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 sRGB (row, column, channel): the slide and its truth; the melanoma, its deepest place and the naevus at
+        half of the full resolution; the same place in each look.
+    """
+    plan = slide(seed, LOOKS[1].name)
+    level = 3
+    whole = Box(0, 0, *plan.level_size(level))
+    overview = [render(plan, level, whole), COLOURS[truth(plan, 2**level, whole)]]
+    (section,) = told(plan)["sections"]
+    melanoma, naevus = section["lesions"]
+    top, bottom = melanoma["breslow_line"]
+    border = (top[0] + 130, top[1])
+    parts = [part(plan, 1, centre, 408) for centre in (border, bottom, middle(naevus["box"]))]
+    looks = [part(slide(seed, look.name), 0, border, 300) for look in LOOKS]
+    return joined([fitted(joined(row, axis=1)) for row in (overview, parts, looks)], axis=0)
+
+
+def slide(seed: int, look: str) -> SlidePlan:
+    """Plan the slide in a look."""
+    return plan_slide(
+        SlidePhantomConfig.parse(
+            {"seed": seed, "size": (4096, 4096), "look": look, "lesions": {"breslow_mm": 0.8, "pigment": 0.35}},
+            "the gallery",
+        )
+    )
+
+
+def middle(box: list[float]) -> tuple[float, float]:
+    """Centre of top, left, bottom, right."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def part(plan: SlidePlan, level: int, centre: tuple[float, float], side: int) -> Rgb:
+    """Draw a square around a place (row, column) of level 0."""
+    row, column = (int(at / 2**level) - side // 2 for at in centre)
+    return render(plan, level, Box(row, column, side, side))
+
+
+def fitted(row: Rgb) -> Rgb:
+    """Scale to the width of the gallery."""
+    height = round(row.shape[0] * WIDTH / row.shape[1])
+    return np.asarray(Image.fromarray(row).resize((WIDTH, height), Image.Resampling.LANCZOS))
+
+
+def joined(tiles: list[Rgb], axis: int) -> Rgb:
+    """Put tiles beside (axis 1) or below (axis 0) each other, with a white gap."""
+    gap = np.full([GAP if index == axis else size for index, size in enumerate(tiles[0].shape)], 255, np.uint8)
+    return np.concatenate([piece for tile in tiles for piece in (tile, gap)][:-1], axis=axis)
+
+
+def main() -> None:
+    """Write the gallery."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=TARGET, help="the JPEG to write")
+    parser.add_argument("--seed", type=int, default=8, help="of the slide")
+    arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(gallery(arguments.seed)).save(arguments.out, quality=82, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
