@@ -59,10 +59,11 @@ are flagged as unlike its training or not.
 
 ## Data
 
-Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/slide_demo_data.py`: {learn} tiles
-of {slides} slides in four looks (stain, texture, nuclei) to learn from. It is measured on slides of three other looks,
-with stains, textures and nuclei that no training slide has. Nothing in it comes from a patient. The encoder starts
-from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
+Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/slide_demo_data.py`: {drawn} tiles
+of {slides} slides in four looks (stain, texture, nuclei), {learn} of them learnt from and {tuning} set aside; slides
+with a tile that looks like one of those (such as bare glass) are left out. It is measured on slides of three other
+looks, with stains, textures and nuclei that no training slide has. Nothing in it comes from a patient. The encoder
+starts from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
 
 ## What it is not for
 
@@ -84,7 +85,7 @@ def main() -> int:
         draft = _trained(name)
         data = Path(read_toml(RECIPES / f"{name}.toml", TrainRecipe).data.datasets[0])
         parts = [head(draft.config), measure(draft, data), _novelty(draft, data, slides), training(draft.config)]
-        card = "\n".join([*parts, NOTES.format(**_counts(data))])
+        card = "\n".join([*parts, NOTES.format(**_counts(draft, data))])
         target = Path("bundles") / draft.name
         write_bundle(target, draft.config, load_network(draft), card, reference=read_reference(draft))
         sys.stdout.write(card)
@@ -100,10 +101,12 @@ def _trained(name: str) -> BundleInfo:
     return read_bundle(folder.bundle)
 
 
-def _counts(data: Path) -> dict[str, int]:
-    """How many tiles of how many slides are learnt from."""
-    learnt = [sample for sample in read_dataset(data) if sample.split != UNSEEN]
-    return {"learn": len(learnt), "slides": len({sample.group for sample in learnt})}
+def _counts(info: BundleInfo, data: Path) -> dict[str, int]:
+    """Count the tiles drawn, learnt from and set aside; what looks like one set aside is neither."""
+    drawn = [sample for sample in read_dataset(data) if sample.split != UNSEEN]
+    known = info.config.provenance["data"]
+    slides = len({sample.group for sample in drawn})
+    return {"drawn": len(drawn), "slides": slides, "learn": known["learn"], "tuning": known["tuning"]}
 
 
 def _measure_tiles(info: BundleInfo, data: Path) -> str:

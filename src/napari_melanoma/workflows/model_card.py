@@ -235,7 +235,8 @@ def _tuned(config: BundleConfig) -> str:
         if point
         else "no operating point could be chosen"
     )
-    return f"""- It tells {", ".join(config.classes)} apart; of a photograph it sees the {asked.view.region}
+    sees = f"of a photograph it sees the {asked.view.region}" if config.tile is None else "it sees a tile at a time"
+    return f"""- It tells {", ".join(config.classes)} apart; {sees}
 - Columns of the table: {fields}
 - {images} further images, set aside by patient or lesion, chose {chose} {asked.temperature:.2f} and
   the operating point; on them the AUC of {asked.positive} is {known.get("tuning_auc")}, average precision
