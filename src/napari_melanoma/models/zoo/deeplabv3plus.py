@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.zoo import Spec
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class DeepLabV3PlusConfig(Config):
     encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
     output_stride: Literal[8, 16] = Field(16, description="how much smaller the deepest features are than the image")
     decoder_channels: int = Field(256, ge=16, description="channels of the decoder")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
 
 SPEC = Spec(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.zoo import Spec
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class DeepLabMobileNetConfig(Config):
     )
     output_stride: Literal[8, 16, 32] = Field(16, description="how much smaller the features are than the image")
     head_channels: int = Field(256, ge=8, description="channels of the head")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
     @property
     def imagenet(self) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.zoo import Spec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class DeepLabXceptionConfig(Config):
     width: float = Field(1.0, gt=0, le=2, description="multiplies the encoder's numbers of channels")
     middle: int = Field(16, ge=1, le=32, description="units of the middle flow: 16 makes 65 layers, 8 makes 41")
     decoder_channels: int = Field(256, ge=8, description="channels of pyramid pooling and decoder")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
     @property
     def imagenet(self) -> str | None:

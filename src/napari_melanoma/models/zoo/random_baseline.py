@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.blocks.options import P2
 from napari_melanoma.models.zoo import Spec
 
@@ -18,7 +18,7 @@ class RandomConfig(Config):
     """Options of the coin; it has no weights and learns nothing."""
 
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of the coin; the same image gets the same answer")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
 
 SPEC = Spec(

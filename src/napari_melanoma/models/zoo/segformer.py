@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.zoo import Spec
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class SegFormerConfig(Config):
 
     encoder: str = Field("mit_b0", description="mit_b0 to mit_b5, or another of segmentation-models-pytorch or timm")
     decoder_channels: int = Field(256, ge=8, description="channels of the decoder")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
 
 SPEC = Spec(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.blocks.options import P2
 from napari_melanoma.models.zoo import Spec
 
@@ -26,7 +26,7 @@ class SimpleCNNConfig(Config):
     grid: int = Field(16, ge=4, le=64, description="side of the features that go into the fully connected layers")
     mask_size: int = Field(64, ge=8, le=256, description="side of the mask that comes out of them")
     dropout: float = Field(0.0, ge=0, lt=1, description="share dropped before each fully connected layer")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
 
 SPEC = Spec(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.zoo import Spec
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SmpConfig(Config):
     arguments: Annotated[dict[str, Any], AfterValidator(_none_of_ours)] = Field(
         default_factory=dict, description="further arguments of that class by its own names"
     )
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
     @property
     def least_size(self) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.zoo import Spec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class UNetPlusPlusConfig(Config):
     decoder_channels: tuple[int, ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="channels of each decoder level, deepest first"
     )
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
 
 SPEC = Spec(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, FilledIn
 from napari_melanoma.models.blocks.options import P2
 from napari_melanoma.models.zoo import Spec
 
@@ -22,7 +22,7 @@ class NestedUNetConfig(Config):
 
     channels: int = Field(32, ge=4, description="of the first level; each level below has twice as many")
     dropout: float = Field(0.0, ge=0, lt=1, description="share dropped between two convolutions (P2 searches for it)")
-    classes: int = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
 
 
 SPEC = Spec(
