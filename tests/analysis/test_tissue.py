@@ -218,3 +218,18 @@ def test_a_real_slide(shared_data: Path) -> None:
     assert 0.3 < tissue.share < 0.5
     assert tissue.pen_share == 0
     assert not tissue.mask[400:, :100].any()  # glass at the lower left
+
+
+@pytest.mark.parametrize(
+    ("name", "um"),
+    [("OS-2-ndpi.ome.tif", 0.25), ("OS-1-detail.ome.tif", 0.25), ("puma_metastatic_melanoma_roi_094.tif", 0.22)],
+)
+def test_pictures_cut_out_of_real_tissue_of_any_stain(shared_data: Path, name: str, um: float) -> None:
+    """Ki-67 with blue counterstain and holes, pale H&E, and a dense melanoma metastasis."""
+    import tifffile
+
+    rgb = tifffile.imread(shared_data / "slides" / name)
+    rgb = np.ascontiguousarray(np.moveaxis(rgb, 0, -1) if rgb.shape[0] == 3 else rgb)
+    tissue = find_tissue(rgb, (um, um), TissueConfig())
+    assert tissue.share > 0.97
+    assert tissue.pen_share == 0

@@ -85,8 +85,8 @@ def feature(annotation: Annotation) -> dict[str, Any]:
     Returns
     -------
     dict
-        A ``Polygon`` where it has one, else a ``MultiPolygon``; outer rings run counter-clockwise as RFC 7946 asks (in
-        its axes, y upwards), vertices are (x, y), the first is repeated at the end.
+        A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
+        Rings run as they are given: those of ``analysis.cell_polygons`` as RFC 7946 asks.
     """
     parts = [[_closed(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}
