@@ -104,7 +104,7 @@ for line in sys.stdin:
     import zarr
     path = next(iter(out.values())) if isinstance(out, dict) else out
     group = zarr.open(str(path), mode="r")
-    tiles = len(group["coordinates"])
+    tiles = int(group["coordinates"].shape[0])
     took = {"wall": time.perf_counter() - started, "cpu": cpu() - processor}
     sys.stdout.write(json.dumps({"tiles": tiles, **took}) + "\\n")
     sys.stdout.flush()

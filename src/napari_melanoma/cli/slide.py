@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_melanoma.cli import slide_options as options
 from napari_melanoma.cli.answer_options import given
 from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
@@ -26,40 +27,25 @@ HELP = examples(
 def slide(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")],
     out: Out,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model of slides, the folder of a bundle, timm:NAME, or a published encoder such as uni."),
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Local file with an encoder's weights.")] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Let an encoder's weights be fetched; its licence is shown.")
-    ] = False,
-    mpp: Annotated[float | None, typer.Option(metavar="UM", help="Micrometres per pixel of the slides.")] = None,
-    tile_mpp: Annotated[float | None, typer.Option(metavar="UM", help="Micrometres per pixel of a tile.")] = None,
-    tile_um: Annotated[float | None, typer.Option(metavar="UM", help="Side of a tile, such as 3000 for 3 mm.")] = None,
-    overlap: Annotated[float | None, typer.Option(help="Share of a tile's side that the next one sees again.")] = None,
-    border: Annotated[Literal["pad", "inside", "shift"] | None, typer.Option(help="Tiles at the far edges.")] = None,
-    tissue_mask: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Tissue of the whole slide, white; found by default.")
-    ] = None,
-    min_tissue: Annotated[float | None, typer.Option(help="Share of a tile that must be tissue.")] = None,
-    stain: Annotated[
-        Literal["macenko", "reinhard", "histogram", "standardise"] | None, typer.Option(help="Normalise the stain.")
-    ] = None,
-    score: Annotated[
-        Literal["mean", "maximum", "top_k"] | None, typer.Option(help="How tiles become one answer for the slide.")
-    ] = None,
-    target: Annotated[str | None, typer.Option(help="Class that heatmap and lesions are about.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Tiles in one pass of the network.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that read; as many as cores by default.")] = None,
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"] | None, typer.Option(help="auto: bf16 where the processor has it.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="All options as TOML; those given here win.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Begin again whatever is there.")] = False,
-    nice: Annotated[bool, typer.Option("--nice", help="Stand back behind what a person is waiting for.")] = False,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    download: options.Download = False,
+    mpp: options.Mpp = None,
+    tile_mpp: options.TileMpp = None,
+    tile_um: options.TileUm = None,
+    overlap: options.Overlap = None,
+    border: options.Border = None,
+    tissue_mask: options.TissueMask = None,
+    min_tissue: options.MinTissue = None,
+    stain: options.Stain = None,
+    score: options.Score = None,
+    target: options.Target = None,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
+    precision: options.Precision = None,
+    config: options.ConfigFile = None,
+    force: options.Force = False,
+    nice: options.Nice = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -71,19 +57,15 @@ def slide(
             from napari_melanoma.workflows.processes import lower_priority
 
             lower_priority()
-        options = _options(
-            config,
-            {
-                **given(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap),
-                **given(border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target),
-                **given(batch_size=batch_size, workers=workers, precision=precision, download=download or None),
-                **given(stain={"method": stain} if stain else None, score={"method": score} if score else None),
-            },
-        )
+        said = given(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap)
+        said |= given(border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target)
+        said |= given(batch_size=batch_size, workers=workers, precision=precision, download=download or None)
+        said |= given(stain={"method": stain} if stain else None, score={"method": score} if score else None)
+        chosen = _options(config, said)
         paths = find_slide_inputs(slides)
         current.after_stop = f"What is done stays in {out}: run the same command again to go on."
         summary = analyse_slides(
-            paths, out, options, run=current.run, force=force, tell=lambda status: _tell(current, status)
+            paths, out, chosen, run=current.run, force=force, tell=lambda status: _tell(current, status)
         )
         _finish(current, summary, out)
 

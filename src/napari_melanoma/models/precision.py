@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +66,8 @@ def folded(network: nn.Module) -> nn.Module:
 
     copied = copy.deepcopy(network)
     for convolution, norm in _pairs(copied, ""):
-        before, after = copied.get_submodule(convolution), copied.get_submodule(norm)
-        _put(copied, convolution, fuse_conv_bn_eval(before, after))  # type: ignore[type-var]  # it is a convolution
+        before, after = cast("Any", copied.get_submodule(convolution)), cast("Any", copied.get_submodule(norm))
+        _put(copied, convolution, fuse_conv_bn_eval(before, after))
         _put(copied, norm, _rest_of(after))
     return copied
 
