@@ -70,6 +70,24 @@ def test_a_built_level_is_the_average_of_the_finest(packing: str, flat, tmp_path
         np.testing.assert_array_equal(slide.read_region(1, Box(333, 11, 200, 300)), read[333:533, 11:311])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2"], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_coarse_levels_of_a_plain_file_average_columns_and_some_rows(dtype, channels: int, tmp_path) -> None:
+    rows, columns = np.mgrid[:1111, :2055]
+    image = np.stack([(rows // 5 + columns // 16) % 250] * channels, axis=-1).astype(dtype)
+    order = ">" if dtype == ">u2" else "<"
+    options = {"photometric": "minisblack", "byteorder": order, "metadata": None}
+    if channels > 1:
+        options["planarconfig"] = "contig"
+    tifffile.imwrite(tmp_path / "a.tif", image, **options)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert [level.downsample for level in slide.info.levels] == [1, 2, 4]
+        read = slide.read_region(2, Box(0, 0, 278, 514))
+    inner = image[:1108, :2052].astype(float).reshape(277, 4, 513, 4, channels).mean(axis=(1, 3))
+    jumps = np.abs(np.diff(inner, axis=1, prepend=0)) > 50  # where the picture starts again at 0
+    assert np.abs(read[:277, :513] - inner)[~jumps].max() <= 1.01
+
+
 def test_damage_below_a_built_level_is_raised_or_marked(flat, damage) -> None:
     path, image = flat
     damage(path, 0, 3)
