@@ -197,3 +197,18 @@ def test_the_table_is_written_and_read(tmp_path: Path) -> None:
 def test_thresholds_that_cross_are_refused() -> None:
     with pytest.raises(ConfigError, match="may not be above"):
         LesionConfig.parse({"low": 0.7, "high": 0.6}, "here")
+
+
+def test_lesions_of_a_phantom_slide_have_their_true_areas() -> None:
+    from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
+    from napari_melanoma.data.phantom.slide.files import told
+    from napari_melanoma.data.phantom.slide.plan import plan_slide
+    from napari_melanoma.data.phantom.slide.render import truth
+
+    plan = plan_slide(SlidePhantomConfig(size=(5120, 6144), mpp=1.0, seed=7, family="test"))
+    classes = truth(plan, 4.0, Box(0, 0, 1280, 1536))
+    tissue = (classes > 0).astype(np.float32)
+    given_maps = LesionMaps((classes == 3).astype(np.float32), MapPlace(0, 0, 4, 4, PixelSize(1, 1)), tissue=tissue)
+    found = find_lesions(given_maps, LesionConfig(min_area_mm2=0.02, join_um=60))
+    known = sorted(lesion["area_mm2"] for section in told(plan)["sections"] for lesion in section["lesions"])
+    assert sorted(lesion.area_mm2 or 0 for lesion in found) == pytest.approx(known, rel=0.05)
