@@ -114,6 +114,21 @@ class Pathologist(Person):
         model = self.dock.table.model()
         return [[model.index(row, column).data() for column in range(4)] for row in range(model.rowCount())]
 
+    def cuts(self, start, end):
+        """Press split, and draw a line with the mouse."""
+        from napari.utils._test_utils import read_only_mouse_event
+
+        self.clicks("lesion_split")
+        for callback in self.viewer.mouse_drag_callbacks:
+            event = read_only_mouse_event(type="mouse_press", position=self.dock.slide.to_world(start), button=1)
+            steps = callback(self.viewer, event)
+            with contextlib.suppress(StopIteration, TypeError):  # napari has callbacks of its own
+                next(steps)
+                for kind in ("mouse_move", "mouse_release"):
+                    event.__wrapped__.type = kind
+                    event.__wrapped__.position = self.dock.slide.to_world(end)
+                    next(steps)
+
     def chooses_file(self, name, path):
         dialog = next(
             w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.objectName() == name
@@ -337,7 +352,7 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
 
     dock.table.clearSelection()
     dock.table.selectRow(0)
-    dock.lesions.split(1, np.array([[6.0 * TILE, 4.0 * TILE], [6.0 * TILE, 12.0 * TILE]]))
+    person.cuts((6.0 * TILE, 4.0 * TILE), (6.0 * TILE, 12.0 * TILE))
     person.until(lambda: len(person.rows()) == 3)
     person.waits()
     dock.table.clearSelection()
@@ -393,7 +408,7 @@ def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, 
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide_analysing.answer", answered)
     dock.model.model = "tiny"
     dock.model.changed.emit()
     person.clicks("primary")
@@ -426,7 +441,6 @@ def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_p
     layer.refresh()
     dock.tissue.combo.setCurrentIndex(1)
     assert dock.tissues.corrected(dock.slide) is not None
-    dock._on_differs = None
     asked = []
     dock.desk.differs.disconnect()
     dock.desk.differs.connect(lambda request, said: asked.append((request, said)))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.ui import slide_layers
-from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
+from napari_melanoma.ui.slide_analysing import SlideAnalysing
 from napari_melanoma.ui.slide_controls import ANALYSE_KEY, SAVE_KEY, SlideControls
-from napari_melanoma.ui.slide_desk import Place, Request, SlideDesk, preload
+from napari_melanoma.ui.slide_desk import Place, SlideDesk, preload
 from napari_melanoma.ui.slide_heat import SlideHeat
 from napari_melanoma.ui.slide_lesions import SlideLesions
 from napari_melanoma.ui.slide_opening import SlideOpener
@@ -55,6 +55,7 @@ class SlideDock(SlideControls):
         self.heatmap = SlideHeat(napari_viewer, self.heat)
         self.lesions = SlideLesions(napari_viewer, self)
         self.results = SlideResults(self, napari_viewer)
+        self.analysing = SlideAnalysing(self)
         self.model.model = self.settings.kept("slide/model", "")
         self._connect()
         self._add_shortcuts()
@@ -81,18 +82,12 @@ class SlideDock(SlideControls):
         self.tissues.started.connect(partial(self.status.begin, "finding", "Finding the tissue ..."))
         self.tissues.ended.connect(partial(self.status.end, "finding", "Tissue found."))
         self.places.edited.connect(self._keep_notes)
-        self.analyse.clicked.connect(self._on_analyse)
         self.folder.clicked.connect(self._on_folder)
         self.model.changed.connect(self._on_model)
         self.desk.found.connect(self._on_found)
-        self.desk.started.connect(self._on_started)
-        self.desk.differs.connect(self._on_differs)
         self.desk.at_work.connect(self._on_at_work)
-        self.desk.changed.connect(self._refresh)
-        self.run_panel.wish.connect(self._on_wish)
-        self.run_panel.resume_wanted.connect(self._on_resume)
-        self.run_panel.detached.connect(self._on_detached)
-        self.run_panel.seen.connect(self._refresh)
+        self.desk.changed.connect(self.refresh)
+        self.run_panel.seen.connect(self.refresh)
         for source in (
             *(self.model, self.scale, self.opener, self.showing, self.tissues, self.lesions),
             *(self.desk, self.run_panel, self.results),
@@ -136,7 +131,8 @@ class SlideDock(SlideControls):
         super().hideEvent(event)
         self.run_panel.watch.set_active(False)
 
-    def _refresh(self, _: object = None) -> None:
+    def refresh(self, _: object = None) -> None:
+        """Show what can be done now, and why not where it cannot."""
         info = None if self._slide is None else self._slide.info
         running = self.run_panel.active or self.desk.starting
         self.show_slide(info is not None)
@@ -151,7 +147,7 @@ class SlideDock(SlideControls):
         self.places.show_bookmarks(())
         for part in (self.showing, self.tissues, self.heatmap, self.lesions, self.results):
             part.turn_to(slide)
-        self._refresh()
+        self.refresh()
         if slide is not None:
             self.desk.look_for(slide.info, slide.identity)
 
@@ -165,7 +161,7 @@ class SlideDock(SlideControls):
             self._set_scale(place.notes.pixel_size)
         if place.analysed:
             self.run_panel.set_folder(place.folder)
-        self._refresh()
+        self.refresh()
 
     def _on_scale(self, on: bool) -> None:
         if on and self._slide is not None:
@@ -192,7 +188,7 @@ class SlideDock(SlideControls):
         self.picker.tell()
         self.showing.renew(slide)
         self.facts.show_info(slide.info)
-        self._refresh()
+        self.refresh()
 
     def _keep_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: as it was
         """Keep bookmarks and scale with the results."""
@@ -208,53 +204,7 @@ class SlideDock(SlideControls):
 
     def _on_model(self) -> None:
         self.settings.keep("slide/model", self.model.model)
-        self._refresh()
-
-    def _on_analyse(self) -> None:
-        slide, place = self._slide, self._place
-        if slide is None or place is None or not self.analyse.isEnabled():
-            return
-        self.settings.keep("slide/model", self.model.model)
-        self.status.begin("starting", "Starting ...")
-        self.desk.start(Request(slide.info, place, self.options(slide.info), self.tissues.corrected(slide)))
-
-    def _on_resume(self) -> None:
-        """Go on as it was begun, whatever the controls say now."""
-        slide, place, at = self._slide, self._place, self.run_panel.at
-        if slide is None or place is None or at is None:
-            return
-        self.status.begin("starting", "Starting again ...")
-        self.desk.start(Request(slide.info, place, at.run.options or self.options(slide.info)))
-
-    def _on_differs(self, request: Request, differs: str) -> None:
-        """Ask before results are replaced."""
-        self.status.end("starting")
-        self.run_panel.wish_failed()
-        question = f"Replace the results of '{request.info.name}'?"
-        box = ask(self, "replace_result", question, f"They were made in another way ({differs}).", "Slide")
-        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
-        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        pressed = answer(box)
-        if pressed is not None and pressed.objectName() == "replace":
-            from dataclasses import replace
-
-            self.status.begin("starting", "Starting ...")
-            self.desk.start(replace(request, force=True))
-
-    def _on_started(self, folder: Path) -> None:
-        self.status.end("starting", "The analysis goes on if you close napari.")
-        if self._slide is not None and self._place is not None and folder == self._place.folder:
-            self.results.begin()
-            self.run_panel.set_folder(folder)
-
-    def _on_wish(self, wish: str) -> None:
-        if self._place is not None:
-            self.desk.ask(self._place.folder, wish)  # type: ignore[arg-type]
-
-    def _on_detached(self) -> None:
-        self.run_panel.set_folder(None)
-        self.status.say("The analysis is left to itself. Analyse, or opening the slide again, shows how far it is.")
-        self._refresh()
+        self.refresh()
 
     def _on_at_work(self, slides: list[tuple[Path, Path]]) -> None:
         """Offer slides that are being analysed and are not open."""

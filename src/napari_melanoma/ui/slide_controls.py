@@ -51,7 +51,13 @@ EMPTY = "Nothing is analysed yet. The heatmap appears here while the analysis ru
 
 
 class SlideWelcome(Welcome):
-    """An area for slides, with links that do what they say: ``open`` and ``sample``."""
+    """An area for slides, with links that do what they say: ``open`` and ``sample``.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the colour of the links.
+    """
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +15,9 @@ from napari_melanoma.ui.slide_lesion_work import Edit, Findings, config_at, lesi
 from napari_melanoma.ui.slide_table import BENIGN, MALIGNANT
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Shapes
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.lesion_edits import Lesions
-    from napari_melanoma.analysis.slide_lesions import LesionMaps
     from napari_melanoma.ui.slide_layers import OpenSlide
 
 MOST_DRAWN = 400  # outlines; more of them would make napari slow
@@ -129,73 +124,6 @@ class SlideLesions(QObject):
             work = partial(slide_lesion_work.edited, slide, now, change)
             self._latest.submit(f"{slide.identity} edit", lambda: work)
 
-    def merge(self, indices: Collection[int]) -> None:
-        """Make one lesion of several.
-
-        Parameters
-        ----------
-        indices : collection of int
-            Their numbers.
-        """
-        from napari_melanoma.analysis.lesion_edits import merge_lesions
-
-        chosen = tuple(indices)
-        self.edit(lambda lesions, maps, config: merge_lesions(lesions, chosen, maps, config))
-
-    def remove(self, indices: Collection[int]) -> None:
-        """Drop lesions.
-
-        Parameters
-        ----------
-        indices : collection of int
-            Their numbers.
-        """
-        from napari_melanoma.analysis.lesion_edits import remove_lesion
-
-        chosen = tuple(indices)
-
-        def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-            for index in chosen:
-                lesions = remove_lesion(lesions, index)
-            return lesions
-
-        self.edit(change)
-
-    def turn_class(self, indices: Collection[int]) -> None:
-        """Say of lesions that they are of the other class.
-
-        Parameters
-        ----------
-        indices : collection of int
-            Their numbers.
-        """
-        from napari_melanoma.analysis.lesion_edits import class_lesion
-
-        chosen = tuple(indices)
-
-        def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-            labels = {lesion.index: lesion.label for lesion in lesions}
-            for index in chosen:
-                other = "benign" if labels[index] == "malignant" else "malignant"
-                lesions = class_lesion(lesions, index, other)  # type: ignore[arg-type]
-            return lesions
-
-        self.edit(change)
-
-    def split(self, index: int, line: NDArray[np.float64]) -> None:
-        """Cut a lesion along a line.
-
-        Parameters
-        ----------
-        index : int
-            Its number.
-        line : numpy.ndarray
-            (vertex, 2) in pixels of the finest level.
-        """
-        from napari_melanoma.analysis.lesion_edits import split_lesion
-
-        self.edit(lambda lesions, maps, config: split_lesion(lesions, index, line, maps, config))
-
     def undo(self) -> None:
         """Take back the last change."""
         self._step("undo")
@@ -257,27 +185,28 @@ class SlideLesions(QObject):
         if slide is None or slide.identity != found.identity:
             return
         if before is None or before.rings is not found.rings:
-            self._draw(slide, found)
+            _draw(self._viewer, slide, found)
         self.changed.emit(found)
         if found.saved and before is not None and not before.saved:
             self.saved.emit(found.folder)
 
-    def _draw(self, slide: OpenSlide, found: Findings) -> None:
-        """Draw the outlines; a layer of shapes is made anew, for napari takes long to change one."""
-        layer = slide_layers.part(self._viewer, slide, "lesions")
-        if layer is not None:
-            layer.data = []
-        if not found.rings:
-            return
-        layer = slide_layers.put(self._viewer, slide, "lesions", partial(_shapes, slide))
-        colours = {"malignant": MALIGNANT.name(), "benign": BENIGN.name()}
-        drawn = found.rings[:MOST_DRAWN]
-        layer.add_polygons(
-            [ring for _, _, ring in drawn],
-            edge_width=max(slide.size) / 500,
-            edge_color=[colours[label] for _, label, _ in drawn],
-            face_color="transparent",
-        )
+
+def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
+    """Draw the outlines anew."""
+    layer = slide_layers.part(viewer, slide, "lesions")
+    if layer is not None:
+        layer.data = []
+    if not found.rings:
+        return
+    layer = slide_layers.put(viewer, slide, "lesions", partial(_shapes, slide))
+    colours = {"malignant": MALIGNANT.name(), "benign": BENIGN.name()}
+    drawn = found.rings[:MOST_DRAWN]
+    layer.add_polygons(
+        [ring for _, _, ring in drawn],
+        edge_width=max(slide.size) / 500,
+        edge_color=[colours[label] for _, label, _ in drawn],
+        face_color="transparent",
+    )
 
 
 def _shapes(slide: OpenSlide) -> Shapes:

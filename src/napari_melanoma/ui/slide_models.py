@@ -24,7 +24,13 @@ NONE_YET = "none installed: name one"
 
 
 class SlideModelPicker(ModelPicker):
-    """A combo box of models of slides, at its end any other one."""
+    """A combo box of models of slides, at its end any other one.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the icon of the card.
+    """
 
     names = ("slide_model", "slide_model_card")
     spoken = ("Model of slides", "Card of the model of slides")

@@ -15,6 +15,7 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui import slide_layers
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.slide_controls import EXPORTS, SAVE_KEY
+from napari_melanoma.ui.slide_edits import merged, of_other_class, removed, split
 from napari_melanoma.ui.slide_words import said_answer, said_end
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ class SlideResults(QObject):
         dock.lesions.changed.connect(self._on_lesions)
         dock.lesions.saved.connect(self._on_saved)
         dock.table.picked.connect(self._enable)
-        dock.table.removing.connect(lambda: dock.lesions.remove(dock.table.selected))
+        dock.table.removing.connect(lambda: dock.lesions.edit(removed(dock.table.selected)))
         dock.save.clicked.connect(dock.lesions.save)
         dock.exporting.connect(self._on_export)
         edits = {
-            "merge": lambda: dock.lesions.merge(dock.table.selected),
-            "class": lambda: dock.lesions.turn_class(dock.table.selected),
-            "remove": lambda: dock.lesions.remove(dock.table.selected),
+            "merge": lambda: dock.lesions.edit(merged(dock.table.selected)),
+            "class": lambda: dock.lesions.edit(of_other_class(dock.table.selected)),
+            "remove": lambda: dock.lesions.edit(removed(dock.table.selected)),
             "split": self._on_split,
             "undo": dock.lesions.undo,
             "redo": dock.lesions.redo,
@@ -248,7 +249,7 @@ class SlideResults(QObject):
         self._splitting = False
         chosen = self._dock.table.selected
         if len(chosen) == 1:
-            self._dock.lesions.split(chosen[0], np.array(line))
+            self._dock.lesions.edit(split(chosen[0], np.array(line)))
 
     def _on_export(self, kind: str) -> None:
         slide = self._slide
