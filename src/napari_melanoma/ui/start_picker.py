@@ -80,7 +80,7 @@ class StartPicker(QWidget):
         before = str(self.combo.currentData() or "")
         self.combo.blockSignals(True)
         self.combo.clear()
-        for bundle in list_bundles():
+        for bundle in (known for known in list_bundles() if not known.config.is_of_slides):  # it trains on photographs
             self.combo.addItem(bundle.name, bundle.name)
             self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())
