@@ -32,6 +32,7 @@ VERBS = (
     "models list",
     "models show",
     "phantom lesion",
+    "phantom slide",
     "doctor",
     "demo",
     "worker",

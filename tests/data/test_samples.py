@@ -35,3 +35,16 @@ def test_a_sample_is_one_rgb_image_in_micrometres(sample, modality: str) -> None
 def test_listing_the_samples_imports_nothing_heavy() -> None:
     code = "import sys, napari_melanoma.data.samples; sys.exit(bool({'numpy', 'scipy', 'skimage'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_sample_slide_is_drawn_once_and_opens_in_micrometres(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: tmp_path)
+    monkeypatch.setattr(samples, "SLIDE", {"size": (768, 768), "mpp": 1.0, "lesions": {"breslow_mm": 0.2}})
+    ((levels, attributes, kind),) = samples.slide_sample()
+    assert kind == "image"
+    assert attributes["multiscale"] is True
+    assert attributes["scale"] == (1.0, 1.0)
+    assert levels[0].shape == (768, 768, 3)
+    drawn = samples.sample_slide().stat().st_mtime_ns
+    assert samples.sample_slide().stat().st_mtime_ns == drawn
+    attributes["metadata"]["napari_melanoma"]["slide"].close()

@@ -27,7 +27,20 @@ SEPTA = Grid(95.0, 0.38, 15)
 
 
 def ramp(values: Floats, start: float, end: float) -> Floats:
-    """Rise from 0 to 1, float32."""
+    """Rise straight from 0 to 1, or fall where ``end`` is the smaller.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Of any shape.
+    start, end : float
+        Where it leaves 0 and where it reaches 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape.
+    """
     return np.clip((values - np.float32(start)) * np.float32(1 / (end - start)), 0, 1)
 
 

@@ -118,33 +118,38 @@ def textures(look_name: str) -> Textures:
     return made
 
 
+def _frequencies() -> tuple[Floats, Floats]:
+    """Waves per pixel along rows (row, 1) and columns (1, column)."""
+    return np.fft.fftfreq(SIDE).astype(np.float32)[:, None], np.fft.rfftfreq(SIDE).astype(np.float32)[None]
+
+
 def _band(rng: np.random.Generator, length: float, width: float) -> Floats:
     """Noise of a given grain along columns and rows, in pixels."""
-    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE)))
-    rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
+    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
+    rows, columns = _frequencies()
     square = (rows * width) ** 2 + (columns * length) ** 2
     return np.fft.irfft2(noise * square**0.25 * np.exp(-4 * square), (SIDE, SIDE))
 
 
 def _clouds(rng: np.random.Generator, size: float) -> Floats:
     """Noise with detail at all scales below a size in pixels."""
-    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE)))
-    rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
+    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
+    rows, columns = _frequencies()
     return np.fft.irfft2(noise / (1 + (size * np.hypot(rows, columns)) ** 2.2), (SIDE, SIDE))
 
 
 def _swell(rng: np.random.Generator, size: float) -> Floats:
     """Noise without detail below a size in pixels."""
-    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE)))
-    rows, columns = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
+    noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
+    rows, columns = _frequencies()
     return np.fft.irfft2(noise * np.exp(-((size * np.hypot(rows, columns)) ** 2)), (SIDE, SIDE))
 
 
 def _even(values: Floats) -> Floats:
-    """Replace values by their ranks, 0 to 1."""
-    ranks = np.empty(values.size, np.float32)
-    ranks[np.argsort(values, axis=None)] = np.linspace(0, 1, values.size, dtype=np.float32)
-    return ranks.reshape(values.shape)
+    """Spread values evenly from 0 to 1, by the quantiles of a part of them."""
+    share = np.linspace(0, 1, 513)
+    quantiles = np.quantile(values.ravel()[::37], share)
+    return np.interp(values, quantiles, share).astype(np.float32)
 
 
 def _fibres(rng: np.random.Generator, style: Texture, width_um: float, length_um: float) -> Floats:

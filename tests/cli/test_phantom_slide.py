@@ -1,0 +1,47 @@
+"""``phantom slide``: what the options ask for is what is drawn; what cannot be drawn is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+
+
+def test_slides_are_drawn_with_truth_and_outlines(run, tmp_path: Path) -> None:
+    words = "phantom slide --out out --size 1024 --mpp 1 --seed 7 --count 2 --breslow-mm 0.3 --intact --json"
+    result = run(*words.split())
+    assert result.exit_code == 0, result.output
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    slides = [Path(event["image"]).name for event in events if event["event"] == "phantom"]
+    assert slides == ["slide_0007.tif", "slide_0008.tif"]
+    known = json.loads((tmp_path / "out" / "slide_0008.truth.json").read_text("utf-8"))
+    assert (known["breslow_mm"], known["ulceration"], known["config"]["seed"]) == (0.3, False, 8)
+    assert json.loads((tmp_path / "out" / "slide_0008.geojson").read_text("utf-8"))["features"]
+
+
+def test_options_win_over_the_file(run, tmp_path: Path) -> None:
+    base = {"size": (512, 512), "sections": 0, "look": "slate", "artefacts": {"pens": 2}}
+    write_toml(tmp_path / "base.toml", SlidePhantomConfig.parse(base, "a test"))
+    result = run("phantom", "slide", "--out", "out", "--config", "base.toml", "--look", "dune")
+    assert result.exit_code == 0, result.output
+    known = json.loads((tmp_path / "out" / "slide_0000.truth.json").read_text("utf-8"))
+    assert (known["look"], known["size"], len(known["pens"])) == ("dune", [512, 512], 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--size 1024 --breslow-mm 4", "does not fit"),
+        ("--look unheard-of", "harbour"),
+        ("--size 99", "expected at least 256"),
+        ("--config missing.toml", "Name an existing TOML file"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(run, words: str, said: str) -> None:
+    result = run("phantom", "slide", "--out", "out", *words.split())
+    assert result.exit_code in (1, 2)
+    assert said in result.stderr
