@@ -287,7 +287,7 @@ def compete(asked: argparse.Namespace, slide: Path, folder: Path) -> bool:
         for number in range(asked.rounds + 1):
             order = list(contenders) if number % 2 else list(reversed(contenders))
             for name in order:
-                if name == "tiatoolbox" and number > asked.peer_rounds:
+                if name == "tiatoolbox" and not 0 < number <= asked.peer_rounds:
                     continue
                 tiles, seconds = contenders[name]()
                 if number:  # the first round warms up

@@ -343,3 +343,15 @@ def test_options_that_make_no_sense() -> None:
         SlideOptions.parse({"region": (0, 0, 0, 5)}, "the test")
     with pytest.raises(ConfigError, match="mpp"):
         SlideOptions.parse({"mpp": 0}, "the test")
+
+
+def test_a_slide_unlike_what_the_model_learnt_from_is_said(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "slides" / "CMU-1-Small-Region.svs"
+    if not path.exists():
+        pytest.skip("needs CMU-1-Small-Region.svs")
+    outcome = analyse_slide(path, tmp_path / "out", SlideOptions(model="tile-demo"), RunContext())
+    warnings = " ".join(outcome.content["warnings"])
+    assert "'tile-demo' is a demonstration" in warnings
+    assert "out of distribution: " in warnings
+    assert outcome.content["tiles_failed"] == 0
+    assert outcome.content["mpp"] == pytest.approx([0.499, 0.499])

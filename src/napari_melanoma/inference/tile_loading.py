@@ -202,7 +202,7 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         bundle.fingerprint,
         threshold=config.threshold,
         bundle=str(bundle.path),
-        caution=_caution(config.title),
+        caution=_caution(bundle),
     )
     network = load_network(bundle)
     if config.classifier is None:
@@ -213,11 +213,11 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
 
 
-def _caution(title: str) -> str:
+def _caution(bundle: BundleInfo) -> str:
     """Say what a demonstration is worth."""
-    if "demonstration" not in title.lower():
+    if "demonstration" not in bundle.config.title.lower():
         return ""
-    return f"The model is a {title[0].lower()}{title[1:]}: on slides of patients its answers mean nothing."
+    return f"'{bundle.name}' is a demonstration: on slides of patients its answers mean nothing."
 
 
 def _about(classes: tuple[str, ...]) -> str:

@@ -35,6 +35,7 @@ __all__ = ["SlideOptions", "SlideOutcome", "analyse_slide"]
 TISSUE = "tissue.png"
 DEFAULT_TILE_MODEL = "tile-demo"
 EVENT_INTERVAL_S = 0.5
+LOOKED_AT, UNLIKE_SHARE = 64, 0.1  # tiles, and the share of them that may look unfamiliar
 CHECKED_TILES = 8  # on which half precision is compared with float32 before anything is analysed
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def _analyse(work: _Work, load: Callable[[], TileModel] | None, started: float) 
     _run_tiles(work, model, tiles, result)
     if not (result.state == DONE).any():
         raise InputError(f"not one tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
-    warnings = (*slide.info.warnings, *plan.warnings, *_cautions(model, result))
+    warnings = (*slide.info.warnings, *plan.warnings, *_cautions(model, result), *_unfamiliar(model, tiles, result))
     return Analysed(slide.info, model.info, plan, options, result, warnings, time.monotonic() - started)
 
 
@@ -274,6 +275,27 @@ def _cautions(model: TileModel, result: SlideResult) -> list[str]:
     if model.info.caution:
         cautions.append(model.info.caution)
     return cautions
+
+
+def _unfamiliar(model: TileModel, tiles: SlideTiles, result: SlideResult) -> list[str]:
+    """Say whether tiles spread over the slide look unlike those that the model learnt from."""
+    if not model.info.bundle:
+        return []
+    from napari_melanoma.inference.familiar import Familiar
+    from napari_melanoma.models.bundle import read_bundle
+
+    familiar = Familiar.of(read_bundle(Path(model.info.bundle)), model.device)
+    if familiar is None:
+        return []
+    shown, good = tiles.read(result.order[:LOOKED_AT])  # of the first pass, which is spread over the tissue
+    unlike = familiar.unlike(shown[good])
+    share = float(unlike.mean()) if len(unlike) else 0.0
+    if share <= UNLIKE_SHARE:
+        return []
+    return [
+        f"out of distribution: {100 * share:.0f} % of {len(unlike)} tiles looked at are unlike those that "
+        f"'{model.info.name}' learnt from. Its answers on this slide may mean nothing."
+    ]
 
 
 @contextmanager

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.slide_plan import SlidePlan
 
 RESULT, LESIONS, OUTLINES, HEATMAP = "result.json", "lesions.csv", "lesions.geojson", "heatmap.ome.tif"
-BENIGN = ("benign", "nevus", "naevus")
+BENIGN = ("benign", "naevus", "nevus")
 COLOURS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
