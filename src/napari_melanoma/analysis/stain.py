@@ -22,6 +22,7 @@ Triple = tuple[float, float, float]
 
 FEWEST, MOST = 1000, 500_000  # stained pixels that a fit needs, and takes
 NARROWEST = 0.12  # radians between two stains; less is one stain with noise
+PALEST = 0.25  # share of stained pixels without a say in the directions: noise turns theirs most
 # Haematoxylin and eosin as Macenko's reference has them (doi:10.1109/ISBI.2009.5193250).
 USUAL_STAINS: tuple[Triple, Triple] = ((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
 
@@ -65,7 +66,8 @@ def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: Triple = (255.
     """Estimate the stain of a slide from a sample of its tissue, or of a reference image.
 
     Macenko et al. 2009 (doi:10.1109/ISBI.2009.5193250): in optical density two stains span a plane through the origin,
-    and are its outermost directions; here all stained pixels take part, for a limit in each channel drops pure eosin.
+    and are its outermost directions; here all but the palest stained pixels say which, for a limit in each channel
+    would drop pure eosin.
     Reinhard et al. 2001 (doi:10.1109/38.946629): mean and standard deviation, here in CIELAB.
 
     Parameters
@@ -194,6 +196,8 @@ def _macenko(density: NDArray[np.float32], config: StainConfig, white: Triple) -
 
 def _outermost(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
     """Give the outermost directions of the plane that the pixels lie in; haematoxylin, which takes most red, first."""
+    strength = np.linalg.norm(density, axis=1)
+    density = density[strength >= np.quantile(strength, PALEST)]
     _, axes = np.linalg.eigh(density.T @ density)
     plane = axes[:, :0:-1]
     plane[:, 0] *= np.sign(plane[:, 0].sum())
