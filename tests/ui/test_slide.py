@@ -427,6 +427,7 @@ def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_p
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
+    dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
     person.clicks("tissue_find")
     person.until(lambda: "section tissue" in person.viewer.layers)
     person.waits()

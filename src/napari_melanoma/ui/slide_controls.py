@@ -263,15 +263,15 @@ class SlideControls(QWidget):
         folds = (
             section("Overview", "overview_section", _column(self.overview, self.places), self.settings, True),
             section("What the file says", "facts_section", self.facts, self.settings, False),
-            section("Tissue", "tissue_section", self.tissue, self.settings, True),
+            section("Tissue", "slide_tissue_section", self.tissue, self.settings, False),
         )
         self._heat_part = _column(self.heat, self.strip)
         self._edit_row = row(*self.edits.values())
         self._edit_row.layout().setSpacing(2)
         lesions = _column(self.answer, self.cautions, self.count, self.table, self._edit_row)
         results = (
-            section("Heatmap", "heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
-            section("Lesions", "lesions_section", lesions, self.settings, True),
+            section("Heatmap", "slide_heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
+            section("Lesions", "slide_lesions_section", lesions, self.settings, True),
         )
         self.icons.fold(*folds, *results)
         for widget in (self.picker, self.scale, *folds, models, self.analyse, self.run_panel, *results):

@@ -14,6 +14,7 @@ from napari_melanoma.ui.settling import Settling
 
 if TYPE_CHECKING:
     from napari.layers import Image
+    from napari.utils import Colormap
     from napari.viewer import Viewer
 
     from napari_melanoma.ui.settings import Settings
@@ -223,14 +224,52 @@ class SlideHeat(QObject):
         def make() -> Image:
             from napari.layers import Image
 
-            return Image(values, colormap=controls.colours.currentText(), contrast_limits=heat.limits)
+            return Image(values, contrast_limits=heat.limits)
 
         layer = slide_layers.put(self._viewer, slide, "heatmap", make, heat.place)
         if layer.data is not values:
             layer.data = values
         layer.opacity = controls.opacity.value() / STEPS
-        if layer.colormap.name != controls.colours.currentText():
-            layer.colormap = controls.colours.currentText()
+        if layer.colormap.name != faded_name(controls.colours.currentText()):
+            layer.colormap = faded(controls.colours.currentText())
         if tuple(layer.contrast_limits) != heat.limits:
             layer.contrast_limits = heat.limits
         layer.visible = controls.check.isChecked() and slide.layers[0].visible
+
+
+def faded_name(name: str) -> str:
+    """Name a colour map that is clear where nothing is.
+
+    Parameters
+    ----------
+    name : str
+        Of the colour map.
+
+    Returns
+    -------
+    str
+        Another name, as napari knows maps by their names.
+    """
+    return f"{name}, clear at 0"
+
+
+def faded(name: str) -> Colormap:
+    """Make a colour map clear where nothing is, so that the tissue can be seen there.
+
+    Parameters
+    ----------
+    name : str
+        One of napari's.
+
+    Returns
+    -------
+    napari.utils.Colormap
+        Opaque from the middle on.
+    """
+    import numpy as np
+    from napari.utils.colormaps import Colormap, ensure_colormap
+
+    steps = np.linspace(0, 1, 65)
+    colours = np.array(ensure_colormap(name).map(steps))
+    colours[:, 3] = np.clip(2 * steps, 0, 1)
+    return Colormap(colours, name=faded_name(name), display_name=faded_name(name))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.slide_camera import View
 
-TALLEST_PX = 190
+TALLEST_PX = 160
 LEAST_PX = 7.0  # of the rectangle: smaller, nobody would find it
 STEP = 0.5  # of what is in view, for an arrow key
 FRAME, HALO = QColor("#f0c000"), QColor(0, 0, 0, 160)

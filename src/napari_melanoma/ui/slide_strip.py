@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide_layers import OpenSlide
     from napari_melanoma.ui.slide_watch import SuspiciousTile
 
-COLUMNS, SIDE_PX = 4, 66
-READ_PX = 132  # for screens with two pixels a point
+COLUMNS, SIDE_PX = 5, 52
+READ_PX = 104  # for screens with two pixels a point
 
 
 class TileStrip(QWidget):
-    """Two rows of buttons; their pictures are read in a thread.
+    """A row of buttons; their pictures are read in a thread.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_results import SlideResult
     from napari_melanoma.workflows.slide_runs import RunState, SlideRun
 
-MOST_TILES = 8
+MOST_TILES = 5
 SIDE_PX = 2048  # of a stitched map as it is shown; finer, the window would stall
 
 
