@@ -16,7 +16,7 @@ MPP = "Micrometres per pixel, for slides whose file does not say, or says wrongl
 HELP = examples(
     "napari-melanoma open photo.jpg",
     "napari-melanoma open slide.tif --mpp 0.25",
-    "Open napari with the photographs and slides that you name, and a dock for them. Returns when the window is closed.",
+    "Open napari with the photographs and slides that you name, and a dock for them; returns when it is closed.",
 )
 
 

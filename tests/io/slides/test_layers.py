@@ -101,7 +101,7 @@ def test_channels_become_layers_that_add_up(tissue, tmp_path) -> None:
 class Painted(Source):
     """Every pixel says where it is."""
 
-    def tile(self, row: int, column: int) -> np.ndarray:
+    def _tile(self, row: int, column: int) -> np.ndarray:
         height, width = self.size_of(row, column)
         rows, columns = np.mgrid[:height, :width]
         place = ((rows + row * 64) // 8, (columns + column * 64) // 8, 0 * rows)

@@ -126,7 +126,7 @@ class OpenSlideSource(Source):
         self._handle, self._level, self._single = handle, level, single
         self._downsample = handle.slide.level_downsamples[level]
 
-    def tile(self, row: int, column: int) -> NDArray[np.uint8]:
+    def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
         """Read one tile; what was not scanned is white."""
         height, width = self.size_of(row, column)
         location = (column * self.tile_width * self._downsample, row * self.tile_height * self._downsample)

@@ -70,10 +70,16 @@ class PlainSource(Source):
         self._block, self._convert, self.step = block, convert, step
 
     def coarser(self) -> PlainSource:
-        """Give the same image at half the resolution."""
+        """Give the same image at half the resolution.
+
+        Returns
+        -------
+        PlainSource
+            Of the same file.
+        """
         return PlainSource(self._block, self._convert, 2 * self.step)
 
-    def tile(self, row: int, column: int) -> NDArray:
+    def _tile(self, row: int, column: int) -> NDArray:
         """Read one tile line by line, and average it where it is coarser than the file."""
         height, width = self.size_of(row, column)
         top, left = row * TILE_PX * self.step, column * TILE_PX * self.step

@@ -93,7 +93,18 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Whether a folder is an OME-Zarr image."""
+    """Whether a folder is an OME-Zarr image.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Any folder.
+
+    Returns
+    -------
+    bool
+        By the files that Zarr keeps its metadata in.
+    """
     return any((folder / mark).is_file() for mark in ZARR_MARKS)
 
 

@@ -71,7 +71,6 @@ class Grid:
 class Source(Grid, ABC):
     """A level whose tiles are decoded from a file."""
 
-    @abstractmethod
     def tile(self, row: int, column: int) -> NDArray:
         """Decode one tile; called from several threads.
 
@@ -92,6 +91,11 @@ class Source(Grid, ABC):
         InputError
             Where the file can be read no more.
         """
+        return self._tile(row, column)
+
+    @abstractmethod
+    def _tile(self, row: int, column: int) -> NDArray:
+        """Decode one tile, as ``tile`` says."""
 
 
 class BuiltGrid(Grid):

@@ -39,6 +39,11 @@ def main_and_others(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, Tif
         Of the image with the most pixels, from fine to coarse.
     others : dict
         Label, macro and the like by name, in lower case.
+
+    Raises
+    ------
+    UnreadableImage
+        Where no page is an image: the file is truncated or damaged.
     """
     found = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
     if not found:

@@ -54,7 +54,7 @@ class TiffSource(Source):
         self._planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
         _refuse_large_tile(self, page)
 
-    def tile(self, row: int, column: int) -> NDArray:
+    def _tile(self, row: int, column: int) -> NDArray:
         """Decode one tile, or some strips."""
         planes = [self._plane(page, plane, row, column) for page in self._pages for plane in range(self._planes)]
         height, width = self.size_of(row, column)

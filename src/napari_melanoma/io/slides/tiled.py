@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from textwrap import shorten
 from threading import local
 from typing import TYPE_CHECKING, cast
@@ -94,7 +95,20 @@ class TiledSlide(Slide):
         return 255 if self.info.kind == "brightfield" else 0
 
     def read_region(self, level: int, box: Box) -> NDArray:
-        """Read a rectangle of pixels, as ``Slide.read_region`` says."""
+        """Read a rectangle of pixels, as ``Slide.read_region`` says.
+
+        Parameters
+        ----------
+        level : int
+            Index in ``info.levels``.
+        box : Box
+            In pixels of that level; it may reach outside.
+
+        Returns
+        -------
+        numpy.ndarray
+            (row, column, channel).
+        """
         return self._region(level, box, shown=False)
 
     def read_shown(self, level: int, box: Box) -> NDArray:
@@ -133,12 +147,29 @@ class TiledSlide(Slide):
         self._sharpener.watch(watcher)
 
     def profile(self) -> bytes | None:
-        """Give the ICC profile, where there is one."""
+        """Give the ICC profile, where there is one.
+
+        Returns
+        -------
+        bytes or None
+            As the file holds it.
+        """
         self._refuse_closed()
         return self._extras.profile()
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says."""
+        """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says.
+
+        Parameters
+        ----------
+        name : str
+            One of ``info.associated``.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (row, column, channel=3).
+        """
         self._refuse_closed()
         return self._extras.associated[name]()
 
@@ -196,7 +227,9 @@ class TiledSlide(Slide):
         found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=True)) is not None}
         wanted = [cell for cell in cells if cell not in found]
         found |= {
-            cell: rough for cell in wanted if (rough := self._cache.get(self._rough_key(level, cell))) is not None
+            cell: rough
+            for cell in wanted
+            if (rough := self._cache.get((self._number, level, *cell, "rough"))) is not None
         }
         missing = [cell for cell in cells if cell not in found]
         self._sharpener.ask(level, wanted)
@@ -207,15 +240,11 @@ class TiledSlide(Slide):
 
         def mosaic(cell: Cell) -> NDArray:
             tile = rough_tile(grid, cell, side, base_tile)
-            self._cache.put(self._rough_key(level, cell), tile)
+            self._cache.put((self._number, level, *cell, "rough"), tile)
             return tile
 
         found |= dict(zip(missing, _helpers().map(mosaic, missing), strict=True))
         return [found[cell] for cell in cells]
-
-    def _rough_key(self, level: int, cell: Cell) -> tuple[Hashable, ...]:
-        """Under which the mosaic of a tile is kept."""
-        return self._number, level, *cell, "rough"
 
     def _sharpen(self, level: int, cell: Cell) -> None:
         """Build an exact tile, and keep it."""
@@ -262,22 +291,23 @@ class TiledSlide(Slide):
             raise
         except DAMAGE as error:
             box = Box(cell[0] * source.tile_height, cell[1] * source.tile_width, height, width)
-            raise DamagedTile(self._damage(level, box, error), level, box) from error
-
-    def _damage(self, level: int, box: Box, error: Exception) -> str:
-        """Say which tile is damaged, and what to do."""
-        reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
-        return (
-            f"a tile of {self.info.path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
-            f"{box.height} x {box.width} pixels): {reason}. The rest of the slide can be read; copy the file again "
-            "from its source, or export it again, to get this part too."
-        )
+            raise DamagedTile(_damage(self.info.path, level, box, error), level, box) from error
 
     def _cache_of(self, level: int) -> TileCache:
         """Where tiles of a level are kept: coarse levels that were built are never pushed out by others."""
         source = self.sources[level]
         size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
         return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
+
+
+def _damage(path: Path, level: int, box: Box, error: Exception) -> str:
+    """Say which tile is damaged, and what to do."""
+    reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
+    return (
+        f"a tile of {path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
+        f"{box.height} x {box.width} pixels): {reason}. The rest of the slide can be read; copy the file again "
+        "from its source, or export it again, to get this part too."
+    )
 
 
 def _cells(source: Grid, box: Box) -> list[Cell]:

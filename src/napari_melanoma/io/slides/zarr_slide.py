@@ -48,7 +48,7 @@ class ZarrSource(Source):
         super().__init__(height, width, tile_height, tile_width)
         self._array, self._axes = array, tuple(axes)
 
-    def tile(self, row: int, column: int) -> NDArray:
+    def _tile(self, row: int, column: int) -> NDArray:
         """Read one tile."""
         height, width = self.size_of(row, column)
         top, left = row * self.tile_height, column * self.tile_width
