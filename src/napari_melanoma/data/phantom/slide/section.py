@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,12 @@ class SectionPlan:
     elastosis: float
     folds: tuple[Floats, ...] = ()
 
-    @property
+    @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom, right of all of it in pixels of level 0."""
-        top, left = self.boxes[:, :2].min(axis=0)
-        bottom, right = self.boxes[:, 2:].max(axis=0)
+        """Top, left, bottom, right of what is seen of it in pixels of level 0: the tissue, and crusts on it."""
+        seen = np.array([index == 0 or label == Kind.CRUST for index, label in enumerate(self.labels)])
+        top, left = self.boxes[seen, :2].min(axis=0)
+        bottom, right = self.boxes[seen, 2:].max(axis=0)
         return float(top), float(left), float(bottom), float(right)
 
     def box_um(self, mpp: float) -> tuple[float, float, float, float]:
