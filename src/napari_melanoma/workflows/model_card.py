@@ -214,9 +214,10 @@ def _tuned(config: BundleConfig) -> str:
     """What the tuning images chose, and what they say."""
     known, images = config.provenance, config.provenance.get("tuning_images")
     if config.task == "segmentation" and not config.draws_one_class:
+        chose = "had no say" if known.get("recipe", {}).get("keep") == "last" else "chose the epoch"
         dice = ", ".join(f"{name} {value}" for name, value in known.get("tuning_dice_of_classes", {}).items())
         return f"""- It tells {", ".join(config.classes)} apart, pixel by pixel; the most probable class counts
-- {images} further images, set aside by patient or lesion, chose the epoch; on them, over all pixels, the mean
+- {images} further images, set aside by patient or lesion, {chose}; on them, over all pixels, the mean
   Jaccard index of the classes is {known.get("tuning_jaccard")}, Dice: {dice}.
   That is optimistic for images like them, and no figure to compare with others
 """

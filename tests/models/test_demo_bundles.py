@@ -1,0 +1,56 @@
+"""The demonstration models of slides that ship: what they say of themselves, how large they are, that they answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
+from napari_melanoma.data.phantom.slide.plan import plan_slide
+from napari_melanoma.data.phantom.slide.render import render, truth
+from napari_melanoma.inference.familiar import Familiar
+from napari_melanoma.inference.labels import Labeller
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import SHIPPED, find_bundle
+
+MOST_BYTES, MOST_OF_ALL = 12e6, 40e6
+
+
+@pytest.fixture(params=["tile-demo", "tissue-demo"])
+def demo(request: pytest.FixtureRequest) -> BundleInfo:
+    return find_bundle(request.param)
+
+
+def test_it_says_what_it_is(demo: BundleInfo) -> None:
+    config = demo.config
+    assert config.is_of_slides
+    assert config.tile is not None
+    assert config.tile.side_px == config.input_size
+    assert "demonstration, trained on synthetic slides" in config.title
+    assert "**A demonstration, trained on synthetic slides alone.**" in demo.card
+    assert "looks that it never saw" in " ".join(demo.card.split())
+    assert config.licence == "BSD-3-Clause"
+
+
+def test_it_is_small(demo: BundleInfo) -> None:
+    assert sum(path.stat().st_size for path in demo.path.iterdir()) < MOST_BYTES
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < MOST_OF_ALL
+
+
+def test_tissues_of_an_unseen_look_are_drawn() -> None:
+    info = find_bundle("tissue-demo")
+    plan = plan_slide(SlidePhantomConfig(seed=77, size=(2048, 2048), mpp=1.0, family="test"))
+    labels = truth(plan, 2.0, Box(0, 0, 1024, 1024))
+    rows, columns = np.nonzero(labels == 3)
+    top, left = int(np.median(rows)) - 64, int(np.median(columns)) - 64
+    box = Box(max(0, top), max(0, left), 128, 128)
+    found = Labeller.load(info, "cpu").labels(render(plan, 1, box))
+    assert (found == labels[box.slices]).mean() > 0.75
+
+
+def test_noise_is_unlike_its_training(demo: BundleInfo) -> None:
+    familiar = Familiar.of(demo, "cpu")
+    assert familiar is not None
+    noise = np.random.default_rng(0).integers(0, 256, (2, demo.config.input_size, demo.config.input_size, 3))
+    assert familiar.unlike(noise.astype(np.uint8)).all()
