@@ -59,6 +59,7 @@ def test_every_dock_is_offered(manifest: PluginManifest) -> None:
         "Train",
         "Review",
         "Case",
+        "Slide",
     }
 
 
