@@ -202,14 +202,14 @@ def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses
             radius = min(rng.uniform(0.25, 0.5) * np.sqrt(half * deep), 550.0)
             radii = radius * rng.uniform(1.0, 1.8), radius
             along = rng.uniform(layers.start + 0.3 * radii[0], layers.end - 0.3 * radii[0])
-            floor = float(layers.at(layers.fat, np.array([along]))[0])
-            depth = rng.uniform(150 + radius, max(floor - 0.3 * radius, 160 + radius))
+            floor = float(layers.at(layers.bottom, np.array([along]))[0])
+            depth = rng.uniform(150 + radius, max(floor - 0.6 * radius, 160 + radius))
             apart = np.hypot((along - middle) / (half + 0.8 * radii[0]), depth / (deep + 0.8 * radius))
             if left_over <= 0:
                 break
             if apart > 1:
                 drawing.add(Kind.STROMA, blob(rng, (along, depth), radii, 0.3))
-                left_over -= 2.6 * radii[0] * radii[1]
+                left_over -= 1.7 * radii[0] * radii[1]  # they overlap, and ends are cut off
 
 
 def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts: dict[str, float]) -> None:
