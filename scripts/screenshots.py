@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSettings, Qt
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
 from napari_melanoma.ui.open import show_dock, viewer_with_dock
@@ -257,7 +257,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Slide dock with the sample slide: while it is analysed, and with what was found."""
+    """Picture the Slide dock: empty, and with the sample slide and what was found on it."""
     import napari
 
     # What whoever makes the pictures has analysed stays out of them, and theirs stays as it is.
@@ -276,14 +276,15 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: dock.slide is not None and not dock.busy)
     if dock.analyse.isEnabled():
         dock.analyse.click()
-        wait_until(lambda: dock.heatmap.heat is not None)
-        picture(window, out / "slide-dock-run.png")
-        wait_until(lambda: not dock.run_panel.active and not dock.busy)
+        wait_until(lambda: bool(dock.results.content) and not dock.busy)
         if dock.table.rows.lesions:
             dock.table.selectRow(0)
     else:
         logging.getLogger(__name__).warning("no analysis in the pictures: %s", dock.analyse.toolTip())
     picture(window, out / "slide-dock.png")
+    bar = dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar()
+    bar.setValue(bar.maximum())
+    picture(dock, out / "slide-dock-lesions.png")
     viewer.close()
 
 

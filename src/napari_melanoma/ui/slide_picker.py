@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from napari_melanoma.ui import slide_layers
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
@@ -156,13 +156,12 @@ class SlidePicker(QWidget):
         self.tell()
 
 
-class SlideFacts(QLabel):
+class SlideFacts(Words):
     """What the file says of the slide, in two columns; what could point at a patient is not among it."""
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "slide_facts", "What the file says").setToolTip("")
-        self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
@@ -175,7 +174,7 @@ class SlideFacts(QLabel):
             None for none.
         """
         if info is None:
-            self.clear()
+            self.setText("")
             return
         levels = ", ".join(f"1:{level.downsample:g}" + (" (made here)" if level.built else "") for level in info.levels)
         rows = {"levels": levels, "channels": ", ".join(info.channels), **info.properties}

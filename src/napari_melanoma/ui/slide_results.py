@@ -135,6 +135,8 @@ class SlideResults(QObject):
         self._show_content()
         said = said_end(sight.report.run, self.content)
         self._dock.status.say(said if at_work or not self.content else f"Analysed before: {said}")
+        if self.content and not at_work:  # so that analysing again goes on from there
+            self._dock.model.model = str((self.content.get("model") or {}).get("name", ""))
         heat, place = self._dock.heatmap.heat, self._dock.place
         if self.content and heat is not None and heat.is_probability and place is not None:
             config = _config(self.content)
