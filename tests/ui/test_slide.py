@@ -394,6 +394,7 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, slide_path, monkeypatch):
     dock, questions = person.dock, []
     person.opens_slides(slide_path)
@@ -428,6 +429,7 @@ def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_p
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
     dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
+    QApplication.processEvents()  # the section is laid out
     person.clicks("tissue_find")
     person.until(lambda: "section tissue" in person.viewer.layers)
     person.waits()
@@ -452,6 +454,7 @@ def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_p
     assert not read_mask(request.options.tissue_mask)[:, :200].any()
 
 
+@pytest.mark.one_qt
 def test_fluorescence_is_looked_at_and_not_analysed(person, tmp_path):
     dock = person.dock
     person.opens_slides(draw_fluorescence(tmp_path / "stained.ome.tif"))
@@ -486,6 +489,7 @@ def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_the_viewers_process_imports_no_torch_for_slides():
     modules = "napari_melanoma.ui.slide, napari_melanoma.workflows.slide_findings"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from fake_slides import draw_slide
 
 from napari_melanoma.models.registry import find_bundle
@@ -11,6 +12,7 @@ from napari_melanoma.models.registry import find_bundle
 PATIENCE_MS = 180_000
 
 
+@pytest.mark.one_qt
 def test_a_slide_is_analysed_by_a_process_of_its_own(
     home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path
 ):
