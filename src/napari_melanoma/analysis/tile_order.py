@@ -1,4 +1,4 @@
-"""In which order tiles are analysed: a rough map of the whole slide first, then ever finer; what is shown meanwhile."""
+"""In which order tiles are analysed: a rough map of the whole slide first, then ever finer."""
 
 from __future__ import annotations
 
@@ -36,34 +36,6 @@ def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS) -> list[N
             left[chosen[:, 0], chosen[:, 1]] = False
             passes.append(_along_a_curve(chosen))
     return passes
-
-
-def shown_meanwhile(
-    values: NDArray[np.float32], done: NDArray[np.bool_], wanted: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Fill tiles that wait with the value of the nearest one that is done, for a heatmap that sharpens.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float (row, column, ...), a value a tile.
-    done : numpy.ndarray
-        bool (row, column): tiles whose value counts.
-    wanted : numpy.ndarray
-        bool (row, column): tiles that have or will have a value.
-
-    Returns
-    -------
-    numpy.ndarray
-        Same shape, float32; NaN where nothing is wanted, and everywhere as long as nothing is done.
-    """
-    from scipy import ndimage
-
-    shown = np.full(values.shape, np.nan, np.float32)
-    if done.any():
-        nearest = ndimage.distance_transform_edt(~done, return_distances=False, return_indices=True)
-        shown[wanted] = values[nearest[0][wanted], nearest[1][wanted]]
-    return shown
 
 
 def _block_sizes(wanted: NDArray[np.bool_], first: int) -> list[int]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Give cells that wait the mean of the smallest square around them in which something is known.
 
-    Squares are those of a pyramid, each of four of the level below. As tiles are analysed from coarse to fine, a rough map
-    covers all tissue within seconds, and sharpens.
+    Squares are those of a pyramid, each of four of the level below. As tiles are analysed from coarse to fine, a rough
+    map covers all tissue within seconds, and sharpens.
 
     Parameters
     ----------

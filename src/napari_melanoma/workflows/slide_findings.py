@@ -21,12 +21,12 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.io.slide_notes import read_notes
 from napari_melanoma.io.slide_results import STORE, SlideResult
 from napari_melanoma.workflows.slide_maps import MAP_SIDE
-from napari_melanoma.workflows.slide_outputs import BENIGN, COLOURS, HEATMAP, LESIONS, OUTLINES, RESULT
+from napari_melanoma.workflows.slide_outputs import BENIGN, HEATMAP, LESIONS, OUTLINES, RESULT, annotation_of
 from napari_melanoma.workflows.slide_runs import slide_folder
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def write_outlines(path: Path, lesions: Sequence[SlideLesion]) -> None:
     SaveError
         Where it cannot be written.
     """
-    write_geojson(path, [_annotation(lesion) for lesion in lesions])
+    write_geojson(path, [annotation_of(lesion) for lesion in lesions])
 
 
 def results_root(root: Path, info: SlideInfo) -> Path:
@@ -262,18 +262,6 @@ def differs(folder: Path, options: SlideOptions) -> str:
     changed = sorted(key for key in {*asked, *kept} if asked.get(key) != kept.get(key))
     said = {"tissue_mask": "the tissue was corrected", "model": f"made with {kept.get('model')}"}
     return ", ".join(said.get(key, f"another {key.replace('_', ' ')}") for key in changed)
-
-
-def _annotation(lesion: SlideLesion) -> Annotation:
-    """A lesion with what a person would want to see beside its outline."""
-    measured = {"probability": lesion.probability, "area_mm2": lesion.area_mm2, "perimeter_mm": lesion.perimeter_mm}
-    return Annotation(
-        lesion.polygons,
-        class_name=lesion.label,
-        color=COLOURS[lesion.label],
-        name=f"lesion {lesion.index}",
-        measurements={name: value for name, value in measured.items() if value is not None},
-    )
 
 
 def _lesion(row: Mapping[str, str], outlines: Mapping[str, Any]) -> SlideLesion:

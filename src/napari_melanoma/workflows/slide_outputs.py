@@ -142,11 +142,22 @@ def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
 def _write_lesions(folder: Path, lesions: tuple[SlideLesion, ...]) -> None:
     """Write the table and the outlines."""
     write_table(folder / LESIONS, lesions_table(lesions), LESION_COLUMNS)
-    write_geojson(folder / OUTLINES, [_annotation(lesion) for lesion in lesions])
+    write_geojson(folder / OUTLINES, [annotation_of(lesion) for lesion in lesions])
 
 
-def _annotation(lesion: SlideLesion) -> Annotation:
-    """Turn a lesion into what QuPath shows."""
+def annotation_of(lesion: SlideLesion) -> Annotation:
+    """Turn a lesion into what QuPath shows.
+
+    Parameters
+    ----------
+    lesion : SlideLesion
+        With its outline in pixels of level 0.
+
+    Returns
+    -------
+    Annotation
+        Its outline, class and colour, and what was measured.
+    """
     measured = {"probability": lesion.probability, "area_mm2": lesion.area_mm2, "perimeter_mm": lesion.perimeter_mm}
     return Annotation(
         lesion.polygons,
