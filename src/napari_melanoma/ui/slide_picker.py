@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.connections import Connections
     from napari_melanoma.ui.slide_layers import OpenSlide
 
+LONGEST = 18  # letters of a word that fit in half a dock
 GIVEN = {"ruler": "from your ruler", "given": "given by you"}
 NO_SCALE = "The size of a pixel is not known: nothing can be measured or analysed. Set it with the ruler, at the right."
 
@@ -213,7 +215,8 @@ def said_facts(info: SlideInfo) -> str:
     full = info.levels[0]
     facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x", info.format]
     if info.kind == "fluorescence":
-        facts.append(f"fluorescence, {len(info.channels)} channels")
+        count = len(info.channels)
+        facts.append(f"fluorescence, {count} channel{'' if count == 1 else 's'}")
     extent = f"{full.width:,} x {full.height:,} px"
     if size is not None:
         extent += f", {full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm"
@@ -239,5 +242,6 @@ def said_warnings(info: SlideInfo) -> list[str]:
 
 
 def _wrapping(text: str) -> str:
-    """Let a long word without a blank wrap, so that it does not widen the dock."""
-    return " ".join("\u200b".join(word[at : at + 12] for at in range(0, len(word), 12)) for word in text.split())
+    """Let a long word without a blank wrap where its parts end, so that it does not widen the dock."""
+    parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
+    return "\u200b".join(part[at : at + LONGEST] for part in parts for at in range(0, len(part), LONGEST))
