@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from napari_melanoma.analysis.color import to_lab
 from napari_melanoma.analysis.lit import DARK, lit_circle
@@ -76,6 +75,8 @@ def _small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Shrink to 64 x 64: first every n-th pixel, which costs nothing, then averaging over what is left."""
     step = max(1, min(rgb.shape[:2]) // PRESAMPLED)
     every = np.ascontiguousarray(rgb[::step, ::step])
+    from PIL import Image  # the docks import this module when they open
+
     return np.asarray(Image.fromarray(every).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 

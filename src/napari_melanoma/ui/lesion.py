@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.photographs import Source
     from napari_melanoma.ui.recovery import Recovered
 
-PRELOAD_MS = 300  # when the dock is drawn
+DRAWN_MS, PRELOAD_MS = 60, 300  # when the dock is drawn, and when it is complete
 
 
 class LesionDock(LesionControls):
@@ -67,9 +67,10 @@ class LesionDock(LesionControls):
         self._add_shortcuts()
         self.picker.refresh()
         self._on_photograph()
-        QTimer.singleShot(0, self._client.warm)
         self._preload = Job(preload)
         QTimer.singleShot(0, self.end_opening)
+        QTimer.singleShot(DRAWN_MS, self._client.warm)
+        QTimer.singleShot(DRAWN_MS, self.place_work)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.collecting.desk.refresh)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.

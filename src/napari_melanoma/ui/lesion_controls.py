@@ -178,15 +178,16 @@ class LesionControls(QWidget):
         self.analyse_all.setVisible(count > 1)
 
     def end_opening(self) -> None:
-        """The dock is in a window by now: what works on a photograph is put in, at once or bit by bit."""
+        """The dock is in a window by now: what works on a photograph is put in where there is one."""
         self._is_opening = False
-        if self._has_photograph:
-            self._show_work()
-        else:
-            self._turns.add(self._place_work, *(partial(self._place, fold) for fold in self._sections))
+        self._show_work()
+
+    def place_work(self) -> None:
+        """Put in what works on a photograph, bit by bit, so that it is there when one comes."""
+        self._turns.add(self._place_work, *(partial(self._place, fold) for fold in self._sections))
 
     def _show_work(self) -> None:
-        """Show what works on a photograph where there is one; complete, for nothing shall jump."""
+        """Show it where there is a photograph; complete, for nothing shall jump."""
         if self._has_photograph:
             self._place_work()
             for fold in self._sections:
