@@ -39,7 +39,7 @@ def test_a_slow_slot_of_ours_counts_beside_and_inside_a_call_of_napari(bench, qt
     with stopwatch.watching():
         layers, image = LayerList(), Image(np.zeros((8, 8)))
         layers.events.inserted.connect(our_slot)
-        stalls = bench.Stalls(stopwatch)
+        stalls = bench.Stalls(stopwatch, bench.Collections(stopwatch))
 
         def turn():
             time.sleep(0.2)
@@ -48,7 +48,34 @@ def test_a_slow_slot_of_ours_counts_beside_and_inside_a_call_of_napari(bench, qt
         stalls.start()
         QTimer.singleShot(20, turn)
         qtbot.waitUntil(lambda: len(layers) == 1)
-        stalls.stop()
-    assert 290 <= max(stalls.ours) < 1000
-    assert max(stalls.napari) >= 990
+        ours, of_napari, _ = stalls.stop()
+    assert 290 <= ours < 1000
+    assert of_napari >= 990
     assert LayerList.insert is insert
+
+
+def test_a_collection_of_garbage_is_pythons_own_unless_it_is_napari_that_waits_for_it(bench, qtbot):
+    stopwatch = bench.Stopwatch()
+    collections = bench.Collections(stopwatch)
+    stalls = bench.Stalls(stopwatch, collections)
+
+    def collect():
+        collections("start", {})
+        time.sleep(0.3)
+        collections("stop", {})
+
+    def turn():
+        time.sleep(0.2)
+        collect()
+        with stopwatch.inside(of_napari=True):
+            collect()
+        done.append(True)
+
+    done = []
+    stalls.start()
+    QTimer.singleShot(20, turn)
+    qtbot.waitUntil(lambda: bool(done))
+    ours, of_napari, of_python = stalls.stop()
+    assert 190 <= ours < 290
+    assert 290 <= of_napari < 500
+    assert 290 <= of_python < 500

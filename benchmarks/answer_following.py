@@ -1,0 +1,90 @@
+"""How long the answer of the Lesion dock takes to follow a stroke on the mask, and a change of the patient's form.
+
+Run with ``python benchmarks/answer_following.py [--columns 3000 --rows 2000]``, under Xvfb where there is no display. A
+stroke is painted as napari's brush does it; the time is from its end until the dock shows the answer to the mask as it
+is then. The first of each kind is left out. The exit code is 1 where the median of one kind is above 0.3 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import napari
+import numpy as np
+from gui_stall import open_dock, photograph, wait
+from qtpy.QtWidgets import QApplication
+
+ALLOWED_S = 0.3
+
+
+def seconds_until_answered(dock: Any, change: Callable[[], None]) -> float:  # noqa: ANN401 - imported when timed
+    """Change something, and wait until the dock shows another answer that holds."""
+    identity = str(dock.picker.identity)
+    before = dock.answering.answer(identity)
+
+    def follows() -> bool:
+        now = dock.answering.answer(identity)
+        return now is not None and now is not before and not dock.answering.queue.busy
+
+    begun = time.perf_counter()
+    change()
+    wait(follows, 60)
+    return time.perf_counter() - begun
+
+
+def strokes(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
+    """Paint at the border of the mask, in the middle of its rows, each time somewhere else."""
+    labels = dock.work.book.mask(str(dock.picker.identity))
+    labels.brush_size = max(labels.data.shape) // 40
+    rows = np.linspace(0.35, 0.65, count) * labels.data.shape[0]
+    taken = []
+    for row in rows.astype(int).tolist():
+        edge = int(np.flatnonzero(labels.data[row])[-1])
+        taken.append(seconds_until_answered(dock, lambda at=(row, edge): labels.paint(at, 1)))
+        wait(lambda: not dock.busy)
+    return taken
+
+
+def forms(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
+    """Fill in another age each time."""
+    taken = []
+    for age in range(30, 30 + 5 * count, 5):
+
+        def fill(age: int = age) -> None:
+            dock.patient.show_row({"age": str(age), "sex": "female"})
+            dock.patient.edited.emit()
+
+        taken.append(seconds_until_answered(dock, fill))
+        wait(lambda: not dock.busy)
+    return taken
+
+
+def main() -> int:
+    """Print the times; the exit code is 1 where a limit is passed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--columns", type=int, default=3000)
+    parser.add_argument("--repeats", type=int, default=9)
+    arguments = parser.parse_args()
+    viewer = napari.Viewer()
+    QApplication.processEvents()
+    dock, _ = open_dock(viewer, "lesion-small")
+    viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
+    wait(lambda: not dock.busy)
+    dock.analyse.click()
+    wait(lambda: not dock.busy)
+    medians = []
+    for what, measure in (("stroke", strokes), ("form", forms)):
+        taken = measure(dock, arguments.repeats)[1:]
+        medians.append(statistics.median(taken))
+        print(f"{what}: median {medians[-1]:.2f} s ({min(taken):.2f} to {max(taken):.2f}), {len(taken)} times")
+    viewer.close()
+    return int(max(medians) > ALLOWED_S)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
