@@ -10,16 +10,19 @@ rm -rf "$logs" && mkdir -p "$logs"
 
 number=100
 waiting=
+folders=
 marked=
 for qt in "$@"; do
     for part in $(seq "$parts"); do
         log=$logs/$qt-$part.log
         number=$((number + 20)) # far apart, for two that look for a free display at once may find the same
+        files=$(mktemp -d) # of its own: several that clean up one folder at once fall over each other
         # shellcheck disable=SC2086
         env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM SERVER_NUMBER="$number" \
-            QT_API="$qt" PYTEST_QT_API="$qt" NAPARI_MELANOMA_TEST_PART="$part/$parts" \
+            PYTEST_DEBUG_TEMPROOT="$files" QT_API="$qt" PYTEST_QT_API="$qt" NAPARI_MELANOMA_TEST_PART="$part/$parts" \
             scripts/with-display.sh "$PYTHON" -m pytest $TESTS ${marked:+-m "$marked"} >"$log" 2>&1 &
         waiting="$waiting $!:$log"
+        folders="$folders $files"
     done
     marked="not one_qt"
 done
@@ -32,4 +35,6 @@ for one in $waiting; do
     fi
     cat "${one#*:}"
 done
+# shellcheck disable=SC2086
+rm -rf $folders
 exit "$failed"

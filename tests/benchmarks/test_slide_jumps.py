@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -13,6 +14,13 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "slide_jumps.py"
 
 # tifffile's view keeps its file open for as long as it lives, which in the script is the life of a process.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def let_go():
+    """Have the warning come here, where it is expected, and not in whichever test is next."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

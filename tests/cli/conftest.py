@@ -53,7 +53,7 @@ def dark(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         return (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
 
     monkeypatch.setattr(lesions, "_find", lambda name: info)
-    monkeypatch.setattr(lesions, "_load", lambda info: SimpleNamespace(info=info, device="cpu", logits=logits))
+    monkeypatch.setattr(lesions, "_load", lambda info, run: SimpleNamespace(info=info, device="cpu", logits=logits))
 
 
 @pytest.fixture(scope="session")

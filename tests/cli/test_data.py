@@ -61,8 +61,8 @@ def test_a_faulty_data_set_is_exit_code_1(run, masks: Path, tmp_path: Path) -> N
 
 
 WRONG = [
-    (("--format", "tiff"), "'format' is 'tiff'"),
-    (("--review", "ok"), "'review' is 'ok'"),
+    (("--format", "tiff"), "--format is tiff"),
+    (("--review", "ok"), "--review is ok"),
     (("--class", "mole"), "no object is of the class mole"),
     (("--images", "nowhere"), "nowhere does not exist"),
 ]

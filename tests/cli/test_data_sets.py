@@ -124,7 +124,7 @@ WRONG = [
     (("data", "import", "isic", "photographs", "--out", "x"), "there is no source named 'isic'"),
     (("data", "import", "table", "photographs", "--out", "x", "--map", "no.toml"), "cannot read no.toml"),
     (("data", "merge", "nowhere", "photographs", "--out", "x"), "nowhere is no data set"),
-    (("data", "split", "photographs", "--val", "2"), "'val' is 2"),
+    (("data", "split", "photographs", "--val", "2"), "--val is 2"),
     (("data", "report", "nowhere"), "nowhere is no data set"),
 ]
 

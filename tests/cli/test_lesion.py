@@ -213,9 +213,9 @@ def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch:
         (["nothing/*.jpg", "--out", "out"], "nothing"),
         (["missing.jpg", "--out", "out"], "does not exist"),
         (["photographs", "--out", "out", "--threshold", "2"], "threshold"),
-        (["photographs", "--out", "out", "--side", "0"], "side_px"),
-        (["photographs", "--out", "out", "--pixel-size", "-1"], "pixel_size_um"),
-        (["photographs", "--out", "out", "--batch-size", "0"], "batch_size"),
+        (["photographs", "--out", "out", "--side", "0"], "--side is 0"),
+        (["photographs", "--out", "out", "--pixel-size", "-1"], "--pixel-size is -1"),
+        (["photographs", "--out", "out", "--batch-size", "0"], "--batch-size is 0"),
         (["photographs"], "--out"),
         (["--out", "out"], "IMAGE"),
         (["photographs", "--out", "out", "--smoothing", "-1"], "smoothing"),
@@ -257,7 +257,10 @@ def test_ctrl_c_ends_cleanly(start, tiny: Path, photographs: Path, tmp_path: Pat
     for index in range(400):
         (photographs / f"more{index:03d}.png").write_bytes(pixels)
     process = start("lesion", photographs, "--out", "out", "--model", tiny, "--json", "--batch-size", 2)
-    assert json.loads(process.stdout.readline())["event"] == "progress"
+    told = {"done": 0}
+    while not told["done"]:  # the model is loaded first
+        told = json.loads(process.stdout.readline())
+        assert told["event"] == "progress"
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (130, "")

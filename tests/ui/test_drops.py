@@ -32,7 +32,7 @@ def scrolls_to(widget):
     above = widget.parentWidget()
     while above is not None and not isinstance(above, QScrollArea):
         above = above.parentWidget()
-    if above is not None:
+    for _ in range(3 if above is not None else 0):  # what was laid out meanwhile may push it out of sight again
         above.ensureWidgetVisible(widget)
         QApplication.processEvents()
 

@@ -104,7 +104,7 @@ def test_what_is_done_is_skipped_and_the_model_not_even_loaded(
     analyse(photographs, tmp_path / "out", model)
     before = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
     monkeypatch.setattr(lesions, "_find", lambda name: model.info)
-    monkeypatch.setattr(lesions, "_load", lambda info: pytest.fail("loaded"))
+    monkeypatch.setattr(lesions, "_load", lambda info, run: pytest.fail("loaded"))
     again = analyse_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext())
     assert counts(again) == (0, 5, 0)
     assert (tmp_path / "out" / "results.csv").read_text(encoding="utf-8") == before

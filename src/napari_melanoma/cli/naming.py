@@ -60,8 +60,8 @@ def _option(name: str) -> tuple[str, object]:
     """How an option of the verb that runs is typed, and what was given; empty where it has none of that name."""
     context = _context()
     for parameter in context.command.params if context else ():
-        if parameter.name == name and parameter.opts:
-            return max(parameter.opts, key=len), context.params.get(name)
+        if parameter.name.rstrip("_") == name and parameter.opts:  # as in format_, for format is Python's
+            return max(parameter.opts, key=len), context.params.get(parameter.name)
     return "", None
 
 

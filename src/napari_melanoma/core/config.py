@@ -124,6 +124,23 @@ class FilledIn:
     """Marks a field that the program fills in itself, such as sizes that follow from data; a form does not show it."""
 
 
+def filled_in(config: type[BaseModel]) -> set[str]:
+    """Name the fields that nobody is asked for, as the program fills them in itself.
+
+    Parameters
+    ----------
+    config : type
+        A configuration.
+
+    Returns
+    -------
+    set of str
+        Those that are marked with ``FilledIn``.
+    """
+    fields = config.model_fields.items()
+    return {name for name, info in fields if any(isinstance(item, FilledIn) for item in info.metadata)}
+
+
 def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
     """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
     location = _location(fault)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import FilledIn, OneOf, OptionsOf
+from napari_melanoma.core.config import OneOf, OptionsOf, filled_in
 from napari_melanoma.ui.editors import (
     CheckEditor,
     ChoiceEditor,
@@ -74,10 +74,11 @@ class ConfigForm(QWidget):
         layout = form(rows)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # in a narrow dock the control goes below
         column.addWidget(rows)
+        unasked = filled_in(model)
         for name, info in model.model_fields.items():
-            key = f"{prefix}{name}"
-            if any(isinstance(item, FilledIn) for item in info.metadata):
+            if name in unasked:
                 continue
+            key = f"{prefix}{name}"
             if part := _nested(info.annotation):
                 self._add_part(name, ConfigForm(part, settings, icons, wanted, f"{key}."), settings, icons)
             elif wanted(key) and not _part_that_may_be_absent(info.annotation):

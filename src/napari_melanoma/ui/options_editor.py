@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_melanoma.core.config import filled_in
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.editors import Editor
 
@@ -60,13 +61,14 @@ class OptionsEditor(Editor):
         Returns
         -------
         dict
-            Every option by name.
+            Every option by name, but for those that the program fills in itself.
         """
         config = self._config_now()
         try:
-            return config.parse(dict(value), "the table of options").model_dump()
+            named = config.parse(dict(value), "the table of options")
         except ConfigError:
-            return config().model_dump()
+            named = config()
+        return named.model_dump(exclude=filled_in(config))
 
     @property
     def fault(self) -> str:
