@@ -6,7 +6,7 @@ import pytest
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QScrollArea, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QScrollArea, QWidget
 
 from napari_melanoma.ui.review import ReviewDock
 
@@ -32,7 +32,7 @@ def scrolls_to(widget):
     above = widget.parentWidget()
     while above is not None and not isinstance(above, QScrollArea):
         above = above.parentWidget()
-    for _ in range(3 if above is not None else 0):  # what was laid out meanwhile may push it out of sight again
+    if above is not None:
         above.ensureWidgetVisible(widget)
         QApplication.processEvents()
 
@@ -49,8 +49,13 @@ def test_the_lesion_dock_takes_photographs_everywhere(window, tmp_path, part):
     window.opens("mole")
     window.analyses()
     (path,) = pictures(tmp_path, "dropped.png")
-    scrolls_to(window.finds(QWidget, part))
-    assert drops(window.finds(QWidget, part), path)
+    widget = window.finds(QWidget, part)
+
+    def taken():
+        scrolls_to(widget)  # again where the answer, that comes a moment later, has pushed it out of sight
+        return drops(widget, path)
+
+    window.qtbot.waitUntil(taken, timeout=PATIENCE_MS)
     window.waits()
     assert "dropped" in [layer.name for layer in window.viewer.layers]
     assert window.finds(QComboBox, "diagnosis").currentText() == ""
@@ -90,3 +95,11 @@ def test_photographs_that_are_dropped_are_rated_alone(review, tmp_path, qtbot):
     assert drops(review.view, tmp_path / "clinic")
     qtbot.waitUntil(lambda: review.list.rowCount() == 4 and not review.busy, timeout=PATIENCE_MS)
     assert review.folder.text() == "clinic"
+
+
+def test_no_text_field_of_the_lesion_dock_takes_a_path(window):
+    window.opens("mole")
+    window.analyses()
+    fields = window.dock.findChildren(QLineEdit)
+    assert len(fields) > 5
+    assert not any(field.acceptDrops() for field in fields)

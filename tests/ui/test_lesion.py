@@ -332,3 +332,11 @@ def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, share
     parts = (dock.analyse, dock.table)
     dock.deleteLater()
     qtbot.waitUntil(lambda: not any(isalive(part) for part in parts), timeout=PATIENCE_MS)
+
+
+@pytest.mark.one_qt
+def test_a_dock_closed_before_it_is_drawn_starts_no_worker(viewer, qtbot):
+    dock = LesionDock(viewer)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: not isalive(dock), timeout=PATIENCE_MS)
+    qtbot.wait(200)  # longer than it takes to be drawn; the check of every test finds a process that is left

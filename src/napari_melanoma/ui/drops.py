@@ -16,6 +16,8 @@ class FileDrops(QObject):
     ----------
     dock : QWidget
         With all its parts: their text fields take no files any more, which would write a path into them.
+    *later : QWidget
+        Parts that it takes in later.
 
     Attributes
     ----------
@@ -25,12 +27,13 @@ class FileDrops(QObject):
 
     dropped = Signal(object)
 
-    def __init__(self, dock: QWidget) -> None:
+    def __init__(self, dock: QWidget, *later: QWidget) -> None:
         super().__init__(dock)
         dock.setAcceptDrops(True)
         dock.installEventFilter(self)
-        for field in dock.findChildren(QLineEdit):
-            field.setAcceptDrops(False)
+        for part in (dock, *later):
+            for field in part.findChildren(QLineEdit):
+                field.setAcceptDrops(False)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Hear files that come over the dock, and those that are dropped."""

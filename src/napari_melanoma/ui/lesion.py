@@ -69,8 +69,11 @@ class LesionDock(LesionControls):
         self._on_photograph()
         self._preload = Job(preload)
         QTimer.singleShot(0, self.end_opening)
-        QTimer.singleShot(DRAWN_MS, self._client.warm)
-        QTimer.singleShot(DRAWN_MS, self.place_work)
+        drawn = QTimer(self)  # which a dock that is closed before takes along: nobody would end the worker
+        drawn.setSingleShot(True)
+        drawn.timeout.connect(self._client.warm)
+        drawn.timeout.connect(self.place_work)
+        drawn.start(DRAWN_MS)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.collecting.desk.refresh)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.

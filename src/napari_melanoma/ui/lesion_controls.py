@@ -92,7 +92,7 @@ class LesionControls(QWidget):
         self._aside = QWidget()  # where waits what the dock takes in when it is open
         self.destroyed.connect(self._aside.deleteLater)
         self._lay_out()
-        self.drops = FileDrops(self)
+        self.drops = FileDrops(self, self._aside)
         self.icons.apply()
         self.show_lesion(None)
 
