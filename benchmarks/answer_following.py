@@ -28,7 +28,7 @@ def seconds_until_answered(dock: Any, change: Callable[[], None]) -> float:  # n
 
     def follows() -> bool:
         now = dock.answering.answer(identity)
-        return now is not None and now is not before and not dock.answering.queue.busy
+        return now is not None and now is not before
 
     begun = time.perf_counter()
     change()
@@ -40,9 +40,11 @@ def strokes(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     """Paint at the border of the mask, in the middle of its rows, each time somewhere else."""
     labels = dock.work.book.mask(str(dock.picker.identity))
     labels.brush_size = max(labels.data.shape) // 40
-    rows = np.linspace(0.35, 0.65, count) * labels.data.shape[0]
+    rows = np.flatnonzero(labels.data.any(axis=1))
+    if not len(rows):
+        raise SystemExit("the model found no lesion on the drawn photograph; there is no border to paint at")
     taken = []
-    for row in rows.astype(int).tolist():
+    for row in np.quantile(rows, np.linspace(0.2, 0.8, count), method="nearest").tolist():
         edge = int(np.flatnonzero(labels.data[row])[-1])
         taken.append(seconds_until_answered(dock, lambda at=(row, edge): labels.paint(at, 1)))
         wait(lambda: not dock.busy)
