@@ -1,4 +1,4 @@
-"""The measures of the house: short files, functions and classes, no ``print``, small weights, portable paths."""
+"""The measures of the house: short files, functions, classes; no ``print``, no cycles; small weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,24 @@ def test_a_module_can_be_read_at_one_sitting(module: Path) -> None:
     assert [n.name for n in nodes if isinstance(n, functions) and length(n) > LONGEST_FUNCTION] == []
     assert [n.name for n in nodes if isinstance(n, ast.ClassDef) and length(n) >= LONGEST_CLASS] == []
     assert [n.lineno for n in nodes if isinstance(n, ast.Name) and n.id == "print"] == []
+
+
+def imported(path: Path) -> set[str]:
+    """Name what a module needs while it is imported itself: packages, their modules, and names within those."""
+    named = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        elif isinstance(node, ast.Import):
+            named |= {name.name for name in node.names}
+    return named
+
+
+def test_no_module_comes_back_to_itself() -> None:
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
+    modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: imported(path) & modules.keys() - {name} for name, path in modules.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules)  # or it raises CycleError
 
 
 def test_the_weights_in_the_tree_stay_small() -> None:

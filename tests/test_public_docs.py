@@ -112,7 +112,7 @@ OPTIONS = {name for path in MODULES for name in shown_by_the_command_line(ast.pa
 
 def is_explained_elsewhere(argument: ast.arg) -> bool:
     annotation = ast.unparse(argument.annotation) if argument.annotation else ""
-    return annotation.startswith("Annotated[") or annotation.removeprefix("options.") in OPTIONS
+    return annotation.startswith("Annotated[") or annotation in OPTIONS
 
 
 def undocumented_parameters(public: Public, sections: NumpyDocString) -> list[str]:

@@ -7,10 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli import slide_options as options
 from napari_melanoma.cli.answer_options import given
 from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.slide_options import (
+    BatchSize,
+    Border,
+    ConfigFile,
+    Download,
+    Force,
+    MinTissue,
+    Model,
+    Mpp,
+    Nice,
+    Overlap,
+    Precision,
+    Score,
+    Stain,
+    Target,
+    TileMpp,
+    TileUm,
+    TissueMask,
+    Weights,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.slides import SlidesSummary, SlideStatus
@@ -27,25 +47,25 @@ HELP = examples(
 def slide(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")],
     out: Out,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    download: options.Download = False,
-    mpp: options.Mpp = None,
-    tile_mpp: options.TileMpp = None,
-    tile_um: options.TileUm = None,
-    overlap: options.Overlap = None,
-    border: options.Border = None,
-    tissue_mask: options.TissueMask = None,
-    min_tissue: options.MinTissue = None,
-    stain: options.Stain = None,
-    score: options.Score = None,
-    target: options.Target = None,
-    batch_size: options.BatchSize = None,
-    workers: options.Workers = None,
-    precision: options.Precision = None,
-    config: options.ConfigFile = None,
-    force: options.Force = False,
-    nice: options.Nice = False,
+    model: Model = None,
+    weights: Weights = None,
+    download: Download = False,
+    mpp: Mpp = None,
+    tile_mpp: TileMpp = None,
+    tile_um: TileUm = None,
+    overlap: Overlap = None,
+    border: Border = None,
+    tissue_mask: TissueMask = None,
+    min_tissue: MinTissue = None,
+    stain: Stain = None,
+    score: Score = None,
+    target: Target = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    precision: Precision = None,
+    config: ConfigFile = None,
+    force: Force = False,
+    nice: Nice = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

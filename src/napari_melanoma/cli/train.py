@@ -9,6 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.core.durations import duration
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import Cancelled
 
@@ -124,14 +125,7 @@ def _check(current: Session, config: Path) -> None:
     needed = estimate(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
     text = (
-        f"{config} can run. Images: {counts}. It would take at most about {_duration(needed.seconds)} for "
+        f"{config} can run. Images: {counts}. It would take at most about {duration(needed.seconds)} for "
         f"{needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
     )
     current.done(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

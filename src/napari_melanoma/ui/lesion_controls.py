@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.answer_section import AnswerSection
 from napari_melanoma.ui.connections import Connections
@@ -15,7 +15,7 @@ from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.heatmap_controls import HeatmapControls
 from napari_melanoma.ui.job import Turns
-from napari_melanoma.ui.look import ThemedIcons, form, named, row, section
+from napari_melanoma.ui.look import ThemedIcons, form, named, row, scrolling, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
 from napari_melanoma.ui.modality_notice import ModalityNotice
@@ -87,7 +87,7 @@ class LesionControls(QWidget):
         self.save_bar = SaveBar(self.settings, self.icons)
         self.corrections = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
-        self._has_photograph, self._is_opening = False, True
+        self._is_opening = True
         self._turns = Turns(self)
         self._aside = QWidget()  # where waits what the dock takes in when it is open
         self.destroyed.connect(self._aside.deleteLater)
@@ -162,7 +162,6 @@ class LesionControls(QWidget):
         running : bool
             Whether an analysis is running.
         """
-        self._has_photograph = image is not None
         self.welcome.setVisible(image is None)
         self.corrections.setVisible(image is not None)
         if not self._is_opening:
@@ -188,11 +187,12 @@ class LesionControls(QWidget):
 
     def _show_work(self) -> None:
         """Show it where there is a photograph; complete, for nothing shall jump."""
-        if self._has_photograph:
+        is_wanted = self.picker.image is not None
+        if is_wanted:
             self._place_work()
             for fold in self._sections:
                 self._place(fold)
-        self._work.setVisible(self._has_photograph)
+        self._work.setVisible(is_wanted)
 
     def _place_work(self) -> None:
         """Put it into the dock, hidden: as a part of what is added to a window it would take Qt as long as all else."""
@@ -212,17 +212,10 @@ class LesionControls(QWidget):
             part.setParent(self._aside)
         self._work.hide()
         inner = QWidget()
-        inner.setObjectName("lesion_page")
         self._page = column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 6, 6)
         column.addWidget(self.welcome)
         column.addStretch(0)
-        scroll = QScrollArea()
-        scroll.setObjectName("lesion_scroll")
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
         foot = QWidget()
         below = QVBoxLayout(foot)
         below.setContentsMargins(6, 0, 6, 6)
@@ -232,7 +225,7 @@ class LesionControls(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(4)
-        whole.addWidget(scroll, 1)
+        whole.addWidget(scrolling(inner, "lesion_scroll"), 1)
         whole.addWidget(foot)
 
     def _working_part(self) -> QWidget:

@@ -10,7 +10,16 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtSvg import QSvgRenderer
-from qtpy.QtWidgets import QAbstractButton, QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QToolButton,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_melanoma.ui.connections import Connections
@@ -139,6 +148,31 @@ def form(parent: QWidget) -> QFormLayout:
     layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return layout
+
+
+def scrolling(page: QWidget, name: str) -> QScrollArea:
+    """Let a page of a dock scroll where it is longer than the dock.
+
+    Parameters
+    ----------
+    page : QWidget
+        What is long; as wide as the dock.
+    name : str
+        Object name of the area; the page is named after it.
+
+    Returns
+    -------
+    QScrollArea
+        Without a frame, never scrolling sidewards.
+    """
+    page.setObjectName(f"{name}_page")
+    scroll = QScrollArea()
+    scroll.setObjectName(name)
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(page)
+    return scroll
 
 
 def section(title: str, name: str, content: QWidget, settings: Settings, is_open: bool) -> QCollapsible:

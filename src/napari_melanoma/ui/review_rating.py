@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.durations import duration
 from napari_melanoma.core.errors import WorkerDied
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.ui.job import Job
@@ -107,7 +108,7 @@ class ReviewRating(QObject):
         self._current = self._waiting.popleft()
         done = self._total - len(self._waiting) - 1
         seconds = time.monotonic() - self._began
-        left = f", {_span(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
+        left = f", {duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
         self._enter(Job(partial(_find, self._current[1], self._fingerprint, self._how)), self._on_found)
 
@@ -153,10 +154,3 @@ def _keep(path: Path, fingerprint: str, how: str, answer: dict[str, Any], run: R
     known = Known(float(answer["score"]), bool(answer["lesion_found"]), str(answer["image_sha256"]))
     RatingCache().keep(path, fingerprint, how, known)
     return known
-
-
-def _span(seconds: float) -> str:
-    """Say a time that is left."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

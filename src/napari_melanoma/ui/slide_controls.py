@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QLabel, QMenu, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
-from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, section, tool
+from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scrolling, section, tool
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.ui.slide_heat import HeatControls
 from napari_melanoma.ui.slide_models import SlideModelPicker
@@ -227,18 +227,12 @@ class SlideControls(QWidget):
         """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
         self._work = self._working_part()
         page = QWidget()
-        page.setObjectName("slide_page")
         column = QVBoxLayout(page)
         column.setContentsMargins(6, 6, 6, 6)
         for widget in (self.notice, self.welcome, self._work):
             column.addWidget(widget)
         column.addStretch(1)
-        self._scroll = scroll = QScrollArea()
-        scroll.setObjectName("slide_scroll")
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(page)
+        self._scroll = scrolling(page, "slide_scroll")
         self._files = row(self.save, self.export, self.folder, stretch=0)
         foot = QWidget()
         below = QVBoxLayout(foot)
@@ -248,7 +242,7 @@ class SlideControls(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(4)
-        whole.addWidget(scroll, 1)
+        whole.addWidget(self._scroll, 1)
         whole.addWidget(foot)
 
     def _working_part(self) -> QWidget:

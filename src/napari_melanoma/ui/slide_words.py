@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.durations import duration
+
 if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.workflows.slide_runs import SlideRun
@@ -67,28 +69,10 @@ def said_run(run: SlideRun) -> str:
     if run.tiles_per_s:
         parts.append(f"{run.tiles_per_s:.0f}/s" if run.tiles_per_s >= 10 else f"{run.tiles_per_s:.1f}/s")
     if run.eta_s is not None:
-        parts.append(f"{said_duration(run.eta_s)} left")
+        parts.append(f"{duration(run.eta_s)} left")
     if run.failed:
         parts.append(f"{run.failed:,} could not be read")
     return "  ·  ".join(parts)
-
-
-def said_duration(seconds: float) -> str:
-    """Say how long something takes.
-
-    Parameters
-    ----------
-    seconds : float
-        Not negative.
-
-    Returns
-    -------
-    str
-        In seconds, minutes or hours.
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def said_end(run: SlideRun, content: Mapping[str, Any]) -> str:
@@ -110,7 +94,7 @@ def said_end(run: SlideRun, content: Mapping[str, Any]) -> str:
         return run.message
     tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
     model = (content.get("model") or {}).get("name", "")
-    return f"{content.get('slide', '')}: {tiles:,} tiles in {said_duration(seconds)} by {model}."
+    return f"{content.get('slide', '')}: {tiles:,} tiles in {duration(seconds)} by {model}."
 
 
 def said_answer(content: Mapping[str, Any]) -> str:

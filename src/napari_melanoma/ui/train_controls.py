@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.data_picker import DataPicker
 from napari_melanoma.ui.docking import Docking
-from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, section
+from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, scrolling, section
 from napari_melanoma.ui.recipe_form import RecipeForm, merged
 from napari_melanoma.ui.recipe_picker import RecipePicker
 from napari_melanoma.ui.review_settings import ReviewSettings
@@ -164,8 +164,8 @@ class TrainControls(QWidget):
         run_column.setContentsMargins(6, 6, 6, 6)
         run_column.addWidget(self.page)
         self._pages = QStackedWidget()
-        self._pages.addWidget(_scrolling(settings_page, "train_scroll"))
-        self._pages.addWidget(_scrolling(run_page, "run_scroll"))
+        self._pages.addWidget(scrolling(settings_page, "train_scroll"))
+        self._pages.addWidget(scrolling(run_page, "run_scroll"))
         self._foot = self._before_start()
         below = QWidget()
         foot = QVBoxLayout(below)
@@ -241,17 +241,6 @@ def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> Train
         network |= {name: getattr(config, name) for name in known}
     model = recipe.model.model_copy(update=network)
     return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"datasets": datasets})})
-
-
-def _scrolling(page: QWidget, name: str) -> QScrollArea:
-    page.setObjectName(f"{name}_page")
-    scroll = QScrollArea()
-    scroll.setObjectName(name)
-    scroll.setWidgetResizable(True)
-    scroll.setFrameShape(QFrame.Shape.NoFrame)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(page)
-    return scroll
 
 
 def _label(text: str) -> QLabel:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.core.durations import duration
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import ListeningContext, RunFolder
@@ -244,7 +245,7 @@ class _Telling:
             return
         self._told = now
         speed, eta = self._pace.tiles_per_s, self._pace.eta_s
-        said = f"{self._work.slide.info.name}: {speed:.0f} tiles/s" + (f", {_duration(eta)} left" if eta else "")
+        said = f"{self._work.slide.info.name}: {speed:.0f} tiles/s" + (f", {duration(eta)} left" if eta else "")
         self._work.run.report(Progress(self._done, self._total, said))
         self._work.place.tell(
             "progress",
@@ -255,13 +256,6 @@ class _Telling:
             tiles_per_s=round(speed, 2),
             eta_s=None if eta is None else round(eta, 1),
         )
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _cautions(model: TileModel, result: SlideResult) -> list[str]:

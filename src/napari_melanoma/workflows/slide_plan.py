@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 2048
 STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 grey levels
+Picture = Callable[[], "NDArray[np.uint8]"]
 Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 
@@ -117,7 +119,8 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
     """
     check_slide(slide.info)
     grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
-    mask, place, warnings = _tissue(slide, options)
+    overview = cache(partial(slide.thumbnail, THUMBNAIL_PX))
+    mask, place, warnings = _tissue(slide.info, overview, options)
     share = tissue_share(grid, mask, place)
     passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
     if not passes:
@@ -125,7 +128,8 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
             f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyse "
             "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
         )
-    return SlidePlan(grid, mask, place, share, np.concatenate(passes), _stain(slide, grid, share, options), warnings)
+    sample = partial(_tissue_sample, slide, grid, share)
+    return SlidePlan(grid, mask, place, share, np.concatenate(passes), _stain(sample, overview, options), warnings)
 
 
 def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:
@@ -242,32 +246,32 @@ def _part(info: SlideInfo, options: SlideOptions) -> Box | None:
     return Box(*options.region) if options.region is not None else info.bounds
 
 
-def _tissue(slide: Slide, options: SlideOptions) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
+def _tissue(
+    slide: SlideInfo, overview: Picture, options: SlideOptions
+) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
     """Tissue as it was given, or as it is found."""
     from napari_melanoma.analysis.tissue import find_tissue
     from napari_melanoma.io.results import read_mask
 
-    full, size = slide.info.levels[0], slide.info.pixel_size
+    full, size = slide.levels[0], slide.pixel_size
     warnings: tuple[str, ...] = ()
     if options.tissue_mask is not None:
         mask = read_mask(options.tissue_mask)
     else:
-        thumbnail = slide.thumbnail(THUMBNAIL_PX)
-        place = MapPlace.of_thumbnail(thumbnail.shape, (full.height, full.width), size)
-        found = find_tissue(thumbnail, place.cell_um, options.tissue)
+        place = MapPlace.of_thumbnail(overview().shape, (full.height, full.width), size)
+        found = find_tissue(overview(), place.cell_um, options.tissue)
         mask, warnings = found.mask, found.warnings
     return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
 
 
-def _stain(slide: Slide, grid: TileGrid, share: NDArray[np.float32], options: SlideOptions) -> StainFit | None:
+def _stain(sample: Picture, overview: Picture, options: SlideOptions) -> StainFit | None:
     """Stain of the slide's tissue, where it is to be normalised."""
     if options.stain is None or options.stain.method == "none":
         return None
     from napari_melanoma.analysis.stain import fit_stain
     from napari_melanoma.analysis.tissue_colours import glass_colour
 
-    white = glass_colour(slide.thumbnail(THUMBNAIL_PX))
-    return fit_stain(_tissue_sample(slide, grid, share), options.stain, white)
+    return fit_stain(sample(), options.stain, glass_colour(overview()))
 
 
 def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, SaveError
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.io.slides.opening import find_slides, open_slide
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SlideStatus", "SlidesSummary", "analyse_slides", "find_slide_inputs"]
 
 TABLE = "slides.csv"
+CORNER_PX = 256
 COLUMNS = (
     "slide",
     "status",
@@ -196,9 +198,10 @@ def _warmed(following: Path | None) -> Iterator[None]:
 
 
 def _touch(path: Path) -> None:
-    """Open a slide and read its coarsest level; what is wrong with it is said when its turn comes."""
+    """Open a slide and read a corner of its coarsest level; what is wrong with it is said when its turn comes."""
     with suppress(Exception), open_slide(path) as slide:
-        slide.thumbnail(256)
+        stored = [index for index, level in enumerate(slide.info.levels) if not level.built]  # others cost a whole pass
+        slide.read_region(stored[-1], Box(0, 0, CORNER_PX, CORNER_PX))
 
 
 class _Table:

@@ -10,11 +10,11 @@ import numpy as np
 
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.phantom.slide import polygons
 from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
 from napari_melanoma.data.phantom.slide.kinds import LESION, Kind
 from napari_melanoma.data.phantom.slide.lesions import Lesion
 from napari_melanoma.data.phantom.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.data.phantom.slide.polygons import Floats, area, perimeter
 from napari_melanoma.data.phantom.slide.pyramid import write_pyramid
 from napari_melanoma.data.phantom.slide.section import SectionPlan
 
@@ -121,7 +121,7 @@ def told(plan: SlidePlan) -> dict[str, Any]:
     }
 
 
-def _pixels(points_um: polygons.Floats, mpp: float) -> list[list[float]]:
+def _pixels(points_um: Floats, mpp: float) -> list[list[float]]:
     """Points (x, y) in micrometres as (row, column) in pixels."""
     return [[round(float(y) / mpp, 2), round(float(x) / mpp, 2)] for x, y in points_um]
 
@@ -171,8 +171,8 @@ def _lesion(plan: SlidePlan, section: SectionPlan, lesion: Lesion) -> dict[str, 
         "clark_level": _clark(section, lesion),
         "ulceration": lesion.ulcer is not None,
         "at_edge": _at_edge(section, lesion),
-        "area_mm2": round(sum(map(polygons.area, own)) * (mpp / 1000) ** 2, 6),
-        "perimeter_mm": round(sum(map(polygons.perimeter, own)) * mpp / 1000, 4),
+        "area_mm2": round(sum(map(area, own)) * (mpp / 1000) ** 2, 6),
+        "perimeter_mm": round(sum(map(perimeter, own)) * mpp / 1000, 4),
         "box": [round(float(edge), 1) for edge in edges],
         "nests": len(own),
         "pigment": round(request.pigment, 4),
@@ -234,7 +234,7 @@ def outlines(plan: SlidePlan) -> list[Annotation]:
     return found
 
 
-def _polygon(points: polygons.Floats) -> Polygon:
+def _polygon(points: Floats) -> Polygon:
     """Vertices (x, y) as an area."""
     from napari_melanoma.core.polygons import Polygon, as_ring
 

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.core.durations import duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.phantom.slide.plan import SlidePlan
@@ -120,7 +121,7 @@ class Pyramid:
             self._run.check()
             if done:
                 left = (time.monotonic() - began) * (total - done) / done
-                self._run.report(Progress(done, total, f"drawing tiles, about {_duration(left)} left"))
+                self._run.report(Progress(done, total, f"drawing tiles, about {duration(left)} left"))
             yield row
             done += len(row)
 
@@ -160,11 +161,6 @@ class Pyramid:
 
         encoded: Any = imagecodecs.jpeg8_encode(tile, level=self._quality, colorspace="RGB", subsampling="420")
         return bytes(encoded)
-
-
-def _duration(seconds: float) -> str:
-    """Say a time in words."""
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 def write_pyramid(plan: SlidePlan, path: Path, run: RunContext) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide import polygons
 from napari_melanoma.data.phantom.slide.kinds import Kind
 from napari_melanoma.data.phantom.slide.looks import Look
+from napari_melanoma.data.phantom.slide.polygons import inside
 from napari_melanoma.data.phantom.slide.section import SectionPlan
 from napari_melanoma.data.phantom.slide.textures import CLOUD_UM, Textures, smooth_sample, textures
 
@@ -41,7 +41,7 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
     rows = (bottom > box.top) & (top < box.top + box.height)
     meets = rows & (right > box.left) & (left < box.left + box.width)
     for index in np.flatnonzero(meets):
-        part = polygons.inside(section.polygons[index], box, downsample)
+        part = inside(section.polygons[index], box, downsample)
         if part is not None:
             rows_columns, mask = part
             if index and section.labels[index] != Kind.CRUST:  # all else is seen only where there is tissue
