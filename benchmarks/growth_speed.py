@@ -25,7 +25,7 @@ from napari_melanoma.data.splits import Parts
 from napari_melanoma.data.table_file import Record, TableFile
 from napari_melanoma.training.same_pictures import without_leaks
 from napari_melanoma.training.survey import Chosen
-from napari_melanoma.ui.body_marks import spread
+from napari_melanoma.ui.body.marks import spread
 from napari_melanoma.workflows.runs import read_run
 
 Work = Callable[[], object]

@@ -210,7 +210,7 @@ def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
     started = time.perf_counter()
     from napari_melanoma.core.errors import BundleError
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.ui.lesion import LesionDock
+    from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.worker_client import WorkerClient
 
     imported = time.perf_counter()

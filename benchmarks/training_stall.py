@@ -37,7 +37,7 @@ from qtpy.QtCore import QSettings, Qt, QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from vispy.scene import SceneCanvas
 
-from napari_melanoma.ui.train import TrainDock
+from napari_melanoma.ui.train.dock import TrainDock
 from napari_melanoma.workflows.runs import ask, launch, new_run, read_run
 
 TICK_MS, PAN_MS = 5, 33

@@ -19,8 +19,8 @@ from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.demo import let_qt_work
 from napari_melanoma.ui.gate_view import GateView
 from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.run_view import RunView
-from napari_melanoma.ui.runs_list import RunsList
+from napari_melanoma.ui.runs.listing import RunsList
+from napari_melanoma.ui.runs.view import RunView
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.workflows.runs import list_runs
 

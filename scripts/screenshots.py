@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.ui.train import TrainDock
+    from napari_melanoma.ui.train.dock import TrainDock
 
 PHANTOMS, EPOCHS = 24, 4
 
@@ -139,7 +139,7 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Review dock beside the Lesion dock: phantoms that the model has rated, and some that are reviewed."""
     import napari
 
-    from napari_melanoma.ui.review_settings import ReviewSettings
+    from napari_melanoma.ui.review.settings import ReviewSettings
 
     # What whoever makes the pictures has corrected and rated stays out of them, and theirs stays as it is.
     for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
@@ -196,8 +196,8 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the body map with a few lesions."""
     import napari
 
-    from napari_melanoma.ui.body_map import BodyMap
-    from napari_melanoma.ui.body_marks import BodyMark
+    from napari_melanoma.ui.body.map import BodyMap
+    from napari_melanoma.ui.body.marks import BodyMark
     from napari_melanoma.ui.connections import Connections
     from napari_melanoma.ui.look import ThemedIcons
 
@@ -230,7 +230,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
 
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.data.case.edit import confirm, set_lesion, set_patient
-    from napari_melanoma.ui.case_sample import write_sample
+    from napari_melanoma.ui.case.sample import write_sample
 
     # What whoever makes the pictures has open stays out of them, and theirs stays as it is.
     for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):

@@ -238,7 +238,7 @@ def person(viewer, dock, qtbot):
 @pytest.fixture
 def window(client, make_napari_viewer, qtbot):
     """Somebody in front of a window that is really shown."""
-    from napari_melanoma.ui.lesion import LesionDock
+    from napari_melanoma.ui.lesion.dock import LesionDock
 
     viewer = make_napari_viewer(show=True)
     made = LesionDock(viewer, client)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QToolTip
 from stage import Stage
 
 from napari_melanoma.core.classifier import OperatingPoint
-from napari_melanoma.ui import answer_words as words
+from napari_melanoma.ui.answer import words
 from napari_melanoma.ui.bars import STRONG, USUAL, Bar, Bars
 from napari_melanoma.workflows.answer import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
 

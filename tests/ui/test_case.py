@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLin
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.corrections import read_correction
 from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.ui.case import CaseDock
+from napari_melanoma.ui.case.dock import CaseDock
 
 PATIENCE_MS = 20_000
 NAMES = (
@@ -79,7 +79,7 @@ class Pathologist:
             item.setSelected(self.row(item).id in ids)
 
     def row(self, item):
-        from napari_melanoma.ui.case_delegate import ROW_ROLE
+        from napari_melanoma.ui.case.delegate import ROW_ROLE
 
         return item.data(0, ROW_ROLE)
 

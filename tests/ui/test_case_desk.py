@@ -11,12 +11,12 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.edit import add_images, add_lesion, set_correction, set_lesion, set_patient
 from napari_melanoma.data.case.model import Case, CaseCorrection, CaseImage
 from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.ui import case_words as words
-from napari_melanoma.ui.case_desk import CaseDesk
-from napari_melanoma.ui.case_gathering import CaseGathering, Wish
-from napari_melanoma.ui.case_guard import CaseGuard
-from napari_melanoma.ui.case_history import CaseHistory
-from napari_melanoma.ui.case_rows import LOOSE, rows_of
+from napari_melanoma.ui.case import words
+from napari_melanoma.ui.case.desk import CaseDesk
+from napari_melanoma.ui.case.gathering import CaseGathering, Wish
+from napari_melanoma.ui.case.guard import CaseGuard
+from napari_melanoma.ui.case.history import CaseHistory
+from napari_melanoma.ui.case.rows import LOOSE, rows_of
 
 PATIENCE_MS = 20_000
 

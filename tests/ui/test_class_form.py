@@ -19,7 +19,7 @@ from napari_melanoma.ui.class_offer import classes_in, positive_of, read_offer
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons
 from napari_melanoma.ui.recipe_form import RecipeForm
-from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.ui.review.settings import ReviewSettings
 from napari_melanoma.workflows.recipes import shipped_recipe
 
 PATIENCE_MS = 20_000

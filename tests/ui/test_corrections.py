@@ -15,7 +15,7 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui import recovery
 from napari_melanoma.ui.corrections_bar import in_words
-from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.ui.review.settings import ReviewSettings
 
 PATIENCE_MS = 20_000
 

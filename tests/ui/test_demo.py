@@ -100,6 +100,6 @@ def test_torch_stays_out_of_a_whole_session(home, tmp_path):
 @pytest.mark.one_qt
 def test_importing_the_dock_imports_nothing_heavy():
     heavy = ("torch", "skimage.measure", "scipy.ndimage", "matplotlib", "pydicom", "pillow_heif", "imagecodecs")
-    code = f"import sys, napari_melanoma.ui.lesion; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, napari_melanoma.ui.lesion.dock; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QScrollArea, QWidget
 
-from napari_melanoma.ui.review import ReviewDock
+from napari_melanoma.ui.review.dock import ReviewDock
 
 PATIENCE_MS = 20_000
 

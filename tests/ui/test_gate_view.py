@@ -14,7 +14,7 @@ from stage import Stage
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.ui.forest import Change, _axis, interval_colour, said_interval
 from napari_melanoma.ui.gate_view import GateView
-from napari_melanoma.ui.run_words import said_facts
+from napari_melanoma.ui.runs.words import said_facts
 from napari_melanoma.workflows.runs import read_run
 
 PATIENCE_MS = 20_000

@@ -258,7 +258,7 @@ import sys, napari
 from qtpy.QtWidgets import QApplication
 viewer = napari.Viewer(show=False)
 before = set(sys.modules)
-from napari_melanoma.ui import lesion
+from napari_melanoma.ui.lesion import dock as lesion
 from napari_melanoma.ui.worker_client import WorkerClient
 lesion.PRELOAD_MS = 10**8
 client = WorkerClient([sys.executable, sys.argv[1]])
@@ -277,7 +277,7 @@ def test_opening_the_dock_imports_nothing_that_takes_long(home):
     command = [sys.executable, "-c", OPENING, str(worker)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     imported = done.stdout.split()
-    assert "napari_melanoma.ui.lesion" in imported
+    assert "napari_melanoma.ui.lesion.dock" in imported
     heavy = ("torch", "skimage", "scipy.ndimage", "pandas", "matplotlib", "sklearn", "pydicom", "imagecodecs")
     assert [name for name in imported if name.startswith(heavy)] == []
 

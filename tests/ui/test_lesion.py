@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.workflows.lesion import LesionOptions
 
 DISK_AREA = np.pi * 25**2

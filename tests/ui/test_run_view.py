@@ -10,10 +10,10 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
 from stage import Stage
 
-from napari_melanoma.ui import run_watch
-from napari_melanoma.ui.run_trace import MOST_POINTS
-from napari_melanoma.ui.run_view import RunView
-from napari_melanoma.ui.run_watch import LOG_BYTES, LogTail
+from napari_melanoma.ui.runs import watch as run_watch
+from napari_melanoma.ui.runs.trace import MOST_POINTS
+from napari_melanoma.ui.runs.view import RunView
+from napari_melanoma.ui.runs.watch import LOG_BYTES, LogTail
 
 PATIENCE_MS = 20_000
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui import recovery
-from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.saving import place
 
 PATIENCE_MS = 20_000

@@ -30,7 +30,7 @@ from qtpy.QtWidgets import (
 from conftest import Person
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui.slide_camera import camera
+from napari_melanoma.ui.slide.camera import camera
 from napari_melanoma.workflows import slide_runs
 
 PATIENCE_MS = 20_000
@@ -409,7 +409,7 @@ def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, 
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide_analysing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", answered)
     dock.model.model = "tiny"
     dock.model.changed.emit()
     person.clicks("primary")
@@ -491,6 +491,6 @@ def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_
 
 @pytest.mark.one_qt
 def test_the_viewers_process_imports_no_torch_for_slides():
-    modules = "napari_melanoma.ui.slide, napari_melanoma.workflows.slide_findings"
+    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.workflows.slide_findings"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""

@@ -12,7 +12,7 @@ import tifffile
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.slides import tiled
 from napari_melanoma.ui.open import show_slide
-from napari_melanoma.ui.slide_sharp import Refresher
+from napari_melanoma.ui.slide.sharp import Refresher
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.data_counts import count
 from napari_melanoma.ui.number_box import NumberBox
 from napari_melanoma.ui.settings import Settings
-from napari_melanoma.ui.train import TrainDock
+from napari_melanoma.ui.train.dock import TrainDock
 from napari_melanoma.ui.worker_client import WorkerClient
 from napari_melanoma.workflows import launching, runs
 from napari_melanoma.workflows.recipes import shipped_recipes
@@ -509,7 +509,8 @@ def test_a_network_that_does_not_fit_the_start_is_said(ready):
 
 
 def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, blobs, monkeypatch):
-    from napari_melanoma.ui import start_picker, train
+    from napari_melanoma.ui import start_picker
+    from napari_melanoma.ui.train import dock as train
 
     for module in (start_picker, train):
         monkeypatch.setattr(module, "imagenet_is_here", lambda: False)

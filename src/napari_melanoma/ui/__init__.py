@@ -1,1 +1,1 @@
-"""Qt: one file per dock; nothing here imports torch, directly or through others."""
+"""Qt: a package per dock beside what docks share; nothing here imports torch, directly or through others."""

@@ -13,8 +13,8 @@ from napari_melanoma.ui.analysis_queue import Analysed, AnalysisQueue
 from napari_melanoma.ui.close_guard import ask
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.lesion_controls import LesionControls
-    from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.work import LesionWork
     from napari_melanoma.ui.status_line import Task
     from napari_melanoma.ui.worker_client import WorkerClient
     from napari_melanoma.workflows.lesion import LesionResult

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.lesion.work import LesionWork
     from napari_melanoma.workflows.lesion import LesionResult
 
 STROKE_MS = 20  # napari tells of one stroke several times

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_melanoma.ui import linked
-from napari_melanoma.ui.lesion import LesionDock
+from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.photographs import KEY
 

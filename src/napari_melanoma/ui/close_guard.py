@@ -10,7 +10,7 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.window_guard import WindowGuard
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.lesion.book import LesionBook
 
 
 class CloseGuard(WindowGuard):

@@ -15,9 +15,9 @@ from napari_melanoma.ui.photographs import KEY
 if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.ui.job import Work
-    from napari_melanoma.ui.lesion_controls import LesionControls
-    from napari_melanoma.ui.lesion_state import Lesion
-    from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.state import Lesion
+    from napari_melanoma.ui.lesion.work import LesionWork
 
 Key = tuple[str, str, str, str, Path]
 

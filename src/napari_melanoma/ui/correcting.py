@@ -11,8 +11,8 @@ from napari_melanoma.ui.choosing import Choosing
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.lesion_controls import LesionControls
-    from napari_melanoma.ui.lesion_work import LesionWork
+    from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.work import LesionWork
 
 
 class Correcting(QObject):

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.recovery_notice import ago
-from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.ui.review.settings import ReviewSettings
 from napari_melanoma.ui.words import Words
 
 ADD_KEY = "Ctrl+Alt+A"

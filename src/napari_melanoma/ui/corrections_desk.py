@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.data.corrections import Correction
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.ui.photographs import Source
-    from napari_melanoma.ui.review_settings import ReviewSettings
+    from napari_melanoma.ui.review.settings import ReviewSettings
     from napari_melanoma.workflows.lesion import LesionResult
 
 COUNTED = ("accepted", "corrected")
@@ -182,7 +182,7 @@ def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict
         With all that stands in the folder now.
     """
     from napari_melanoma.data.corrections import Correction
-    from napari_melanoma.ui.lesion_steps import prediction
+    from napari_melanoma.ui.lesion.steps import prediction
 
     correction = Correction(
         name=name,

@@ -18,8 +18,8 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWi
 from napari_melanoma.training.monitor import monitor_in
 from napari_melanoma.ui.job import Job, Turns
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
-from napari_melanoma.ui.run_trace import Losses
-from napari_melanoma.ui.run_words import best_row, number
+from napari_melanoma.ui.runs.trace import Losses
+from napari_melanoma.ui.runs.words import best_row, number
 
 if TYPE_CHECKING:
     from types import ModuleType

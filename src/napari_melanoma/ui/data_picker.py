@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_melanoma.ui.corrections_changed import corrections_changed
 from napari_melanoma.ui.data_list import DataSetList
 from napari_melanoma.ui.look import ThemedIcons, quiet, row, tool
-from napari_melanoma.ui.review_settings import ReviewSettings
+from napari_melanoma.ui.review.settings import ReviewSettings
 
 NO_BASE = "Optional: data that the model was trained on."
 

@@ -12,7 +12,7 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.ui.open import viewer_with_dock
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.lesion import LesionDock
+    from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.workflows.lesion import LesionResult
 
 WINDOW_PX = (1400, 900)

@@ -13,8 +13,8 @@ from napari_melanoma.ui.settling import Settling
 
 if TYPE_CHECKING:
     from napari_melanoma.core.tabular import TabularEncoding
-    from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.ui.lesion.book import LesionBook
+    from napari_melanoma.ui.lesion.controls import LesionControls
 
 TYPED_MS = 120  # a hand that types rests for so long
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.ui.answer_queue import AnswerQueue, Question
+    from napari_melanoma.ui.answer.queue import AnswerQueue, Question
     from napari_melanoma.ui.asking_ahead import AskingAhead
-    from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_controls import LesionControls
+    from napari_melanoma.ui.lesion.book import LesionBook
+    from napari_melanoma.ui.lesion.controls import LesionControls
 
 QUICK = ("grad_cam", "cam")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.answer_words import class_title
+from napari_melanoma.ui.answer.words import class_title
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, row
 from napari_melanoma.ui.settings import Settings

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_state import Lesion
+    from napari_melanoma.ui.lesion.book import LesionBook
+    from napari_melanoma.ui.lesion.state import Lesion
     from napari_melanoma.ui.photographs import Source
 
 KEEP_MS = 600

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer
     from napari.utils.events import Event
 
-    from napari_melanoma.ui.lesion_book import LesionBook
+    from napari_melanoma.ui.lesion.book import LesionBook
 
 FOLLOW_MS = 100
 HIDDEN_MS = 1000

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_melanoma.data.table_schema import column_named
 from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.ui import body_words
+from napari_melanoma.ui.body import words as body_words
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.ui.lesion import LesionDock
+    from napari_melanoma.ui.lesion.dock import LesionDock
 
 PLUGIN, DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
@@ -72,7 +72,7 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.io.slides.layers import slide_layers
     from napari_melanoma.io.slides.opening import open_slide
-    from napari_melanoma.ui.slide_sharp import keep_sharp
+    from napari_melanoma.ui.slide.sharp import keep_sharp
 
     try:
         slide = open_slide(path, pixel_size)

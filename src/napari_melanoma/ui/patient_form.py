@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QVBoxLayout, QWi
 
 from napari_melanoma.core.tabular import FittedWords
 from napari_melanoma.data.table_schema import Column, column_named
-from napari_melanoma.ui.case_fields import EMPTY, CaseField
+from napari_melanoma.ui.case.fields import EMPTY, CaseField
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, tool
 from napari_melanoma.ui.words import Words

@@ -12,8 +12,8 @@ from napari_melanoma.ui import layers, linked
 from napari_melanoma.ui.job import Turns
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_state import Change
+    from napari_melanoma.ui.lesion.book import LesionBook
+    from napari_melanoma.ui.lesion.state import Change
 
 
 class Presenter(QObject):

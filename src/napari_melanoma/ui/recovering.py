@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
-from napari_melanoma.ui import layers, lesion_steps
-from napari_melanoma.ui.lesion_state import Lesion
+from napari_melanoma.ui import layers
+from napari_melanoma.ui.lesion import steps as lesion_steps
+from napari_melanoma.ui.lesion.state import Lesion
 from napari_melanoma.ui.photographs import pixel_size
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.lesion_book import LesionBook
-    from napari_melanoma.ui.lesion_work import Make
+    from napari_melanoma.ui.lesion.book import LesionBook
+    from napari_melanoma.ui.lesion.work import Make
     from napari_melanoma.ui.origin import Point
     from napari_melanoma.ui.presenter import Presenter
     from napari_melanoma.ui.recovery import Recovered

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.job import Work
-    from napari_melanoma.ui.lesion_state import Lesion
+    from napari_melanoma.ui.lesion.state import Lesion
     from napari_melanoma.workflows.lesion import LesionResult
 
 TABLE = "results.csv"

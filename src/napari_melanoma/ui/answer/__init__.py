@@ -1,0 +1,1 @@
+"""What a model says of a lesion, and how a dock shows it."""

@@ -1,0 +1,1 @@
+"""The body map: a drawn figure on which lesions have their place."""

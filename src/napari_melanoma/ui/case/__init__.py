@@ -1,0 +1,1 @@
+"""The Case dock: one patient with lesions and images."""

@@ -1,0 +1,196 @@
+"""The controls of the Case dock in their places; nothing is started here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.ui.case.delegate import PICTURE_PX
+from napari_melanoma.ui.case.details import ImagePage, LesionPage, heading
+from napari_melanoma.ui.case.form import PATIENT, CaseForm
+from napari_melanoma.ui.case.settings import CaseSettings
+from napari_melanoma.ui.case.tree import CaseTree
+from napari_melanoma.ui.case.welcome import CaseWelcome
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.drops import FileDrops
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, tool
+from napari_melanoma.ui.pictures import Pictures
+from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = "Ctrl+Z", "Ctrl+Shift+Z", "Alt+Return", "Alt+N", "Alt+M"
+
+
+class CaseControls(QWidget):
+    """What a user sees of the Case dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        named(self, "case_dock", "Case").setToolTip("")
+        self.settings = CaseSettings()
+        self.connections = Connections()
+        Docking(self)
+        self.icons = ThemedIcons(viewer, self, self.connections)
+        self.welcome = CaseWelcome(self.icons)
+        self.pictures = Pictures(2 * PICTURE_PX, self)
+        self.title = named(heading(), "case_title", "Case")
+        self.undo = tool("case_undo", "Undo", "", "↶")
+        self.redo = tool("case_redo", "Redo", "", "↷")
+        self.menu = tool("case_menu", "Case menu", "New, open, recent, add, close", "case ▾")
+        self.menu.setMenu(QMenu(self.menu))
+        self.menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.notice = CaseNotice()
+        self.patient = CaseForm("patient", PATIENT, "patient_form")
+        self.confirm = tool("case_confirm", "Confirm all guesses", "All that was guessed in this case is right")
+        self.tree = CaseTree(self.icons, self.pictures.find)
+        self.add_lesion = tool("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
+        self.add_image = tool("add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})")
+        self.add_image.setText("+ image")
+        self.answer = tool("case_answer", "Answer all lesions", "", "answer")
+        self.remove = tool("case_remove", "Remove", "Take what is selected out of the case (Delete); files stay")
+        self.open = named(QPushButton("Open image"), "primary", "Open image")
+        self.lesion_page = LesionPage(self.icons, self.settings)
+        self.image_page = ImagePage()
+        self.hint = quiet("Choose a lesion to say where it is and what was found, or an image.")
+        self.file = named(quiet(), "case_file", "Whether the case is saved, and where")
+        self.status = StatusLine(self.icons)
+        self.icons.add(self.remove, "delete")
+        self._lay_out()
+        self.drops = FileDrops(self)
+        self.tree.setAcceptDrops(True)
+        self.icons.apply()
+
+    def _lay_out(self) -> None:
+        self.patient_fold = section("Patient", "case_patient", self.patient, self.settings, True)
+        self.icons.fold(self.patient_fold)
+        self._work = QWidget()
+        column = QVBoxLayout(self._work)
+        column.setContentsMargins(0, 0, 4, 0)
+        column.setSpacing(4)
+        column.addWidget(self.patient_fold)
+        column.addWidget(
+            row(QLabel("<b>Lesions</b>"), self.add_lesion, self.add_image, self.answer, self.remove, stretch=0)
+        )
+        column.addWidget(self.tree)
+        column.addWidget(self.hint)
+        column.addWidget(self.lesion_page)
+        column.addWidget(self.image_page)
+        column.addStretch(1)
+        self._scroll = named(QScrollArea(), "case_scroll", "Case")
+        self._scroll.setToolTip("")
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(self._work)
+        self._head = row(self.title, self.confirm, self.undo, self.redo, self.menu, stretch=0)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(6, 6, 6, 6)
+        whole.setSpacing(4)
+        whole.addWidget(self.welcome)
+        whole.addWidget(self._head)
+        whole.addWidget(self.notice)
+        whole.addWidget(self._scroll, 1)
+        whole.addStretch(0)
+        whole.addWidget(self.open)
+        whole.addWidget(self.file)
+        whole.addWidget(self.status)
+        self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def show_open(self, is_open: bool) -> None:
+        """Show the case, or the invitation.
+
+        Parameters
+        ----------
+        is_open : bool
+            Whether a case is open.
+        """
+        self.welcome.setVisible(not is_open)
+        for part in (self._head, self._scroll, self.open, self.file):
+            part.setVisible(is_open)
+
+    def show_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
+        """Show what can be done now, and why not where it cannot.
+
+        Parameters
+        ----------
+        editable : bool
+            Whether the case may be changed.
+        images : int
+            How many would be opened.
+        is_part : bool
+            Whether a lesion or an image is at hand.
+        undone, redone : str
+            What undo and redo would do; empty for nothing.
+        """
+        for button, what, key in ((self.undo, undone, UNDO_KEY), (self.redo, redone, REDO_KEY)):
+            name = button.accessibleName()
+            button.setEnabled(editable and bool(what))
+            button.setToolTip(f"{name}: {what} ({key})" if what else f"Nothing to {name.lower()} ({key})")
+        for button in (self.add_lesion, self.add_image):
+            button.setEnabled(editable)
+        self.remove.setEnabled(editable and is_part)
+        self.open.setEnabled(images > 0)
+        self.open.setText("Open image" if images < 2 else f"Open {images} images")
+        tip = f"Show it with its mask, to be corrected ({OPEN_KEY}; Enter or a double click on an image)"
+        self.open.setToolTip(tip if images else "Choose an image, or a lesion that has some")
+        self.tree.editable = editable
+
+    def show_asking(self, why_not: str) -> None:
+        """Show whether a classifier can be asked.
+
+        Parameters
+        ----------
+        why_not : str
+            Why it cannot; empty where it can.
+        """
+        self.answer.setEnabled(not why_not)
+        tip = "Ask a model what each lesion may be, over all of its images, and how it compares with the others"
+        self.answer.setToolTip(f"{why_not}." if why_not else tip)
+
+
+class CaseNotice(QFrame):
+    """One sentence with links, shown where something about the file has to be known or decided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self.words = named(Words(), "case_notice", "Notice")
+        self.words.setToolTip("")
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 4, 4, 4)
+        column.addWidget(self.words)
+        self.hide()
+
+    def say(self, text: str) -> None:
+        """Show a sentence.
+
+        Parameters
+        ----------
+        text : str
+            Rich text; empty hides it.
+        """
+        self.words.setText(text)
+        self.setVisible(bool(text))

@@ -1,0 +1,187 @@
+"""One field of a case: its words, a control in which it may always be unknown, what is wrong with it, and its guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
+
+from napari_melanoma.data.table_schema import Column, check_value
+from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.ui.case.words import guessed
+from napari_melanoma.ui.editors import StillCombo
+from napari_melanoma.ui.look import named, quiet, tool
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Origin
+
+Part = Literal["patient", "lesion", "image"]
+LETTERS = 4  # that a control keeps room for
+EMPTY = "unknown"
+Check = Callable[[Column, str], str]
+
+
+class CaseField(QWidget):
+    """A column of the table as a control.
+
+    Parameters
+    ----------
+    part : {"patient", "lesion", "image"}
+        Of what; it stands before the object name.
+    column : Column
+        What may stand in it.
+    check : callable, optional
+        Says what is wrong with a text; by default what the table does not allow.
+
+    Attributes
+    ----------
+    edited : Signal(str, str)
+        Its name, and a text that is allowed; empty for unknown.
+    refused : Signal(str)
+        Its name: what stands in it is not allowed, so what was typed on the way there was not meant.
+    rested : Signal()
+        The user has left it.
+    confirmed : Signal(str)
+        Its name: the user says that the guess is right.
+    """
+
+    edited = Signal(str, str)
+    refused = Signal(str)
+    rested = Signal()
+    confirmed = Signal(str)
+
+    def __init__(self, part: Part, column: Column, check: Check = check_value) -> None:
+        super().__init__()
+        self.column = column
+        self._check = check
+        self._is_typed = False
+        self._before = ""  # what the case said when the typing began
+        unit = f" ({column.unit})" if column.unit else ""
+        self.label = quiet(f"{column.title}{unit}")
+        self.label.setWordWrap(False)
+        self.control = self._made()
+        named(self.control, f"{part}_{column.name}", column.title, f"{column.description}\nEmpty: nobody knows.")
+        self.label.setBuddy(self.control)
+        self._guess = tool(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
+        self._guess.setFixedWidth(24)
+        self._fault = named(Words(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
+        self._fault.setProperty("fault", True)
+        self._fault.hide()
+        self._guess.hide()
+        self._lay_out()
+        self._guess.clicked.connect(self._on_confirm)
+
+    def _made(self) -> QLineEdit | StillCombo:
+        if self.column.kind in ("word", "yes_no"):
+            combo = StillCombo()
+            combo.addItem(EMPTY, "")
+            words = taxonomy(self.column.taxonomy or "yes_no")
+            for word in words.words:
+                if word != UNKNOWN:
+                    combo.addItem(words.title(word), word)
+            combo.setMinimumContentsLength(LETTERS)
+            combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            combo.activated.connect(self._on_edited)
+            return combo
+        line = QLineEdit()
+        line.setPlaceholderText(EMPTY if self.column.kind == "number" else "")
+        line.setMinimumWidth(40)
+        line.setAcceptDrops(False)  # else a file that is dropped writes its path there
+        line.textEdited.connect(self._on_edited)
+        line.editingFinished.connect(self._on_rested)
+        line.installEventFilter(self)
+        return line
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(2)
+        grid.setVerticalSpacing(1)
+        grid.addWidget(self.label, 0, 0, 1, 2)
+        grid.addWidget(self.control, 1, 0)
+        grid.addWidget(self._guess, 1, 1)
+        grid.addWidget(self._fault, 2, 0, 1, 2)
+        grid.setColumnStretch(0, 1)
+
+    @property
+    def text(self) -> str:
+        """What stands in it, as the table would hold it; empty for unknown."""
+        if isinstance(self.control, StillCombo):
+            return str(self.control.currentData() or "")
+        said = self.control.text().strip()
+        is_empty = self.column.kind == "number" and said.lower() in ("", "?", "-", UNKNOWN)
+        return "" if is_empty else (said.replace(",", ".") if self.column.kind == "number" else said)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it; empty where nothing is."""
+        return self._check(self.column, self.text)
+
+    def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
+        """Show what the case says; nobody is told. What is not allowed stays to be corrected.
+
+        Parameters
+        ----------
+        text : str
+            As the table holds it.
+        origin : str or None
+            Where it was guessed from; None where it was not.
+        editable : bool
+            Whether the case may be changed.
+        """
+        if isinstance(self.control, StillCombo):
+            self.control.setCurrentIndex(max(0, self.control.findData(text)))
+            self.control.setEnabled(editable)
+        else:
+            is_wrong = bool(self.fault) and text == self._before
+            self._is_typed = self._is_typed and (is_wrong or self.text == text)
+            if not is_wrong and (self.text != text or not self.control.hasFocus()):
+                self.control.setText(text)
+            self._before = self._before if self._is_typed else text
+            self.control.setReadOnly(not editable)
+        self._guess.setVisible(origin is not None)
+        self._guess.setEnabled(editable)
+        if origin is not None:
+            self._guess.setToolTip(f"{guessed(origin)} Press to confirm.")
+        self._show_fault()
+
+    def forget(self) -> None:
+        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        if isinstance(self.control, QLineEdit) and self.fault:
+            self.control.clear()
+        self._is_typed = False
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Leave undo and redo to the case: a line that took them back by itself would know of one field alone."""
+        if event is not None and event.type() == QEvent.Type.ShortcutOverride:
+            for key in (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo):
+                if event.matches(key):  # type: ignore[attr-defined]
+                    event.ignore()
+                    return True
+        return False
+
+    def _on_edited(self, _: object = None) -> None:
+        self._is_typed = True
+        self._show_fault()
+        if self.fault:
+            self.refused.emit(self.column.name)
+        else:
+            self.edited.emit(self.column.name, self.text)
+
+    def _on_rested(self) -> None:
+        self._is_typed = False
+        self._before = self._before if self.fault else self.text
+        self.rested.emit()
+
+    def _on_confirm(self) -> None:
+        self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button goes, and the focus with it
+        self.confirmed.emit(self.column.name)
+
+    def _show_fault(self) -> None:
+        fault = self.fault
+        self._fault.setText(fault)
+        self._fault.setVisible(bool(fault))

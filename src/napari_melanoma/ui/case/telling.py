@@ -1,0 +1,77 @@
+"""Tells the Lesion dock what the open case says of the patient and the lesion of each photograph in the viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui import linked
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Case, CaseLesion
+    from napari_melanoma.ui.case.desk import CaseDesk
+    from napari_melanoma.ui.case.opening import CaseOpening
+
+# What is known before a diagnosis: what was found since would tell a classifier what it is asked.
+OF_PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+OF_LESION = ("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm")
+
+
+class CaseTelling(QObject):
+    """Fills the form of the Lesion dock, and again when the case is edited.
+
+    Parameters
+    ----------
+    desk : CaseDesk
+        The open case.
+    opening : CaseOpening
+        Knows the Lesion dock, and which photographs are of the case.
+    parent : QObject
+        The dock.
+    """
+
+    def __init__(self, desk: CaseDesk, opening: CaseOpening, parent: QObject) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._opening = opening
+        for signal in (desk.opened, desk.changed, opening.changed, opening.lesion_opened):
+            signal.connect(self.tell)
+
+    def tell(self) -> None:
+        """Tell what is known of every photograph that is open."""
+        lesion, case = self._opening.lesion, self._desk.case
+        if lesion is None:
+            return
+        of = {} if case is None else {image.path: part for part, image in case.each_image()}
+        for layer in linked.identify(self._opening.viewer):
+            identity = str(linked.identity(layer))
+            path = self._opening.path(identity)
+            if case is None or path not in of:
+                lesion.answering.filling.set_case(identity, "", {})
+            else:
+                lesion.answering.filling.set_case(identity, self._name(case), row_of(case, of[path]))
+
+    def _name(self, case: Case) -> str:
+        store = self._desk.store
+        return case.patient.patient_id or ("" if store is None else store.folder.name)
+
+
+def row_of(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
+    """Give what a case knows of a lesion before anybody has said what it is.
+
+    Parameters
+    ----------
+    case : Case
+        Whose patient.
+    lesion : CaseLesion or None
+        None for an image of no lesion.
+
+    Returns
+    -------
+    dict
+        Columns of the harmonised table to text; what is not known is left out.
+    """
+    row = {name: case.patient.cell(name) for name in OF_PATIENT}
+    row |= {} if lesion is None else {name: lesion.cell(name) for name in OF_LESION}
+    return {name: text for name, text in row.items() if text}

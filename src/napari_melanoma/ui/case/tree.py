@@ -1,0 +1,244 @@
+"""Lesions and their images as a tree: images are dragged between lesions, files are dropped on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem
+
+from napari_melanoma.ui.case.delegate import ROW_PX, ROW_ROLE, CaseDelegate
+from napari_melanoma.ui.case.rows import LOOSE, CaseRow
+from napari_melanoma.ui.look import ThemedIcons, named
+
+MOST_ROWS, LEAST_ROWS = 7, 2  # that are seen at once; more are scrolled to
+FREE_PX = 20  # below the rows, where an image is dropped for a new lesion
+OPEN_UP_TO = 8  # lesions; of more, all but the one at hand are folded
+
+
+class CaseTree(QTreeWidget):
+    """Shows rows; what a person does with them is only told.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Knows the colours.
+    find : callable
+        Gives the picture of a file, or None.
+
+    Attributes
+    ----------
+    picked : Signal()
+        Another row is at hand.
+    opened : Signal(str)
+        The image of this id is wanted in the viewer.
+    moved : Signal(object, str, int)
+        Images (a list of ids) were dragged to the lesion of this id, ``loose`` or "" for a new one, to this place
+        among its images, or to the end for -1.
+    removed : Signal(object)
+        A list of ids is to go.
+    dropped : Signal(object, str)
+        Files (a list of paths) were dropped on the lesion of this id, or on "" for none.
+    """
+
+    picked = Signal()
+    opened = Signal(str)
+    moved = Signal(object, str, int)
+    removed = Signal(object)
+    dropped = Signal(object, str)
+
+    def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None]) -> None:
+        super().__init__()
+        named(self, "case_tree", "Lesions and images").setToolTip("")
+        self.editable = True
+        self._folded: set[str] = set()
+        self._unfolded: set[str] = set()
+        self._showing = False
+        self.setItemDelegate(CaseDelegate(icons, find, self))
+        self.setHeaderHidden(True)
+        self.setStyleSheet("QTreeView { show-decoration-selected: 0; }")  # the rows are painted by the delegate
+        self.setIndentation(16)
+        self.setUniformRowHeights(True)
+        self.setExpandsOnDoubleClick(False)
+        self.setMouseTracking(True)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setDragDropMode(QAbstractItemView.DragDropMode.DragDrop)
+        self.setDefaultDropAction(Qt.DropAction.MoveAction)
+        self.itemDoubleClicked.connect(self._on_double)
+        self.itemExpanded.connect(self._on_expanded)
+        self.itemCollapsed.connect(self._on_collapsed)
+        self.currentItemChanged.connect(self._on_current)
+        icons.changed.connect(self.viewport().update)
+
+    @property
+    def current(self) -> str:
+        """Id of the row at hand; empty for none."""
+        item = self.currentItem()
+        return "" if item is None else _row(item).id
+
+    @property
+    def images(self) -> list[str]:
+        """Ids of the images that are selected, from top to bottom."""
+        return [_row(item).id for item in self._items() if item.isSelected() and _row(item).path is not None]
+
+    def show_rows(self, rows: Sequence[CaseRow], current: str = "") -> None:
+        """Show other rows; folds, selection and place stay where they can.
+
+        Parameters
+        ----------
+        rows : sequence of CaseRow
+            Lesions, and those of none.
+        current : str, optional
+            Id of the row that shall be at hand; the one that is by default.
+        """
+        wanted, chosen = current or self.current, {_row(item).id for item in self.selectedItems()}
+        scrolled = self.verticalScrollBar().value()
+        before = [_row(item) for item in self._tops()]
+        if before == list(rows) and not current:
+            return
+        self._showing = True
+        self.clear()
+        self.addTopLevelItems([_item(row) for row in rows])
+        for item in self._tops():
+            item.setExpanded(self._is_open(_row(item).id, len(rows)))
+        self._select(wanted, {current} if current else chosen)
+        self._showing = False
+        self.verticalScrollBar().setValue(scrolled)
+        if current and self.currentItem() is not None:
+            self.scrollToItem(self.currentItem())
+        self._fit()
+        if self.current != wanted or current:
+            self.picked.emit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Open with Enter, remove with Delete."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            item = self.currentItem()
+            if item is not None:
+                self._on_double(item)
+        elif event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            chosen = [_row(item).id for item in self.selectedItems() if _row(item).id != LOOSE]
+            if chosen and self.editable:
+                self.removed.emit(chosen)
+        else:
+            super().keyPressEvent(event)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
+        """Take files, and our own images."""
+        if self._takes(event):
+            super().dragEnterEvent(event)
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802 - Qt's name
+        """Show where they would go."""
+        if self._takes(event):
+            super().dragMoveEvent(event)
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell where images or files were dropped; the rows follow the case, not the hand."""
+        lesion, place = self._target(event)
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if paths:
+            event.acceptProposedAction()
+            self.dropped.emit(paths, "" if lesion == LOOSE else lesion)
+        elif event.source() is self and self.images:
+            event.setDropAction(Qt.DropAction.CopyAction)  # else Qt would take the rows away after a move
+            event.accept()
+            self.moved.emit(self.images, lesion, place)
+        else:
+            event.ignore()
+        self.setState(QAbstractItemView.State.NoState)
+        self.viewport().update()
+
+    def _takes(self, event: QDropEvent) -> bool:
+        return self.editable and (event.mimeData().hasUrls() or event.source() is self)
+
+    def _target(self, event: QDropEvent) -> tuple[str, int]:
+        """The lesion under the mouse, and the place among its images."""
+        item = self.itemAt(event.position().toPoint())
+        if item is None:
+            return "", -1
+        parent = item.parent()
+        if parent is None:
+            return _row(item).id, -1
+        below = self.dropIndicatorPosition() == QAbstractItemView.DropIndicatorPosition.BelowItem
+        before = [_row(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)]
+        chosen = set(self.images)
+        return _row(parent).id, len([image for image in before if image not in chosen])
+
+    def _tops(self) -> list[QTreeWidgetItem]:
+        found = (self.topLevelItem(n) for n in range(self.topLevelItemCount()))
+        return [item for item in found if item is not None]
+
+    def _items(self) -> Iterator[QTreeWidgetItem]:
+        for item in self._tops():
+            yield item
+            yield from (item.child(n) for n in range(item.childCount()))
+
+    def _is_open(self, name: str, count: int) -> bool:
+        return name in self._unfolded or (count <= OPEN_UP_TO and name not in self._folded)
+
+    def _select(self, current: str, chosen: set[str]) -> None:
+        for item in self._items():
+            name = _row(item).id
+            if name == current:
+                self.setCurrentItem(item)
+        for item in self._items():
+            item.setSelected(_row(item).id in chosen)
+
+    def _fit(self) -> None:
+        """Be as high as the rows, within bounds."""
+        rows = sum(1 + (item.childCount() if item.isExpanded() else 0) for item in self._tops())
+        height = min(max(rows, LEAST_ROWS), MOST_ROWS) * ROW_PX + FREE_PX + 2 * self.frameWidth()
+        if self.minimumHeight() != height:
+            self.setFixedHeight(height)
+
+    def _on_double(self, item: QTreeWidgetItem, column: int = 0) -> None:
+        row = _row(item)
+        if row.path is not None:
+            self.opened.emit(row.id)
+        else:
+            item.setExpanded(not item.isExpanded())
+
+    def _on_expanded(self, item: QTreeWidgetItem) -> None:
+        self._unfolded.add(_row(item).id)
+        self._folded.discard(_row(item).id)
+        if not self._showing:
+            self._fit()
+
+    def _on_collapsed(self, item: QTreeWidgetItem) -> None:
+        self._folded.add(_row(item).id)
+        self._unfolded.discard(_row(item).id)
+        if not self._showing:
+            self._fit()
+
+    def _on_current(self, item: QTreeWidgetItem | None, before: QTreeWidgetItem | None) -> None:
+        if not self._showing:
+            self.picked.emit()
+
+
+def _row(item: QTreeWidgetItem) -> CaseRow:
+    """What an item shows."""
+    row: CaseRow = item.data(0, ROW_ROLE)
+    return row
+
+
+def _item(row: CaseRow) -> QTreeWidgetItem:
+    """An item with those below it."""
+    item = QTreeWidgetItem([f"{row.number} {row.title}, {row.words} {row.state}".strip()])  # what is read aloud
+    item.setData(0, ROW_ROLE, row)
+    item.setToolTip(0, row.tip)
+    usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDropEnabled
+    item.setFlags(usable | Qt.ItemFlag.ItemIsDragEnabled if row.path is not None else usable)
+    item.addChildren([_item(below) for below in row.rows])
+    return item

@@ -1,0 +1,208 @@
+"""What the Case dock says of lesions, images, guesses and of the file, as plain functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from napari_melanoma.data.taxonomy import taxonomy
+from napari_melanoma.ui.body.marks import BodyMark
+from napari_melanoma.ui.body.words import title, word_of
+from napari_melanoma.ui.recovery_notice import ago
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, Origin
+
+SHORT = {"tbp_tile": "total body", "wsi": "slide"}
+ORIGINS: dict[Origin, str] = {
+    "name": "the file's name",
+    "dicom": "the DICOM header",
+    "exif": "the camera's notes (EXIF)",
+    "table": "the table",
+}
+QUICK_S = 60
+
+
+def modality(image: CaseImage) -> str:
+    """Say how an image was taken, in a word or two.
+
+    Parameters
+    ----------
+    image : CaseImage
+        Of a case.
+
+    Returns
+    -------
+    str
+        Such as ``dermoscopic``, with a question mark where it is a guess.
+    """
+    said = SHORT.get(image.modality, image.modality) or "modality unknown"
+    return f"{said} ?" if "modality" in image.guesses else said
+
+
+def place(lesion: CaseLesion) -> str:
+    """Say where a lesion is.
+
+    Parameters
+    ----------
+    lesion : CaseLesion
+        Of a case.
+
+    Returns
+    -------
+    str
+        Such as ``Left upper back``, with a question mark where it is a guess.
+    """
+    said = title(word_of(lesion.site, lesion.sub_site), lesion.laterality)
+    return f"{said} ?" if {"site", "sub_site", "laterality"} & lesion.guesses.keys() else said
+
+
+def numbers(case: Case) -> dict[str, str]:
+    """Say how the lesions are numbered, as in the dots on the body map.
+
+    Parameters
+    ----------
+    case : Case
+        Whose.
+
+    Returns
+    -------
+    dict of str
+        Id to number: the one that files or tables give, where each has one of its own; else that of the id.
+    """
+    given = {lesion.id: lesion.label for lesion in case.lesions if lesion.label}
+    own = {lesion.id: lesion.id.removeprefix("L") for lesion in case.lesions}
+    both = {**own, **given}
+    is_clear = len(set(both.values())) == len(both) and all(re.fullmatch(r"\d{1,3}", text) for text in given.values())
+    return both if is_clear else own
+
+
+def summary(lesion: CaseLesion) -> str:
+    """Say in short what is known of a lesion.
+
+    Parameters
+    ----------
+    lesion : CaseLesion
+        Of a case.
+
+    Returns
+    -------
+    str
+        Its diagnosis and its images.
+    """
+    kinds = dict.fromkeys(SHORT.get(image.modality, image.modality) for image in lesion.images)
+    taken = ", ".join(kind for kind in kinds if kind)
+    count = counted(len(lesion.images), "image") if lesion.images else "no image yet"
+    parts = [taxonomy("diagnosis").title(lesion.diagnosis) if lesion.diagnosis else "", taken or count]
+    return " · ".join(part for part in parts if part)
+
+
+def marks(case: Case) -> list[BodyMark]:
+    """Give the lesions as marks of the body map.
+
+    Parameters
+    ----------
+    case : Case
+        Whose.
+
+    Returns
+    -------
+    list of BodyMark
+        In their order.
+    """
+    of = numbers(case)
+    return [
+        BodyMark(lesion.id, of[lesion.id], word_of(lesion.site, lesion.sub_site), lesion.laterality, place(lesion))
+        for lesion in case.lesions
+    ]
+
+
+def guessed(origin: Origin) -> str:
+    """Say where a guess comes from.
+
+    Parameters
+    ----------
+    origin : str
+        As the case keeps it.
+
+    Returns
+    -------
+    str
+        A sentence for a tooltip.
+    """
+    return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
+
+
+def counted(count: int, what: str) -> str:
+    """Count something.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    what : str
+        One of them.
+
+    Returns
+    -------
+    str
+        Such as ``1 image`` or ``2 images``.
+    """
+    plural = "es" if what.endswith("s") else "s"
+    return f"{count:,} {what}{'' if count == 1 else plural}"
+
+
+def guesses(case: Case) -> int:
+    """Count what nobody has confirmed.
+
+    Parameters
+    ----------
+    case : Case
+        Whose.
+
+    Returns
+    -------
+    int
+        Over patient, lesions and images.
+    """
+    parts = (case.patient, *case.lesions, *(image for _, image in case.each_image()))
+    return sum(len(part.guesses) for part in parts)
+
+
+def when(seconds: float) -> str:
+    """Say how long ago something was saved.
+
+    Parameters
+    ----------
+    seconds : float
+        Since then.
+
+    Returns
+    -------
+    str
+        Such as ``2 s ago``.
+    """
+    if seconds < 1:
+        return "just now"
+    return f"{seconds:.0f} s ago" if seconds < QUICK_S else ago(seconds)
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Name some of many.
+
+    Parameters
+    ----------
+    names : iterable of str
+        In order.
+    most : int, optional
+        How many are named.
+
+    Returns
+    -------
+    str
+        Such as ``a, b and 4 more``.
+    """
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

@@ -1,0 +1,273 @@
+"""The controls of the Lesion dock in their places: options in and out, results shown, nothing started."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.answer.section import AnswerSection
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.corrections_bar import CorrectionsBar
+from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.drops import FileDrops
+from napari_melanoma.ui.heatmap_controls import HeatmapControls
+from napari_melanoma.ui.job import Turns
+from napari_melanoma.ui.look import ThemedIcons, form, named, row, scrolling, section
+from napari_melanoma.ui.mask_controls import MaskControls
+from napari_melanoma.ui.measurement_table import MeasurementTable
+from napari_melanoma.ui.modality_notice import ModalityNotice
+from napari_melanoma.ui.model_picker import ClassifierPicker, ModelPicker
+from napari_melanoma.ui.patient_form import PatientForm
+from napari_melanoma.ui.photograph_picker import PhotographPicker
+from napari_melanoma.ui.recovery_notice import RecoveryNotice
+from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.roi_controls import RoiControls
+from napari_melanoma.ui.ruler import RulerPanel
+from napari_melanoma.ui.save_bar import SaveBar
+from napari_melanoma.ui.scribble import CorrectionTools
+from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.welcome import Welcome
+from napari_melanoma.workflows.lesion import LesionOptions
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+    from superqt import QCollapsible
+
+    from napari_melanoma.workflows.lesion import LesionResult
+
+ANALYSE_KEY, ALL_KEY = "Ctrl+Return", "Ctrl+Shift+Return"
+NO_PHOTOGRAPH = "Open a photograph first."
+RUNNING = "An analysis is running."
+FLIPS_TIP = (
+    "Ask the model four times: about the photograph and its mirror images. The mean is steadier, and a blue band shows "
+    "where the answers disagree. Takes about four times as long; from the next analysis on."
+)
+
+
+class LesionControls(QWidget):
+    """What a user sees of the Lesion dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        named(self, "lesion_dock", "Lesion")
+        self.setToolTip("")
+        self.settings = Settings()
+        self.review_settings = ReviewSettings()
+        self.connections = Connections()
+        Docking(self)
+        self.icons = ThemedIcons(viewer, self, self.connections)
+        self.welcome = Welcome(self.icons)
+        self.picker = PhotographPicker(viewer, self.icons, self.connections)
+        self.ruler = RulerPanel(viewer, self.settings)
+        self.recovery = RecoveryNotice()
+        self.model = ModelPicker(self.icons)
+        self.classifier = ClassifierPicker(self.icons)
+        self.patient = PatientForm()
+        self.heatmap = HeatmapControls(self.settings)
+        self.answer = AnswerSection(self.icons, self.heatmap)
+        self.flips = named(QCheckBox("with its mirror images"), "flips", "Ask about the mirror images too", FLIPS_TIP)
+        self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
+        self.analyse_all = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
+        self.modality = ModalityNotice()
+        self.mask_controls = MaskControls(self.icons)
+        self.correction = CorrectionTools(viewer, self.icons)
+        self.roi = RoiControls()
+        self.table = MeasurementTable()
+        self.save_bar = SaveBar(self.settings, self.icons)
+        self.corrections = CorrectionsBar(self.review_settings, self.icons)
+        self.status = StatusLine(self.icons)
+        self._is_opening = True
+        self._turns = Turns(self)
+        self._aside = QWidget()  # where waits what the dock takes in when it is open
+        self.destroyed.connect(self._aside.deleteLater)
+        self._lay_out()
+        self.drops = FileDrops(self, self._aside)
+        self.icons.apply()
+        self.show_lesion(None)
+
+    def options(self) -> LesionOptions:
+        """Give the options as the controls show them.
+
+        Returns
+        -------
+        LesionOptions
+            What an analysis started now would use.
+        """
+        return LesionOptions(
+            model=self.model.model,
+            threshold=self.mask_controls.threshold,
+            refinement=self.mask_controls.refinement,
+            roi=self.roi.config,
+            flips=self.flips.isChecked(),
+        )
+
+    def set_options(self, options: LesionOptions) -> None:
+        """Show options; nothing is started.
+
+        Parameters
+        ----------
+        options : LesionOptions
+            ``options()`` gives the same back.
+        """
+        self.model.model = options.model
+        self.mask_controls.set_values(options.threshold, options.refinement)
+        self.roi.config = options.roi
+        self.flips.setChecked(options.flips)
+
+    def show_lesion(self, result: LesionResult | None) -> None:
+        """Show what is known of the photograph.
+
+        Parameters
+        ----------
+        result : LesionResult or None
+            None where it was not analysed.
+        """
+        self.table.show_values({} if result is None else result.measurements)
+        self.roi.show_roi(None if result is None else result.roi)
+        self.modality.show_result(result)
+        self.mask_controls.set_corrected(result is not None and result.corrected)
+        if result is not None:
+            self.mask_controls.set_own(result.model.threshold)
+
+    def show_form(self, is_asked_for: bool) -> None:
+        """Show the form of the patient, where a model asks for it.
+
+        Parameters
+        ----------
+        is_asked_for : bool
+            Whether one is picked.
+        """
+        self._patient_fold.setVisible(is_asked_for)
+
+    def show_state(self, image: Image | None, count: int, running: bool) -> None:
+        """Show what can be done now, and why not where it cannot.
+
+        Parameters
+        ----------
+        image : napari.layers.Image or None
+            The photograph.
+        count : int
+            How many there are.
+        running : bool
+            Whether an analysis is running.
+        """
+        self.welcome.setVisible(image is None)
+        self.corrections.setVisible(image is not None)
+        if not self._is_opening:
+            self._show_work()
+        why = RUNNING if running else NO_PHOTOGRAPH
+        ready = image is not None and not running
+        for button, does, key in (
+            (self.analyse, "Find the lesion, its border and its measurements", ANALYSE_KEY),
+            (self.analyse_all, f"Analyse all {count} photographs that are open; corrected masks stay", ALL_KEY),
+        ):
+            button.setEnabled(ready)
+            button.setToolTip(f"{does} ({key})" if ready else why)
+        self.analyse_all.setVisible(count > 1)
+
+    def end_opening(self) -> None:
+        """The dock is in a window by now: what works on a photograph is put in where there is one."""
+        self._is_opening = False
+        self._show_work()
+
+    def place_work(self) -> None:
+        """Put in what works on a photograph, bit by bit, so that it is there when one comes."""
+        self._turns.add(self._place_work, *(partial(self._place, fold) for fold in self._sections))
+
+    def _show_work(self) -> None:
+        """Show it where there is a photograph; complete, for nothing shall jump."""
+        is_wanted = self.picker.image is not None
+        if is_wanted:
+            self._place_work()
+            for fold in self._sections:
+                self._place(fold)
+        self._work.setVisible(is_wanted)
+
+    def _place_work(self) -> None:
+        """Put it into the dock, hidden: as a part of what is added to a window it would take Qt as long as all else."""
+        if self._work.parentWidget() is self._aside:
+            self._page.insertWidget(1, self._work, 1)
+
+    def _place(self, fold: QCollapsible) -> None:
+        if fold.parentWidget() is self._aside:
+            place = self._folds.count()
+            self._folds.addWidget(fold)
+            self._folds.setStretch(place, fold is self._sections[-1])
+
+    def _lay_out(self) -> None:
+        """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
+        self._work = self._working_part()
+        for part in (self._work, *self._sections):
+            part.setParent(self._aside)
+        self._work.hide()
+        inner = QWidget()
+        self._page = column = QVBoxLayout(inner)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.addWidget(self.welcome)
+        column.addStretch(0)
+        foot = QWidget()
+        below = QVBoxLayout(foot)
+        below.setContentsMargins(6, 0, 6, 6)
+        below.addWidget(self.corrections)
+        below.addWidget(self.save_bar)
+        below.addWidget(self.status)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(4)
+        whole.addWidget(scrolling(inner, "lesion_scroll"), 1)
+        whole.addWidget(foot)
+
+    def _working_part(self) -> QWidget:
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(7)
+        head = QWidget()
+        rows = form(head)
+        rows.addRow(_label("photograph"), self.picker)
+        rows.addRow(_label("model"), self.model)
+        rows.addRow("", self.flips)
+        rows.addRow(_label("answer"), self.classifier)
+        mask = QWidget()
+        both = QVBoxLayout(mask)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.addWidget(self.mask_controls)
+        both.addWidget(self.correction)
+        self._patient_fold = section("Patient", "patient_section", self.patient, self.settings, True)
+        self._sections = sections = (
+            self._patient_fold,
+            section("Answer", "answer_section", self.answer, self.settings, True),
+            section("Mask", "mask_section", mask, self.settings, True),
+            section("Region of interest", "roi_section", self.roi, self.settings, True),
+            section("Measurements", "measurements_section", self.table, self.settings, True),
+        )
+        self.icons.fold(*sections)
+        column.addWidget(head)
+        column.addWidget(self.ruler)
+        column.addWidget(self.recovery)
+        column.addWidget(row(self.analyse, self.analyse_all, stretch=0))
+        column.addWidget(self.modality)
+        sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self._folds = QVBoxLayout()
+        self._folds.setSpacing(7)
+        column.addLayout(self._folds, 1)
+        column.addStretch(0)
+        return part
+
+
+def _label(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    label.setContentsMargins(0, 4, 0, 0)
+    return label

@@ -1,0 +1,195 @@
+"""Opens the photograph under review and has it analysed, and closes the one before where nothing would be lost."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.ui import linked
+from napari_melanoma.ui.beside import BesideLesion, read
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.turning import fit, turn_to
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_melanoma.io.napari_functions import LayerData
+    from napari_melanoma.ui.lesion.dock import LesionDock
+
+
+class ReviewOpening(BesideLesion):
+    """One photograph at a time in the viewer, with the Lesion dock beside it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where photographs are opened.
+    dock : QWidget
+        The Review dock.
+
+    Attributes
+    ----------
+    shown : Signal(object)
+        The photograph of this ``pathlib.Path`` is in view.
+    found : Signal(object, str)
+        The photograph of this path has pixels of this fingerprint.
+    stored : Signal(object, object)
+        The photograph of this path stands in the corrections now, as the ``Stored`` says.
+    kept : Signal(str)
+        The photograph of this name stays open, because corrections on it are stored nowhere.
+    refused : Signal(object, object)
+        The photograph of this path cannot be opened; an exception.
+    """
+
+    shown = Signal(object)
+    found = Signal(object, str)
+    stored = Signal(object, object)
+    kept = Signal(str)
+    refused = Signal(object, object)
+
+    def __init__(self, viewer: Viewer, dock: QWidget) -> None:
+        super().__init__(viewer, dock)
+        self._wanted: Path | None = None
+        self._ours: dict[str, Path] = {}
+        self._tried: set[str] = set()  # what fails once is analysed again when the user says so
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_read)
+        self._latest.failed.connect(self._on_failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a photograph is being opened or analysed."""
+        return self._latest.busy or (self.lesion is not None and self.lesion.busy)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the photograph under review is in view with a mask that can be accepted."""
+        dock = self.lesion
+        return dock is not None and self.is_shown and dock.corrections.add.isEnabled()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the photograph under review is the one that the Lesion dock is about."""
+        dock = self.lesion
+        identity = None if dock is None else dock.picker.identity
+        return identity is not None and self._wanted is not None and self.path(identity) == self._wanted
+
+    def open(self, path: Path) -> None:
+        """Show a photograph; of several wishes in a row the last is fulfilled.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Which.
+        """
+        self._wanted = path
+        self.lesion_dock()
+        there = self.image(path)
+        if there is not None:
+            self._latest.submit("open", lambda: None)
+            self._show(there, path)
+        else:
+            self._latest.submit("open", lambda: partial(read, path))
+
+    def accept(self) -> None:
+        """Store the photograph in view with its mask."""
+        if self.lesion is not None and self.ready:
+            self.lesion.collecting.add()
+
+    def reject(self) -> None:
+        """Store that the photograph in view is of no use."""
+        if self.lesion is not None and self.is_shown:
+            self.lesion.collecting.reject()
+
+    def join(self, lesion: LesionDock) -> None:
+        """Listen to a Lesion dock; called once for each.
+
+        Parameters
+        ----------
+        lesion : LesionDock
+            The dock.
+        """
+        lesion.collecting.stored.connect(self._on_stored)
+        lesion.work.changed.connect(self._on_analysed)
+        lesion.analysing.changed.connect(self._analyse)
+        lesion.picker.changed.connect(self.changed)
+
+    def _on_read(self, read: tuple[Path, list[LayerData]] | None) -> None:
+        from napari.layers import Layer
+
+        if read is None or read[0] != self._wanted:
+            return
+        path, layers = read
+        for data, attributes, kind in layers:
+            self.viewer.add_layer(Layer.create(data, attributes, kind))
+        image = self.image(path)
+        if image is not None:
+            linked.identify(self.viewer)
+            self._ours[str(linked.identity(image))] = path
+            self._show(image, path)
+            fit(self.viewer, image)
+
+    def _on_failed(self, error: Exception) -> None:
+        if self._wanted is not None:
+            self.refused.emit(self._wanted, error)
+
+    def _show(self, image: Image, path: Path) -> None:
+        identity = str(linked.identity(image))
+        turn_to(self.viewer, image)
+        active = self.viewer.layers.selection.active
+        if active is None or linked.identity(active) != identity:
+            self.viewer.layers.selection.active = image  # the Lesion dock goes by what is selected
+        for other in [known for known in self._ours if known != identity]:
+            self._close(other)
+        self.shown.emit(path)
+        self._analyse()
+        self.changed.emit()
+
+    def _close(self, identity: str) -> None:
+        """Close a photograph, unless something is on it that is stored nowhere."""
+        image = next((i for i in linked.identify(self.viewer) if linked.identity(i) == identity), None)
+        if image is not None and self._holds_work(identity):
+            self.kept.emit(image.name)
+            return
+        self._ours.pop(identity)
+        if image is not None:
+            for layer in reversed(linked.parts(self.viewer, image)):
+                self.viewer.layers.remove(layer)
+
+    def _holds_work(self, identity: str) -> bool:
+        """Whether a person drew on a photograph and nobody has kept it, also a moment ago."""
+        if self.lesion is None:
+            return True
+        book = self.lesion.work.book
+        known, labels = book.lesions.get(identity), book.mask(identity)
+        if known is None or labels is None:
+            return book.is_corrected(identity)
+        return known.unsaved or book.strokes(identity) is not None or fingerprint(labels.data != 0) != known.digest
+
+    def _analyse(self) -> None:
+        """Analyse the photograph in view, when the Lesion dock has nothing else to do."""
+        dock = self.lesion
+        if dock is None or not self.is_shown or dock.analysing.queue.busy:
+            return
+        identity = str(dock.picker.identity)
+        known = dock.work.book.lesions.get(identity)
+        if known is None and identity not in self._tried:
+            self._tried.add(identity)
+            dock.analyse.click()
+
+    def _on_analysed(self, identity: str) -> None:
+        path, dock = self.path(identity), self.lesion
+        if path is not None and dock is not None and identity in dock.work.book.lesions:
+            self.found.emit(path, dock.work.book.lesions[identity].image_digest)
+        self.changed.emit()
+
+    def _on_stored(self, identity: str, stored: object) -> None:
+        path = self.path(identity)
+        if path is not None:
+            self.stored.emit(path, stored)

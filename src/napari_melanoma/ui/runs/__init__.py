@@ -1,0 +1,1 @@
+"""Training runs: watched, listed, ended."""

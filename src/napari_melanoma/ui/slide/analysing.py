@@ -1,0 +1,85 @@
+"""From Analyse to a process at work, in the Slide dock: started, replaced after a question, told, resumed, let go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QMessageBox
+
+from napari_melanoma.ui.close_guard import answer, ask
+from napari_melanoma.ui.slide.desk import Request
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.run_folder import Wish
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+LET_GO = "The analysis is left to itself. Analyse, or opening the slide again, shows how far it is."
+
+
+class SlideAnalysing(QObject):
+    """Takes what the user wants of an analysis to the desk, and shows what comes of it.
+
+    Parameters
+    ----------
+    dock : SlideDock
+        The dock, with its parts.
+    """
+
+    def __init__(self, dock: SlideDock) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        dock.analyse.clicked.connect(self._on_analyse)
+        dock.desk.started.connect(self._on_started)
+        dock.desk.differs.connect(self._on_differs)
+        dock.run_panel.wish.connect(self._on_wish)
+        dock.run_panel.resume_wanted.connect(self._on_resume)
+        dock.run_panel.detached.connect(self._on_detached)
+
+    def _on_analyse(self) -> None:
+        dock, slide, place = self._dock, self._dock.slide, self._dock.place
+        if slide is None or place is None or not dock.analyse.isEnabled():
+            return
+        dock.settings.keep("slide/model", dock.model.model)
+        self._start(Request(slide.info, place, dock.options(slide.info), dock.tissues.corrected(slide)), "Starting ...")
+
+    def _on_resume(self) -> None:
+        """Go on as it was begun, whatever the controls say now."""
+        slide, place, at = self._dock.slide, self._dock.place, self._dock.run_panel.at
+        if slide is not None and place is not None and at is not None:
+            options = at.run.options or self._dock.options(slide.info)
+            self._start(Request(slide.info, place, options), "Starting again ...")
+
+    def _start(self, request: Request, said: str) -> None:
+        self._dock.status.begin("starting", said)
+        self._dock.desk.start(request)
+
+    def _on_differs(self, request: Request, differs: str) -> None:
+        """Ask before results are replaced."""
+        self._dock.status.end("starting")
+        self._dock.run_panel.wish_failed()
+        question = f"Replace the results of '{request.info.name}'?"
+        box = ask(self._dock, "replace_result", question, f"They were made in another way ({differs}).", "Slide")
+        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        pressed = answer(box)
+        if pressed is not None and pressed.objectName() == "replace":
+            self._start(replace(request, force=True), "Starting ...")
+
+    def _on_started(self, folder: Path) -> None:
+        dock = self._dock
+        dock.status.end("starting", "The analysis goes on if you close napari.")
+        if dock.slide is not None and dock.place is not None and folder == dock.place.folder:
+            dock.results.begin()
+            dock.run_panel.set_folder(folder)
+
+    def _on_wish(self, wish: Wish) -> None:
+        if self._dock.place is not None:
+            self._dock.desk.ask(self._dock.place.folder, wish)
+
+    def _on_detached(self) -> None:
+        self._dock.run_panel.set_folder(None)
+        self._dock.status.say(LET_GO)
+        self._dock.refresh()

@@ -1,0 +1,166 @@
+"""Where the viewer looks on a slide, and how it gets elsewhere: pure arithmetic around napari's camera."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import InputError
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
+PLACE = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
+LARGEST_SHARE = 0.6  # of the view that a box may fill when one flies to it
+
+
+@dataclass(frozen=True)
+class View:
+    """What is in view: corner, (row, column), and sides of a rectangle, in pixels of the slide's finest level."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Its middle, (row, column)."""
+        return self.top + self.height / 2, self.left + self.width / 2
+
+
+def camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
+    """Give the camera of a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+
+    Returns
+    -------
+    napari.components.Camera
+        Wherever this version of napari has it.
+    """
+    return getattr(viewer, "scene", viewer).camera
+
+
+def seen(viewer: Viewer, slide: OpenSlide) -> View:
+    """Say what of a slide is in view.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+
+    Returns
+    -------
+    View
+        It may reach beyond the slide.
+    """
+    now = camera(viewer)
+    size, zoom = viewer.canvas.size, max(float(now.zoom), 1e-12)
+    row, column = slide.to_slide((float(now.center[-2]), float(now.center[-1])))
+    height, width = size[0] / zoom / slide.um[0], size[1] / zoom / slide.um[1]
+    return View(row - height / 2, column - width / 2, height, width)
+
+
+def fly(viewer: Viewer, slide: OpenSlide, point: tuple[float, float], width_px: float | None = None) -> None:
+    """Bring a point to the middle of the view.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+    point : tuple of float
+        (row, column) in pixels of the finest level.
+    width_px : float, optional
+        How many of these pixels the view is to be wide; as it is by default.
+    """
+    now = camera(viewer)
+    y, x = slide.to_world(point)
+    if width_px is not None:
+        now.zoom = viewer.canvas.size[1] / (width_px * slide.um[1])
+    now.center = (*tuple(now.center)[:-2], y, x)
+
+
+def fly_to_box(viewer: Viewer, slide: OpenSlide, box: View) -> None:
+    """Bring a box into view, with its surroundings; one that is small is not blown up beyond a pixel a pixel.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+    box : View
+        In pixels of the finest level.
+    """
+    height, width = viewer.canvas.size
+    wide = max(box.width, box.height * width / max(height, 1)) / LARGEST_SHARE
+    fly(viewer, slide, box.center, max(wide, width))
+
+
+def said_place(slide: OpenSlide, point: tuple[float, float]) -> str:
+    """Say where a point lies, x first as people write it.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    point : tuple of float
+        (row, column) in pixels of the finest level.
+
+    Returns
+    -------
+    str
+        Such as ``3.214, 1.080 mm``; in pixels without a scale.
+    """
+    if slide.info.pixel_size is None:
+        return f"{point[1]:.0f}, {point[0]:.0f} px"
+    return f"{point[1] * slide.um[1] / 1000:.3f}, {point[0] * slide.um[0] / 1000:.3f} mm"
+
+
+def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
+    """Read coordinates that somebody typed.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    text : str
+        ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``.
+
+    Returns
+    -------
+    tuple of float
+        (row, column) in pixels of the finest level.
+
+    Raises
+    ------
+    InputError
+        Where they are none, lie beside the slide, or need a scale that the slide has not.
+    """
+    found = PLACE.match(text)
+    if found is None:
+        raise InputError(f"'{text.strip()}' is no place on the slide: write x, y in mm, or in pixels as 1200, 3400 px.")
+    x, y, unit = float(found[1]), float(found[2]), found[3].lower()
+    scaled = slide.info.pixel_size is not None
+    unit = unit or ("mm" if scaled else "px")
+    if unit != "px":
+        if not scaled:
+            raise InputError(f"this slide has no scale: write pixels, as {x:g}, {y:g} px, or set the scale.")
+        factor = 1000.0 if unit == "mm" else 1.0
+        y, x = y * factor / slide.um[0], x * factor / slide.um[1]
+    if not (0 <= y <= slide.size[0] and 0 <= x <= slide.size[1]):
+        end = said_place(slide, (float(slide.size[0]), float(slide.size[1])))
+        raise InputError(f"{text.strip()} lies beside the slide, which ends at {end}.")
+    return y, x

@@ -1,0 +1,284 @@
+"""The controls of the Slide dock in their places: options in and out, nothing started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.drops import FileDrops
+from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scrolling, section, tool
+from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.slide.heat import HeatControls
+from napari_melanoma.ui.slide.models import SlideModelPicker
+from napari_melanoma.ui.slide.overview import Overview
+from napari_melanoma.ui.slide.picker import SlideFacts, SlidePicker
+from napari_melanoma.ui.slide.places import Places
+from napari_melanoma.ui.slide.run import SlideRunPanel
+from napari_melanoma.ui.slide.scale import SlideScale
+from napari_melanoma.ui.slide.strip import TileStrip
+from napari_melanoma.ui.slide.table import LesionTable
+from napari_melanoma.ui.slide.tissue import TissueSection
+from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.welcome import Welcome
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.io.slides.slide import SlideInfo
+    from napari_melanoma.workflows.slide_options import SlideOptions
+
+ANALYSE_KEY, SAVE_KEY = "Ctrl+Return", "Ctrl+Alt+S"
+EXPORTS = {
+    "geojson": ("Outlines for QuPath (GeoJSON) ...", "lesions.geojson"),
+    "csv": ("Table of lesions (CSV) ...", "lesions.csv"),
+    "tif": ("Heatmap (OME-TIFF) ...", "heatmap.ome.tif"),
+}
+EDITS = {
+    "merge": ("merge", "Make one lesion of those that are selected"),
+    "split": ("split", "Draw a line across a lesion in the picture: it is cut there"),
+    "class": ("class", "Say that the selected lesions are of the other class"),
+    "remove": ("remove", "Drop the selected lesions (Delete)"),
+    "undo": ("undo", "Take back the last change of lesions"),
+    "redo": ("redo", "Do again what was taken back"),
+}
+NO_LESIONS = "No lesions yet: analyse the slide."
+EMPTY = "Nothing is analysed yet. The heatmap appears here while the analysis runs, and sharpens."
+
+
+class SlideWelcome(Welcome):
+    """An area for slides, with links that do what they say: ``open`` and ``sample``.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the colour of the links.
+    """
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__(icons)
+        named(self, "welcome", "Drop a slide here", "SVS, NDPI, MRXS, DICOM, OME-TIFF, OME-Zarr ...: one or several")
+
+    def _say(self) -> None:
+        """Write the invitation in the colours of the theme."""
+        open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample slide")
+        self._words.setText(
+            f"<p style='font-size: 14pt'>Drop a slide here,</p><p style='font-size: 11pt'>{open_}, or {sample}.</p>"
+        )
+
+
+class SlideControls(QWidget):
+    """What a user sees of the Slide dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+
+    Attributes
+    ----------
+    exporting : Signal(str)
+        The user wants ``geojson``, ``csv`` or ``tif`` somewhere else.
+    """
+
+    exporting = Signal(str)
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        named(self, "slide_dock", "Slide")
+        self.setToolTip("")
+        self.settings = Settings()
+        self.connections = Connections()
+        Docking(self)
+        self.icons = ThemedIcons(viewer, self, self.connections)
+        self.notice = named(Words(), "at_work", "Slides that are being analysed")
+        self.notice.setToolTip("")
+        self.notice.hide()
+        self.welcome = SlideWelcome(self.icons)
+        self.picker = SlidePicker(viewer, self.icons, self.connections)
+        self.scale = SlideScale(viewer, self.settings)
+        self.facts = SlideFacts()
+        self.overview = Overview(self.icons)
+        self.places = Places(self.icons)
+        self.tissue = TissueSection()
+        self.model = SlideModelPicker(self.icons)
+        self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
+        self.run_panel = SlideRunPanel()
+        self.heat = HeatControls(self.settings)
+        self.strip = TileStrip()
+        self.empty = named(quiet(EMPTY), "no_heatmap", "No heatmap yet")
+        self.answer = named(Words(), "slide_answer", "Answer about the slide")
+        self.cautions = named(Words(), "slide_cautions", "What to know before trusting the answer")
+        self.cautions.setProperty("fault", True)
+        self.count = named(quiet(NO_LESIONS), "lesion_count", "How many lesions")
+        self.table = LesionTable()
+        self.edits = {name: tool(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
+        for name, arrow in (("undo", "↶"), ("redo", "↷")):
+            self.edits[name].setText(arrow)
+        self.save = named(QPushButton("Save"), "save", "Save the lesions")
+        self.export = self._export_button()
+        self.folder = tool("save_folder", "Choose the folder", "Choose the folder for results", "folder ...")
+        self.status = StatusLine(self.icons)
+        self._lay_out()
+        self.drops = FileDrops(self)
+        self.icons.apply()
+
+    def options(self, info: SlideInfo) -> SlideOptions:
+        """Give the options as the controls show them.
+
+        Parameters
+        ----------
+        info : SlideInfo
+            Of the slide, with the scale that the user gave.
+
+        Returns
+        -------
+        SlideOptions
+            What an analysis started now would use.
+        """
+        from napari_melanoma.analysis.tissue import TissueConfig
+        from napari_melanoma.ui.slide.lesion_work import config_at
+        from napari_melanoma.workflows.slide_options import SlideOptions
+
+        size = info.pixel_size
+        given = size is not None and size.source in ("given", "ruler")
+        return SlideOptions(
+            model=self.model.model,
+            mpp=size.x_um if given and size is not None else None,
+            tissue=TissueConfig(method=self.tissue.method),
+            lesions=config_at(self.heat.threshold),
+        )
+
+    def set_options(self, options: SlideOptions) -> None:
+        """Show options; nothing is started.
+
+        Parameters
+        ----------
+        options : SlideOptions
+            ``options()`` gives the same back, but for the scale, which is the slide's.
+        """
+        self.model.model = options.model
+        self.tissue.method = options.tissue.method
+        self.heat.threshold = options.lesions.high
+
+    def show_slide(self, known: bool) -> None:
+        """Show what works on a slide, or the invitation to open one.
+
+        Parameters
+        ----------
+        known : bool
+            Whether there is a slide.
+        """
+        self.welcome.setVisible(not known)
+        # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
+        always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
+        self._scroll.setVerticalScrollBarPolicy(always if known else needed)
+        self._work.setVisible(known)
+        self._files.setVisible(known)
+
+    def show_analyse(self, why_not: str, again: bool) -> None:
+        """Show whether the slide can be analysed, and why not where it cannot.
+
+        Parameters
+        ----------
+        why_not : str
+            Empty where it can be.
+        again : bool
+            Whether it was analysed already.
+        """
+        self.analyse.setEnabled(not why_not)
+        self.analyse.setText("Analyse again" if again else "Analyse")
+        does = "Find tissue, ask the model about each tile, find the lesions; you can go on working"
+        self.analyse.setToolTip(why_not or f"{does} ({ANALYSE_KEY})")
+
+    def show_found(self, heat: bool, lesions: bool) -> None:
+        """Show the parts that are about something that is there.
+
+        Parameters
+        ----------
+        heat : bool
+            Whether there is a heatmap.
+        lesions : bool
+            Whether lesions were looked for.
+        """
+        self.empty.setVisible(not heat)
+        self._heat_part.setVisible(heat)
+        self.table.setVisible(lesions)
+        self._edit_row.setVisible(lesions)
+        if not lesions:
+            self.count.setText(NO_LESIONS)
+
+    def _export_button(self) -> QToolButton:
+        button = tool("export", "Export", "Write lesions or heatmap somewhere else", "Export")
+        menu = QMenu(button)
+        for kind, (text, _) in EXPORTS.items():
+            action = menu.addAction(text)
+            action.setObjectName(f"export_{kind}")
+            action.triggered.connect(lambda _=False, kind=kind: self.exporting.emit(kind))
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        return button
+
+    def _lay_out(self) -> None:
+        """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
+        self._work = self._working_part()
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(6, 6, 6, 6)
+        for widget in (self.notice, self.welcome, self._work):
+            column.addWidget(widget)
+        column.addStretch(1)
+        self._scroll = scrolling(page, "slide_scroll")
+        self._files = row(self.save, self.export, self.folder, stretch=0)
+        foot = QWidget()
+        below = QVBoxLayout(foot)
+        below.setContentsMargins(6, 0, 6, 6)
+        below.addWidget(self._files)
+        below.addWidget(self.status)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(4)
+        whole.addWidget(self._scroll, 1)
+        whole.addWidget(foot)
+
+    def _working_part(self) -> QWidget:
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(7)
+        models = QWidget()
+        rows = form(models)
+        label = QLabel("model")
+        rows.addRow(label, self.model)
+        folds = (
+            section("Overview", "overview_section", _column(self.overview, self.places), self.settings, True),
+            section("What the file says", "facts_section", self.facts, self.settings, False),
+            section("Tissue", "slide_tissue_section", self.tissue, self.settings, False),
+        )
+        self._heat_part = _column(self.heat, self.strip)
+        self._edit_row = row(*self.edits.values())
+        self._edit_row.layout().setSpacing(2)
+        lesions = _column(self.answer, self.cautions, self.count, self.table, self._edit_row)
+        results = (
+            section("Heatmap", "slide_heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
+            section("Lesions", "slide_lesions_section", lesions, self.settings, True),
+        )
+        self.icons.fold(*folds, *results)
+        for widget in (self.picker, self.scale, *folds, models, self.analyse, self.run_panel, *results):
+            column.addWidget(widget)
+        return part
+
+
+def _column(*widgets: QWidget) -> QWidget:
+    """Put widgets below each other."""
+    part = QWidget()
+    column = QVBoxLayout(part)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(5)
+    for widget in widgets:
+        column.addWidget(widget)
+    return part

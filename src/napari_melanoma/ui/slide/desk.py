@@ -1,0 +1,282 @@
+"""What happens to the analysis of a slide: found again, started, told, resumed, let go; in threads, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.io.slide_notes import SlideNotes
+from napari_melanoma.ui.job import Job, Latest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.run_folder import Wish
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.slides.slide import SlideInfo
+    from napari_melanoma.ui.settings import Settings
+    from napari_melanoma.workflows.slide_options import SlideOptions
+
+FOLDER = "slide/folder"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the results of a slide lie, and what is there: notes, and whether it was analysed."""
+
+    identity: str
+    out: Path
+    folder: Path
+    notes: SlideNotes
+    analysed: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """An analysis that is asked for: slide, place, how, and tissue that was corrected by hand."""
+
+    info: SlideInfo
+    place: Place
+    options: SlideOptions
+    tissue: NDArray[np.bool_] | None = None
+    force: bool = False
+
+
+class SlideDesk(QObject):
+    """Finds the results of slides, and starts and asks the processes that make them.
+
+    Parameters
+    ----------
+    parent : QObject
+        The dock.
+    settings : Settings
+        Remembers where results go.
+
+    Attributes
+    ----------
+    found : Signal(object)
+        The ``Place`` of a slide.
+    started : Signal(object)
+        The folder of an analysis that was launched, or is at work already.
+    differs : Signal(object, str)
+        A ``Request`` that was not started, for there are results made another way; what differs.
+    at_work : Signal(object)
+        Slides that are being analysed: list of (slide, folder).
+    failed : Signal(object)
+        An exception.
+    changed : Signal()
+        Something is being started, or is so no more.
+    """
+
+    found = Signal(object)
+    started = Signal(object)
+    differs = Signal(object, str)
+    at_work = Signal(object)
+    failed = Signal(object)
+    changed = Signal()
+
+    def __init__(self, parent: QObject, settings: Settings) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self._job: Job | None = None
+        self._told: tuple[Request, str, Path] | None = None
+        self._looking, self._telling = Latest(self), Latest(self)
+        self._looking.succeeded.connect(self._on_found)
+        self._looking.failed.connect(self.failed)
+        self._telling.failed.connect(self.failed)
+
+    @property
+    def root(self) -> Path:
+        """Where results go: what the user chose, or a folder of the program's own."""
+        kept = self._settings.kept(FOLDER, "")
+        if kept and Path(kept).is_dir():
+            return Path(kept)
+        from platformdirs import user_data_path
+
+        return user_data_path("napari-melanoma", appauthor=False) / "slides"
+
+    @root.setter
+    def root(self, folder: Path) -> None:
+        self._settings.keep(FOLDER, str(folder))
+
+    @property
+    def starting(self) -> bool:
+        """Whether an analysis is being launched."""
+        return self._job is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way; an analysis at work is not meant."""
+        return self.starting or self._looking.busy or self._telling.busy
+
+    def look_for(self, info: SlideInfo, identity: str) -> None:
+        """Find the results of a slide.
+
+        Parameters
+        ----------
+        info : SlideInfo
+            Of the slide.
+        identity : str
+            Of the slide.
+        """
+        work = partial(_look, self.root, info, identity)
+        self._looking.submit(identity, lambda: work)
+
+    def look_for_work(self) -> None:
+        """Find the slides that are being analysed, whether they are open or not."""
+        work = partial(_working, self.root)
+        self._looking.submit("at work", lambda: work)
+
+    def start(self, request: Request) -> None:
+        """Launch an analysis; nothing happens while one is being launched.
+
+        Parameters
+        ----------
+        request : Request
+            What is wanted.
+        """
+        if self._job is not None:
+            return
+        self._job = Job(partial(_start, request))
+        self._job.succeeded.connect(self._on_started)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._job.start()
+        self.changed.emit()
+
+    def ask(self, folder: Path, wish: Wish) -> None:
+        """Tell an analysis to go on, pause or end.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            The slide's own.
+        wish : str
+            ``run``, ``pause`` or ``cancel``.
+        """
+        self._telling.submit(str(folder), lambda: partial(_ask, folder, wish))
+
+    def keep(self, folder: Path, notes: SlideNotes) -> None:
+        """Keep bookmarks and scale with the results.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            The slide's own.
+        notes : SlideNotes
+            All of them.
+        """
+        self._telling.submit(f"{folder} notes", lambda: partial(_keep, folder, notes))
+
+    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a place, or slides at work
+        if isinstance(found, Place):
+            self.found.emit(found)
+        else:
+            self.at_work.emit(found)
+
+    def _on_started(self, told: tuple[Request, str, Path]) -> None:
+        self._told = told
+
+    def _on_finished(self) -> None:
+        """Tell what came of it when nothing is on its way any more: whoever hears it may start the next."""
+        self._job, told, self._told = None, self._told, None
+        self.changed.emit()
+        if told is not None:
+            request, differs, folder = told
+            if differs:
+                self.differs.emit(request, differs)
+            else:
+                self.started.emit(folder)
+
+
+def preload(run: RunContext) -> None:
+    """Import what a slide would otherwise wait for.
+
+    Parameters
+    ----------
+    run : RunContext
+        Asked between the steps whether to go on.
+    """
+    from importlib import import_module
+
+    for name in (
+        "napari_melanoma.io.slides.layers",
+        "napari_melanoma.io.slides.opening",
+        "napari_melanoma.workflows.slide_findings",
+        "napari_melanoma.workflows.slide_options",
+        "napari_melanoma.workflows.slide_runs",
+        "scipy.ndimage",
+        "zarr",
+        "pandas",  # napari does so with the first Labels or Shapes layer, which would stop the window for as long
+    ):
+        run.check()
+        import_module(name)
+
+
+def _look(root: Path, info: SlideInfo, identity: str, run: RunContext) -> Place:
+    """Find the folder of a slide's results, and what is noted there."""
+    from napari_melanoma.io.slide_notes import read_notes
+    from napari_melanoma.io.slide_results import STORE
+    from napari_melanoma.workflows.slide_findings import results_root
+    from napari_melanoma.workflows.slide_runs import slide_folder
+
+    out = results_root(root, info)
+    folder = slide_folder(out, info.path)
+    analysed = (folder / STORE).is_dir() or (folder / "events.jsonl").is_file()
+    return Place(identity, out, folder, read_notes(folder), analysed)
+
+
+def _working(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
+    """Slides that are being analysed, with the folders of their results."""
+    from napari_melanoma.workflows.processes import alive
+    from napari_melanoma.workflows.slide_runs import read_slide_run
+
+    folders = [path.parent for pattern in ("*/process.json", "*/*/process.json") for path in root.glob(pattern)]
+    reports = [read_slide_run(folder) for folder in folders if alive(folder)]
+    return [(report.slide, report.folder) for report in reports if report.slide is not None and report.state.active]
+
+
+def _start(request: Request, run: RunContext) -> tuple[Request, str, Path]:
+    """Launch an analysis, unless what is there was made another way."""
+    from napari_melanoma.ui.slide.tissue import write_corrected
+    from napari_melanoma.workflows.processes import alive
+    from napari_melanoma.workflows.slide_findings import differs
+    from napari_melanoma.workflows.slide_runs import launch_slide, read_slide_run
+
+    place, options = request.place, request.options
+    if alive(place.folder) and read_slide_run(place.folder).state.active:
+        return request, "", place.folder
+    if request.tissue is not None:
+        options = options.model_copy(update={"tissue_mask": write_corrected(place.folder, request.tissue)})
+    said = "" if request.force else differs(place.folder, options)
+    asked = replace(request, options=options)
+    if said:
+        return asked, said, place.folder
+    _note_fingerprint(place, request.info)
+    return asked, "", launch_slide(request.info.path, place.out, options, force=request.force)
+
+
+def _note_fingerprint(place: Place, info: SlideInfo) -> None:
+    """Say from the beginning whose results lie here."""
+    from napari_melanoma.io.slide_notes import read_notes, write_notes
+
+    notes = read_notes(place.folder)
+    if notes.fingerprint != info.fingerprint:
+        write_notes(place.folder, replace(notes, fingerprint=info.fingerprint))
+
+
+def _ask(folder: Path, wish: Wish, run: RunContext) -> None:
+    from napari_melanoma.workflows.slide_runs import ask
+
+    ask(folder, wish)
+
+
+def _keep(folder: Path, notes: SlideNotes, run: RunContext) -> None:
+    from napari_melanoma.io.slide_notes import write_notes
+
+    write_notes(folder, notes)

@@ -1,0 +1,250 @@
+"""The Slide dock: open a slide, find tissue, analyse it beside the work, see and correct what was found, save."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
+from qtpy.QtWidgets import QFileDialog
+
+from napari_melanoma.ui.job import Job
+from napari_melanoma.ui.mesa import keep_shaders
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.slide.analysing import SlideAnalysing
+from napari_melanoma.ui.slide.controls import ANALYSE_KEY, SAVE_KEY, SlideControls
+from napari_melanoma.ui.slide.desk import Place, SlideDesk, preload
+from napari_melanoma.ui.slide.heat import SlideHeat
+from napari_melanoma.ui.slide.lesions import SlideLesions
+from napari_melanoma.ui.slide.opening import SlideOpener
+from napari_melanoma.ui.slide.results import SlideResults
+from napari_melanoma.ui.slide.showing import SlideShowing
+from napari_melanoma.ui.slide.tissue import TissueKeeper
+from napari_melanoma.ui.slide.words import why_not
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+PRELOAD_MS = 300  # when the dock is drawn
+
+
+class SlideDock(SlideControls):
+    """Look at whole-slide images and analyse them, in a process that outlives the window.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer)
+        keep_shaders()
+        self._viewer = napari_viewer
+        self._slide: OpenSlide | None = None
+        self._place: Place | None = None
+        self.desk = SlideDesk(self, self.settings)
+        self.opener = SlideOpener(napari_viewer, self)
+        self.showing = SlideShowing(napari_viewer, self)
+        self.tissues = TissueKeeper(napari_viewer, self.tissue)
+        self.heatmap = SlideHeat(napari_viewer, self.heat)
+        self.lesions = SlideLesions(napari_viewer, self)
+        self.results = SlideResults(self, napari_viewer)
+        self.analysing = SlideAnalysing(self)
+        self.model.model = self.settings.kept("slide/model", "")
+        self._connect()
+        self._add_shortcuts()
+        self.picker.refresh()
+        self._on_slide()
+        self._preload = Job(preload)
+        QTimer.singleShot(PRELOAD_MS, self._preload.start)
+        QTimer.singleShot(PRELOAD_MS, self.desk.look_for_work)
+        self.destroyed.connect(self.connections.close)
+
+    def _connect(self) -> None:
+        self.picker.changed.connect(self._on_slide)
+        self.picker.scale.connect(self._on_scale)
+        self.scale.wanted.connect(self._on_scaled)
+        for area in (self.welcome, self.drops):
+            area.dropped.connect(self.opener.open)
+        for words in (self.welcome, self.status):
+            words.followed.connect(self._on_link)
+        self.notice.linkActivated.connect(self._on_link)
+        self.status.cancelled.connect(self._on_cancelled)
+        self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
+        self.opener.progressed.connect(partial(self.status.progress, "opening"))
+        self.opener.finished.connect(lambda _: self.status.end("opening"))
+        self.tissues.started.connect(partial(self.status.begin, "finding", "Finding the tissue ..."))
+        self.tissues.ended.connect(partial(self.status.end, "finding", "Tissue found."))
+        self.places.edited.connect(self._keep_notes)
+        self.folder.clicked.connect(self._on_folder)
+        self.model.changed.connect(self._on_model)
+        self.desk.found.connect(self._on_found)
+        self.desk.at_work.connect(self._on_at_work)
+        self.desk.changed.connect(self.refresh)
+        self.run_panel.seen.connect(self.refresh)
+        for source in (
+            *(self.model, self.scale, self.opener, self.showing, self.tissues, self.lesions),
+            *(self.desk, self.run_panel, self.results),
+        ):
+            source.failed.connect(self._on_failed)
+
+    def _add_shortcuts(self) -> None:
+        slots = {
+            ANALYSE_KEY: self.analyse.click,
+            "Alt+Right": partial(self.picker.step, 1),
+            "Alt+Left": partial(self.picker.step, -1),
+            "Ctrl+B": self.showing.bookmark,
+            SAVE_KEY: self.save.click,
+        }
+        for key, slot in slots.items():
+            QShortcut(QKeySequence(key), self).activated.connect(slot)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is on its way; an analysis at work is not meant."""
+        parts = (self.desk, self.opener, self.showing, self.tissues, self.lesions, self.strip, self.results)
+        return any(part.busy for part in parts) or self.run_panel.busy
+
+    @property
+    def slide(self) -> OpenSlide | None:
+        """The slide that the dock is about."""
+        return self._slide
+
+    @property
+    def place(self) -> Place | None:
+        """Where its results lie; None until that is known."""
+        return self._place
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Follow the analysis while somebody looks."""
+        super().showEvent(event)
+        self.run_panel.watch.set_active(True)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Leave the analysis alone while nobody looks; it goes on."""
+        super().hideEvent(event)
+        self.run_panel.watch.set_active(False)
+
+    def refresh(self, _: object = None) -> None:
+        """Show what can be done now, and why not where it cannot."""
+        info = None if self._slide is None else self._slide.info
+        running = self.run_panel.active or self.desk.starting
+        self.show_slide(info is not None)
+        self.show_analyse(why_not(info, self.model.model, running=running), bool(self.results.content))
+
+    def _on_slide(self) -> None:
+        """Show what is known of the slide that the dock is about now."""
+        slide = self._slide = self.picker.slide
+        self._place = None
+        self.run_panel.set_folder(None)
+        self.facts.show_info(None if slide is None else slide.info)
+        self.places.show_bookmarks(())
+        for part in (self.showing, self.tissues, self.heatmap, self.lesions, self.results):
+            part.turn_to(slide)
+        self.refresh()
+        if slide is not None:
+            self.desk.look_for(slide.info, slide.identity)
+
+    def _on_found(self, place: Place) -> None:
+        """Show what is noted of a slide, and follow its analysis where there is one."""
+        if self._slide is None or place.identity != self._slide.identity:
+            return
+        self._place = place
+        self.places.show_bookmarks(place.notes.bookmarks)
+        if place.notes.pixel_size is not None:
+            self._set_scale(place.notes.pixel_size)
+        if place.analysed:
+            self.run_panel.set_folder(place.folder)
+        self.refresh()
+
+    def _on_scale(self, on: bool) -> None:
+        if on and self._slide is not None:
+            self.scale.start(self._slide)
+        else:
+            self.scale.stop()
+
+    def _on_scaled(self, size: PixelSize | None) -> None:
+        """The user says how large pixels are, or no longer does."""
+        if self._slide is None:
+            return
+        self._set_scale(size)
+        self.picker.ruler.setChecked(False)
+        self._keep_notes(size)
+        said = "back to what the file says" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
+        self.status.say(f"Scale: {said}.")
+
+    def _set_scale(self, size: PixelSize | None) -> None:
+        slide = self._slide
+        if slide is None:
+            return
+        slide_layers.set_pixel_size(self._viewer, slide, size)
+        self._viewer.reset_view()
+        self.picker.tell()
+        self.showing.renew(slide)
+        self.facts.show_info(slide.info)
+        self.refresh()
+
+    def _keep_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: as it was
+        """Keep bookmarks and scale with the results."""
+        from dataclasses import replace
+
+        if self._place is None or self._slide is None:
+            return
+        notes = replace(self._place.notes, bookmarks=self.places.bookmarks, fingerprint=self._slide.info.fingerprint)
+        if size is not False:
+            notes = replace(notes, pixel_size=size)
+        self._place = replace(self._place, notes=notes)
+        self.desk.keep(self._place.folder, notes)
+
+    def _on_model(self) -> None:
+        self.settings.keep("slide/model", self.model.model)
+        self.refresh()
+
+    def _on_at_work(self, slides: list[tuple[Path, Path]]) -> None:
+        """Offer slides that are being analysed and are not open."""
+        known = {slide.identity for slide in slide_layers.open_slides(self._viewer)}
+        links = [self.icons.link(slide.as_uri(), slide.name) for slide, _ in slides if str(slide) not in known]
+        self.notice.setText(f"Being analysed: {', '.join(links)}. Click to open." if links else "")
+        self.notice.setVisible(bool(links))
+
+    def _on_link(self, link: str) -> None:
+        if link == "sample":
+            self.opener.sample()
+        elif link == "open":
+            self.opener.ask()
+        elif self.sender() is self.notice:
+            self.notice.hide()
+            self.opener.open([Path(QUrl(link).toLocalFile())])
+        else:
+            QDesktopServices.openUrl(QUrl(link))
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "opening":
+            self.opener.cancel()
+
+    def _on_folder(self) -> None:
+        dialog = QFileDialog(self.window(), "Folder for results of slides", str(self.desk.root))
+        dialog.setObjectName("folder_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self._on_root)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_root(self, name: str) -> None:
+        self.desk.root = Path(name)
+        self._on_slide()
+
+    def _on_failed(self, error: Exception) -> None:
+        from napari.utils import notifications
+
+        self.status.end("starting")
+        self.run_panel.wish_failed()
+        self.status.say(str(error))
+        notifications.show_error(str(error))

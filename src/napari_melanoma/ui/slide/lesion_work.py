@@ -1,0 +1,235 @@
+"""The lesions of a slide as values: what is known of them, and the functions that a thread runs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.lesion_edits import History, Lesions
+    from napari_melanoma.analysis.slide_lesions import LesionMaps
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+HYSTERESIS = 0.2  # a lesion reaches as far as the probability is at most so much below the threshold
+Edit = Callable[["Lesions", "LesionMaps", LesionConfig], "Lesions"]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The lesions of one slide, with what they are measured on and how they came about."""
+
+    identity: str
+    folder: Path
+    target: str
+    config: LesionConfig
+    history: History[Lesions]
+    rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
+    saved: bool = True
+
+    @property
+    def lesions(self) -> Lesions:
+        """As they are now."""
+        return self.history.now
+
+    @property
+    def corrected(self) -> bool:
+        """Whether somebody changed what was found."""
+        return bool(self.history.past) or any(lesion.origin != "found" for lesion in self.lesions)
+
+
+def config_at(threshold: float) -> LesionConfig:
+    """Say what a lesion is at a threshold.
+
+    Parameters
+    ----------
+    threshold : float
+        The probability that a lesion reaches somewhere.
+
+    Returns
+    -------
+    LesionConfig
+        With hysteresis.
+    """
+    return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
+
+
+def lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
+    """Number of the lesion at a point.
+
+    Parameters
+    ----------
+    lesions : tuple of SlideLesion
+        All of the slide.
+    point : tuple of float
+        (row, column) in pixels of the finest level.
+
+    Returns
+    -------
+    int or None
+        None where there is none.
+    """
+    for lesion in lesions:
+        for polygon in lesion.polygons:
+            if _within(polygon.outer, point) and not any(_within(hole, point) for hole in polygon.holes):
+                return int(lesion.index)
+    return None
+
+
+def _within(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a ring of a polygon
+    """Whether a point lies within a ring: a ray to the right crosses it an odd number of times."""
+    row, column = point
+    inside = False
+    for (r0, c0), (r1, c1) in zip(ring, (*ring[1:], ring[0]), strict=True):
+        if (r0 > row) != (r1 > row) and column < c0 + (row - r0) / (r1 - r0) * (c1 - c0):
+            inside = not inside
+    return inside
+
+
+def _rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
+    """Number, class and vertices of each ring, in napari's coordinates: from the centre of the first pixel."""
+    import numpy as np
+
+    return [
+        (lesion.index, lesion.label, np.asarray(ring, np.float64) - 0.5)
+        for lesion in lesions
+        for polygon in lesion.polygons
+        for ring in (polygon.outer, *polygon.holes)
+    ]
+
+
+def _maps(slide: OpenSlide, folder: Path, target: str) -> LesionMaps:
+    from napari_melanoma.workflows.slide_findings import read_maps
+
+    return read_maps(folder, target, slide.size)
+
+
+def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
+    """Find the lesions of a slide.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    folder : pathlib.Path
+        The slide's own.
+    target : str
+        The class that is looked for.
+    config : LesionConfig
+        Thresholds.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Findings
+        What is known then.
+    """
+    from napari_melanoma.analysis.lesion_edits import History
+    from napari_melanoma.analysis.slide_lesions import find_lesions
+
+    lesions = find_lesions(_maps(slide, folder, target), config)
+    return Findings(slide.identity, folder, target, config, History(lesions), _rings(lesions), saved=False)
+
+
+def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
+    """Read the lesions that were saved; find them where none were.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    folder : pathlib.Path
+        The slide's own.
+    target : str
+        The class that is looked for.
+    config : LesionConfig
+        Thresholds.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Findings
+        What is known then.
+    """
+    from napari_melanoma.analysis.lesion_edits import History
+    from napari_melanoma.workflows.slide_findings import read_lesions
+
+    lesions = read_lesions(folder)
+    if lesions is None:
+        return find(slide, folder, target, config, run)
+    return Findings(slide.identity, folder, target, config, History(lesions), _rings(lesions))
+
+
+def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Findings:
+    """Change lesions by hand.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    now : Findings
+        As they are.
+    change : callable
+        What is done to them.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Findings
+        What is known then.
+    """
+    lesions = change(now.lesions, _maps(slide, now.folder, now.target), now.config)
+    return changed(slide, now, now.history.then(lesions), run)
+
+
+def changed(slide: OpenSlide, now: Findings, history: History[Lesions], run: RunContext) -> Findings:
+    """Turn to other lesions, as undo does.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    now : Findings
+        As they are.
+    history : History
+        Lesions with what can be undone.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Findings
+        What is known then.
+    """
+    return replace(now, history=history, rings=_rings(history.now), saved=False)
+
+
+def save(now: Findings, run: RunContext) -> Findings:
+    """Write the lesions into the slide's folder.
+
+    Parameters
+    ----------
+    now : Findings
+        As they are.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Findings
+        What is known then.
+    """
+    from napari_melanoma.workflows.slide_findings import save_lesions
+
+    save_lesions(now.folder, now.lesions, now.config)
+    return replace(now, saved=True)

@@ -1,0 +1,216 @@
+"""The lesions of a slide: found in a thread at a threshold, corrected by hand with undo, drawn, saved."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.slide import lesion_work as slide_lesion_work
+from napari_melanoma.ui.slide.lesion_work import Edit, Findings, config_at, lesion_at
+from napari_melanoma.ui.slide.table import BENIGN, MALIGNANT
+
+if TYPE_CHECKING:
+    from napari.layers import Shapes
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+MOST_DRAWN = 400  # outlines; more of them would make napari slow
+
+
+class SlideLesions(QObject):
+    """Keeps lesions, table and layer in step; the work is done in a thread.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where they are drawn.
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    changed : Signal(object)
+        The ``Findings`` of the slide that the dock is about; None where there are none.
+    saved : Signal(object)
+        The folder into which lesions were written.
+    failed : Signal(object)
+        An exception; the lesions are as they were.
+    """
+
+    changed = Signal(object)
+    saved = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._known: dict[str, Findings] = {}
+        self._slide: OpenSlide | None = None
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether lesions are being found, changed or saved."""
+        return self._latest.busy
+
+    @property
+    def findings(self) -> Findings | None:
+        """Of the slide that the dock is about."""
+        return None if self._slide is None else self._known.get(self._slide.identity)
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        self._slide = slide
+        self.changed.emit(self.findings)
+
+    def find(self, folder: Path, target: str, threshold: float) -> None:
+        """Find the lesions at a threshold; corrections by hand are left behind, one step of undo away.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            The slide's own.
+        target : str
+            The class that is looked for.
+        threshold : float
+            Its probability somewhere in each lesion.
+        """
+        slide = self._slide
+        if slide is not None:
+            work = partial(slide_lesion_work.find, slide, folder, target, config_at(threshold))
+            self._latest.submit(slide.identity, lambda: work)
+
+    def read(self, folder: Path, target: str, config: LesionConfig) -> None:
+        """Show the lesions that were saved, with all corrections; found anew where none were.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            The slide's own.
+        target : str
+            The class that was looked for.
+        config : LesionConfig
+            At these thresholds.
+        """
+        slide = self._slide
+        if slide is not None:
+            work = partial(slide_lesion_work.read, slide, folder, target, config)
+            self._latest.submit(slide.identity, lambda: work)
+
+    def edit(self, change: Edit) -> None:
+        """Change the lesions by hand.
+
+        Parameters
+        ----------
+        change : callable
+            Of lesions, maps and configuration; gives the new lesions.
+        """
+        slide, now = self._slide, self.findings
+        if slide is not None and now is not None:
+            work = partial(slide_lesion_work.edited, slide, now, change)
+            self._latest.submit(f"{slide.identity} edit", lambda: work)
+
+    def undo(self) -> None:
+        """Take back the last change."""
+        self._step("undo")
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        self._step("redo")
+
+    def forget(self, identity: str) -> None:
+        """Forget a slide that was closed, or is analysed anew.
+
+        Parameters
+        ----------
+        identity : str
+            Of the slide.
+        """
+        self._known.pop(identity, None)
+        if self._slide is not None and self._slide.identity == identity:
+            layer = slide_layers.part(self._viewer, self._slide, "lesions")
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+            self.changed.emit(None)
+
+    def at(self, point: tuple[float, float]) -> int | None:
+        """Number of the lesion at a point.
+
+        Parameters
+        ----------
+        point : tuple of float
+            (row, column) in pixels of the finest level.
+
+        Returns
+        -------
+        int or None
+            None where there is none.
+        """
+        now = self.findings
+        return None if now is None else lesion_at(now.lesions, point)
+
+    def save(self) -> None:
+        """Write the lesions as they are into the slide's folder."""
+        now = self.findings
+        if now is not None:
+            self._latest.submit("save", lambda: partial(slide_lesion_work.save, now))
+
+    def _step(self, way: str) -> None:
+        slide, now = self._slide, self.findings
+        if slide is None or now is None:
+            return
+        history = getattr(now.history, way)()
+        if history is not now.history:
+            work = partial(slide_lesion_work.changed, slide, now, history)
+            self._latest.submit(f"{slide.identity} edit", lambda: work)
+
+    def _on_done(self, found: Findings) -> None:
+        before = self._known.get(found.identity)
+        self._known[found.identity] = found
+        slide = self._slide
+        if slide is None or slide.identity != found.identity:
+            return
+        if before is None or before.rings is not found.rings:
+            _draw(self._viewer, slide, found)
+        self.changed.emit(found)
+        if found.saved and before is not None and not before.saved:
+            self.saved.emit(found.folder)
+
+
+def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
+    """Draw the outlines anew."""
+    layer = slide_layers.part(viewer, slide, "lesions")
+    if layer is not None:
+        layer.data = []
+    if not found.rings:
+        return
+    layer = slide_layers.put(viewer, slide, "lesions", partial(_shapes, slide))
+    colours = {"malignant": MALIGNANT.name(), "benign": BENIGN.name()}
+    drawn = found.rings[:MOST_DRAWN]
+    layer.add_polygons(
+        [ring for _, _, ring in drawn],
+        edge_width=max(slide.size) / 500,
+        edge_color=[colours[label] for _, label, _ in drawn],
+        face_color="transparent",
+    )
+
+
+def _shapes(slide: OpenSlide) -> Shapes:
+    from napari.layers import Shapes
+
+    return Shapes(ndim=2, edge_width=max(slide.size) / 500)

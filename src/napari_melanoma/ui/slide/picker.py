@@ -1,0 +1,247 @@
+"""Which slide the dock is about: a list that follows the viewer's layers, and what its file says."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.slide.sharp import keep_sharp
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+
+    from napari_melanoma.io.slides.slide import SlideInfo
+    from napari_melanoma.ui.connections import Connections
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+LONGEST = 18  # letters of a word that fit in half a dock
+GIVEN = {"ruler": "from your ruler", "given": "given by you"}
+NO_SCALE = "The size of a pixel is not known: nothing can be measured or analysed. Set it with the ruler, at the right."
+
+
+class SlidePicker(QWidget):
+    """A combo box of the viewer's slides, with next, previous and the ruler beside it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose layers are followed.
+    icons : ThemedIcons
+        Gives the icons.
+    connections : Connections
+        Ends with the dock.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The dock is about another slide, or about none.
+    scale : Signal(bool)
+        The user wants to set the scale, or is done with it.
+    """
+
+    changed = Signal()
+    scale = Signal(bool)
+
+    def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._shown: tuple[object, ...] | None = None
+        tip = "Which slide; picking one shows it and hides the others (Alt+Right, Alt+Left)"
+        self.combo = named(QComboBox(), "slide", "Slide", tip)
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._previous = tool("previous_slide", "Previous slide", "Previous slide (Alt+Left)")
+        self._next = tool("next_slide", "Next slide", "Next slide (Alt+Right)")
+        self.ruler = tool("scale", "Scale", "Scale: set the size of a pixel by a number or a ruler", checkable=True)
+        for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.ruler, "line")):
+            icons.add(button, icon)
+        self._about = named(quiet(), "slide_about", "About the slide")
+        self._about.setToolTip("")
+        self.warnings = named(Words(), "slide_warnings", "What to know before trusting a number")
+        self.warnings.setProperty("fault", True)
+        self.warnings.setToolTip("")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(row(self.combo, self._previous, self._next, self.ruler, stretch=0))
+        layout.addWidget(self._about)
+        layout.addWidget(self.warnings)
+        events = viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered):
+            connections.connect(emitter, self._on_layers)
+        connections.connect(viewer.layers.selection.events.active, self._on_active)
+        self.combo.activated.connect(self._on_picked)
+        self._previous.clicked.connect(lambda: self.step(-1))
+        self._next.clicked.connect(lambda: self.step(1))
+        self.ruler.toggled.connect(self.scale)
+
+    @property
+    def slide(self) -> OpenSlide | None:
+        """The slide, or None where there is none."""
+        wanted = self.combo.currentData()
+        return next((one for one in slide_layers.open_slides(self._viewer) if one.identity == wanted), None)
+
+    def step(self, by: int) -> None:
+        """Go to the next or previous slide.
+
+        Parameters
+        ----------
+        by : int
+            How many further; after the last comes the first.
+        """
+        if self.combo.count():
+            self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
+            self._on_picked()
+
+    def refresh(self) -> None:
+        """List the slides as they are now; the one that is picked stays so, unless another one is new."""
+        slides = slide_layers.open_slides(self._viewer)
+        known = [self.combo.itemData(index) for index in range(self.combo.count())]
+        fresh = [slide.identity for slide in slides if slide.identity not in known]
+        kept = self.combo.currentData()
+        if [slide.identity for slide in slides] != known:
+            self.combo.clear()
+            for slide in slides:
+                self.combo.addItem(slide.info.path.name, slide.identity)
+                self.combo.setItemData(self.combo.count() - 1, slide.identity, Qt.ItemDataRole.ToolTipRole)
+        left = [slide.identity for slide in slides]
+        kept = fresh[-1] if fresh else kept if kept in left else next(reversed(left), None)
+        self.combo.setCurrentIndex(self.combo.findData(kept))
+        for slide in slides:
+            if slide.identity in fresh:
+                keep_sharp(slide.slide, slide.layers)
+        if fresh and len(slides) > 1:
+            self._on_picked()
+        self.tell()
+
+    def tell(self) -> None:
+        """Say what is known of the slide, as it is now."""
+        slide = self.slide
+        info = None if slide is None else slide.info
+        self._about.setText("" if info is None else said_facts(info))
+        warnings = [] if info is None else said_warnings(info)
+        self.warnings.setText("\n".join(warnings))
+        self.warnings.setVisible(bool(warnings))
+        several = self.combo.count() > 1
+        self._previous.setVisible(several)
+        self._next.setVisible(several)
+        self.ruler.setEnabled(slide is not None)
+        # A slide that was closed and opened again is another one: its layers are.
+        now = None if slide is None else (slide.identity, slide.slide)
+        if now != self._shown:
+            self._shown = now
+            self.ruler.setChecked(False)
+            self.changed.emit()
+
+    def _on_layers(self, event: Event) -> None:
+        self.refresh()
+
+    def _on_active(self, event: Event) -> None:
+        """Go along when the user selects a layer of another slide."""
+        index = self.combo.findData(slide_layers.slide_of(self._viewer, event.value) or "")
+        if index >= 0 and index != self.combo.currentIndex():
+            self.combo.setCurrentIndex(index)
+            self.tell()
+
+    def _on_picked(self, index: int = 0) -> None:
+        slide = self.slide
+        if slide is not None and self.combo.count() > 1:
+            slide_layers.show_only(self._viewer, slide)
+            self._viewer.reset_view()
+        self.tell()
+
+
+class SlideFacts(Words):
+    """What the file says of the slide, in two columns; what could point at a patient is not among it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "slide_facts", "What the file says").setToolTip("")
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def show_info(self, info: SlideInfo | None) -> None:
+        """Show another slide.
+
+        Parameters
+        ----------
+        info : SlideInfo or None
+            None for none.
+        """
+        if info is None:
+            self.setText("")
+            return
+        levels = ", ".join(f"1:{level.downsample:g}" + (" (made here)" if level.built else "") for level in info.levels)
+        rows = {"levels": levels, "channels": ", ".join(info.channels), **info.properties}
+        if info.kind == "brightfield":
+            rows.pop("channels")
+        lines = (
+            f"<tr><td style='padding-right: 8px'><i>{html.escape(_wrapping(name))}</i></td>"
+            f"<td>{html.escape(_wrapping(str(value)))}</td></tr>"
+            for name, value in rows.items()
+        )
+        names = html.escape(", ".join(info.associated))
+        beside = f"<p>Not opened, for it may name the patient: {names}.</p>" if names else ""
+        self.setText(f"<table>{''.join(lines)}</table>{beside}")
+
+
+def said_facts(info: SlideInfo) -> str:
+    """Say what a slide is, in one or two lines.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        Of the slide.
+
+    Returns
+    -------
+    str
+        Scale, magnification, format, size.
+    """
+    size = info.pixel_size
+    if size is None:
+        scale = "no scale"
+    else:
+        same = abs(size.y_um / size.x_um - 1) < 0.005
+        number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"
+        scale = f"{number} µm/px" + (f" ({GIVEN[size.source]})" if size.source in GIVEN else "")
+    full = info.levels[0]
+    facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x", info.format]
+    if info.kind == "fluorescence":
+        count = len(info.channels)
+        facts.append(f"fluorescence, {count} channel{'' if count == 1 else 's'}")
+    extent = f"{full.width:,} x {full.height:,} px"
+    if size is not None:
+        extent += f", {full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm"
+    return f"{'  ·  '.join(fact for fact in facts if fact)}\n{extent}"
+
+
+def said_warnings(info: SlideInfo) -> list[str]:
+    """Say what a user should know before trusting a number; what the user has set is no longer missing.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        Of the slide.
+
+    Returns
+    -------
+    list of str
+        In their order.
+    """
+    if info.pixel_size is None:
+        return [NO_SCALE]
+    return [] if info.pixel_size.source in GIVEN else list(info.warnings)
+
+
+def _wrapping(text: str) -> str:
+    """Let a long word without a blank wrap where its parts end, so that it does not widen the dock."""
+    parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
+    return "\u200b".join(part[at : at + LONGEST] for part in parts for at in range(0, len(part), LONGEST))

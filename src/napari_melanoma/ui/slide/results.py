@@ -1,0 +1,312 @@
+"""What an analysis found, in the Slide dock: heatmap, tiles, answer and lesions, corrected, saved, exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.slide.controls import EXPORTS, SAVE_KEY
+from napari_melanoma.ui.slide.edits import merged, of_other_class, removed, split
+from napari_melanoma.ui.slide.words import said_answer, said_end
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.ui.slide.lesion_work import Findings
+    from napari_melanoma.ui.slide.watch import SlideSight
+
+ENDED = ("finished", "failed", "cancelled", "lost")
+
+
+class SlideResults(QObject):
+    """Turns what is seen in the folder of a slide into layers and rows.
+
+    Parameters
+    ----------
+    dock : SlideDock
+        The dock, with its parts.
+    viewer : napari.viewer.Viewer
+        The viewer.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: nothing was exported.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer = dock, viewer
+        self._slide: OpenSlide | None = None
+        self.content: Mapping[str, Any] = {}
+        self._state = ""
+        self._splitting = False
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(dock.status.say)
+        self._latest.failed.connect(self.failed)
+        dock.run_panel.seen.connect(self._on_seen)
+        dock.heat.target_changed.connect(self._on_target)
+        dock.heat.threshold_changed.connect(self._on_threshold)
+        dock.lesions.changed.connect(self._on_lesions)
+        dock.lesions.saved.connect(self._on_saved)
+        dock.table.picked.connect(self._enable)
+        dock.table.removing.connect(lambda: dock.lesions.edit(removed(dock.table.selected)))
+        dock.save.clicked.connect(dock.lesions.save)
+        dock.exporting.connect(self._on_export)
+        edits = {
+            "merge": lambda: dock.lesions.edit(merged(dock.table.selected)),
+            "class": lambda: dock.lesions.edit(of_other_class(dock.table.selected)),
+            "remove": lambda: dock.lesions.edit(removed(dock.table.selected)),
+            "split": self._on_split,
+            "undo": dock.lesions.undo,
+            "redo": dock.lesions.redo,
+        }
+        for name, slot in edits.items():
+            dock.edits[name].clicked.connect(slot)
+        self._callback = self._on_press
+        viewer.mouse_drag_callbacks.append(self._callback)
+        callbacks, mine = viewer.mouse_drag_callbacks, self._callback
+        dock.destroyed.connect(partial(_forget, callbacks, mine))
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being exported."""
+        return self._latest.busy
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        self._slide = slide
+        self.content, self._state = {}, ""
+        self._splitting = False
+        self._show_content()
+        heat = self._dock.heatmap.heat
+        self._dock.strip.show_tiles(slide, () if heat is None else heat.tiles)
+        self._show_parts()
+
+    def begin(self) -> None:
+        """Another analysis has begun: what the one before found goes, unless it goes on from there."""
+        self.content, self._state = {}, ""
+        if self._slide is not None:
+            self._dock.heatmap.forget(self._slide.identity)
+            self._dock.lesions.forget(self._slide.identity)
+            self._dock.strip.show_tiles(self._slide, ())
+        self._show_content()
+        self._show_parts()
+
+    def _on_seen(self, sight: SlideSight) -> None:
+        """Show what there is now."""
+        run, place = sight.report.run, self._dock.place
+        if self._slide is None or place is None or sight.path != place.folder:
+            return
+        state = str(run.state)
+        fresh = state != self._state or sight.content != self.content
+        before, self._state = self._state, state
+        # What was written by an analysis before is not what this one finds.
+        self.content = {} if run.state.active else sight.content
+        if sight.heat is not None:
+            self._dock.heatmap.take(sight.heat)
+            self._dock.strip.show_tiles(self._slide, sight.heat.tiles)
+            self._show_parts()
+        if fresh and state in ENDED:
+            self._on_ended(sight, at_work=before not in ("", *ENDED))
+
+    def _on_ended(self, sight: SlideSight, *, at_work: bool) -> None:
+        """Show what an analysis came to, whether it ended now or long ago."""
+        self._show_content()
+        said = said_end(sight.report.run, self.content)
+        self._dock.status.say(said if at_work or not self.content else f"Analysed before: {said}")
+        if self.content and not at_work:  # so that analysing again goes on from there
+            self._dock.model.model = str((self.content.get("model") or {}).get("name", ""))
+        heat, place = self._dock.heatmap.heat, self._dock.place
+        if self.content and heat is not None and heat.is_probability and place is not None:
+            config = _config(self.content)
+            self._dock.heat.threshold = config.high
+            self._dock.lesions.read(place.folder, heat.target, config)
+
+    def _on_target(self, target: str) -> None:
+        """Show another class, and find its lesions."""
+        self._dock.run_panel.set_target(target)
+        self._find(target)
+
+    def _on_threshold(self, threshold: float) -> None:
+        heat = self._dock.heatmap.heat
+        if heat is not None:
+            self._find(heat.target)
+
+    def _find(self, target: str) -> None:
+        heat, place = self._dock.heatmap.heat, self._dock.place
+        if heat is not None and heat.is_probability and place is not None:
+            self._dock.lesions.find(place.folder, target, self._dock.heat.threshold)
+
+    def _on_lesions(self, found: Findings | None) -> None:
+        """Show the lesions as rows."""
+        dock = self._dock
+        lesions = () if found is None else found.lesions
+        dock.table.show_lesions(lesions)
+        self._show_parts()
+        if found is not None:
+            malignant = sum(lesion.label == "malignant" for lesion in lesions)
+            areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
+            area = f", {sum(areas):.3g} mm² in all" if areas else ""
+            dock.count.setText(
+                f"{len(lesions)} found, {malignant} malignant{area}" if lesions else "No lesion at this threshold."
+            )
+            if found.corrected and not found.saved:
+                dock.lesions.save()  # nobody's corrections are lost; a threshold that was moved is saved when asked
+        self._enable()
+
+    def _on_saved(self, folder: Path) -> None:
+        icons = self._dock.icons
+        self._dock.status.say(f"Saved in {icons.link(folder.as_uri(), folder.name)}.")
+
+    def _enable(self) -> None:
+        """Offer what can be done with the rows that are selected."""
+        dock, found = self._dock, self._dock.lesions.findings
+        chosen = len(dock.table.selected)
+        able = {
+            "merge": chosen > 1,
+            "split": chosen == 1,
+            "class": chosen > 0,
+            "remove": chosen > 0,
+            "undo": found is not None and bool(found.history.past),
+            "redo": found is not None and bool(found.history.undone),
+        }
+        for name, on in able.items():
+            dock.edits[name].setEnabled(on)
+        unsaved = found is not None and not found.saved
+        dock.save.setEnabled(unsaved)
+        why = "Analyse the slide first" if found is None else "Everything is saved"
+        where = "" if found is None else f" into {found.folder}"
+        dock.save.setToolTip(f"Save the lesions as they are now{where} ({SAVE_KEY})" if unsaved else why)
+        dock.export.setEnabled(found is not None or bool(self.content))
+
+    def _show_parts(self) -> None:
+        heat, found = self._dock.heatmap.heat, self._dock.lesions.findings
+        self._dock.show_found(heat is not None, found is not None)
+
+    def _show_content(self) -> None:
+        """Show answer and cautions."""
+        dock = self._dock
+        said, cautions = said_answer(self.content), [str(one) for one in self.content.get("warnings", ())]
+        dock.answer.setText(said)
+        dock.answer.setVisible(bool(said))
+        dock.cautions.setText("\n".join(cautions))
+        dock.cautions.setVisible(bool(cautions))
+
+    def _on_split(self) -> None:
+        """Let the user draw a line across the lesion that is selected."""
+        slide = self._slide
+        if slide is None or len(self._dock.table.selected) != 1:
+            return
+        self._splitting = True
+        self._dock.status.say("Press the mouse on one side of the lesion, and let go on the other.")
+
+    def _on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
+        """A click on a lesion selects its row; a line that is drawn to split it cuts it."""
+        slide = self._slide
+        if slide is None or event.button != 1:
+            return
+        splitting, start = self._splitting, slide.to_slide(tuple(event.position[-2:]))
+        line, moved = [start], False
+        if splitting:
+            event.handled = True
+        yield
+        while event.type == "mouse_move":
+            moved = True
+            line.append(slide.to_slide(tuple(event.position[-2:])))
+            if splitting:
+                event.handled = True
+            yield
+        if splitting and moved:
+            self._cut(line)
+        elif not moved:
+            index = self._dock.lesions.at(start)
+            layer = slide_layers.part(self._viewer, slide, "lesions")
+            if index is not None and layer is not None and layer.visible:
+                self._dock.table.pick(index)
+
+    def _cut(self, line: list[tuple[float, float]]) -> None:
+        import numpy as np
+
+        self._splitting = False
+        chosen = self._dock.table.selected
+        if len(chosen) == 1:
+            self._dock.lesions.edit(split(chosen[0], np.array(line)))
+
+    def _on_export(self, kind: str) -> None:
+        slide = self._slide
+        if slide is None:
+            return
+        title, name = EXPORTS[kind]
+        dialog = QFileDialog(self._dock.window(), title.removesuffix(" ..."))
+        dialog.setObjectName("export_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(f"{slide.info.name}-{name}")
+        dialog.fileSelected.connect(partial(self._export, kind))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _export(self, kind: str, name: str) -> None:
+        found, place = self._dock.lesions.findings, self._dock.place
+        if place is not None:
+            self._latest.submit(kind, lambda: partial(_write, kind, Path(name), found, place.folder))
+
+
+def _config(content: Mapping[str, Any]) -> LesionConfig:
+    """The thresholds at which lesions were found; the usual ones where another version wrote them."""
+    try:
+        return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
+    except ConfigError:
+        return LesionConfig()
+
+
+def _forget(callbacks: list[Any], mine: Any) -> None:  # noqa: ANN401 - napari's list of functions
+    """Let the viewer call a dock no more that is gone."""
+    if mine in callbacks:
+        callbacks.remove(mine)
+
+
+def _write(kind: str, path: Path, found: Findings | None, folder: Path, run: RunContext) -> str:
+    """Write one file, and say so."""
+    import shutil
+
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.core.files import atomic_file, save_error
+    from napari_melanoma.workflows.slide_findings import write_lesions_table, write_outlines
+    from napari_melanoma.workflows.slide_outputs import HEATMAP
+
+    if kind == "tif":
+        if not (folder / HEATMAP).is_file():
+            raise InputError("the heatmap is written when the analysis has ended: wait for that, or resume it.")
+        try:
+            with atomic_file(path) as temporary:
+                shutil.copyfile(folder / HEATMAP, temporary)
+        except OSError as error:
+            raise save_error(path, error) from error
+    elif found is None:
+        raise InputError("there are no lesions yet: analyse the slide first.")
+    elif kind == "csv":
+        write_lesions_table(path, found.lesions)
+    else:
+        write_outlines(path, found.lesions)
+    return f"Written: {path}"

@@ -1,0 +1,168 @@
+"""What the Slide dock shows of a slide: overview, view, places, scale bar; and how clicks on it move the viewer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.io.slide_notes import Bookmark
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.slide import camera as slide_camera
+from napari_melanoma.ui.slide.camera import View
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from qtpy.QtGui import QImage
+
+    from napari_melanoma.analysis.slide_lesions import SlideLesion
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.slides.tiled import TiledSlide
+    from napari_melanoma.ui.slide.controls import SlideControls
+    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.ui.slide.watch import SuspiciousTile
+
+OVERVIEW_PX, FOLLOW_MS = 640, 30
+TILE_VIEWS = 4.0  # how many tiles wide the view is after flying to one
+
+
+class SlideShowing(QObject):
+    """Keeps overview and coordinates in step with the camera, and flies.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    controls : SlideControls
+        The dock.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: a place that is none, a picture that cannot be read.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
+        super().__init__(controls)
+        self._viewer, self._controls = viewer, controls
+        self._slide: OpenSlide | None = None
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_picture)
+        self._latest.failed.connect(self.failed)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(FOLLOW_MS)
+        self._timer.timeout.connect(self.follow)
+        camera = slide_camera.camera(viewer)
+        for emitter in (camera.events.center, camera.events.zoom):
+            controls.connections.connect(emitter, self._on_camera)
+        controls.overview.wanted.connect(self._on_wanted)
+        controls.places.asked.connect(self._on_asked)
+        controls.places.chosen.connect(self._on_chosen)
+        controls.places.adding.connect(self.bookmark)
+        controls.places.bar.connect(self._on_bar)
+        controls.places.check.setChecked(controls.settings.kept("slide/scale_bar", True))
+        controls.strip.chosen.connect(self._on_tile)
+        controls.table.chosen.connect(self.fly_to)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a picture is being read."""
+        return self._latest.busy
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        self._slide = slide
+        self._controls.overview.show_slide(None if slide is None else slide.size)
+        if slide is not None:
+            work = partial(_picture, slide.slide, slide.identity)
+            self._latest.submit("overview", lambda: work)
+            self._on_bar(self._controls.places.check.isChecked())
+            self._timer.start()
+
+    def renew(self, slide: OpenSlide) -> None:
+        """The slide has another scale.
+
+        Parameters
+        ----------
+        slide : OpenSlide
+            With that scale.
+        """
+        self._slide = slide
+        self.follow()
+
+    def follow(self) -> None:
+        """Say where the camera looks now."""
+        if self._slide is not None:
+            view = slide_camera.seen(self._viewer, self._slide)
+            self._controls.overview.show_view(view)
+            self._controls.places.show_place(slide_camera.said_place(self._slide, view.center))
+
+    def bookmark(self) -> None:
+        """Keep what is in view."""
+        if self._slide is not None:
+            view = slide_camera.seen(self._viewer, self._slide)
+            self._controls.places.add(Bookmark("place", *view.center, view.width))
+
+    def fly_to(self, lesion: SlideLesion) -> None:
+        """Bring a lesion into view.
+
+        Parameters
+        ----------
+        lesion : SlideLesion
+            Of the slide.
+        """
+        if self._slide is not None:
+            box = lesion.box
+            slide_camera.fly_to_box(self._viewer, self._slide, View(box.top, box.left, box.height, box.width))
+
+    def _on_camera(self, event: object = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_wanted(self, row: float, column: float) -> None:
+        if self._slide is not None:
+            slide_camera.fly(self._viewer, self._slide, (row, column))
+
+    def _on_asked(self, text: str) -> None:
+        if self._slide is None:
+            return
+        try:
+            slide_camera.fly(self._viewer, self._slide, slide_camera.read_place(self._slide, text))
+        except MelanomaError as error:
+            self.failed.emit(error)
+
+    def _on_chosen(self, bookmark: Bookmark) -> None:
+        if self._slide is not None:
+            slide_camera.fly(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
+
+    def _on_tile(self, tile: SuspiciousTile) -> None:
+        if self._slide is not None:
+            slide_camera.fly(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
+
+    def _on_bar(self, on: bool) -> None:
+        self._controls.settings.keep("slide/scale_bar", on)
+        overlays = getattr(getattr(self._viewer, "canvas", None), "overlays", None)
+        bar: Any = self._viewer.scale_bar if overlays is None else overlays.scale_bar
+        bar.visible = on and self._slide is not None
+
+    def _on_picture(self, found: tuple[str, QImage]) -> None:
+        if self._slide is not None and found[0] == self._slide.identity:
+            self._controls.overview.show_picture(found[1])
+
+
+def _picture(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:
+    """Read the whole slide as a small picture."""
+    from napari_melanoma.ui.slide.overview import as_image
+
+    return identity, as_image(slide.thumbnail(OVERVIEW_PX))

@@ -1,0 +1,303 @@
+"""The tissue of a slide: found by a method, shown as a layer that can be corrected, and honoured as it was drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_melanoma.analysis.tissue import TissueConfig, TissueMethod
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.ui.close_guard import answer, ask
+from napari_melanoma.ui.editors import StillCombo
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.look import named, quiet, row
+from napari_melanoma.ui.slide import layers as slide_layers
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Labels
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.slides.tiled import TiledSlide
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+CORRECTED = "tissue-corrected.png"
+ABOUT = {
+    "auto": "Above the noise of the glass",
+    "otsu": "Otsu's threshold on the staining",
+    "entropy": "Kapur's threshold of most entropy",
+    "triangle": "The triangle threshold on the staining",
+    "luminance": "Otsu's threshold on the brightness",
+}
+NOT_FOUND = "Found when the slide is analysed. Find it now to see it, and correct it where it is wrong."
+
+
+@dataclass(frozen=True)
+class FoundTissue:
+    """Tissue as it was found: mask bool (row, column), its share of the slide, what to look at, and by which method."""
+
+    identity: str
+    mask: NDArray[np.bool_]
+    share: float
+    warnings: tuple[str, ...]
+    method: str
+
+
+class TissueSection(QWidget):
+    """Method, share, and the layer of the tissue.
+
+    Attributes
+    ----------
+    wanted : Signal()
+        The user wants the tissue to be found and shown.
+    method_changed : Signal()
+        Another method was chosen.
+    """
+
+    wanted = Signal()
+    method_changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.combo = named(StillCombo(), "tissue_method", "Method", "How tissue is told from glass")
+        self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for place, name in enumerate(get_args(TissueMethod)):
+            self.combo.addItem(name, name)
+            self.combo.setItemData(place, ABOUT[name], 3)
+        tip = "Show the tissue as a layer: paint or erase, and the analysis keeps to what you drew"
+        self.button = named(QPushButton("Find and edit"), "tissue_find", "Find the tissue", tip)
+        self._words = named(quiet(NOT_FOUND), "tissue_words", "About the tissue")
+        self._words.setToolTip("")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(row(self.combo, self.button, stretch=0))
+        layout.addWidget(self._words)
+        self.combo.activated.connect(self.method_changed)
+        self.button.clicked.connect(self.wanted)
+
+    @property
+    def method(self) -> str:
+        """How tissue is told from glass."""
+        return str(self.combo.currentData())
+
+    @method.setter
+    def method(self, method: str) -> None:
+        self.combo.setCurrentIndex(max(0, self.combo.findData(method)))
+
+    def say(self, words: str) -> None:
+        """Say how much tissue there is.
+
+        Parameters
+        ----------
+        words : str
+            Or why there is none.
+        """
+        self._words.setText(words)
+
+
+class TissueKeeper(QObject):
+    """Finds the tissue of slides, shows it, and knows whether somebody corrected it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where it is shown.
+    section : TissueSection
+        The controls.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: no tissue is known.
+    started, ended : Signal()
+        It is being found; it is so no more.
+    """
+
+    failed = Signal(object)
+    started = Signal()
+    ended = Signal()
+
+    def __init__(self, viewer: Viewer, section: TissueSection) -> None:
+        super().__init__(section)
+        self._viewer, self._section = viewer, section
+        self._found: dict[str, FoundTissue] = {}
+        self._slide: OpenSlide | None = None
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_found)
+        self._latest.failed.connect(self._on_failed)
+        section.wanted.connect(self._on_wanted)
+        section.method_changed.connect(self._on_method)
+
+    @property
+    def busy(self) -> bool:
+        """Whether tissue is being found."""
+        return self._latest.busy
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        self._slide = slide
+        found = None if slide is None else self._found.get(slide.identity)
+        if found is not None:
+            self._section.method = found.method
+        able = slide is not None and slide.info.kind == "brightfield"
+        self._section.setEnabled(able)
+        self._tell()
+
+    def forget(self, identity: str) -> None:
+        """Forget a slide that was closed.
+
+        Parameters
+        ----------
+        identity : str
+            Of the slide.
+        """
+        self._found.pop(identity, None)
+
+    def corrected(self, slide: OpenSlide) -> NDArray[np.bool_] | None:
+        """Give the tissue as it was corrected by hand.
+
+        Parameters
+        ----------
+        slide : OpenSlide
+            The slide.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            bool (row, column) of the whole slide; None where nobody changed what was found.
+        """
+        import numpy as np
+
+        layer, found = slide_layers.part(self._viewer, slide, "tissue"), self._found.get(slide.identity)
+        if layer is None:
+            return None
+        drawn = np.asarray(layer.data) != 0
+        return None if found is not None and np.array_equal(drawn, found.mask) else drawn
+
+    def _on_wanted(self) -> None:
+        """Show the layer, found first where there is none."""
+        slide = self._slide
+        if slide is None:
+            return
+        layer = slide_layers.part(self._viewer, slide, "tissue")
+        if layer is not None:
+            layer.visible = True
+            self._viewer.layers.selection.active = layer
+            layer.mode = "paint"
+        else:
+            self._find(slide)
+
+    def _on_method(self) -> None:
+        """Find it by the other method where it is shown, after asking where somebody corrected it."""
+        slide = self._slide
+        if slide is None or slide_layers.part(self._viewer, slide, "tissue") is None:
+            return
+        if self.corrected(slide) is not None and not self._may_replace():
+            found = self._found.get(slide.identity)
+            self._section.method = "auto" if found is None else found.method
+            return
+        self._find(slide)
+
+    def _may_replace(self) -> bool:
+        box = ask(self._section, "replace_tissue", "Find the tissue anew?", "What you drew is lost.", "Slide")
+        box.addButton("Find anew", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        pressed = answer(box)
+        return pressed is not None and pressed.objectName() == "replace"
+
+    def _find(self, slide: OpenSlide) -> None:
+        self.started.emit()
+        work = partial(_find, slide.slide, slide.identity, slide.info.pixel_size, self._section.method)
+        self._latest.submit(slide.identity, lambda: work)
+
+    def _on_found(self, found: FoundTissue) -> None:
+        self.ended.emit()
+        self._found[found.identity] = found
+        slide = self._slide
+        if slide is None or slide.identity != found.identity:
+            return
+        self._show(slide, found)
+        self._tell()
+
+    def _show(self, slide: OpenSlide, found: FoundTissue) -> None:
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        def make() -> Labels:
+            colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
+            return Labels(found.mask.astype("uint8"), opacity=0.35, colormap=colours)
+
+        place = MapPlace.of_thumbnail(found.mask.shape, slide.size, slide.info.pixel_size)
+        layer = slide_layers.put(self._viewer, slide, "tissue", make, place)
+        layer.data = found.mask.astype("uint8")
+        layer.visible = True
+        layer.selected_label, layer.brush_size = 1, max(10, max(found.mask.shape) // 60)
+        self._viewer.layers.selection.active = layer
+
+    def _on_failed(self, error: Exception) -> None:
+        self.ended.emit()
+        self.failed.emit(error)
+
+    def _tell(self) -> None:
+        slide = self._slide
+        found = None if slide is None else self._found.get(slide.identity)
+        if slide is not None and slide.info.kind != "brightfield":
+            self._section.say("Tissue is found on brightfield slides only.")
+        elif found is None:
+            self._section.say(NOT_FOUND)
+        else:
+            said = f"{100 * found.share:.0f} % of the slide. Paint or erase in the layer: the analysis keeps to it."
+            self._section.say("\n".join((said, *found.warnings)))
+
+
+def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
+    """Keep tissue that was drawn beside the results.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    mask : numpy.ndarray
+        bool (row, column) of the whole slide.
+
+    Returns
+    -------
+    pathlib.Path
+        As ``SlideOptions.tissue_mask`` takes it.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from napari_melanoma.io.results import write_mask
+
+    write_mask(folder / CORRECTED, mask)
+    return folder / CORRECTED
+
+
+def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401
+    """Find the tissue as the analysis would."""
+    from napari_melanoma.analysis.tissue import find_tissue
+    from napari_melanoma.workflows.slide_plan import THUMBNAIL_PX
+
+    thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    run.check()
+    full = slide.info.levels[0]
+    place = MapPlace.of_thumbnail(thumbnail.shape, (full.height, full.width), size)
+    found = find_tissue(thumbnail, place.cell_um, TissueConfig(method=method))
+    return FoundTissue(identity, found.mask, found.share, found.warnings, method)

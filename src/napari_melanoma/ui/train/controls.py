@@ -1,0 +1,250 @@
+"""The controls of the Train dock in their places: a recipe in and out, two pages, nothing started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.connections import Connections
+from napari_melanoma.ui.data_picker import DataPicker
+from napari_melanoma.ui.docking import Docking
+from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, scrolling, section
+from napari_melanoma.ui.recipe_form import RecipeForm, merged
+from napari_melanoma.ui.recipe_picker import RecipePicker
+from napari_melanoma.ui.review.settings import ReviewSettings
+from napari_melanoma.ui.runs.listing import RunsList
+from napari_melanoma.ui.runs.notice import RunNotice
+from napari_melanoma.ui.runs.page import RunPage
+from napari_melanoma.ui.start_picker import StartPicker
+from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.train.welcome import TrainWelcome
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+START_KEY = "Ctrl+Alt+Return"
+NO_DATA = "(no data yet)"  # stands for a data set while none is ticked, so that a recipe can be shown without one
+
+
+class TrainControls(QWidget):
+    """What a user sees of the Train dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        named(self, "train_dock", "Train")
+        self.setToolTip("")
+        self.settings = ReviewSettings()
+        self.connections = Connections()
+        Docking(self)
+        self.icons = ThemedIcons(viewer, self, self.connections)
+        self.welcome = TrainWelcome(self.icons)
+        self.notice = RunNotice(self.icons)
+        self.data = DataPicker(self.settings, self.icons)
+        self.start_from = StartPicker(self.icons)
+        self.recipes = RecipePicker(self.icons)
+        self.form = RecipeForm(self.settings, self.icons)
+        self.runs = RunsList(self.icons)
+        self.page = RunPage(self.icons, self.settings)
+        self.forecast = named(quiet(), "forecast", "What the training would use and take")
+        self.warning = named(QLabel(), "warning", "What is in the way")
+        self.start = named(QPushButton("Start"), "primary", "Start the training")
+        self.status = StatusLine(self.icons)
+        self._lay_out()
+        self.icons.apply()
+
+    def own_recipe(self) -> TrainRecipe:
+        """Give the recipe that is picked, with the data and the start that are picked, before any change by hand.
+
+        Returns
+        -------
+        TrainRecipe
+            With a stand-in where no data set is ticked.
+
+        Raises
+        ------
+        BundleError
+            Where the model to start from is gone.
+        """
+        datasets = self.data.datasets or (NO_DATA,)
+        shipped, loaded = self.recipes.shipped, self.recipes.loaded
+        start = self.start_from.start
+        if loaded is not None:
+            return adapted(loaded, start, datasets)
+        if shipped is None:
+            raise BundleError("no recipe is picked: choose one from the list.")
+        return shipped.recipe(datasets, start)
+
+    def recipe(self) -> TrainRecipe:
+        """Give the recipe as the controls show it.
+
+        Returns
+        -------
+        TrainRecipe
+            What a training started now would follow.
+
+        Raises
+        ------
+        ConfigError
+            Where a value is not allowed.
+        """
+        picked: dict[str, Any] = {
+            "data": {"datasets": self.data.datasets or (NO_DATA,), "base": self.data.base_data},
+            "model": {"start": self.start_from.start},
+        }
+        return TrainRecipe.parse(merged(self.form.values(), picked), "the recipe")
+
+    def set_recipe(self, recipe: TrainRecipe) -> None:
+        """Show a recipe as if the user had chosen each of its values.
+
+        Parameters
+        ----------
+        recipe : TrainRecipe
+            ``recipe()`` gives the same back once its data sets were counted.
+        """
+        self.data.use(recipe.data.datasets, recipe.data.base)
+        self.start_from.start = recipe.model.start
+        self.form.set_values(recipe)
+
+    def show_page(self, of_run: bool) -> None:
+        """Turn to the page of a run, or back to the settings.
+
+        Parameters
+        ----------
+        of_run : bool
+            Whether to the run.
+        """
+        self._pages.setCurrentIndex(int(of_run))
+        self._foot.setVisible(not of_run)
+
+    @property
+    def on_run(self) -> bool:
+        """Whether the page of a run is shown."""
+        return bool(self._pages.currentIndex() == 1)
+
+    def show_state(self, why_not: str, *, empty: bool) -> None:
+        """Show what can be done now, and why not where it cannot.
+
+        Parameters
+        ----------
+        why_not : str
+            Why no training can be started; empty where one can.
+        empty : bool
+            Whether there is nothing to learn from.
+        """
+        self.welcome.setVisible(empty)
+        self._settings_part.setVisible(not empty)
+        self._foot.setVisible(not empty and not self.on_run)
+        self.start.setEnabled(not why_not)
+        self.start.setToolTip(why_not or f"Train in a process of its own; you can go on working ({START_KEY})")
+
+    def _lay_out(self) -> None:
+        """Put everything in its place: what is long scrolls, Start and the status line stay in sight."""
+        settings_page = QWidget()
+        column = QVBoxLayout(settings_page)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.setSpacing(7)
+        self._settings_part = self._settings()
+        runs = section("Runs", "runs_section", self.runs, self.settings, True)
+        self.icons.fold(runs)
+        for widget in (self.notice, self.welcome, self._settings_part, runs):
+            column.addWidget(widget)
+        column.addStretch(1)
+        run_page = QWidget()
+        run_column = QVBoxLayout(run_page)
+        run_column.setContentsMargins(6, 6, 6, 6)
+        run_column.addWidget(self.page)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(scrolling(settings_page, "train_scroll"))
+        self._pages.addWidget(scrolling(run_page, "run_scroll"))
+        self._foot = self._before_start()
+        below = QWidget()
+        foot = QVBoxLayout(below)
+        foot.setContentsMargins(6, 0, 6, 6)
+        foot.addWidget(self._foot)
+        foot.addWidget(self.status)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(4)
+        whole.addWidget(self._pages, 1)
+        whole.addWidget(below)
+
+    def _settings(self) -> QWidget:
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(7)
+        picks = QWidget()
+        rows = form(picks)
+        rows.addRow(_label("start from"), self.start_from)
+        rows.addRow(_label("recipe"), self.recipes)
+        rows.addRow(self.recipes.summary)
+        for widget in (self.data, picks, self.form):
+            column.addWidget(widget)
+        return part
+
+    def _before_start(self) -> QWidget:
+        """Make what stands above Start, and Start."""
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        self.forecast.setMinimumHeight(3 * self.forecast.fontMetrics().lineSpacing())
+        self.forecast.setAlignment(Qt.AlignmentFlag.AlignBottom)
+        self.warning.setProperty("fault", True)
+        self.warning.setWordWrap(True)
+        for widget in (line, self.forecast, self.warning, self.start):
+            column.addWidget(widget)
+        return part
+
+
+def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> TrainRecipe:
+    """Let a recipe of the user's own begin with something else and learn from other data.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        As it was loaded.
+    start : str
+        With a model the network becomes that model's.
+    datasets : tuple of str
+        Folders.
+
+    Returns
+    -------
+    TrainRecipe
+        Otherwise the same.
+
+    Raises
+    ------
+    BundleError
+        Where the model to start from is gone.
+    """
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.weights_files import weights_file
+
+    network: dict[str, Any] = {"start": start}
+    if start not in ("imagenet", "none", recipe.model.start) and weights_file(start) is None:
+        config = find_bundle(start).config
+        known = ("architecture", "options", "input_size", "preprocessing")
+        network |= {name: getattr(config, name) for name in known}
+    model = recipe.model.model_copy(update=network)
+    return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"datasets": datasets})})
+
+
+def _label(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    label.setContentsMargins(0, 4, 0, 0)
+    return label
