@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from napari_melanoma.cli import app
-from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.io.results import read_table
 from napari_melanoma.workflows import slide_runs, slides
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 from napari_melanoma.workflows.slide_options import SlideOptions
@@ -29,7 +30,7 @@ from napari_melanoma.workflows.slide_runs import (
     slide_command,
     slide_folder,
 )
-from napari_melanoma.workflows.slides import analyse_slides, find_slide_inputs
+from napari_melanoma.workflows.slides import analyse_slides
 
 LoadModel = Callable[..., TileModel]
 Draw = Callable[..., Path]
@@ -187,11 +188,34 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
     assert len((tmp_path / "out" / "slides.csv").read_text().splitlines()) == 4  # rows of others are kept
 
 
-def test_two_slides_of_one_name_are_refused(drawn_slide: Draw, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    paths = [drawn_slide(tmp_path / "a.tif"), drawn_slide(tmp_path / "other" / "a.tiff")]
-    with pytest.raises(InputError, match="would share a folder"):
-        find_slide_inputs(paths)
+@pytest.mark.usefixtures("dark")
+def test_slides_of_one_stem_keep_folders_of_their_own(drawn_slide: Draw, options: SlideOptions, tmp_path: Path) -> None:
+    for name in ("b", "c"):
+        (tmp_path / name).mkdir()
+    paths = [tmp_path / "a.tif", tmp_path / "b" / "a.tif", tmp_path / "c" / "A.tiff"]
+    for seed, path in enumerate(paths):
+        drawn_slide(path, seed=seed)
+    out, told = tmp_path / "out", list[slides.SlideStatus]()
+    analyse_slides(paths, out, options, run=RunContext(), tell=told.append)
+    folders = [status.folder for status in told]
+    assert folders[0] == out / "a"
+    assert [folder.name[:2] for folder in folders[1:]] == ["a-", "A-"]
+    assert len({folder.name.casefold() for folder in folders}) == 3
+    told.clear()
+    analyse_slides(paths[::-1], out, options, run=RunContext(), tell=told.append)  # in another order
+    assert [status.folder for status in told] == folders[::-1]
+    assert all(status.status == "done" for status in told)
+    assert all(_resumed(folder) for folder in folders)
+    rows = read_table(out / "slides.csv")
+    assert sorted((row["slide"], row["file"]) for row in rows) == sorted(
+        (folder.name, path.name) for folder, path in zip(folders, paths, strict=True)
+    )
+
+
+def _resumed(folder: Path) -> bool:
+    """Whether the last analysis of a folder found all tiles done."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [event["resumed"] for event in events if event["kind"] == "started"][-1] is True
 
 
 @pytest.mark.usefixtures("dark")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion, fi
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_notes import SlideNotes, write_notes
 from napari_melanoma.io.slide_results import DONE, ResultSpec, SlideResult
 from napari_melanoma.workflows import slide_findings as findings
 from napari_melanoma.workflows.slide_options import SlideOptions
@@ -97,15 +95,6 @@ def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_t
 )
 def test_the_class_that_is_meant(classes: tuple[str, ...], content: dict[str, Any], expected: str) -> None:
     assert findings.usual_target(classes, content) == expected
-
-
-def test_another_slide_of_the_same_name_keeps_a_folder_of_its_own(tmp_path: Path) -> None:
-    info: Any = SimpleNamespace(path=tmp_path / "s.svs", fingerprint="sha:0123456789abcdef")
-    assert findings.results_root(tmp_path, info) == tmp_path
-    write_notes(tmp_path / "s", SlideNotes("sha:0123456789abcdef"))
-    assert findings.results_root(tmp_path, info) == tmp_path
-    write_notes(tmp_path / "s", SlideNotes("sha:another"))
-    assert findings.results_root(tmp_path, info) == tmp_path / "89abcdef"
 
 
 def test_what_differs_is_said(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from napari_melanoma.cli.slide_options import (
     Nice,
     Overlap,
     Precision,
+    Prevalence,
     Score,
     Stain,
     Target,
@@ -60,6 +61,7 @@ def slide(
     stain: Stain = None,
     score: Score = None,
     target: Target = None,
+    prevalence: Prevalence = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
     precision: Precision = None,
@@ -71,18 +73,21 @@ def slide(
 ) -> None:
     """Analyse slides."""
     with session(json, debug) as current:
-        from napari_melanoma.workflows.slides import analyse_slides, find_slide_inputs
+        from napari_melanoma.io.slides.opening import find_slides
+        from napari_melanoma.workflows.slides import analyse_slides
 
         if nice:
             from napari_melanoma.workflows.processes import lower_priority
 
             lower_priority()
         said = given(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap)
-        said |= given(border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target)
+        said |= given(
+            border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target, prevalence=prevalence
+        )
         said |= given(batch_size=batch_size, workers=workers, precision=precision, download=download or None)
         said |= given(stain={"method": stain} if stain else None, score={"method": score} if score else None)
         chosen = _options(config, said)
-        paths = find_slide_inputs(slides)
+        paths = find_slides(slides)
         current.after_stop = f"What is done stays in {out}: run the same command again to go on."
         summary = analyse_slides(
             paths, out, chosen, run=current.run, force=force, tell=lambda status: _tell(current, status)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -165,6 +166,22 @@ def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def plain_name(name: str) -> str:
+    """Give a name without what some file systems do not tell apart: case, and how letters are composed.
+
+    Parameters
+    ----------
+    name : str
+        Of a file or folder.
+
+    Returns
+    -------
+    str
+        Equal for names that may not stand beside each other.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _beside(path: Path, suffix: str = "") -> Path:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
-from napari_melanoma.core.files import write_text
+from napari_melanoma.core.files import plain_name, write_text
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.workflows.classified import Classifying
 from napari_melanoma.workflows.lesion import LesionOptions
@@ -159,8 +158,8 @@ class Folders:
     def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
         self._out = out
         self._salt = _salt(out)
-        self._taken = {_plain(name) for name in reserved}
-        self._there = {_plain(entry.name) for entry in out.iterdir()}
+        self._taken = {plain_name(name) for name in reserved}
+        self._there = {plain_name(entry.name) for entry in out.iterdir()}
 
     def place(self, path: Path) -> Place:
         """Choose the folder of one photograph; call it in a stable order.
@@ -185,14 +184,14 @@ class Folders:
         source = Source.of(path, self._salt)
         stem = path.stem.rstrip(". ") or "image"
         names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
-        free = [name for name in names if _plain(name) not in self._taken]
+        free = [name for name in names if plain_name(name) not in self._taken]
         stored = {name: _stored(self._out / name) for name in free}
         mine = [name for name in free if stored[name] and _belongs(stored[name], path, source)]
-        vacant = [name for name in free if _plain(name) not in self._there and not (self._out / name).exists()]
+        vacant = [name for name in free if plain_name(name) not in self._there and not (self._out / name).exists()]
         chosen = next(iter((*mine, *vacant)), None)
         if chosen is None:
             raise SaveError(f"{self._out / names[1]} exists and holds no result of {path.name}. Move it away.")
-        self._taken.add(_plain(chosen))
+        self._taken.add(plain_name(chosen))
         return Place(path, source, self._out / chosen, stored[chosen])
 
 
@@ -311,8 +310,3 @@ def _salt(out: Path) -> Salt:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Choose another folder.") from error
-
-
-def _plain(name: str) -> str:
-    """A name without what some file systems do not tell apart: case, and how letters are composed."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

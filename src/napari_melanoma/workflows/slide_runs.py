@@ -15,11 +15,12 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.workflows.launching import ask, let_end, reap, spawn
 from napari_melanoma.workflows.processes import PROCESS, alive
 from napari_melanoma.workflows.runs import RunState, RunTail, last_events, state_of
+from napari_melanoma.workflows.slide_folders import SOURCE, note_slide, slide_folder
 from napari_melanoma.workflows.slide_options import SlideOptions
 
 __all__ = ["RunState", "RunTail", "SlideRun", "ask", "launch_slide", "read_slide_run", "slide_command", "slide_folder"]
 
-OPTIONS, SOURCE, OUTPUT, RESULT = "options.toml", "slide.json", "output.txt", "result.json"
+OPTIONS, OUTPUT, RESULT = "options.toml", "output.txt", "result.json"
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,6 @@ class SlideRun:
         return self.done / self.total if self.total else None
 
 
-def slide_folder(out: Path, slide: Path) -> Path:
-    """Say where the results of a slide go.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder of the results.
-    slide : pathlib.Path
-        The slide.
-
-    Returns
-    -------
-    pathlib.Path
-        ``OUT/<stem>``; of a folder its whole name.
-    """
-    return out / (slide.name if slide.is_dir() else slide.stem)
-
-
 def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool = False) -> Path:
     """Start an analysis that goes on when this process ends; one that was begun there goes on.
 
@@ -117,7 +100,7 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
     if (alive(folder) and not let_end(folder)) or place.is_owned:
         raise RunError(f"{folder.name} is being analysed already. Cancel that first, or wait until it has ended.")
     write_toml(folder / OPTIONS, options)
-    _note_source(folder, slide)
+    note_slide(folder, slide, named=True)
     place.ask("run")
     (folder / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
     place.tell("launched")
@@ -226,13 +209,6 @@ def _said(folder: Path) -> str:
         lines = []
     spoken = [line.strip() for line in lines if line.strip() and not line.startswith("--- ")]
     return spoken[-1] if spoken else "Its process ended before it began, and said nothing."
-
-
-def _note_source(folder: Path, slide: Path) -> None:
-    """Keep which slide is analysed, for whoever attaches again."""
-    from napari_melanoma.core.files import write_json
-
-    write_json(folder / SOURCE, {"slide": str(slide.absolute())})
 
 
 def _asked(folder: Path) -> tuple[Path | None, SlideOptions | None]:

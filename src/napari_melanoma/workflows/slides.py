@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,20 +14,21 @@ from napari_melanoma.core.errors import BundleError, ConfigError, InputError, Me
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.io.slides.opening import find_slides, open_slide
+from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.workflows.analyse_slide import analyse_slide, load_model
+from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide
 from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_runs import slide_folder
 
 if TYPE_CHECKING:
     from napari_melanoma.inference.tiles import TileModel
 
-__all__ = ["SlideStatus", "SlidesSummary", "analyse_slides", "find_slide_inputs"]
+__all__ = ["SlideStatus", "SlidesSummary", "analyse_slides"]
 
 TABLE = "slides.csv"
 CORNER_PX = 256
 COLUMNS = (
     "slide",
+    "file",
     "status",
     "error",
     "model",
@@ -35,6 +36,7 @@ COLUMNS = (
     "probability_mean",
     "probability_maximum",
     "probability_top_k",
+    "probability_attention",
     "lesions",
     "lesions_malignant",
     "lesion_area_mm2",
@@ -75,37 +77,6 @@ def _ignore(status: SlideStatus) -> None:
     """Take an outcome and do nothing with it."""
 
 
-def find_slide_inputs(named: Iterable[str | Path]) -> list[Path]:
-    """List the slides that a user named.
-
-    Parameters
-    ----------
-    named : iterable of str or pathlib.Path
-        Slides, folders and glob patterns.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Each once, in natural order.
-
-    Raises
-    ------
-    InputError
-        Where nothing matches, or two slides would share a result folder.
-    """
-    paths = find_slides(named)
-    by_folder: dict[str, Path] = {}
-    for path in paths:
-        name = slide_folder(Path(), path).name.casefold()
-        if name in by_folder:
-            raise InputError(
-                f"{by_folder[name]} and {path} have one name, and their results would share a folder. Analyse them "
-                "into two folders."
-            )
-        by_folder[name] = path
-    return paths
-
-
 def analyse_slides(
     paths: Sequence[Path],
     out: Path,
@@ -120,7 +91,7 @@ def analyse_slides(
     Parameters
     ----------
     paths : sequence of pathlib.Path
-        As ``find_slide_inputs`` lists them.
+        As ``find_slides`` lists them.
     out : pathlib.Path
         Receives ``slides.csv`` and a folder for each slide.
     options : SlideOptions
@@ -145,11 +116,11 @@ def analyse_slides(
         Where the disk refuses, or the user stopped it; what is done is kept.
     """
     started, table = time.monotonic(), _Table(out / TABLE)
-    models, counts = _Models(options), {"done": 0, "failed": 0}
+    models, counts, folders = _Models(options), {"done": 0, "failed": 0}, SlideFolders(out)
     for path, following in zip(paths, [*paths[1:], None], strict=True):
         run.check()
         with _warmed(following):
-            status = _one(path, slide_folder(out, path), models, run, force=force)
+            status = _one(path, folders.place(path), models, run, force=force)
         counts[status.status] += 1
         table.put(status)
         tell(status)
@@ -179,6 +150,7 @@ class _Models:
 
 def _one(path: Path, folder: Path, models: _Models, run: RunContext, *, force: bool) -> SlideStatus:
     """Analyse one slide; a fault of its own is told, one that concerns all is raised."""
+    note_slide(folder, path)
     try:
         outcome = analyse_slide(path, folder, models.options, run, load=models.fresh, force=force)
     except (BundleError, ConfigError, SaveError):
@@ -228,7 +200,8 @@ class _Table:
 
 def _row(status: SlideStatus) -> dict[str, Any]:
     """Row of a slide."""
-    content, first = status.content, {"slide": status.folder.name, "status": status.status, "error": status.error}
+    content = status.content
+    first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
     if not content:
         return first
     target, lesions = content["target"], content["lesions"]

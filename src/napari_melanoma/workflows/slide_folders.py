@@ -1,0 +1,169 @@
+"""Which folder the results of a slide go to, so that no slide takes another's and each is found again.
+
+They go to ``OUT/<stem>``. Where that folder shows another slide (of the same stem, in another folder or of another
+format), they go to ``OUT/<stem>-<8 hexadecimal digits>``, made from the slide's content: the same in every run, also
+after the slide was moved, and nothing in it tells a path. Names that differ in case or in the composition of letters
+alone count as equal, as they are on the file systems of macOS and Windows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import plain_name, write_json
+from napari_melanoma.io.slide_notes import read_notes
+from napari_melanoma.io.slide_results import STORE, SlideResult
+from napari_melanoma.io.slides.files import fingerprint_of
+
+SOURCE, RESULT = "slide.json", "result.json"
+ANOTHER = "another"  # in place of a fingerprint: what is there is no slide's
+DIGITS = 8
+
+
+class SlideFolders:
+    """Gives each slide of a run a folder below ``out`` that no other one has; writes nothing.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Where the results go; it need not be there.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._taken: set[str] = set()
+
+    def place(self, slide: Path) -> Path:
+        """Choose the folder of one slide; call it in a stable order.
+
+        Parameters
+        ----------
+        slide : pathlib.Path
+            The slide, a file or a folder.
+
+        Returns
+        -------
+        pathlib.Path
+            The one that holds its results, else ``OUT/<stem>`` (of a folder its whole name) where that is free, else
+            one named after its content.
+        """
+        folder = self._out / self._chosen(slide)
+        self._taken.add(plain_name(folder.name))
+        return folder
+
+    def _chosen(self, slide: Path) -> str:
+        """Name of the folder of one slide."""
+        stem = slide.name if slide.is_dir() else slide.stem
+        there = self._alike(stem)
+        if plain_name(stem) not in {*self._taken, *there}:
+            return stem  # without a look at the slide, which may lie on a slow drive
+        mine, vacant = fingerprint(slide), ""
+        for name in _names(stem, mine):
+            if plain_name(name) in self._taken:
+                continue
+            found = there.get(plain_name(name))
+            if found is None:
+                return vacant or name
+            owners = _owners(self._out / found)
+            if mine in owners:
+                return found
+            vacant = vacant or ("" if owners else found)
+        raise AssertionError("names never end")
+
+    def _alike(self, stem: str) -> dict[str, str]:
+        """Folders that might be those of slides of this stem: names as they are, by their plain form."""
+        if not self._out.is_dir():
+            return {}
+        names = {plain_name(entry.name): entry.name for entry in self._out.iterdir()}
+        return {plain: name for plain, name in names.items() if plain.startswith(plain_name(stem))}
+
+
+def slide_folder(out: Path, slide: Path) -> Path:
+    """Say where the results of a slide go, or are.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Folder of the results.
+    slide : pathlib.Path
+        The slide.
+
+    Returns
+    -------
+    pathlib.Path
+        ``OUT/<stem>``, of a folder its whole name; ``OUT/<stem>-<digits>`` where that is another slide's.
+    """
+    return SlideFolders(out).place(slide)
+
+
+def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
+    """Keep whose folder this is, from before there are results; what is noted already stays.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    slide : pathlib.Path
+        The slide.
+    named : bool
+        Whether its path is kept too, for whoever comes back to an analysis that was started from a window.
+
+    Raises
+    ------
+    SaveError
+        Where the folder cannot be written.
+    """
+    path = {"slide": str(slide.absolute())} if named else {}
+    write_json(folder / SOURCE, {**_read(folder / SOURCE), **path, "fingerprint": fingerprint(slide)})
+
+
+def fingerprint(slide: Path) -> str:
+    """Hash a slide's content, as ``fingerprint_of`` does.
+
+    Parameters
+    ----------
+    slide : pathlib.Path
+        A file or a folder.
+
+    Returns
+    -------
+    str
+        Empty where it cannot be read: what is wrong is said when it is opened.
+    """
+    try:
+        return fingerprint_of(slide) if slide.exists() else ""
+    except OSError:
+        return ""
+
+
+def _names(stem: str, mine: str) -> Iterator[str]:
+    """Names of folders that a slide may have, in the order in which they are tried."""
+    yield stem
+    own = f"{stem}-{mine[:DIGITS] or 'unread'}"
+    yield own
+    yield from (f"{own}-{number}" for number in count(2))  # copies of one slide in one run
+
+
+def _owners(folder: Path) -> set[str]:
+    """Fingerprints of the slides that a folder says it is of; empty where it says nothing."""
+    told = [_read(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
+    owners = {str(one) for one in (*told, read_notes(folder).fingerprint)} - {""}
+    if (folder / STORE).is_dir():
+        with suppress(InputError):
+            owners.add(SlideResult.open(folder).spec.fingerprint)
+    return owners or ({ANOTHER} if (folder / RESULT).is_file() else set())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Content of a JSON file; empty where it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,70 @@
+"""Which folder a slide's results go to: its own, found again, never another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.io.slide_notes import SlideNotes, write_notes
+from napari_melanoma.io.slides.files import fingerprint_of
+from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide, slide_folder
+
+
+def slide(path: Path, content: bytes = b"pixels") -> Path:
+    """A file that stands for a slide."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def own(path: Path) -> str:
+    """The name that a slide has from its content."""
+    return f"{path.stem}-{fingerprint_of(path)[:8]}"
+
+
+def test_the_first_one_has_the_stem_and_nothing_is_written(tmp_path: Path) -> None:
+    path = slide(tmp_path / "in" / "x.ome.tif")
+    assert slide_folder(tmp_path / "out", path) == tmp_path / "out" / "x.ome"
+    assert slide_folder(tmp_path, path.parent) == tmp_path / "in"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in"]
+
+
+def test_two_of_one_stem_are_told_apart_by_their_content(tmp_path: Path) -> None:
+    first, second = slide(tmp_path / "a" / "x.svs", b"1"), slide(tmp_path / "b" / "X.ndpi", b"2")
+    folders = SlideFolders(tmp_path / "out")
+    placed = [folders.place(path) for path in (first, second)]
+    assert [folder.name for folder in placed] == ["x", own(second)]
+    for path, folder in zip((first, second), placed, strict=True):
+        note_slide(folder, path)
+    assert [slide_folder(tmp_path / "out", path) for path in (second, first)] == placed[::-1]
+    moved = second.rename(tmp_path / "X.ndpi")
+    assert slide_folder(tmp_path / "out", moved) == placed[1]
+
+
+def test_copies_in_one_run_do_not_share_a_folder(tmp_path: Path) -> None:
+    paths = [slide(tmp_path / name / "x.svs") for name in "abc"]
+    for _ in range(2):
+        folders = SlideFolders(tmp_path / "out")
+        placed = [folders.place(path) for path in paths]
+        assert [folder.name for folder in placed] == ["x", own(paths[0]), f"{own(paths[0])}-2"]
+        for path, folder in zip(paths, placed, strict=True):
+            note_slide(folder, path)
+
+
+@pytest.mark.parametrize("whose", ["notes", "result", "photograph"])
+def test_a_folder_that_shows_something_else_is_left_alone(whose: str, tmp_path: Path) -> None:
+    path = slide(tmp_path / "x.svs")
+    if whose == "notes":
+        write_notes(tmp_path / "out" / "x", SlideNotes("of another"))
+    else:
+        write_json(tmp_path / "out" / "x" / "result.json", {"fingerprint": "of another"} if whose == "result" else {})
+    assert slide_folder(tmp_path / "out", path).name == own(path)
+    write_notes(tmp_path / "out" / "x", SlideNotes(fingerprint_of(path)))
+    assert slide_folder(tmp_path / "out", path).name == "x"
+
+
+def test_a_slide_that_is_gone_still_has_a_place_to_say_so(tmp_path: Path) -> None:
+    write_notes(tmp_path / "out" / "x", SlideNotes("of another"))
+    assert slide_folder(tmp_path / "out", tmp_path / "x.svs").name == "x-unread"
