@@ -67,7 +67,7 @@ def test_says_what_it_is(spec: Spec) -> None:
     assert any(mark in spec.reference for mark in ("doi:", "arXiv:", "https://", " Melanoma Diagnosis ")), (
         spec.reference
     )
-    assert spec.config.model_fields["classes"].default == {"segmentation": 1, "classification": 2}[spec.task]
+    assert spec.config.model_fields["classes"].default == (1 if spec.task == "segmentation" else 2)
     assert all(field.description for field in spec.config.model_fields.values())
     assert spec.config.parse(spec.small, "small") is not None
 

@@ -106,9 +106,15 @@ def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[st
     from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
     options = ClassEvaluationOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
-    with loading(current.run):
-        classifier = Classifier.load(info)
-    found: ClassEvaluation = evaluate_classifier(classifier, data, out, options, run=current.run)
+    found: ClassEvaluation
+    if info.config.encoder is not None:
+        from napari_melanoma.workflows.evaluate_bags import evaluate_bags
+
+        found = evaluate_bags(info, data, out, options, run=current.run)
+    else:
+        with loading(current.run):
+            classifier = Classifier.load(info)
+        found = evaluate_classifier(classifier, data, out, options, run=current.run)
     _tell_failed(found.failed, current)
     metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     failed = len(found.failed)

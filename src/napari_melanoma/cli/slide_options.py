@@ -31,6 +31,10 @@ Score = Annotated[
     Literal["mean", "maximum", "top_k"] | None, typer.Option(help="How tiles become one answer for the slide.")
 ]
 Target = Annotated[str | None, typer.Option(help="Class that heatmap and lesions are about.")]
+Prevalence = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Of the positive class among the slides, for a model of whole slides."),
+]
 BatchSize = Annotated[int | None, typer.Option(help="Tiles in one pass of the network.")]
 Workers = Annotated[int | None, typer.Option(help="Threads that read; as many as cores by default.")]
 Precision = Annotated[

@@ -62,3 +62,22 @@ class Maps(nn.Module):
         """Give maps, float32 (batch, class, row, column), of normalised images (batch, 3, row, column)."""
         logits: Tensor = self.network(images).float()
         return logits.softmax(dim=1) if self._several else logits.sigmoid()
+
+
+class Embeddings(nn.Module):
+    """What the deepest level of an encoder makes of a picture, as one vector.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        In evaluation mode: normalised (batch, 3, row, column) to feature maps, the deepest last.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the mean of each feature, (batch, feature), of normalised images (batch, 3, row, column)."""
+        deepest: Tensor = self.encoder(images)[-1]
+        return deepest.mean(dim=(2, 3))

@@ -21,13 +21,14 @@ from napari_melanoma.models.foundation import (
     read_weights,
 )
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.models.zoo import encoder_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.models.precision import Precision
 
-TIMM = "timm:"
+TIMM, ENCODER = "timm:", "encoder:"
 TIMM_MPP = 0.5
 BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def load_tile_model(name: str, how: Loading) -> TileModel:
     Parameters
     ----------
     name : str
-        Of a bundle or its folder; ``timm:NAME`` for an encoder of timm; or one of ``FOUNDATION_ENCODERS``.
+        Of a bundle or its folder; ``encoder:NAME`` for the encoder of a bundle; ``timm:NAME`` for one of timm; or one
+        of ``FOUNDATION_ENCODERS``.
     how : Loading
         Weights, device, precision.
 
@@ -92,13 +94,15 @@ def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
         return _foundation(FOUNDATION_ENCODERS[name], how)
     if name.startswith(TIMM):
         return _timm(name, how)
+    if name.startswith(ENCODER):
+        return _encoder(find_bundle(name.removeprefix(ENCODER)))
     try:
         return _of_bundle(find_bundle(name))
     except BundleError as error:
         if Path(name).exists() or "there is no model named" not in str(error):
             raise
         encoders = ", ".join(FOUNDATION_ENCODERS)
-        raise BundleError(f"{error} Encoders of tiles: {encoders}, or timm:NAME.") from None
+        raise BundleError(f"{error} Encoders of tiles: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
 
 
 def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo, nn.Module]:
@@ -175,6 +179,20 @@ def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
     return info, network.eval()
 
 
+def _encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
+    """The encoder of a bundle for slides: its deepest maps, the mean of each over the tile."""
+    from napari_melanoma.inference import tile_answers
+
+    info, _ = _of_bundle(bundle)
+    encoder = encoder_of(load_network(bundle))
+    if encoder is None:
+        raise BundleError(
+            f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Name another."
+        )
+    kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
+    return kept, tile_answers.Embeddings(encoder)
+
+
 def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     """A bundle for slides, with what turns its logits into probabilities."""
     from napari_melanoma.inference import tile_answers
@@ -185,6 +203,8 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
             f"'{bundle.name}' is a model for photographs: it does not say at which scale it would look at a slide. "
             "Name a model of slides, see: napari-melanoma models list."
         )
+    if config.encoder is not None:
+        raise BundleError(f"'{bundle.name}' answers whole slides from embeddings of '{config.encoder.name}', no tiles.")
     if config.preprocessing.is_on:
         raise BundleError(f"'{bundle.name}' wants its pictures changed ({config.preprocessing.words}): not for slides.")
     if config.tabular is not None and config.tabular.columns:

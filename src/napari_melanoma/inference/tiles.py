@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from napari_melanoma.inference.bags import BagModel
     from napari_melanoma.io.slide_results import TileKind
 
 MOST_AWAY = 0.01  # of a probability from what float32 gives
@@ -112,6 +113,7 @@ class TileModel:
         self.info = info
         self.device = device
         self.batch_size = batch_size
+        self.bags: BagModel | None = None  # what makes one answer of all embeddings
         self.precision = precision or best_precision(device)
         self._tell: Callable[[str], None] = log.info
         self._network, self._exact = self._made(network, self.precision), None if precision == "fp32" else network

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.classifier import ClassifierConfig
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.encoder import EncoderConfig
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.preprocessing import PreprocessingConfig
@@ -55,6 +56,9 @@ class BundleConfig(Config):
     tile: TileConfig | None = Field(
         None, description="of a model of slides: scale and size of the tiles it learnt from"
     )
+    encoder: EncoderConfig | None = Field(
+        None, description="of a model of whole slides: what makes the embeddings of tiles that it answers from"
+    )
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="data, recipe and software behind it")
 
@@ -64,6 +68,8 @@ class BundleConfig(Config):
             raise ValueError(f"task is {self.task}: 'classifier' belongs to classification, which needs it")
         if self.tile is not None and SLIDE not in self.modalities:
             raise ValueError(f"'tile' is of a model of slides, and modalities are {self.modalities}: add '{SLIDE}'")
+        if self.encoder is not None and (self.tile is None or self.classifier is None):
+            raise ValueError("'encoder' is of a classifier of whole slides, which needs 'tile' and 'classifier'")
         if self.classifier is None:
             return self._with_a_map_a_class()
         if len(set(self.classes)) < max(2, len(self.classes)):

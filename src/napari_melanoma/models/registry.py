@@ -100,6 +100,11 @@ def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
     BundleError
         Where its task is the other one; names those that could be taken.
     """
+    if bundle.config.encoder is not None:
+        raise BundleError(
+            f"'{bundle.name}' answers whole slides from the embeddings of their tiles: napari-melanoma slide SLIDE "
+            f"--out DIR --model {bundle.name}."
+        )
     if bundle.config.task == task:
         return bundle
     fitting = ", ".join(known.name for known in list_bundles() if known.config.task == task)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.training.augment.partners import Partners
+from napari_melanoma.training.bag_loader import BagsInOrder, LearningBags
+from napari_melanoma.training.bag_prepare import PreparedBags
 from napari_melanoma.training.class_loader import LearningViews, ViewsInOrder
 from napari_melanoma.training.sampling import ALONE, EpochSampler, Rank, shares
 from napari_melanoma.training.seeds import seed_of
@@ -139,6 +141,8 @@ def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, ra
     step = shares(recipe.data, batch_size, len(prepared.learn), len(base or ()))
     classes = sampled_classes(prepared, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
+    if isinstance(prepared, PreparedBags):
+        return _loader(LearningBags(prepared, recipe), sampler, recipe.workers)
     if prepared.classes is not None:
         return _loader(LearningViews(prepared, recipe), sampler, recipe.workers)
     partners = Partners(recipe.augmentation, recipe.seed, len(prepared.learn), len(base or ()))
@@ -166,7 +170,9 @@ def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank
     """
     side = recipe.model.input_size
     batches: Any = TuningBatches(prepared.tuning, side)
-    if prepared.classes is not None:
+    if isinstance(prepared, PreparedBags):
+        batches = BagsInOrder(prepared)
+    elif prepared.classes is not None:
         batches = ViewsInOrder(prepared.tuning, prepared.classes.tuning, prepared, side)
     return _loader(batches, InOrder(len(prepared.tuning), batch_size, rank), workers=0)
 

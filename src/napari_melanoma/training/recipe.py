@@ -11,6 +11,7 @@ from napari_melanoma.core.preprocessing import PreprocessingConfig
 from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.models.zoo import architectures
+from napari_melanoma.training.bagging import DEFAULTS, NETWORK, BagConfig, out_of_place
 from napari_melanoma.training.classifying import ClassificationConfig
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
@@ -181,6 +182,9 @@ class TrainRecipe(Config):
     tile: TileConfig | None = Field(
         None, description="of a model of slides: scale and size of the tiles it learns from"
     )
+    bags: BagConfig | None = Field(
+        None, description="of a classifier of whole slides, which learns from the embeddings of their tiles"
+    )
 
     @property
     def mask_kind(self) -> Kind:
@@ -213,9 +217,11 @@ class TrainRecipe(Config):
         if values.get("task") != "classification":
             return _with_a_map_a_class(values) if values.get("classes") else values
         model = values.get("model", {})
+        bags = values.get("bags") is not None
         if isinstance(model, dict):
-            model = {"architecture": "image_tabular", **model}
+            model = {**(NETWORK if bags else {"architecture": "image_tabular"}), **model}
         own = {"title": "Lesion classification", "loss": "cross_entropy", "classification": {}}
+        own |= DEFAULTS if bags else {}
         return {**own, **values, "model": model}
 
     @model_validator(mode="after")
@@ -223,8 +229,9 @@ class TrainRecipe(Config):
         if (self.task == "classification") != (self.classification is not None):
             raise ValueError(f"task is {self.task}: the part 'classification' belongs to classification alone")
         name, spec = self.model.architecture, architectures()[self.model.architecture].spec
-        if spec.task != self.task:
-            raise ValueError(f"the architecture '{name}' is for {spec.task}, the task is {self.task}")
+        wanted = "bags" if self.bags is not None else self.task
+        if spec.task != wanted:
+            raise ValueError(f"the architecture '{name}' is for {spec.task}, the task is {wanted}")
         if self.classification is not None and self.data.base:
             raise ValueError(
                 "data.base keeps a segmentation model from forgetting; a classifier learns from all of data.datasets"
@@ -234,6 +241,22 @@ class TrainRecipe(Config):
         if self.task == "classification" and self.classes:
             raise ValueError(
                 "'classes' are those of label images; name those of a classifier in classification.classes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_slides(self) -> Self:
+        if self.bags is None:
+            return self
+        if self.classification is None:
+            raise ValueError("'bags' is of a classifier of whole slides: set task to classification")
+        strange = [*out_of_place(self.classification), *(["tile"] if self.tile else [])]
+        if self.model.start != "none":
+            strange.append(f"model.start = '{self.model.start}'")
+        if strange:
+            raise ValueError(
+                f"{', '.join(strange)}: not for slides as bags of embeddings, which have no picture, form or start. "
+                "Leave it out"
             )
         return self
 

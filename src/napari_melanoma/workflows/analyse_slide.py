@@ -21,6 +21,7 @@ from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_results import DONE, FAILED, STORE, SlideResult, discard_result
 from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.slide_bags import answer_slide, check_bags, info_of
 from napari_melanoma.workflows.slide_options import SlideOptions
 from napari_melanoma.workflows.slide_outputs import RESULT, Analysed, target_class, write_outputs
 from napari_melanoma.workflows.slide_plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, spec_of
@@ -138,6 +139,7 @@ def _analyse(work: _Work, load: Callable[[], TileModel] | None, started: float) 
     work.run.check()
     work.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
+    check_bags(model, plan.grid, options)
     write_mask(work.place.path / TISSUE, plan.tissue)
     tiles = SlideTiles(slide, plan.grid, preparation(slide, plan, options))
     result = _store(work, model, plan, tiles)
@@ -145,7 +147,12 @@ def _analyse(work: _Work, load: Callable[[], TileModel] | None, started: float) 
     if not (result.state == DONE).any():
         raise InputError(f"not one tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
     warnings = (*slide.info.warnings, *plan.warnings, *_cautions(model, result), *_unfamiliar(model, tiles, result))
-    return Analysed(slide.info, model.info, plan, options, result, warnings, time.monotonic() - started)
+    said = None
+    if model.bags is not None:
+        work.run.report(Progress(0, None, f"Answering {slide.info.name} as a whole"))
+        found = answer_slide(model.bags, result, options, work.run)
+        said, warnings = found.content, (*warnings, *found.warnings)
+    return Analysed(slide.info, info_of(model), plan, options, result, warnings, time.monotonic() - started, said)
 
 
 def load_model(options: SlideOptions) -> TileModel:
@@ -166,7 +173,8 @@ def load_model(options: SlideOptions) -> TileModel:
     BundleError
         Where there is no such model, or its weights are not here or damaged.
     """
-    from napari_melanoma.inference.tile_loading import Loading, load_tile_model
+    from napari_melanoma.inference.bag_loading import load_slide_model
+    from napari_melanoma.inference.tile_loading import Loading
 
     how = Loading(
         options.weights,
@@ -175,7 +183,7 @@ def load_model(options: SlideOptions) -> TileModel:
         options.batch_size,
         None if options.precision == "auto" else options.precision,
     )
-    return load_tile_model(options.model or DEFAULT_TILE_MODEL, how)
+    return load_slide_model(options.model or DEFAULT_TILE_MODEL, how)
 
 
 def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> SlideResult:

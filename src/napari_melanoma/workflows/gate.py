@@ -20,6 +20,7 @@ from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.class_gate import compare_with_start, evaluate_held_out
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
+from napari_melanoma.workflows.evaluate_bags import evaluate_bags_held_out
 from napari_melanoma.workflows.evaluate_labels import evaluate_labels_held_out
 from napari_melanoma.workflows.label_files import label_lead
 from napari_melanoma.workflows.lineage import may_have_learnt, parent_bundle
@@ -44,6 +45,7 @@ NO_START = (
 )
 ALONE = "The run started from no classifier; by itself, on {images} images held out: {lead} More in evaluation/."
 ALONE_SEVERAL = "On {images} images held out: {lead} More in evaluation/."
+SLIDES = "On {slides} slides held out: {lead} More in evaluation/."
 MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
 
 
@@ -121,7 +123,11 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     from napari_melanoma.workflows.class_files import lead_of
 
     folder = RunFolder(run_path)
-    if read_toml(folder.config, TrainRecipe).classes:
+    recipe = read_toml(folder.config, TrainRecipe)
+    if recipe.bags is not None:
+        slides = evaluate_bags_held_out(folder, _own(folder), run=run)
+        return SLIDES.format(slides=len(slides.told.labels), lead=lead_of(slides))
+    if recipe.classes:
         found = evaluate_labels_held_out(folder, _own(folder), run=run)
         return ALONE_SEVERAL.format(images=found.images, lead=label_lead(found))
     evaluation = evaluate_held_out(folder, _own(folder), run=run)

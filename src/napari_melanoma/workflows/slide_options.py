@@ -15,7 +15,18 @@ from napari_melanoma.analysis.tissue import TissueConfig
 from napari_melanoma.core.config import Config
 
 DENSE_OVERLAP = 0.125  # of a side: where neighbours meet, dense maps are blended over so much
-HOW = ("weights", "download", "device", "precision", "batch_size", "workers", "lesions", "score", "target")
+HOW = (
+    "weights",
+    "download",
+    "device",
+    "precision",
+    "batch_size",
+    "workers",
+    "lesions",
+    "score",
+    "target",
+    "prevalence",
+)
 
 
 class SlideOptions(Config):
@@ -43,6 +54,9 @@ class SlideOptions(Config):
     stain_reference: Path | None = Field(None, description="picture whose stain is the reference; none: a usual one")
     apply_profile: bool = Field(False, description="convert colours by the slide's ICC profile")
     target: str = Field("", description="class that heatmap and lesions are about; empty: the model's own")
+    prevalence: float | None = Field(
+        None, gt=0, lt=1, description="share of slides of the positive class where it is used"
+    )
     lesions: LesionConfig = LesionConfig()
     score: SlideScoreConfig = SlideScoreConfig()
     batch_size: int = Field(32, ge=1, le=4096, description="tiles in one pass of the network")

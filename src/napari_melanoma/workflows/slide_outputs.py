@@ -15,7 +15,9 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.results import write_table
+from napari_melanoma.io.slide_attention import ATTENTION
 from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
+from napari_melanoma.workflows.slide_bags import attention_map
 from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Analysed:
     result: SlideResult
     warnings: tuple[str, ...]
     seconds: float
+    answer: dict[str, Any] | None = None  # of a model of whole slides
 
 
 def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
@@ -71,7 +74,12 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
         Where the disk refuses, or the user stopped it.
     """
     found: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
-    if analysed.model.classes:
+    if analysed.answer is not None:
+        maps = attention_map(analysed.result)
+        assert maps is not None
+        _write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
+        found |= analysed.answer
+    elif analysed.model.classes:
         maps = _maps(analysed, run)
         _write_heatmap(folder / HEATMAP, maps, analysed.model.classes)
         if analysed.model.kind != "regression":
@@ -204,7 +212,12 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "fingerprint": slide.fingerprint,
         "mpp": None if size is None else [size.y_um, size.x_um],
         "mpp_source": None if size is None else size.source,
-        "model": {"name": analysed.model.name, "fingerprint": analysed.model.fingerprint, "kind": analysed.model.kind},
+        "model": {
+            "name": analysed.model.name,
+            "fingerprint": analysed.model.fingerprint,
+            "kind": analysed.model.kind,
+            "mpp": analysed.model.mpp,
+        },
         "licence": analysed.model.licence,
         "tiles_done": int((asked == DONE).sum()),
         "tiles_failed": int((asked == FAILED).sum()),

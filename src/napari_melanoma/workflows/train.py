@@ -15,6 +15,7 @@ from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, Ru
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.training.bag_prepare import prepare_bags
 from napari_melanoma.training.batch_size import find_batch_size
 from napari_melanoma.training.blending import blend_with_start, keep_start
 from napari_melanoma.training.engine import Fitting, choose_precision, device_name, fit, process_count
@@ -27,6 +28,7 @@ from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.task_bags import Bags
 from napari_melanoma.workflows.task_classification import Classification
 from napari_melanoma.workflows.task_kinds import TaskKind
 from napari_melanoma.workflows.task_segmentation import Segmentation
@@ -53,7 +55,8 @@ if TYPE_CHECKING:
     from napari_melanoma.training.task import Task
 
 KINDS: dict[str, TaskKind] = {"segmentation": Segmentation(), "classification": Classification()}
-SEVERAL = SeveralClasses()
+SEVERAL, BAGS = SeveralClasses(), Bags()
+SLIDES = 4  # of a step, where the recipe leaves it open
 log = logging.getLogger(__name__)
 
 
@@ -135,6 +138,8 @@ def train(
 
 def _kind_of(recipe: TrainRecipe) -> TaskKind:
     """What is done for the task of a recipe."""
+    if recipe.bags is not None:
+        return BAGS
     return SEVERAL if recipe.classes else KINDS[recipe.task]
 
 
@@ -164,8 +169,7 @@ def _begin(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
 def _work(work: Work, run: ListeningContext) -> BundleInfo:
     """Prepare, train, choose what training leaves open, write the bundle, judge it."""
     recipe, folder, phase = work.recipe, work.folder, Phase(run, work.folder)
-    known = None if work.resume and folder.data.exists() else encoding_of_start(recipe)
-    prepared = prepare_data(recipe, folder, resume=work.resume, run=phase, encoding=known)
+    prepared = _prepared(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
     kind = _kind_of(recipe)
     network = _network(work, kind, prepared)
@@ -190,6 +194,14 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
         _judge(work, prepared, settled, phase)
     folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)
     return bundle
+
+
+def _prepared(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> Prepared:
+    """Read and check what is learnt from; pictures are decoded."""
+    if recipe.bags is not None:
+        return prepare_bags(recipe, folder, resume=resume, run=run)
+    known = None if resume and folder.data.exists() else encoding_of_start(recipe)
+    return prepare_data(recipe, folder, resume=resume, run=run, encoding=known)
 
 
 def _check_classes(recipe: TrainRecipe, prepared: Prepared) -> None:
@@ -239,6 +251,8 @@ def _blend(work: Work, task: Task, parent: Parent) -> None:
 
 def _settle(work: Work, network: nn.Module, prepared: Prepared, run: RunContext) -> Settled:
     """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
+    if work.recipe.bags is not None:
+        return _settle_slides(work)
     precision = find_precision(network, work.recipe)
     recipe = work.recipe.model_copy(update={"precision": precision})
     size = recipe.batch_size
@@ -247,6 +261,14 @@ def _settle(work: Work, network: nn.Module, prepared: Prepared, run: RunContext)
         check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once settled, there is no way back
         work.folder.tell("notice", message=f"batch_size: {size} images a step run fastest here.")
     settled = Settled(batch_size=size, pieces=recipe.pieces, precision=precision, parent=parent_of(recipe))
+    settle(work.folder, settled)
+    return settled
+
+
+def _settle_slides(work: Work) -> Settled:
+    """Write down what a run on slides learns with: its steps cost little, so nothing is tried."""
+    size, recipe = work.recipe.batch_size, work.recipe
+    settled = Settled(batch_size=SLIDES if size == "auto" else size, pieces=recipe.pieces, precision=None, parent=None)
     settle(work.folder, settled)
     return settled
 
@@ -326,7 +348,7 @@ def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     helping = HelpingContext(run, folder)
     with told_by_helper(folder):
         settled = wait_for_settled(folder, helping)
-        prepared = prepare_data(recipe, folder, resume=True, run=helping)
+        prepared = _prepared(recipe, folder, resume=True, run=helping)
         kind = _kind_of(recipe)
         options = kind.options(recipe, prepared)
         network = start_network(recipe, options, weights=not folder.last_checkpoint.exists())

@@ -15,6 +15,7 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.weights_files import WORDS
+from napari_melanoma.training.bag_prepare import PreparedBags
 from napari_melanoma.training.prepare import Prepared
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.training_start import Parent, describe_start, fed_as
@@ -58,8 +59,11 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
             positive=asked.positive, view=asked.view, mirrored=asked.mirrored, coverage=asked.coverage
         )
         kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": told}
+    if isinstance(prepared, PreparedBags) and prepared.kind is not None:
+        kept["encoder"] = prepared.kind.encoder
+    tile = prepared.kind.tile if isinstance(prepared, PreparedBags) and prepared.kind else recipe.tile
     named = recipe.modalities
-    if recipe.tile is not None and SLIDE not in named:
+    if tile is not None and SLIDE not in named:
         named = (*named, SLIDE)
     return BundleConfig(
         name=recipe.name,
@@ -69,7 +73,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
         modalities=kinds_of(named, [sample.modality for sample in prepared.samples.learn]),
-        tile=recipe.tile,
+        tile=tile,
         licence=recipe.licence,
         provenance=_origin(recipe, prepared, parent),
         **kept,
@@ -94,6 +98,8 @@ def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
     data = prepared.classes
     if data is None:
         return recipe.model.options
+    if isinstance(prepared, PreparedBags) and prepared.kind is not None:
+        return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
     shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
     return {**recipe.model.options, "classes": len(data.names), "tabular": shape}
 

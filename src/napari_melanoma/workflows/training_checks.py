@@ -6,6 +6,7 @@ import sys
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.training.bag_prepare import check_bags
 from napari_melanoma.training.batch_size import smallest_batch_size
 from napari_melanoma.training.engine import accelerator, process_count
 from napari_melanoma.training.prepare import DataReport, check_data
@@ -47,7 +48,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     check_start(recipe)
     _check_devices(recipe)
     draw_masks(recipe, run)
-    report = check_data(recipe, run, keep=keep)
+    report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["learn"], report.counts["base"])
     return report

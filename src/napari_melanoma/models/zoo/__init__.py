@@ -14,7 +14,7 @@ from napari_melanoma.core.listing import listed
 if TYPE_CHECKING:
     from torch import nn
 
-Task = Literal["segmentation", "classification"]
+Task = Literal["segmentation", "classification", "bags"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Spec:
         Its options with their defaults.
     small : dict
         Options that make it as small as a quick trial and the tests want it.
-    task : {"segmentation", "classification"}
-        What it is for, and with it what it takes and gives.
+    task : {"segmentation", "classification", "bags"}
+        What it is for, and with it what it takes and gives; bags: slides, from the embeddings of their tiles.
     """
 
     name: str
@@ -130,7 +130,8 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     torch.nn.Module
         One of segmentation takes float (batch, 3, row, column) of any size and returns logits (batch, class, row,
         column) of that size. One of classification is a ``Classifier``: images with sides of 64 or more, float (batch,
-        input) and int64 (batch, embedding) to logits (batch, class).
+        input) and int64 (batch, embedding) to logits (batch, class). One of bags takes the embeddings of a slide's
+        tiles, float (tile, feature), and returns logits (class,).
 
     Raises
     ------
@@ -146,4 +147,4 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
 
     architecture = known[name]
     network = architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))
-    return network if architecture.spec.task == "classification" else AnySize(network)
+    return AnySize(network) if architecture.spec.task == "segmentation" else network

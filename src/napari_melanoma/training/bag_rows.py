@@ -1,0 +1,231 @@
+"""From data sets to the bags of a run: which slides, of which class, in which part, and whether of one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import DataSetError, InputError, RunError
+from napari_melanoma.data.dataset import Sample, check_names, each_entry, sample_of
+from napari_melanoma.data.splits import Parts, parts_of
+from napari_melanoma.io.bags import Bag, BagKind
+from napari_melanoma.training import data_faults
+from napari_melanoma.training.class_rows import (
+    ClassTable,
+    check_classes,
+    key_of,
+    read_classes,
+    strata_of,
+    with_answers,
+)
+from napari_melanoma.training.data_faults import named
+from napari_melanoma.training.patience import impatience
+from napari_melanoma.training.survey import Chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.training.recipe import TrainRecipe
+
+COLUMN = "result"  # of the table: the result folder of a slide
+
+
+@dataclass(frozen=True)
+class BagSurvey:
+    """The slides of a run by part, their answers, their bags by result folder, and what a person should know."""
+
+    chosen: Chosen
+    table: ClassTable
+    bags: Mapping[Path, Bag]
+    kind: BagKind
+    notices: tuple[str, ...]
+
+
+def bag_samples(folder: Path) -> list[Sample]:
+    """Read the slides of a data set.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        With ``dataset.csv``: ``image_id``, and where the result folder is not ``<folder>/<image_id>``, ``result``
+        relative to the folder. ``patient_id`` and ``split`` are used where they are there.
+
+    Returns
+    -------
+    list of Sample
+        In the order of the table; ``image`` is the result folder.
+
+    Raises
+    ------
+    DataSetError
+        Where the table is missing or faulty, or a result folder is not there.
+    """
+    found, lost = [], []
+    for entry in each_entry(folder):
+        if isinstance(entry, DataSetError):
+            raise entry
+        place = folder / (entry.row.get(COLUMN) or entry.image_id)
+        sample = sample_of(replace(entry, image=place, mask=None), folder)
+        if isinstance(sample, DataSetError):
+            raise sample
+        found.append(sample)
+        if not place.is_dir():
+            lost.append(place)
+    if lost:
+        raise DataSetError(
+            f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({named(lost)}). Analyse the "
+            f"slides with an encoder into this folder, or name their result folders in the column '{COLUMN}'."
+        )
+    return found
+
+
+def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
+    """Read, split and check the slides of a recipe; no embedding is read.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Names the data sets.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    BagSurvey
+        Of slides that can be learnt from.
+
+    Raises
+    ------
+    DataSetError
+        Where a data set is missing, its results cannot serve, or they are of several encoders or scales.
+    RunError
+        Where there are too few.
+    Cancelled
+        Where the user stopped it.
+    """
+    asked, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
+    assert asked is not None
+    check_names(folders)
+    samples = [sample for folder in folders for sample in bag_samples(folder)]
+    answers = strata_of(folders, asked.target)
+    parts = parts_of(samples, recipe.data, recipe.seed, lambda sample: answers.get(key_of(sample), ""))
+    chosen = Chosen(parts, left_out=parts.left_out)
+    table = read_classes(recipe.data.datasets, asked, [*parts.learn, *parts.tuning])
+    chosen, notices = with_answers(chosen, table)
+    _check_counts(chosen.parts)
+    check_classes(chosen, table)
+    bags = open_bags([*chosen.read, *chosen.judged], run)
+    notices = [*notices, *_left_out(chosen), *data_faults.warnings(chosen.parts), *impatience(recipe)]
+    return BagSurvey(chosen, table, bags, one_kind(list(bags.values())), tuple(notices))
+
+
+def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
+    """Open the results of slides.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        As ``bag_samples`` gives them.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    dict
+        Result folder to bag.
+
+    Raises
+    ------
+    DataSetError
+        Naming the first three that cannot serve.
+    Cancelled
+        Where the user stopped it.
+    """
+    found, faults = {}, {}
+    for sample in run.track(samples, "Looking at the slides"):
+        try:
+            found[sample.image] = Bag.open(sample.image)
+        except InputError as error:
+            faults[sample.image] = str(error)
+    data_faults.check_readable(faults)
+    return found
+
+
+def one_kind(bags: Sequence[Bag]) -> BagKind:
+    """Say what kind of embeddings all slides have.
+
+    Parameters
+    ----------
+    bags : sequence of Bag
+        One at least.
+
+    Returns
+    -------
+    BagKind
+        Of the first.
+
+    Raises
+    ------
+    DataSetError
+        Naming one that is of another encoder, other weights, another stain normalisation or another scale.
+    """
+    first = bags[0]
+    for bag in bags[1:]:
+        if why := why_not(bag, first.kind):
+            raise DataSetError(
+                f"{bag.folder} and {first.folder} have embeddings of two kinds: {why}. Analyse all slides with one "
+                "encoder and the same options."
+            )
+    return first.kind
+
+
+def why_not(bag: Bag, kind: BagKind) -> str:
+    """Say why the embeddings of a slide are not of a kind.
+
+    Parameters
+    ----------
+    bag : Bag
+        Of the slide.
+    kind : BagKind
+        What is expected.
+
+    Returns
+    -------
+    str
+        What was expected and what was found; empty where they are of that kind.
+    """
+    mine, wanted = bag.kind.encoder, kind.encoder
+    found = {
+        "encoder": (wanted.name, mine.name),
+        "weights": (wanted.fingerprint[:12], mine.fingerprint[:12]),
+        "features": (wanted.features, mine.features),
+        "stain normalisation": (wanted.stain, mine.stain),
+        "pixels of a tile's side": (kind.tile.side_px, bag.kind.tile.side_px),
+    }
+    said = [f"{name} is {there}, expected {asked}" for name, (asked, there) in found.items() if asked != there]
+    if not said and bag.mpp and kind.tile.differs(bag.mpp):
+        said = [f"scale is {max(bag.mpp):.3g} micrometres per pixel, expected {kind.tile.mpp:.3g}"]
+    return "; ".join(said)
+
+
+def _check_counts(parts: Parts) -> None:
+    """Refuse too few slides or patients."""
+    learn, tuning = len(parts.learn), len(parts.tuning)
+    if learn < 2 or not tuning:
+        raise RunError(
+            f"{learn} slides to learn from and {tuning} to tune with; at least 2 and 1 are needed, of two patients or "
+            "more. Add slides, correct patient_id in the table, or raise data.tuning_fraction."
+        )
+
+
+def _left_out(chosen: Chosen) -> Iterable[str]:
+    """Say which slides are not learnt from, as their patient is held out."""
+    if chosen.left_out:
+        groups = sorted({sample.group for sample in chosen.left_out})
+        yield (
+            f"{len(chosen.left_out)} of the slides are not learnt from, as others of their patient are held out: "
+            f"{named(groups)}. Give all slides of a patient the same split."
+        )
