@@ -157,7 +157,7 @@ def test_an_empty_dock_invites(person):
     assert dock.welcome.isVisible()
     assert not dock.picker.isVisible()
     assert "Drop a slide here" in person.says("welcome_words")
-    assert not dock.findChild(QWidget, "primary").isVisible()
+    assert not dock.analyse.isVisible()
     controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
     assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
 

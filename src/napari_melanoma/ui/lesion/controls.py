@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -14,7 +13,6 @@ from napari_melanoma.ui.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.heatmap_controls import HeatmapControls
-from napari_melanoma.ui.job import Turns
 from napari_melanoma.ui.look import ThemedIcons, form, named, row, scrolling, section
 from napari_melanoma.ui.mask_controls import MaskControls
 from napari_melanoma.ui.measurement_table import MeasurementTable
@@ -30,13 +28,13 @@ from napari_melanoma.ui.save_bar import SaveBar
 from napari_melanoma.ui.scribble import CorrectionTools
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.waiting import Waiting
 from napari_melanoma.ui.welcome import Welcome
 from napari_melanoma.workflows.lesion import LesionOptions
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
-    from superqt import QCollapsible
 
     from napari_melanoma.workflows.lesion import LesionResult
 
@@ -87,12 +85,9 @@ class LesionControls(QWidget):
         self.save_bar = SaveBar(self.settings, self.icons)
         self.corrections = CorrectionsBar(self.review_settings, self.icons)
         self.status = StatusLine(self.icons)
-        self._is_opening = True
-        self._turns = Turns(self)
-        self._aside = QWidget()  # where waits what the dock takes in when it is open
-        self.destroyed.connect(self._aside.deleteLater)
+        self.waiting = Waiting(self)
         self._lay_out()
-        self.drops = FileDrops(self, self._aside)
+        self.drops = FileDrops(self, self.waiting.aside)
         self.icons.apply()
         self.show_lesion(None)
 
@@ -164,7 +159,7 @@ class LesionControls(QWidget):
         """
         self.welcome.setVisible(image is None)
         self.corrections.setVisible(image is not None)
-        if not self._is_opening:
+        if not self.waiting.is_opening:
             self._show_work()
         why = RUNNING if running else NO_PHOTOGRAPH
         ready = image is not None and not running
@@ -176,41 +171,25 @@ class LesionControls(QWidget):
             button.setToolTip(f"{does} ({key})" if ready else why)
         self.analyse_all.setVisible(count > 1)
 
-    def end_opening(self) -> None:
-        """The dock is in a window by now: what works on a photograph is put in where there is one."""
-        self._is_opening = False
-        self._show_work()
-
-    def place_work(self) -> None:
-        """Put in what works on a photograph, bit by bit, so that it is there when one comes."""
-        self._turns.add(self._place_work, *(partial(self._place, fold) for fold in self._sections))
-
     def _show_work(self) -> None:
         """Show it where there is a photograph; complete, for nothing shall jump."""
         is_wanted = self.picker.image is not None
         if is_wanted:
-            self._place_work()
-            for fold in self._sections:
-                self._place(fold)
+            self.waiting.place_all()
         self._work.setVisible(is_wanted)
 
-    def _place_work(self) -> None:
-        """Put it into the dock, hidden: as a part of what is added to a window it would take Qt as long as all else."""
-        if self._work.parentWidget() is self._aside:
-            self._page.insertWidget(1, self._work, 1)
-
-    def _place(self, fold: QCollapsible) -> None:
-        if fold.parentWidget() is self._aside:
-            place = self._folds.count()
-            self._folds.addWidget(fold)
-            self._folds.setStretch(place, fold is self._sections[-1])
+    def _place(self, fold: QWidget) -> None:
+        place = self._folds.count()
+        self._folds.addWidget(fold)
+        self._folds.setStretch(place, fold is self._folded[-1])
 
     def _lay_out(self) -> None:
         """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
         self._work = self._working_part()
-        for part in (self._work, *self._sections):
-            part.setParent(self._aside)
         self._work.hide()
+        self.waiting.hold(self._work, lambda work: self._page.insertWidget(1, work, 1))
+        for fold in self._folded:
+            self.waiting.hold(fold, self._place)
         inner = QWidget()
         self._page = column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 6, 6)
@@ -245,7 +224,7 @@ class LesionControls(QWidget):
         both.addWidget(self.mask_controls)
         both.addWidget(self.correction)
         self._patient_fold = section("Patient", "patient_section", self.patient, self.settings, True)
-        self._sections = sections = (
+        self._folded = sections = (
             self._patient_fold,
             section("Answer", "answer_section", self.answer, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.photographs import Source
     from napari_melanoma.ui.recovery import Recovered
 
-DRAWN_MS, PRELOAD_MS = 60, 300  # when the dock is drawn, and when it is complete
+PRELOAD_MS = 300  # when the dock is complete
 
 
 class LesionDock(LesionControls):
@@ -68,12 +68,9 @@ class LesionDock(LesionControls):
         self.picker.refresh()
         self._on_photograph()
         self._preload = Job(preload)
-        QTimer.singleShot(0, self.end_opening)
-        drawn = QTimer(self)  # which a dock that is closed before takes along: nobody would end the worker
-        drawn.setSingleShot(True)
-        drawn.timeout.connect(self._client.warm)
-        drawn.timeout.connect(self.place_work)
-        drawn.start(DRAWN_MS)
+        self.waiting.opened.connect(self._show_work)
+        self.waiting.drawn.connect(self._client.warm)  # of a dock that is closed before nobody would end the worker
+        self.waiting.begin()
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.collecting.desk.refresh)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.

@@ -23,6 +23,7 @@ from napari_melanoma.ui.slide.strip import TileStrip
 from napari_melanoma.ui.slide.table import LesionTable
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.status_line import StatusLine
+from napari_melanoma.ui.waiting import Waiting
 from napari_melanoma.ui.welcome import Welcome
 from napari_melanoma.ui.words import Words
 
@@ -123,8 +124,9 @@ class SlideControls(QWidget):
         self.export = self._export_button()
         self.folder = tool("save_folder", "Choose the folder", "Choose the folder for results", "folder ...")
         self.status = StatusLine(self.icons)
+        self.waiting = Waiting(self)
         self._lay_out()
-        self.drops = FileDrops(self)
+        self.drops = FileDrops(self, self.waiting.aside)
         self.icons.apply()
 
     def options(self, info: SlideInfo) -> SlideOptions:
@@ -177,7 +179,10 @@ class SlideControls(QWidget):
         # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self._scroll.setVerticalScrollBarPolicy(always if known else needed)
-        self._work.setVisible(known)
+        works = known and not self.waiting.is_opening
+        if works:  # complete, for nothing shall jump
+            self.waiting.place_all()
+        self._work.setVisible(works)
         self._files.setVisible(known)
 
     def show_analyse(self, why_not: str, again: bool) -> None:
@@ -229,9 +234,13 @@ class SlideControls(QWidget):
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(6, 6, 6, 6)
-        for widget in (self.notice, self.welcome, self._work):
-            column.addWidget(widget)
+        column.addWidget(self.notice)
+        column.addWidget(self.welcome)
         column.addStretch(1)
+        self._work.hide()
+        self.waiting.hold(self._work, lambda work: column.insertWidget(2, work))
+        for fold in self._folded:
+            self.waiting.hold(fold, self._rows.addWidget)
         self._scroll = scrolling(page, "slide_scroll")
         self._files = row(self.save, self.export, self.folder, stretch=0)
         foot = QWidget()
@@ -247,7 +256,7 @@ class SlideControls(QWidget):
 
     def _working_part(self) -> QWidget:
         part = QWidget()
-        column = QVBoxLayout(part)
+        self._rows = column = QVBoxLayout(part)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(7)
         models = QWidget()
@@ -268,8 +277,9 @@ class SlideControls(QWidget):
             section("Lesions", "slide_lesions_section", lesions, self.settings, True),
         )
         self.icons.fold(*folds, *results)
-        for widget in (self.picker, self.scale, *folds, models, self.analyse, self.run_panel, *results):
-            column.addWidget(widget)
+        column.addWidget(self.picker)
+        column.addWidget(self.scale)
+        self._folded = (*folds, models, self.analyse, self.run_panel, *results)
         return part
 
 

@@ -61,6 +61,8 @@ class SlideDock(SlideControls):
         self._add_shortcuts()
         self.picker.refresh()
         self._on_slide()
+        self.waiting.opened.connect(self.refresh)
+        self.waiting.begin()
         self._preload = Job(preload)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.desk.look_for_work)

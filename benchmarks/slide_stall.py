@@ -1,0 +1,90 @@
+"""The longest stall of the window while a slide is opened and looked at, and how long the Slide dock takes to open.
+
+    python benchmarks/slide_stall.py SLIDE...
+
+Measured as ``gui_stall.py`` does it: what napari itself does, and Python's collector, are counted apart. Under Xvfb
+where there is no display. The exit code is 1 where a limit is passed: 100 ms while a slide is put into the window, 50 ms
+else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from pathlib import Path
+from typing import Any
+
+import napari
+from gui_stall import OPEN_MS, STALL_MS, Collections, Stalls, Stopwatch, stall_of, wait
+from qtpy.QtWidgets import QApplication
+
+AFTER_S = 3.0
+SHOW_MS = 100.0  # what a person takes for at once, where the picture changes anyhow
+
+
+def open_dock(viewer: napari.Viewer) -> tuple[Any, float]:
+    """Open the dock; gives it and the ms that this took, imports included."""
+    started = time.perf_counter()
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+    imported = time.perf_counter()
+    dock = SlideDock(viewer)
+    made = time.perf_counter()
+    viewer.window.add_dock_widget(dock, name="Slide", area="right")
+    QApplication.processEvents()
+    opened = time.perf_counter()
+    parts = zip(("import", "make", "add"), (imported - started, made - imported, opened - made), strict=True)
+    print("dock: " + ", ".join(f"{what} {1000 * seconds:.0f} ms" for what, seconds in parts))
+    return dock, 1000 * (opened - started)
+
+
+def rest(seconds: float) -> None:
+    """Let Qt work for a while."""
+    until = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > until)
+
+
+def main() -> int:
+    """Print the times; the exit code is 1 where a limit is passed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slides", nargs="+", type=Path)
+    parser.add_argument("--slack", type=float, default=1.0, help="multiplies the limits, for a machine that is busy")
+    arguments = parser.parse_args()
+
+    stopwatch = Stopwatch()
+    with stopwatch.watching():
+        viewer = napari.Viewer()
+        QApplication.processEvents()
+        dock, open_ms = open_dock(viewer)
+        collections = Collections(stopwatch)
+        gc.callbacks.append(collections)
+        stalls = Stalls(stopwatch, collections)
+        shown = []
+        longest = [stall_of(stalls, "after opening", lambda: rest(AFTER_S))]
+        longest += [stall_of(stalls, "idle", lambda: rest(AFTER_S))]
+        for slide in arguments.slides:
+
+            def opens(slide: Path = slide) -> None:
+                dock.opener.open([slide])
+                wait(lambda: not dock.busy)
+
+            shown += [stall_of(stalls, f"opening {slide.name}", opens)]
+            longest += [stall_of(stalls, f"after opening {slide.name}", lambda: rest(AFTER_S))]
+        viewer.close()
+    found = {
+        "opening the dock": (open_ms, OPEN_MS),
+        "the longest stall while a slide is opened": (max(shown), SHOW_MS),
+        "the longest stall": (max(longest), STALL_MS),
+    }
+    broken = [
+        f"{what} took {value:.0f} ms, allowed are {arguments.slack * limit:.0f} ms"
+        for what, (value, limit) in found.items()
+        if value > arguments.slack * limit
+    ]
+    print("\n".join(broken) or "within all limits")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
