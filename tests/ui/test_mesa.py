@@ -58,7 +58,9 @@ def test_a_layer_that_is_removed_deletes_no_program(deleted, make_napari_viewer)
 def test_every_dock_calls_it_once(name, shared_client, make_napari_viewer, monkeypatch, tmp_path, qtbot):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     calls = []
-    monkeypatch.setattr(import_module(f"napari_melanoma.ui.{name.lower()}.dock"), "keep_shaders", lambda: calls.append(name))
+    monkeypatch.setattr(
+        import_module(f"napari_melanoma.ui.{name.lower()}.dock"), "keep_shaders", lambda: calls.append(name)
+    )
     _, dock = make_napari_viewer().window.add_plugin_dock_widget("napari-melanoma", name)
     qtbot.waitUntil(lambda: not dock.busy, timeout=20_000)
     assert calls == [name]
