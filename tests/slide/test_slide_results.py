@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -87,6 +88,43 @@ def test_a_fault_between_data_and_flag_leaves_tiles_to_do(
     found = SlideResult.open(tmp_path)
     assert not (found.state == DONE).any()
     assert np.isfinite(found.probability).any()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="Windows brings names to the disk by itself")
+def test_what_is_done_reaches_the_disk_after_the_data(
+    tmp_path: Path, order: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = SlideResult.create(tmp_path, spec_of(features=6), order)
+    seen: list[tuple[str, Path]] = []
+    plain_sync, plain_replace = os.fsync, Path.replace
+    by_number = {}
+
+    def synced(number: int) -> None:
+        plain_sync(number)
+        by_number[os.fstat(number).st_ino] = len(seen)
+        seen.append(("synced", Path(str(os.fstat(number).st_ino))))
+
+    def replaced(temporary: Path, target: Path) -> Path:
+        assert temporary.stat().st_ino in by_number, f"{target} took its name before its bytes were on the disk"
+        seen.append(("named", target))
+        return plain_replace(temporary, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    writer = created.writer()
+    values = {"probability": np.ones((300, 2), np.float32), "embedding": np.ones((300, 6), np.float16)}
+    writer.put(0, np.full(300, DONE, np.uint8), values)
+    writer.flush()
+    named = [path.relative_to(created.path).parts[0] for kind, path in seen if kind == "named"]
+    assert named == sorted(named, key=["embedding", "probability", "state"].index)
+    assert (named.count("probability"), named.count("state")) == (2, 2)
+    first_flag = next(index for index, (_, path) in enumerate(seen) if "state" in path.parts)
+    for name in ("probability", "embedding"):
+        folders = {path.parent for kind, path in seen if kind == "named" and name in path.parts}
+        assert all(by_number[folder.stat().st_ino] < first_flag for folder in folders)
+    last = max(index for index, (kind, _) in enumerate(seen) if kind == "named")
+    flags = {path.parent for kind, path in seen if kind == "named" and "state" in path.parts}
+    assert all(by_number[folder.stat().st_ino] > last for folder in flags)
 
 
 @pytest.mark.parametrize(

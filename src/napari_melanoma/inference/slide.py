@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_results import ResultWriter
 
 FLUSH_S = 1.0  # what a crash loses at most, and how old a live heatmap is
+SLOW_DISK = 4.0  # times as long as a flush took until the next: at most a fifth of the time is spent waiting for it
 WAITING_BATCHES = 4  # between the network and the writer
 STAND_BACK = 5  # by how much readers are nicer than the network: they fill the gaps that it leaves
 WINDOW_S = 20.0  # over which the pace is taken
@@ -191,7 +192,7 @@ class _Writing:
 
     def _work(self) -> None:
         """Take batches until the end, and write now and then; after a fault, only take them."""
-        flushed, more = 0.0, True
+        due, more = 0.0, True
         while more:
             try:
                 item = self._waiting.get(timeout=FLUSH_S)
@@ -203,11 +204,17 @@ class _Writing:
             try:
                 if item is not None:
                     self._take(*item)
-                if not more or time.monotonic() - flushed > FLUSH_S:
-                    self._writer.flush()
-                    flushed = time.monotonic()
+                if not more or time.monotonic() > due:
+                    due = self._flush()
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
                 self._fault = error
+
+    def _flush(self) -> float:
+        """Write to the disk; say when to do so again, later where the disk is slow."""
+        began = time.monotonic()
+        self._writer.flush()
+        ended = time.monotonic()
+        return ended + max(FLUSH_S, SLOW_DISK * (ended - began))
 
     def _take(self, batch: Batch, good: NDArray[np.bool_], answer: Answer) -> None:
         """Bring an answer into memory, waiting for the device that computes it."""

@@ -7,6 +7,7 @@ instead, so that each of its chunks is written once. A tile counts as done only 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -40,11 +41,14 @@ class SlideResult:
         The store.
     spec : ResultSpec
         What it says of itself.
+    settle : callable
+        Brings the names of what was written to the disk.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, spec: ResultSpec) -> None:
+    def __init__(self, path: Path, group: zarr.Group, spec: ResultSpec, settle: Callable[[], None]) -> None:
         self.path = path
         self.spec = spec
+        self.settle = settle
         self._group = group
 
     @classmethod
@@ -72,10 +76,15 @@ class SlideResult:
         """
         import zarr
 
+        from napari_melanoma.io.slide_disk import DurableStore, sync_folder
+
         path = folder / STORE
         with atomic_folder(path) as temporary, faults(path):
-            group = zarr.create_group(store=temporary, attributes={ATTRIBUTE: spec.model_dump(mode="json")})
+            store = DurableStore(temporary)
+            group = zarr.create_group(store=store, attributes={ATTRIBUTE: spec.model_dump(mode="json")})
             _make_arrays(group, spec, order)
+            store.settle()
+        sync_folder(folder)
         return cls.open(folder, writable=True)
 
     @classmethod
@@ -101,11 +110,14 @@ class SlideResult:
         """
         import zarr
 
+        from napari_melanoma.io.slide_disk import DurableStore
+
         path = folder / STORE
         if not path.is_dir():
             raise InputError(f"{folder} holds no results of a slide: there is no {STORE}. Analyse the slide first.")
         try:
-            group = zarr.open_group(store=path, mode="r+" if writable else "r")
+            store = DurableStore(path, read_only=not writable)
+            group = zarr.open_group(store=store, mode="r+" if writable else "r")
             spec = ResultSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path))
             missing = {"state", "order"} - set(group.array_keys())
         except (OSError, KeyError, ValueError, TypeError, ConfigError) as error:
@@ -114,7 +126,7 @@ class SlideResult:
             ) from error
         if missing:
             raise InputError(f"{path} is incomplete: it has no {' or '.join(missing)}. Analyse again with --force.")
-        return cls(path, group, spec)
+        return cls(path, group, spec, store.settle)
 
     @property
     def order(self) -> NDArray[np.int32]:
@@ -216,8 +228,11 @@ class SlideResult:
         SaveError
             Where the store cannot be written.
         """
+        import zarr
+
         with faults(self.path):
-            array = self._group.create_array(
+            group = zarr.open_group(store=self.path, mode="r+")  # the map is made again from the tiles if it is lost
+            array = group.create_array(
                 "map",
                 shape=(len(self.spec.classes), *shape),
                 chunks=(len(self.spec.classes), min(MAP_CHUNK, shape[0]), min(MAP_CHUNK, shape[1])),

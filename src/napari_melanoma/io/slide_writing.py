@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.io.slide_results import SlideResult
 
+WRITERS = 8  # threads that mostly wait for the disk
 CHUNK = 64  # tiles along each side of a grid's chunk
 
 
@@ -63,7 +65,7 @@ class ResultWriter:
         self._touched.update(zip((rows // CHUNK).tolist(), (columns // CHUNK).tolist(), strict=True))
 
     def flush(self) -> None:
-        """Write what waits; returns when it is with the file system.
+        """Write what waits; returns when it is on the disk, where a loss of power leaves it.
 
         Raises
         ------
@@ -76,15 +78,22 @@ class ResultWriter:
                     self._result.array(name)[first : first + len(values)] = values
             if self._probability is not None:
                 self._write_chunks("probability", self._probability)
+            self._result.settle()
             self._write_chunks("state", self._state)
+            self._result.settle()
         self._waiting.clear()
         self._touched.clear()
 
     def _write_chunks(self, name: str, values: NDArray) -> None:
-        """Write the chunks of a grid that have changed."""
-        for row, column in sorted(self._touched):
-            part = slice(row * CHUNK, (row + 1) * CHUNK), slice(column * CHUNK, (column + 1) * CHUNK)
-            self._result.array(name)[part] = values[part]
+        """Write the chunks of a grid that have changed, several at once: a disk takes them as one."""
+        array = self._result.array(name)
+
+        def write(chunk: tuple[int, int]) -> None:
+            part = tuple(slice(at * CHUNK, (at + 1) * CHUNK) for at in chunk)
+            array[part] = values[part]
+
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="chunks") as pool:
+            list(pool.map(write, sorted(self._touched)))
 
 
 class ResultMap:
