@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from napari_melanoma.analysis.drawn_lesions import measure_drawn
 from napari_melanoma.analysis.masks import bounding_box, components
 from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, Region, measure_region, region_of
 from napari_melanoma.core.errors import InputError
@@ -159,9 +160,13 @@ def remove_lesion(lesions: Sequence[SlideLesion], index: int) -> Lesions:
 
 
 def add_lesion(
-    lesions: Sequence[SlideLesion], polygons: Sequence[Polygon], maps: LesionMaps, config: LesionConfig
+    lesions: Sequence[SlideLesion],
+    polygons: Sequence[Polygon],
+    maps: LesionMaps,
+    config: LesionConfig,
+    label: LesionClass | None = None,
 ) -> Lesions:
-    """Add a lesion that was drawn: the cells whose centres lie within.
+    """Add a lesion that was drawn, with the outline that it was drawn with.
 
     Parameters
     ----------
@@ -172,7 +177,9 @@ def add_lesion(
     maps : LesionMaps
         What it is measured on.
     config : LesionConfig
-        How it is classed.
+        How it is classed where nobody says it.
+    label : str, optional
+        Malignant or benign, as the user says.
 
     Returns
     -------
@@ -182,13 +189,10 @@ def add_lesion(
     Raises
     ------
     InputError
-        Where no cell's centre lies within.
+        Where it encloses nothing, lies beside what was analysed, or has no class.
     """
-    region = region_of(polygons, maps)
-    if not region.mask.any():
-        raise InputError("what was drawn holds no tile's centre. Draw a larger area on the slide.")
     number = max((one.index for one in lesions), default=0) + 1
-    return (*lesions, _measured(region, number, "drawn", maps, config))
+    return (*lesions, measure_drawn(polygons, maps, config, index=number, label=label))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""A lesion that somebody drew: its outline stays as it was drawn and is measured as such, the cells under it answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.cell_polygons import cell_polygons, cells_within
+from napari_melanoma.analysis.masks import bounding_box
+from napari_melanoma.analysis.shape import perimeter
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, Region, measure_region, region_of
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import joint_box
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.slide_lesions import LesionClass, SlideLesion
+    from napari_melanoma.core.polygons import Polygon
+
+FINE = 1024  # cells along the longer side of what was drawn: its area is off by less than 0.2 %
+CROSSED = 0.02  # of the area: rings enclose so much more or less than their inside only where they cross themselves
+
+
+def measure_drawn(
+    polygons: Sequence[Polygon], maps: LesionMaps, config: LesionConfig, *, index: int, label: LesionClass | None = None
+) -> SlideLesion:
+    """Measure and class a lesion that was drawn.
+
+    Area, perimeter and extent are those of the drawing itself, not of cells; probability and tissue are those of the
+    cells whose centres lie within, or of the one cell that it lies in where it is smaller than that.
+
+    Parameters
+    ----------
+    polygons : sequence of Polygon
+        What was drawn, in pixels of the slide's finest level, at least one. Where an outline crosses itself, what lies
+        within counts, and its outer edge becomes the outline.
+    maps : LesionMaps
+        Probabilities on cells.
+    config : LesionConfig
+        How the class follows from the cells where nobody says it.
+    index : int
+        Its number.
+    label : str, optional
+        Malignant or benign, as the user says; what follows from the cells by default.
+
+    Returns
+    -------
+    SlideLesion
+        With origin ``drawn``; its probability is not-a-number where nothing is known under it.
+
+    Raises
+    ------
+    InputError
+        Where it encloses nothing, lies beside what was analysed, or nobody says a class and nothing is known under it.
+    """
+    lesion = measure_region(_cells_under(polygons, maps), maps, config, index=index, tissue=maps.tissue_cells)
+    if label is None and math.isnan(lesion.probability):
+        raise InputError(
+            "no tile was analysed under what was drawn, so the model says no class. Choose malignant or benign."
+        )
+    drawn = _shape(lesion, polygons, maps.place)
+    share = lesion.tissue_share * drawn.area_px / lesion.area_px
+    return replace(drawn, label=label or lesion.label, tissue_share=share, origin="drawn")
+
+
+def _cells_under(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
+    """Cells whose centres lie within; the one that holds the middle where there is none."""
+    region = region_of(polygons, maps)
+    box = bounding_box(region.mask)
+    if box is not None:
+        return Region(region.top + box.top, region.left + box.left, region.mask[box.slices])
+    around = joint_box(tuple(polygons))
+    middle = (around.top + around.height / 2, around.left + around.width / 2)
+    row, column = np.floor(maps.place.to_map(middle)).astype(int).tolist()
+    if not (0 <= row < maps.presence.shape[0] and 0 <= column < maps.presence.shape[1]):
+        raise InputError("what was drawn lies beside the part of the slide that was analysed. Draw within it.")
+    return Region(row, column, np.ones((1, 1), bool))
+
+
+def _shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: MapPlace) -> SlideLesion:
+    """The lesion with the measurements and the outline of the drawing."""
+    around = joint_box(tuple(polygons))
+    step = max(around.height, around.width, 1) / FINE
+    fine = MapPlace(float(around.top), float(around.left), step, step, place.pixel_size)
+    window = Box(0, 0, math.ceil(around.height / step), math.ceil(around.width / step))
+    mask = cells_within(polygons, fine, window)
+    box, um = bounding_box(mask), fine.cell_um
+    if box is None:
+        raise InputError("what was drawn encloses nothing. Draw around the lesion.")
+    cells = float(np.count_nonzero(mask))
+    area = cells * fine.cell_area_px
+    crosses = abs(sum(polygon.area for polygon in polygons) / area - 1) > CROSSED
+    return replace(
+        lesion,
+        area_px=area,
+        perimeter_px=perimeter(mask, (step, step)),
+        area_mm2=None if um is None else cells * um[0] * um[1] / 1e6,
+        perimeter_mm=None if um is None else perimeter(mask, (um[0] / 1e3, um[1] / 1e3)),
+        height_mm=None if um is None else box.height * um[0] / 1e3,
+        width_mm=None if um is None else box.width * um[1] / 1e3,
+        extent=cells / (box.height * box.width),
+        polygons=cell_polygons(mask, fine) if crosses else tuple(polygons),
+    )

@@ -1,0 +1,97 @@
+"""Lesions that were drawn: measured as they were drawn, answered by the cells under them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.drawn_lesions import measure_drawn
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+
+# Cells of 100 x 100 pixels; a pixel is 2 micrometres high and 1 wide.
+PLACE = MapPlace(0.0, 0.0, 100.0, 100.0, PixelSize(2.0, 1.0))
+CONFIG = LesionConfig()
+
+
+def maps() -> LesionMaps:
+    presence = np.full((10, 20), 0.2, np.float32)
+    presence[2:6, 4:8] = 0.9
+    presence[:, 16:] = np.nan
+    return LesionMaps(presence, PLACE)
+
+
+def box(top: float, left: float, bottom: float, right: float) -> Polygon:
+    return Polygon(((top, left), (top, right), (bottom, right), (bottom, left)))
+
+
+def drawn(*polygons: Polygon, label=None):
+    return measure_drawn(polygons, maps(), CONFIG, index=7, label=label)
+
+
+def test_a_box_is_measured_as_it_was_drawn() -> None:
+    lesion = drawn(box(210, 420, 590, 780))
+    assert (lesion.index, lesion.origin, lesion.label) == (7, "drawn", "malignant")
+    assert lesion.polygons == (box(210, 420, 590, 780),)
+    assert lesion.probability == pytest.approx(0.9)
+    assert lesion.area_mm2 == pytest.approx(0.76 * 0.36, rel=3e-3)
+    assert lesion.perimeter_mm == pytest.approx(2 * (0.76 + 0.36), rel=0.04)
+    assert (lesion.height_mm, lesion.width_mm) == pytest.approx((0.76, 0.36), rel=3e-3)
+    assert lesion.extent == pytest.approx(1)
+    assert lesion.tissue_share == pytest.approx(380 * 360 / (160 * 100 * 100), rel=3e-3)
+
+
+def test_a_circle_is_no_staircase_of_cells() -> None:
+    turns = np.linspace(0, 2 * math.pi, 90, endpoint=False)
+    ring = tuple((400 + 150 * math.sin(a), 600 + 300 * math.cos(a)) for a in turns)  # 300 um in each direction
+    lesion = drawn(Polygon(ring))
+    assert lesion.area_mm2 == pytest.approx(math.pi * 0.09, rel=4e-3)
+    assert lesion.perimeter_mm == pytest.approx(2 * math.pi * 0.3, rel=0.04)
+    assert lesion.extent == pytest.approx(math.pi / 4, rel=0.01)
+
+
+def test_what_is_smaller_than_a_cell_is_answered_by_the_cell_it_lies_in() -> None:
+    lesion = drawn(box(310, 510, 330, 530))
+    assert lesion.probability == pytest.approx(0.9)
+    assert lesion.area_px == pytest.approx(400, rel=3e-3)
+    assert lesion.tissue_share == pytest.approx(0.04 / 160, rel=3e-3)
+
+
+def test_the_users_class_counts_whatever_the_model_says() -> None:
+    lesion = drawn(box(210, 420, 590, 780), label="benign")
+    assert (lesion.label, lesion.origin) == ("benign", "drawn")
+    assert lesion.probability == pytest.approx(0.9)
+
+
+def test_where_nothing_was_analysed_the_user_says_the_class() -> None:
+    aside = box(200, 1700, 400, 1900)
+    with pytest.raises(InputError, match="Choose malignant or benign"):
+        drawn(aside)
+    lesion = drawn(aside, label="malignant")
+    assert math.isnan(lesion.probability)
+    assert (lesion.label, lesion.tissue_share) == ("malignant", 0.0)
+
+
+def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:
+    bow = Polygon(((200.0, 400.0), (600.0, 800.0), (200.0, 800.0), (600.0, 400.0)))
+    assert bow.area == pytest.approx(0)
+    lesion = drawn(bow)
+    assert lesion.area_px == pytest.approx(2 * 400 * 200 / 2, rel=0.01)
+    assert sum(polygon.area for polygon in lesion.polygons) == pytest.approx(lesion.area_px)
+
+
+@pytest.mark.parametrize(
+    ("polygon", "said"),
+    [
+        (box(5000, 5000, 5010, 5010), "beside the part"),
+        (Polygon(((300.0, 500.0), (400.0, 500.0))), "encloses nothing"),
+    ],
+)
+def test_what_is_no_lesion_is_refused(polygon: Polygon, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        drawn(polygon)
