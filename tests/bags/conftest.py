@@ -1,0 +1,140 @@
+"""Phantom bags with known truth: a few tiles decide what a slide is, and it is written down which."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.slide_results import DONE, FAILED, ResultSpec, SlideResult
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.train import train
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.models.bundle import BundleInfo
+
+FEATURES, TILES, DECIDING = 12, 48, 3
+SIGN = np.array([4.0] * 4 + [0.0] * (FEATURES - 4))  # what a deciding tile has beside noise
+
+Draw = Callable[..., Path]
+
+
+def write_bag(folder: Path, embeddings: NDArray, failed: Sequence[int] = (), **how: Any) -> Path:
+    """Write a result folder as ``slide`` does with an encoder; ``how``: model, weights, mpp, kind, settings."""
+    tiles, features = embeddings.shape
+    columns = 8
+    rows = -(-tiles // columns)
+    order = np.stack(np.divmod(np.arange(tiles), columns), axis=1).astype(np.int32)
+    settings = {"model": how.get("model", "toy"), "weights": how.get("weights", "5eed"), **how.get("settings", {})}
+    spec = ResultSpec(
+        slide=folder.name,
+        fingerprint=f"slide {folder.name}",
+        kind=how.get("kind", "embedding"),
+        rows=rows,
+        columns=columns,
+        corner=(0, 0),
+        step=(32, 32),
+        pixel_size_um=(0.5, 0.5),
+        tile_px=32,
+        features=features,
+        settings=settings,
+        batch_size=8,
+    )
+    folder.mkdir(parents=True)
+    writer = SlideResult.create(folder, spec, order).writer()
+    states = np.full(tiles, DONE, np.uint8)
+    states[list(failed)] = FAILED
+    writer.put(
+        0, states[: how.get("done", tiles)], {"embedding": embeddings.astype(np.float16)[: how.get("done", tiles)]}
+    )
+    writer.flush()
+    mpp = how.get("mpp", 0.5)
+    content = {"model": {"name": settings["model"], "mpp": mpp}, "tile_mpp": [mpp, mpp], "licence": "CC0-1.0"}
+    (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def draw_bag(folder: Path, positive: bool, seed: int, tiles: int = TILES, **how: Any) -> list[int]:
+    """Write a bag of noise in which, of a positive slide, a few tiles decide; gives which."""
+    draw = np.random.default_rng(seed)
+    embeddings = draw.normal(size=(tiles, FEATURES))
+    deciding = sorted(draw.choice(tiles, DECIDING, replace=False).tolist()) if positive else []
+    embeddings[deciding] += SIGN
+    write_bag(folder, embeddings, **how)
+    return deciding
+
+
+def draw_cohort(folder: Path, slides: int = 24, label: Callable[[int], bool] | None = None, seed: int = 0) -> Path:
+    """Write a data set of slides, every second one positive; ``label`` says what the table says instead."""
+    truth, rows = {}, []
+    for number in range(slides):
+        name, positive = f"slide_{number:02d}", number % 2 == 1
+        truth[name] = draw_bag(folder / name, positive, 1000 * seed + number)
+        said = positive if label is None else label(number)
+        split = "val" if number % 6 in (4, 5) else "train"
+        row = {"image_id": name, "patient_id": f"p{number // 2 if label else number}", "split": split}
+        rows.append({**row, "diagnosis": "melanoma" if said else "naevus"})
+    with (folder / "dataset.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    return folder
+
+
+def bag_recipe(dataset: Path, **more: Any) -> TrainRecipe:
+    """A recipe that takes a second."""
+    values: dict[str, Any] = {
+        "name": "phantom-mil",
+        "task": "classification",
+        "bags": {"tiles": 32},
+        "data": {"datasets": [str(dataset)], "tuning_fraction": 0.3},
+        "model": {"options": {"hidden": 16, "attention": 8, "dropout": 0.1}},
+        "classification": {"target": "diagnosis", "classes": ["naevus", "melanoma"]},
+        "epochs": 12,
+        "learning_rate": 0.02,
+        "device": "cpu",
+    }
+    return TrainRecipe.parse({**values, **more}, "test")
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A data set of 24 slides."""
+    return draw_cohort(tmp_path / "cohort")
+
+
+@pytest.fixture(scope="session")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, BundleInfo]:
+    """A data set, a run that learnt from it, and its bundle."""
+    folder = tmp_path_factory.mktemp("learnt")
+    data = draw_cohort(folder / "cohort", slides=60)
+    bundle = train(bag_recipe(data, epochs=15), folder / "run", resume=False, run=RunContext())
+    assert bundle is not None
+    return data, folder / "run", bundle
+
+
+@pytest.fixture(name="write_bag")
+def write_bag_fixture() -> Callable[..., Path]:
+    """Write a result folder of an encoder: folder, embeddings, places that failed, what else it says."""
+    return write_bag
+
+
+@pytest.fixture(name="draw_cohort")
+def draw_cohort_fixture() -> Draw:
+    """Write a data set: folder, number of slides, labels, seed."""
+    return draw_cohort
+
+
+@pytest.fixture(name="bag_recipe")
+def bag_recipe_fixture() -> Callable[..., TrainRecipe]:
+    """A recipe that takes a second: data set, changes."""
+    return bag_recipe

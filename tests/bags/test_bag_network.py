@@ -1,0 +1,120 @@
+"""What makes one answer of many tiles: the same in whatever order and pieces they come, and as the paper writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.encoder import EncoderConfig
+from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
+from napari_melanoma.models.registry import of_task
+from napari_melanoma.models.zoo import architectures, build_network
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.blocks.bags import BagNetwork
+
+SMALL = architectures()["attention_mil"].spec.small
+EACH = [{}, {"pooling": "plain"}, {"pooling": "mean"}, {"heads": 3}, {"normalise": False, "classes": 4}]
+
+
+def network(**options: Any) -> BagNetwork:
+    import torch
+
+    torch.manual_seed(0)
+    return build_network("attention_mil", {**SMALL, **options}).eval()  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("options", EACH, ids=str)
+def test_order_and_pieces_change_nothing(options: dict[str, Any]) -> None:
+    import torch
+
+    asked = network(**options)
+    tiles = 4 * torch.randn(500, SMALL["features"], generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        whole, pieces = asked.over([tiles]), asked.over(tiles[order].split(37))
+    torch.testing.assert_close(pieces.logits, whole.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pieces.embedding, whole.embedding, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pieces.weights, whole.weights[order], rtol=1e-4, atol=1e-7)
+    assert float(whole.weights.sum()) == pytest.approx(1, abs=1e-5)
+    assert whole.logits.shape == (options.get("classes", 2),)
+    assert float(whole.logits.std()) > 0
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_weights_are_those_of_the_paper(gated: bool) -> None:
+    import torch
+
+    asked = network(pooling="gated" if gated else "plain")
+    tiles, part = torch.randn(20, SMALL["features"]), asked.attention
+    assert part is not None
+    with torch.inference_mode():
+        h = asked.project(tiles)
+        inner = torch.tanh(h @ part.content.weight.T + part.content.bias)
+        if part.gate is not None:
+            inner = inner * torch.sigmoid(h @ part.gate.weight.T + part.gate.bias)
+        expected = (inner @ part.score.weight[0]).exp()
+        found = asked.over([tiles])
+    torch.testing.assert_close(found.weights, expected / expected.sum(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.embedding, found.weights @ h, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_weighs_all_alike() -> None:
+    import torch
+
+    found = network(pooling="mean", heads=4).over([torch.randn(8, SMALL["features"])])
+    assert found.weights.tolist() == pytest.approx([1 / 8] * 8)
+
+
+def test_every_weight_learns() -> None:
+    import torch
+
+    asked = network(heads=2).train()
+    asked(torch.randn(9, SMALL["features"])).square().sum().backward()
+    sizes = {name: float(value.grad.abs().max()) for name, value in asked.named_parameters() if value.grad is not None}
+    lazy = [name for name, _ in asked.named_parameters() if sizes.get(name, 0) < 1e-6 * max(sizes.values())]
+    assert lazy == ["attention.score.bias"]  # a softmax does not know what all scores share
+
+
+def test_an_empty_bag_is_no_bag() -> None:
+    with pytest.raises(ValueError, match="at least one tile"):
+        network().over([])
+
+
+def config(**more: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": "mil",
+        "title": "Random",
+        "task": "classification",
+        "architecture": "attention_mil",
+        "options": {**SMALL, "classes": 2},
+        "classes": ("naevus", "melanoma"),
+        "modalities": ("slide",),
+        "tile": TileConfig(mpp=0.5, side_px=32),
+        "classifier": ClassifierConfig(),
+        "encoder": EncoderConfig(name="toy", fingerprint="5eed", features=SMALL["features"]),
+    }
+    return {**values, **more}
+
+
+def test_a_bundle_gives_it_back(tmp_path: Path) -> None:
+    import torch
+
+    asked, tiles = network(), torch.randn(30, SMALL["features"])
+    info = write_bundle(tmp_path / "mil", BundleConfig(**config()), asked, "# mil\n")
+    with torch.inference_mode():
+        torch.testing.assert_close(load_network(info)(tiles), asked(tiles), rtol=1e-2, atol=1e-2)
+    with pytest.raises(BundleError, match="answers whole slides from the embeddings of their tiles"):
+        of_task(info, "classification")  # no photograph is shown to it
+
+
+@pytest.mark.parametrize("missing", ["tile", "classifier"])
+def test_an_encoder_needs_tile_and_classes(missing: str) -> None:
+    values = config(**{missing: None}, **({"task": "segmentation"} if missing == "classifier" else {}))
+    with pytest.raises(ConfigError, match="'encoder' is of a classifier of whole slides"):
+        BundleConfig.parse(values, "test")

@@ -1,0 +1,274 @@
+"""Training on phantom bags whose truth is known: a few tiles decide, and the network must find them, or nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.errors import ConfigError, DataSetError, RunError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.inference.bags import BagModel
+from napari_melanoma.io.bags import Bag
+from napari_melanoma.models.bundle import load_network, read_bundle
+from napari_melanoma.models.reference import read_reference
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.evaluate_bags import evaluate_bags
+from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+from napari_melanoma.workflows.train import train
+from napari_melanoma.workflows.training_checks import check_recipe
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
+
+Learnt = tuple[Path, Path, "BundleInfo"]
+Draw = Callable[..., Path]
+MakeRecipe = Callable[..., TrainRecipe]
+
+
+def metrics(run: Path) -> dict[str, Any]:
+    return json.loads((run / "evaluation" / "metrics.json").read_text())["metrics"]["all"]
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "data.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class StopAt(RunContext):
+    """Cancels at the first report that begins so."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._on_progress)
+        self._message = message
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.message.startswith(self._message):
+            self.cancel()
+
+
+def test_a_few_tiles_decide(learnt: Learnt) -> None:
+    _, run, _ = learnt
+    assert metrics(run)["AUC"]["mean"] > 0.9
+    assert metrics(run)["AUC"]["low"] > 0.5
+    assert metrics(run)["AUC"]["count"] == 20
+
+
+def test_attention_falls_on_the_tiles_that_decide(learnt: Learnt) -> None:
+    data, _, bundle = learnt
+    truth, model = json.loads((data / "truth.json").read_text()), BagModel.load(bundle, "cpu")
+    hits, mass = [], []
+    for name, deciding in truth.items():
+        if deciding:
+            weights = model.answer(Bag.open(data / name).pieces()).weights
+            hits.append(int(weights.argmax()) in deciding)
+            mass.append(float(weights[deciding].sum()) / (len(deciding) / len(weights)))
+    assert len(hits) == 30
+    assert np.mean(hits) >= 0.9  # the pointing game
+    assert np.median(mass) > 3  # times what even weights would put there
+
+
+def test_random_answers_are_not_learnt(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
+    coin = np.random.default_rng(5).permutation(np.arange(60) % 2)
+    data = draw_cohort(tmp_path / "cohort", 60, label=lambda number: bool(coin[number]))
+    train(bag_recipe(data, epochs=3), tmp_path / "run", resume=False, run=RunContext())
+    found = metrics(tmp_path / "run")["AUC"]
+    assert found["count"] == 20
+    assert found["low"] <= 0.5 <= found["high"]
+
+
+def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
+    data, run, bundle = learnt
+    kinds = [event["kind"] for event in events(run)]
+    rows = rows_of(run)
+    assert read_toml(run / "config.toml", TrainRecipe).bags is not None
+    assert kinds[-1] == "finished"
+    assert kinds.count("epoch") == len((run / "metrics.csv").read_text().splitlines()) - 1
+    assert {row["part"] for row in rows} == {"learn", "tuning", "held_out"}
+    assert {row["image"] for row in rows} == {str(data / f"slide_{number:02d}") for number in range(60)}
+    assert (run / "checkpoints").is_dir()
+    assert any("slides held out" in event.get("message", "") for event in events(run))
+    card = bundle.card
+    assert "Research use only" in card
+    assert str(data.parent) not in json.dumps(bundle.config.model_dump(mode="json")) + card
+
+
+def test_the_bundle_says_what_it_stands_on(learnt: Learnt) -> None:
+    config = learnt[2].config
+    assert config.encoder is not None
+    assert config.encoder.model_dump() == {
+        "name": "toy",
+        "fingerprint": "5eed",
+        "features": 12,
+        "licence": "CC0-1.0",
+        "stain": "none",
+    }
+    assert config.tile is not None
+    assert (config.tile.mpp, config.tile.side_px) == (0.5, 32)
+    assert config.classes == ("naevus", "melanoma")
+    assert config.is_of_slides
+    assert config.classifier is not None
+    answers = [row["diagnosis"] == "melanoma" for row in rows_of(learnt[1]) if row["part"] == "tuning"]
+    assert config.classifier.prevalence == pytest.approx(np.mean(answers))
+    assert config.classifier.operating_point is not None
+    reference = read_reference(learnt[2])
+    assert reference is not None
+    assert reference.logits.shape == (len(answers), 2)
+
+
+@pytest.mark.parametrize("at", ["Epoch 2 of", "Calibrating", "Looking at the slides"])
+def test_a_stopped_run_ends_with_the_same_weights(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path, at: str
+) -> None:
+    import torch
+
+    data = draw_cohort(tmp_path / "cohort", 14)
+    recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "tuning_fraction": 0.4, "split": "all"})
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(recipe, whole, resume=False, run=RunContext(), judge=False)
+    with pytest.raises(Cancelled):
+        train(recipe, stopped, resume=False, run=StopAt(at), judge=False)
+    if at.startswith("Looking"):  # before anything was begun
+        assert not (stopped / "checkpoints").exists()
+    train(recipe, stopped, resume=(stopped / "config.toml").exists(), run=RunContext(), judge=False)
+    one, other = (load_network(read_bundle(run / "bundle")).state_dict() for run in (whole, stopped))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    without = [
+        [line.rsplit(",", 1)[0] for line in (run / "metrics.csv").read_text().splitlines()] for run in (whole, stopped)
+    ]
+    assert without[0] == without[1]
+
+
+def test_embeddings_that_were_made_anew_are_not_gone_on_with(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, write_bag: Draw, tmp_path: Path
+) -> None:
+    data = draw_cohort(tmp_path / "cohort", 14)
+    recipe = bag_recipe(data, epochs=3)
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "run", resume=False, run=StopAt("Epoch 1 of"), judge=False)
+    shutil.rmtree(data / "slide_01")
+    write_bag(data / "slide_01", np.zeros((48, 12)))
+    shutil.rmtree(data / "slide_00")
+    write_bag(data / "slide_00", np.zeros((48, 12)))
+    with pytest.raises(RunError, match="embeddings that were made anew"):
+        train(recipe, tmp_path / "run", resume=True, run=RunContext(), judge=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"model": "uni"}, "encoder is uni, expected toy"),
+        ({"weights": "c0ffee"}, "weights is c0ffee, expected 5eed"),
+        ({"mpp": 1.0}, "scale is 1 micrometres per pixel, expected 0.5"),
+        ({"settings": {"stain": {"method": "macenko"}}}, "stain normalisation is macenko, expected none"),
+        ({"features": 5}, "features is 5, expected 12"),
+    ],
+    ids=["encoder", "weights", "mpp", "stain", "features"],
+)
+def test_embeddings_of_two_kinds_are_refused(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, write_bag: Draw, tmp_path: Path, how: dict[str, Any], message: str
+) -> None:
+    data = draw_cohort(tmp_path / "cohort", 14)
+    shutil.rmtree(data / "slide_07")
+    write_bag(data / "slide_07", np.zeros((48, how.pop("features", 12))), **how)
+    with pytest.raises(DataSetError, match=f"embeddings of two kinds: .*{message}"):
+        check_recipe(bag_recipe(data), RunContext())
+
+
+def test_a_scale_that_differs_by_whole_pixels_alone_is_the_same(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, write_bag: Draw, tmp_path: Path
+) -> None:
+    data = draw_cohort(tmp_path / "cohort", 14)
+    shutil.rmtree(data / "slide_07")
+    write_bag(data / "slide_07", np.zeros((48, 12)), mpp=0.51)
+    report = check_recipe(bag_recipe(data), RunContext())
+    assert sum(report.counts.values()) == 14
+    assert set(report.classes) == {"naevus", "melanoma"}
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_results_are_named(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
+    data = draw_cohort(tmp_path / "cohort", 14)
+    (data / "slide_03").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataSetError, match=r"results of 1 of 14 slides are not there .*slide_03"):
+        check_recipe(bag_recipe(data), RunContext())
+    table = (data / "dataset.csv").read_text().splitlines()
+    rows = [f"{line},{'result' if not place else ''}" for place, line in enumerate(table)]
+    (data / "dataset.csv").write_text(
+        "\n".join(rows).replace("slide_03,p3,train,melanoma,", "slide_03,p3,train,melanoma,../elsewhere")
+    )
+    assert sum(check_recipe(bag_recipe(data), RunContext()).counts.values()) == 14
+
+
+def test_slides_of_a_patient_stay_together(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
+    data = draw_cohort(tmp_path / "cohort", 40, label=lambda number: number % 4 < 2)  # two slides of each patient
+    lines = [
+        ",".join((*line.split(",")[:2], "", line.split(",")[3]))
+        for line in (data / "dataset.csv").read_text().splitlines()
+    ]
+    (data / "dataset.csv").write_text("\n".join([lines[0].replace(",,", ",split,"), *lines[1:]]))
+    train(bag_recipe(data, epochs=1), tmp_path / "run", resume=False, run=RunContext(), judge=False)
+    rows = rows_of(tmp_path / "run")
+    parts: dict[str, set[str]] = {}
+    for row in rows:
+        parts.setdefault(row["group"], set()).add(row["part"])
+    assert len(parts) == 20
+    assert {len(found) for found in parts.values()} == {1}
+    assert {row["part"] for row in rows} == {"learn", "tuning", "held_out"}
+
+
+def test_three_classes_and_their_weights(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
+    data = draw_cohort(tmp_path / "cohort", 36)
+    text = (data / "dataset.csv").read_text().splitlines()
+    rare = [line.replace("naevus", "keratosis") if place % 4 == 1 else line for place, line in enumerate(text)]
+    (data / "dataset.csv").write_text("\n".join(rare))
+    asked = {"target": "diagnosis", "class_weight": "balanced"}
+    bundle = train(bag_recipe(data, epochs=2, classification=asked), tmp_path / "run", resume=False, run=RunContext())
+    assert bundle is not None
+    assert bundle.config.classes == ("keratosis", "melanoma", "naevus")
+    assert metrics(tmp_path / "run")["macro_AUC"]["count"] == 12
+
+
+def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write_bag: Draw, tmp_path: Path) -> None:
+    other = draw_cohort(tmp_path / "other", 12, seed=9)
+    shutil.rmtree(other / "slide_00")
+    write_bag(other / "slide_00", np.zeros((48, 12)), weights="c0ffee")
+    found = evaluate_bags(learnt[2], [other], tmp_path / "out", ClassEvaluationOptions(), run=RunContext())
+    assert found.parts["all"]["AUC"].mean > 0.9
+    assert len(found.told.labels) == 11
+    assert [item.error for item in found.failed] == [
+        f"{other / 'slide_00'} has embeddings that 'phantom-mil' did not learn from: weights is c0ffee, expected 5eed."
+    ]
+    assert (tmp_path / "out" / "summary.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "segmentation"}, "the architecture 'deeplabv3plus' is for segmentation, the task is bags"),
+        ({"model": {"start": "imagenet"}}, "model.start = 'imagenet'"),
+        ({"model": {"architecture": "image_tabular"}}, "'image_tabular' is for classification, the task is bags"),
+        ({"classification": {"mixup": 0.5}}, "classification.mixup: not for slides"),
+        ({"bags": None}, "'attention_mil' is for bags, the task is classification"),
+        ({"bags": {"tiles": 0}}, "'bags.tiles' is 0: expected at least 1"),
+    ],
+    ids=["task", "start", "network", "mixup", "none", "tiles"],
+)
+def test_what_does_not_fit_is_said(change: dict[str, Any], message: str) -> None:
+    values: dict[str, Any] = {"task": "classification", "bags": {}, "data": {"datasets": ["here"]}}
+    if change.get("bags", ...) is None:
+        change = {"model": {"architecture": "attention_mil", "start": "none"}}
+        values.pop("bags")
+    with pytest.raises(ConfigError, match=message):
+        TrainRecipe.parse({**values, **change}, "test")
