@@ -11,7 +11,9 @@ from napari_melanoma.analysis.novelty import FEWEST, Novelty
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.inference.photograph import best_device
+from napari_melanoma.inference.tiles import memory_full
 from napari_melanoma.models.bundle import load_network
+from napari_melanoma.models.memory import is_out_of_memory
 from napari_melanoma.models.preprocessing import to_tensor
 from napari_melanoma.models.reference import read_reference
 
@@ -42,6 +44,7 @@ class Familiar:
     def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: Novelty, device: str = "cpu") -> None:
         assert info.config.unlike is not None
         self.limit = info.config.unlike
+        self._name = info.name
         self._config = info.config
         self._encoder = encoder
         self._novelty = novelty
@@ -91,19 +94,36 @@ class Familiar:
         -------
         numpy.ndarray
             float64 (tile,), to be compared with ``limit``.
+
+        Raises
+        ------
+        MemoryFull
+            Where memory is too small for one tile.
         """
+        found = []
+        for first in range(0, len(tiles), AT_ONCE):
+            found.append(self._textures(tiles[first : first + AT_ONCE]))
+        return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
+
+    def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Textures of a few tiles, float32 (tile, feature); in halves where memory runs out."""
         import torch
 
         from napari_melanoma.models.blocks.texture import texture
 
-        config, found = self._config, []
-        with torch.inference_mode():
-            for first in range(0, len(tiles), AT_ONCE):
-                some = tiles[first : first + AT_ONCE]
-                inputs = [network_input(tile, config.input_size, config.preprocessing) for tile in some]
+        config = self._config
+        inputs = [network_input(tile, config.input_size, config.preprocessing) for tile in tiles]
+        try:
+            with torch.inference_mode():
                 maps = self._encoder(to_tensor(inputs, config).to(self._device))
-                found.append(texture(maps, config.input_size).cpu().numpy())
-        return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
+                return texture(maps, config.input_size).cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(tiles) == 1:
+                raise memory_full(self._name, self._device) from error
+        half = (len(tiles) + 1) // 2  # outside of the handler: what failed has let go of its memory
+        return np.concatenate([self._textures(tiles[:half]), self._textures(tiles[half:])])
 
     def unlike(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say which tiles are unlike what was learnt from.

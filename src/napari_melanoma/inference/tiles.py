@@ -34,6 +34,28 @@ class MemoryFull(MelanomaError):  # noqa: N818 - reads as what it is at the plac
     """Not even one tile fits into memory."""
 
 
+def memory_full(model: str, device: str) -> MemoryFull:
+    """Say that not even one tile fits into memory, and what to do.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    device : str
+        Where it runs.
+
+    Returns
+    -------
+    MemoryFull
+        The caller raises it.
+    """
+    where = "computer" if device == "cpu" else "GPU"
+    return MemoryFull(
+        f"the memory of this {where} is too small for one tile of '{model}'. Close what else uses it, or choose a "
+        "smaller model."
+    )
+
+
 @dataclass(frozen=True)
 class TileModelInfo:
     """What a model of tiles says of itself.
@@ -160,10 +182,7 @@ class TileModel:
                 if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
-                    raise MemoryFull(
-                        f"the memory of this {'computer' if self.device == 'cpu' else 'GPU'} is too small for one tile "
-                        f"of '{self.info.name}'. Close what else uses it, or choose a smaller model."
-                    ) from error
+                    raise memory_full(self.info.name, self.device) from error
             else:
                 return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             self._halve()

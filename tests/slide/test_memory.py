@@ -1,0 +1,152 @@
+"""Memory that runs out while a slide is analysed: smaller passes from then on, the same result, a clear end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_melanoma.analysis.novelty import Novelty
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.familiar import Familiar
+from napari_melanoma.inference.tiles import MemoryFull, TileModel
+from napari_melanoma.io.slide_results import SlideResult
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.workflows import analyse_slide as workflow
+from napari_melanoma.workflows import slides
+from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+LoadModel = Callable[..., TileModel]
+FAULTS = {
+    "GPU": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "computer": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    "convolution": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "Python": MemoryError,
+}
+
+
+class Hungry(nn.Module):
+    """Another network, in memory for so many tiles; counts how many it was asked for at once. Copies count together."""
+
+    def __init__(self, network: nn.Module, most: int, fault: Callable[[], Exception]) -> None:
+        super().__init__()
+        self.network, self.most, self.fault, self.asked = network, most, fault, list[int]()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(images))
+        if len(images) > self.most:
+            raise self.fault()
+        return self.network(images)
+
+
+def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel) -> SlideOutcome:
+    return analyse_slide(path, folder, options, RunContext(), load=lambda: model)
+
+
+def notices(folder: Path) -> list[str]:
+    """What a person was told."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [event["message"] for event in events if event["kind"] == "notice"]
+
+
+@pytest.mark.parametrize("kind", ["classification", "dense"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_smaller_passes_give_the_same_result(
+    fault: str, kind: str, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    plain = tile_model(kind)
+    expected = analysed(slide_path, tmp_path / "expected", options, plain)
+    hungry = Hungry(plain._network, most=2**62, fault=FAULTS[fault])
+    model = tile_model(kind, network=hungry)
+    store = workflow._store
+
+    def then_memory_runs_out(*given: Any) -> SlideResult:
+        made = store(*given)
+        hungry.most = 2
+        hungry.asked.clear()
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workflow, "_store", then_memory_runs_out)
+        found = analysed(slide_path, tmp_path / "found", options, model)
+    assert hungry.asked[:3] == [8, 4, 2]
+    assert set(hungry.asked[2:]) == {2}  # the larger passes are not tried again
+    said = [one for one in notices(found.folder) if "memory was full" in one]
+    assert said == ["memory was full: 4 tiles a pass from now on.", "memory was full: 2 tiles a pass from now on."]
+    results = [SlideResult.open(outcome.folder) for outcome in (expected, found)]
+    np.testing.assert_array_equal(results[0].state, results[1].state)
+    np.testing.assert_allclose(results[1].probability, results[0].probability, atol=1e-5)
+    assert [one["area_mm2"] for one in found.content["lesions"]] == [
+        one["area_mm2"] for one in expected.content["lesions"]
+    ]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_memory_for_not_one_tile_ends_with_what_to_do(
+    fault: str, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    hungry = Hungry(tile_model()._network, most=2**62, fault=FAULTS[fault])
+    model, seen = tile_model(network=hungry), list[slides.SlideStatus]()
+    store = workflow._store
+
+    def then_memory_is_gone(*given: Any) -> SlideResult:
+        made = store(*given)
+        hungry.most = 0
+        hungry.asked.clear()
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workflow, "_store", then_memory_is_gone)
+        patch.setattr(slides, "load_model", lambda options: model)
+        slides.analyse_slides([slide_path], tmp_path / "out", options, run=RunContext(), tell=seen.append)
+    assert hungry.asked == [8, 4, 2, 1]
+    assert seen[0].status == "failed"
+    assert "too small for one tile of 'darkness'. Close what else uses it" in seen[0].error
+    hungry.most = 2**62
+    assert analysed(slide_path, seen[0].folder, options, model).content["tiles_done"] == 224  # goes on from there
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_looking_for_what_is_unlike_takes_smaller_parts_too(fault: str, demo_tiles: BundleInfo) -> None:
+    from napari_melanoma.models.bundle import load_network
+
+    encoder = encoder_of(load_network(demo_tiles))
+    assert encoder is not None
+    tiles = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+    hungry = Hungry(encoder, most=2**62, fault=FAULTS[fault])
+    familiar = Familiar(demo_tiles, hungry, _novelty(demo_tiles))
+    expected = familiar.distances(tiles)
+    hungry.most = 2
+    np.testing.assert_allclose(familiar.distances(tiles), expected, rtol=1e-4)
+    hungry.most = 0
+    with pytest.raises(MemoryFull, match="too small for one tile"):
+        familiar.distances(tiles)
+
+
+@pytest.fixture(scope="module")
+def demo_tiles() -> BundleInfo:
+    """The shipped model of tiles, which remembers what it learnt from."""
+    from napari_melanoma.models.registry import find_bundle
+
+    return find_bundle("tile-demo")
+
+
+def _novelty(info: BundleInfo) -> Novelty:
+    """What a bundle remembers."""
+    from napari_melanoma.models.reference import read_reference
+
+    reference = read_reference(info)
+    assert reference is not None
+    assert reference.textures is not None
+    return Novelty.fit(reference.textures)
