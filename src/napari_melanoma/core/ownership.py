@@ -15,13 +15,15 @@ BEAT_S = 60.0
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of a folder, which is made where it is missing.
 
     Parameters
     ----------
     path : pathlib.Path
         The file of the lock, in that folder.
+    patience_s : float
+        How long to wait for another process that holds it.
 
     Yields
     ------
@@ -31,13 +33,13 @@ def locked(path: Path) -> Iterator[None]:
     Raises
     ------
     RunError
-        Where another process holds it.
+        Where another process holds it, also after that.
     SaveError
         Where the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=0, thread_local=False)  # another thread may be the one that lets go
+    lock = FileLock(path, timeout=patience_s, thread_local=False)  # another thread may be the one that lets go
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -6,61 +6,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, SaveError
+from napari_melanoma.core.errors import BundleError, ConfigError, MelanomaError, SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.workflows.analyse_slide import analyse_slide, load_model
 from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide
 from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_table import TABLE, SlideStatus, SlideTable
 
 if TYPE_CHECKING:
     from napari_melanoma.inference.tiles import TileModel
 
-__all__ = ["SlideStatus", "SlidesSummary", "analyse_slides"]
+__all__ = ["SlideModels", "SlideStatus", "SlidesSummary", "analyse_slides"]
 
-TABLE = "slides.csv"
 CORNER_PX = 256
-COLUMNS = (
-    "slide",
-    "file",
-    "status",
-    "error",
-    "model",
-    "probability",
-    "probability_mean",
-    "probability_maximum",
-    "probability_top_k",
-    "probability_attention",
-    "lesions",
-    "lesions_malignant",
-    "lesion_area_mm2",
-    "tissue_mm2",
-    "breslow_mm",
-    "t_category",
-    "mpp",
-    "tiles_done",
-    "tiles_failed",
-    "tiles_total",
-    "warnings",
-    "seconds",
-)
-
-
-@dataclass(frozen=True)
-class SlideStatus:
-    """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none."""
-
-    path: Path
-    folder: Path
-    status: Literal["done", "failed"]
-    content: dict[str, Any] = field(default_factory=dict)
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,8 +79,8 @@ def analyse_slides(
     SaveError, Cancelled
         Where the disk refuses, or the user stopped it; what is done is kept.
     """
-    started, table = time.monotonic(), _Table(out / TABLE)
-    models, counts, folders = _Models(options), {"done": 0, "failed": 0}, SlideFolders(out)
+    started, table = time.monotonic(), SlideTable(out / TABLE)
+    models, counts, folders = SlideModels(options), {"done": 0, "failed": 0}, SlideFolders(out)
     for path, following in zip(paths, [*paths[1:], None], strict=True):
         run.check()
         with _warmed(following):
@@ -127,7 +91,7 @@ def analyse_slides(
     return SlidesSummary(counts["done"], counts["failed"], table.path, time.monotonic() - started)
 
 
-class _Models:
+class SlideModels:
     """The one model of all slides, loaded when the first slide needs it.
 
     Parameters
@@ -141,14 +105,25 @@ class _Models:
         self._model: TileModel | None = None
 
     def fresh(self) -> TileModel:
-        """Give the model with passes as large as asked for, whatever a slide before made of them."""
+        """Give the model with passes as large as asked for, whatever a slide before made of them.
+
+        Returns
+        -------
+        TileModel
+            Ready to be asked.
+
+        Raises
+        ------
+        BundleError
+            Where there is no such model, or its weights are not here or damaged.
+        """
         if self._model is None:
             self._model = load_model(self.options)
         self._model.batch_size = self.options.batch_size
         return self._model
 
 
-def _one(path: Path, folder: Path, models: _Models, run: RunContext, *, force: bool) -> SlideStatus:
+def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, force: bool) -> SlideStatus:
     """Analyse one slide; a fault of its own is told, one that concerns all is raised."""
     note_slide(folder, path)
     try:
@@ -174,57 +149,3 @@ def _touch(path: Path) -> None:
     with suppress(Exception), open_slide(path) as slide:
         stored = [index for index, level in enumerate(slide.info.levels) if not level.built]  # others cost a whole pass
         slide.read_region(stored[-1], Box(0, 0, CORNER_PX, CORNER_PX))
-
-
-class _Table:
-    """``slides.csv``: a row a slide, those of other slides kept.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The table.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            with suppress(InputError):
-                self._rows = {row["slide"]: dict(row) for row in read_table(path) if "slide" in row}
-
-    def put(self, status: SlideStatus) -> None:
-        """Add or replace the row of a slide, and write the table."""
-        self._rows[status.folder.name] = _row(status)
-        write_table(self.path, [self._rows[name] for name in sorted(self._rows)], COLUMNS)
-
-
-def _row(status: SlideStatus) -> dict[str, Any]:
-    """Row of a slide."""
-    content = status.content
-    first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
-    if not content:
-        return first
-    target, lesions = content["target"], content["lesions"]
-    scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
-    areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
-    same = (
-        "probability",
-        "tissue_mm2",
-        "breslow_mm",
-        "t_category",
-        "tiles_done",
-        "tiles_failed",
-        "tiles_total",
-        "seconds",
-    )
-    return {
-        **first,
-        **{name: value for name, value in scores.items() if name in COLUMNS},
-        **{name: content[name] for name in same},
-        "model": content["model"]["name"],
-        "lesions": len(lesions),
-        "lesions_malignant": sum(lesion["label"] == "malignant" for lesion in lesions),
-        "lesion_area_mm2": sum(areas) if areas else None,
-        "mpp": None if content["mpp"] is None else content["mpp"][1],
-        "warnings": " ".join(content["warnings"]),
-    }

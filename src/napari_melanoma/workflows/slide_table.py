@@ -1,0 +1,144 @@
+"""``slides.csv``: a row for each slide of a folder of results, also where several programs put rows into it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.io.results import read_table, write_table
+
+TABLE, LOCK = "slides.csv", ".slides.lock"
+PATIENCE_S = 60.0  # with another program that writes its row
+COLUMNS = (
+    "slide",
+    "file",
+    "status",
+    "error",
+    "model",
+    "probability",
+    "probability_mean",
+    "probability_maximum",
+    "probability_top_k",
+    "probability_attention",
+    "lesions",
+    "lesions_malignant",
+    "lesion_area_mm2",
+    "tissue_mm2",
+    "breslow_mm",
+    "t_category",
+    "mpp",
+    "tiles_done",
+    "tiles_failed",
+    "tiles_total",
+    "warnings",
+    "seconds",
+)
+OF_CONTENT = (
+    "probability",
+    "tissue_mm2",
+    "breslow_mm",
+    "t_category",
+    "tiles_done",
+    "tiles_failed",
+    "tiles_total",
+    "seconds",
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SlideStatus:
+    """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none."""
+
+    path: Path
+    folder: Path
+    status: Literal["done", "failed"]
+    content: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+class SlideTable:
+    """The table, rows of other slides kept: it is read again before each row, for somebody else may write there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, status: SlideStatus) -> None:
+        """Add or replace the row of a slide, and write the table.
+
+        Parameters
+        ----------
+        status : SlideStatus
+            Of the slide.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written.
+        """
+        self.put_row(row_of(status))
+
+    def put_row(self, row: Row) -> None:
+        """Add or replace a row, and write the table.
+
+        Parameters
+        ----------
+        row : dict
+            As ``row_of`` gives it.
+
+        Raises
+        ------
+        SaveError
+            Where it cannot be written.
+        RunError
+            Where another program has held it for a minute.
+        """
+        with locked(self.path.with_name(LOCK), PATIENCE_S):
+            rows: dict[str, Row] = {}
+            with suppress(InputError):
+                rows = {one["slide"]: dict(one) for one in read_table(self.path) if "slide" in one}
+            rows[row["slide"]] = row
+            write_table(self.path, [rows[name] for name in sorted(rows)], COLUMNS)
+
+
+def row_of(status: SlideStatus) -> Row:
+    """Give the row of a slide.
+
+    Parameters
+    ----------
+    status : SlideStatus
+        What became of it.
+
+    Returns
+    -------
+    dict
+        Column to value; of a slide that failed the first columns alone.
+    """
+    content = status.content
+    first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
+    if not content:
+        return first
+    target, lesions = content["target"], content["lesions"]
+    scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
+    areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
+    return {
+        **first,
+        **{name: value for name, value in scores.items() if name in COLUMNS},
+        **{name: content[name] for name in OF_CONTENT},
+        "model": content["model"]["name"],
+        "lesions": len(lesions),
+        "lesions_malignant": sum(lesion["label"] == "malignant" for lesion in lesions),
+        "lesion_area_mm2": sum(areas) if areas else None,
+        "mpp": None if content["mpp"] is None else content["mpp"][1],
+        "warnings": " ".join(content["warnings"]),
+    }
