@@ -196,7 +196,7 @@ def _kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
         name=str(settings.get("model")),
         fingerprint=str(settings.get("weights") or "unknown"),
         features=spec.features,
-        licence=str(content.get("licence") or "unknown"),
+        licence=str((content.get("encoder") or content).get("licence") or "unknown"),
         stain=str((settings.get("stain") or {}).get("method", "none")),
     )
     return BagKind(encoder, TileConfig(mpp=mpp, side_px=side))

@@ -255,13 +255,20 @@ def differs(folder: Path, options: SlideOptions) -> str:
         settings = SlideResult.open(folder).spec.settings
     except InputError:
         return "they cannot be read"
-    asked = json.loads(json.dumps({**options.decisive, "model": options.model}))
+    model = settings.get("model") if options.model in _answered_by(folder) else options.model
+    asked = json.loads(json.dumps({**options.decisive, "model": model}))
     if options.tissue_mask is not None:
         asked["tissue_mask"] = fingerprint(read_mask(options.tissue_mask))[:16]
     kept = {key: value for key, value in settings.items() if key not in ("weights", "stain_reference")}
     changed = sorted(key for key in {*asked, *kept} if asked.get(key) != kept.get(key))
     said = {"tissue_mask": "the tissue was corrected", "model": f"made with {kept.get('model')}"}
     return ", ".join(said.get(key, f"another {key.replace('_', ' ')}") for key in changed)
+
+
+def _answered_by(folder: Path) -> tuple[str, ...]:
+    """The model of whole slides that answered from embeddings, as it was asked for: these are the encoder's."""
+    content = read_content(folder)
+    return (str(content.get("options", {}).get("model")),) if content.get("encoder") else ()
 
 
 def _lesion(row: Mapping[str, str], outlines: Mapping[str, Any]) -> SlideLesion:

@@ -1,0 +1,272 @@
+"""A slide answered as a whole: attention on the lesion that was drawn, prevalence, embeddings used again, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from torch import nn
+
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.encoder import EncoderConfig
+from napari_melanoma.core.errors import BundleError, ConfigError, InputError, RunError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.inference.bag_loading import load_slide_model
+from napari_melanoma.inference.bags import BagModel
+from napari_melanoma.inference.tile_loading import Loading, load_tile_model
+from napari_melanoma.io.bags import Bag
+from napari_melanoma.io.slide_attention import read_attention
+from napari_melanoma.io.slide_results import SlideResult
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
+from napari_melanoma.models.zoo import build_network
+from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
+from napari_melanoma.workflows.slide_bags import stated
+from napari_melanoma.workflows.slide_findings import differs
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slides import analyse_slides
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.tiles import TileModel
+
+LoadModel = Callable[..., "TileModel"]
+LESION = (slice(4, 8), slice(6, 10))  # in tiles
+
+
+def colours() -> nn.Module:
+    """An encoder whose embedding is the mean colour of a tile."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+def write_mil(folder: Path, **more: Any) -> BundleInfo:
+    """Write a model of whole slides that looks at dark tiles, and says melanoma where it finds any."""
+    options = {"pooling": "plain", "hidden": 2, "attention": 2, "normalise": False, "features": 3}
+    network: Any = build_network("attention_mil", options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.project[1].weight[0, 1] = -4.0  # how little green: 0 in pink tissue, about 2 in the lesion
+        network.attention.content.weight[0, 0] = 1.0
+        network.attention.score.weight[0, 0] = 12.0
+        network.head.weight[1, 0], network.head.bias[1] = 2.0, -1.0
+    values: dict[str, Any] = {
+        "name": "dark-slides",
+        "title": "Dark slides",
+        "task": "classification",
+        "architecture": "attention_mil",
+        "options": options,
+        "classes": ("naevus", "melanoma"),
+        "modalities": ("slide",),
+        "tile": TileConfig(mpp=0.5, side_px=32),
+        "classifier": ClassifierConfig(prevalence=0.5, temperature=2.0),
+        "encoder": EncoderConfig(name="darkness", fingerprint="dark", features=3),
+        "licence": "BSD-3-Clause",
+    }
+    return write_bundle(folder, BundleConfig(**{**values, **more}), network, "# dark\n")
+
+
+@pytest.fixture
+def slide_model(tile_model: LoadModel, tmp_path: Path) -> Callable[..., TileModel]:
+    """An encoder with what makes one answer of its embeddings; what the bundle says otherwise."""
+
+    def made(**more: Any) -> TileModel:
+        model = tile_model("embedding", network=colours())
+        model.bags = BagModel.load(write_mil(tmp_path / "mil", **more), "cpu")
+        return model
+
+    return made
+
+
+def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel, **how: Any) -> SlideOutcome:
+    return analyse_slide(path, folder, options, RunContext(), load=lambda: model, **how)
+
+
+def test_the_slide_is_answered_and_attention_lies_on_the_lesion(
+    slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
+) -> None:
+    model = slide_model()
+    content = analysed(slide_path, tmp_path / "out", options, model).content
+    result = SlideResult.open(tmp_path / "out")
+    attention = read_attention(result)
+    assert attention is not None
+    assert np.nansum(attention) == pytest.approx(1, abs=1e-4)
+    assert attention[LESION].sum() > 0.95
+    assert np.isnan(attention[:, 14:]).all()
+    assert model.bags is not None
+    said = model.bags.answer([result.embedding(slice(None))])
+    assert content["probability"] == pytest.approx(said.probability[1], abs=1e-6)
+    assert content["probability"] > 0.6
+    assert content["scores"]["attention"]["melanoma"] == content["probability"]
+    assert (content["class"], content["target"], content["lesions"]) == ("melanoma", "melanoma", [])
+    assert content["model"]["name"] == "dark-slides"
+    assert content["licence"] == "BSD-3-Clause; encoder darkness: unknown"
+    assert content["tiles"] == 224
+    assert 10 < content["effective_tiles"] < 20  # the lesion has sixteen
+    assert json.loads(json.dumps(content)) == json.loads((tmp_path / "out" / "result.json").read_text())
+
+
+def test_the_heatmap_is_attention(
+    slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
+) -> None:
+    analysed(slide_path, tmp_path / "out", options, slide_model())
+    with tifffile.TiffFile(tmp_path / "out" / "heatmap.ome.tif") as tiff:
+        heat, said = np.squeeze(tiff.asarray()), tiff.ome_metadata or ""
+    assert 'Name="attention"' in said
+    assert 'PhysicalSizeX="16.0"' in said
+    assert heat.shape == (16, 16)
+    assert np.nanmax(heat) == 1
+    assert (heat[LESION] > 0.5).all()
+    assert np.nanmax(np.delete(heat, range(4, 8), axis=0)) < 0.1
+
+
+def test_embeddings_that_are_there_are_used_again(
+    slide_path: Path,
+    options: SlideOptions,
+    tile_model: LoadModel,
+    slide_model: Callable[..., TileModel],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "out"
+    before = analysed(slide_path, folder, options, tile_model("embedding", network=colours())).content
+    assert before["probability"] is None
+    bag = Bag.open(folder)
+    assert len(bag) == 224
+    told = options.model_copy(update={"model": "dark-slides"})
+    content = analysed(slide_path, folder, told, slide_model()).content
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    started = [event for event in events if event["kind"] == "started"]
+    assert [event["done"] for event in started] == [0, 224]
+    assert content["probability"] > 0.6
+    assert Bag.open(folder).kind == bag.kind  # what is learnt from does not change by being answered
+    assert Bag.open(folder).fingerprint() == bag.fingerprint()
+    assert not differs(folder, told)
+    assert "made with" in differs(folder, told.model_copy(update={"model": "tile-demo"}))
+
+
+def test_a_stated_prevalence_counts(
+    slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
+) -> None:
+    as_trained = analysed(slide_path, tmp_path / "out", options, slide_model()).content
+    rare = options.model_copy(update={"prevalence": 0.05})
+    content = analysed(slide_path, tmp_path / "out", rare, slide_model()).content  # the same tiles, not asked again
+    odds = as_trained["probability"] / (1 - as_trained["probability"]) * 0.05 / 0.95
+    assert content["probability"] == pytest.approx(odds / (1 + odds))
+    assert content["calibration"]["probability"] == pytest.approx(as_trained["probability"])
+    assert content["calibration"]["stated_prevalence"] == 0.05
+    assert content["class"] == "naevus"
+
+
+def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
+    found = stated(np.array([0.1, 0.3, 0.6]), 2, 0.5, 0.2)
+    assert found.sum() == pytest.approx(1)
+    assert found[1] / found[0] == pytest.approx(3)
+    assert found[2] / found[:2].sum() == pytest.approx(0.6 / 0.4 * 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "bundle", "error", "message"),
+    [
+        ({"tile_mpp": 1.0}, {}, InputError, "learnt from tiles at 0.5 micrometres per pixel, these would be at 1"),
+        ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "learnt from tiles at 0.25"),
+        ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalisation 'none', asked for is 'macenko'"),
+        ({"target": "keratosis"}, {}, ConfigError, "tells naevus, melanoma"),
+        ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not know how frequent"),
+    ],
+    ids=["tile scale", "bundle scale", "stain", "target", "prevalence"],
+)
+def test_what_the_model_did_not_learn_from_is_refused(
+    slide_path: Path,
+    options: SlideOptions,
+    slide_model: Callable[..., TileModel],
+    tmp_path: Path,
+    change: dict[str, Any],
+    bundle: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    asked = SlideOptions.parse({**options.model_dump(), **change}, "test")
+    with pytest.raises(error, match=message):
+        analysed(slide_path, tmp_path / "out", asked, slide_model(**bundle))
+    assert not (tmp_path / "out" / "result.zarr").exists()
+
+
+def test_a_folder_of_another_encoder_is_refused(
+    slide_path: Path,
+    options: SlideOptions,
+    tile_model: LoadModel,
+    slide_model: Callable[..., TileModel],
+    tmp_path: Path,
+) -> None:
+    other = tile_model("embedding", network=colours())
+    other.info = replace(other.info, name="uni", fingerprint="c0ffee")
+    analysed(slide_path, tmp_path / "out", options, other)
+    with pytest.raises(RunError, match="model was uni, now darkness"):
+        analysed(slide_path, tmp_path / "out", options, slide_model())
+
+
+def test_a_prevalence_says_nothing_to_a_model_of_tiles(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="prevalence is that of slides, and 'darkness' tells of tiles"):
+        analysed(slide_path, tmp_path / "out", options.model_copy(update={"prevalence": 0.1}), tile_model())
+
+
+def test_the_table_of_slides_has_its_column(
+    slide_path: Path,
+    options: SlideOptions,
+    slide_model: Callable[..., TileModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from napari_melanoma.io.results import read_table
+    from napari_melanoma.workflows import slides
+
+    model = slide_model()
+    monkeypatch.setattr(slides, "load_model", lambda _: model)
+    analyse_slides([slide_path], tmp_path / "out", options, run=RunContext())
+    (row,) = read_table(tmp_path / "out" / "slides.csv")
+    assert row["model"] == "dark-slides"
+    assert row["probability"] == row["probability_attention"] != ""
+
+
+def test_a_bundle_brings_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) -> None:
+    name = f"encoder:{tile_bundle.path}"
+    how = Loading(batch_size=2, device="cpu", precision="fp32")
+    alone = load_tile_model(name, how)
+    assert alone.info.kind == "embedding"
+    assert alone.info.classes == ()
+    features = alone.sizes()["features"]
+    about = EncoderConfig(name=name, fingerprint=tile_bundle.fingerprint, features=features)
+    tile = TileConfig(mpp=0.3, side_px=64)
+    info = write_mil(tmp_path / "mil", encoder=about, tile=tile)
+    model = load_slide_model(str(info.path), how)
+    assert model.bags is not None
+    assert (model.info.kind, model.info.mpp, model.info.side_px) == ("embedding", 0.3, 64)
+    tiles = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    assert torch.equal(model.answer(tiles)["embedding"], alone.answer(tiles)["embedding"])
+    with pytest.raises(BundleError, match="answers whole slides from embeddings of 'encoder:"):
+        load_tile_model(str(info.path), how)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ({"fingerprint": "c0ffee"}, "with the weights c0ffee and tiles of 64 pixels, found the weights"),
+        ({"name": "uni"}, "stands on the encoder 'uni': the weights of 'uni' are not part of this program"),
+    ],
+    ids=["weights", "absent"],
+)
+def test_another_encoder_is_refused(
+    tile_bundle: BundleInfo, tmp_path: Path, encoder: dict[str, str], message: str
+) -> None:
+    known = {"name": f"encoder:{tile_bundle.path}", "fingerprint": tile_bundle.fingerprint, "features": 3, **encoder}
+    info = write_mil(tmp_path / "mil", encoder=EncoderConfig(**known), tile=TileConfig(mpp=0.3, side_px=64))
+    with pytest.raises(BundleError, match=message):
+        load_slide_model(str(info.path), Loading(device="cpu"))
