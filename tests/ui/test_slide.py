@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tifffile
 from fake_slides import LESION, MPP, TILE, FakeAnalysis, draw_fluorescence, draw_slide
-from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -19,137 +18,20 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
-    QFileDialog,
-    QLabel,
-    QLineEdit,
     QListWidget,
     QMessageBox,
     QWidget,
 )
+from slide_stage import FIXTURES
 
-from conftest import Person
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.workflows import slide_runs
 
-PATIENCE_MS = 20_000
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
 
-class Launched:
-    """Stands in for the launch of a process: it leaves a result folder as an analysis that has begun would."""
-
-    def __init__(self):
-        self.options, self.forced, self.error, self.last = [], [], None, None
-        self.fingerprint = ""
-
-    def __call__(self, slide, out, options, *, force=False):
-        if self.error is not None:
-            raise self.error
-        self.options.append(options)
-        self.forced.append(force)
-        settings = {key: value for key, value in options.decisive.items() if key != "model"}
-        folder = slide_runs.slide_folder(out, slide)
-        self.last = FakeAnalysis(folder, slide, self.fingerprint, options.model, settings).begins()
-        return folder
-
-
-@pytest.fixture
-def user(home, monkeypatch):
-    """Data folders of this test alone."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr("napari_melanoma.ui.settling.SETTLED_MS", 10)
-    return home
-
-
-@pytest.fixture
-def launched(user, monkeypatch):
-    made = Launched()
-    monkeypatch.setattr(slide_runs, "launch_slide", made)
-    return made
-
-
-class Pathologist(Person):
-    """Somebody in front of the Slide dock."""
-
-    def opens_slides(self, *paths):
-        self.dock.opener.open(list(paths))
-        self.until(lambda: not self.dock.opener.busy)
-        self.waits()
-
-    def until(self, condition):
-        self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
-
-    def says(self, name):
-        return self.finds(QLabel, name).text()
-
-    def types(self, name, text):
-        line = self.finds(QLineEdit, name)
-        line.selectAll()
-        self.qtbot.keyClicks(line, text)
-        self.qtbot.keyClick(line, Qt.Key.Key_Return)
-
-    def names(self, model):
-        """Name a model by its own words, in the dialog that asks for one."""
-        combo = self.dock.model.combo
-        combo.setCurrentIndex(combo.findData("other"))
-        combo.activated.emit(combo.currentIndex())
-        dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "encoder_dialog" and w.isVisible())
-        dialog.setTextValue(model)
-        dialog.accept()
-
-    def analyses(self):
-        self.dock.model.model = "tiny"
-        self.dock.model.changed.emit()
-        self.clicks("primary")
-        self.until(lambda: self.dock.run_panel.active)
-
-    def sees(self, point):
-        """Whether a point, in pixels of the slide, is in the middle of the view."""
-        at = np.array(camera(self.viewer).center[-2:])
-        return np.allclose(at, self.dock.slide.to_world(point), atol=1e-6)
-
-    def rows(self):
-        model = self.dock.table.model()
-        return [[model.index(row, column).data() for column in range(4)] for row in range(model.rowCount())]
-
-    def cuts(self, start, end):
-        """Press split, and draw a line with the mouse."""
-        from napari.utils._test_utils import read_only_mouse_event
-
-        self.clicks("lesion_split")
-        for callback in self.viewer.mouse_drag_callbacks:
-            event = read_only_mouse_event(type="mouse_press", position=self.dock.slide.to_world(start), button=1)
-            steps = callback(self.viewer, event)
-            with contextlib.suppress(StopIteration, TypeError):  # napari has callbacks of its own
-                next(steps)
-                for kind in ("mouse_move", "mouse_release"):
-                    event.__wrapped__.type = kind
-                    event.__wrapped__.position = self.dock.slide.to_world(end)
-                    next(steps)
-
-    def chooses_file(self, name, path):
-        dialog = next(
-            w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.objectName() == name
-        )
-        dialog.fileSelected.emit(str(path))
-        dialog.reject()
-        self.waits()
-
-
-@pytest.fixture
-def slide_path(tmp_path):
-    return draw_slide(tmp_path / "section.tif")
-
-
-@pytest.fixture
-def person(user, nothing_left, make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    yield Pathologist(viewer, dock, qtbot)
-    with contextlib.suppress(RuntimeError):
-        qtbot.waitUntil(lambda: not isalive(dock) or not dock.busy, timeout=PATIENCE_MS)
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 def test_an_empty_dock_invites(person):

@@ -40,6 +40,7 @@ EXPORTS = {
     "tif": ("Heatmap (OME-TIFF) ...", "heatmap.ome.tif"),
 }
 EDITS = {
+    "draw": ("draw", "Draw a new lesion on the slide; press again to end (Alt+D)"),
     "merge": ("merge", "Make one lesion of those that are selected"),
     "split": ("split", "Draw a line across a lesion in the picture: it is cut there"),
     "class": ("class", "Say that the selected lesions are of the other class"),
@@ -118,6 +119,7 @@ class SlideControls(QWidget):
         self.count = named(quiet(NO_LESIONS), "lesion_count", "How many lesions")
         self.table = LesionTable()
         self.edits = {name: tool(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
+        self.edits["draw"].setCheckable(True)
         for name, arrow in (("undo", "↶"), ("redo", "↷")):
             self.edits[name].setText(arrow)
         self.save = named(QPushButton("Save"), "save", "Save the lesions")

@@ -16,6 +16,7 @@ from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.analysing import SlideAnalysing
 from napari_melanoma.ui.slide.controls import ANALYSE_KEY, SAVE_KEY, SlideControls
 from napari_melanoma.ui.slide.desk import Place, SlideDesk, preload
+from napari_melanoma.ui.slide.drawing import LesionDrawing
 from napari_melanoma.ui.slide.heat import SlideHeat
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.opening import SlideOpener
@@ -56,6 +57,7 @@ class SlideDock(SlideControls):
         self.lesions = SlideLesions(napari_viewer, self)
         self.results = SlideResults(self, napari_viewer)
         self.analysing = SlideAnalysing(self)
+        self.drawing = LesionDrawing(self, napari_viewer)
         self.model.model = self.settings.kept("slide/model", "")
         self._connect()
         self._add_shortcuts()

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.analysis.lesion_edits import Lesions
-    from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps
+    from napari_melanoma.analysis.slide_lesions import LesionClass, LesionConfig, LesionMaps
+    from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.ui.slide.lesion_work import Edit
 
 
@@ -108,5 +109,30 @@ def split(index: int, line: NDArray[np.float64]) -> Edit:
         from napari_melanoma.analysis.lesion_edits import split_lesion
 
         return split_lesion(lesions, index, line, maps, config)
+
+    return change
+
+
+def drawn(outline: Polygon, label: str) -> Edit:
+    """Add a lesion that was drawn.
+
+    Parameters
+    ----------
+    outline : Polygon
+        In pixels of the finest level.
+    label : str
+        Malignant or benign; empty for what the model says.
+
+    Returns
+    -------
+    callable
+        As ``SlideLesions.edit`` takes it.
+    """
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.analysis.lesion_edits import add_lesion
+
+        said: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
+        return add_lesion(lesions, [outline], maps, config, said)
 
     return change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.analysis.slide_lesions import LesionConfig
-from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide import lesion_work as slide_lesion_work
 from napari_melanoma.ui.slide.lesion_work import Edit, Findings, config_at, lesion_at
@@ -53,6 +54,7 @@ class SlideLesions(QObject):
         self._viewer = viewer
         self._known: dict[str, Findings] = {}
         self._slide: OpenSlide | None = None
+        self._changes = 0
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
@@ -120,10 +122,7 @@ class SlideLesions(QObject):
         change : callable
             Of lesions, maps and configuration; gives the new lesions.
         """
-        slide, now = self._slide, self.findings
-        if slide is not None and now is not None:
-            work = partial(slide_lesion_work.edited, slide, now, change)
-            self._latest.submit(f"{slide.identity} edit", lambda: work)
+        self._queue(lambda slide, now: partial(slide_lesion_work.edited, slide, now, change))
 
     def undo(self) -> None:
         """Take back the last change."""
@@ -166,18 +165,35 @@ class SlideLesions(QObject):
 
     def save(self) -> None:
         """Write the lesions as they are into the slide's folder."""
-        now = self.findings
-        if now is not None:
-            self._latest.submit("save", lambda: partial(slide_lesion_work.save, now))
+        slide = self._slide
+        if slide is None or self.findings is None:
+            return
+
+        def prepare() -> Work | None:
+            now = self._known.get(slide.identity)
+            return None if now is None else partial(slide_lesion_work.save, now)
+
+        self._latest.submit(f"{slide.identity} save", prepare)
 
     def _step(self, way: str) -> None:
-        slide, now = self._slide, self.findings
-        if slide is None or now is None:
+        def work(slide: OpenSlide, now: Findings) -> Work | None:
+            history = getattr(now.history, way)()
+            return None if history is now.history else partial(slide_lesion_work.changed, slide, now, history)
+
+        self._queue(work)
+
+    def _queue(self, work: Callable[[OpenSlide, Findings], Work | None]) -> None:
+        """Do one change after the other, each on what the one before has left."""
+        slide = self._slide
+        if slide is None or self.findings is None:
             return
-        history = getattr(now.history, way)()
-        if history is not now.history:
-            work = partial(slide_lesion_work.changed, slide, now, history)
-            self._latest.submit(f"{slide.identity} edit", lambda: work)
+        self._changes += 1
+
+        def prepare() -> Work | None:
+            now = self._known.get(slide.identity)
+            return None if now is None else work(slide, now)
+
+        self._latest.submit(f"change {self._changes}", prepare)
 
     def _on_done(self, found: Findings) -> None:
         before = self._known.get(found.identity)

@@ -184,6 +184,7 @@ class SlideResults(QObject):
         dock, found = self._dock, self._dock.lesions.findings
         chosen = len(dock.table.selected)
         able = {
+            "draw": found is not None,
             "merge": chosen > 1,
             "split": chosen == 1,
             "class": chosen > 0,

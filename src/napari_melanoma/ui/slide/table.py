@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -185,7 +186,8 @@ def said_lesion(lesion: SlideLesion) -> str:
     str
         A line a fact.
     """
-    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability {lesion.probability:.3f}"]
+    known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
+    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability {known}"]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
@@ -200,7 +202,7 @@ def _cell(lesion: SlideLesion, column: int) -> str:
     cells = (
         str(lesion.index),
         lesion.label + changed,
-        f"{lesion.probability:.2f}",
+        "–" if math.isnan(lesion.probability) else f"{lesion.probability:.2f}",
         area,
         _percent(lesion.tissue_share),
     )

@@ -1,0 +1,234 @@
+"""New lesions drawn by hand: a panel that says how and of which class, and a layer that takes outlines one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout
+
+from napari_melanoma.ui.editors import StillCombo
+from napari_melanoma.ui.look import named, quiet, row
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.ui.slide.edits import drawn
+
+if TYPE_CHECKING:
+    from napari.layers import Shapes
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.ui.slide.lesion_work import Findings
+
+DRAW_KEY = "Alt+D"
+CLASSES = {"": "as the model says", "malignant": "malignant", "benign": "benign"}
+TOOLS = {
+    "add_polygon_lasso": ("freehand", "Hold the mouse button and go around; let go where you began."),
+    "add_polygon": ("corner by corner", "Click each corner; a double click or Escape ends it."),
+}
+COLOUR, WIDTHS = "yellow", 600  # of the line; this many of its widths are as long as the slide
+
+
+class DrawingPanel(QFrame):
+    """Class and tool of what is drawn next.
+
+    Attributes
+    ----------
+    classed, tool_changed : Signal()
+        The user chose another class, or another way to draw.
+    """
+
+    classed = Signal()
+    tool_changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "notice", "Draw a lesion").setToolTip("")
+        tip = "Class of what you draw; by the model: from the probability of the tiles under it"
+        self._classes = named(StillCombo(), "draw_class", "Class of what is drawn", tip)
+        for value, text in CLASSES.items():
+            self._classes.addItem(text, value)
+        self._tools = named(StillCombo(), "draw_tool", "How to draw", "How to draw")
+        for mode, (text, _) in TOOLS.items():
+            self._tools.addItem(text, mode)
+        self._words = named(quiet(), "draw_words", "How to draw")
+        self._words.setToolTip("")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.setSpacing(4)
+        layout.addWidget(row(QLabel("class"), self._classes, stretch=1))
+        layout.addWidget(row(QLabel("draw"), self._tools, stretch=1))
+        layout.addWidget(self._words)
+        self._classes.activated.connect(self.classed)
+        self._tools.activated.connect(self._on_tool)
+        self._tell()
+        self.hide()
+
+    @property
+    def label(self) -> str:
+        """Malignant or benign; empty for what the model says."""
+        return str(self._classes.currentData())
+
+    @property
+    def mode(self) -> str:
+        """Mode of napari's layer of shapes."""
+        return str(self._tools.currentData())
+
+    def _on_tool(self, _: int) -> None:
+        self._tell()
+        self.tool_changed.emit()
+
+    def _tell(self) -> None:
+        self._words.setText(f"{TOOLS[self.mode][1]} Hold the space bar to move the slide. Press draw again to end.")
+
+
+class LesionDrawing(QObject):
+    """Makes lesions of the outlines that are drawn while the button is pressed; each can be undone.
+
+    Parameters
+    ----------
+    dock : SlideDock
+        The dock, with its parts.
+    viewer : napari.viewer.Viewer
+        Where they are drawn.
+    """
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer = dock, viewer
+        self._button = dock.edits["draw"]
+        self._panel: DrawingPanel | None = None
+        self._slide: OpenSlide | None = None
+        self._known: frozenset[int] | None = None  # numbers before the outline that is being measured
+        self._in_hand, self._done = False, 0  # whether an outline is half drawn; how many have become lesions
+        self._button.toggled.connect(self._on_toggled)
+        dock.lesions.changed.connect(self._on_lesions)
+        dock.lesions.failed.connect(self._on_failed)
+        dock.connections.connect(viewer.layers.events.removed, self._on_removed)
+        QShortcut(QKeySequence(DRAW_KEY), dock).activated.connect(self._button.click)
+
+    @property
+    def layer(self) -> Shapes | None:
+        """Takes the outlines; None while nothing is drawn."""
+        made: Shapes | None = None
+        if self._slide is not None:
+            made = slide_layers.part(self._viewer, self._slide, "drawing")
+        return made
+
+    def _on_toggled(self, on: bool) -> None:
+        if on:
+            self._start()
+        else:
+            self._stop()
+
+    def _start(self) -> None:
+        slide = self._dock.slide
+        if slide is None or self._dock.lesions.findings is None:
+            self._button.setChecked(False)
+            return
+        self._slide, self._known, self._in_hand, self._done = slide, None, False, 0
+        if self._panel is None:
+            self._panel = self._made_panel()
+        layer = slide_layers.put(self._viewer, slide, "drawing", self._made_layer)
+        self._dock.connections.connect(layer.events.data, self._on_data)
+        self._viewer.layers.selection.active = layer
+        layer.mode = self._panel.mode
+        self._panel.show()
+
+    def _stop(self) -> None:
+        """Put the tool away, with what did not become a lesion."""
+        layer, slide, self._slide = self.layer, self._slide, None
+        if self._panel is not None:
+            self._panel.hide()
+        if layer is not None and slide is not None:
+            self._viewer.layers.remove(layer)
+            if any(own in self._viewer.layers for own in slide.layers):
+                self._viewer.layers.selection.active = slide.layers[-1]
+
+    def _made_panel(self) -> DrawingPanel:
+        panel = DrawingPanel()
+        panel.classed.connect(self._take)
+        panel.tool_changed.connect(self._on_tool)
+        edits = self._button.parentWidget()
+        column: Any = edits.parentWidget().layout()
+        column.insertWidget(column.indexOf(edits) + 1, panel)
+        return panel
+
+    def _made_layer(self) -> Shapes:
+        from napari.layers import Shapes
+
+        assert self._slide is not None, "it is made while a slide is drawn on"
+        width = max(self._slide.size) / WIDTHS
+        return Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
+
+    def _on_tool(self) -> None:
+        layer = self.layer
+        if layer is not None and self._panel is not None:
+            layer.mode = self._panel.mode
+
+    def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Know whether an outline is in the making: napari says so when it begins and when it ends."""
+        action = str(getattr(event.action, "value", event.action))
+        if action == "adding":
+            self._in_hand = True
+        elif action == "added":
+            self._in_hand = False
+            QTimer.singleShot(0, self._take)  # when napari is done with the shape
+
+    def _take(self) -> None:
+        """Make a lesion of the first outline that waits."""
+        layer, now = self.layer, self._dock.lesions.findings
+        if self._known is not None or layer is None or now is None:
+            return
+        if not self._in_hand and self._done:
+            layer.data, self._done = layer.data[self._done :], 0
+        if len(layer.data) - self._in_hand <= self._done:
+            return
+        from napari_melanoma.core.polygons import Polygon, as_ring
+
+        assert self._panel is not None, "it was made with the layer"
+        outline = Polygon(as_ring(layer.data[self._done][:, -2:] + 0.5))
+        self._known = frozenset(lesion.index for lesion in now.lesions)
+        self._dock.lesions.edit(drawn(outline, self._panel.label))
+
+    def _on_lesions(self, found: Findings | None) -> None:
+        """Go on to the next outline when one became a lesion; without lesions there is nothing to draw among."""
+        if found is None:
+            self._button.setChecked(False)
+            return
+        known = self._known
+        new = [] if known is None else [one for one in found.lesions if one.index not in known]
+        if new:
+            self._known = None
+            self._done += 1
+            self._dock.table.pick(new[-1].index)
+            self._dock.status.say(said_drawn(new[-1]))
+            QTimer.singleShot(0, self._take)
+
+    def _on_failed(self, _: Exception) -> None:
+        """Leave the outline where it is: another class may make a lesion of it."""
+        self._known = None
+
+    def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        if self._slide is not None and self.layer is None:
+            self._slide = None
+            self._button.setChecked(False)
+
+
+def said_drawn(lesion: Any) -> str:  # noqa: ANN401 - a SlideLesion
+    """Say what was drawn.
+
+    Parameters
+    ----------
+    lesion : SlideLesion
+        The new one.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
+    known = "" if lesion.probability != lesion.probability else f", probability {lesion.probability:.2f}"
+    return f"Lesion {lesion.index} drawn: {lesion.label}, {area}{known}."

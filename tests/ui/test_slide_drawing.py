@@ -1,0 +1,136 @@
+"""Lesions drawn by hand in the Slide dock: with the mouse, of a class, measured, undone, kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_slides import MPP, TILE
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from qtpy.QtWidgets import QComboBox, QFrame
+from slide_stage import FIXTURES
+
+from napari_melanoma.io.results import read_table
+
+DRAWING = "section drawing"
+
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+def goes_around(person, corners):
+    """Draw with the mouse button held, through the tool of the layer."""
+    layer = person.viewer.layers[DRAWING]
+    points = [
+        point
+        for start, end in zip(corners, [*corners[1:], corners[0]], strict=True)
+        for point in np.linspace(start, end, 12)
+    ]
+    steps = [("mouse_press", mouse_press_callbacks), *[("mouse_move", mouse_move_callbacks)] * (len(points) - 1)]
+    for place, (kind, call) in zip(points, steps, strict=True):
+        call(layer, event(person, kind, place))
+    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
+
+
+def event(person, kind, place):
+    world = person.dock.slide.to_world(place)
+    at = np.array(place) * 10.0  # on the canvas, where napari tells one vertex from the next
+    return read_only_mouse_event(
+        type=kind, is_dragging=kind == "mouse_move", position=world, pos=at, dims_displayed=(0, 1), button=1
+    )
+
+
+def box(top, left, bottom, right):
+    return [
+        (top * TILE, left * TILE),
+        (top * TILE, right * TILE),
+        (bottom * TILE, right * TILE),
+        (bottom * TILE, left * TILE),
+    ]
+
+
+def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
+    person, dock = analysed, analysed.dock
+    person.clicks("lesion_draw")
+    panel = next(frame for frame in dock.findChildren(QFrame, "notice") if frame.isVisible())
+    assert panel.accessibleName() == "Draw a lesion"
+    assert str(person.viewer.layers[DRAWING].mode) == "add_polygon_lasso"
+    goes_around(person, box(9, 9, 12, 13))
+    person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    lesion = dock.lesions.findings.lesions[-1]
+    assert (lesion.origin, lesion.label) == ("drawn", "benign")
+    assert lesion.area_mm2 == pytest.approx(12 * (TILE * MPP / 1000) ** 2, rel=0.05)
+    assert lesion.probability == pytest.approx(0.1)
+    assert dock.table.selected == [3]
+    assert "Lesion 3 drawn: benign" in dock.status.text or "Saved" in dock.status.text
+    assert len(person.viewer.layers[DRAWING].data) == 0
+
+    person.finds(QComboBox, "draw_class").setCurrentIndex(1)
+    goes_around(person, box(1, 1, 3, 3))
+    person.until(lambda: len(person.rows()) == 4)
+    person.waits()
+    assert person.rows()[3][1] == "malignant *"
+    assert [row["origin"] for row in read_table(person.analysis.path / "lesions.csv")][2:] == ["drawn", "drawn"]
+    person.clicks("lesion_undo")
+    person.until(lambda: len(person.rows()) == 3)
+    person.clicks("lesion_redo")
+    person.until(lambda: len(person.rows()) == 4)
+    person.waits()
+
+    person.clicks("lesion_draw")
+    assert not panel.isVisible()
+    assert DRAWING not in person.viewer.layers
+    person.viewer.layers.clear()
+    person.opens_slides(person.analysis.slide)
+    person.until(lambda: len(person.rows()) == 4)
+    assert dock.lesions.findings.lesions[-1].label == "malignant"
+
+
+def test_two_outlines_in_a_hurry_become_two_lesions(analysed):
+    person = analysed
+    person.clicks("lesion_draw")
+    goes_around(person, box(9, 9, 12, 13))
+    goes_around(person, box(1, 1, 3, 3))
+    person.until(lambda: len(person.rows()) == 4)
+    person.waits()
+
+
+def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed):
+    person, dock = analysed, analysed.dock
+    person.clicks("lesion_draw")
+    goes_around(person, box(2, 14.1, 4, 15.9))  # glass: nothing was asked of the model there
+    person.until(lambda: "Choose malignant or benign" in dock.status.text)
+    assert len(person.rows()) == 2
+    assert len(person.viewer.layers[DRAWING].data) == 1
+    combo = person.finds(QComboBox, "draw_class")
+    combo.setCurrentIndex(2)
+    combo.activated.emit(2)
+    person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    assert person.rows()[2][:3] == ["3", "benign *", "–"]
+
+
+def test_the_tool_goes_with_its_layer_its_slide_and_its_lesions(analysed):
+    person, dock = analysed, analysed.dock
+    button = dock.edits["draw"]
+    person.clicks("lesion_draw")
+    person.viewer.layers.remove(person.viewer.layers[DRAWING])
+    assert not button.isChecked()
+    person.clicks("lesion_draw")
+    assert button.isChecked()
+    dock.results.begin()  # as another analysis does
+    assert not button.isChecked()
+    assert DRAWING not in person.viewer.layers
+    assert not button.isEnabled()
+    button.setChecked(True)
+    assert not button.isChecked()
+
+
+def test_a_slide_that_is_closed_while_somebody_draws(analysed):
+    person = analysed
+    person.clicks("lesion_draw")
+    person.viewer.layers.remove(person.viewer.layers["section"])
+    person.waits()
+    assert not person.dock.edits["draw"].isChecked()
+    assert DRAWING not in person.viewer.layers
