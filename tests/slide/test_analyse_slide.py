@@ -21,6 +21,7 @@ from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
+from napari_melanoma.workflows.slide_findings import read_lesions, read_maps
 from napari_melanoma.workflows.slide_options import SlideOptions
 
 LoadModel = Callable[..., TileModel]
@@ -80,6 +81,14 @@ def test_dense_maps_are_stitched_and_measured_finely(
     outcome = analysed(slide_path, tmp_path / "out", options, tile_model("dense"))
     (lesion,) = outcome.content["lesions"]
     assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2, rel=0.05)
+    assert lesion["label"] == "tumour"  # it cannot tell malignant from benign
+    assert read_table(outcome.folder / "lesions.csv")[0]["label"] == "tumour"
+    (outline,) = read_geojson(outcome.folder / "lesions.geojson").annotations
+    assert outline.class_name == "tumour"
+    saved = read_lesions(outcome.folder)
+    assert saved is not None
+    assert [one.label for one in saved] == ["tumour"]
+    assert read_maps(outcome.folder, "tumour").label == "tumour"
     result = SlideResult.open(outcome.folder)
     assert (result.spec.dense_px, result.spec.step) == (8, (28, 28))  # an eighth of overlap
     stitched = np.asarray(result.array("map")[1]).astype(float) / 255
@@ -290,6 +299,7 @@ def test_a_full_disk_keeps_what_is_done(
     from napari_melanoma.io.slide_writing import ResultWriter
 
     monkeypatch.setattr(engine, "FLUSH_S", 0.0)
+    monkeypatch.setattr(engine, "SLOW_DISK", 0.0)
     plain, flushed = ResultWriter._write_chunks, []
 
     def full_after_a_while(self: ResultWriter, name: str, values: np.ndarray) -> None:

@@ -39,7 +39,7 @@ for number in (1, 2):
     os.dup2(os.open({output!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
 sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
 from napari_melanoma.inference import slide, slide_tiles
-slide.FLUSH_S = 0.02
+slide.FLUSH_S, slide.SLOW_DISK = 0.02, 0
 plain = slide_tiles.SlideTiles.read
 def slowly(self, places):
     time.sleep({pause!r})

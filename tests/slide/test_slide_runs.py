@@ -189,6 +189,17 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
 
 
 @pytest.mark.usefixtures("dark")
+def test_malignant_lesions_are_counted_where_the_model_tells(
+    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = drawn_slide(tmp_path / "s.tif")
+    monkeypatch.setattr(slides, "load_model", lambda options: tile_model("dense"))
+    analyse_slides([path], tmp_path / "out", options, run=RunContext())
+    (row,) = read_table(tmp_path / "out" / "slides.csv")
+    assert (row["lesions"], row["lesions_malignant"]) == ("1", "")
+
+
+@pytest.mark.usefixtures("dark")
 def test_slides_of_one_stem_keep_folders_of_their_own(drawn_slide: Draw, options: SlideOptions, tmp_path: Path) -> None:
     for name in ("b", "c"):
         (tmp_path / name).mkdir()

@@ -87,12 +87,15 @@ class LesionMaps:
         float (row, column): probability that what is there is malignant; ``presence`` where it is left out.
     tissue : numpy.ndarray, optional
         float (row, column): share of each cell that is tissue; all of each where something is known by default.
+    label : str
+        What a lesion is called where nobody can say whether it is malignant; empty where that is known.
     """
 
     presence: NDArray[np.float32]
     place: MapPlace
     malignancy: NDArray[np.float32] | None = None
     tissue: NDArray[np.float32] | None = None
+    label: str = ""
 
     @property
     def malignant(self) -> NDArray[np.float32]:
@@ -130,9 +133,9 @@ class SlideLesion:
     index : int
         From 1, the most suspicious first; edits by hand leave the numbers of others as they are.
     label : str
-        Malignant or benign.
+        Malignant or benign; of a model that cannot tell these apart, the class that it looks for, such as ``tumour``.
     probability : float
-        That it is malignant.
+        That it is malignant, or of that class.
     presence : float
         Mean probability that a lesion is there.
     area_px, perimeter_px : float
@@ -152,7 +155,7 @@ class SlideLesion:
     """
 
     index: int
-    label: LesionClass
+    label: str
     probability: float
     presence: float
     area_px: float
@@ -277,7 +280,7 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
     um = place.cell_um
     return SlideLesion(
         index=index,
-        label="malignant" if probability >= config.malignant_from else "benign",
+        label=maps.label or ("malignant" if probability >= config.malignant_from else "benign"),
         probability=probability,
         presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
         area_px=area * place.cell_area_px,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.analysis.lesion_classes import lesion_maps
 from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionConfig, LesionMaps, SlideLesion, lesions_table
 from napari_melanoma.analysis.stitching import map_shape
 from napari_melanoma.analysis.tiling import TileGrid, tissue_share
@@ -26,7 +27,7 @@ from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.io.slide_notes import read_notes
 from napari_melanoma.io.slide_results import STORE, SlideResult
 from napari_melanoma.workflows.slide_maps import MAP_SIDE
-from napari_melanoma.workflows.slide_outputs import BENIGN, HEATMAP, LESIONS, OUTLINES, RESULT, annotation_of
+from napari_melanoma.workflows.slide_outputs import HEATMAP, LESIONS, OUTLINES, RESULT, annotation_of
 from napari_melanoma.workflows.slide_runs import slide_folder
 
 if TYPE_CHECKING:
@@ -113,13 +114,8 @@ def read_maps(folder: Path, target: str, size: tuple[int, int] | None = None) ->
     stitched = _stitched(folder, result) if result.spec.kind == "dense" and content else None
     maps, place = stitched or (np.moveaxis(result.probability, 2, 0), result.spec.place)
     tissue = None if stitched or size is None else _tissue(folder, _grid(content, result), size)
-    malignant = np.ascontiguousarray(maps[classes.index(target)])
-    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
-    if not benign or (result.spec.kind == "classification" and len(classes) == 2):
-        return LesionMaps(malignant, place, tissue=tissue)
-    presence = malignant + maps[benign].sum(axis=0)
-    share = np.where(presence > 0, malignant / np.maximum(presence, 1e-6), 0).astype(np.float32)
-    return LesionMaps(presence, place, malignancy=share, tissue=tissue)
+    draws = result.spec.kind == "dense"
+    return lesion_maps(np.asarray(maps), place, classes, target, draws=draws, tissue=tissue)
 
 
 def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:

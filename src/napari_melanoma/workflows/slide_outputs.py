@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_melanoma.analysis.lesion_classes import lesion_maps
 from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionMaps, SlideLesion, find_lesions, lesions_table
 from napari_melanoma.analysis.slide_scores import SlideScoreConfig, slide_score
 from napari_melanoma.core.errors import ConfigError
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.slide_plan import SlidePlan
 
 RESULT, LESIONS, OUTLINES, HEATMAP = "result.json", "lesions.csv", "lesions.geojson", "heatmap.ome.tif"
-BENIGN = ("benign", "naevus", "nevus")
 COLOURS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
+UNSAID = (220, 120, 0)  # of a lesion that may be either
 METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
 
@@ -130,15 +131,11 @@ def _maps(analysed: Analysed, run: RunContext) -> SlideMaps:
 
 
 def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
-    """What lesions are found on: where the model knows benign ones too, these are lesions as well."""
-    classes = analysed.model.classes
-    malignant = maps.probability[classes.index(target)]
-    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
-    if not benign or (analysed.model.kind == "classification" and len(classes) == 2):
-        return LesionMaps(malignant, maps.place, tissue=_tissue(maps, analysed))
-    presence = malignant + maps.probability[benign].sum(axis=0)
-    share = np.where(presence > 0, malignant / np.maximum(presence, 1e-6), 0).astype(np.float32)
-    return LesionMaps(presence, maps.place, malignancy=share, tissue=_tissue(maps, analysed))
+    """What lesions are found on."""
+    draws = analysed.model.kind == "dense"
+    return lesion_maps(
+        maps.probability, maps.place, analysed.model.classes, target, draws=draws, tissue=_tissue(maps, analysed)
+    )
 
 
 def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
@@ -170,7 +167,7 @@ def annotation_of(lesion: SlideLesion) -> Annotation:
     return Annotation(
         lesion.polygons,
         class_name=lesion.label,
-        color=COLOURS[lesion.label],
+        color=COLOURS.get(lesion.label, UNSAID),
         name=f"lesion {lesion.index}",
         measurements={name: value for name, value in measured.items() if value is not None},
     )

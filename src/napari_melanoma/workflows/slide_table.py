@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from napari_melanoma.analysis.slide_lesions import LesionClass
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.io.results import read_table, write_table
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
+MALIGNANT_OR_NOT = {*get_args(LesionClass)}
 PATIENCE_S = 60.0  # with another program that writes its row
 COLUMNS = (
     "slide",
@@ -131,13 +133,14 @@ def row_of(status: SlideStatus) -> Row:
     target, lesions = content["target"], content["lesions"]
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
+    told = [lesion["label"] for lesion in lesions]
     return {
         **first,
         **{name: value for name, value in scores.items() if name in COLUMNS},
         **{name: content[name] for name in OF_CONTENT},
         "model": content["model"]["name"],
         "lesions": len(lesions),
-        "lesions_malignant": sum(lesion["label"] == "malignant" for lesion in lesions),
+        "lesions_malignant": told.count("malignant") if {*told} <= MALIGNANT_OR_NOT else None,
         "lesion_area_mm2": sum(areas) if areas else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),

@@ -1,0 +1,62 @@
+"""What the classes of a model say of lesions: where these are found, whether malignant ones are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.slide_lesions import LesionMaps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.placement import MapPlace
+
+BENIGN = ("benign", "naevus", "nevus")
+UNSAID = ("tumour", "tumor", "lesion")  # may be malignant or benign
+
+
+def lesion_maps(
+    probability: NDArray[np.float32],
+    place: MapPlace,
+    classes: Sequence[str],
+    target: str,
+    *,
+    draws: bool,
+    tissue: NDArray[np.float32] | None = None,
+) -> LesionMaps:
+    """Give what lesions are found on.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        float32 (class, row, column); not-a-number where nothing is known.
+    place : MapPlace
+        Where the maps lie.
+    classes : sequence of str
+        Their names.
+    target : str
+        The one that is looked for.
+    draws : bool
+        Whether the model draws tissue, in distinction to one that classes whole tiles.
+    tissue : numpy.ndarray, optional
+        float32 (row, column): share of each cell that is tissue.
+
+    Returns
+    -------
+    LesionMaps
+        Where the model knows benign lesions too, these are lesions as well. Where it cannot tell malignant from benign,
+        because what it looks for may be either, or because it draws one kind of lesion alone, lesions bear the name of
+        the target.
+    """
+    looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
+    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
+    if not benign and (draws or target.lower() in UNSAID):
+        return LesionMaps(looked_for, place, tissue=tissue, label=target)
+    if not benign or (not draws and len(classes) == 2):
+        return LesionMaps(looked_for, place, tissue=tissue)
+    presence = looked_for + probability[benign].sum(axis=0)
+    share = np.where(presence > 0, looked_for / np.maximum(presence, 1e-6), 0).astype(np.float32)
+    return LesionMaps(presence, place, malignancy=share, tissue=tissue)

@@ -1,0 +1,61 @@
+"""What the classes of a model say of lesions: presence, malignancy, or that nobody can tell."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.lesion_classes import lesion_maps
+from napari_melanoma.analysis.slide_lesions import LesionConfig, find_lesions
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+
+
+class Case(NamedTuple):
+    """Classes of a model with their probabilities, the same everywhere, and what the one lesion is called."""
+
+    name: str
+    classes: tuple[str, ...]
+    values: tuple[float, ...]
+    target: str
+    draws: bool
+    label: str
+    probability: float
+
+
+CASES = [
+    Case(
+        "tissue-demo",
+        ("background", "epidermis", "dermis", "tumour"),
+        (0, 0.1, 0.1, 0.8),
+        "tumour",
+        True,
+        "tumour",
+        0.8,
+    ),
+    Case("barely a tumour", ("background", "tumour"), (0.4, 0.6), "tumour", True, "tumour", 0.6),
+    Case("it draws melanomas alone", ("background", "melanoma"), (0.2, 0.8), "melanoma", True, "melanoma", 0.8),
+    Case("it draws both", ("background", "naevus", "melanoma"), (0.1, 0.6, 0.3), "melanoma", True, "benign", 1 / 3),
+    Case("tiles of a tumour", ("normal", "Tumor"), (0.3, 0.7), "Tumor", False, "Tumor", 0.7),
+    Case("tiles, two classes", ("benign", "melanoma"), (0.3, 0.7), "melanoma", False, "malignant", 0.7),
+    Case("tile-demo", ("benign tissue", "naevus", "melanoma"), (0.1, 0.2, 0.7), "melanoma", False, "malignant", 7 / 9),
+    Case(
+        "tile-demo, naevus",
+        ("benign tissue", "naevus", "melanoma"),
+        (0.1, 0.7, 0.2),
+        "melanoma",
+        False,
+        "benign",
+        2 / 9,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_lesion_is_called_what_the_model_can_tell(case: Case) -> None:
+    maps = np.broadcast_to(np.array(case.values, np.float32)[:, None, None], (len(case.values), 4, 4))
+    place = MapPlace(0, 0, 10, 10, PixelSize(1, 1))
+    (lesion,) = find_lesions(lesion_maps(maps, place, case.classes, case.target, draws=case.draws), LesionConfig())
+    assert (lesion.label, lesion.probability) == (case.label, pytest.approx(case.probability, abs=1e-6))
