@@ -118,7 +118,8 @@ def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
     _check_counts(chosen.parts)
     check_classes(chosen, table)
     bags = open_bags([*chosen.read, *chosen.judged], run)
-    notices = [*notices, *_left_out(chosen), *data_faults.warnings(chosen.parts), *impatience(recipe)]
+    beware = [text.replace("image", "slide") for text in data_faults.warnings(chosen.parts)]
+    notices = [*notices, *_left_out(chosen), *beware, *impatience(recipe)]
     return BagSurvey(chosen, table, bags, one_kind(list(bags.values())), tuple(notices))
 
 

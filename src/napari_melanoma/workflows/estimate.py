@@ -81,6 +81,10 @@ def estimate(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
     """
     from napari_melanoma.training.step_cost import measure_step
 
+    if recipe.bags is not None:
+        from napari_melanoma.workflows.estimate_bags import estimate_bags
+
+        return estimate_bags(recipe, run=run)
     plan = plan_of(recipe)
     run.check()
     key = _key(recipe)
