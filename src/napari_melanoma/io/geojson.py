@@ -40,6 +40,10 @@ class Annotation:
         QuPath's identifier of the object (a UUID); empty where there is none.
     other : mapping
         Further properties, kept as they are.
+    of_geometry : mapping
+        What QuPath writes beside the coordinates: ``plane`` (z, t, channel), ``isEllipse``.
+    beside : mapping
+        Further members of the feature, such as the ``nucleusGeometry`` of a cell.
     """
 
     polygons: tuple[Polygon, ...]
@@ -50,6 +54,8 @@ class Annotation:
     kind: str = "annotation"
     id: str = ""
     other: Mapping[str, Any] = field(default_factory=dict)
+    of_geometry: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
@@ -93,7 +99,14 @@ def feature(annotation: Annotation) -> dict[str, Any]:
     if len(parts) > 1:
         geometry = {"type": "MultiPolygon", "coordinates": parts}
     identity = {"id": annotation.id} if annotation.id else {}
-    return {"type": "Feature", **identity, "geometry": geometry, "properties": _properties(annotation)}
+    placed = {**geometry, **annotation.of_geometry}
+    return {
+        "type": "Feature",
+        **identity,
+        "geometry": placed,
+        **annotation.beside,
+        "properties": _properties(annotation),
+    }
 
 
 def _write(file: TextIO, annotations: Iterable[Annotation]) -> None:

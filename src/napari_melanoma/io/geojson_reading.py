@@ -9,11 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.polygon_repair import untangled
 from napari_melanoma.core.polygons import Polygon, Ring, signed_area
 from napari_melanoma.io.geojson import Annotation, Color
 
 _LARGEST_BYTES = 2**30
-_KNOWN = ("objectType", "name", "classification", "measurements")
+_TYPES = ("objectType", "object_type", "type")  # of an object, as QuPath calls it now, did in 0.3, or takes as well
+_CHILDREN = ("childObjects", "children")
+_KNOWN = (*_TYPES, *_CHILDREN, "name", "classification", "measurements")
+_FEATURE = ("type", "id", "geometry", "properties")
+_GEOMETRY = ("type", "coordinates", "geometries")
+# QuPath 0.2 told the type of an object by its identifier.
+_TYPE_IDS = {
+    "PathDetectionObject": "detection",
+    "PathCellObject": "cell",
+    "PathTileObject": "tile",
+    "TMACoreObject": "tmaCore",
+}
 
 
 @dataclass(frozen=True)
@@ -43,14 +55,32 @@ def read_geojson(path: Path) -> GeoJson:
         Where the file is missing, is no GeoJSON, or a feature has no valid coordinates; the feature is named.
     """
     content = _content(path)
-    annotations, left_out = [], []
+    annotations: list[Annotation] = []
+    left_out: list[str] = []
     for number, one in enumerate(_features(content, path), start=1):
-        where = f"{path}: feature {number}"
+        _add(one, f"feature {number}", path, annotations, left_out)
+    return GeoJson(tuple(annotations), tuple(left_out))
+
+
+def _add(one: Any, name: str, path: Path, annotations: list[Annotation], left_out: list[str]) -> None:  # noqa: ANN401
+    """Read a feature, and those that QuPath writes within it where its hierarchy is exported."""
+    where = f"{path}: {name}"
+    if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # as GeoJSON has an object of no place
+        left_out.append(f"{name}: it has no geometry")
+    else:
         polygons, others = _areas(_taken(one, "geometry", dict, where), where)
-        left_out += [f"feature {number}: {other}" for other in others]
+        left_out += [f"{name}: {other}" for other in others]
         if polygons:
             annotations.append(_annotation(one, tuple(polygons), where))
-    return GeoJson(tuple(annotations), tuple(left_out))
+    for number, child in enumerate(_children(one), start=1):
+        _add(child, f"{name}, object {number} in it", path, annotations, left_out)
+
+
+def _children(one: dict[str, Any]) -> list[Any]:
+    """Features within a feature."""
+    properties = one.get("properties")
+    found = [properties[key] for key in _CHILDREN if key in properties] if isinstance(properties, dict) else []
+    return found[0] if found and isinstance(found[0], list) else []
 
 
 def _content(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -93,15 +123,19 @@ def _annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) 
     if not isinstance(properties, dict):
         raise InputError(f"{where}: 'properties' is no object but {_shown(properties)}. Export the file again.")
     class_name, color = _classification(properties.get("classification"))
+    identity = str(one.get("id") or "")
+    kind = next((properties[key] for key in _TYPES if isinstance(properties.get(key), str)), "")
     return Annotation(
         polygons,
         class_name,
         color,
         str(properties.get("name") or ""),
         _measurements(properties.get("measurements"), where),
-        str(properties.get("objectType") or properties.get("object_type") or "annotation"),
-        str(one.get("id") or ""),
-        {key: value for key, value in properties.items() if key not in (*_KNOWN, "object_type")},
+        kind or _TYPE_IDS.get(identity, "annotation"),
+        identity,
+        {key: value for key, value in properties.items() if key not in _KNOWN},
+        {key: value for key, value in one["geometry"].items() if key not in _GEOMETRY},
+        {key: value for key, value in one.items() if key not in _FEATURE},
     )
 
 
@@ -124,9 +158,14 @@ def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
     if not isinstance(rings, list):
         raise InputError(f"{where}: a polygon is a list of rings, not {_shown(rings)}. Export the file again.")
     found = [_ring(ring, where) for ring in rings]
-    if not found or not signed_area(found[0]):
+    if not found or not _encloses(found[0]):
         return None
     return Polygon(found[0], tuple(hole for hole in found[1:] if signed_area(hole)))
+
+
+def _encloses(ring: Ring) -> bool:
+    """Whether a ring has an area; that of a figure of eight may add up to nothing."""
+    return bool(signed_area(ring)) or (len(set(ring)) > 3 and bool(untangled(Polygon(ring))))
 
 
 def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401

@@ -1,0 +1,137 @@
+"""QuPath's own form of GeoJSON: what we write keeps its rules, what it writes goes there and back unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.io.geojson_fitting import fitted
+from napari_melanoma.io.geojson_reading import GeoJson, read_geojson
+
+SCHEMA = json.loads(Path(__file__).with_name("qupath.schema.json").read_text(encoding="utf-8"))
+BOX = [[100.25, 40], [180.5, 40], [180.5, 90.75], [100.25, 90.75], [100.25, 40]]
+HOLE = [[120, 50], [120, 60], [130, 60], [130, 50], [120, 50]]
+FAR = [[300, 300], [340, 300], [340, 310], [300, 310], [300, 300]]
+IDENTITY = "5d2b7e46-6a1c-4f0e-9a57-3c1de04b91{:02d}"
+
+
+def an_object(number: int, geometry: dict[str, Any], properties: dict[str, Any], **beside: Any) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "id": IDENTITY.format(number),
+        "geometry": geometry,
+        **beside,
+        "properties": properties,
+    }
+
+
+def polygon(*rings: Any, **beside: Any) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings), **beside}
+
+
+QUPATH = {
+    "a tumour with a hole": an_object(
+        1,
+        polygon(BOX, HOLE),
+        {"objectType": "annotation", "name": "A", "classification": {"name": "Tumor", "color": [200, 0, 0]}},
+    ),
+    "two parts, locked, another colour": an_object(
+        2,
+        {"type": "MultiPolygon", "coordinates": [[BOX, HOLE], [FAR]]},
+        {"objectType": "annotation", "color": [10, 20, 30], "isLocked": True},
+    ),
+    "an ellipse in another plane": an_object(
+        3, polygon(BOX, plane={"c": -1, "z": 2, "t": 0}, isEllipse=True), {"objectType": "annotation"}
+    ),
+    "a cell": an_object(
+        4,
+        polygon(BOX),
+        {
+            "objectType": "cell",
+            "classification": {"name": "Tumor: Positive", "color": [180, 30, 30]},
+            "measurements": {"Nucleus: Area": 47.0625, "Nucleus: DAB OD mean": 0.123456789012345},
+        },
+        nucleusGeometry=polygon(HOLE),
+    ),
+    "a tile with metadata": an_object(
+        5, polygon(BOX), {"objectType": "tile", "metadata": {"ANNOTATION_DESCRIPTION": "second reader"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUPATH)
+def test_the_fixtures_have_the_documented_form(name: str) -> None:
+    jsonschema.validate({"type": "FeatureCollection", "features": [QUPATH[name]]}, SCHEMA)
+
+
+def test_what_qupath_writes_goes_there_and_back_unchanged(tmp_path: Path) -> None:
+    content = {"type": "FeatureCollection", "features": list(QUPATH.values())}
+    (tmp_path / "theirs.geojson").write_text(json.dumps(content), encoding="utf-8")
+    write_geojson(tmp_path / "ours.geojson", read_geojson(tmp_path / "theirs.geojson").annotations)
+    assert json.loads((tmp_path / "ours.geojson").read_text(encoding="utf-8")) == content
+
+
+def test_what_we_write_has_the_documented_form(tmp_path: Path) -> None:
+    areas = (Polygon(((0.0, 0.0), (0.0, 9.5), (9.5, 9.5))), Polygon(((20.0, 0.0), (20.0, 9.0), (29.0, 9.0))))
+    annotations = [
+        Annotation(areas[:1], "malignant", (200, 0, 0), "lesion 1", {"area_mm2": 1.25, "none": float("nan")}),
+        Annotation(areas, kind="detection", id=IDENTITY.format(9)),
+    ]
+    write_geojson(tmp_path / "a.geojson", annotations)
+    jsonschema.validate(json.loads((tmp_path / "a.geojson").read_text()), SCHEMA)
+
+
+def read(tmp_path: Path, text: str) -> GeoJson:
+    (tmp_path / "given.geojson").write_text(text, encoding="utf-8")
+    return read_geojson(tmp_path / "given.geojson")
+
+
+def test_objects_within_objects_are_read_as_objects(tmp_path: Path) -> None:
+    inner = an_object(12, polygon(HOLE), {"objectType": "detection", "childObjects": [QUPATH["a cell"]]})
+    outer = an_object(11, polygon(BOX), {"objectType": "annotation", "childObjects": [inner]})
+    found = read(tmp_path, json.dumps(outer))
+    assert [one.kind for one in found.annotations] == ["annotation", "detection", "cell"]
+    assert [dict(one.other) for one in found.annotations] == [{}, {}, {}]
+
+
+def test_an_object_without_a_place_is_left_out_and_named(tmp_path: Path) -> None:
+    found = read(tmp_path, '[{"type": "Feature", "geometry": null, "properties": {"objectType": "root"}}]')
+    assert found == GeoJson((), ("feature 1: it has no geometry",))
+
+
+def test_numbers_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:
+    text = json.dumps(an_object(1, polygon(BOX), {"objectType": "cell", "measurements": {"a": 1.5, "b": 7.0}}))
+    found = read(tmp_path, text.replace("7.0", "NaN"))
+    assert found.annotations[0].measurements == {"a": 1.5}
+
+
+def test_the_type_is_found_where_older_versions_put_it(tmp_path: Path) -> None:
+    plain = {"type": "Feature", "geometry": polygon(BOX)}
+    given = [
+        {**plain, "id": "PathDetectionObject"},
+        {**plain, "properties": {"type": "tile"}},
+        {**plain, "properties": {"object_type": "cell"}},
+    ]
+    assert [one.kind for one in read(tmp_path, json.dumps(given)).annotations] == ["detection", "tile", "cell"]
+
+
+def test_areas_of_any_origin_are_made_to_fit_the_slide(tmp_path: Path) -> None:
+    eight = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
+    beyond = [[90, 10], [110, 10], [110, 20], [90, 20], [90, 10]]
+    given = [
+        an_object(number, polygon(ring), {"name": name})
+        for number, (name, ring) in enumerate({"eight": eight, "beyond": beyond, "far": FAR, "sound": HOLE}.items())
+    ]
+    found = fitted(read(tmp_path, json.dumps(given)), (200, 100))
+    assert [one.name for one in found.annotations] == ["eight", "beyond"]
+    assert [sum(part.area for part in one.polygons) for one in found.annotations] == [50, 100]
+    assert [line.split(":")[0] for line in found.changed] == ["eight", "beyond", "far", "sound"]
+    whole = fitted(read(tmp_path, json.dumps(given)), (400, 400))
+    assert [one.name for one in whole.annotations] == ["eight", "beyond", "far", "sound"]
+    assert len(whole.changed) == 1
