@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from napari_melanoma.analysis.lesion_relation import area_and_probability, spearman
+from napari_melanoma.analysis.lesion_relation import area_and_probability, spearman, with_both
 from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
@@ -75,3 +75,11 @@ def test_few_lesions_have_none_and_equal_ones_no_number() -> None:
     found = area_and_probability(lesions([(1, 0.5), (1, 0.7), (1, 0.9)]))
     assert found is not None
     assert np.isnan(found.mean)
+
+
+def test_lesions_without_a_probability_do_not_count() -> None:
+    pairs = [(1.0, 0.1), (2.0, 0.3), (3.0, 0.2), (4.0, 0.9)]
+    known, more = lesions(pairs), lesions([*pairs[:2], (9.0, float("nan")), *pairs[2:]])
+    assert len(with_both(more)) == 4
+    assert area_and_probability(more) == area_and_probability(known)
+    assert area_and_probability(more[:3]) is None

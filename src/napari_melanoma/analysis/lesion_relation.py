@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,21 +12,56 @@ from napari_melanoma.analysis.resampling import bootstrap_figure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.slide_lesions import SlideLesion
     from napari_melanoma.analysis.statistics import Estimate
 
 FEWEST = 3  # lesions; of two the rank correlation is always 1, -1 or none
 
 
+class MeasuredLesion(Protocol):
+    """What is needed of a lesion, measured now or read from a table."""
+
+    @property
+    def area_px(self) -> float:
+        """In pixels of the finest level."""
+
+    @property
+    def area_mm2(self) -> float | None:
+        """None where the slide has no scale."""
+
+    @property
+    def probability(self) -> float:
+        """That it is malignant; not-a-number where the model was not asked."""
+
+
+Measured = TypeVar("Measured", bound=MeasuredLesion)
+
+
+def with_both(lesions: Sequence[Measured]) -> list[Measured]:
+    """Leave out lesions without a probability, such as those drawn where no tile was analysed.
+
+    Parameters
+    ----------
+    lesions : sequence
+        As ``area_and_probability`` takes them.
+
+    Returns
+    -------
+    list
+        The others, in their order.
+    """
+    return [lesion for lesion in lesions if np.isfinite(lesion.probability)]
+
+
 def area_and_probability(
-    lesions: Sequence[SlideLesion], slides: Sequence[str] | None = None, *, seed: int = 0
+    lesions: Sequence[MeasuredLesion], slides: Sequence[str] | None = None, *, seed: int = 0
 ) -> Estimate | None:
     """Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
     Parameters
     ----------
-    lesions : sequence of SlideLesion
-        Of one slide or of many; in square millimetres where all have a scale, else in pixels.
+    lesions : sequence
+        Of one slide or of many; those without a probability do not count. In square millimetres where all have a scale,
+        else in pixels.
     slides : sequence of str, optional
         The slide, or better the patient, of each: these are drawn as a whole. Each lesion by itself by default, which
         takes the lesions of one slide as a sample of its own kind and says nothing about other slides.
@@ -38,13 +73,15 @@ def area_and_probability(
     Estimate or None
         None where there are fewer than three lesions; NaN where all areas or all probabilities are alike.
     """
+    names = [str(number) for number in range(len(lesions))] if slides is None else list(slides)
+    known = [place for place, lesion in enumerate(lesions) if np.isfinite(lesion.probability)]
+    lesions, names = [lesions[place] for place in known], [names[place] for place in known]
     if len(lesions) < FEWEST:
         return None
     in_mm2 = all(lesion.area_mm2 is not None for lesion in lesions)
     areas = np.array([lesion.area_mm2 if in_mm2 else lesion.area_px for lesion in lesions], np.float64)
     probabilities = np.array([lesion.probability for lesion in lesions])
-    groups = np.arange(len(lesions)) if slides is None else np.asarray(slides)
-    return bootstrap_figure(lambda times: spearman(areas, probabilities, times), groups, seed=seed, bounds=(-1.0, 1.0))
+    return bootstrap_figure(lambda times: spearman(areas, probabilities, times), names, seed=seed, bounds=(-1.0, 1.0))
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:

@@ -273,10 +273,13 @@ class SlideControls(QWidget):
         self._heat_part = _column(self.heat, self.strip)
         self._edit_row = row(*self.edits.values())
         self._edit_row.layout().setSpacing(2)
+        # Filled when it is first opened.
+        self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
         lesions = _column(self.answer, self.cautions, self.count, self.table, self._edit_row)
         results = (
             section("Heatmap", "slide_heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
             section("Lesions", "slide_lesions_section", lesions, self.settings, True),
+            self.relation_fold,
         )
         self.icons.fold(*folds, *results)
         column.addWidget(self.picker)

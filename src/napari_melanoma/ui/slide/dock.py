@@ -20,6 +20,7 @@ from napari_melanoma.ui.slide.drawing import LesionDrawing
 from napari_melanoma.ui.slide.heat import SlideHeat
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.opening import SlideOpener
+from napari_melanoma.ui.slide.relation import LesionRelation
 from napari_melanoma.ui.slide.results import SlideResults
 from napari_melanoma.ui.slide.showing import SlideShowing
 from napari_melanoma.ui.slide.tissue import TissueKeeper
@@ -58,6 +59,7 @@ class SlideDock(SlideControls):
         self.results = SlideResults(self, napari_viewer)
         self.analysing = SlideAnalysing(self)
         self.drawing = LesionDrawing(self, napari_viewer)
+        self.relation = LesionRelation(self)
         self.model.model = self.settings.kept("slide/model", "")
         self._connect()
         self._add_shortcuts()
@@ -112,7 +114,10 @@ class SlideDock(SlideControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way; an analysis at work is not meant."""
-        parts = (self.desk, self.opener, self.showing, self.tissues, self.lesions, self.strip, self.results)
+        parts = (
+            *(self.desk, self.opener, self.showing, self.tissues, self.lesions),
+            *(self.strip, self.results, self.relation),
+        )
         return any(part.busy for part in parts) or self.run_panel.busy
 
     @property

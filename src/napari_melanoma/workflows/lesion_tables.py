@@ -1,0 +1,59 @@
+"""The lesions of all slides in a folder of results, as far as their tables tell: area, probability, class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.results import read_table
+from napari_melanoma.workflows.slide_findings import read_content
+from napari_melanoma.workflows.slide_outputs import LESIONS
+
+PLACES = ("*", "*/*")  # of the slides' folders: a slide of a name that is taken lies one deeper
+
+
+@dataclass(frozen=True)
+class TabledLesion:
+    """A row of ``lesions.csv``: ``slide`` is the folder of its slide, ``model`` what was asked about its tiles."""
+
+    slide: Path
+    model: str
+    index: int
+    label: str
+    area_px: float
+    area_mm2: float | None
+    probability: float
+
+
+def tabled_lesions(root: Path) -> tuple[TabledLesion, ...]:
+    """Read the lesions of all slides that were analysed to the end.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Folder of the results; need not be there.
+
+    Returns
+    -------
+    tuple of TabledLesion
+        Slide by slide; a table that cannot be read is left out, as is a row without a probability.
+    """
+    folders = sorted({path.parent for place in PLACES for path in root.glob(f"{place}/{LESIONS}")})
+    return tuple(lesion for folder in folders for lesion in _of(folder))
+
+
+def _of(folder: Path) -> Iterator[TabledLesion]:
+    """Rows of one slide."""
+    with suppress(InputError, KeyError, ValueError):
+        model = str((read_content(folder).get("model") or {}).get("name", ""))
+        for row in read_table(folder / LESIONS):
+            in_mm2 = float(row["area_mm2"]) if row["area_mm2"] else None
+            probability = float(row["probability"] or math.nan)
+            if math.isfinite(probability):
+                yield TabledLesion(
+                    folder, model, int(row["index"]), row["label"], float(row["area_px"]), in_mm2, probability
+                )
