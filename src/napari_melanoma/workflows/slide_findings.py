@@ -264,7 +264,8 @@ def differs(folder: Path, options: SlideOptions) -> str:
 def _answered_by(folder: Path) -> tuple[str, ...]:
     """The model of whole slides that answered from embeddings, as it was asked for: these are the encoder's."""
     content = read_content(folder)
-    return (str(content.get("options", {}).get("model")),) if content.get("encoder") else ()
+    asked, named = (content.get("options") or {}).get("model"), (content.get("model") or {}).get("name")
+    return (str(asked), str(named)) if content.get("encoder") else ()
 
 
 def _lesion(row: Mapping[str, str], outlines: Mapping[str, Any]) -> SlideLesion:

@@ -164,7 +164,8 @@ def read_heat(folder: Path, target: str, content: Mapping[str, Any]) -> Heat | N
     Returns
     -------
     Heat or None
-        None where nothing is known, or the model tells no values.
+        None where nothing is known, or the model tells no values. Of a model of whole slides the attention, relative to
+        that of the tile with the most.
     """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.io.slide_results import SlideResult
@@ -174,7 +175,7 @@ def read_heat(folder: Path, target: str, content: Mapping[str, Any]) -> Heat | N
         result = SlideResult.open(folder)
         classes = result.spec.classes
         if not classes:
-            return None
+            return _attention(result)
         target = target if target in classes else usual_target(classes, content)
         return _heat(folder, result, target, finished=bool(content))
     except InputError:  # it is being made, or replaced, at this very moment
@@ -202,6 +203,18 @@ def _heat(folder: Path, result: SlideResult, target: str, *, finished: bool) -> 
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         limits = (low, max(high, low + 1e-6))
     return Heat(shown, shown_place, target, classes, limits, tiles, result.spec.kind != "regression")
+
+
+def _attention(result: SlideResult) -> Heat | None:
+    from napari_melanoma.analysis.tile_picks import most_suspicious
+    from napari_melanoma.io.slide_attention import ATTENTION, read_attention, relative
+
+    weights, place = read_attention(result), result.spec.place
+    if weights is None:
+        return None
+    values = relative(weights)
+    tiles = tuple(_tile(values, place, at) for at in most_suspicious(values, MOST_TILES))
+    return Heat(values, place, ATTENTION, (ATTENTION,), (0.0, 1.0), tiles, is_probability=False)
 
 
 def _tile(values: NDArray[np.float32], place: MapPlace, at: tuple[int, int]) -> SuspiciousTile:

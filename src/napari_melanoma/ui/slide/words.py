@@ -113,6 +113,8 @@ def said_answer(content: Mapping[str, Any]) -> str:
     target, scores = content.get("target"), content.get("scores") or {}
     if not target or content.get("probability") is None:
         return ""
+    if "attention" in scores:
+        return f"{target} {float(content['probability']):.2f}, attention over all tiles{_said_prevalence(content)}"
     method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
     others = [
         f"{name.replace('_', ' ')} {values[target]:.2f}"
@@ -121,3 +123,12 @@ def said_answer(content: Mapping[str, Any]) -> str:
     ]
     said = f"{target} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
     return f"{said} ({', '.join(others)})" if others else said
+
+
+def _said_prevalence(content: Mapping[str, Any]) -> str:
+    """Say to which prevalence an answer was brought, and what it was before."""
+    known = content.get("calibration") or {}
+    stated = known.get("stated_prevalence")
+    if stated is None or known.get("probability") is None:
+        return ""
+    return f", at a stated prevalence of {stated:g} ({known.get('positive')} {known['probability']:.2f} without)"

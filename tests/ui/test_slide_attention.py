@@ -1,0 +1,81 @@
+"""The answer of a model of whole slides in the Slide dock: attention as the heatmap, its tiles, the answer in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_slides import LESION, FakeAnalysis
+from slide_stage import FIXTURES
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.io.slide_attention import write_attention
+from napari_melanoma.io.slide_results import DONE
+from napari_melanoma.ui.slide.words import said_answer
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+ANSWER = {
+    "target": "melanoma",
+    "probability": 0.12,
+    "scores": {"attention": {"naevus": 0.88, "melanoma": 0.12}},
+    "calibration": {"positive": "melanoma", "stated_prevalence": 0.05, "probability": 0.72},
+}
+SAID = "melanoma 0.12, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.72 without)"
+
+
+class Answered(FakeAnalysis):
+    """The folder of a slide that was answered as a whole."""
+
+    def finishes(self, warnings=()):
+        """Write embeddings, attention and the answer."""
+        self.writer.put(0, np.full(len(self.order), DONE, np.uint8), {"embedding": np.ones((len(self.order), 3))})
+        self.writer.flush()
+        weights = np.full((16, 16), 1e-5)
+        weights[LESION] = 1 / 16
+        write_attention(self.result, self.order, weights[tuple(self.order.T)])
+        content = {"slide": self.slide.stem, "fingerprint": self.fingerprint, "model": {"name": self.model}}
+        content |= {"tiles_done": len(self.order), "tiles_total": len(self.order), "seconds": 3.0}
+        content |= {"lesions": [], "warnings": list(warnings), "options": {}, **ANSWER}
+        write_json(self.path / "result.json", content)
+        self.place.tell_last("finished", tiles=len(self.order), failed=0)
+        return self.dies()
+
+
+def test_attention_is_shown_where_it_lies(person, slide_path, user):
+    dock, viewer = person.dock, person.viewer
+    person.opens_slides(slide_path)
+    analysis = Answered(dock.place.folder, slide_path, dock.slide.info.fingerprint)
+    analysis.spec = analysis.spec.model_copy(update={"kind": "embedding", "classes": (), "features": 3})
+    analysis.begins().finishes()
+    viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: "section heatmap" in viewer.layers)
+    person.waits()
+    heat = viewer.layers["section heatmap"].data
+    assert np.nanmax(heat) == 1
+    assert (heat[LESION] > 0.99).all()
+    assert np.nanmax(np.delete(heat, range(4, 8), axis=0)) < 0.01
+    assert dock.heatmap.heat.target == "attention"
+    assert dock.heat.classes.currentText() == "attention"
+    first = dock.heatmap.heat.tiles[0]
+    assert 4 <= first.row / 32 <= 8
+    assert 6 <= first.column / 32 <= 10
+    assert dock.answer.text() == SAID
+    assert person.rows() == []  # attention finds no lesions
+    dock.heat.number.setValue(0.3)
+    person.waits()
+    assert person.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, SAID),
+        ({"calibration": {"stated_prevalence": None, "probability": 0.12}}, "melanoma 0.12, attention over all tiles"),
+        ({"probability": None}, ""),
+        ({"scores": {"mean": {"melanoma": 0.12}}}, "melanoma 0.12, mean of all tiles"),
+    ],
+    ids=["stated", "as calibrated", "none", "mean"],
+)
+def test_the_answer_in_words(change, said):
+    assert said_answer({**ANSWER, **change}) == said
