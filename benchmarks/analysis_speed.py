@@ -1,4 +1,6 @@
-"""Time of every step of the analysis on a small and on a large photograph with a lesion that covers a sixth of it.
+"""Time of every step of the analysis of photographs, and of the normalisation of stain of tiles of a slide.
+
+The photographs are a small and a large one, with a lesion that covers a sixth of it.
 
 Example: ``python benchmarks/analysis_speed.py --repeats 5``
 """
@@ -9,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +19,15 @@ from numpy.typing import NDArray
 from napari_melanoma.analysis.contours import contours, draw_overlay
 from napari_melanoma.analysis.measurements import measure
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.analysis.roi import RoiConfig, extract_roi
+from napari_melanoma.analysis.roi import extract_roi
 from napari_melanoma.analysis.scribbles import INSIDE, redraw
+from napari_melanoma.analysis.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
+from napari_melanoma.analysis.stain_table import normalise
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.region import RoiConfig
 
 SIZES = ((384, 512), (2000, 3000))
+TILES, TILE = 50, 224  # of a slide, in a batch and in pixels
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,15 @@ def steps(shown: Scene) -> dict[str, Callable[[], object]]:
     }
 
 
+def stain_steps() -> dict[str, Callable[[], object]]:
+    """Normalisation of a batch of tiles, by method; colours of haematoxylin and eosin in any amount."""
+    amounts = np.random.default_rng(0).gamma(2, 0.4, (TILES, TILE, TILE, 2))
+    tiles = np.rint(255 * np.exp(-amounts @ np.array(USUAL_STAINS))).astype(np.uint8)
+    methods: tuple[StainMethod, ...] = ("macenko", "reinhard", "histogram", "standardise")
+    fits = {method: fit_stain(tiles, StainConfig(method=method)) for method in methods}
+    return {method: partial(normalise, tiles, fit) for method, fit in fits.items()}
+
+
 def best_ms(step: Callable[[], object], repeats: int) -> tuple[float, float]:
     """Shortest wall time and shortest processor time of several runs after one to warm up, in milliseconds."""
     step()
@@ -83,6 +99,10 @@ def main() -> None:
         for name, step in steps(scene(rows, columns)).items():
             wall, processor = best_ms(step, repeats)
             print(f"{name:24}{wall:8.1f}{processor:15.1f}")
+    print(f"\nstain, a tile of {TILE} px{'':5}wall ms   processor ms")
+    for name, step in stain_steps().items():
+        wall, processor = best_ms(step, repeats)
+        print(f"{name:24}{wall / TILES:8.2f}{processor / TILES:15.2f}")
 
 
 if __name__ == "__main__":

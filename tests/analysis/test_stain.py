@@ -1,9 +1,6 @@
-"""Stain normalisation: known stains are recovered, references met, a second time changes nothing, and it is fast."""
+"""Stain normalisation: known stains are recovered, references met, a second time changes nothing."""
 
 from __future__ import annotations
-
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,16 +183,3 @@ def test_lab_and_back(colour: tuple[int, int, int]) -> None:
 def test_white_has_no_density() -> None:
     np.testing.assert_array_equal(optical_density(np.array([255, 255, 255], np.uint8)), 0)
     assert np.isfinite(optical_density(np.zeros(3, np.uint8))).all()
-
-
-def test_a_tile_takes_less_than_two_milliseconds(shared_data: Path) -> None:
-    """Measured at 0.2 ms on an idle core; the engine has some 8 ms for a tile of ResNet-18."""
-    import tifffile
-
-    rgb = tifffile.imread(shared_data / "slides" / "CMU-1-Small-Region.svs", key=0)[:2240, :1120]
-    tiles = rgb.reshape(10, 224, 5, 224, 3).swapaxes(1, 2).reshape(50, 224, 224, 3)
-    fit = fit_stain(tiles, StainConfig())
-    normalise(tiles[:1], fit)
-    start = time.thread_time()
-    normalise(tiles, fit)
-    assert (time.thread_time() - start) / len(tiles) < 2e-3

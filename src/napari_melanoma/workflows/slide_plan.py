@@ -288,9 +288,11 @@ def _normalisation(fit: StainFit, options: SlideOptions) -> Prepare:
     """What brings the colours of tiles to those of the reference."""
     from napari_melanoma.analysis.stain import fit_stain
     from napari_melanoma.analysis.stain_table import normalise
+    from napari_melanoma.analysis.tissue_colours import glass_colour
     from napari_melanoma.io.photographs import read_photograph
 
     reference = None
     if options.stain_reference is not None:
-        reference = fit_stain(read_photograph(options.stain_reference).rgb, fit.config)
+        rgb = read_photograph(options.stain_reference).rgb
+        reference = fit_stain(rgb, fit.config, glass_colour(rgb))  # seen against its own glass, as the slide is
     return lambda tiles: normalise(tiles, fit, reference)
