@@ -13,7 +13,7 @@ from slide_stage import FIXTURES
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.ui.slide.camera import camera
 from napari_melanoma.ui.slide.relation import said_relation
-from napari_melanoma.ui.slide.scatter import Mark, Scatter
+from napari_melanoma.ui.slide.scatter import Mark, Scatter, round_numbers
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 NAN = float("nan")
@@ -116,3 +116,17 @@ def test_marks_stand_in_the_order_of_their_areas_within_the_axes(analysed, areas
     assert [place.x() for place in places] == sorted(place.x() for place in places)
     assert not plot.grab().isNull()
     assert math.isfinite(places[0].x())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "logarithmic", "numbers"),
+    [
+        (0, 1, False, [0, 0.5, 1]),
+        (0, 0.00442, False, [0, 0.002, 0.004]),
+        (0, 37, False, [0, 10, 20, 30]),
+        (-2.2, 1.1, True, [0.01, 0.1, 1, 10]),
+        (-7.5, 2.5, True, [1e-7, 1e-5, 1e-3, 0.1, 10]),
+    ],
+)
+def test_an_axis_has_round_numbers(low, high, logarithmic, numbers):
+    assert round_numbers(low, high, logarithmic=logarithmic) == pytest.approx(numbers)

@@ -216,6 +216,7 @@ class SlideControls(QWidget):
         self._heat_part.setVisible(heat)
         self.table.setVisible(lesions)
         self._edit_row.setVisible(lesions)
+        self.edits["draw"].setVisible(lesions)
         if not lesions:
             self.count.setText(NO_LESIONS)
 
@@ -271,11 +272,12 @@ class SlideControls(QWidget):
             section("Tissue", "slide_tissue_section", self.tissue, self.settings, False),
         )
         self._heat_part = _column(self.heat, self.strip)
-        self._edit_row = row(*self.edits.values())
+        draw, *others = self.edits.values()
+        self._edit_row = row(*others)
         self._edit_row.layout().setSpacing(2)
         # Filled when it is first opened.
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
-        lesions = _column(self.answer, self.cautions, self.count, self.table, self._edit_row)
+        lesions = _column(self.answer, self.cautions, row(self.count, draw, stretch=0), self.table, self._edit_row)
         results = (
             section("Heatmap", "slide_heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
             section("Lesions", "slide_lesions_section", lesions, self.settings, True),

@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QToolTip, QWidget
 
 from napari_melanoma.ui.look import ThemedIcons, named
 
-HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 34, 32, 8
+HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
+MOST_TICKS = 5  # numbers at an axis
 REACH_PX = 9  # so near to a mark a click counts as on it
 WIDE = 30.0  # areas that differ by more than this factor are drawn on a logarithmic axis
 MALIGNANT, BENIGN = ("#e69f00", "#b35c00"), ("#56b4e9", "#0066a8")  # on dark, on light; of Okabe and Ito
@@ -178,15 +179,10 @@ class Scatter(QWidget):
             painter.drawEllipse(at, 8, 8)
 
     def _ticks(self) -> list[tuple[float, float]]:
-        """Areas at the ends and in the middle of the axis, with their places."""
+        """Round areas on the axis, with their places."""
         low, high = self._ends
-        axis = self._axis
-        shares = (0.0, 0.5, 1.0)
-        areas = [low + share * (high - low) for share in shares]
-        return [
-            (10**area if self._logarithmic else area, axis.left() + share * axis.width())
-            for area, share in zip(areas, shares, strict=True)
-        ]
+        axis, areas = self._axis, round_numbers(low, high, logarithmic=self._logarithmic)
+        return [(area, axis.left() + (self._along(area) - low) / (high - low) * axis.width()) for area in areas]
 
     def _at(self, point: QPointF) -> Mark | None:
         """The nearest mark within reach; of those of the slide in view first."""
@@ -216,6 +212,30 @@ class Scatter(QWidget):
             return 0.0, 1.08 * max(areas)
         low, high = math.log10(min(areas)), math.log10(max(areas))
         return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def round_numbers(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """Choose the numbers that stand at an axis.
+
+    Parameters
+    ----------
+    low, high : float
+        Its ends; their decimal logarithms where it is logarithmic.
+    logarithmic : bool
+        Whether it is.
+
+    Returns
+    -------
+    list of float
+        Two to five, 1, 2 or 5 times a power of ten; on a logarithmic axis perhaps six, or a single one.
+    """
+    if logarithmic:
+        tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
+        return tens[:: -(-len(tens) // MOST_TICKS) or 1]
+    rough = (high - low) / (MOST_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
 
 
 def _distance(one: QPointF, other: QPointF) -> float:
