@@ -38,9 +38,11 @@ def test_the_one_for_corrections_stands_first() -> None:
         "classify-p1",
         "classify-p2",
         "classify-quick-look",
+        "classify-tiles",
         "from-imagenet",
         "from-scratch",
         "quick-look",
+        "segment-tiles",
     ]
 
 

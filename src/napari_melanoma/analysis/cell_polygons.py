@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.analysis.scan_fill import windings
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, signed_area
 
 if TYPE_CHECKING:
@@ -67,14 +68,12 @@ def cells_within(polygons: Iterable[Polygon], place: MapPlace, window: Box) -> N
     numpy.ndarray
         bool (row, column) of the window.
     """
-    from skimage.draw import polygon2mask
-
     mask = np.zeros((window.height, window.width), bool)
     for polygon in polygons:
         inside = np.zeros_like(mask)
         for ring in polygon.rings:
-            vertices = place.to_map(as_array(ring)) - (window.top + 0.5, window.left + 0.5)
-            inside ^= polygon2mask(mask.shape, vertices)
+            vertices = place.to_map(as_array(ring)) - (window.top, window.left)
+            inside ^= (windings(vertices, mask.shape) & 1).astype(bool)
         mask |= inside
     return mask
 

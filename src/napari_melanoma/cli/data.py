@@ -12,6 +12,7 @@ from napari_melanoma.cli.data_features import add_to as add_features_to
 from napari_melanoma.cli.data_report import add_to as add_report_to
 from napari_melanoma.cli.data_sets import add_to as add_sets_to
 from napari_melanoma.cli.data_tables import add_to as add_tables_to
+from napari_melanoma.cli.data_tiles import add_to as add_tiles_to
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
@@ -145,6 +146,7 @@ def _lines(found: DataCheck) -> list[str]:
 add_verb(app, "import-masks", import_masks, IMPORT_HELP)
 add_verb(app, "check", check, CHECK_HELP)
 add_sets_to(app)
+add_tiles_to(app)
 add_features_to(app)
 add_baseline_to(app)
 add_report_to(app)

@@ -12,11 +12,14 @@ from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.tabular import NumberColumn, TabularEncoding, WordColumn
-from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.data.tiles import joint_tile_set
+from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.training.recipe import TrainRecipe
 
+STRIDE = 32  # networks take sides that are a multiple of it
+POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # the class that sensitivity is about, where there is one
 FIRST = "fine-tune"  # what most people come for stands first
 
 
@@ -61,8 +64,27 @@ class ShippedRecipe:
             Where an override is none, or no data set is named.
         """
         chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start}}
-        values = merged(self.values, self._network(start))
+        values = merged(merged(self.values, self._of_tiles(datasets)), self._network(start))
         return TrainRecipe.parse(merged(merged(values, chosen), overrides), f"recipe '{self.name}'")
+
+    @property
+    def is_of_slides(self) -> bool:
+        """Whether it learns from tiles of slides; what these are, their data set says."""
+        return SLIDE in self.values.get("modalities", ())
+
+    def _of_tiles(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
+        """What data sets of tiles say of themselves: scale, side and classes."""
+        tiles = joint_tile_set(map(Path, datasets)) if self.is_of_slides else None
+        if tiles is None:
+            return {}
+        side = tiles.tile.side_px
+        model = {"input_size": max(STRIDE, STRIDE * round(side / STRIDE))}
+        known = {"tile": tiles.tile.model_dump(), "model": model, "data": {"cache_size": side}}
+        if self.values.get("task") != "classification":
+            return {**known, "classes": tiles.labels}
+        classes = tiles.classes
+        positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
+        return {**known, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
 
     def _goes_on(self, config: BundleConfig) -> bool:
         """Whether a recipe is of the same question as a model."""

@@ -1,0 +1,325 @@
+"""Regions that readers draw on a slide, with the class that each shows: functions from regions to regions.
+
+A region is an ``Annotation``, as QuPath's GeoJSON has it, so that whatever another program keeps with it stays.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.cell_polygons import cell_polygons
+from napari_melanoma.analysis.scan_fill import crosses_itself, grid_step, gridded, windings
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, signed_area
+from napari_melanoma.io.geojson import Annotation, Color
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.polygons import Ring
+
+READER = "reader"  # property of a region: who drew it
+IGNORED = "*"  # at the end of a class's name, as QuPath has it: what lies there is not learnt from
+MENDING_CELLS = 2048  # along the longer side of a ring that crosses itself
+
+Regions = tuple[Annotation, ...]
+
+
+@dataclass(frozen=True)
+class RegionClass:
+    """A class that regions may have: its name and its colour, red, green, blue, 0 to 255."""
+
+    name: str
+    color: Color
+
+
+DEFAULT_CLASSES = (
+    RegionClass("Melanoma", (200, 0, 0)),
+    RegionClass("Naevus", (150, 110, 60)),
+    RegionClass("Epidermis", (140, 60, 200)),
+    RegionClass("Dermis", (240, 120, 170)),
+    RegionClass("Background", (120, 170, 200)),
+    RegionClass("Ignore*", (180, 180, 180)),
+)
+
+
+def reader_of(region: Annotation) -> str:
+    """Say who drew a region.
+
+    Parameters
+    ----------
+    region : Annotation
+        Of a slide.
+
+    Returns
+    -------
+    str
+        Empty where nobody said so.
+    """
+    return str(region.other.get(READER) or "")
+
+
+def is_ignored(class_name: str) -> bool:
+    """Say whether what is of a class shall not be learnt from.
+
+    Parameters
+    ----------
+    class_name : str
+        Such as ``Ignore*``.
+
+    Returns
+    -------
+    bool
+        By the asterisk at its end.
+    """
+    return class_name.endswith(IGNORED)
+
+
+def drawn_region(vertices: NDArray[np.floating], of: RegionClass, reader: str = "") -> Annotation:
+    """Make a region of what was drawn.
+
+    Parameters
+    ----------
+    vertices : numpy.ndarray
+        (vertex, 2) as (row, column) in pixels of the slide's finest level.
+    of : RegionClass
+        What it shows.
+    reader : str
+        Who drew it.
+
+    Returns
+    -------
+    Annotation
+        With an id of its own. Where the line crosses itself, all that it runs around.
+
+    Raises
+    ------
+    InputError
+        Where it encloses nothing.
+    """
+    polygons = mended_ring(as_ring(np.asarray(vertices, np.float64)))
+    if not polygons:
+        raise InputError("what was drawn encloses nothing: a region takes at least three points around an area.")
+    return _region(polygons, of, reader)
+
+
+def painted_regions(
+    labels: NDArray[np.integer], place: MapPlace, classes: Sequence[RegionClass], reader: str = ""
+) -> Regions:
+    """Make regions of what was painted: one for each class and each patch of it.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        Whole numbers (row, column): 0 for nothing, 1 for the first class.
+    place : MapPlace
+        Where the picture of labels lies on the slide.
+    classes : sequence of RegionClass
+        In their order.
+    reader : str
+        Who painted.
+
+    Returns
+    -------
+    tuple of Annotation
+        With the outer edges of the painted cells.
+    """
+    found = []
+    for number, of in enumerate(classes, start=1):
+        found += [_region((polygon,), of, reader) for polygon in cell_polygons(labels == number, place)]
+    return tuple(found)
+
+
+def reclassed(regions: Regions, ids: Collection[str], of: RegionClass) -> Regions:
+    """Give regions another class.
+
+    Parameters
+    ----------
+    regions : tuple of Annotation
+        All of the slide.
+    ids : collection of str
+        Of those meant.
+    of : RegionClass
+        What they show.
+
+    Returns
+    -------
+    tuple of Annotation
+        All of the slide.
+    """
+    return tuple(replace(one, class_name=of.name, color=of.color) if one.id in ids else one for one in regions)
+
+
+def removed(regions: Regions, ids: Collection[str]) -> Regions:
+    """Drop regions.
+
+    Parameters
+    ----------
+    regions : tuple of Annotation
+        All of the slide.
+    ids : collection of str
+        Of those meant.
+
+    Returns
+    -------
+    tuple of Annotation
+        The others.
+    """
+    return tuple(one for one in regions if one.id not in ids)
+
+
+def reshaped(regions: Regions, at: tuple[str, int, int], vertices: NDArray[np.floating]) -> Regions:
+    """Move the vertices of a ring of a region.
+
+    Parameters
+    ----------
+    regions : tuple of Annotation
+        All of the slide.
+    at : tuple
+        Id of the region, number of the polygon in it, number of the ring in that: 0 for the outer one.
+    vertices : numpy.ndarray
+        (vertex, 2) as (row, column) in pixels of the finest level.
+
+    Returns
+    -------
+    tuple of Annotation
+        All of the slide; without a region, or a hole, that encloses nothing any more.
+    """
+    return tuple(
+        moved for one in regions if (moved := _reshaped(one, at[1:], vertices) if one.id == at[0] else one) is not None
+    )
+
+
+def with_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regions:
+    """Give each region an id that no other has.
+
+    Parameters
+    ----------
+    regions : sequence of Annotation
+        As a file has them.
+    known : collection of str
+        Ids that are taken.
+
+    Returns
+    -------
+    tuple of Annotation
+        In their order; an id that is free is kept.
+    """
+    taken, found = set(known), []
+    for region in regions:
+        kept = region if region.id and region.id not in taken else replace(region, id=str(uuid.uuid4()))
+        taken.add(kept.id)
+        found.append(kept)
+    return tuple(found)
+
+
+def crossing(region: Annotation) -> bool:
+    """Say whether an outline of a region crosses itself.
+
+    Parameters
+    ----------
+    region : Annotation
+        Of a slide.
+
+    Returns
+    -------
+    bool
+        True where any ring does by more than a 256th of its length.
+    """
+    return any(crosses_itself(as_array(ring)) for polygon in region.polygons for ring in polygon.rings)
+
+
+def mended(region: Annotation) -> Annotation:
+    """Give a region whose outlines cross themselves outlines that do not, around all that they run around.
+
+    Parameters
+    ----------
+    region : Annotation
+        Of a slide.
+
+    Returns
+    -------
+    Annotation
+        The same where none does.
+    """
+    if not crossing(region):
+        return region
+    polygons = tuple(part for polygon in region.polygons for part in mended_ring(polygon.outer))
+    holes = tuple(hole for polygon in region.polygons for hole in polygon.holes)
+    return replace(region, polygons=tuple(replace(part, holes=_within(holes, part) + part.holes) for part in polygons))
+
+
+def mended_ring(ring: Ring) -> tuple[Polygon, ...]:
+    """Make polygons of a ring, several where it crosses itself.
+
+    Parameters
+    ----------
+    ring : tuple
+        Vertices (row, column).
+
+    Returns
+    -------
+    tuple of Polygon
+        Empty where it encloses nothing.
+    """
+    vertices = as_array(ring)
+    if len(vertices) < 3:
+        return ()
+    if not crosses_itself(vertices):
+        return (Polygon(ring),) if signed_area(ring) else ()
+    step = grid_step(vertices, MENDING_CELLS)
+    top, left = vertices.min(axis=0) - step
+    return cell_polygons(windings(*gridded(vertices, MENDING_CELLS)) != 0, MapPlace(top, left, step, step))
+
+
+def outside(region: Annotation, size: tuple[int, int]) -> bool:
+    """Say whether a region lies beside its slide as a whole.
+
+    Parameters
+    ----------
+    region : Annotation
+        Of a slide.
+    size : tuple of int
+        Height and width of the slide in pixels of its finest level.
+
+    Returns
+    -------
+    bool
+        By its box.
+    """
+    box = joint_box(region.polygons)
+    return box.top + box.height <= 0 or box.left + box.width <= 0 or box.top >= size[0] or box.left >= size[1]
+
+
+def _region(polygons: tuple[Polygon, ...], of: RegionClass, reader: str) -> Annotation:
+    """A new region."""
+    other = {READER: reader} if reader else {}
+    return Annotation(polygons, of.name, of.color, id=str(uuid.uuid4()), other=other)
+
+
+def _reshaped(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floating]) -> Annotation | None:
+    """A region with another ring; None where nothing is left of it."""
+    number, ring = at
+    polygon, drawn = region.polygons[number], as_ring(np.asarray(vertices, np.float64))
+    parts: tuple[Polygon, ...]
+    if ring:
+        holes = list(polygon.holes)
+        holes[ring - 1 : ring] = [drawn] if len(drawn) > 2 and signed_area(drawn) else []
+        parts = (replace(polygon, holes=tuple(holes)),)
+    else:
+        parts = tuple(replace(part, holes=_within(polygon.holes, part) + part.holes) for part in mended_ring(drawn))
+    polygons = (*region.polygons[:number], *parts, *region.polygons[number + 1 :])
+    return replace(region, polygons=polygons) if polygons else None
+
+
+def _within(holes: tuple[Ring, ...], polygon: Polygon) -> tuple[Ring, ...]:
+    """Holes that lie in the box of a polygon: of parts of a ring that crossed itself, each keeps its own."""
+    box = polygon.box
+    bottom, right = box.top + box.height, box.left + box.width
+    return tuple(hole for hole in holes if all(box.top <= r <= bottom and box.left <= c <= right for r, c in hole))

@@ -1,0 +1,197 @@
+"""The regions of a slide on the disk: ``regions.geojson`` in its result folder, and what comes from other files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_melanoma.analysis.regions import READER, Regions, crossing, mended, outside, reader_of, with_ids
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import save_error
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.workflows.slide_folders import note_slide, slide_folder
+
+REGIONS = "regions.geojson"
+SUFFIXES = (".geojson", ".json")
+
+
+@dataclass(frozen=True)
+class FoundRegions:
+    """Regions of a slide and, in words, what was mended or left out; ``stamp`` tells the file from a later one."""
+
+    regions: Regions = ()
+    notes: tuple[str, ...] = ()
+    stamp: tuple[int, int] | None = None
+
+
+def load_regions(folder: Path) -> FoundRegions:
+    """Read the regions that were kept with a slide's results.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+
+    Returns
+    -------
+    FoundRegions
+        As they were written; empty where none were drawn yet.
+
+    Raises
+    ------
+    InputError
+        Where the file is damaged.
+    """
+    path = folder / REGIONS
+    if not path.is_file():
+        return FoundRegions()
+    stamp = stamp_of(path)
+    found = read_geojson(path)
+    return FoundRegions(with_ids(found.annotations), found.left_out, stamp)
+
+
+def keep_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, int] | None) -> FoundRegions:
+    """Keep regions with a slide's results, at once and atomically; another's file is put aside, not overwritten.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own; made where it is missing.
+    slide : pathlib.Path
+        The slide.
+    regions : tuple of Annotation
+        All of them.
+    known : tuple of int, optional
+        Stamp of the file that they go back to; None where there was none.
+
+    Returns
+    -------
+    FoundRegions
+        With the new stamp, and a note where another program or window had written the file meanwhile.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    path, notes = folder / REGIONS, ()
+    if not folder.is_dir():
+        note_slide(folder, slide)
+    if (there := stamp_of(path)) is not None and there != known:
+        aside = path.with_name(f"regions-{time.strftime('%Y%m%d-%H%M%S')}.geojson")
+        try:
+            path.replace(aside)
+        except OSError as error:
+            raise save_error(aside, error) from error
+        notes = (f"{REGIONS} was written by somebody else meanwhile: that is kept as {aside.name}",)
+    write_geojson(path, regions)
+    return FoundRegions(regions, notes, stamp_of(path))
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Tell a file from a later one of the same name.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any file.
+
+    Returns
+    -------
+    tuple of int or None
+        Its time and size; None where there is none.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> FoundRegions:
+    """Read regions from a file of another program, or of another reader.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        GeoJSON as QuPath exports it.
+    size : tuple of int
+        Height and width of the slide in pixels of its finest level.
+    known : tuple of Annotation
+        Regions that are there already: one that is the same is not taken again.
+    reader : str
+        Who drew those of which the file does not say it.
+
+    Returns
+    -------
+    FoundRegions
+        The new ones, with ids that no other has. What encloses nothing or lies beside the slide is left out, outlines
+        that cross themselves are mended.
+
+    Raises
+    ------
+    InputError
+        Where it is no GeoJSON, or all that it holds lies beside the slide.
+    """
+    read = read_geojson(path)
+    same = [one for one in read.annotations if one in known]
+    fresh = [one for one in read.annotations if one not in known]
+    beside = sum(outside(one, size) for one in fresh)
+    if beside and beside == len(read.annotations):
+        raise InputError(
+            f"{path}: all {beside} regions lie outside the slide of {size[0]} x {size[1]} pixels. Regions are in "
+            "pixels of the finest level: choose the file of this slide."
+        )
+    kept = [one for one in fresh if not outside(one, size)]
+    mends = sum(map(crossing, kept))
+    notes = list(read.left_out)
+    notes += [f"{len(same)} are there already"] if same else []
+    notes += [f"{beside} outside the slide left out"] if beside else []
+    notes += [f"{mends} whose outline crosses itself mended"] if mends else []
+    drawn = [_signed(mended(one), reader) for one in kept]
+    return FoundRegions(with_ids(drawn, {one.id for one in known}), tuple(notes))
+
+
+def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:
+    """Find the files of regions of a slide.
+
+    Parameters
+    ----------
+    slide : pathlib.Path
+        The slide.
+    places : sequence of pathlib.Path
+        Files, taken as they are; folders of results as the Slide dock and ``slide --out`` make them; folders of
+        GeoJSON named after slides. Empty: beside the slide.
+
+    Returns
+    -------
+    list of pathlib.Path
+        One for each place that has any.
+
+    Raises
+    ------
+    InputError
+        Where a place does not exist.
+    """
+    found = []
+    for place in places or [slide.parent]:
+        if not place.exists():
+            raise InputError(f"{place} does not exist: expected a GeoJSON file of regions, or a folder of such.")
+        if place.is_file():
+            found.append(place)
+            continue
+        stem = slide.name if slide.is_dir() else slide.stem
+        names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
+        candidates = [slide_folder(place, slide) / REGIONS, place / REGIONS, *(place / name for name in names)]
+        found += [next((one for one in candidates if one.is_file()), None)]
+    return [path for path in found if path is not None]
+
+
+def _signed(region: Annotation, reader: str) -> Annotation:
+    """A region with its reader's name."""
+    if not reader or reader_of(region):
+        return region
+    return replace(region, other={**region.other, READER: reader})
