@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.core.errors import ConfigError, DataSetError, RunError
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.inference.bags import BagModel
 from napari_melanoma.io.bags import Bag
 from napari_melanoma.models.bundle import load_network, read_bundle
 from napari_melanoma.models.reference import read_reference
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.estimate import estimate
 from napari_melanoma.workflows.evaluate_bags import evaluate_bags
+from napari_melanoma.workflows.exporting import export_bundle
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 from napari_melanoma.workflows.train import train
 from napari_melanoma.workflows.training_checks import check_recipe
@@ -101,6 +103,8 @@ def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
     assert any("slides held out" in event.get("message", "") for event in events(run))
     card = bundle.card
     assert "Research use only" in card
+    assert "embeddings of `toy`: 12 features a tile, weights\n`5eed`" in card
+    assert "The encoder is not in this bundle" in card
     assert str(data.parent) not in json.dumps(bundle.config.model_dump(mode="json")) + card
 
 
@@ -251,6 +255,18 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
         f"{other / 'slide_00'} has embeddings that 'phantom-mil' did not learn from: weights is c0ffee, expected 5eed."
     ]
     assert (tmp_path / "out" / "summary.html").is_file()
+
+
+def test_it_is_not_exported_as_what_takes_pictures(learnt: Learnt, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="looks at no picture"):
+        export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
+
+
+def test_checking_says_what_it_would_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
+    few, many = (estimate(bag_recipe(learnt[0], epochs=epochs), run=RunContext()) for epochs in (1, 10_000))
+    assert 0 < few.seconds < many.seconds
+    assert few.steps * 10_000 == many.steps
+    assert few.images == len([row for row in rows_of(learnt[1]) if row["part"] == "learn"])
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ def show(
 
 def _use(info: BundleInfo, name: str) -> str:
     """The command that a model is for."""
+    if info.config.is_of_slides:
+        return f"napari-melanoma slide SLIDE --out DIR --model {name}"
     option = "--classifier" if info.config.task == "classification" else "--model"
     return f"napari-melanoma lesion IMAGE --out DIR {option} {name}"
 

@@ -261,6 +261,11 @@ def _network(info: BundleInfo) -> nn.Module:
     """The bundle's network."""
     from napari_melanoma.models.bundle import load_network
 
+    if info.config.encoder is not None:
+        raise BundleError(
+            f"'{info.name}' answers from embeddings of '{info.config.encoder.name}' and looks at no picture: it cannot "
+            "be exported as a file that takes pictures."
+        )
     return load_network(info)
 
 

@@ -94,6 +94,10 @@ def draft_card(
     str
         Markdown with the front matter that the hub reads.
     """
+    if config.encoder is not None:
+        from napari_melanoma.workflows.bag_card import bag_card
+
+        return bag_card(config)
     advice = (
         "Measure it on images that it never saw before relying on it:\n"
         "`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"

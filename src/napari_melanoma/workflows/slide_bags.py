@@ -110,7 +110,7 @@ def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run
 
     Raises
     ------
-    BundleError, InputError
+    InputError
         Where the embeddings are of another length, or cannot be read.
     SaveError, Cancelled
         Where the disk refuses, or the user stopped it.
