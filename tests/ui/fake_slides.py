@@ -54,7 +54,7 @@ def truth() -> np.ndarray:
 class FakeAnalysis:
     """The folder of one slide, written as its analysis would; a process at work is that of the test itself."""
 
-    def __init__(self, folder: Path, slide: Path, fingerprint: str, model: str = "tiny", settings=None):
+    def __init__(self, folder: Path, slide: Path, fingerprint: str, model: str = "tiny", settings=None, options=None):
         self.path, self.slide, self.fingerprint, self.model = folder, slide, fingerprint, model
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "slide.json", {"slide": str(slide)})
@@ -75,6 +75,7 @@ class FakeAnalysis:
             tile_px=TILE,
             settings={"model": model, **(settings or {})},
         )
+        self.options = {} if options is None else options.model_dump(mode="json", exclude={"model"})
         self.done = 0
 
     def begins(self):
@@ -131,7 +132,7 @@ class FakeAnalysis:
                 "tiles_total": len(self.order),
                 "seconds": 3.0,
                 "warnings": list(warnings),
-                "options": {"lesions": LesionConfig().model_dump(mode="json")},
+                "options": {**self.options, "lesions": LesionConfig().model_dump(mode="json")},
             },
         )
         self.place.tell_last("finished", tiles=self.done, failed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from napari_melanoma.ui.form_field import FormField, spelled
 from napari_melanoma.ui.look import ThemedIcons, form, section
 from napari_melanoma.ui.number_box import Bounds
 from napari_melanoma.ui.options_editor import OptionsEditor
+from napari_melanoma.ui.path_editor import PathEditor
 from napari_melanoma.ui.text_editors import NumbersEditor, TableEditor, TextEditor, WordsEditor
 
 if TYPE_CHECKING:
@@ -231,6 +233,8 @@ def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # n
         return editor_for(parts[0], [*metadata, *inner])
     if origin is Literal:
         return ChoiceEditor(parts)
+    if Path in (annotation, *parts):
+        return PathEditor()
     if origin in (Union, types.UnionType):
         return _union_editor(parts, metadata)
     if origin is tuple:

@@ -14,6 +14,7 @@ from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scroll
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.ui.slide.heat import HeatControls
 from napari_melanoma.ui.slide.models import SlideModelPicker
+from napari_melanoma.ui.slide.options import SlideAdvanced
 from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.picker import SlideFacts, SlidePicker
 from napari_melanoma.ui.slide.places import Places
@@ -128,6 +129,7 @@ class SlideControls(QWidget):
         self.status = StatusLine(self.icons)
         self.waiting = Waiting(self)
         self._lay_out()
+        self.advanced = SlideAdvanced(self)
         self.drops = FileDrops(self, self.waiting.aside)
         self.icons.apply()
 
@@ -144,18 +146,17 @@ class SlideControls(QWidget):
         SlideOptions
             What an analysis started now would use.
         """
-        from napari_melanoma.analysis.tissue import TissueConfig
         from napari_melanoma.ui.slide.lesion_work import config_at
-        from napari_melanoma.workflows.slide_options import SlideOptions
 
-        size = info.pixel_size
+        size, usual = info.pixel_size, self.advanced.options()
         given = size is not None and size.source in ("given", "ruler")
-        return SlideOptions(
-            model=self.model.model,
-            mpp=size.x_um if given and size is not None else None,
-            tissue=TissueConfig(method=self.tissue.method),
-            lesions=config_at(self.heat.threshold),
-        )
+        here = {
+            "model": self.model.model,
+            "mpp": size.x_um if given and size is not None else None,
+            "tissue": usual.tissue.model_copy(update={"method": self.tissue.method}),
+            "lesions": config_at(self.heat.threshold),
+        }
+        return usual.model_copy(update=here)
 
     def set_options(self, options: SlideOptions) -> None:
         """Show options; nothing is started.
@@ -163,11 +164,12 @@ class SlideControls(QWidget):
         Parameters
         ----------
         options : SlideOptions
-            ``options()`` gives the same back, but for the scale, which is the slide's.
+            ``options()`` gives the same back, but for scale, region and corrected tissue, which are the slide's.
         """
         self.model.model = options.model
         self.tissue.method = options.tissue.method
         self.heat.threshold = options.lesions.high
+        self.advanced.show(options)
 
     def show_slide(self, known: bool) -> None:
         """Show what works on a slide, or the invitation to open one.
@@ -275,7 +277,8 @@ class SlideControls(QWidget):
         draw, *others = self.edits.values()
         self._edit_row = row(*others)
         self._edit_row.layout().setSpacing(2)
-        # Filled when it is first opened.
+        # Filled when they are first opened.
+        self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
         lesions = _column(self.answer, self.cautions, row(self.count, draw, stretch=0), self.table, self._edit_row)
         results = (
@@ -283,10 +286,10 @@ class SlideControls(QWidget):
             section("Lesions", "slide_lesions_section", lesions, self.settings, True),
             self.relation_fold,
         )
-        self.icons.fold(*folds, *results)
+        self.icons.fold(*folds, self.options_fold, *results)
         column.addWidget(self.picker)
         column.addWidget(self.scale)
-        self._folded = (*folds, models, self.analyse, self.run_panel, *results)
+        self._folded = (*folds, models, self.options_fold, self.analyse, self.run_panel, *results)
         return part
 
 

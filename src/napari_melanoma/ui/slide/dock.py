@@ -90,6 +90,7 @@ class SlideDock(SlideControls):
         self.places.edited.connect(self._keep_notes)
         self.folder.clicked.connect(self._on_folder)
         self.model.changed.connect(self._on_model)
+        self.advanced.changed.connect(self.refresh)
         self.desk.found.connect(self._on_found)
         self.desk.at_work.connect(self._on_at_work)
         self.desk.changed.connect(self.refresh)
@@ -116,7 +117,7 @@ class SlideDock(SlideControls):
         """Whether anything is on its way; an analysis at work is not meant."""
         parts = (
             *(self.desk, self.opener, self.showing, self.tissues, self.lesions),
-            *(self.strip, self.results, self.relation),
+            *(self.strip, self.results, self.relation, self.advanced),
         )
         return any(part.busy for part in parts) or self.run_panel.busy
 
@@ -145,7 +146,8 @@ class SlideDock(SlideControls):
         info = None if self._slide is None else self._slide.info
         running = self.run_panel.active or self.desk.starting
         self.show_slide(info is not None)
-        self.show_analyse(why_not(info, self.model.model, running=running), bool(self.results.content))
+        why = why_not(info, self.model.model, running=running) or self.advanced.fault
+        self.show_analyse(why, bool(self.results.content))
 
     def _on_slide(self) -> None:
         """Show what is known of the slide that the dock is about now."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.lesion_work import Findings
     from napari_melanoma.ui.slide.watch import SlideSight
+    from napari_melanoma.workflows.slide_options import SlideOptions
 
 ENDED = ("finished", "failed", "cancelled", "lost")
 
@@ -96,6 +97,7 @@ class SlideResults(QObject):
             None for none.
         """
         self._slide = slide
+        self._dock.advanced.show()
         self.content, self._state = {}, ""
         self._splitting = False
         self._show_content()
@@ -137,6 +139,7 @@ class SlideResults(QObject):
         self._dock.status.say(said if at_work or not self.content else f"Analysed before: {said}")
         if self.content and not at_work:  # so that analysing again goes on from there
             self._dock.model.model = str((self.content.get("model") or {}).get("name", ""))
+            self._dock.advanced.show(_options(sight))
         heat, place = self._dock.heatmap.heat, self._dock.place
         if self.content and heat is not None and heat.is_probability and place is not None:
             config = _config(self.content)
@@ -279,6 +282,18 @@ def _config(content: Mapping[str, Any]) -> LesionConfig:
         return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
     except ConfigError:
         return LesionConfig()
+
+
+def _options(sight: SlideSight) -> SlideOptions | None:
+    """How results were made; None where another version made them."""
+    from napari_melanoma.workflows.slide_options import SlideOptions
+
+    if sight.report.run.options is not None:
+        return sight.report.run.options
+    try:
+        return SlideOptions.parse(dict(sight.content.get("options") or {}), "result.json")
+    except ConfigError:
+        return None
 
 
 def _forget(callbacks: list[Any], mine: Any) -> None:  # noqa: ANN401 - napari's list of functions

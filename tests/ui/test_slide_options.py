@@ -1,0 +1,176 @@
+"""The options of an analysis in the Slide dock: what is shown comes back, is remembered, and reaches the analysis."""
+
+from __future__ import annotations
+
+import pytest
+from fake_slides import FakeAnalysis
+from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
+from slide_stage import FIXTURES
+
+from napari_melanoma.analysis.slide_scores import SlideScoreConfig
+from napari_melanoma.analysis.stain import StainConfig
+from napari_melanoma.analysis.tissue import TissueConfig
+from napari_melanoma.ui.slide.options import NOT_HERE, unusual
+from napari_melanoma.ui.slide.options_form import SlideOptionsForm
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+UNUSUAL = {
+    "download": True,
+    "tile_mpp": 1.25,
+    "tile_um": 3000.0,
+    "overlap": 0.5,
+    "border": "inside",
+    "tissue": {
+        "threshold": 0.07,
+        "find_pen": False,
+        "fat": "keep",
+        "folds": "drop",
+        "min_area_mm2": 0.5,
+        "fill_holes_mm2": 0.25,
+        "margin_um": 40.0,
+    },
+    "min_tissue": 0.35,
+    "stain": {
+        "method": "reinhard",
+        "least_density": 0.2,
+        "angle_percentile": 2.0,
+        "amount_percentile": 95.0,
+        "keep_background": False,
+    },
+    "apply_profile": True,
+    "target": "melanoma",
+    "prevalence": 0.125,
+    "score": {"method": "top_k", "top_k": 25},
+    "batch_size": 8,
+    "workers": 3,
+    "device": "cpu",
+    "precision": "fp32",
+}
+
+
+@pytest.fixture
+def everything(tmp_path):
+    """Options of which each is another than the usual one."""
+    files = {}
+    for name in ("weights", "stain_reference"):
+        files[name] = tmp_path / f"{name}.bin"
+        files[name].touch()
+    return SlideOptions.parse({**UNUSUAL, **files}, "the test")
+
+
+def opens_fold(person):
+    assert person.dock.findChild(SlideOptionsForm) is None  # made when somebody looks
+    person.dock.options_fold.expand(animate=False)
+    person.waits()
+    return person.finds(SlideOptionsForm, "slide_options")
+
+
+def test_every_option_is_in_the_fold_or_elsewhere_in_the_dock(everything):
+    usual = SlideOptions()
+    here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}
+    assert here | NOT_HERE == set(SlideOptions.model_fields)
+    for part, elsewhere in ((TissueConfig, {"method"}), (SlideScoreConfig, {"positive"})):
+        name = part.__name__.removeprefix("Slide").removesuffix("Config").lower()
+        assert set(UNUSUAL[name]) | elsewhere == set(part.model_fields)
+    assert set(UNUSUAL["stain"]) == set(StainConfig.model_fields)
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+def test_what_is_shown_comes_back(person, slide_path, everything, is_open):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    if is_open:
+        opens_fold(person)
+    for options in (SlideOptions(), everything, SlideOptions(stain=StainConfig()), SlideOptions()):
+        asked = options.model_copy(update={"model": "tiny", "lesions": dock.options(dock.slide.info).lesions})
+        dock.set_options(asked)
+        assert dock.options(dock.slide.info) == asked
+    dock.set_options(everything.model_copy(update={"model": "tiny"}))
+    assert dock.options_fold.text() == "Options  (29 changed)"
+
+
+def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    opens_fold(person)
+    stain = person.finds(QComboBox, "slide.stain")
+    assert [stain.itemText(place) for place in range(5)] == ["none", "macenko", "reinhard", "histogram", "standardise"]
+    assert not person.finds(QWidget, "slide.stain.least_density").isVisible()
+    stain.setCurrentIndex(3)
+    assert person.finds(QWidget, "slide.stain.least_density").isVisible()
+    assert dock.options_fold.text() == "Options  (1 changed)"
+    assert dock.settings.kept("slide/options", {}) == {"stain": {"method": "histogram"}}
+    person.analyses()
+    assert launched.options[-1].stain == StainConfig(method="histogram")
+    launched.last.finishes()
+    person.until(lambda: dock.analyse.isEnabled() and not dock.busy)
+
+
+def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, tmp_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    dock.model.model = "tiny"
+    dock.model.changed.emit()
+    opens_fold(person)
+    assert dock.analyse.isEnabled()
+    line = person.finds(QLineEdit, "slide.stain_reference")
+    line.setText(str(tmp_path / "gone.png"))
+    assert not dock.analyse.isEnabled()
+    assert "stain reference: there is no such file" in dock.analyse.toolTip()
+    assert person.finds(QLabel, "slide.stain_reference.fault").text() == "there is no such file"
+    line.clear()
+    assert dock.analyse.isEnabled()
+
+
+def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    opens_fold(person)
+    combo = person.finds(QComboBox, "slide.target")
+    dock.model.model = "tile-demo"
+    dock.model.changed.emit()
+    person.until(lambda: combo.count() > 1)
+    person.waits()
+    assert combo.itemText(0) == "the model's own"
+    chosen = combo.itemData(combo.count() - 1)
+    combo.setCurrentIndex(combo.count() - 1)
+    assert dock.options(dock.slide.info).target == chosen
+    dock.model.model = "timm:resnet18"
+    dock.model.changed.emit()
+    person.waits()
+    assert dock.options(dock.slide.info).target == chosen
+
+
+def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(person, launched, slide_path, tmp_path):
+    from fake_slides import draw_slide
+
+    dock = person.dock
+    dock.settings.keep("slide/options", {"batch_size": 8})
+    person.opens_slides(slide_path)
+    dock.advanced.show()
+    launched.fingerprint = dock.slide.info.fingerprint
+    asked = SlideOptions(tile_um=3000.0)
+    settings = {key: value for key, value in asked.decisive.items() if key != "model"}
+    FakeAnalysis(dock.place.folder, slide_path, launched.fingerprint, "tiny", settings, asked).begins().finishes()
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: len(person.rows()) == 2)
+    assert dock.options(dock.slide.info).tile_um == 3000.0
+    person.clicks("primary")  # again, in the same way: no question
+    person.until(lambda: len(launched.options) == 1)
+    person.until(lambda: dock.run_panel.active)
+    launched.last.dies()
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    options = dock.options(dock.slide.info)
+    assert (options.tile_um, options.batch_size) == (None, 8)
+    assert dock.settings.kept("slide/options", {}) == {"batch_size": 8}
+
+
+def test_what_another_version_kept_does_no_harm(person, slide_path):
+    person.dock.settings.keep("slide/options", {"tile_um": -3, "colour": "green"})
+    person.dock.advanced.show()
+    person.opens_slides(slide_path)
+    assert unusual(person.dock.options(person.dock.slide.info)) == {}
