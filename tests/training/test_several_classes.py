@@ -19,6 +19,8 @@ from napari_melanoma.io.results import read_labels, write_labels, write_rgb, wri
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.adoption import take_over
+from napari_melanoma.workflows.comparison import read_comparison
 from napari_melanoma.workflows.gate import gate
 from napari_melanoma.workflows.train import train
 
@@ -244,8 +246,25 @@ def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> Non
     card = bundle_of(trained).card
     assert "It tells glass, stroma, nest apart" in card
     assert "For whole-slide images" in card
-    with pytest.raises(RunError, match="are not compared"):
+    with pytest.raises(RunError, match="started from no model of its classes"):
         gate(folder, run=RunContext())
+
+
+def test_a_model_that_goes_on_is_compared_with_the_old_one(
+    trained: tuple[TrainRecipe, Path], tiles: Path, tmp_path: Path
+) -> None:
+    model = {**trained[0].model.model_dump(mode="json"), "start": str(trained[1] / "bundle")}
+    recipe = recipe_of(tiles, epochs=1, model=model)
+    train(recipe, tmp_path / "on", resume=False, run=RunContext())
+    found = read_comparison(tmp_path / "on" / "comparison")
+    assert {f"{index} {name}" for index in ("JA", "DI") for name in CLASSES} <= set(found.difference)
+    assert found.facts["lesion_class"] == "nest"
+    assert found.old.JA.mean > 0.5
+    assert found.new.JA.mean == pytest.approx(found.old.JA.mean + found.difference["JA"].mean)
+    assert not (tmp_path / "on" / "evaluation").exists()
+    assert "Lesions are found on 'nest'" in found.reason or found.advice == "cannot tell"
+    take_over(tmp_path / "on", "nests")
+    assert "Against the model that it started from" in read_bundle(tmp_path / "on" / "bundle").card
 
 
 def test_what_is_unlike_the_training_is_told(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:

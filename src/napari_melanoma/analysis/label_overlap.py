@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -139,16 +139,80 @@ def estimate_label_metrics(
     dict
         Metric to estimate; metrics that no image has are left out.
     """
+
+    def measured(tables: Sequence[NDArray]) -> dict[str, NDArray[np.float64]]:
+        return label_metrics(tables[0], classes)
+
+    return _estimated([counts], groups, measured, (0, 1), rounds, seed)
+
+
+def label_differences(
+    old: NDArray[np.int64],
+    new: NDArray[np.int64],
+    groups: ArrayLike,
+    classes: Sequence[str],
+    *,
+    rounds: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Estimate what a new model does better than an old one on the same images, in every metric.
+
+    As ``estimate_label_metrics``, paired: each round takes the same patients or lesions for both models, so that what
+    makes an image difficult for either cancels out.
+
+    Parameters
+    ----------
+    old, new : numpy.ndarray
+        int64 (image, true class, found class), of the same images in the same order.
+    groups : array_like
+        The patient or lesion of each image.
+    classes : sequence of str
+        Their names.
+    rounds : int
+        Bootstrap samples.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    dict
+        Metric to new less old; metrics that one of the two has not are left out.
+
+    Raises
+    ------
+    ValueError
+        Where there is not one count of each model for every image.
+    """
+    if old.shape != new.shape:
+        raise ValueError(f"a paired difference needs both counts of every image; found {len(old)} and {len(new)}.")
+
+    def measured(tables: Sequence[NDArray]) -> dict[str, NDArray[np.float64]]:
+        before, after = (label_metrics(table, classes) for table in tables)
+        return {name: after[name] - before[name] for name in before}
+
+    return _estimated([old, new], groups, measured, (-1, 1), rounds, seed)
+
+
+def _estimated(
+    counts: Sequence[NDArray[np.int64]],
+    groups: ArrayLike,
+    measured: Callable[[Sequence[NDArray]], dict[str, NDArray[np.float64]]],
+    bounds: tuple[float, float],
+    rounds: int,
+    seed: int,
+) -> dict[str, Estimate]:
+    """Estimate what follows from pooled counts of one model or of several; all draw the same groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    side = len(classes)
-    sums = np.zeros((len(names), side, side), np.float64)
-    np.add.at(sums, index, counts)
-    centre = label_metrics(sums.sum(0), classes)
-    random = np.random.default_rng(seed)
+    side = counts[0].shape[-1]
+    sums = [np.zeros((len(names), side, side), np.float64) for _ in counts]
+    for total, table in zip(sums, counts, strict=True):
+        np.add.at(total, index, table)
+    centre = measured([total.sum(0) for total in sums])
     drawn: dict[str, NDArray[np.float64]] = {}
     if len(names) > 1:
+        random = np.random.default_rng(seed)
         times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rounds)
-        drawn = label_metrics((times @ sums.reshape(len(names), -1)).reshape(rounds, side, side), classes)
+        drawn = measured([(times @ total.reshape(len(names), -1)).reshape(rounds, side, side) for total in sums])
     found = {}
     for name, value in centre.items():
         mean = float(value)
@@ -157,8 +221,8 @@ def estimate_label_metrics(
         low, high = np.nan, np.nan
         if drawn:
             ends = np.nanpercentile(drawn[name], [2.5, 97.5])
-            low, high = np.clip(mean + stretch(len(names)) * (ends - mean), 0, 1)
-        found[name] = Estimate(mean, float(low), float(high), len(counts))
+            low, high = np.clip(mean + stretch(len(names)) * (ends - mean), *bounds)
+        found[name] = Estimate(mean, float(low), float(high), len(counts[0]))
     return found
 
 

@@ -14,8 +14,26 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.placement import MapPlace
 
+BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
 BENIGN = ("benign", "naevus", "nevus")
 UNSAID = ("tumour", "tumor", "lesion")  # may be malignant or benign
+
+
+def tissue_looked_for(classes: Sequence[str]) -> str:
+    """Name the class of tissue that lesions are found on.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Of a model that draws tissue.
+
+    Returns
+    -------
+    str
+        The one called tumour or melanoma, else the last that is no healthy tissue.
+    """
+    named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
+    return (named or [name for name in classes if name.lower() not in BACKGROUND] or list(classes))[-1]
 
 
 def lesion_maps(

@@ -83,6 +83,8 @@ def compare(
             _classifiers(model, data, out, {**telling, **given(split=split)}, current)
             return
         _refuse_telling(telling)
+        if not all(find_bundle(name).config.draws_one_class for name in model):
+            _refuse_masks(flips or no_refine)
         values = {"refinement": refinement(off=no_refine), "flips": flips, **given(split=split)}
         _drawing(model, data, base or [], out, values, current)
 
@@ -94,6 +96,7 @@ def _drawing(
     from napari_melanoma.data.dataset import check_names, read_dataset, with_masks
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
+    from napari_melanoma.workflows.compare_labels import compare_label_models
 
     split = None if given.get("split") is None else str(given["split"])
     check_names([*data, *base])
@@ -102,11 +105,13 @@ def _drawing(
         "base": sorted({sample.domain for sample in kept}),
         **given,
     }
-    if len(model) > 2:
+    if len(model) > 2 and all(find_bundle(name).config.draws_one_class for name in model):
         _several(model, new, out, values, current)
         return
-    options = ComparisonOptions.parse(values, "the command line")
-    found = compare_models([find_bundle(name) for name in model], [*new, *kept], out, options, run=current.run)
+    options, bundles = ComparisonOptions.parse(values, "the command line"), [find_bundle(name) for name in model]
+    several = any(not info.config.draws_one_class for info in bundles)
+    compare = compare_label_models if several else compare_models
+    found = compare(bundles, [*new, *kept], out, options, run=current.run)
     _tell(current, out, found)
     _finish(current, found, f"written to {out / 'comparison.json'}; a page to look at: {out / 'comparison.html'}")
 
@@ -178,6 +183,14 @@ def _refuse_drawing(given: object) -> None:
 
     if given:
         raise InputError("--base, --flips and --no-refine are about masks: they say nothing to classifiers.")
+
+
+def _refuse_masks(given: object) -> None:
+    """Refuse options that are about masks of one lesion where models tell several classes."""
+    from napari_melanoma.core.errors import InputError
+
+    if given:
+        raise InputError("--flips and --no-refine are about masks of one lesion: these models tell several classes.")
 
 
 def _refuse_telling(given: object) -> None:

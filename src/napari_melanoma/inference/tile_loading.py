@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from napari_melanoma.analysis.lesion_classes import tissue_looked_for
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.inference.photograph import best_device
 from napari_melanoma.inference.tiles import TileModel, TileModelInfo
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 TIMM, ENCODER = "timm:", "encoder:"
 TIMM_MPP = 0.5
-BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
 log = logging.getLogger(__name__)
 
 
@@ -226,7 +226,9 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     )
     network = load_network(bundle)
     if config.classifier is None:
-        return replace(info, positive=_about(config.classes)), tile_answers.Maps(network, len(config.classes))
+        return replace(info, positive=tissue_looked_for(config.classes)), tile_answers.Maps(
+            network, len(config.classes)
+        )
     classifier = config.classifier
     point = classifier.operating_point
     answers = tile_answers.Classes(cast("Any", network), classifier)
@@ -238,12 +240,6 @@ def _caution(bundle: BundleInfo) -> str:
     if "demonstration" not in bundle.config.title.lower():
         return ""
     return f"'{bundle.name}' is a demonstration: on slides of patients its answers mean nothing."
-
-
-def _about(classes: tuple[str, ...]) -> str:
-    """The class of tissue that is looked for: the one called tumour, else the last that is no healthy tissue."""
-    named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
-    return (named or [name for name in classes if name.lower() not in BACKGROUND] or list(classes))[-1]
 
 
 def fingerprint_of(weights: Path) -> str:

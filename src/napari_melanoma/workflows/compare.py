@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +15,9 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Cancelled, Milestone, RunContext
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.safe_names import free_name
-from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.report.comparison import draw_changes, draw_contours
+from napari_melanoma.report.comparison import draw_changes
 from napari_melanoma.report.comparison_page import write_page
 from napari_melanoma.workflows.advice import advise
 from napari_melanoma.workflows.comparison import (
@@ -28,25 +25,19 @@ from napari_melanoma.workflows.comparison import (
     ComparedModel,
     Comparison,
     DomainChange,
-    ImageChange,
     page_of,
     read_comparison,
 )
 from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, threshold_of, why_failed
+from napari_melanoma.workflows.image_changes import Extremes, Pair
 from napari_melanoma.workflows.modality_fit import unfit_images
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
-    Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 
 __all__ = ["Comparison", "ComparisonOptions", "compare_loaded", "compare_models", "read_comparison"]
 
-PICTURED = 12  # images that got most better, and as many that got most worse
-NOTABLE = 0.005  # a smaller change of an image's Jaccard index is neither
 PAGE_NAME = "comparison.html"
 NEW_IMAGES = "new images"
 
@@ -56,72 +47,6 @@ class ComparisonOptions(EvaluationOptions):
 
     base: tuple[str, ...] = Field((), description="names of data sets that the new model must not do worse on")
     notes: tuple[str, ...] = Field((), description="sentences on the images or models that follow the advice's reason")
-
-
-@dataclass
-class _Pair:
-    """One image under both models."""
-
-    sample: Sample
-    old: dict[str, float] = field(default_factory=dict)
-    new: dict[str, float] = field(default_factory=dict)
-    error: str = ""
-
-    @property
-    def change(self) -> float:
-        """Difference in Jaccard index."""
-        return self.new["JA"] - self.old["JA"]
-
-    def row(self) -> dict[str, object]:
-        """Row of ``per_image.csv``."""
-        about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
-        found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
-        for metric in SHOWN:
-            old, new = self.old.get(metric), self.new.get(metric)
-            change = None if old is None or new is None else new - old
-            found |= {f"{metric}_old": old, f"{metric}_new": new, f"{metric}_difference": change}
-        return {**about, **found}
-
-
-class _Extremes:
-    """Keeps pictures of the images that changed most, and no others: a data set may have thousands."""
-
-    def __init__(self) -> None:
-        self._heaps: dict[int, list[tuple[float, int, _Pair, NDArray[np.uint8]]]] = {1: [], -1: []}
-        self._count = 0
-        self._names: set[str] = set()
-
-    def offer(self, pair: _Pair, masks: Masks, rgb: NDArray[np.uint8]) -> None:
-        """Keep an image if it is among those that changed most in its direction."""
-        if abs(pair.change) < NOTABLE:
-            return
-        heap, change = self._heaps[1 if pair.change > 0 else -1], abs(pair.change)
-        if len(heap) == PICTURED and change <= heap[0][0]:
-            return
-        self._count += 1
-        item = (change, -self._count, pair, draw_contours(rgb, *masks))
-        if len(heap) < PICTURED:
-            heapq.heappush(heap, item)
-        else:
-            heapq.heapreplace(heap, item)
-
-    def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
-        """Write the pictures of one direction; the greatest change comes first."""
-        found = []
-        for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
-            sample = pair.sample
-            path = self._path(sample, folder / "thumbnails")
-            write_rgb(path, picture)
-            figures = (pair.old["JA"], pair.new["JA"], pair.old["DI"], pair.new["DI"])
-            found.append(ImageChange(sample.image_id, sample.domain, sample.image, *figures, path))
-        return tuple(found)
-
-    def _path(self, sample: Sample, folder: Path) -> Path:
-        """Find a file name for the picture of an image; data sets may have images of one name."""
-        image, domain = (re.sub(r"[^\w.-]+", "_", name) for name in (sample.image_id, sample.domain))
-        name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
-        self._names.add(name.lower())
-        return folder / f"{name}.png"
 
 
 def compare_models(
@@ -209,7 +134,7 @@ def compare_loaded(
     warnings = unfit_images([old.info, new.info], samples)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
-    extremes = _Extremes()
+    extremes = Extremes()
     pairs = [
         _measured(sample, (old, new), options, out, extremes)
         for sample in run.track(samples, "Comparing the old and the new model")
@@ -236,8 +161,8 @@ def _measured(
     models: Sequence[ProbabilityModel],
     options: EvaluationOptions,
     out: Path,
-    extremes: _Extremes,
-) -> _Pair:
+    extremes: Extremes,
+) -> Pair:
     """Measure both models on one image; one that fails is noted, and the others go on."""
     try:
         (first, old), (second, new) = (
@@ -247,13 +172,13 @@ def _measured(
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
-        return _Pair(sample, error=why_failed(sample, error, out))
-    pair = _Pair(sample, old, new)
+        return Pair(sample, error=why_failed(sample, error, out))
+    pair = Pair(sample, old, new)
     extremes.offer(pair, (first.mask, second.mask, first.reference), first.rgb)
     return pair
 
 
-def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], options: EvaluationOptions) -> Comparison:
+def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], options: EvaluationOptions) -> Comparison:
     """Estimate all there is to estimate, and advise."""
     base, notes = (options.base, options.notes) if isinstance(options, ComparisonOptions) else ((), ())
     measured = [pair for pair in pairs if not pair.error]
@@ -286,7 +211,7 @@ def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[_Pair], opti
     )
 
 
-def _change(name: str, is_base: bool, pairs: Sequence[_Pair]) -> DomainChange:
+def _change(name: str, is_base: bool, pairs: Sequence[Pair]) -> DomainChange:
     """Estimate both models and their difference over some images."""
     groups = [pair.sample.group for pair in pairs]
 

@@ -283,10 +283,25 @@ def page_of(comparison: Comparison) -> ComparisonPage:
         rows=table_rows(comparison),
         better=_changed(comparison.better),
         worse=_changed(comparison.worse),
-        note=f"Old: weights {old.fingerprint[:12]}, threshold {old.threshold}. New: weights {new.fingerprint[:12]}, "
-        f"threshold {new.threshold}. {comparison.facts['interval']}.",
+        note=f"Old: weights {old.fingerprint[:12]}{_cut(comparison, old)}. New: weights {new.fingerprint[:12]}"
+        f"{_cut(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.",
         failed=comparison.failed,
         warnings=comparison.facts.get("warnings", ()),
+    )
+
+
+def _cut(comparison: Comparison, model: ComparedModel) -> str:
+    """The threshold of a model, where it has one: of several classes the most probable counts."""
+    return "" if "classes" in comparison.facts else f", threshold {model.threshold}"
+
+
+def _shown_class(comparison: Comparison) -> str:
+    """Which of several classes the contours are of."""
+    if "classes" not in comparison.facts:
+        return ""
+    return (
+        "JA and DI are means over classes, the pixels of all images counted together; each pixel is of the most "
+        f"probable class. Contours are of {comparison.facts['lesion_class']}. "
     )
 
 

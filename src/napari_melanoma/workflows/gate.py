@@ -19,6 +19,7 @@ from napari_melanoma.training.run_data import read_data
 from napari_melanoma.workflows.adoption import discard, take_over
 from napari_melanoma.workflows.class_gate import compare_with_start, evaluate_held_out
 from napari_melanoma.workflows.compare import ComparisonOptions, compare_models
+from napari_melanoma.workflows.compare_labels import compare_label_models
 from napari_melanoma.workflows.comparison import Comparison, read_comparison
 from napari_melanoma.workflows.evaluate_bags import evaluate_bags_held_out
 from napari_melanoma.workflows.evaluate_labels import evaluate_labels_held_out
@@ -34,10 +35,10 @@ ACCEPTED = (
     "Of the {total} masks that judge, {count} are a model's own, accepted as they were: they favour the model that "
     "drew them. Corrected ones say more."
 )
-SEVERAL = (
-    "{run} tells several classes of tissue apart. Two such models are not compared by this program: what it does on "
-    "the images held out is in its evaluation/; measure the other one on the same data and put the figures side by "
-    "side: napari-melanoma evaluate --model OTHER --data DATASET --out DIR"
+NO_START_SEVERAL = (
+    "{run} started from no model of its classes, so there is none to compare it with. What it does on the images held "
+    "out is in its evaluation/; put it beside another: "
+    "napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
 )
 NO_START = (
     "{run} started from no classifier, so there is none to compare it with. What it does on the images held out is in "
@@ -69,7 +70,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     Raises
     ------
     RunError
-        Where the run has no model yet, nothing was held out, or its classifier started from none.
+        Where the run has no model yet, nothing was held out, or a classifier, or a model of several classes, started
+        from none of its kind.
     BundleError
         Where the model that it started from has gone, or another has its name.
     DataSetError
@@ -79,10 +81,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
     """
     folder = RunFolder(run_path)
     recipe = read_toml(folder.config, TrainRecipe)
-    if recipe.classes:
-        raise RunError(SEVERAL.format(run=folder.path.name))
     if has_no_start(recipe, folder):
-        raise RunError(NO_START.format(run=folder.path.name))
+        raise RunError((NO_START_SEVERAL if recipe.classes else NO_START).format(run=folder.path.name))
     old, new = parent_bundle(recipe, folder), _own(folder)
     found = held_out(recipe, folder)
     samples = list(found.samples)
@@ -92,7 +92,8 @@ def gate(run_path: Path, *, run: RunContext) -> Comparison:
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
             options = ComparisonOptions(base=found.base, notes=notes)
-            compare_models([old, new], samples, temporary, options, run=run)
+            compare = compare_label_models if recipe.classes else compare_models
+            compare([old, new], samples, temporary, options, run=run)
     return read_comparison(folder.comparison)
 
 
@@ -150,9 +151,7 @@ def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
         False for a model that draws lesions: it is compared with the shipped one.
     """
     settled = settled_in(folder)
-    if recipe.classes:
-        return True
-    return recipe.task == "classification" and (settled is None or settled.whole is None)
+    return bool(recipe.classes or recipe.task == "classification") and (settled is None or settled.whole is None)
 
 
 @dataclass(frozen=True)

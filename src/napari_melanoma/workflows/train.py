@@ -328,7 +328,7 @@ def _judge(work: Work, prepared: Prepared, settled: Settled, run: RunContext) ->
         return
     from napari_melanoma.workflows.gate import evaluate_alone, gate
 
-    alone = bool(work.recipe.classes) or (prepared.classes is not None and settled.whole is None)
+    alone = bool(work.recipe.classes or prepared.classes is not None) and settled.whole is None
     what = "evaluation" if alone else "comparison with the old model"
     try:
         if alone:

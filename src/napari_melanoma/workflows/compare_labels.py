@@ -1,0 +1,251 @@
+"""Two models of several classes on the same images: class by class, paired, with the same advice as for masks.
+
+The pixels of all images are counted together, as ``evaluate_labels`` does. The mean over classes of the Jaccard index
+decides, and the class that lesions are found on has a veto.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.label_overlap import (
+    count_pairs,
+    estimate_label_metrics,
+    label_differences,
+    label_metrics,
+)
+from napari_melanoma.analysis.lesion_classes import tissue_looked_for
+from napari_melanoma.analysis.statistics import INTERVAL
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.runs import Cancelled, Milestone, RunContext
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.io.results import write_table
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.report.comparison import draw_changes
+from napari_melanoma.report.comparison_page import write_page
+from napari_melanoma.workflows.advice import advise
+from napari_melanoma.workflows.compare import NEW_IMAGES, PAGE_NAME, ComparisonOptions
+from napari_melanoma.workflows.comparison import Advice, ComparedModel, Comparison, DomainChange, page_of
+from napari_melanoma.workflows.evaluate_labels import LabelModel, opened
+from napari_melanoma.workflows.image_changes import Extremes, Pair
+from napari_melanoma.workflows.measuring import why_failed
+from napari_melanoma.workflows.modality_fit import unfit_images
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TWO = "models of several classes are compared two at a time, the old one and the new one; {count} were named."
+OTHER_CLASSES = (
+    "'{old}' tells {old_classes} apart, '{new}' {new_classes}: label images cannot judge both. Compare models of the "
+    "same classes in the same order."
+)
+LESION = "Lesions are found on '{name}': {said}."
+WORSE_ON_LESIONS = "The new model does worse on '{name}', the class that lesions are found on: {said}."
+
+
+@dataclass
+class _Counted:
+    """One image under both models, with its pixels by true and found class, int64 (true class, found class)."""
+
+    pair: Pair
+    old: NDArray[np.int64] | None = None
+    new: NDArray[np.int64] | None = None
+
+
+def compare_label_models(
+    models: Sequence[BundleInfo], samples: Sequence[Sample], out: Path, options: ComparisonOptions, *, run: RunContext
+) -> Comparison:
+    """Load an old and a new model of the same classes and compare them on the same images.
+
+    Parameters
+    ----------
+    models : sequence of BundleInfo
+        The old one and the new one.
+    samples : sequence of Sample
+        With label images; neither model should have learnt from them.
+    out : pathlib.Path
+        Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
+    options : ComparisonOptions
+        Names the base data, and what else there is to say.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Comparison
+        ``JA`` and ``DI`` are means over classes, beside those of each class; paired, intervals by bootstrap over
+        patients or lesions (of slides: over slides, where the data set names no patient).
+
+    Raises
+    ------
+    InputError
+        Where there are not two models, or their classes differ.
+    BundleError
+        Where one's weights are damaged.
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    from napari_melanoma.inference.labels import Labeller
+
+    if len(models) != 2:
+        raise InputError(TWO.format(count=len(models)))
+    refuse_other_classes(*models)
+    return compare_labellers([Labeller.load(info) for info in models], samples, out, options, run=run)
+
+
+def refuse_other_classes(old: BundleInfo, new: BundleInfo) -> None:
+    """Refuse two models that do not tell the same classes apart.
+
+    Parameters
+    ----------
+    old, new : BundleInfo
+        The two.
+
+    Raises
+    ------
+    InputError
+        Naming the classes of both.
+    """
+    if old.config.classes != new.config.classes:
+        named = {"old_classes": ", ".join(old.config.classes), "new_classes": ", ".join(new.config.classes)}
+        raise InputError(OTHER_CLASSES.format(old=old.name, new=new.name, **named))
+
+
+def compare_labellers(
+    models: Sequence[LabelModel], samples: Sequence[Sample], out: Path, options: ComparisonOptions, *, run: RunContext
+) -> Comparison:
+    """Compare two models that are loaded; ``compare_label_models`` says the rest.
+
+    Parameters
+    ----------
+    models : sequence of LabelModel
+        The old one and the new one.
+    samples : sequence of Sample
+        With label images.
+    out : pathlib.Path
+        Gets the files.
+    options : ComparisonOptions
+        Base data and notes.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Comparison
+        As it was written.
+
+    Raises
+    ------
+    DataSetError
+        Where no image could be measured.
+    Cancelled
+        Where the user stopped it; nothing was written.
+    """
+    warnings = unfit_images([model.info for model in models], samples)
+    for warning in warnings:
+        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    extremes = Extremes()
+    counted = [
+        _measured(sample, models, out, extremes) for sample in run.track(samples, "Comparing the old and the new model")
+    ]
+    measured = [one for one in counted if not one.pair.error]
+    if not measured:
+        why = f"; '{counted[0].pair.sample.image_id}': {counted[0].pair.error}" if counted else ""
+        raise DataSetError(f"none of {len(counted)} images could be compared{why}")
+    comparison = _comparison(models, counted, options)
+    comparison.facts["warnings"] = list(warnings)
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
+    write_table(out / "per_image.csv", [one.pair.row() for one in counted])
+    comparison = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
+    figures = [(one.pair.sample.domain, one.pair.old["JA"], one.pair.new["JA"]) for one in measured]
+    draw_changes(figures, {domain.name: domain.difference["JA"] for domain in comparison.domains}, out / "changes.png")
+    write_page(page_of(comparison), out / "changes.png", out / PAGE_NAME)
+    comparison.write(out)  # last: whoever reads takes it for the sign that all is there
+    return comparison
+
+
+def _measured(sample: Sample, models: Sequence[LabelModel], out: Path, extremes: Extremes) -> _Counted:
+    """Count both models' pixels of one image; one that fails is noted, and the others go on."""
+    classes = models[0].info.config.classes
+    try:
+        rgb, truth = opened(sample, classes)
+        found = [model.labels(rgb) for model in models]
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        return _Counted(Pair(sample, error=why_failed(sample, error, out)))
+    old, new = (count_pairs(labels, truth, len(classes)) for labels in found)
+    before, after = ({name: float(one) for name, one in label_metrics(each, classes).items()} for each in (old, new))
+    pair, lesion = Pair(sample, before, after), classes.index(tissue_looked_for(classes))
+    extremes.offer(pair, (found[0] == lesion, found[1] == lesion, truth == lesion), rgb)
+    return _Counted(pair, old, new)
+
+
+def _comparison(models: Sequence[LabelModel], counted: Sequence[_Counted], options: ComparisonOptions) -> Comparison:
+    """Estimate all there is to estimate, and advise."""
+    classes = models[0].info.config.classes
+    measured = [one for one in counted if not one.pair.error]
+    names = sorted({one.pair.sample.domain for one in measured})
+    of = {name: [one for one in measured if one.pair.sample.domain == name] for name in names}
+    domains = [_change(name, name in options.base, of[name], classes) for name in names]
+    of_new = [one for one in measured if one.pair.sample.domain not in options.base] or measured
+    advice, reason = _advised(_change(NEW_IMAGES, False, of_new, classes), domains, tissue_looked_for(classes))
+    whole = _change("all", False, measured, classes)
+    old, new = (
+        ComparedModel(model.info.name, model.info.fingerprint, model.info.config.threshold, metrics)
+        for model, metrics in zip(models, (whole.old, whole.new), strict=True)
+    )
+    return Comparison(
+        old=old,
+        new=new,
+        difference=whole.difference,
+        domains=tuple(domains),
+        better=(),
+        worse=(),
+        advice=advice,
+        reason=" ".join([reason, *options.notes]),
+        images=len(measured),
+        patients=whole.patients,
+        failed=tuple((one.pair.sample.image_id, one.pair.error) for one in counted if one.pair.error),
+        facts={
+            "classes": list(classes),
+            "lesion_class": tissue_looked_for(classes),
+            "interval": f"{INTERVAL}; of differences paired",
+            "provenance": provenance(),
+        },
+    )
+
+
+def _change(name: str, is_base: bool, counted: Sequence[_Counted], classes: Sequence[str]) -> DomainChange:
+    """Estimate both models and their difference over some images."""
+    groups = [one.pair.sample.group for one in counted]
+    old, new = (np.stack([getattr(one, which) for one in counted]) for which in ("old", "new"))
+    return DomainChange(
+        name,
+        is_base,
+        len(set(groups)),
+        old=estimate_label_metrics(old, groups, classes),
+        new=estimate_label_metrics(new, groups, classes),
+        difference=label_differences(old, new, groups, classes),
+    )
+
+
+def _advised(new: DomainChange, domains: Sequence[DomainChange], lesion: str) -> tuple[Advice, str]:
+    """Advise by the mean over classes, and say how the class of lesions does: where it loses, the old model stays."""
+    advice, reason = advise(new, domains)
+    change = new.difference.get(f"JA {lesion}")
+    if change is None or advice == "cannot tell":
+        return advice, reason
+    said = f"JA {change.mean:+.3f} ({change.interval(words='95 % interval ')})"
+    if advice == "take over" and change.high < 0:
+        return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, said=said)} {reason}"
+    return advice, f"{reason} {LESION.format(name=lesion, said=said)}"

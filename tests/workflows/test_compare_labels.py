@@ -1,0 +1,187 @@
+"""Two models of several classes: figures by hand, the advice with the veto of lesions, files, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_melanoma.analysis.label_overlap import estimate_label_metrics, label_differences, label_metrics
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
+from napari_melanoma.workflows.compare import ComparisonOptions
+from napari_melanoma.workflows.compare_labels import compare_label_models, compare_labellers
+from napari_melanoma.workflows.comparison import Comparison, read_comparison
+
+CLASSES = ("glass", "dermis", "tumour")
+SIDE = 24
+
+
+class Misreading:
+    """Reads the class of a pixel off its grey, and takes a share of the rows of some classes for another class."""
+
+    device = "cpu"
+
+    def __init__(self, name: str, wrong: dict[int, float], classes: tuple[str, ...] = CLASSES) -> None:
+        config = SimpleNamespace(classes=classes, threshold=0.5, modalities=(), draws_one_class=False)
+        self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
+        self._wrong = wrong
+
+    def labels(self, rgb: np.ndarray) -> np.ndarray:
+        truth = rgb[..., 0] // 50
+        found = truth.copy()
+        for label, share in self._wrong.items():
+            rows = slice(0, round(share * len(rgb)))
+            found[rows][truth[rows] == label] = (label + 1) % len(CLASSES)
+        return found.astype(np.uint8)
+
+
+def tiles(folder: Path, count: int = 8, each: int = 1) -> list[Sample]:
+    """Tiles of columns of glass, dermis and tumour; a few of each slide."""
+    truth = np.repeat(np.arange(3, dtype=np.uint8), SIDE // 3)[None].repeat(SIDE, 0)
+    for index in range(count):
+        write_rgb(folder / f"images/t{index}.png", np.repeat((50 * truth + index)[..., None], 3, axis=2))
+        write_labels(folder / f"masks/t{index}.png", truth)
+    write_table(folder / "dataset.csv", [{"image_id": f"t{i}", "patient_id": f"s{i // each}"} for i in range(count)])
+    return read_dataset(folder)
+
+
+def compared(
+    samples: list[Sample], out: Path, old: Misreading, new: Misreading, options: ComparisonOptions | None = None
+) -> Comparison:
+    return compare_labellers([old, new], samples, out, options or ComparisonOptions(), run=RunContext())
+
+
+OLD = Misreading("old", {1: 0.5})  # half of the dermis is taken for tumour
+BETTER = Misreading("new", {1: 0.25})
+
+
+def test_figures_by_hand(tmp_path: Path) -> None:
+    found = compared(tiles(tmp_path / "slides"), tmp_path / "out", OLD, BETTER)
+    expected_old = {"JA glass": 1.0, "JA dermis": 0.5, "JA tumour": 1 / 1.5}
+    expected_new = {"JA glass": 1.0, "JA dermis": 0.75, "JA tumour": 1 / 1.25}
+    for name, value in expected_old.items():
+        assert found.old.metrics[name].mean == pytest.approx(value)
+        assert found.new.metrics[name].mean == pytest.approx(expected_new[name])
+        assert found.difference[name].mean == pytest.approx(expected_new[name] - value)
+    assert found.old.JA.mean == pytest.approx(np.mean(list(expected_old.values())))
+    assert found.difference["DI dermis"].mean == pytest.approx(2 * 0.75 / 1.75 - 2 * 0.5 / 1.5)
+    assert (found.images, found.patients, found.task) == (8, 8, "segmentation")
+    assert (found.facts["classes"], found.facts["lesion_class"]) == (list(CLASSES), "tumour")
+    assert found.advice == "take over"
+    assert "Lesions are found on 'tumour': JA +0.133" in found.reason
+
+
+def test_files_are_written_and_read_back(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = compared(tiles(tmp_path / "slides"), out, OLD, BETTER)
+    read = read_comparison(out)
+    assert replace(read, better=found.better) == found
+    assert [one.image_id for one in read.better] == [one.image_id for one in found.better]
+    rows = read_table(out / "per_image.csv")
+    assert float(rows[0]["JA_difference"]) == pytest.approx(found.difference["JA"].mean, abs=1e-4)
+    page = (out / "comparison.html").read_text()
+    assert "Contours are of tumour" in page
+    assert "threshold" not in page
+    assert "JA dermis" in page
+    assert len(found.better) == len(list((out / "thumbnails").iterdir())) == 8
+    assert (out / "changes.png").is_file()
+
+
+CASES = [
+    ("better", OLD, BETTER, "take over", "It gains JA"),
+    ("worse", BETTER, OLD, "keep", "does worse"),
+    ("the same", OLD, Misreading("new", {1: 0.5}), "cannot tell", "do equally well"),
+    (
+        "dermis gains, tumour loses",
+        Misreading("old", {0: 0.9}),
+        Misreading("new", {2: 0.5}),
+        "keep",
+        "does worse on 'tumour'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "advice", "said"), CASES, ids=[case[0] for case in CASES])
+def test_advice(name: str, old: Misreading, new: Misreading, advice: str, said: str, tmp_path: Path) -> None:
+    found = compared(tiles(tmp_path / "slides"), tmp_path / "out", old, new)
+    assert found.advice == advice
+    assert said in found.reason
+
+
+def test_slides_judge_not_tiles(tmp_path: Path) -> None:
+    found = compared(tiles(tmp_path / "slides", count=12, each=3), tmp_path / "out", OLD, BETTER)
+    assert (found.images, found.patients, found.advice) == (12, 4, "cannot tell")
+    assert "Only 12 images of 4 patients" in found.reason
+
+
+def test_base_data_may_not_lose(tmp_path: Path) -> None:
+    kept = tiles(tmp_path / "known")
+    for sample in kept:  # of another colour, which only the old model can read
+        labels = np.repeat(np.arange(3, dtype=np.uint8), SIDE // 3)[None].repeat(SIDE, 0)
+        write_rgb(sample.image, np.stack([50 * labels, 50 * labels, labels * 0 + 9], axis=2))
+
+    class Forgetting(Misreading):
+        def labels(self, rgb: np.ndarray) -> np.ndarray:
+            return super().labels(rgb) if rgb[0, 0, 2] != 9 else np.zeros(rgb.shape[:2], np.uint8)
+
+    options = ComparisonOptions(base=("known",), notes=("A note.",))
+    samples = [*tiles(tmp_path / "slides"), *kept]
+    found = compared(samples, tmp_path / "out", OLD, Forgetting("new", {1: 0.25}), options)
+    assert found.advice == "keep"
+    assert "does worse on known" in found.reason
+    assert found.reason.endswith("A note.")
+    assert [(domain.name, domain.base) for domain in found.domains] == [("known", True), ("slides", False)]
+
+
+def test_an_image_that_fails_is_named(tmp_path: Path) -> None:
+    samples = tiles(tmp_path / "slides")
+    write_labels(samples[2].mask, np.full((SIDE, SIDE), 7, np.uint8))  # type: ignore[arg-type]
+    found = compared(samples, tmp_path / "out", OLD, BETTER)
+    ((name, why),) = found.failed
+    assert (name, found.images) == ("t2", 7)
+    assert "expected the values" in why
+    with pytest.raises(DataSetError, match="none of 1 images could be compared; 't2'"):
+        compared(samples[2:3], tmp_path / "none", OLD, BETTER)
+
+
+def test_stopped_it_writes_nothing(tmp_path: Path) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        compare_labellers([OLD, BETTER], tiles(tmp_path / "slides"), tmp_path / "out", ComparisonOptions(), run=run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_of_the_same_classes_are_compared(tmp_path: Path) -> None:
+    other = Misreading("other", {}, (*CLASSES[:2], "nest"))
+    with pytest.raises(InputError, match="label images cannot judge both"):
+        compare_label_models([OLD.info, other.info], [], tmp_path, ComparisonOptions(), run=RunContext())
+    with pytest.raises(InputError, match="two at a time"):
+        compare_label_models([OLD.info] * 3, [], tmp_path, ComparisonOptions(), run=RunContext())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_difference_has_laws(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    old, new = random.integers(0, 50, (2, 9, 3, 3))
+    groups = random.integers(0, 4, 9)
+    forth, back = label_differences(old, new, groups, CLASSES), label_differences(new, old, groups, CLASSES)
+    alone = estimate_label_metrics(new, groups, CLASSES)
+    for name, change in forth.items():
+        before, after = (float(label_metrics(table.sum(0), CLASSES)[name]) for table in (old, new))
+        assert change.mean == pytest.approx(after - before)
+        assert (back[name].mean, back[name].low) == (pytest.approx(-change.mean), pytest.approx(-change.high))
+        assert alone[name].mean == pytest.approx(after)
+    assert all(one.low == one.high == 0 for one in label_differences(old, old, groups, CLASSES).values())
+    with pytest.raises(ValueError, match="both counts"):
+        label_differences(old, new[:3], groups, CLASSES)
