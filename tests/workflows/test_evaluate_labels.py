@@ -195,6 +195,21 @@ def test_the_verbs_say_so(several: BundleInfo, data: Path, tmp_path: Path) -> No
     assert json.loads(done.output.splitlines()[-1])["classes"] == list(CLASSES)
 
 
+def test_two_of_them_are_compared_by_the_verb(several: BundleInfo, data: Path, tmp_path: Path) -> None:
+    models = ["--model", str(several.path), "--model", str(several.path)]
+    words = ["compare", *models, "--data", str(data), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output.splitlines()[-1])["advice"] == "cannot tell"
+    assert (tmp_path / "out" / "comparison.html").is_file()
+    refused = CliRunner().invoke(app, [*words, "--flips"])
+    assert refused.exit_code == 2
+    assert "about masks of one lesion" in refused.output
+    refused = CliRunner().invoke(app, [*words, *models[:2]])
+    assert refused.exit_code == 2
+    assert "two at a time" in " ".join(refused.output.split())
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
