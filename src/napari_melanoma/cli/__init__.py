@@ -16,6 +16,7 @@ from napari_melanoma.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     lesion,
     models,
     open_viewer,
@@ -45,6 +46,7 @@ app = typer.Typer(
 add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
 add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "slide", slide.slide, slide.HELP)
+add_verb(app, "export", export.export, export.HELP)
 add_verb(app, "train", train.train, train.HELP)
 add_verb(app, "search", search.search, search.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)

@@ -1,0 +1,234 @@
+"""What an analysed slide gives to other programs: outlines, tables, heatmaps and masks in their formats."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.lesion_masks import label_image
+from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, lesions_table
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, WAITING, SlideResult
+from napari_melanoma.workflows.slide_findings import read_content, read_lesions, write_lesions_table, write_outlines
+from napari_melanoma.workflows.slide_outputs import COLOURS, HEATMAP, OUTLINES
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.slide_lesions import SlideLesion
+    from napari_melanoma.core.runs import RunContext
+
+MASK_SIDE = 4096  # pixels along the longer side of a mask: 32 MB, whatever the slide
+STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
+OTHER = (200, 160, 0)  # lesions of a model that does not tell malignant from benign
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An analysed slide as it is exported: its folder, its lesions as they are now, and the slide where it is known."""
+
+    folder: Path
+    lesions: tuple[SlideLesion, ...] | None
+    content: Mapping[str, Any]
+    slide: Path | None = None
+    saved: bool = True  # the files of the folder say the same
+
+    @property
+    def found(self) -> tuple[SlideLesion, ...]:
+        """The lesions.
+
+        Raises
+        ------
+        InputError
+            Where none were looked for.
+        """
+        if self.lesions is None:
+            raise InputError(f"{self.folder.name}: there are no lesions yet. Analyse the slide to its end first.")
+        return self.lesions
+
+
+def exported(folder: Path, slide: Path | None = None) -> Exported:
+    """Read what an analysed slide has to give.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's result folder.
+    slide : pathlib.Path, optional
+        The slide; by default where the analysis found it.
+
+    Returns
+    -------
+    Exported
+        As the ``write`` of a ``FORMATS`` takes it.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds no results.
+    """
+    SlideResult.open(folder)
+    if slide is None:
+        from napari_melanoma.workflows.slide_runs import read_slide_run
+
+        slide = read_slide_run(folder).slide
+    return Exported(folder, read_lesions(folder), read_content(folder), slide)
+
+
+def _geojson(path: Path, given: Exported, run: RunContext) -> None:
+    """Write outlines as QuPath reads them."""
+    if given.saved and given.found:
+        _copy(given.folder / OUTLINES, path)  # with all digits: the table has fewer
+    else:
+        write_outlines(path, given.found)
+
+
+def _csv(path: Path, given: Exported, run: RunContext) -> None:
+    """Write a row a lesion."""
+    write_lesions_table(path, given.found)
+
+
+def _lesions_parquet(path: Path, given: Exported, run: RunContext) -> None:
+    """Write a row a lesion as Parquet."""
+    from napari_melanoma.io.parquet import write_parquet
+
+    rows = lesions_table(given.found)
+    write_parquet(path, {name: [row[name] for row in rows] for name in LESION_COLUMNS})
+
+
+def _tiles_parquet(path: Path, given: Exported, run: RunContext) -> None:
+    """Write a row a tile as Parquet: its place in pixels of the finest level, its state, its probabilities."""
+    from napari_melanoma.io.parquet import write_parquet
+
+    result = SlideResult.open(given.folder)
+    rows, columns = np.nonzero(result.state != NO_TISSUE)
+    place, state = result.spec.place, result.state[rows, columns]
+    table: dict[str, Any] = {
+        "row": rows,
+        "column": columns,
+        "y_px": place.top + rows * place.step_y,
+        "x_px": place.left + columns * place.step_x,
+        "height_px": np.full(len(rows), place.step_y, float),
+        "width_px": np.full(len(rows), place.step_x, float),
+        "state": [STATES[int(one)] for one in state],
+    }
+    values = result.probability[rows, columns] if result.spec.classes else np.empty((len(rows), 0))
+    write_parquet(path, table | {f"probability_{one}": values[:, n] for n, one in enumerate(result.spec.classes)})
+
+
+def _heatmap_tiff(path: Path, given: Exported, run: RunContext) -> None:
+    """Copy the heatmap that the analysis wrote."""
+    if not (given.folder / HEATMAP).is_file():
+        raise InputError("the heatmap is written when the analysis has ended: wait for that, or resume it.")
+    _copy(given.folder / HEATMAP, path)
+
+
+def _heatmap_zarr(path: Path, given: Exported, run: RunContext) -> None:
+    """Write probabilities of the tiles as OME-Zarr, with the lesions as its labels."""
+    from napari_melanoma.io.ome_zarr import Labels, write_ome_zarr
+
+    result = SlideResult.open(given.folder)
+    if not result.spec.classes:
+        raise InputError(f"{given.folder.name} has no heatmap: its model tells no classes.")
+    maps = np.moveaxis(result.probability, 2, 0)
+    labels = None
+    if given.lesions is not None:
+        values = label_image(given.lesions, result.spec.place, maps.shape[1:])
+        labels = Labels("lesions", values, _colours(given.lesions), _properties(given.lesions))
+    write_ome_zarr(path, maps, result.spec.classes, result.spec.place, labels)
+
+
+def _mask(path: Path, given: Exported, run: RunContext) -> None:
+    """Write the lesions as numbers on cells that are fine enough for most, as OME-TIFF."""
+    from napari_melanoma.io.label_tiff import write_label_tiff
+
+    size, pixel = _size(given)
+    step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
+    place = MapPlace(0.0, 0.0, step, step, pixel)
+    shape = -(-size[0] // step), -(-size[1] // step)
+    write_label_tiff(path, label_image(given.found, place, shape), place, "lesions")
+
+
+def _dicom(path: Path, given: Exported, run: RunContext) -> None:
+    """Write the lesions as a DICOM segmentation, where the slide is DICOM."""
+    from napari_melanoma.io.dicom_segmentation import Segment, find_level, write_segmentation
+
+    slide = _slide(given)
+    level = find_level(slide)
+    size, _ = _size(given)
+    shape = (level.height, level.width)
+    labels = label_image(given.found, MapPlace.of_thumbnail(shape, size), shape)
+    there = set(np.unique(labels).tolist())
+    segments = [
+        Segment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
+        for lesion in given.found
+        if lesion.index in there
+    ]
+    model = str((given.content.get("model") or {}).get("name") or "model")
+    write_segmentation(path, level, labels, segments, model)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way out: what a user reads of it, the usual name of the file, and what writes it."""
+
+    text: str
+    name: str
+    write: Callable[[Path, Exported, RunContext], None]
+
+
+FORMATS: Mapping[str, Format] = {
+    "geojson": Format("Outlines for QuPath (GeoJSON)", "lesions.geojson", _geojson),
+    "csv": Format("Table of lesions (CSV)", "lesions.csv", _csv),
+    "parquet": Format("Table of lesions (Parquet)", "lesions.parquet", _lesions_parquet),
+    "tiles": Format("Table of tiles (Parquet)", "tiles.parquet", _tiles_parquet),
+    "tif": Format("Heatmap (OME-TIFF)", "heatmap.ome.tif", _heatmap_tiff),
+    "zarr": Format("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _heatmap_zarr),
+    "mask": Format("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _mask),
+    "dicom": Format("Segmentation (DICOM)", "lesions.dcm", _dicom),
+}
+
+
+def _copy(source: Path, path: Path) -> None:
+    """Copy a file of the folder."""
+    try:
+        with atomic_file(path) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise save_error(path, error) from error
+
+
+def _colours(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]]:
+    """Colour of each lesion."""
+    return {lesion.index: COLOURS.get(lesion.label, OTHER) for lesion in lesions}
+
+
+def _properties(lesions: tuple[SlideLesion, ...]) -> list[dict[str, Any]]:
+    """What is known of each lesion, as labels of OME-Zarr carry it."""
+    kept = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
+    rows = lesions_table(lesions)
+    known = [{name: row[name] for name in kept if row[name] is not None and row[name] == row[name]} for row in rows]
+    return [{"label-value": lesion.index, **values} for lesion, values in zip(lesions, known, strict=True)]
+
+
+def _slide(given: Exported) -> Path:
+    """The slide's file."""
+    if given.slide is None or not given.slide.exists():
+        raise InputError(f"the slide of {given.folder.name} is not where it was: name its file with --slide.")
+    return given.slide
+
+
+def _size(given: Exported) -> tuple[tuple[int, int], PixelSize | None]:
+    """Height and width of the slide's finest level, and its pixels' size as the results have it."""
+    from napari_melanoma.io.slides.opening import open_slide
+
+    pixel = SlideResult.open(given.folder).spec.place.pixel_size
+    with open_slide(_slide(given)) as slide:
+        full = slide.info.levels[0]
+        return (full.height, full.width), pixel

@@ -1,0 +1,116 @@
+"""Several result folders of slides written out in several formats; one that cannot be is told, and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.io.slide_results import STORE
+from napari_melanoma.workflows.slide_export import FORMATS, exported
+
+
+@dataclass(frozen=True)
+class Written:
+    """One file that was written, or why it was not."""
+
+    folder: Path
+    format: str
+    path: Path
+    error: str = ""
+
+
+def result_folders_in(places: Sequence[Path]) -> list[Path]:
+    """Find the result folders of slides.
+
+    Parameters
+    ----------
+    places : sequence of pathlib.Path
+        Result folders, or folders of such as ``slide --out`` makes them.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Each once, in their order.
+
+    Raises
+    ------
+    InputError
+        Where a place holds none.
+    """
+    found: dict[Path, None] = {}
+    for place in places:
+        own = [place] if (place / STORE).is_dir() else sorted(store.parent for store in place.glob(f"*/{STORE}"))
+        if not own:
+            raise InputError(
+                f"{place} holds no results of slides: expected a folder that 'napari-melanoma slide' or the Slide dock "
+                "made."
+            )
+        found |= dict.fromkeys(own)
+    return list(found)
+
+
+def export_results(
+    folders: Sequence[Path],
+    out: Path,
+    formats: Sequence[str],
+    *,
+    slide: Path | None = None,
+    tell: Callable[[Written], None] = lambda written: None,
+    run: RunContext,
+) -> list[Written]:
+    """Write results out.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        Result folders of slides.
+    out : pathlib.Path
+        Receives a folder a slide, named like its result folder.
+    formats : sequence of str
+        Of ``FORMATS``.
+    slide : pathlib.Path, optional
+        The slide, where there is one result folder; by default where the analysis found it.
+    tell : callable
+        Told of each file.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    list of Written
+        One for each folder and format.
+
+    Raises
+    ------
+    ConfigError
+        Where a format is not known, or one slide is named for several folders.
+    Cancelled
+        Where the user stopped it; files that are written stay.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise ConfigError(f"format '{unknown[0]}' is not known. Known are {', '.join(FORMATS)}.")
+    if slide is not None and len(folders) > 1:
+        raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
+    told: list[Written] = []
+    work = [(folder, name) for folder in folders for name in formats]
+    for done, (folder, name) in enumerate(work):
+        run.check()
+        run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
+        told.append(_written(folder, name, out, slide, run))
+        tell(told[-1])
+    run.report(Progress(len(work), len(work), "Written"))
+    return told
+
+
+def _written(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> Written:
+    """Write one file."""
+    path = out / folder.name / FORMATS[name].name
+    try:
+        FORMATS[name].write(path, exported(folder, slide), run)
+    except MelanomaError as error:
+        return Written(folder, name, path, str(error))
+    return Written(folder, name, path)

@@ -1,0 +1,153 @@
+"""A DICOM segmentation of a DICOM slide: written with highdicom, read back with it, pixel by pixel."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.io.dicom_segmentation import Segment, find_level, write_segmentation
+
+STUDY, SERIES, FRAME = (generate_uid() for _ in range(3))
+
+
+def made(**values: Any) -> Dataset:
+    found = Dataset()
+    for name, value in values.items():
+        setattr(found, name, value)
+    return found
+
+
+def write_level(path: Path, rows: int, columns: int, spacing_mm: float, kind: str = "VOLUME", **more: Any) -> Path:
+    """Write a level of a slide, its tiles of 32 pixels all white."""
+    frames = -(-rows // 32) * -(-columns // 32)
+    level = made(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.6",
+        SOPInstanceUID=generate_uid(),
+        StudyInstanceUID=STUDY,
+        SeriesInstanceUID=SERIES,
+        FrameOfReferenceUID=FRAME,
+        PositionReferenceIndicator="SLIDE_CORNER",
+        Modality="SM",
+        ImageType=["ORIGINAL", "PRIMARY", kind, "NONE"],
+        PatientID="P1",
+        PatientName="",
+        PatientBirthDate="",
+        PatientSex="",
+        StudyDate="",
+        StudyTime="",
+        StudyID="",
+        AccessionNumber="",
+        ReferringPhysicianName="",
+        SeriesNumber=1,
+        InstanceNumber=1,
+        Manufacturer="test",
+        ContainerIdentifier="S1",
+        IssuerOfTheContainerIdentifierSequence=[],
+        ContainerTypeCodeSequence=[made(CodeValue="433466003", CodingSchemeDesignator="SCT", CodeMeaning="slide")],
+        SpecimenDescriptionSequence=[made(SpecimenIdentifier="S1", SpecimenUID=generate_uid())],
+        Rows=32,
+        Columns=32,
+        NumberOfFrames=frames,
+        TotalPixelMatrixRows=rows,
+        TotalPixelMatrixColumns=columns,
+        TotalPixelMatrixFocalPlanes=1,
+        TotalPixelMatrixOriginSequence=[made(XOffsetInSlideCoordinateSystem=20.0, YOffsetInSlideCoordinateSystem=40.0)],
+        ImageOrientationSlide=[0.0, -1.0, 0.0, -1.0, 0.0, 0.0],
+        ImagedVolumeWidth=columns * spacing_mm,
+        ImagedVolumeHeight=rows * spacing_mm,
+        ImagedVolumeDepth=0.001,
+        DimensionOrganizationType="TILED_FULL",
+        NumberOfOpticalPaths=1,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelRepresentation=0,
+        SharedFunctionalGroupsSequence=[
+            made(PixelMeasuresSequence=[made(PixelSpacing=[spacing_mm, spacing_mm], SliceThickness=0.001)])
+        ],
+        **more,
+    )
+    level.PixelData = b"\xff" * (frames * 32 * 32 * 3)
+    level.file_meta = FileMetaDataset()
+    level.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    level.file_meta.MediaStorageSOPClassUID = level.SOPClassUID
+    level.file_meta.MediaStorageSOPInstanceUID = level.SOPInstanceUID
+    level.save_as(path, enforce_file_format=True)
+    return path
+
+
+def labels() -> np.ndarray:
+    found = np.zeros((100, 70), np.uint16)
+    found[10:40, 20:50] = 3
+    found[60:90, 5:30] = 8
+    found[30:35, 40:60] = 8  # a second part
+    return found
+
+
+def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom")
+    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    segments = [Segment(3, "lesion 3, malignant"), Segment(8, "lesion 8, benign", by_hand=True)]
+    write_segmentation(tmp_path / "out" / "seg.dcm", level, labels(), segments, "tiny")
+    read = highdicom.seg.segread(tmp_path / "out" / "seg.dcm")
+    matrix = read.get_total_pixel_matrix(combine_segments=True)
+    np.testing.assert_array_equal(matrix, np.select([labels() == 3, labels() == 8], [1, 2], 0))
+    described = [read.get_segment_description(number) for number in (1, 2)]
+    assert [one.segment_label for one in described] == ["lesion 3, malignant", "lesion 8, benign"]
+    assert [one.algorithm_type.value for one in described] == ["AUTOMATIC", "SEMIAUTOMATIC"]
+    assert (read.StudyInstanceUID, read.PatientID, read.FrameOfReferenceUID) == (STUDY, "P1", FRAME)
+    assert read.SeriesInstanceUID != SERIES
+    (source,) = read.ReferencedSeriesSequence
+    assert source.ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == level.header.SOPInstanceUID
+
+
+def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_level(tmp_path / "a.dcm", 400, 280, 0.001)
+    write_level(tmp_path / "b.dcm", 100, 70, 0.004)
+    write_level(tmp_path / "c.dcm", 25, 18, 0.016)
+    write_level(tmp_path / "label.dcm", 900, 900, 0.01, kind="LABEL")
+    (tmp_path / "notes.txt").write_text("not DICOM")
+    assert find_level(tmp_path).height == 400
+    monkeypatch.setattr("napari_melanoma.io.dicom_segmentation.LARGEST", 128)
+    assert find_level(tmp_path / "a.dcm").height == 100
+    monkeypatch.setattr("napari_melanoma.io.dicom_segmentation.LARGEST", 4)
+    assert find_level(tmp_path).height == 25
+
+
+def test_what_is_no_dicom_slide_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "slide.svs").write_bytes(b"II*\0")
+    with pytest.raises(InputError, match=r"slide\.svs is no DICOM slide: a DICOM segmentation refers to"):
+        find_level(tmp_path / "slide.svs")
+    with pytest.raises(InputError, match="is no DICOM slide"):
+        find_level(tmp_path)
+    write_level(tmp_path / "a.dcm", 100, 70, 0.001, ConcatenationUID=generate_uid())
+    with pytest.raises(InputError, match="keeps a level in several files"):
+        find_level(tmp_path)
+
+
+def test_a_slide_without_lesions_and_a_poor_header_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    with pytest.raises(InputError, match="there is no lesion"):
+        write_segmentation(tmp_path / "seg.dcm", level, np.zeros((100, 70), np.uint16), [], "tiny")
+    del level.header.FrameOfReferenceUID
+    with pytest.raises(InputError, match="the header of the slide lacks what"):
+        write_segmentation(tmp_path / "seg.dcm", level, labels(), [Segment(3, "lesion 3")], "tiny")
+    assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_without_highdicom_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ConfigError, match=r"pip install 'napari-melanoma\[dicom\]'"):
+        write_segmentation(tmp_path / "seg.dcm", level, labels(), [Segment(3, "lesion 3")], "tiny")

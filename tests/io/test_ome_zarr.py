@@ -1,0 +1,87 @@
+"""OME-Zarr of heatmap and lesions: the form of version 0.5, values to 1/65534, and our own reader opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.io.ome_zarr import Labels, decoded, encoded, write_ome_zarr
+from napari_melanoma.io.slides.opening import open_slide
+
+PLACE = MapPlace(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
+
+
+def maps(rows: int = 300, columns: int = 520) -> np.ndarray:
+    values = np.random.default_rng(0).random((2, rows, columns)).astype(np.float32)
+    values[:, :40] = np.nan
+    return values
+
+
+def test_probabilities_come_back_and_the_unknown_stays_unknown() -> None:
+    values = np.array([np.nan, 0.0, 0.25, 0.5, 1.0], np.float32)
+    back = decoded(encoded(values))
+    assert np.isnan(back[0])
+    np.testing.assert_allclose(back[1:], values[1:], atol=1 / 65534)
+    assert encoded(values)[[0, 1, -1]].tolist() == [0, 1, 65535]
+
+
+def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
+    labels = np.zeros((300, 520), np.uint16)
+    labels[100:120, 100:150] = 7
+    path = tmp_path / "heat.ome.zarr"
+    about = [{"label-value": 7, "label": "malignant"}]
+    write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, Labels("lesions", labels, {7: (200, 0, 0)}, about))
+    group = zarr.open_group(path, mode="r")
+    said = group.attrs["ome"]
+    assert said["version"] == "0.5"
+    (scales,) = said["multiscales"]
+    assert [axis["name"] for axis in scales["axes"]] == ["c", "y", "x"]
+    assert [axis.get("unit") for axis in scales["axes"]] == [None, "micrometer", "micrometer"]
+    assert [one["path"] for one in scales["datasets"]] == ["0", "1", "2"]
+    scale, translation = scales["datasets"][1]["coordinateTransformations"]
+    assert (scale["scale"], translation["type"]) == ([1.0, 16.0, 4.0], "translation")
+    assert translation["translation"] == [0.0, *MapPlace(64.0, 32.0, 32.0, 16.0, PLACE.pixel_size).translate]
+    assert [channel["label"] for channel in said["omero"]["channels"]] == ["benign", "melanoma"]
+    assert [group[name].shape for name in "012"] == [(2, 300, 520), (2, 150, 260), (2, 75, 130)]
+    assert group["labels"].attrs["ome"]["labels"] == ["lesions"]
+    own = group["labels/lesions"]
+    assert own.attrs["ome"]["image-label"]["colors"] == [{"label-value": 7, "rgba": [200, 0, 0, 255]}]
+    assert own.attrs["ome"]["image-label"]["properties"] == about
+    assert [own[name].shape for name in "012"] == [(1, 300, 520), (1, 150, 260), (1, 75, 130)]
+    np.testing.assert_array_equal(own["0"][0], labels)
+
+
+def test_levels_are_means_of_what_is_known(tmp_path: Path) -> None:
+    values = np.full((1, 300, 300), 0.5, np.float32)
+    values[0, 1::2] = np.nan
+    write_ome_zarr(tmp_path / "a.ome.zarr", values, ("p",), PLACE)
+    second = decoded(np.asarray(zarr.open_group(tmp_path / "a.ome.zarr", mode="r")["1"]))
+    np.testing.assert_allclose(second, 0.5, atol=1e-4)
+
+
+def test_our_own_reader_opens_it(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("benign", "melanoma"), PLACE)
+    with open_slide(tmp_path / "a.ome.zarr") as slide:
+        assert slide.info.channels == ("benign", "melanoma")
+        assert slide.info.pixel_size is not None
+        assert (slide.info.pixel_size.y_um, slide.info.pixel_size.x_um) == (8.0, 2.0)
+        assert (slide.info.levels[0].height, slide.info.levels[0].width) == (300, 520)
+
+
+def test_without_a_scale_no_unit_is_claimed(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), MapPlace(0.0, 0.0, 16.0, 16.0))
+    (scales,) = zarr.open_group(tmp_path / "a.ome.zarr", mode="r").attrs["ome"]["multiscales"]
+    assert all("unit" not in axis for axis in scales["axes"])
+
+
+def test_what_is_no_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.ome.zarr").write_text("mine")
+    with pytest.raises(SaveError):
+        write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), PLACE)
+    assert (tmp_path / "a.ome.zarr").read_text() == "mine"

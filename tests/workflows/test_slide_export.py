@@ -1,0 +1,124 @@
+"""Results of slides in the formats of other programs: each is read back, and what cannot be written is said."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from fake_slides import LESION, TILE, FakeAnalysis, draw_slide, truth
+
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.ome_zarr import decoded
+from napari_melanoma.io.results import read_table
+from napari_melanoma.workflows.slide_export import FORMATS, exported
+from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two analysed slides, one of them not to its end."""
+    slide = draw_slide(tmp_path / "section.tif")
+    FakeAnalysis(tmp_path / "results" / "section", slide, "a").begins().finishes()
+    FakeAnalysis(tmp_path / "results" / "stopped", slide, "a").begins().works(40)
+    return tmp_path / "results"
+
+
+def out_of(results: Path, name: str, tmp_path: Path) -> Path:
+    path = tmp_path / "out" / FORMATS[name].name
+    FORMATS[name].write(path, exported(results / "section"), RunContext())
+    return path
+
+
+def test_outlines_and_table_are_those_of_the_results(results: Path, tmp_path: Path) -> None:
+    outlines = read_geojson(out_of(results, "geojson", tmp_path))
+    assert outlines == read_geojson(results / "section" / "lesions.geojson")
+    assert len(outlines.annotations) == 2
+    assert read_table(out_of(results, "csv", tmp_path)) == read_table(results / "section" / "lesions.csv")
+
+
+def test_the_mask_covers_the_lesions_pixel_by_pixel(results: Path, tmp_path: Path) -> None:
+    with tifffile.TiffFile(out_of(results, "mask", tmp_path)) as tiff:
+        mask, said = tiff.asarray(), tiff.ome_metadata or ""
+    expected = np.zeros((512, 512), np.uint16)
+    expected[tuple(slice(part.start * TILE, part.stop * TILE) for part in LESION)] = 1
+    expected[12 * TILE : 13 * TILE, 2 * TILE : 3 * TILE] = 2
+    np.testing.assert_array_equal(mask, expected)
+    assert 'PhysicalSizeX="0.5"' in said
+
+
+def test_the_heatmap_carries_the_lesions_as_labels(results: Path, tmp_path: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(out_of(results, "zarr", tmp_path), mode="r")
+    known = slice(None, 14)  # the rest is glass
+    heat = decoded(np.asarray(group["0"]))
+    np.testing.assert_allclose(heat[:, :, known], np.moveaxis(truth(), 2, 0)[:, :, known], atol=2e-5)
+    assert np.isnan(heat[:, :, 14:]).all()
+    labels = np.asarray(group["labels/lesions/0"])[0]
+    assert (labels[LESION] == 1).all()
+    assert np.count_nonzero(labels) == 17
+    properties = group["labels/lesions"].attrs["ome"]["image-label"]["properties"]
+    assert [one["label-value"] for one in properties] == [1, 2]
+    assert properties[0]["area_mm2"] == pytest.approx((4 * TILE * 0.5e-3) ** 2)
+
+
+def test_tables_as_parquet(results: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lesions = parquet.read_table(out_of(results, "parquet", tmp_path)).to_pydict()
+    table = read_table(results / "section" / "lesions.csv")
+    assert list(lesions) == list(table[0])
+    assert lesions["area_mm2"] == pytest.approx([float(row["area_mm2"]) for row in table])
+    tiles = parquet.read_table(out_of(results, "tiles", tmp_path)).to_pydict()
+    assert len(tiles["row"]) == 16 * 14
+    assert set(tiles["state"]) == {"done"}
+    rows, columns = np.array(tiles["row"]), np.array(tiles["column"])
+    np.testing.assert_allclose(tiles["probability_melanoma"], truth()[rows, columns, 1])
+    assert tiles["x_px"] == (columns * TILE).tolist()
+
+
+@pytest.mark.parametrize(("name", "module"), [("parquet", "pyarrow"), ("tiles", "pyarrow")])
+def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=r"pip install 'napari-melanoma\[parquet\]'"):
+        out_of(results, name, tmp_path)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_slide_that_is_no_dicom_gets_no_dicom_segmentation(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"section.tif is no DICOM slide: .* Export a mask or outlines"):
+        out_of(results, "dicom", tmp_path)
+
+
+def test_what_cannot_be_written_is_told_and_the_rest_goes_on(results: Path, tmp_path: Path) -> None:
+    folders = result_folders_in([results, results / "section"])
+    assert [folder.name for folder in folders] == ["section", "stopped"]
+    told = export_results(folders, tmp_path / "out", ["geojson", "tif", "zarr"], run=RunContext())
+    failed = {(one.folder.name, one.format): one.error for one in told if one.error}
+    assert set(failed) == {("stopped", "geojson"), ("stopped", "tif")}
+    assert "no lesions yet" in failed["stopped", "geojson"]
+    assert all(one.path.exists() != bool(one.error) for one in told)
+
+
+def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "section.tif").rename(tmp_path / "elsewhere.tif")
+    with pytest.raises(InputError, match="is not where it was: name its file with --slide"):
+        out_of(results, "mask", tmp_path)
+    FORMATS["mask"].write(tmp_path / "m.tif", exported(results / "section", tmp_path / "elsewhere.tif"), RunContext())
+    assert (tmp_path / "m.tif").is_file()
+
+
+def test_nonsense_is_refused(results: Path, tmp_path: Path) -> None:
+    folders = result_folders_in([results])
+    with pytest.raises(ConfigError, match=r"format 'xml' is not known\. Known are geojson"):
+        export_results(folders, tmp_path, ["geojson", "xml"], run=RunContext())
+    with pytest.raises(ConfigError, match="--slide names one slide, but there are 2 results"):
+        export_results(folders, tmp_path, ["mask"], slide=tmp_path / "section.tif", run=RunContext())
+    with pytest.raises(InputError, match="holds no results of slides"):
+        result_folders_in([tmp_path / "results" / "section" / "result.zarr"])
