@@ -15,6 +15,7 @@ import sys
 import pytest
 
 TORCH = ("torch", "torchvision", "lightning", "pytorch_lightning", "timm", "segmentation_models_pytorch")
+CLUSTER = ("distributed",)  # half a second, which only many slides at once are worth
 QT = ("qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "magicgui", "pyqtgraph")
 
 IMPORT_ALL = """
@@ -62,7 +63,7 @@ def modules_of(*parts: str) -> str:
 
 
 def test_parts_without_windows_import_neither_torch_nor_qt() -> None:
-    found = run_alone(IMPORT_ALL, modules_of(*WITHOUT_WINDOWS), TORCH + QT)
+    found = run_alone(IMPORT_ALL, modules_of(*WITHOUT_WINDOWS), TORCH + QT + CLUSTER)
     assert found["culprits"] == {}
     assert found["modules"] > 2 * len(WITHOUT_WINDOWS)
 
@@ -78,7 +79,7 @@ def test_what_a_viewer_asks_for_models_imports_neither(module: str) -> None:
 
 
 def test_no_module_of_ui_imports_torch() -> None:
-    found = run_alone(IMPORT_ALL, "napari_melanoma.ui", TORCH)
+    found = run_alone(IMPORT_ALL, "napari_melanoma.ui", TORCH + CLUSTER)
     assert found["culprits"] == {}
     assert found["modules"] > 1
 

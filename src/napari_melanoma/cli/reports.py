@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_melanoma.core.files import finite
-from napari_melanoma.core.runs import Milestone, Progress
+from napari_melanoma.core.runs import ManyProgress, Milestone, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -44,7 +45,7 @@ class Report(Protocol):
         kind : str
             What a machine tells it by.
         text : str
-            One line.
+            One line; empty where it is of no interest to people.
         **values : object
             The same, JSON-able.
         """
@@ -103,7 +104,8 @@ class _JsonReport:
     def progress(self, progress: Progress) -> None:
         """Write a progress line."""
         self.last = progress
-        self._write("progress", done=progress.done, total=progress.total, message=progress.message)
+        parts = {"parts": [vars(part) for part in progress.parts]} if isinstance(progress, ManyProgress) else {}
+        self._write("progress", done=progress.done, total=progress.total, message=progress.message, **parts)
 
     def tell(self, kind: str, text: str, **values: object) -> None:
         """Write a line of this kind."""
@@ -145,8 +147,9 @@ class _LogReport:
             say(f"{so_far}  {progress.message}".strip(), error=True)
 
     def tell(self, kind: str, text: str, **values: object) -> None:
-        """Write a line."""
-        say(text, error=True)
+        """Write a line, where there is something for people."""
+        if text:
+            say(text, error=True)
 
     def listing(self, kind: str, text: str, **values: object) -> None:
         """Write a line to standard output."""
@@ -164,6 +167,7 @@ class _TerminalReport(_LogReport):
         super().__init__()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
+        self._parts: list[TaskID] = []
 
     def progress(self, progress: Progress) -> None:
         """Move the bar, which appears with the first report."""
@@ -174,13 +178,27 @@ class _TerminalReport(_LogReport):
             self._bar.start()
         if isinstance(progress, Milestone):
             self.tell("milestone", progress.message)
-        self._bar.update(self._task, completed=progress.done, total=progress.total, description=progress.message)
+        parts = progress.parts if isinstance(progress, ManyProgress) else ()
+        said = progress.message.partition(":")[0] if parts else progress.message  # the parts have bars of their own
+        self._bar.update(self._task, completed=progress.done, total=progress.total, description=said)
+        self._move_parts(self._bar, parts)
+
+    def _move_parts(self, bar: Bar, parts: Sequence[Progress]) -> None:
+        """Move the bars of what is at work at once, below that of the whole."""
+        while len(self._parts) < len(parts):
+            self._parts.append(bar.add_task("", total=None))
+        for number, task in enumerate(self._parts):
+            there = number < len(parts)
+            bar.update(task, visible=there)
+            if there:
+                part = parts[number]
+                bar.update(task, completed=part.done, total=part.total, description=part.message)
 
     def tell(self, kind: str, text: str, **values: object) -> None:
         """Write a line above the bar."""
         if self._bar is None:
             super().tell(kind, text)
-        else:
+        elif text:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def finish(self, status: str, text: str, **values: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from napari_melanoma.cli.answer_options import given
 from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.slide_cohort import Sharing, run_cohort
 from napari_melanoma.cli.slide_options import (
     BatchSize,
     Border,
@@ -23,17 +25,21 @@ from napari_melanoma.cli.slide_options import (
     Overlap,
     Precision,
     Prevalence,
+    Processes,
+    Scheduler,
     Score,
     Stain,
     Target,
     TileMpp,
     TileUm,
     TissueMask,
+    Tries,
     Weights,
     Workers,
 )
 
 if TYPE_CHECKING:
+    from napari_melanoma.workflows.slide_options import SlideOptions
     from napari_melanoma.workflows.slides import SlidesSummary, SlideStatus
 
 HELP = examples(
@@ -65,6 +71,9 @@ def slide(
     batch_size: BatchSize = None,
     workers: Workers = None,
     precision: Precision = None,
+    processes: Processes = None,
+    scheduler: Scheduler = None,
+    tries: Tries = None,
     config: ConfigFile = None,
     force: Force = False,
     nice: Nice = False,
@@ -74,7 +83,6 @@ def slide(
     """Analyse slides."""
     with session(json, debug) as current:
         from napari_melanoma.io.slides.opening import find_slides
-        from napari_melanoma.workflows.slides import analyse_slides
 
         if nice:
             from napari_melanoma.workflows.processes import lower_priority
@@ -89,10 +97,21 @@ def slide(
         chosen = _options(config, said)
         paths = find_slides(slides)
         current.after_stop = f"What is done stays in {out}: run the same command again to go on."
-        summary = analyse_slides(
-            paths, out, chosen, run=current.run, force=force, tell=lambda status: _tell(current, status)
-        )
-        _finish(current, summary, out)
+        sharing = Sharing(processes, scheduler, tries)
+        if sharing.asked_for:
+            run_cohort(current, paths, out, chosen, sharing, force=force)
+        else:
+            _one_by_one(current, paths, out, chosen, force=force)
+
+
+def _one_by_one(current: Session, paths: Sequence[Path], out: Path, options: SlideOptions, *, force: bool) -> None:
+    """Analyse slides one after the other, in this process."""
+    from napari_melanoma.workflows.slides import analyse_slides
+
+    summary = analyse_slides(
+        paths, out, options, run=current.run, force=force, tell=lambda status: _tell(current, status)
+    )
+    _finish(current, summary, out)
 
 
 def _options(config: Path | None, values: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a verb runs

@@ -45,3 +45,13 @@ ConfigFile = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Begin again whatever is there.")]
 Nice = Annotated[bool, typer.Option("--nice", help="Stand back behind what a person is waiting for.")]
+Processes = Annotated[
+    int | None, typer.Option(metavar="N", help="Analyse N slides at once, each in a process of its own.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Share the slides among the workers of a dask scheduler: address or file."),
+]
+Tries = Annotated[
+    int | None, typer.Option(metavar="N", help="How often a slide is begun whose process dies; 3 by default.")
+]

@@ -73,3 +73,7 @@ class Diverged(TrainingError):  # noqa: N818 - reads as what it is at the place 
 
 class WorkerDied(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """The process that answers the docks ended while an answer was awaited."""
+
+
+class ClusterError(MelanomaError):
+    """The processes or machines that should share the work cannot be reached, were lost, or are not those expected."""

@@ -33,6 +33,13 @@ class Milestone(Progress):
     """A report that deserves a line of its own in a log, such as the end of an epoch."""
 
 
+@dataclass(frozen=True)
+class ManyProgress(Progress):
+    """A report of work of which several ``parts`` are at work at once, each with a report of its own."""
+
+    parts: tuple[Progress, ...] = ()
+
+
 def _ignore(progress: Progress) -> None:
     """Take a report and do nothing with it."""
 

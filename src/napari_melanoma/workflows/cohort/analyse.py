@@ -1,0 +1,119 @@
+"""Analyse the slides of a cohort: open its manifest, gather the workers, hand out what is left to do."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows.cohort.cohort import Cohort
+from napari_melanoma.workflows.cohort.dask_cluster import connected, started
+from napari_melanoma.workflows.cohort.manifest import MANIFEST, CohortSettings, Entry, Manifest
+from napari_melanoma.workflows.cohort.records import Records, Tell, ignore
+from napari_melanoma.workflows.cohort.settings import CohortOptions, settings_of
+from napari_melanoma.workflows.cohort.work import Job
+from napari_melanoma.workflows.slide_folders import SlideFolders
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_outputs import RESULT
+from napari_melanoma.workflows.slide_table import TABLE, SlideTable
+
+LOCK = ".cohort.lock"
+NOBODY_S = 120.0  # after which processes of this machine will not come any more
+
+
+@dataclass(frozen=True)
+class CohortSummary:
+    """How many slides are done, of them ``skipped`` since before, how many failed, and where it is written."""
+
+    done: int
+    failed: int
+    skipped: int
+    table: Path
+    manifest: Path
+    seconds: float
+
+
+def analyse_cohort(
+    paths: Sequence[Path],
+    out: Path,
+    options: SlideOptions,
+    how: CohortOptions,
+    *,
+    run: RunContext,
+    force: bool = False,
+    tell: Tell = ignore,
+) -> CohortSummary:
+    """Analyse slides on several processes or machines; what is done is not done again, and what was begun goes on.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        As ``find_slides`` lists them.
+    out : pathlib.Path
+        Receives ``cohort.json``, ``slides.csv`` and a folder for each slide.
+    options : SlideOptions
+        How each is analysed.
+    how : CohortOptions
+        By whom, and how often a slide is tried.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    force : bool
+        Begin again whatever is there.
+    tell : callable, optional
+        Receives each change of a slide.
+
+    Returns
+    -------
+    CohortSummary
+        The counts.
+
+    Raises
+    ------
+    RunError
+        Where the folder holds a cohort of other settings, or another one is at work there.
+    ClusterError
+        Where the processes or the scheduler are not there, or go; what is done is kept.
+    BundleError, ConfigError
+        Where there is no such model or class: that concerns all slides.
+    SaveError, Cancelled
+        Where the disk refuses, or the user stopped it; what is done is kept.
+    """
+    began = time.monotonic()
+    with locked(out / LOCK):
+        manifest, folders = _opened(out / MANIFEST, settings_of(options), force=force), SlideFolders(out)
+        jobs = [Job(path.absolute(), folders.place(path).absolute(), options, force) for path in paths]
+        begun = manifest.begin([Entry(job.folder.name, job.slide.name) for job in jobs])
+        todo = [job for job, entry in zip(jobs, begun, strict=True) if entry.state != "done"]
+        if todo:
+            records = Records(manifest, SlideTable(out / TABLE), tell)
+            _work(todo, how, records, run, skipped=len(jobs) - len(todo))
+    last = [manifest.entries[job.folder.name].state for job in jobs]
+    counts = (last.count("done"), last.count("failed"), len(jobs) - len(todo))
+    return CohortSummary(*counts, out / TABLE, manifest.path, time.monotonic() - began)
+
+
+def _work(todo: list[Job], how: CohortOptions, records: Records, run: RunContext, *, skipped: int) -> None:
+    """Gather the workers, and bring what is left to do to an end."""
+    here = not how.scheduler
+    sharing = started(min(how.processes, len(todo))) if here else connected(how.scheduler)
+    with sharing as cluster:
+        Cohort(cluster, records, run, how.tries, skipped).work(todo, NOBODY_S if here else math.inf)
+
+
+def _opened(path: Path, settings: CohortSettings, *, force: bool) -> Manifest:
+    """Open the manifest that is there, or a new one; what is done counts where its results are there."""
+    found = None if force else Manifest.read(path)
+    if found is None:
+        return Manifest(path, settings, {})
+    found.refuse_others(settings)
+    same = found.settings.answers == settings.answers
+
+    def stays(entry: Entry) -> bool:
+        return entry.state != "done" or (same and (path.parent / entry.slide / RESULT).is_file())
+
+    kept = {name: entry if stays(entry) else replace(entry, state="waiting") for name, entry in found.entries.items()}
+    return Manifest(path, settings, kept)

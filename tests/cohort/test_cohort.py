@@ -1,0 +1,229 @@
+"""What becomes of slides whose workers die, run out of memory, are busy, come late or never."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
+from napari_melanoma.core.runs import Cancelled, ManyProgress, Progress
+from napari_melanoma.io.results import read_table
+from napari_melanoma.workflows.cohort import cohort
+from napari_melanoma.workflows.cohort.cluster import WorkerLost, WorkerSeen
+from napari_melanoma.workflows.cohort.work import Answer
+
+DONE, BAD, AGAIN = Answer("done"), Answer("bad", "it is truncated"), Answer("again", "out of memory")
+Workers = Callable[..., Any]
+
+
+def test_all_slides_come_to_an_end_and_bad_input_is_not_tried_again(stage: Any, workers: Workers) -> None:
+    cluster = workers(2, lambda job, address, attempt: BAD if job.folder.name == "b" else DONE)
+    found = stage.play(cluster, "a", "b", "c")
+    assert {name: (entry.state, entry.attempts) for name, entry in found.items()} == {
+        "a": ("done", 1),
+        "b": ("failed", 1),
+        "c": ("done", 1),
+    }
+    assert found["b"].error == "it is truncated"
+    assert found["a"].worker == "w0"
+    rows = {row["slide"]: (row["status"], row["error"]) for row in read_table(stage.out / "slides.csv")}
+    assert rows == {"a": ("done", ""), "b": ("failed", "it is truncated"), "c": ("done", "")}
+    assert [(entry.slide, entry.state) for entry in stage.told if entry.slide == "b"] == [
+        ("b", "running"),
+        ("b", "failed"),
+    ]
+
+
+def test_a_worker_has_one_slide_at_a_time(stage: Any, workers: Workers) -> None:
+    most = []
+
+    def script(job: Any, address: str, attempt: int) -> Answer:
+        most.append(sum(entry.state == "running" for entry in stage.manifest().entries.values()))
+        return DONE
+
+    stage.play(workers(2, script), *"abcdefg")
+    assert max(most) <= 1  # before the one that is given now
+    assert len(most) == 7
+
+
+def test_a_slide_whose_worker_dies_is_tried_elsewhere(stage: Any, workers: Workers) -> None:
+    cluster = workers(2, lambda job, address, attempt: WorkerLost() if address == "tcp://0" else DONE)
+    found = stage.play(cluster, "a", "b")
+    assert cluster.given == [("a", "tcp://0"), ("b", "tcp://1"), ("a", "tcp://1")]
+    assert (found["a"].state, found["a"].attempts, found["a"].worker) == ("done", 2, "w1")
+    assert found["a"].error == ""
+    assert found["a"].earlier == (
+        "its process ended without a word (w0): killed, out of memory, or its machine has gone",
+    )
+
+
+def test_a_slide_that_kills_every_worker_fails_in_the_end_and_the_others_go_on(stage: Any, workers: Workers) -> None:
+    cluster = workers(1, lambda job, address, attempt: WorkerLost() if job.folder.name == "a" else DONE)
+    plain, deaths = cluster.give, []
+
+    def give(address: str, job: Any) -> Any:
+        given = plain(address, job)
+        if not cluster.seen:  # another process takes its place, as under a nanny
+            deaths.append(address)
+            cluster.seen[f"tcp://new{len(deaths)}"] = WorkerSeen("w0", 95, 100)
+        return given
+
+    cluster.give = give
+    found = stage.play(cluster, "a", "b", "c", tries=2)
+    assert [entry.state for entry in found.values()] == ["failed", "done", "done"]
+    assert (found["a"].attempts, len(deaths)) == (2, 2)
+    assert found["a"].error.endswith("GiB when last seen): out of memory")
+    assert len(found["a"].earlier) == 1
+
+
+def test_a_worker_that_vanishes_from_the_list_has_lost_its_slide(stage: Any, workers: Workers) -> None:
+    cluster = workers(2, lambda job, address, attempt: None if attempt == 1 and address == "tcp://0" else DONE)
+    plain = cluster.workers
+
+    def look() -> dict[str, WorkerSeen]:
+        if cluster.looks > 2:
+            cluster.seen.pop("tcp://0", None)
+        return plain()
+
+    cluster.workers = look
+    found = stage.play(cluster, "a", "b")
+    assert (found["a"].state, found["a"].attempts, found["a"].worker) == ("done", 2, "w1")
+    assert cluster.handles[0].dropped
+
+
+def test_what_may_go_well_is_tried_again_elsewhere_where_there_is_anybody(stage: Any, workers: Workers) -> None:
+    cluster = workers(2, lambda job, address, attempt: AGAIN if attempt == 1 else DONE)
+    found = stage.play(cluster, "a")
+    assert cluster.given == [("a", "tcp://0"), ("a", "tcp://1")]
+    assert found["a"].earlier == ("out of memory",)
+    alone = workers(1, lambda job, address, attempt: AGAIN if attempt == 1 else DONE)
+    stage.play(alone, "b")
+    assert alone.given == [("b", "tcp://0"), ("b", "tcp://0")]
+
+
+def test_tries_are_limited(stage: Any, workers: Workers) -> None:
+    found = stage.play(workers(2, lambda *_: AGAIN), "a", tries=3)
+    assert (found["a"].state, found["a"].attempts, found["a"].error) == ("failed", 3, "out of memory")
+    assert found["a"].earlier == ("out of memory", "out of memory")
+
+
+def test_a_slide_that_somebody_else_analyses_is_tried_later(
+    stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohort, "BUSY_S", 0.05)
+    busy = Answer("busy", "another process works in a")
+    cluster = workers(1, lambda job, address, attempt: busy if (job.folder.name, attempt) == ("a", 1) else DONE)
+    found = stage.play(cluster, "a", "b")
+    assert [name for name, _ in cluster.given] == ["a", "b", "a"]
+    assert [entry.state for entry in found.values()] == ["done", "done"]
+
+
+@pytest.mark.parametrize("kind", [BundleError, ConfigError, ClusterError])
+def test_what_concerns_all_ends_it(stage: Any, workers: Workers, kind: type[Exception]) -> None:
+    answer = Answer("all", "there is no model named x", kind.__name__)
+    with pytest.raises(kind, match="there is no model named x"):
+        stage.play(workers(1, lambda *_: answer), "a", "b")
+    assert [entry.state for entry in stage.manifest().entries.values()] == ["waiting", "waiting"]
+
+
+def test_a_scheduler_that_goes_ends_it_and_what_is_done_stays(stage: Any, workers: Workers) -> None:
+    cluster = workers(1)
+
+    def script(job: Any, address: str, attempt: int) -> Answer | Exception:
+        if job.folder.name == "a":
+            return DONE
+        cluster.gone = ClusterError("the scheduler does not answer any more")
+        return WorkerLost()
+
+    cluster.script = script
+    with pytest.raises(ClusterError, match="does not answer any more"):
+        stage.play(cluster, "a", "b", "c")
+    assert [entry.state for entry in stage.manifest().entries.values()] == ["done", "waiting", "waiting"]
+
+
+def test_it_waits_for_workers_and_says_so_but_not_for_processes_that_never_come(stage: Any, workers: Workers) -> None:
+    reports: list[Progress] = []
+    stage.run.report = reports.append
+    cluster = workers(0)
+    with pytest.raises(ClusterError, match="no process has been there for 0 seconds"):
+        stage.play(cluster, "a", patience_s=0.05)
+    assert reports[0].message == "slides; waiting for workers"
+    cluster = workers(0)
+    plain = cluster.workers
+
+    def come() -> dict[str, WorkerSeen]:
+        if cluster.looks == 20:
+            cluster.seen["tcp://late"] = WorkerSeen("late")
+        return plain()
+
+    cluster.workers = come
+    assert stage.play(cluster, "a")["a"].worker == "late"
+
+
+def test_workers_that_are_not_ready_get_nothing(stage: Any, workers: Workers) -> None:
+    cluster = workers(2)
+    cluster.seen["tcp://0"] = replace(cluster.seen["tcp://0"], ready=False)
+    stage.play(cluster, "a", "b")
+    assert {address for _, address in cluster.given} == {"tcp://1"}
+
+
+def test_a_stop_is_passed_on_and_what_ends_meanwhile_counts(stage: Any, workers: Workers) -> None:
+    cluster = workers(2, lambda job, address, attempt: None)
+    plain = cluster.give
+
+    def give(address: str, job: Any) -> Any:
+        given = plain(address, job)
+        if job.folder.name == "b":
+            stage.run.cancel()
+        return given
+
+    cluster.give = give
+    told = stage.told.append
+
+    def hear(entry: Any) -> None:
+        told(entry)
+        if (entry.slide, entry.state) == ("b", "running"):  # it comes to its end while it is stopped
+            cluster.handles[-1].outcome = Answer("done", row={"slide": "b", "file": "b.tif", "status": "done"})
+
+    stage.told = type("Told", (), {"append": staticmethod(hear)})()
+    with pytest.raises(Cancelled):
+        stage.play(cluster, "a", "b", "c")
+    found = stage.manifest().entries
+    assert {name: entry.state for name, entry in found.items()} == {"a": "waiting", "b": "done", "c": "waiting"}
+    assert json.loads((stage.out / "a" / "control.json").read_text())["wish"] == "cancel"
+    assert cluster.handles[0].dropped
+
+
+def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: Workers) -> None:
+    reports: list[Progress] = []
+    stage.run.report = reports.append
+    cluster = workers(2, lambda job, address, attempt: None if address == "tcp://0" and attempt == 1 else DONE)
+    plain = cluster.workers
+
+    def look() -> dict[str, WorkerSeen]:
+        if cluster.looks > 3:
+            cluster.seen.pop("tcp://0", None)
+        return plain()
+
+    cluster.workers = look
+    stage.play(cluster, "a", "b")
+    busy = [one for one in reports if isinstance(one, ManyProgress) and one.parts]
+    assert busy[0].message.startswith("slides, ")
+    assert [part.message for part in busy[-1].parts] == ["a: starting"]
+    assert (reports[-1].done, reports[-1].total) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (WorkerSeen("w1"), "(w1): killed, out of memory, or its machine has gone"),
+        (WorkerSeen("w1", 2**30, 4 * 2**30), "(w1, with 1.0 of 4.0 GiB when last seen): killed, out of memory, or"),
+        (WorkerSeen("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB when last seen): out of memory"),
+    ],
+)
+def test_why_a_worker_may_have_ended(seen: WorkerSeen, said: str) -> None:
+    assert said in seen.farewell
