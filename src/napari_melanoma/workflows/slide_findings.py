@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +22,13 @@ from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import read_mask, read_table, write_table
-from napari_melanoma.io.slide_notes import read_notes
 from napari_melanoma.io.slide_results import STORE, SlideResult
 from napari_melanoma.workflows.slide_maps import MAP_SIDE
 from napari_melanoma.workflows.slide_outputs import HEATMAP, LESIONS, OUTLINES, RESULT, annotation_of
-from napari_melanoma.workflows.slide_runs import slide_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.workflows.slide_options import SlideOptions
 
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
@@ -206,30 +201,6 @@ def write_outlines(path: Path, lesions: Sequence[SlideLesion]) -> None:
     write_geojson(path, [annotation_of(lesion) for lesion in lesions])
 
 
-def results_root(root: Path, info: SlideInfo) -> Path:
-    """Say below which folder the results of a slide lie: another slide of the same name keeps its own.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        Where the user keeps results.
-    info : SlideInfo
-        Of the slide.
-
-    Returns
-    -------
-    pathlib.Path
-        ``workflows.slide_runs.launch_slide`` takes it.
-    """
-    folder = slide_folder(root, info.path)
-    known = {read_notes(folder).fingerprint, str(read_content(folder).get("fingerprint", ""))}
-    if (folder / STORE).is_dir():
-        with suppress(InputError):
-            known.add(SlideResult.open(folder).spec.fingerprint)
-    own = re.sub(r"[^0-9A-Za-z]", "", info.fingerprint)[-8:]
-    return root / own if known - {"", info.fingerprint} else root
-
-
 def differs(folder: Path, options: SlideOptions) -> str:
     """Say whether the results in a folder were made in another way than is asked for now.
 
@@ -255,7 +226,9 @@ def differs(folder: Path, options: SlideOptions) -> str:
     asked = json.loads(json.dumps({**options.decisive, "model": model}))
     if options.tissue_mask is not None:
         asked["tissue_mask"] = fingerprint(read_mask(options.tissue_mask))[:16]
-    kept = {key: value for key, value in settings.items() if key not in ("weights", "stain_reference")}
+    if options.stain_reference is not None:
+        asked["stain_reference"] = options.stain_reference.name
+    kept = {key: value for key, value in settings.items() if key != "weights"}
     changed = sorted(key for key in {*asked, *kept} if asked.get(key) != kept.get(key))
     said = {"tissue_mask": "the tissue was corrected", "model": f"made with {kept.get('model')}"}
     return ", ".join(said.get(key, f"another {key.replace('_', ' ')}") for key in changed)

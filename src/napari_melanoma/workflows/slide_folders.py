@@ -20,6 +20,7 @@ from napari_melanoma.core.files import plain_name, write_json
 from napari_melanoma.io.slide_notes import read_notes
 from napari_melanoma.io.slide_results import STORE, SlideResult
 from napari_melanoma.io.slides.files import fingerprint_of
+from napari_melanoma.io.slides.recognising import dicom_in, is_zarr
 
 SOURCE, RESULT = "slide.json", "result.json"
 ANOTHER = "another"  # in place of a fingerprint: what is there is no slide's
@@ -124,7 +125,7 @@ def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
 
 
 def fingerprint(slide: Path) -> str:
-    """Hash a slide's content, as ``fingerprint_of`` does.
+    """Hash a slide's content, as an open slide says it.
 
     Parameters
     ----------
@@ -137,6 +138,8 @@ def fingerprint(slide: Path) -> str:
         Empty where it cannot be read: what is wrong is said when it is opened.
     """
     try:
+        if slide.is_dir() and not is_zarr(slide):
+            slide = dicom_in(slide) or slide
         return fingerprint_of(slide) if slide.exists() else ""
     except OSError:
         return ""

@@ -222,13 +222,11 @@ def _look(root: Path, info: SlideInfo, identity: str, run: RunContext) -> Place:
     """Find the folder of a slide's results, and what is noted there."""
     from napari_melanoma.io.slide_notes import read_notes
     from napari_melanoma.io.slide_results import STORE
-    from napari_melanoma.workflows.slide_findings import results_root
     from napari_melanoma.workflows.slide_runs import slide_folder
 
-    out = results_root(root, info)
-    folder = slide_folder(out, info.path)
+    folder = slide_folder(root, info.path)
     analysed = (folder / STORE).is_dir() or (folder / "events.jsonl").is_file()
-    return Place(identity, out, folder, read_notes(folder), analysed)
+    return Place(identity, root, folder, read_notes(folder), analysed)
 
 
 def _working(root: Path, run: RunContext) -> list[tuple[Path, Path]]:

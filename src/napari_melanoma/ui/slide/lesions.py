@@ -216,12 +216,11 @@ def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
     if not found.rings:
         return
     layer = slide_layers.put(viewer, slide, "lesions", partial(_shapes, slide))
-    colours = {"malignant": MALIGNANT.name(), "benign": BENIGN.name()}
     drawn = found.rings[:MOST_DRAWN]
     layer.add_polygons(
         [ring for _, _, ring in drawn],
         edge_width=max(slide.size) / 500,
-        edge_color=[colours[label] for _, label, _ in drawn],
+        edge_color=[(BENIGN if label == "benign" else MALIGNANT).name() for _, label, _ in drawn],
         face_color="transparent",
     )
 

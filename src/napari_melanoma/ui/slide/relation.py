@@ -176,7 +176,7 @@ def _mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> Mark:  # 
     area = float(lesion.area_mm2 if in_mm2 else lesion.area_px)
     unit = "mm²" if in_mm2 else "px"
     said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, probability {lesion.probability:.2f}"
-    return Mark(area, float(lesion.probability), lesion.label == "malignant", said, index)
+    return Mark(area, float(lesion.probability), lesion.label != "benign", said, index)
 
 
 def said_relation(found: Estimate | None, lesions: int, slides: int | None) -> str:

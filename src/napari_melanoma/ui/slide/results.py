@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -168,12 +169,11 @@ class SlideResults(QObject):
         dock.table.show_lesions(lesions)
         self._show_parts()
         if found is not None:
-            malignant = sum(lesion.label == "malignant" for lesion in lesions)
+            told = Counter(lesion.label for lesion in lesions)
+            said = f", {told['malignant']} malignant" if told["malignant"] + told["benign"] == len(lesions) else ""
             areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
             area = f", {sum(areas):.3g} mm² in all" if areas else ""
-            dock.count.setText(
-                f"{len(lesions)} found, {malignant} malignant{area}" if lesions else "No lesion at this threshold."
-            )
+            dock.count.setText(f"{len(lesions)} found{said}{area}" if lesions else "No lesion at this threshold.")
             if found.corrected and not found.saved:
                 dock.lesions.save()  # nobody's corrections are lost; a threshold that was moved is saved when asked
         self._enable()

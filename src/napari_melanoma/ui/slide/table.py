@@ -19,8 +19,8 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 COLUMNS = ("#", "class", "p", "area", "tissue")
 ABOUT = (
     "Number, the most suspicious first",
-    "Malignant or benign; an asterisk where you said so or changed the lesion",
-    "Probability that it is malignant",
+    "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
+    "Probability that it is malignant, or what the model looks for",
     "Area; in mm² where the slide has a scale",
     "Share of the slide's tissue",
 )
@@ -69,7 +69,7 @@ class LesionRows(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return _cell(lesion, index.column())
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
-            return MALIGNANT if lesion.label == "malignant" else BENIGN
+            return BENIGN if lesion.label == "benign" else MALIGNANT
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
