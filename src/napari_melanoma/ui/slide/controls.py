@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.docking import Docking
 from napari_melanoma.ui.drops import FileDrops
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scrolling, section, tool
 from napari_melanoma.ui.settings import Settings
+from napari_melanoma.ui.slide.exporting import export_button
 from napari_melanoma.ui.slide.heat import HeatControls
 from napari_melanoma.ui.slide.models import SlideModelPicker
 from napari_melanoma.ui.slide.options import SlideAdvanced
@@ -34,12 +35,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.workflows.slide_options import SlideOptions
 
-ANALYSE_KEY, SAVE_KEY = "Ctrl+Return", "Ctrl+Alt+S"
-EXPORTS = {
-    "geojson": ("Outlines for QuPath (GeoJSON) ...", "lesions.geojson"),
-    "csv": ("Table of lesions (CSV) ...", "lesions.csv"),
-    "tif": ("Heatmap (OME-TIFF) ...", "heatmap.ome.tif"),
-}
+ANALYSE_KEY, VIEW_KEY, SAVE_KEY = "Ctrl+Return", "Ctrl+Shift+Return", "Ctrl+Alt+S"
 EDITS = {
     "draw": ("draw", "Draw a new lesion on the slide; press again to end (Alt+D)"),
     "merge": ("merge", "Make one lesion of those that are selected"),
@@ -85,7 +81,7 @@ class SlideControls(QWidget):
     Attributes
     ----------
     exporting : Signal(str)
-        The user wants ``geojson``, ``csv`` or ``tif`` somewhere else.
+        What the user wants written somewhere else: one of ``ui.slide.exporting.EXPORTS``, or ``import``.
     """
 
     exporting = Signal(str)
@@ -110,6 +106,7 @@ class SlideControls(QWidget):
         self.tissue = TissueSection()
         self.model = SlideModelPicker(self.icons)
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
+        self.analyse_view = tool("analyse_view", "Analyse what is in view", "", "view")
         self.run_panel = SlideRunPanel()
         self.heat = HeatControls(self.settings)
         self.strip = TileStrip()
@@ -124,7 +121,7 @@ class SlideControls(QWidget):
         for name, arrow in (("undo", "↶"), ("redo", "↷")):
             self.edits[name].setText(arrow)
         self.save = named(QPushButton("Save"), "save", "Save the lesions")
-        self.export = self._export_button()
+        self.export = export_button(self.exporting.emit)
         self.folder = tool("save_folder", "Choose the folder", "Choose the folder for results", "folder ...")
         self.status = StatusLine(self.icons)
         self.waiting = Waiting(self)
@@ -203,6 +200,9 @@ class SlideControls(QWidget):
         self.analyse.setText("Analyse again" if again else "Analyse")
         does = "Find tissue, ask the model about each tile, find the lesions; you can go on working"
         self.analyse.setToolTip(why_not or f"{does} ({ANALYSE_KEY})")
+        self.analyse_view.setEnabled(not why_not)
+        beside = "Only what is in view; its results are kept beside those of the whole slide"
+        self.analyse_view.setToolTip(why_not or f"{beside} ({VIEW_KEY})")
 
     def show_found(self, heat: bool, lesions: bool) -> None:
         """Show the parts that are about something that is there.
@@ -221,17 +221,6 @@ class SlideControls(QWidget):
         self.edits["draw"].setVisible(lesions)
         if not lesions:
             self.count.setText(NO_LESIONS)
-
-    def _export_button(self) -> QToolButton:
-        button = tool("export", "Export", "Write lesions or heatmap somewhere else", "Export")
-        menu = QMenu(button)
-        for kind, (text, _) in EXPORTS.items():
-            action = menu.addAction(text)
-            action.setObjectName(f"export_{kind}")
-            action.triggered.connect(lambda _=False, kind=kind: self.exporting.emit(kind))
-        button.setMenu(menu)
-        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        return button
 
     def _lay_out(self) -> None:
         """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
@@ -279,6 +268,7 @@ class SlideControls(QWidget):
         self._edit_row.layout().setSpacing(2)
         # Filled when they are first opened.
         self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
+        self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
         lesions = _column(self.answer, self.cautions, row(self.count, draw, stretch=0), self.table, self._edit_row)
         results = (
@@ -286,10 +276,12 @@ class SlideControls(QWidget):
             section("Lesions", "slide_lesions_section", lesions, self.settings, True),
             self.relation_fold,
         )
-        self.icons.fold(*folds, self.options_fold, *results)
+        buttons = row(self.analyse, self.analyse_view, stretch=0)
+        self.analyse_view.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self.icons.fold(*folds, self.options_fold, *results, self.regions_fold)
         column.addWidget(self.picker)
         column.addWidget(self.scale)
-        self._folded = (*folds, models, self.options_fold, self.analyse, self.run_panel, *results)
+        self._folded = (*folds, models, self.options_fold, buttons, self.run_panel, *results, self.regions_fold)
         return part
 
 

@@ -14,14 +14,17 @@ from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.analysing import SlideAnalysing
-from napari_melanoma.ui.slide.controls import ANALYSE_KEY, SAVE_KEY, SlideControls
+from napari_melanoma.ui.slide.controls import ANALYSE_KEY, SAVE_KEY, VIEW_KEY, SlideControls
 from napari_melanoma.ui.slide.desk import Place, SlideDesk, preload
 from napari_melanoma.ui.slide.drawing import LesionDrawing
+from napari_melanoma.ui.slide.exporting import SlideExports
 from napari_melanoma.ui.slide.heat import SlideHeat
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.opening import SlideOpener
+from napari_melanoma.ui.slide.regions import SlideRegions
 from napari_melanoma.ui.slide.relation import LesionRelation
 from napari_melanoma.ui.slide.results import SlideResults
+from napari_melanoma.ui.slide.scope import SlideScope
 from napari_melanoma.ui.slide.showing import SlideShowing
 from napari_melanoma.ui.slide.tissue import TissueKeeper
 from napari_melanoma.ui.slide.words import why_not
@@ -52,14 +55,17 @@ class SlideDock(SlideControls):
         self._place: Place | None = None
         self.desk = SlideDesk(self, self.settings)
         self.opener = SlideOpener(napari_viewer, self)
+        self.scope = SlideScope(self, napari_viewer)
         self.showing = SlideShowing(napari_viewer, self)
         self.tissues = TissueKeeper(napari_viewer, self.tissue)
         self.heatmap = SlideHeat(napari_viewer, self.heat)
         self.lesions = SlideLesions(napari_viewer, self)
         self.results = SlideResults(self, napari_viewer)
+        self.exports = SlideExports(self)
         self.analysing = SlideAnalysing(self)
         self.drawing = LesionDrawing(self, napari_viewer)
         self.relation = LesionRelation(self)
+        self.regions = SlideRegions(self, napari_viewer)
         self.model.model = self.settings.kept("slide/model", "")
         self._connect()
         self._add_shortcuts()
@@ -97,13 +103,14 @@ class SlideDock(SlideControls):
         self.run_panel.seen.connect(self.refresh)
         for source in (
             *(self.model, self.scale, self.opener, self.showing, self.tissues, self.lesions),
-            *(self.desk, self.run_panel, self.results),
+            *(self.desk, self.run_panel, self.exports, self.regions),
         ):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
         slots = {
             ANALYSE_KEY: self.analyse.click,
+            VIEW_KEY: self.analyse_view.click,
             "Alt+Right": partial(self.picker.step, 1),
             "Alt+Left": partial(self.picker.step, -1),
             "Ctrl+B": self.showing.bookmark,
@@ -117,7 +124,7 @@ class SlideDock(SlideControls):
         """Whether anything is on its way; an analysis at work is not meant."""
         parts = (
             *(self.desk, self.opener, self.showing, self.tissues, self.lesions),
-            *(self.strip, self.results, self.relation, self.advanced),
+            *(self.strip, self.exports, self.relation, self.advanced, self.regions),
         )
         return any(part.busy for part in parts) or self.run_panel.busy
 
@@ -129,7 +136,7 @@ class SlideDock(SlideControls):
     @property
     def place(self) -> Place | None:
         """Where its results lie; None until that is known."""
-        return self._place
+        return self.scope.of(self._place)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Follow the analysis while somebody looks."""
@@ -156,7 +163,7 @@ class SlideDock(SlideControls):
         self.run_panel.set_folder(None)
         self.facts.show_info(None if slide is None else slide.info)
         self.places.show_bookmarks(())
-        for part in (self.showing, self.tissues, self.heatmap, self.lesions, self.results):
+        for part in (self.scope, self.showing, self.tissues, self.heatmap, self.lesions, self.results, self.regions):
             part.turn_to(slide)
         self.refresh()
         if slide is not None:
@@ -170,8 +177,7 @@ class SlideDock(SlideControls):
         self.places.show_bookmarks(place.notes.bookmarks)
         if place.notes.pixel_size is not None:
             self._set_scale(place.notes.pixel_size)
-        if place.analysed:
-            self.run_panel.set_folder(place.folder)
+        self.scope.find(place)
         self.refresh()
 
     def _on_scale(self, on: bool) -> None:
@@ -232,7 +238,7 @@ class SlideDock(SlideControls):
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
-        else:
+        elif not self.regions.followed(link):
             QDesktopServices.openUrl(QUrl(link))
 
     def _on_cancelled(self, task: str) -> None:

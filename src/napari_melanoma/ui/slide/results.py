@@ -1,4 +1,4 @@
-"""What an analysis found, in the Slide dock: heatmap, tiles, answer and lesions, corrected, saved, exported."""
+"""What an analysis found, in the Slide dock: heatmap, tiles, answer and lesions, corrected, saved."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QObject
 
 from napari_melanoma.analysis.slide_lesions import LesionConfig
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.controls import EXPORTS, SAVE_KEY
+from napari_melanoma.ui.slide.controls import SAVE_KEY
 from napari_melanoma.ui.slide.edits import merged, of_other_class, removed, split
 from napari_melanoma.ui.slide.words import said_answer, said_end
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.lesion_work import Findings
@@ -41,14 +38,7 @@ class SlideResults(QObject):
         The dock, with its parts.
     viewer : napari.viewer.Viewer
         The viewer.
-
-    Attributes
-    ----------
-    failed : Signal(object)
-        An exception: nothing was exported.
     """
-
-    failed = Signal(object)
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
@@ -57,9 +47,6 @@ class SlideResults(QObject):
         self.content: Mapping[str, Any] = {}
         self._state = ""
         self._splitting = False
-        self._latest = Latest(self)
-        self._latest.succeeded.connect(dock.status.say)
-        self._latest.failed.connect(self.failed)
         dock.run_panel.seen.connect(self._on_seen)
         dock.heat.target_changed.connect(self._on_target)
         dock.heat.threshold_changed.connect(self._on_threshold)
@@ -68,7 +55,6 @@ class SlideResults(QObject):
         dock.table.picked.connect(self._enable)
         dock.table.removing.connect(lambda: dock.lesions.edit(removed(dock.table.selected)))
         dock.save.clicked.connect(dock.lesions.save)
-        dock.exporting.connect(self._on_export)
         edits = {
             "merge": lambda: dock.lesions.edit(merged(dock.table.selected)),
             "class": lambda: dock.lesions.edit(of_other_class(dock.table.selected)),
@@ -83,11 +69,6 @@ class SlideResults(QObject):
         viewer.mouse_drag_callbacks.append(self._callback)
         callbacks, mine = viewer.mouse_drag_callbacks, self._callback
         dock.destroyed.connect(partial(_forget, callbacks, mine))
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is being exported."""
-        return self._latest.busy
 
     def turn_to(self, slide: OpenSlide | None) -> None:
         """Be about another slide.
@@ -141,6 +122,8 @@ class SlideResults(QObject):
         if self.content and not at_work:  # so that analysing again goes on from there
             self._dock.model.model = str((self.content.get("model") or {}).get("name", ""))
             self._dock.advanced.show(_options(sight))
+        made = _options(sight)
+        self._dock.scope.frame(None if made is None else made.region)
         heat, place = self._dock.heatmap.heat, self._dock.place
         if self.content and heat is not None and heat.is_probability and place is not None:
             config = _config(self.content)
@@ -257,24 +240,6 @@ class SlideResults(QObject):
         if len(chosen) == 1:
             self._dock.lesions.edit(split(chosen[0], np.array(line)))
 
-    def _on_export(self, kind: str) -> None:
-        slide = self._slide
-        if slide is None:
-            return
-        title, name = EXPORTS[kind]
-        dialog = QFileDialog(self._dock.window(), title.removesuffix(" ..."))
-        dialog.setObjectName("export_dialog")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.selectFile(f"{slide.info.name}-{name}")
-        dialog.fileSelected.connect(partial(self._export, kind))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _export(self, kind: str, name: str) -> None:
-        found, place = self._dock.lesions.findings, self._dock.place
-        if place is not None:
-            self._latest.submit(kind, lambda: partial(_write, kind, Path(name), found, place.folder))
-
 
 def _config(content: Mapping[str, Any]) -> LesionConfig:
     """The thresholds at which lesions were found; the usual ones where another version wrote them."""
@@ -300,29 +265,3 @@ def _forget(callbacks: list[Any], mine: Any) -> None:  # noqa: ANN401 - napari's
     """Let the viewer call a dock no more that is gone."""
     if mine in callbacks:
         callbacks.remove(mine)
-
-
-def _write(kind: str, path: Path, found: Findings | None, folder: Path, run: RunContext) -> str:
-    """Write one file, and say so."""
-    import shutil
-
-    from napari_melanoma.core.errors import InputError
-    from napari_melanoma.core.files import atomic_file, save_error
-    from napari_melanoma.workflows.slide_findings import write_lesions_table, write_outlines
-    from napari_melanoma.workflows.slide_outputs import HEATMAP
-
-    if kind == "tif":
-        if not (folder / HEATMAP).is_file():
-            raise InputError("the heatmap is written when the analysis has ended: wait for that, or resume it.")
-        try:
-            with atomic_file(path) as temporary:
-                shutil.copyfile(folder / HEATMAP, temporary)
-        except OSError as error:
-            raise save_error(path, error) from error
-    elif found is None:
-        raise InputError("there are no lesions yet: analyse the slide first.")
-    elif kind == "csv":
-        write_lesions_table(path, found.lesions)
-    else:
-        write_outlines(path, found.lesions)
-    return f"Written: {path}"

@@ -1,0 +1,87 @@
+"""The Export menu of the Slide dock: every entry writes its file, and outlines from QuPath become the lesions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tifffile
+from qtpy.QtGui import QAction
+from slide_stage import FIXTURES
+
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.ui.slide.exporting import EXPORTS
+from napari_melanoma.workflows.slide_export import FORMATS
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+def test_the_menu_has_all_that_can_be_written():
+    assert {kind: (one.text, one.name) for kind, one in FORMATS.items()} == EXPORTS
+
+
+def exports(person, kind, path):
+    person.dock.export.menu().findChild(QAction, f"export_{kind}").trigger()
+    person.chooses_file("export_dialog", path)
+    person.until(lambda: not person.dock.exports.busy)
+
+
+def test_entries_write_files_with_the_lesions_as_they_are(analysed, tmp_path):
+    dock = analysed.dock
+    dock.table.selectRow(1)
+    analysed.clicks("lesion_remove")
+    analysed.until(lambda: len(analysed.rows()) == 1)
+    exports(analysed, "geojson", tmp_path / "out.geojson")
+    assert [one.name for one in read_geojson(tmp_path / "out.geojson").annotations] == ["lesion 1"]
+    assert "Written" in dock.status.text
+    exports(analysed, "zarr", tmp_path / "out.ome.zarr")
+    assert (tmp_path / "out.ome.zarr" / "labels" / "lesions" / "zarr.json").is_file()
+    exports(analysed, "mask", tmp_path / "out.ome.tif")
+    assert set(tifffile.imread(tmp_path / "out.ome.tif").ravel()) == {0, 1}
+
+
+def test_what_cannot_be_written_is_said(analysed, tmp_path):
+    exports(analysed, "dicom", tmp_path / "out.dcm")
+    assert "is no DICOM slide" in analysed.dock.status.text
+    assert not (tmp_path / "out.dcm").exists()
+
+
+def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("napari.utils.notifications.show_info", told.append)
+    dock, path = analysed.dock, tmp_path / "theirs.geojson"
+    before = dock.lesions.findings.lesions
+    exports(analysed, "geojson", path)
+    content = json.loads(path.read_text())
+    second = content["features"][1]
+    second["properties"]["classification"] = {"name": "Benign naevus", "color": [0, 160, 0]}
+    beyond = {"type": "Polygon", "coordinates": [[[490, 490], [530, 490], [530, 530], [490, 530], [490, 490]]]}
+    far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}
+    for geometry, name in ((beyond, "Tumor"), (far, "Tumor")):
+        content["features"].append(
+            {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": name}}}
+        )
+    path.write_text(json.dumps(content))
+    exports(analysed, "import", path)
+    analysed.until(lambda: len(analysed.rows()) == 3)
+    found = dock.lesions.findings.lesions
+    assert found[0] == before[0]
+    assert [(one.index, one.label, one.origin) for one in found[1:]] == [
+        (2, "benign", "drawn"),
+        (3, "malignant", "drawn"),
+    ]
+    assert found[2].area_px == pytest.approx(22 * 22, rel=0.01)
+    assert [line.split(";")[0] for line in told] == ["3 outlines taken over"]
+    assert "what lay outside the slide was cut off" in told[0]
+    assert "nothing of it lies on the slide" in told[0]
+    analysed.clicks("lesion_undo")
+    analysed.until(lambda: dock.lesions.findings.lesions == before)
+
+
+def test_a_file_of_another_slide_changes_nothing(analysed, tmp_path):
+    before = analysed.dock.lesions.findings.lesions
+    far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}
+    (tmp_path / "far.geojson").write_text(json.dumps(far))
+    exports(analysed, "import", tmp_path / "far.geojson")
+    assert "holds no area on this slide" in analysed.dock.status.text
+    assert analysed.dock.lesions.findings.lesions == before

@@ -1,0 +1,91 @@
+"""Outlines of another program as lesions: classes by other names, numbers kept, what did not change stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.workflows.slide_import import label_of, read_outlines, take_over
+from napari_melanoma.workflows.slide_outputs import annotation_of
+
+CONFIG = LesionConfig()
+
+
+def square(top: float, left: float, side: float) -> Polygon:
+    return Polygon(((top, left), (top, left + side), (top + side, left + side), (top + side, left)))
+
+
+@pytest.fixture
+def maps() -> LesionMaps:
+    presence = np.full((20, 20), 0.1, np.float32)
+    presence[2:6, 2:6] = 0.9
+    presence[10:12, 10:12] = 0.8
+    return LesionMaps(presence, MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(0.5, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("Tumor", "malignant"),
+        ("malignant", "malignant"),
+        ("Invasive melanoma", "malignant"),
+        ("Benign naevus", "benign"),
+        ("Nevi: Positive", "benign"),
+        ("Stroma", None),
+        ("", None),
+        ("tumorous-looking? no", None),
+    ],
+)
+def test_classes_of_other_programs_are_understood(name: str, label: str | None) -> None:
+    assert label_of(name) == label
+
+
+def test_what_did_not_change_stays_and_the_rest_is_measured(maps: LesionMaps) -> None:
+    lesions = find_lesions(maps, CONFIG)
+    first, second = map(annotation_of, lesions)
+    grown = replace(second, polygons=(square(100, 100, 40),))
+    fresh = Annotation((square(20, 20, 30),), "Stroma", name="my own")
+    twin = Annotation((square(150, 20, 30),), "Benign", name="lesion 1")
+    found = take_over(lesions, [first, grown, fresh, twin], maps, CONFIG)
+    assert found[0] is lesions[0]
+    assert [(one.index, one.label) for one in found] == [
+        (1, "malignant"),
+        (2, "malignant"),
+        (3, "malignant"),
+        (4, "benign"),
+    ]
+    assert found[1].area_px == pytest.approx(1600, rel=0.01)
+    assert found[2].area_mm2 == pytest.approx(900 * 0.25e-6, rel=0.01)
+
+
+def test_a_class_that_was_changed_is_taken_over(maps: LesionMaps) -> None:
+    lesions = find_lesions(maps, CONFIG)
+    told = [replace(annotation_of(lesion), class_name="benign") for lesion in lesions]
+    assert [one.label for one in take_over(lesions, told, maps, CONFIG)] == ["benign", "benign"]
+
+
+def test_what_is_not_in_the_file_is_dropped(maps: LesionMaps) -> None:
+    lesions = find_lesions(maps, CONFIG)
+    assert take_over(lesions, [annotation_of(lesions[1])], maps, CONFIG) == (lesions[1],)
+
+
+def test_a_file_without_an_area_on_the_slide_is_refused(tmp_path: Path) -> None:
+    write_geojson(tmp_path / "far.geojson", [Annotation((square(900, 900, 10),), "Tumor", name="far")])
+    with pytest.raises(
+        InputError, match=r"far\.geojson holds no area on this slide \(far: left out, nothing of it lies"
+    ):
+        read_outlines(tmp_path / "far.geojson", (200, 200))
+    write_geojson(tmp_path / "none.geojson", [])
+    with pytest.raises(InputError, match=r"none\.geojson holds no area on this slide\. Export"):
+        read_outlines(tmp_path / "none.geojson", (200, 200))
+    write_geojson(tmp_path / "some.geojson", [Annotation((square(190, 190, 20),), "Tumor", name="edge")])
+    assert len(read_outlines(tmp_path / "some.geojson", (200, 200)).annotations) == 1
