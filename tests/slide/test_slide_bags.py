@@ -112,6 +112,17 @@ def test_the_slide_is_answered_and_attention_lies_on_the_lesion(
     assert json.loads(json.dumps(content)) == json.loads((tmp_path / "out" / "result.json").read_text())
 
 
+def test_it_is_an_aggregation_like_the_others(tmp_path: Path) -> None:
+    model = BagModel.load(write_mil(tmp_path / "mil"), "cpu")
+    tiles = np.random.default_rng(0).normal(size=(20_000, 3))
+    score = model(tiles, np.ones(len(tiles)))
+    answer = model.answer([tiles[::-1]])
+    np.testing.assert_allclose(score.probability, answer.probability, atol=1e-6)
+    np.testing.assert_allclose(score.weights, answer.weights[::-1], atol=1e-7)
+    assert score.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert score.weights.max() > 2 / len(tiles)
+
+
 def test_the_heatmap_is_attention(
     slide_path: Path, options: SlideOptions, slide_model: Callable[..., TileModel], tmp_path: Path
 ) -> None:

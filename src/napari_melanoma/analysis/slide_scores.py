@@ -1,8 +1,8 @@
 """One answer for a slide from those of its tiles (P3: mean or maximum), and probabilities for another prevalence.
 
 How tiles become a slide is one interface, ``Aggregation``: it takes what there is of each tile and gives the slide's
-probabilities with the weight that each tile had in them. Mean, maximum and top-k are here; a network that pools
-embeddings by attention has the same shape and shows the same weights as a map.
+probabilities with the weight that each tile had in them. Mean, maximum and top-k are here; ``inference.bags.BagModel``,
+which pools embeddings by attention, has the same shape and shows the same weights as a map.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ PARTS = {"learn": "to learn from", "tuning": "to tune with", "held_out": "held o
 HELP = examples(
     "napari-melanoma train --config recipe.toml --out runs/first",
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
-    "Train a segmentation model as the recipe says. RUN receives config.toml, data.csv, events.jsonl, metrics.csv, "
+    "Train a model as the recipe says. RUN receives config.toml, data.csv, events.jsonl, metrics.csv, "
     "samples/, checkpoints/ and, at the end, bundle/ and comparison/. A run that was stopped goes on from its last "
     "finished epoch with --resume. --check says what would be learnt from and how long it would take, and writes "
     "nothing.",
