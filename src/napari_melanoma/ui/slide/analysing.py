@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QMessageBox
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.slide.desk import Request
 
 if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import Wish
     from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.workflows.slide_options import SlideOptions
 
 LET_GO = "The analysis is left to itself. Analyse, or opening the slide again, shows how far it is."
 
@@ -31,19 +34,47 @@ class SlideAnalysing(QObject):
     def __init__(self, dock: SlideDock) -> None:
         super().__init__(dock)
         self._dock = dock
-        dock.analyse.clicked.connect(self._on_analyse)
+        self._asked: SlideOptions | None = None  # of what is being started
+        self._failed = False
+        dock.analyse.clicked.connect(partial(self._on_analyse, view=False))
+        dock.analyse_view.clicked.connect(partial(self._on_analyse, view=True))
         dock.desk.started.connect(self._on_started)
         dock.desk.differs.connect(self._on_differs)
+        dock.desk.changed.connect(self._on_changed)
+        dock.desk.failed.connect(self._on_failed)
         dock.run_panel.wish.connect(self._on_wish)
         dock.run_panel.resume_wanted.connect(self._on_resume)
         dock.run_panel.detached.connect(self._on_detached)
 
-    def _on_analyse(self) -> None:
-        dock, slide, place = self._dock, self._dock.slide, self._dock.place
-        if slide is None or place is None or not dock.analyse.isEnabled():
+    def _on_analyse(self, _: bool = False, *, view: bool) -> None:
+        dock, slide = self._dock, self._dock.slide
+        if slide is None or dock.place is None or not dock.analyse.isEnabled():
             return
+        options = dock.options(slide.info)
+        try:
+            region = dock.scope.region() if view else None
+        except InputError as error:
+            dock.desk.failed.emit(error)
+            return
+        if view == dock.scope.is_view and not self._may_find_anew(slide.info.name):
+            return
+        dock.scope.choose(view)
         dock.settings.keep("slide/model", dock.model.model)
-        self._start(Request(slide.info, place, dock.options(slide.info), dock.tissues.corrected(slide)), "Starting ...")
+        wanted = options.model_copy(update={"region": region})
+        self._start(Request(slide.info, dock.place, wanted, dock.tissues.corrected(slide)), "Starting ...")
+
+    def _may_find_anew(self, name: str) -> bool:
+        """Ask where lesions were drawn or changed, for an analysis finds all of them anew."""
+        found = self._dock.lesions.findings
+        if found is None or not found.corrected:
+            return True
+        question = f"Find the lesions of '{name}' anew?"
+        details = "Those that you drew or changed are lost."
+        box = ask(self._dock, "replace_lesions", question, details, "Slide")
+        box.addButton("Find anew", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        pressed = answer(box)
+        return pressed is not None and pressed.objectName() == "replace"
 
     def _on_resume(self) -> None:
         """Go on as it was begun, whatever the controls say now."""
@@ -53,6 +84,7 @@ class SlideAnalysing(QObject):
             self._start(Request(slide.info, place, options), "Starting again ...")
 
     def _start(self, request: Request, said: str) -> None:
+        self._asked = request.options
         self._dock.status.begin("starting", said)
         self._dock.desk.start(request)
 
@@ -67,13 +99,28 @@ class SlideAnalysing(QObject):
         pressed = answer(box)
         if pressed is not None and pressed.objectName() == "replace":
             self._start(replace(request, force=True), "Starting ...")
+        else:
+            self._asked = None
+            self._dock.scope.follow()
 
     def _on_started(self, folder: Path) -> None:
         dock = self._dock
         dock.status.end("starting", "The analysis goes on if you close napari.")
         if dock.slide is not None and dock.place is not None and folder == dock.place.folder:
             dock.results.begin()
+            dock.scope.started()
+            dock.scope.frame(None if self._asked is None else self._asked.region)
             dock.run_panel.set_folder(folder)
+        self._asked = None
+
+    def _on_failed(self, _: Exception) -> None:
+        self._failed = self._asked is not None
+
+    def _on_changed(self) -> None:
+        """Go back to what there was where something could not be started."""
+        if self._failed and not self._dock.desk.starting:
+            self._failed, self._asked = False, None
+            self._dock.scope.follow()
 
     def _on_wish(self, wish: Wish) -> None:
         if self._dock.place is not None:

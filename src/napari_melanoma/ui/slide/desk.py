@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.settings import Settings
     from napari_melanoma.workflows.slide_options import SlideOptions
 
-FOLDER = "slide/folder"
+FOLDER, VIEW = "slide/folder", "view"
+AT_WORK = ("*", "*/*", f"*/{VIEW}/*", f"*/*/{VIEW}/*")  # below which folders of results slides are being analysed
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ class Place:
     folder: Path
     notes: SlideNotes
     analysed: bool
+    view_analysed: bool = False
+
+    @property
+    def view_out(self) -> Path:
+        """Where the results of what was in view go, within the slide's own folder."""
+        return self.folder / VIEW
+
+    @property
+    def view_folder(self) -> Path:
+        """The folder of these results themselves."""
+        return self.view_out / self.folder.name
 
 
 @dataclass(frozen=True)
@@ -221,12 +233,18 @@ def preload(run: RunContext) -> None:
 def _look(root: Path, info: SlideInfo, identity: str, run: RunContext) -> Place:
     """Find the folder of a slide's results, and what is noted there."""
     from napari_melanoma.io.slide_notes import read_notes
-    from napari_melanoma.io.slide_results import STORE
     from napari_melanoma.workflows.slide_runs import slide_folder
 
     folder = slide_folder(root, info.path)
-    analysed = (folder / STORE).is_dir() or (folder / "events.jsonl").is_file()
-    return Place(identity, root, folder, read_notes(folder), analysed)
+    place = Place(identity, root, folder, read_notes(folder), analysed=_analysed(folder))
+    return replace(place, view_analysed=_analysed(place.view_folder))
+
+
+def _analysed(folder: Path) -> bool:
+    """Whether an analysis was begun there."""
+    from napari_melanoma.io.slide_results import STORE
+
+    return (folder / STORE).is_dir() or (folder / "events.jsonl").is_file()
 
 
 def _working(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
@@ -234,7 +252,7 @@ def _working(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
     from napari_melanoma.workflows.processes import alive
     from napari_melanoma.workflows.slide_runs import read_slide_run
 
-    folders = [path.parent for pattern in ("*/process.json", "*/*/process.json") for path in root.glob(pattern)]
+    folders = [path.parent for place in AT_WORK for path in root.glob(f"{place}/process.json")]
     reports = [read_slide_run(folder) for folder in folders if alive(folder)]
     return [(report.slide, report.folder) for report in reports if report.slide is not None and report.state.active]
 

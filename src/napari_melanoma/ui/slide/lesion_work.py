@@ -33,6 +33,7 @@ class Findings:
     history: History[Lesions]
     rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
     saved: bool = True
+    anew: bool = False  # whether they were just found again, and corrections are a step of undo away
 
     @property
     def lesions(self) -> Lesions:
@@ -42,7 +43,7 @@ class Findings:
     @property
     def corrected(self) -> bool:
         """Whether somebody changed what was found."""
-        return bool(self.history.past) or any(lesion.origin != "found" for lesion in self.lesions)
+        return not self.anew and (bool(self.history.past) or any(lesion.origin != "found" for lesion in self.lesions))
 
 
 def config_at(threshold: float) -> LesionConfig:
@@ -139,6 +140,39 @@ def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
     return Findings(slide.identity, folder, target, config, History(lesions), _rings(lesions), saved=False)
 
 
+def found_again(
+    slide: OpenSlide, folder: Path, target: str, config: LesionConfig, before: Findings | None, run: RunContext
+) -> Findings:
+    """Find the lesions of a slide at other thresholds.
+
+    Parameters
+    ----------
+    slide : OpenSlide
+        The slide.
+    folder : pathlib.Path
+        The slide's own.
+    target : str
+        The class that is looked for.
+    config : LesionConfig
+        Thresholds.
+    before : Findings or None
+        As they were: where somebody corrected them, undo leads back there.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Findings
+        What is known then.
+    """
+    found = find(slide, folder, target, config, run)
+    if before is None or (before.folder, before.target) != (folder, target):
+        return found
+    if before.anew:  # the corrections, not each place at which the threshold has rested
+        return replace(found, history=replace(before.history, now=found.lesions), anew=True)
+    return replace(found, history=before.history.then(found.lesions), anew=True) if before.corrected else found
+
+
 def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
     """Read the lesions that were saved; find them where none were.
 
@@ -211,7 +245,7 @@ def changed(slide: OpenSlide, now: Findings, history: History[Lesions], run: Run
     Findings
         What is known then.
     """
-    return replace(now, history=history, rings=_rings(history.now), saved=False)
+    return replace(now, history=history, rings=_rings(history.now), saved=False, anew=False)
 
 
 def save(now: Findings, run: RunContext) -> Findings:

@@ -54,6 +54,7 @@ class SlideLesions(QObject):
         self._viewer = viewer
         self._known: dict[str, Findings] = {}
         self._slide: OpenSlide | None = None
+        self._folders: dict[str, Path] = {}  # whose lesions are wanted, of each slide
         self._changes = 0
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
@@ -94,8 +95,14 @@ class SlideLesions(QObject):
         """
         slide = self._slide
         if slide is not None:
-            work = partial(slide_lesion_work.find, slide, folder, target, config_at(threshold))
-            self._latest.submit(slide.identity, lambda: work)
+            self._folders[slide.identity] = folder
+            config = config_at(threshold)
+
+            def prepare() -> Work:
+                before = self._known.get(slide.identity)
+                return partial(slide_lesion_work.found_again, slide, folder, target, config, before)
+
+            self._latest.submit(slide.identity, prepare)
 
     def read(self, folder: Path, target: str, config: LesionConfig) -> None:
         """Show the lesions that were saved, with all corrections; found anew where none were.
@@ -111,6 +118,7 @@ class SlideLesions(QObject):
         """
         slide = self._slide
         if slide is not None:
+            self._folders[slide.identity] = folder
             work = partial(slide_lesion_work.read, slide, folder, target, config)
             self._latest.submit(slide.identity, lambda: work)
 
@@ -141,6 +149,7 @@ class SlideLesions(QObject):
             Of the slide.
         """
         self._known.pop(identity, None)
+        self._folders.pop(identity, None)  # what is still on its way is of results that are no longer shown
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.part(self._viewer, self._slide, "lesions")
             if layer is not None:
@@ -196,6 +205,8 @@ class SlideLesions(QObject):
         self._latest.submit(f"change {self._changes}", prepare)
 
     def _on_done(self, found: Findings) -> None:
+        if self._folders.get(found.identity) != found.folder:
+            return
         before = self._known.get(found.identity)
         self._known[found.identity] = found
         slide = self._slide

@@ -1,0 +1,220 @@
+"""Analysing what is in view: a part of the slide, framed, with results of its own beside those of the whole slide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_slides import FakeAnalysis, draw_slide
+from qtpy.QtWidgets import QComboBox, QMessageBox, QWidget
+from slide_stage import FIXTURES
+
+from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.io.results import read_table
+from napari_melanoma.ui.slide.camera import View, camera, fly
+from napari_melanoma.ui.slide.scope import within
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+FRAME = "section view"
+
+
+@pytest.mark.parametrize(
+    ("view", "region"),
+    [
+        (View(10.4, 20.6, 30.2, 40.0), (10, 20, 31, 41)),
+        (View(-50, -60, 1000, 2000), (0, 0, 200, 300)),
+        (View(150, 250, 100, 100), (150, 250, 50, 50)),
+    ],
+    ids=["inside", "all", "at a corner"],
+)
+def test_a_view_is_cut_to_the_slide(view, region):
+    assert within(view, (200, 300)) == region
+
+
+@pytest.mark.parametrize("view", [View(200, 0, 50, 50), View(-90, 10, 90, 50), View(0, 300, 9, 9)])
+def test_a_view_beside_the_slide_is_refused(view):
+    with pytest.raises(InputError, match="nothing of the slide is in view"):
+        within(view, (200, 300))
+
+
+@pytest.fixture
+def ready(analysed, launched):
+    """Somebody whose slide was analysed, and who looks at a part of it."""
+    dock = analysed.dock
+    launched.fingerprint = dock.slide.info.fingerprint
+    fly(analysed.viewer, dock.slide, (200, 260), 200)
+    return analysed
+
+
+def analyses_view(person, launched):
+    before = len(launched.options)
+    person.clicks("analyse_view")
+    person.until(lambda: len(launched.options) > before and person.dock.run_panel.active)
+
+
+def frame_of(person):
+    corners = np.asarray(person.viewer.layers[FRAME].data[0]) + 0.5
+    top, left = corners.min(axis=0)
+    bottom, right = corners.max(axis=0)
+    return round(top), round(left), round(bottom - top), round(right - left)
+
+
+def test_what_is_in_view_has_results_of_its_own(ready, launched):
+    person, dock, whole = ready, ready.dock, ready.dock.place.folder
+    wanted = dock.scope.region()
+    assert 0 < wanted[3] <= 201
+    assert "beside those of the whole slide" in dock.analyse_view.toolTip()
+    analyses_view(person, launched)
+    assert launched.options[-1].region == wanted == frame_of(person)
+    assert dock.place.folder == whole / "view" / whole.name == launched.last.path
+    assert person.rows() == []
+    launched.last.finishes()
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    dock.table.selectRow(0)
+    person.clicks("lesion_remove")
+    person.until(lambda: len(person.rows()) == 1)
+    person.waits()
+    assert len(read_table(launched.last.path / "lesions.csv")) == 1
+    assert len(read_table(whole / "lesions.csv")) == 2
+
+    combo = person.finds(QComboBox, "slide_scope")
+    combo.setCurrentIndex(0)
+    combo.activated.emit(0)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert dock.place.folder == whole
+    assert FRAME not in person.viewer.layers
+    combo.setCurrentIndex(1)
+    combo.activated.emit(1)
+    person.until(lambda: len(person.rows()) == 1)
+    person.waits()
+
+
+def test_a_view_alone_is_found_again(person, launched, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    dock.model.model = "tiny"
+    dock.model.changed.emit()
+    fly(person.viewer, dock.slide, (200, 260), 200)
+    analyses_view(person, launched)
+    launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
+    launched.last.finishes()
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    wanted = frame_of(person)
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert dock.scope.is_view
+    assert frame_of(person) == wanted
+    assert not dock.findChild(QWidget, "slide_scope")  # there is nothing to choose
+    assert "Analysed before" in dock.status.text
+    person.clicks("primary")  # the whole slide then
+    person.until(lambda: len(launched.options) == 2 and dock.run_panel.active)
+    assert launched.options[-1].region is None
+    assert launched.forced[-1] is False
+    assert FRAME not in person.viewer.layers
+    launched.last.dies()
+    person.waits()
+
+
+def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypatch):
+    person, dock, asked = ready, ready.dock, []
+    analyses_view(person, launched)
+    launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
+    launched.last.finishes()
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    kept = frame_of(person)
+    answers = iter([QMessageBox.StandardButton.Cancel, "replace"])
+
+    def answered(box):
+        asked.append(box.informativeText())
+        wanted = next(answers)
+        pressed = box.button(wanted) if wanted != "replace" else box.findChild(QWidget, "replace")
+        box.deleteLater()
+        return pressed
+
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", answered)
+    fly(person.viewer, dock.slide, (100, 100), 120)
+    person.clicks("analyse_view")
+    person.until(lambda: len(asked) == 1)
+    person.waits()
+    assert "another region" in asked[0]
+    assert frame_of(person) == kept
+    assert len(person.rows()) == 2
+    combo = person.finds(QComboBox, "slide_scope")
+    combo.activated.emit(0)
+    person.until(lambda: not dock.scope.is_view and len(person.rows()) == 2)
+    person.waits()
+    person.clicks("analyse_view")
+    person.until(lambda: launched.forced[-1] is True)
+    person.until(lambda: dock.run_panel.active)
+    assert frame_of(person) != kept
+    launched.last.dies()
+    person.waits()
+
+
+def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
+    person, dock = ready, ready.dock
+    camera(person.viewer).center = (1e6, 1e6)
+    person.clicks("analyse_view")
+    assert "nothing of the slide is in view" in dock.status.text
+    assert launched.options == []
+    fly(person.viewer, dock.slide, (200, 260), 200)
+    launched.error = RunError("no process could be started.")
+    person.clicks("analyse_view")
+    person.until(lambda: "no process" in dock.status.text)
+    person.until(lambda: len(person.rows()) == 2)  # what there was
+    person.waits()
+    assert not dock.scope.is_view
+    launched.error = None
+    person.clicks("analyse_view")
+    dock.analyse_view.click()
+    dock.analyse.click()
+    person.until(lambda: dock.run_panel.active)
+    person.waits()
+    assert len(launched.options) == 1
+    person.viewer.layers.remove(person.viewer.layers["section"])  # while it is at work
+    person.waits()
+    assert dock.place is None
+    assert dock.welcome.isVisible()
+
+
+def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched, monkeypatch):
+    person, dock, asked = ready, ready.dock, []
+    dock.table.selectRow(1)
+    person.clicks("lesion_class")
+    person.until(lambda: person.rows()[1][1] == "benign *")
+    person.waits()
+
+    def answered(box):
+        asked.append(box.objectName())
+        box.deleteLater()
+
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", answered)
+    person.clicks("primary")
+    person.waits()
+    assert asked == ["replace_lesions"]
+    assert launched.options == []
+    dock.heat.number.setValue(0.8)  # finds them anew, a step of undo away
+    person.until(lambda: len(person.rows()) == 1)
+    person.waits()
+    assert len(read_table(person.analysis.path / "lesions.csv")) == 2
+    person.clicks("lesion_undo")
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    assert person.rows()[1][1] == "benign *"
+
+
+def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide_path, tmp_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    fingerprint = dock.slide.info.fingerprint
+    FakeAnalysis(dock.place.view_folder, slide_path, fingerprint).begins()
+    person.viewer.layers.clear()
+    dock.desk.look_for_work()
+    person.until(lambda: "section.tif" in dock.notice.text())
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
