@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.io.slides.tiled import TiledSlide
 
-Role = Literal["tissue", "heatmap", "lesions", "region", "bookmarks", "ruler", "drawing"]
-ORDER: tuple[Role, ...] = ("tissue", "heatmap", "lesions", "region", "bookmarks", "ruler", "drawing")
+Role = Literal["tissue", "heatmap", "lesions", "view", "regions", "bookmarks", "ruler", "drawing", "painting"]
+ORDER: tuple[Role, ...] = (
+    "tissue",
+    "heatmap",
+    "lesions",
+    "view",
+    "regions",
+    "bookmarks",
+    "ruler",
+    "drawing",
+    "painting",
+)
 OF_SLIDE = "slide_identity"  # in the metadata of what was made of a slide
 
 
