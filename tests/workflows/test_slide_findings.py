@@ -108,6 +108,8 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     write_mask(tmp_path / "drawn.png", np.ones((4, 4), bool))
     drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
     assert findings.differs(tmp_path, drawn) == "the tissue was corrected"
+    stained = SlideOptions(model="tiny", stain_reference=tmp_path / "pink.png")
+    assert findings.differs(tmp_path, stained) == "another stain reference"
 
 
 def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
