@@ -1,17 +1,14 @@
-"""Rings filled on a grid: against a point-by-point test, on the lattice, beyond the grid, and where they cross."""
+"""Rings filled on a grid: against a point-by-point test, on the lattice, and beyond the grid."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.analysis.scan_fill import crosses_itself, windings
+from napari_melanoma.analysis.scan_fill import windings
 
 SQUARE = np.array([(1.0, 1.0), (1.0, 4.0), (3.0, 4.0), (3.0, 1.0)])
-EIGHT = np.array([(0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)])
-TWICE = np.array([(0, 0), (0, 10), (10, 10), (10, 0), (0, 0), (2, 2), (2, 8), (8, 8), (8, 2), (2, 2)], float)
 
 
 def test_a_square_on_the_lattice_fills_whole_cells():
@@ -36,8 +33,3 @@ def test_even_odd_is_what_a_point_by_point_test_says(points):
     centres = np.argwhere(np.ones((10, 10), bool)) + 0.5
     expected = points_in_poly(centres, ring).reshape(10, 10)
     assert np.array_equal((windings(ring, (10, 10)) & 1).astype(bool), expected)
-
-
-@pytest.mark.parametrize(("ring", "expected"), [(SQUARE, False), (SQUARE[::-1], False), (EIGHT, True), (TWICE, True)])
-def test_a_ring_that_crosses_itself_is_told(ring, expected):
-    assert crosses_itself(ring) is expected

@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.analysis.cell_polygons import cell_polygons
-from napari_melanoma.analysis.scan_fill import crosses_itself, grid_step, gridded, windings
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, signed_area
+from napari_melanoma.core.polygon_repair import untangled
+from napari_melanoma.core.polygons import Polygon, as_ring, signed_area
 from napari_melanoma.io.geojson import Annotation, Color
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.polygons import Ring
+    from napari_melanoma.core.placement import MapPlace
 
 READER = "reader"  # property of a region: who drew it
 IGNORED = "*"  # at the end of a class's name, as QuPath has it: what lies there is not learnt from
-MENDING_CELLS = 2048  # along the longer side of a ring that crosses itself
 
 Regions = tuple[Annotation, ...]
 
@@ -103,7 +101,7 @@ def drawn_region(vertices: NDArray[np.floating], of: RegionClass, reader: str = 
     InputError
         Where it encloses nothing.
     """
-    polygons = mended_ring(as_ring(np.asarray(vertices, np.float64)))
+    polygons = _enclosed(Polygon(as_ring(np.asarray(vertices, np.float64))))
     if not polygons:
         raise InputError("what was drawn encloses nothing: a region takes at least three points around an area.")
     return _region(polygons, of, reader)
@@ -219,84 +217,6 @@ def with_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regi
     return tuple(found)
 
 
-def crossing(region: Annotation) -> bool:
-    """Say whether an outline of a region crosses itself.
-
-    Parameters
-    ----------
-    region : Annotation
-        Of a slide.
-
-    Returns
-    -------
-    bool
-        True where any ring does by more than a 256th of its length.
-    """
-    return any(crosses_itself(as_array(ring)) for polygon in region.polygons for ring in polygon.rings)
-
-
-def mended(region: Annotation) -> Annotation:
-    """Give a region whose outlines cross themselves outlines that do not, around all that they run around.
-
-    Parameters
-    ----------
-    region : Annotation
-        Of a slide.
-
-    Returns
-    -------
-    Annotation
-        The same where none does.
-    """
-    if not crossing(region):
-        return region
-    polygons = tuple(part for polygon in region.polygons for part in mended_ring(polygon.outer))
-    holes = tuple(hole for polygon in region.polygons for hole in polygon.holes)
-    return replace(region, polygons=tuple(replace(part, holes=_within(holes, part) + part.holes) for part in polygons))
-
-
-def mended_ring(ring: Ring) -> tuple[Polygon, ...]:
-    """Make polygons of a ring, several where it crosses itself.
-
-    Parameters
-    ----------
-    ring : tuple
-        Vertices (row, column).
-
-    Returns
-    -------
-    tuple of Polygon
-        Empty where it encloses nothing.
-    """
-    vertices = as_array(ring)
-    if len(vertices) < 3:
-        return ()
-    if not crosses_itself(vertices):
-        return (Polygon(ring),) if signed_area(ring) else ()
-    step = grid_step(vertices, MENDING_CELLS)
-    top, left = vertices.min(axis=0) - step
-    return cell_polygons(windings(*gridded(vertices, MENDING_CELLS)) != 0, MapPlace(top, left, step, step))
-
-
-def outside(region: Annotation, size: tuple[int, int]) -> bool:
-    """Say whether a region lies beside its slide as a whole.
-
-    Parameters
-    ----------
-    region : Annotation
-        Of a slide.
-    size : tuple of int
-        Height and width of the slide in pixels of its finest level.
-
-    Returns
-    -------
-    bool
-        By its box.
-    """
-    box = joint_box(region.polygons)
-    return box.top + box.height <= 0 or box.left + box.width <= 0 or box.top >= size[0] or box.left >= size[1]
-
-
 def _region(polygons: tuple[Polygon, ...], of: RegionClass, reader: str) -> Annotation:
     """A new region."""
     other = {READER: reader} if reader else {}
@@ -307,19 +227,20 @@ def _reshaped(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floa
     """A region with another ring; None where nothing is left of it."""
     number, ring = at
     polygon, drawn = region.polygons[number], as_ring(np.asarray(vertices, np.float64))
-    parts: tuple[Polygon, ...]
     if ring:
         holes = list(polygon.holes)
-        holes[ring - 1 : ring] = [drawn] if len(drawn) > 2 and signed_area(drawn) else []
-        parts = (replace(polygon, holes=tuple(holes)),)
+        holes[ring - 1 : ring] = [drawn]
+        parts = _enclosed(replace(polygon, holes=tuple(holes)))
     else:
-        parts = tuple(replace(part, holes=_within(polygon.holes, part) + part.holes) for part in mended_ring(drawn))
+        parts = _enclosed(replace(polygon, outer=drawn))
     polygons = (*region.polygons[:number], *parts, *region.polygons[number + 1 :])
     return replace(region, polygons=polygons) if polygons else None
 
 
-def _within(holes: tuple[Ring, ...], polygon: Polygon) -> tuple[Ring, ...]:
-    """Holes that lie in the box of a polygon: of parts of a ring that crossed itself, each keeps its own."""
-    box = polygon.box
-    bottom, right = box.top + box.height, box.left + box.width
-    return tuple(hole for hole in holes if all(box.top <= r <= bottom and box.left <= c <= right for r, c in hole))
+def _enclosed(polygon: Polygon) -> tuple[Polygon, ...]:
+    """What a polygon encloses: several where it crosses itself, none where it has no area."""
+    if len(polygon.outer) < 3 or not signed_area(polygon.outer):
+        return ()
+    return untangled(
+        replace(polygon, holes=tuple(hole for hole in polygon.holes if len(hole) > 2 and signed_area(hole)))
+    )

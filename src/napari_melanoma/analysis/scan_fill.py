@@ -1,4 +1,4 @@
-"""Rings filled on a grid in one pass over their vertices, and those that cross themselves told from the others."""
+"""Rings filled on a grid in one pass over their vertices, however many these are."""
 
 from __future__ import annotations
 
@@ -41,64 +41,3 @@ def windings(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[
     columns = np.clip(np.ceil(met - 0.5), 0, shape[1]).astype(np.int64)
     np.add.at(steps, (rows, columns), np.where(end[edges, 0] < start[edges, 0], 1, -1))
     return np.cumsum(steps[:, :-1], axis=1, dtype=np.int32)
-
-
-def crosses_itself(vertices: NDArray[np.floating], cells: int = 256) -> bool:
-    """Say whether a ring crosses itself by more than a cell of a grid laid over it.
-
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        (vertex, 2), in any unit.
-    cells : int
-        Of the grid, along the longer side of the ring.
-
-    Returns
-    -------
-    bool
-        True where it runs around a place twice, or around one place one way and around another the other way.
-    """
-    around = windings(*gridded(vertices, cells))
-    return bool(around.max(initial=0) - around.min(initial=0) > 1)
-
-
-def gridded(vertices: NDArray[np.floating], cells: int) -> tuple[NDArray[np.float64], tuple[int, int]]:
-    """Lay a grid over a ring, with a margin of a cell.
-
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        (vertex, 2), in any unit.
-    cells : int
-        Along its longer side.
-
-    Returns
-    -------
-    vertices : numpy.ndarray
-        float64 (vertex, 2) in cells.
-    shape : tuple of int
-        Rows and columns.
-    """
-    origin = vertices.min(axis=0)
-    step = grid_step(vertices, cells)
-    placed = (vertices - origin) / step + 1
-    rows, columns = (np.ceil(placed.max(axis=0)) + 1).astype(int).tolist()
-    return placed, (rows, columns)
-
-
-def grid_step(vertices: NDArray[np.floating], cells: int) -> float:
-    """Side of a cell of the grid that ``gridded`` lays.
-
-    Parameters
-    ----------
-    vertices : numpy.ndarray
-        (vertex, 2), in any unit.
-    cells : int
-        Along its longer side.
-
-    Returns
-    -------
-    float
-        In that unit; 1 where all vertices are one point.
-    """
-    return float(np.ptp(vertices, axis=0).max() / cells) or 1.0

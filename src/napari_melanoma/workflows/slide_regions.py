@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_melanoma.analysis.regions import READER, Regions, crossing, mended, outside, reader_of, with_ids
+from napari_melanoma.analysis.regions import READER, Regions, reader_of, with_ids
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import save_error
 from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.io.geojson_fitting import fitted
 from napari_melanoma.io.geojson_reading import read_geojson
-from napari_melanoma.workflows.slide_folders import note_slide, slide_folder
+from napari_melanoma.workflows.slide_folders import SOURCE, note_slide, slide_folder
 
 REGIONS = "regions.geojson"
 SUFFIXES = (".geojson", ".json")
@@ -77,9 +79,10 @@ def keep_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, 
     SaveError
         Where it cannot be written.
     """
-    path, notes = folder / REGIONS, ()
-    if not folder.is_dir():
-        note_slide(folder, slide)
+    path = folder / REGIONS
+    notes: tuple[str, ...] = ()
+    if slide_noted(folder) is None:
+        note_slide(folder, slide, named=True)
     if (there := stamp_of(path)) is not None and there != known:
         aside = path.with_name(f"regions-{time.strftime('%Y%m%d-%H%M%S')}.geojson")
         try:
@@ -137,22 +140,55 @@ def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reade
         Where it is no GeoJSON, or all that it holds lies beside the slide.
     """
     read = read_geojson(path)
-    same = [one for one in read.annotations if one in known]
-    fresh = [one for one in read.annotations if one not in known]
-    beside = sum(outside(one, size) for one in fresh)
-    if beside and beside == len(read.annotations):
+    fresh = tuple(one for one in read.annotations if one not in known)
+    found = fitted(replace(read, annotations=fresh), size)
+    if fresh and not found.annotations:
         raise InputError(
-            f"{path}: all {beside} regions lie outside the slide of {size[0]} x {size[1]} pixels. Regions are in "
-            "pixels of the finest level: choose the file of this slide."
+            f"{path}: nothing of its {len(fresh)} regions lies on the slide of {size[0]} x {size[1]} pixels. Regions "
+            "are in pixels of the finest level: choose the file of this slide."
         )
-    kept = [one for one in fresh if not outside(one, size)]
-    mends = sum(map(crossing, kept))
-    notes = list(read.left_out)
-    notes += [f"{len(same)} are there already"] if same else []
-    notes += [f"{beside} outside the slide left out"] if beside else []
-    notes += [f"{mends} whose outline crosses itself mended"] if mends else []
-    drawn = [_signed(mended(one), reader) for one in kept]
-    return FoundRegions(with_ids(drawn, {one.id for one in known}), tuple(notes))
+    same = len(read.annotations) - len(fresh)
+    notes = (*found.changed, *([f"{same} are there already"] if same else []))
+    signed = [_signed(one, reader) for one in found.annotations]
+    return FoundRegions(with_ids(signed, {one.id for one in known}), notes)
+
+
+def annotated_slides(root: Path) -> list[tuple[Path, Path]]:
+    """List the slides that somebody drew regions on.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Where the Slide dock keeps results.
+
+    Returns
+    -------
+    list of tuple
+        Slide and file of its regions; slides that are where they were then.
+    """
+    files = [path for pattern in (f"*/{REGIONS}", f"*/*/{REGIONS}") for path in sorted(root.glob(pattern))]
+    found = [(slide_noted(path.parent), path) for path in files]
+    return [(slide, path) for slide, path in found if slide is not None and slide.exists()]
+
+
+def slide_noted(folder: Path) -> Path | None:
+    """Say which slide a result folder is of, as the Slide dock notes it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A slide's own.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None where nobody noted it.
+    """
+    try:
+        told = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+        return Path(told["slide"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:
@@ -176,7 +212,7 @@ def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:
     InputError
         Where a place does not exist.
     """
-    found = []
+    found: list[Path] = []
     for place in places or [slide.parent]:
         if not place.exists():
             raise InputError(f"{place} does not exist: expected a GeoJSON file of regions, or a folder of such.")
@@ -186,8 +222,8 @@ def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:
         stem = slide.name if slide.is_dir() else slide.stem
         names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
         candidates = [slide_folder(place, slide) / REGIONS, place / REGIONS, *(place / name for name in names)]
-        found += [next((one for one in candidates if one.is_file()), None)]
-    return [path for path in found if path is not None]
+        found += [one for one in candidates if one.is_file()][:1]
+    return found
 
 
 def _signed(region: Annotation, reader: str) -> Annotation:

@@ -1,0 +1,196 @@
+"""Regions from and to files: what a thread reads and writes, and the dialogs that ask which file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.lesion_edits import History
+    from napari_melanoma.analysis.regions import Regions
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.slide.desk import Place
+    from napari_melanoma.workflows.slide_regions import FoundRegions
+
+PATTERN = "GeoJSON (*.geojson *.json)"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The regions of a slide with what was undone, where they are kept, and the stamp of the file there."""
+
+    identity: str
+    folder: Path
+    history: History[Regions]
+    stamp: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What came of writing the regions of a slide."""
+
+    identity: str
+    found: FoundRegions
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file held for a slide."""
+
+    identity: str
+    found: FoundRegions
+
+
+def load(place: Place, run: RunContext) -> Drawn:
+    """Read what was drawn before.
+
+    Parameters
+    ----------
+    place : Place
+        Of the slide.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Drawn
+        Nothing of it undone.
+
+    Raises
+    ------
+    InputError
+        Where the file is damaged.
+    """
+    from napari_melanoma.analysis.lesion_edits import History
+    from napari_melanoma.workflows.slide_regions import load_regions
+
+    found = load_regions(place.folder)
+    return Drawn(place.identity, place.folder, History(found.regions), found.stamp)
+
+
+def keep(drawn: Drawn, run: RunContext) -> Kept:
+    """Write what is drawn now.
+
+    Parameters
+    ----------
+    drawn : Drawn
+        Of a slide.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Kept
+        With the new stamp.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from napari_melanoma.workflows.slide_regions import keep_regions
+
+    return Kept(drawn.identity, keep_regions(drawn.folder, Path(drawn.identity), drawn.history.now, drawn.stamp))
+
+
+def import_from(identity: str, known: Regions, size: tuple[int, int], path: Path, run: RunContext) -> Imported:
+    """Read regions of a file.
+
+    Parameters
+    ----------
+    identity : str
+        Of the slide.
+    known : tuple of Annotation
+        Its regions.
+    size : tuple of int
+        Height and width in pixels of its finest level.
+    path : pathlib.Path
+        The file.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    Imported
+        The new ones.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read, or is of another slide.
+    """
+    from napari_melanoma.workflows.slide_regions import import_regions
+
+    return Imported(identity, import_regions(path, size, known))
+
+
+def export_to(regions: Regions, path: Path, run: RunContext) -> str:
+    """Write regions somewhere else.
+
+    Parameters
+    ----------
+    regions : tuple of Annotation
+        Of a slide.
+    path : pathlib.Path
+        The file.
+    run : RunContext
+        Of the job.
+
+    Returns
+    -------
+    str
+        What was done.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    from napari_melanoma.io.geojson import write_geojson
+
+    write_geojson(path, regions)
+    return f"Written: {path}"
+
+
+def ask_import(window: QWidget, folder: Path, chosen: Callable[[str], None]) -> None:
+    """Let the user choose a file to read.
+
+    Parameters
+    ----------
+    window : QWidget
+        Above which the dialog stands.
+    folder : pathlib.Path
+        Where it begins.
+    chosen : callable
+        Takes the name.
+    """
+    _open(QFileDialog(window, "Regions of this slide", str(folder), PATTERN), "region_import_dialog", chosen)
+
+
+def ask_export(window: QWidget, slide: str, chosen: Callable[[str], None]) -> None:
+    """Let the user choose a file to write.
+
+    Parameters
+    ----------
+    window : QWidget
+        Above which the dialog stands.
+    slide : str
+        Name of the slide.
+    chosen : callable
+        Takes the name.
+    """
+    dialog = QFileDialog(window, "Write the regions as GeoJSON")
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.selectFile(f"{slide}-regions.geojson")
+    _open(dialog, "region_export_dialog", chosen)
+
+
+def _open(dialog: QFileDialog, name: str, chosen: Callable[[str], None]) -> None:
+    dialog.setObjectName(name)
+    dialog.fileSelected.connect(chosen)
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()

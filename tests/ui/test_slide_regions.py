@@ -1,0 +1,207 @@
+"""Regions in the Slide dock: drawn with the mouse, painted, classed, undone, kept, exchanged, made into tiles."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from fake_slides import MPP, TILE
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from qtpy.QtWidgets import QDialog, QLineEdit, QListWidget
+from slide_stage import FIXTURES
+from test_slide_drawing import box, event
+
+from napari_melanoma.data.tiles import tile_set_of
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.io.results import read_table
+from napari_melanoma.ui.slide.regions_files import import_from
+from napari_melanoma.ui.slide.regions_layer import HALF
+from napari_melanoma.workflows.slide_regions import REGIONS
+from napari_melanoma.workflows.tile_data import TileDataOptions
+
+REGIONS_LAYER, PAINTING = "section regions", "section painting"
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+@pytest.fixture
+def annotating(person, slide_path):
+    """Somebody who has a slide open and the fold of regions."""
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.regions.drawn is not None)
+    person.dock.regions_fold.expand(animate=False)
+    person.waits()
+    return person
+
+
+def goes_around(person, corners):
+    """Draw with the mouse button held, with the lasso."""
+    layer = person.viewer.layers[REGIONS_LAYER]
+    closed = [*corners[1:], corners[0]]
+    points = [place for a, b in zip(corners, closed, strict=True) for place in np.linspace(a, b, 12)]
+    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
+    for place in points[1:]:
+        mouse_move_callbacks(layer, event(person, "mouse_move", place))
+    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
+    person.waits()
+
+
+def regions(person):
+    return person.dock.regions.drawn.history.now
+
+
+def kept(person):
+    return read_geojson(person.dock.place.folder / REGIONS).annotations
+
+
+def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
+    person.opens_slides(slide_path)
+    assert person.dock.findChild(QListWidget, "region_classes") is None
+    person.dock.regions_fold.expand(animate=False)
+    assert person.finds(QListWidget, "region_classes").count() == 6
+
+
+def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path):
+    person, dock = annotating, annotating.dock
+    person.finds(QLineEdit, "region_reader").setText("Reader A")
+    person.clicks("region_add_polygon_lasso")
+    assert str(person.viewer.layers[REGIONS_LAYER].mode) == "add_polygon_lasso"
+    goes_around(person, box(2, 2, 5, 5))
+    dock.regions.controls.classes.choose(3)
+    goes_around(person, box(8, 8, 12, 12))
+    assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
+    assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
+    assert kept(person) == regions(person)
+    assert kept(person)[0].other == {"reader": "Reader A"}
+    assert "2 regions: Melanoma 1, Epidermis 1" in person.says("region_words")
+    layer = person.viewer.layers[REGIONS_LAYER]
+    np.testing.assert_allclose(layer.scale, (MPP, MPP))
+    np.testing.assert_allclose(layer.data[0] + HALF, np.array(regions(person)[0].polygons[0].outer))
+
+    person.clicks("region_select")
+    layer.selected_data = {1}
+    dock.regions.controls.classes.choose(2)
+    layer.selected_data = {1}
+    person.clicks("region_class")
+    person.waits()
+    assert [one.class_name for one in kept(person)] == ["Melanoma", "Naevus"]
+    person.clicks("region_undo")
+    person.waits()
+    assert [one.class_name for one in kept(person)] == ["Melanoma", "Epidermis"]
+    person.clicks("region_redo")
+    person.waits()
+
+    before = regions(person)
+    person.viewer.layers.clear()
+    dock.regions._known.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: REGIONS_LAYER in person.viewer.layers)
+    assert regions(person) == before
+
+
+def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    goes_around(person, box(8, 8, 12, 12))
+    first, second = regions(person)
+    layer = person.viewer.layers[REGIONS_LAYER]
+    layer.mode = "select"
+    layer.selected_data = {0}
+    layer.remove_selected()
+    person.until(lambda: len(regions(person)) == 1)
+    assert regions(person) == (second,)
+    moved = [layer.data[0] + 2 * TILE]
+    layer.data = moved
+    person.until(lambda: regions(person) != (second,))
+    assert regions(person)[0].id == second.id
+    np.testing.assert_allclose(
+        np.array(regions(person)[0].polygons[0].outer).min(0), np.array(second.polygons[0].outer).min(0) + 2 * TILE
+    )
+    dock.regions.undo()
+    dock.regions.undo()
+    person.waits()
+    assert regions(person) == (first, second)
+
+
+def test_what_is_painted_becomes_regions_of_each_class(annotating):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_brush")
+    layer = person.viewer.layers[PAINTING]
+    assert person.viewer.layers.selection.active == layer
+    assert layer.ndim == 2
+    place = dock.regions.brush._place
+    rows, columns = (int(4 * TILE / place.step_y), int(6 * TILE / place.step_x))
+    layer.data[:rows, :rows] = 1
+    layer.data[rows:, columns:] = 5
+    person.clicks("region_brush")
+    person.waits()
+    assert PAINTING not in person.viewer.layers
+    assert sorted(one.class_name for one in kept(person)) == ["Background", "Melanoma"]
+    assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
+
+
+def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotating):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    classes = dock.regions.controls.classes
+    classes.list.item(0).setText("Spitz naevus")
+    classes.recolour(0, (1, 2, 3))
+    person.waits()
+    assert [(one.class_name, one.color) for one in kept(person)] == [("Spitz naevus", (1, 2, 3))]
+    classes.list.item(1).setText("Spitz naevus")
+    assert classes.list.item(1).text() == "Naevus", "two classes of one name"
+    classes.learn(())
+    assert classes.classes[0].name == "Spitz naevus"
+
+
+def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    dock.regions._exporting(dock.regions.drawn, str(tmp_path / "out.geojson"))
+    person.waits()
+    assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
+    text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Melanoma", "Tumor").replace('"id"', '"x"')
+    (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
+    now = dock.regions.drawn
+    dock.regions._importing(
+        partial(import_from, now.identity, now.history.now, dock.slide.size), str(tmp_path / "other.geojson")
+    )
+    person.waits()
+    assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
+    assert dock.regions.controls.classes.classes[-1].name == "Tumor"
+    assert "1 regions imported" in dock.status.text
+
+
+def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    path = dock.place.folder / REGIONS
+    path.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
+    goes_around(person, box(8, 8, 12, 12))
+    assert len(kept(person)) == 2
+    assert len(list(path.parent.glob("regions-*.geojson"))) == 1
+    assert "somebody else" in dock.status.text
+
+
+def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 9, 9))
+    dock.regions.controls.classes.choose(4)
+    goes_around(person, box(9, 2, 14, 9))
+    person.clicks("region_data")
+    dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
+    dialog.folder.setText(str(tmp_path / "tiles"))
+    dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
+    dialog._on_make()
+    person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())
+    person.waits()
+    rows = read_table(tmp_path / "tiles" / "dataset.csv")
+    assert {row["tissue"] for row in rows} == {"Melanoma", "Dermis"}
+    assert tile_set_of(tmp_path / "tiles").tile.mpp == MPP
+    assert "Train on them" in dock.status.text
