@@ -106,7 +106,7 @@ class SlideControls(QWidget):
         self.tissue = TissueSection()
         self.model = SlideModelPicker(self.icons)
         self.analyse = named(QPushButton("Analyse"), "primary", "Analyse")
-        self.analyse_view = tool("analyse_view", "Analyse what is in view", "", "view")
+        self.analyse_view = tool("analyse_view", "Analyse what is in view", "", "in view")
         self.run_panel = SlideRunPanel()
         self.heat = HeatControls(self.settings)
         self.strip = TileStrip()
