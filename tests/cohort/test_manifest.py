@@ -1,0 +1,171 @@
+"""The manifest: what is done is not done again, other settings are refused, and nobody else works in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import read_table
+from napari_melanoma.workflows.cohort import analyse
+from napari_melanoma.workflows.cohort.analyse import CohortSummary, analyse_cohort
+from napari_melanoma.workflows.cohort.manifest import Manifest
+from napari_melanoma.workflows.cohort.settings import CohortOptions, settings_of
+from napari_melanoma.workflows.cohort.work import Answer
+from napari_melanoma.workflows.slide_folders import note_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_table import SlideTable
+
+Start = Callable[..., CohortSummary]
+pytestmark = pytest.mark.usefixtures("user_folders", "stage")
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> list[Path]:
+    """Files that nobody will open."""
+    paths = [tmp_path / f"{name}.tif" for name in "abc"]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return paths
+
+
+@pytest.fixture
+def hired(monkeypatch: pytest.MonkeyPatch, workers: Callable[..., Any]) -> list[str]:
+    """Let workers leave a result of every slide but c; gives the slides that they were given."""
+    given: list[str] = []
+
+    def script(job: Any, address: str, attempt: int) -> Answer:
+        given.append(job.folder.name)
+        if job.folder.name == "c":
+            return Answer("bad", "it is truncated")
+        note_slide(job.folder, job.slide)
+        (job.folder / "result.json").write_text("{}")
+        return Answer("done")
+
+    @contextmanager
+    def started(processes: int) -> Iterator[Any]:
+        yield workers(processes, script)
+
+    monkeypatch.setattr(analyse, "started", started)
+    return given
+
+
+@pytest.fixture
+def start(slides: list[Path], tmp_path: Path) -> Start:
+    """Start the cohort."""
+
+    def begun(options: SlideOptions | None = None, **how: Any) -> CohortSummary:
+        chosen = options or SlideOptions()
+        return analyse_cohort(slides, tmp_path / "out", chosen, CohortOptions(processes=2), run=RunContext(), **how)
+
+    return begun
+
+
+def test_what_is_done_is_not_done_again_and_what_failed_is(start: Start, hired: list[str], tmp_path: Path) -> None:
+    first = start()
+    assert (first.done, first.failed, first.skipped) == (2, 1, 0)
+    content = json.loads((tmp_path / "out" / "cohort.json").read_text())
+    assert [(one["slide"], one["file"], one["state"]) for one in content["slides"]] == [
+        ("a", "a.tif", "done"),
+        ("b", "b.tif", "done"),
+        ("c", "c.tif", "failed"),
+    ]
+    assert str(tmp_path) not in (tmp_path / "out" / "cohort.json").read_text()
+    hired.clear()
+    again = start()
+    assert (again.done, again.failed, again.skipped) == (2, 1, 2)
+    assert hired == ["c"]
+    (tmp_path / "out" / "b" / "result.json").unlink()
+    hired.clear()
+    assert start().skipped == 1
+    assert sorted(hired) == ["b", "c"]
+
+
+def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: list[Path], tmp_path: Path) -> None:
+    start()
+    (tmp_path / "d.tif").touch()
+    slides[:] = [tmp_path / "d.tif"]
+    assert start().done == 1
+    found = Manifest.read(tmp_path / "out" / "cohort.json")
+    assert found is not None
+    assert sorted(found.entries) == ["a", "b", "c", "d"]
+
+
+def test_other_settings_are_refused_with_what_differs(start: Start, hired: list[str], tmp_path: Path) -> None:
+    start(SlideOptions(min_tissue=0.1))
+    hired.clear()
+    with pytest.raises(RunError, match=r"cohort\.json is of other settings: min_tissue was 0\.1, now 0\.3\. Use the"):
+        start(SlideOptions(min_tissue=0.3))
+    with pytest.raises(RunError, match=r"mpp was not given, now 0\.5"):
+        start(SlideOptions(mpp=0.5))
+    assert hired == []
+    assert start(SlideOptions(min_tissue=0.3), force=True).done == 2
+    assert sorted(hired) == ["a", "b", "c"]
+
+
+def test_how_it_is_computed_differs_as_it_likes(start: Start, hired: list[str]) -> None:
+    start(SlideOptions(batch_size=8, precision="fp32", workers=1))
+    hired.clear()
+    assert start(SlideOptions(batch_size=16)).skipped == 2
+
+
+def test_other_answers_from_the_same_tiles_are_made_again(start: Start, hired: list[str]) -> None:
+    start()
+    hired.clear()
+    other = SlideOptions.parse({"score": {"method": "maximum"}}, "a test")
+    assert start(other).skipped == 0
+    assert sorted(hired) == ["a", "b", "c"]
+    assert start(other).skipped == 2
+
+
+def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.models import registry
+
+    before = settings_of(SlideOptions())
+    assert before.tiles["model"] == "tile-demo"
+    plain = registry.find_bundle("tile-demo")
+    monkeypatch.setattr(type(plain), "fingerprint", "f" * 64)
+    assert settings_of(SlideOptions()).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
+    assert settings_of(SlideOptions(model="virchow2", weights=Path("x/w.bin"))).tiles["weights"] == "w.bin"
+
+
+def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str], tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "out" / analyse.LOCK),
+        pytest.raises(RunError, match=r"another process works in .*out"),
+    ):
+        start()
+    assert hired == []
+    assert start().done == 2
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"version": 2}', '{"version": 1, "settings": {}, "slides": []}'])
+def test_a_file_that_is_no_manifest_is_refused(start: Start, hired: list[str], tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cohort.json").write_text(text)
+    with pytest.raises(RunError, match="is no manifest of a cohort"):
+        start()
+    assert (tmp_path / "out" / "cohort.json").read_text() == text
+    assert start(force=True).done == 2
+
+
+def test_a_manifest_with_a_state_that_is_none_is_refused(start: Start, hired: list[str], tmp_path: Path) -> None:
+    start()
+    path = tmp_path / "out" / "cohort.json"
+    path.write_text(path.read_text().replace('"failed"', '"lost"'))
+    with pytest.raises(RunError, match="state lost"):
+        start()
+
+
+def test_two_programs_keep_each_others_rows(tmp_path: Path) -> None:
+    tables = [SlideTable(tmp_path / "slides.csv") for _ in range(2)]
+    for number, name in enumerate("abcd"):
+        tables[number % 2].put_row({"slide": name, "file": f"{name}.tif", "status": "done"})
+    assert [row["slide"] for row in read_table(tmp_path / "slides.csv")] == list("abcd")

@@ -1,0 +1,186 @@
+"""What a worker answers, whatever happens to it, and what the command line says of a cohort."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from napari_melanoma.cli import app
+from napari_melanoma.core.errors import (
+    BundleError,
+    ClusterError,
+    ConfigError,
+    InputError,
+    RunError,
+    SaveError,
+    ScaleMissing,
+)
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import Cancelled
+from napari_melanoma.workflows.cohort import dask_cluster, work
+from napari_melanoma.workflows.cohort.cluster import WorkerLost
+from napari_melanoma.workflows.cohort.dask_cluster import DaskCluster, GivenByDask
+from napari_melanoma.workflows.cohort.work import Job, analyse
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    (tmp_path / "a.tif").touch()
+    monkeypatch.setattr(work, "_threads", lambda: 1)
+    return Job(tmp_path / "a.tif", tmp_path / "out" / "a", SlideOptions())
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "said"),
+    [
+        (InputError("it is truncated"), "bad", "it is truncated"),
+        (ScaleMissing("no scale"), "bad", "no scale"),
+        (RunError("other settings"), "bad", "other settings"),
+        (BundleError("no such model"), "all", "no such model"),
+        (ConfigError("no such class"), "all", "no such class"),
+        (SaveError("the disk is full"), "again", "the disk is full"),
+        (MemoryError(), "again", "out of memory. Use fewer processes"),
+        (Cancelled(), "cancelled", "control.json"),
+        (ZeroDivisionError("of\nnothing"), "again", "unexpected ZeroDivisionError: of nothing"),
+    ],
+)
+def test_whatever_goes_wrong_is_an_answer(
+    job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(work, "analyse_slide", fail)
+    answer = analyse(job)
+    assert answer.outcome == outcome
+    assert said in answer.error
+    assert answer.kind == (type(error).__name__ if outcome == "all" else "")
+
+
+def test_a_slide_that_is_analysed_already_is_busy(job: Job) -> None:
+    with RunFolder(job.folder).owned():
+        assert analyse(job).outcome == "busy"
+
+
+def test_a_worker_that_sees_no_slide_or_is_of_another_version_says_so(job: Job) -> None:
+    unseen = analyse(replace(job, slide=job.slide.with_name("b.tif")))
+    assert (unseen.outcome, "does not see b.tif" in unseen.error) == ("again", True)
+    other = analyse(replace(job, version="0.0.1"))
+    assert (other.outcome, other.kind) == ("all", ClusterError.__name__)
+    assert "this is 0.0.1" in other.error
+
+
+class FakeFuture:
+    """What dask would say of a job."""
+
+    def __init__(self, status: str, error: Exception | None = None) -> None:
+        self.status, self.error = status, error
+
+    def result(self, timeout: float) -> work.Answer:
+        if self.error is not None:
+            raise self.error
+        return work.Answer("done")
+
+    def cancel(self) -> None:
+        raise OSError("the scheduler has gone")
+
+
+def test_what_dask_says_of_a_job() -> None:
+    from distributed.scheduler import KilledWorker
+
+    assert not GivenByDask(FakeFuture("pending")).ended()
+    assert GivenByDask(FakeFuture("finished")).answer().outcome == "done"
+    for future in (FakeFuture("cancelled"), FakeFuture("lost"), FakeFuture("error", KilledWorker("a", None, 0))):
+        with pytest.raises(WorkerLost):
+            GivenByDask(future).answer()
+    said = GivenByDask(FakeFuture("error", ValueError("odd"))).answer()
+    assert (said.outcome, said.error) == ("again", "unexpected ValueError: odd")
+    with pytest.raises(ClusterError, match="do not know this program"):
+        GivenByDask(FakeFuture("error", RuntimeError("Error during deserialization of the task graph"))).answer()
+    GivenByDask(FakeFuture("pending")).drop()
+
+
+def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
+    class Client:
+        status = "connecting"
+
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            raise OSError("refused")
+
+        submit = None
+
+    client: Any = Client()
+    for ask in (DaskCluster(client).workers, lambda: DaskCluster(client).give("tcp://1", object())):  # type: ignore[arg-type]
+        with pytest.raises(ClusterError, match=r"What is done stays: start scheduler and workers again"):
+            ask()
+    client.status = "running"
+    with pytest.raises(ClusterError, match="OSError: refused"):
+        DaskCluster(client).workers()
+
+
+def test_workers_have_names_for_people() -> None:
+    worker = {"metrics": {"memory": 5}, "memory_limit": 10, "status": "running"}
+    seen = [
+        dask_cluster._seen("tcp://10.0.0.1:77", {**worker, "name": name}) for name in (3, "job-3", "tcp://10.0.0.1:77")
+    ]
+    assert [one.name for one in seen] == ["process 3", "job-3 at 10.0.0.1", "tcp://10.0.0.1:77"]
+    assert (seen[0].memory, seen[0].limit, seen[0].ready) == (5, 10, True)
+    paused = dask_cluster._seen("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
+    assert (paused.memory, paused.ready) == (0, False)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    (tmp_path / "a.tif").write_bytes(b"II*\0nothing")
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, ["slide", "a.tif", "--out", "out", *map(str, words)])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--tries", 2], "--tries counts attempts of other processes"),
+        (["--processes", 2, "--scheduler", "tcp://host:1"], "give one of them"),
+        (["--processes", 0], "processes"),
+        (["--scheduler", "nonsense"], "'nonsense' is no scheduler: expected an address"),
+        (["--scheduler", "gopher://host:70"], "is no scheduler"),
+    ],
+)
+def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[object], said: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+
+
+def test_without_dask_it_is_said_what_to_install(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "find_spec", lambda name: None)
+    result = run("--processes", 2)
+    assert result.exit_code == 1
+    assert "Install napari-melanoma[cluster], or analyse one slide after the other" in result.stderr
+
+
+def test_a_scheduler_that_does_not_answer(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 0.2)
+    result = run("--scheduler", "tcp://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "no scheduler answers at tcp://127.0.0.1:9" in result.stderr
+    content = json.loads(Path("out/cohort.json").read_text())
+    assert [one["state"] for one in content["slides"]] == ["waiting"]
+
+
+def test_one_process_needs_no_dask(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    result = run()
+    assert result.exit_code == 1
+    assert "a.tif" in result.stderr
+    assert not Path("out/cohort.json").exists()
