@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
-from fake_slides import MPP, TILE
+from fake_slides import MPP, TILE, draw_slide
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtWidgets import QDialog, QLineEdit, QListWidget
 from slide_stage import FIXTURES
@@ -15,7 +13,6 @@ from test_slide_drawing import box, event
 from napari_melanoma.data.tiles import tile_set_of
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.ui.slide.regions_files import import_from
 from napari_melanoma.ui.slide.regions_layer import HALF
 from napari_melanoma.workflows.slide_regions import REGIONS
 from napari_melanoma.workflows.tile_data import TileDataOptions
@@ -29,7 +26,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 def annotating(person, slide_path):
     """Somebody who has a slide open and the fold of regions."""
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.regions.drawn is not None)
+    person.until(lambda: person.dock.regions.keeper.drawn is not None)
     person.dock.regions_fold.expand(animate=False)
     person.waits()
     return person
@@ -48,7 +45,7 @@ def goes_around(person, corners):
 
 
 def regions(person):
-    return person.dock.regions.drawn.history.now
+    return person.dock.regions.keeper.regions
 
 
 def kept(person):
@@ -94,7 +91,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
 
     before = regions(person)
     person.viewer.layers.clear()
-    dock.regions._known.clear()
+    dock.regions.keeper._known.clear()
     person.opens_slides(slide_path)
     person.until(lambda: REGIONS_LAYER in person.viewer.layers)
     assert regions(person) == before
@@ -119,8 +116,8 @@ def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
     np.testing.assert_allclose(
         np.array(regions(person)[0].polygons[0].outer).min(0), np.array(second.polygons[0].outer).min(0) + 2 * TILE
     )
-    dock.regions.undo()
-    dock.regions.undo()
+    dock.regions.keeper.undo()
+    dock.regions.keeper.undo()
     person.waits()
     assert regions(person) == (first, second)
 
@@ -142,6 +139,17 @@ def test_what_is_painted_becomes_regions_of_each_class(annotating):
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
 
+def test_what_is_painted_stays_with_the_slide_that_it_was_painted_on(annotating, tmp_path):
+    person, dock = annotating, annotating.dock
+    person.clicks("region_brush")
+    person.viewer.layers[PAINTING].data[:200, :200] = 1
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: dock.regions.keeper.drawn is not None)
+    assert regions(person) == ()
+    person.clicks("previous_slide")
+    person.until(lambda: len(regions(person)) == 1)
+
+
 def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -161,15 +169,12 @@ def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions._exporting(dock.regions.drawn, str(tmp_path / "out.geojson"))
+    dock.regions.keeper.write(tmp_path / "out.geojson")
     person.waits()
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
     text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Melanoma", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    now = dock.regions.drawn
-    dock.regions._importing(
-        partial(import_from, now.identity, now.history.now, dock.slide.size), str(tmp_path / "other.geojson")
-    )
+    dock.regions.keeper.read(tmp_path / "other.geojson")
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
     assert dock.regions.controls.classes.classes[-1].name == "Tumor"

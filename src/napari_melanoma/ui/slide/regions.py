@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.slide.regions_brush import RegionBrush
 from napari_melanoma.ui.slide.regions_controls import NONE_YET, RegionControls
-from napari_melanoma.ui.slide.regions_files import (
-    Drawn,
-    Imported,
-    Kept,
-    ask_export,
-    ask_import,
-    export_to,
-    import_from,
-    keep,
-    load,
-)
+from napari_melanoma.ui.slide.regions_files import ask_export, ask_import
+from napari_melanoma.ui.slide.regions_keeper import RegionKeeper
 from napari_melanoma.ui.slide.regions_layer import RegionLayer
 
 if TYPE_CHECKING:
@@ -36,13 +24,10 @@ if TYPE_CHECKING:
     from napari_melanoma.analysis.region_edits import ShapesNow
     from napari_melanoma.analysis.regions import RegionClass, Regions
     from napari_melanoma.core.placement import MapPlace
-    from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.ui.slide.desk import Place
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.regions_data import TileDataMaker
 
-Edit = Callable[["Regions"], "Regions"]
 LESIONS = "lesions.geojson"
 KEYS = range(1, 10)
 
@@ -68,19 +53,19 @@ class SlideRegions(QObject):
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
         self._dock, self._viewer = dock, viewer
-        self._known: dict[str, Drawn] = {}
         self._controls: RegionControls | None = None
         self.maker: TileDataMaker | None = None
+        self.keeper = RegionKeeper(self)
         self.layer = RegionLayer(viewer, self)
         self.brush = RegionBrush(viewer, self)
-        self._latest = Latest(self)
-        self._latest.succeeded.connect(self._on_done)
-        self._latest.failed.connect(self.failed)
         self._keys: dict[str, Callable[[], None]] = {str(number): partial(self._on_key, number) for number in KEYS}
-        self.layer.bind({**self._keys, "Control-Z": self.undo, "Control-Shift-Z": self.redo})
+        self.layer.bind({**self._keys, "Control-Z": self.keeper.undo, "Control-Shift-Z": self.keeper.redo})
         self.layer.changed.connect(self._on_shapes)
         self.brush.painted.connect(self._on_painted)
-        dock.desk.found.connect(self._on_found)
+        self.keeper.changed.connect(self._on_changed)
+        self.keeper.said.connect(dock.status.say)
+        self.keeper.failed.connect(self.failed)
+        dock.desk.found.connect(self.keeper.look)
         self._fold = dock.regions_fold
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())
@@ -88,13 +73,7 @@ class SlideRegions(QObject):
     @property
     def busy(self) -> bool:
         """Whether regions are being read or written."""
-        return self.layer.busy or self._latest.busy or (self.maker is not None and self.maker.busy)
-
-    @property
-    def drawn(self) -> Drawn | None:
-        """Those of the slide that the dock is about; None until they were read."""
-        slide = self._dock.slide
-        return None if slide is None else self._known.get(slide.identity)
+        return self.layer.busy or self.keeper.busy or (self.maker is not None and self.maker.busy)
 
     @property
     def controls(self) -> RegionControls:
@@ -106,7 +85,8 @@ class SlideRegions(QObject):
             made.classes.edited.connect(self._on_class_edited)
             for mode, button in made.tools.items():
                 button.clicked.connect(partial(self._on_tool, mode))
-            slots = {"class": self._on_reclass, "remove": self._on_remove, "undo": self.undo, "redo": self.redo}
+            keeper = self.keeper
+            slots = {"class": self._on_reclass, "remove": self._on_remove, "undo": keeper.undo, "redo": keeper.redo}
             for name, slot in slots.items():
                 made.edits[name].clicked.connect(lambda _=False, slot=slot: slot())
             made.importing.connect(self._on_import)
@@ -114,27 +94,17 @@ class SlideRegions(QObject):
             made.data.clicked.connect(self._on_data)
         return self._controls
 
-    def change(self, edit: Edit, selected: Collection[str] = ()) -> None:
-        """Change the regions by hand; a step that can be undone, kept at once.
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide; its regions come when its folder is found.
 
         Parameters
         ----------
-        edit : callable
-            From regions to regions.
-        selected : collection of str
-            Ids of those that are selected then.
+        slide : OpenSlide or None
+            None for none.
         """
-        now = self.drawn
-        if now is None:
-            return
-        try:
-            regions = edit(now.history.now)
-        except MelanomaError as error:
-            self.layer.show(now.history.now)
-            self.failed.emit(error)
-            return
-        if regions != now.history.now:
-            self._take(replace(now, history=now.history.then(regions)), selected)
+        self.brush.finish()  # what was painted is of the slide before
+        self.layer.turn_to(slide)
+        self.keeper.turn_to(slide)
 
     def followed(self, link: str) -> bool:
         """Do what a link in the status line says, where it is about regions.
@@ -151,73 +121,9 @@ class SlideRegions(QObject):
         """
         return self.maker is not None and self.maker.followed(link)
 
-    def undo(self) -> None:
-        """Take back the last change."""
-        self._step("undo")
-
-    def redo(self) -> None:
-        """Do again what was taken back."""
-        self._step("redo")
-
-    def _step(self, way: str) -> None:
-        now = self.drawn
-        if now is not None:
-            history = getattr(now.history, way)()
-            if history is not now.history:
-                self._take(replace(now, history=history))
-
-    def _take(self, drawn: Drawn, selected: Collection[str] = ()) -> None:
-        """Let regions count from now on: known, shown, kept."""
-        self._known[drawn.identity] = drawn
-        self.layer.show(drawn.history.now, selected)
-        self._tell()
-        self._latest.submit(f"{drawn.identity} keep", partial(self._keeping, drawn.identity))
-
-    def _keeping(self, identity: str) -> Callable[[RunContext], Any] | None:
-        """What a thread is to write; asked when its turn has come, so that the stamp is that of the last file."""
-        now = self._known.get(identity)
-        return None if now is None else partial(keep, now)
-
-    def turn_to(self, slide: OpenSlide | None) -> None:
-        """Be about another slide; its regions come when its folder is found.
-
-        Parameters
-        ----------
-        slide : OpenSlide or None
-            None for none.
-        """
-        self.brush.finish()
-        self.layer.turn_to(slide)
-        now = self.drawn
-        if now is not None:
-            self.layer.show(now.history.now)
-        self._tell()
-
-    def _on_found(self, place: Place) -> None:
-        slide = self._dock.slide
-        if slide is None or slide.identity != place.identity:
-            return
-        now = self._known.get(place.identity)
-        if now is None or now.folder != place.folder:
-            self._latest.submit(f"{place.identity} load", lambda: partial(load, place))
-
-    def _on_done(self, done: Drawn | Kept | Imported | str) -> None:
-        slide = self._dock.slide
-        here = None if slide is None or isinstance(done, str) else done.identity == slide.identity
-        if isinstance(done, str):
-            self._dock.status.say(done)
-        elif isinstance(done, Drawn):
-            self._known[done.identity] = done
-            if here:
-                self.layer.show(done.history.now)
-        elif isinstance(done, Kept):
-            self._known[done.identity] = replace(self._known[done.identity], stamp=done.found.stamp)
-            if done.found.notes:
-                self._dock.status.say("; ".join(done.found.notes))
-        elif here:
-            fresh = done.found.regions
-            self.change(lambda regions: (*regions, *fresh))
-            self._dock.status.say("; ".join((f"{len(fresh)} regions imported", *done.found.notes)) + ".")
+    def _on_changed(self, selected: Collection[str]) -> None:
+        if self.keeper.drawn is not None:
+            self.layer.show(self.keeper.regions, selected)
         self._tell()
 
     def _on_fold(self, is_open: bool) -> None:
@@ -228,22 +134,12 @@ class SlideRegions(QObject):
         """Say what there is, where somebody looks."""
         if self._controls is None and not self._fold.isExpanded():
             return
-        controls, now = self.controls, self.drawn
-        regions = () if now is None else now.history.now
-        classes = _classes(regions)
-        controls.classes.learn(list(classes))
-        counts = Counter(region.class_name or "without a class" for region in regions)
-        said = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        hidden = len(regions) - len({one.at[0] for one in self.layer.shown})
-        more = f" The last {hidden} are not drawn, but kept." if regions and hidden > 0 else ""
-        controls.words.setText(f"{len(regions)} regions: {said}.{more}" if regions else NONE_YET)
-        able = {
-            "class": bool(regions),
-            "remove": bool(regions),
-            "undo": now is not None and bool(now.history.past),
-            "redo": now is not None and bool(now.history.undone),
-            "any": bool(regions),
-        }
+        controls, now, regions = self.controls, self.keeper.drawn, self.keeper.regions
+        controls.classes.learn(_classes(regions))
+        controls.words.setText(_said(regions, len({one.at[0] for one in self.layer.shown})))
+        able = dict.fromkeys(("class", "remove", "any"), bool(regions))
+        able |= {"undo": now is not None and bool(now.history.past)}
+        able |= {"redo": now is not None and bool(now.history.undone)}
         controls.enable(now is not None, able)
 
     def _on_key(self, number: int) -> None:
@@ -258,9 +154,8 @@ class SlideRegions(QObject):
         """A class has another name or colour: its regions too."""
         from napari_melanoma.analysis.regions import reclassed
 
-        drawn = self.drawn
-        ids = [] if drawn is None else [one.id for one in drawn.history.now if one.class_name == before.name]
-        self.change(lambda regions: reclassed(regions, ids, now))
+        ids = [one.id for one in self.keeper.regions if one.class_name == before.name]
+        self.keeper.change(lambda regions: reclassed(regions, ids, now))
         self._on_class()
 
     def _on_tool(self, mode: str) -> None:
@@ -282,26 +177,26 @@ class SlideRegions(QObject):
         from napari_melanoma.analysis.region_edits import followed
 
         of, reader, shown = self.controls.classes.current, self.controls.name, self.layer.shown
-        self.change(lambda regions: followed(regions, shown, now, of, reader)[0])
+        self.keeper.change(lambda regions: followed(regions, shown, now, of, reader)[0])
 
     def _on_painted(self, labels: NDArray[np.uint8], place: MapPlace) -> None:
         from napari_melanoma.analysis.regions import painted_regions
 
         classes, reader = self.controls.classes.classes, self.controls.name
         self.controls.show_tool("")
-        self.change(lambda regions: (*regions, *painted_regions(labels, place, classes, reader)))
+        self.keeper.change(lambda regions: (*regions, *painted_regions(labels, place, classes, reader)))
 
     def _on_reclass(self) -> None:
         from napari_melanoma.analysis.regions import reclassed
 
         chosen, of = self._selected(), self.controls.classes.current
-        self.change(lambda regions: reclassed(regions, chosen, of), chosen)
+        self.keeper.change(lambda regions: reclassed(regions, chosen, of), chosen)
 
     def _on_remove(self) -> None:
         from napari_melanoma.analysis.regions import removed
 
         chosen = self._selected()
-        self.change(lambda regions: removed(regions, chosen))
+        self.keeper.change(lambda regions: removed(regions, chosen))
 
     def _selected(self) -> tuple[str, ...]:
         """Ids of the selected regions; says how to select where there are none."""
@@ -311,25 +206,16 @@ class SlideRegions(QObject):
         return chosen
 
     def _on_import(self, kind: str) -> None:
-        now, slide = self.drawn, self._dock.slide
-        if now is None or slide is None:
-            return
-        work = partial(import_from, now.identity, now.history.now, slide.size)
-        if kind == "lesions":
-            self._importing(work, str(now.folder / LESIONS))
-        else:
-            ask_import(self._dock.window(), now.folder, partial(self._importing, work))
-
-    def _importing(self, work: Callable[..., Any], name: str) -> None:
-        self._latest.submit(f"import {name}", lambda: partial(work, Path(name)))
+        now = self.keeper.drawn
+        if now is not None and kind == "lesions":
+            self.keeper.read(now.folder / LESIONS)
+        elif now is not None:
+            ask_import(self._dock.window(), now.folder, lambda name: self.keeper.read(Path(name)))
 
     def _on_export(self) -> None:
-        now, slide = self.drawn, self._dock.slide
-        if now is not None and slide is not None:
-            ask_export(self._dock.window(), slide.info.name, partial(self._exporting, now))
-
-    def _exporting(self, now: Drawn, name: str) -> None:
-        self._latest.submit("export", lambda: partial(export_to, now.history.now, Path(name)))
+        slide = self._dock.slide
+        if slide is not None:
+            ask_export(self._dock.window(), slide.info.name, lambda name: self.keeper.write(Path(name)))
 
     def _on_data(self) -> None:
         """Ask how tiles shall be cut, and cut them."""
@@ -339,6 +225,17 @@ class SlideRegions(QObject):
             self.maker = TileDataMaker(self._dock, self._viewer)
             self.maker.failed.connect(self.failed)
         self.maker.ask()
+
+
+def _said(regions: Regions, shown: int) -> str:
+    """Say how many regions there are, of which classes."""
+    if not regions:
+        return NONE_YET
+    counts = Counter(region.class_name or "without a class" for region in regions)
+    said = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    hidden = len(regions) - shown
+    more = f" The last {hidden} are not drawn, but kept." if hidden > 0 else ""
+    return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {said}.{more}"
 
 
 def _classes(regions: Regions) -> tuple[RegionClass, ...]:

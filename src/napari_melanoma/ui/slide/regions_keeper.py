@@ -1,0 +1,182 @@
+"""The regions of each slide in a window: read, changed with undo, written at once after every change, in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.slide.regions_files import Drawn, Imported, Kept, export_to, import_from, keep, load
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.regions import Regions
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.ui.slide.desk import Place
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+Edit = Callable[["Regions"], "Regions"]
+
+
+class RegionKeeper(QObject):
+    """Knows the regions of slides, and keeps each change.
+
+    Parameters
+    ----------
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    changed : Signal(object)
+        Other regions count now; ids of those that are selected then.
+    said : Signal(str)
+        What was done, in a sentence.
+    failed : Signal(object)
+        An exception; the regions are as they were.
+    """
+
+    changed = Signal(object)
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._slide: OpenSlide | None = None
+        self._known: dict[str, Drawn] = {}
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether regions are being read or written."""
+        return self._latest.busy
+
+    @property
+    def drawn(self) -> Drawn | None:
+        """Those of the slide that it is about; None until they were read."""
+        return None if self._slide is None else self._known.get(self._slide.identity)
+
+    @property
+    def regions(self) -> Regions:
+        """As they are now; none until they were read."""
+        now = self.drawn
+        return () if now is None else now.history.now
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        self._slide = slide
+        self.changed.emit(())
+
+    def look(self, place: Place) -> None:
+        """Read what was drawn before, now that it is known where that is.
+
+        Parameters
+        ----------
+        place : Place
+            Of the slide that it is about; of any other nothing happens.
+        """
+        now = self.drawn
+        if self._slide is None or self._slide.identity != place.identity:
+            return
+        if now is None or now.folder != place.folder:
+            self._latest.submit(f"{place.identity} load", lambda: partial(load, place))
+
+    def change(self, edit: Edit, selected: Collection[str] = ()) -> None:
+        """Change the regions by hand; a step that can be undone, kept at once.
+
+        Parameters
+        ----------
+        edit : callable
+            From regions to regions.
+        selected : collection of str
+            Ids of those that are selected then.
+        """
+        now = self.drawn
+        if now is None:
+            return
+        try:
+            regions = edit(now.history.now)
+        except MelanomaError as error:
+            self.changed.emit(())
+            self.failed.emit(error)
+            return
+        if regions != now.history.now:
+            self._take(replace(now, history=now.history.then(regions)), selected)
+
+    def undo(self) -> None:
+        """Take back the last change."""
+        self._step("undo")
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        self._step("redo")
+
+    def read(self, path: Path) -> None:
+        """Take the regions of a file too.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            GeoJSON.
+        """
+        now, slide = self.drawn, self._slide
+        if now is not None and slide is not None:
+            work = partial(import_from, now.identity, now.history.now, slide.size, path)
+            self._latest.submit(f"import {path}", lambda: work)
+
+    def write(self, path: Path) -> None:
+        """Write the regions somewhere else.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            GeoJSON.
+        """
+        regions = self.regions
+        self._latest.submit(f"export {path}", lambda: partial(export_to, regions, path))
+
+    def _step(self, way: str) -> None:
+        now = self.drawn
+        if now is not None:
+            history = getattr(now.history, way)()
+            if history is not now.history:
+                self._take(replace(now, history=history))
+
+    def _take(self, drawn: Drawn, selected: Collection[str] = ()) -> None:
+        """Let regions count from now on: known, told, kept."""
+        self._known[drawn.identity] = drawn
+        self._latest.submit(f"{drawn.identity} keep", partial(self._keeping, drawn.identity))
+        self.changed.emit(selected)
+
+    def _keeping(self, identity: str) -> Callable[[RunContext], Any] | None:
+        """What a thread is to write; asked when its turn has come, so that the stamp is that of the last file."""
+        now = self._known.get(identity)
+        return None if now is None else partial(keep, now)
+
+    def _on_done(self, done: Drawn | Kept | Imported | str) -> None:
+        if isinstance(done, str):
+            self.said.emit(done)
+        elif isinstance(done, Drawn):
+            self._known[done.identity] = done
+            self.changed.emit(())
+        elif isinstance(done, Kept):
+            self._known[done.identity] = replace(self._known[done.identity], stamp=done.found.stamp)
+            if done.found.notes:
+                self.said.emit("; ".join(done.found.notes))
+        elif self._slide is not None and self._slide.identity == done.identity:
+            fresh = done.found.regions
+            self.change(lambda regions: (*regions, *fresh))
+            self.said.emit("; ".join((f"{len(fresh)} regions imported", *done.found.notes)) + ".")
