@@ -268,6 +268,21 @@ def test_a_corrupt_tile_is_counted_and_warned_of(
     assert (SlideResult.open(outcome.folder).state == FAILED).sum() == 16
 
 
+def test_tissue_is_found_around_a_corrupt_tile_which_is_told_as_failed(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    found = options.model_copy(update={"tissue_mask": None})
+    sound = analysed(slide_path, tmp_path / "sound", found, tile_model())
+    with tifffile.TiffFile(slide_path) as tiff:
+        offset, count = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
+    with slide_path.open("rb+") as file:
+        file.seek(offset)
+        file.write(b"\0" * count)
+    outcome = analysed(slide_path, tmp_path / "out", found, tile_model())
+    assert outcome.content["tiles_failed"] == 16
+    assert outcome.content["tiles_total"] == sound.content["tiles_total"] > 200
+
+
 def test_a_truncated_slide_is_refused_with_what_to_do(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
     marks = person.finds(QListWidget, "bookmarks")
     marks.item(0).setText("ulcer")
     person.types("go_to", "0.2, 0.2")
+    assert dock.status.text == ""
     person.waits()
     second = draw_slide(tmp_path / "other.tif", tint=9)
     person.opens_slides(second)
@@ -346,6 +347,7 @@ def test_fluorescence_is_looked_at_and_not_analysed(person, tmp_path):
     dock.model.changed.emit()
     assert not dock.analyse.isEnabled()
     assert "fluorescence" in dock.analyse.toolTip()
+    assert "not analysed" in person.says("slide_warnings")
     assert not dock.tissue.isEnabled()
 
 

@@ -19,6 +19,7 @@ from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.io.slide_results import ResultSpec
 from napari_melanoma.io.slides.slide import DamagedTile
 from napari_melanoma.workflows.slide_options import DENSE_OVERLAP, SlideOptions
+from napari_melanoma.workflows.slide_overview import read_overview
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from napari_melanoma.inference.tiles import TileModelInfo
     from napari_melanoma.io.slides.slide import Slide, SlideInfo
 
-THUMBNAIL_PX = 2048
 STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 grey levels
 Picture = Callable[[], "NDArray[np.uint8]"]
+Overview = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
 Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 
@@ -119,7 +120,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
     """
     check_slide(slide.info)
     grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
-    overview = cache(partial(slide.thumbnail, THUMBNAIL_PX))
+    overview = cache(partial(read_overview, slide))
     mask, place, warnings = _tissue(slide.info, overview, options)
     share = tissue_share(grid, mask, place)
     passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
@@ -247,7 +248,7 @@ def _part(info: SlideInfo, options: SlideOptions) -> Box | None:
 
 
 def _tissue(
-    slide: SlideInfo, overview: Picture, options: SlideOptions
+    slide: SlideInfo, overview: Overview, options: SlideOptions
 ) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
     """Tissue as it was given, or as it is found."""
     from napari_melanoma.analysis.tissue import find_tissue
@@ -258,20 +259,21 @@ def _tissue(
     if options.tissue_mask is not None:
         mask = read_mask(options.tissue_mask)
     else:
-        place = MapPlace.of_thumbnail(overview().shape, (full.height, full.width), size)
-        found = find_tissue(overview(), place.cell_um, options.tissue)
-        mask, warnings = found.mask, found.warnings
+        picture, damage = overview()
+        place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), size)
+        found = find_tissue(picture, place.cell_um, options.tissue)
+        mask, warnings = found.mask | damage, found.warnings
     return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
 
 
-def _stain(sample: Picture, overview: Picture, options: SlideOptions) -> StainFit | None:
+def _stain(sample: Picture, overview: Overview, options: SlideOptions) -> StainFit | None:
     """Stain of the slide's tissue, where it is to be normalised."""
     if options.stain is None or options.stain.method == "none":
         return None
     from napari_melanoma.analysis.stain import fit_stain
     from napari_melanoma.analysis.tissue_colours import glass_colour
 
-    return fit_stain(sample(), options.stain, glass_colour(overview()))
+    return fit_stain(sample(), options.stain, glass_colour(overview()[0]))
 
 
 def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Levels that the file lacks: averages of the finer ones, the same whichever box is asked, rough only for a viewer."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.slides import sharpening, tiled
 from napari_melanoma.io.slides.arrays import LevelArray
+from napari_melanoma.io.slides.damage import FoundDamage, damaged
 from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.io.slides.slide import DamagedTile
 from napari_melanoma.io.slides.sources import BuiltGrid, Grid, halved, with_missing
@@ -144,3 +146,31 @@ def test_a_slide_that_is_closed_while_it_is_sharpened_ends_quietly(flat, monkeyp
 @pytest.mark.parametrize(("tiles", "depth", "side"), [(1, 6, 16), (9, 6, 8), (24, 3, 4), (500, 8, 2), (1, 1, 2)])
 def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
     assert sharpening.samples_a_side(tiles, depth) == side
+
+
+def test_a_thumbnail_goes_around_damage_and_says_where_it_is(flat, damage, caplog) -> None:
+    path, _ = flat
+    with open_slide(path) as slide:
+        sound, nothing = slide.thumbnail_around_damage(192)
+        np.testing.assert_array_equal(sound, slide.thumbnail(192))
+    damage(path, 0, 3)
+    with open_slide(path) as slide:
+        with pytest.raises(DamagedTile):
+            slide.thumbnail(192)
+        for _ in range(2):
+            picture, boxes = slide.thumbnail_around_damage(192)
+    assert (nothing, boxes) == ((), (Box(0, 192, 64, 64),))
+    assert len(caplog.records) == 1
+    differs = np.any(picture != sound, axis=2)
+    assert differs[:8, 24:32].all()
+    assert differs.sum() == 64
+
+
+def test_of_many_damaged_tiles_the_first_are_named(caplog) -> None:
+    found = FoundDamage(Path("a.svs"))
+    for column in (*range(100), 0):
+        found.add(damaged(Path("a.svs"), 0, Box(0, 64 * column, 64, 64), ValueError("no JPEG")))
+    assert len(caplog.records) == 21
+    assert "more tiles of a.svs" in caplog.messages[-1]
+    assert len(found.at(0, 1.0)) == 100
+    assert not found.at(1, 2.0)

@@ -237,6 +237,7 @@ def _opened(path: Path, handle: Handle, given: PixelSize | None) -> TiledSlide:
         associated=tuple(slide.associated_images),
         has_profile="openslide.icc-size" in said,
         warnings=((TRUNCATED,) if is_cut_off(path) else ()) + scale.warnings,
+        doubts=scale.warnings,
         fingerprint=fingerprint_of(path),
     )
     images = {name: partial(_beside, handle, name) for name in info.associated}

@@ -87,6 +87,7 @@ def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
         pixel_size=scale.pixel_size,
         has_profile=profile is not None,
         warnings=scale.warnings,
+        doubts=scale.warnings,
         fingerprint=fingerprint_of(path),
     )
     return TiledSlide(info, [grid for grid, _ in levels], np.dtype(np.uint8), Extras(lambda: profile, close=close))

@@ -33,6 +33,7 @@ SAME_SCALE = 0.05
 UM_BY_MAGNIFICATION = (4.4, 22.0)
 
 ADVICE = "Set it in the Slide dock (Scale), or with --mpp."
+NOT_STATED = f"no pixel size is stated, so lengths stay in pixels. {ADVICE}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def judged(y_um: float | None, x_um: float | None, magnification: float | None =
         sides differ by more than 1 % or size and magnification contradict each other.
     """
     if y_um is None or x_um is None:
-        return Scale(None, magnification, (f"no pixel size is stated, so lengths stay in pixels. {ADVICE}",))
+        return Scale(None, magnification, (NOT_STATED,))
     low, high = BELIEVED_UM
     if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
         said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -91,6 +91,8 @@ class SlideInfo:
         Whether there is an ICC profile, see ``apply_profile``.
     warnings : tuple of str
         What a user should know before trusting a number: no scale, a scale that is doubtful, planes left out.
+    doubts : tuple of str
+        Those of the warnings that are about the scale, which no longer matter where the user sets it.
     fingerprint : str
         Of the content, quick to compute; ties results to the slide wherever it lies.
     """
@@ -109,6 +111,7 @@ class SlideInfo:
     associated: tuple[str, ...] = ()
     has_profile: bool = False
     warnings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     fingerprint: str = ""
 
 
@@ -194,12 +197,37 @@ class Slide(ABC):
         DamagedTile
             As ``read_region``.
         """
+        return self._small(self.read_region, side_px)
+
+    def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """Read the whole slide as a small picture, also where tiles cannot be decoded.
+
+        Parameters
+        ----------
+        side_px : int
+            Length of its longer side.
+
+        Returns
+        -------
+        picture : numpy.ndarray
+            As ``thumbnail``, with marks in the place of what is damaged.
+        damage : tuple of Box
+            Where that is, in pixels of level 0.
+        """
+        return self._around_damage(side_px)
+
+    def _around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """As ``thumbnail_around_damage`` says; a reader that knows its tiles does better."""
+        return self.thumbnail(side_px), ()
+
+    def _small(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
+        """Scale what is read of the level that fits a small picture."""
         from napari_melanoma.io.slides.pictures import fitted, in_colours
 
         full = self.info.levels[0]
         index = self.best_level(max(full.height, full.width) / side_px)
         level = self.info.levels[index]
-        pixels = self.read_region(index, Box(0, 0, level.height, level.width))
+        pixels = read(index, Box(0, 0, level.height, level.width))
         if self.info.kind != "brightfield":
             pixels = in_colours(pixels, self.info.colours)
         rgb = cast("NDArray[np.uint8]", pixels)

@@ -94,6 +94,7 @@ def _opened(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | N
         associated=tuple(others),
         has_profile=profile is not None,
         warnings=(*_truncation(path, levels, reader.size), *scale.warnings, *levels[0].left_out),
+        doubts=scale.warnings,
         fingerprint=fingerprint_of(path),
     )
     extras = Extras(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from textwrap import shorten
+from functools import cache, partial
 from threading import local
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +18,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.cache import TileCache, shared_cache
+from napari_melanoma.io.slides.damage import FoundDamage, damaged
 from napari_melanoma.io.slides.pictures import marked_tile
 from napari_melanoma.io.slides.sharpening import ROUGH_DEPTH, ROUGH_TILES, Cell, Sharpener, rough_tile, samples_a_side
 from napari_melanoma.io.slides.slide import DamagedTile, Slide, SlideInfo
@@ -28,8 +26,6 @@ from napari_melanoma.io.slides.sources import BuiltGrid, Grid, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
 
 MOST_THREADS = 4
 WORTH_THREADS = 64  # missing tiles; with fewer, on two busy cores, handing over cost more than it gained
@@ -86,6 +82,7 @@ class TiledSlide(Slide):
         self._cache = cache or shared_cache()
         self._coarse = TileCache(COARSE_BYTES)
         self._sharpener = Sharpener(self._sharpen)
+        self._damage = FoundDamage(info.path)
         self._number = next(_numbers)
         self._end = weakref.finalize(self, self._extras.close)  # a layer that goes takes its slide along
 
@@ -109,7 +106,7 @@ class TiledSlide(Slide):
         numpy.ndarray
             (row, column, channel).
         """
-        return self._region(level, box, shown=False)
+        return self._region(level, box, marked=False)
 
     def read_shown(self, level: int, box: Box) -> NDArray:
         """Read a rectangle of pixels for a viewer, which must be quick and stop at nothing.
@@ -134,7 +131,14 @@ class TiledSlide(Slide):
         InputError
             Where the file can be read no more, or the level does not exist.
         """
-        return self._region(level, box, shown=True)
+        return self._region(level, box, marked=True, rough=True)
+
+    def _around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """The small picture with striped marks, and where tiles of the level that it comes from are damaged."""
+        picture = self._small(partial(self._region, marked=True), side_px)
+        full = self.info.levels[0]
+        base = _level_of_file(self.sources, self.best_level(max(full.height, full.width) / side_px))
+        return picture, self._damage.at(base, self.info.levels[base].downsample)
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Have a function called each time that what was shown roughly can be read exactly.
@@ -182,25 +186,20 @@ class TiledSlide(Slide):
             self._coarse.forget(self._number)
 
     def _refuse_closed(self) -> None:
-        """Raise where the slide was closed."""
         if not self._end.alive:
             raise InputError(f"{self.info.path} was closed, and is read no more. Open it again.")
 
-    def _region(self, level: int, box: Box, *, shown: bool) -> NDArray:
+    def _region(self, level: int, box: Box, *, marked: bool, rough: bool = False) -> NDArray:
         """Put a region together from its tiles."""
         self._refuse_closed()
-        if not 0 <= level < len(self.sources):
-            raise InputError(
-                f"{self.info.path} has levels 0 to {len(self.sources) - 1}, but level {level} was asked for. "
-                "Choose one of those."
-            )
+        _refuse_level(level, self.info)
         source = self.sources[level]
         pixels = np.empty((box.height, box.width, len(self.info.channels)), self.dtype)
         if not _is_inside(box, source):
             pixels[:] = self.fill
         cells = _cells(source, box)
-        rough = shown and isinstance(source, BuiltGrid) and source.depth >= ROUGH_DEPTH
-        tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=shown)
+        rough = rough and isinstance(source, BuiltGrid) and source.depth >= ROUGH_DEPTH
+        tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=marked)
         for (row, column), tile in zip(cells, tiles, strict=True):
             _paste(tile, row * source.tile_height - box.top, column * source.tile_width - box.left, pixels)
         return pixels
@@ -270,7 +269,7 @@ class TiledSlide(Slide):
             if not marked:
                 raise
             if fault.level == level:
-                logger.warning("%s", fault)
+                self._damage.add(fault)
             tile, key = self._decoded(level, cell, marked=True), (*key, "marked")
         if keep or self._cache_of(level) is self._coarse:
             self._cache_of(level).put(key, tile)
@@ -291,7 +290,7 @@ class TiledSlide(Slide):
             raise
         except DAMAGE as error:
             box = Box(cell[0] * source.tile_height, cell[1] * source.tile_width, height, width)
-            raise DamagedTile(_damage(self.info.path, level, box, error), level, box) from error
+            raise damaged(self.info.path, level, box, error) from error
 
     def _cache_of(self, level: int) -> TileCache:
         """Where tiles of a level are kept: coarse levels that were built are never pushed out by others."""
@@ -300,14 +299,18 @@ class TiledSlide(Slide):
         return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
 
 
-def _damage(path: Path, level: int, box: Box, error: Exception) -> str:
-    """Say which tile is damaged, and what to do."""
-    reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
-    return (
-        f"a tile of {path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
-        f"{box.height} x {box.width} pixels): {reason}. The rest of the slide can be read; copy the file again "
-        "from its source, or export it again, to get this part too."
-    )
+def _refuse_level(level: int, info: SlideInfo) -> None:
+    """Raise where a slide has no such level."""
+    if not 0 <= level < len(info.levels):
+        raise InputError(
+            f"{info.path} has levels 0 to {len(info.levels) - 1}, but level {level} was asked for. Choose one of those."
+        )
+
+
+def _level_of_file(sources: Sequence[Grid], level: int) -> int:
+    """The level of the file that a level is, or is built from."""
+    source = sources[level]
+    return level - source.depth if isinstance(source, BuiltGrid) else level
 
 
 def _cells(source: Grid, box: Box) -> list[Cell]:

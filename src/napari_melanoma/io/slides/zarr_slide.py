@@ -117,6 +117,7 @@ def _opened(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
         channels=channels,
         colours=colours,
         warnings=scale.warnings,
+        doubts=scale.warnings,
         fingerprint=fingerprint_of(folder),
     )
     return TiledSlide(info, [grid for grid, _ in with_built], dtype)

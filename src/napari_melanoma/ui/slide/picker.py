@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
+from napari_melanoma.io.slides.scale import NOT_STATED
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.sharp import keep_sharp
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 LONGEST = 18  # letters of a word that fit in half a dock
 GIVEN = {"ruler": "from your ruler", "given": "given by you"}
+REPEATED = ("openslide.level", "openslide.associated", "openslide.region")  # sizes of what is named anyway
+LOOKED_AT = "Fluorescence is looked at, not analysed: the models learnt from brightfield stains."
 NO_SCALE = "The size of a pixel is not known: nothing can be measured or analysed. Set it with the ruler, at the right."
 
 
@@ -109,7 +112,7 @@ class SlidePicker(QWidget):
         if [slide.identity for slide in slides] != known:
             self.combo.clear()
             for slide in slides:
-                self.combo.addItem(slide.info.path.name, slide.identity)
+                self.combo.addItem(said_name(slide.info), slide.identity)
                 self.combo.setItemData(self.combo.count() - 1, slide.identity, Qt.ItemDataRole.ToolTipRole)
         left = [slide.identity for slide in slides]
         kept = fresh[-1] if fresh else kept if kept in left else next(reversed(left), None)
@@ -179,7 +182,8 @@ class SlideFacts(Words):
             self.setText("")
             return
         levels = ", ".join(f"1:{level.downsample:g}" + (" (made here)" if level.built else "") for level in info.levels)
-        rows = {"levels": levels, "channels": ", ".join(info.channels), **info.properties}
+        said = {name: value for name, value in info.properties.items() if not name.startswith(REPEATED)}
+        rows = {"levels": levels, "channels": ", ".join(info.channels), **said}
         if info.kind == "brightfield":
             rows.pop("channels")
         lines = (
@@ -190,6 +194,22 @@ class SlideFacts(Words):
         names = html.escape(", ".join(info.associated))
         beside = f"<p>Not opened, for it may name the patient: {names}.</p>" if names else ""
         self.setText(f"<table>{''.join(lines)}</table>{beside}")
+
+
+def said_name(info: SlideInfo) -> str:
+    """Name a slide: its file, or the folder of a slide whose files have numbers for names.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        Of the slide.
+
+    Returns
+    -------
+    str
+        Such as ``CMU-1.svs``.
+    """
+    return info.path.name if info.path.name.startswith(info.name) else info.name
 
 
 def said_facts(info: SlideInfo) -> str:
@@ -236,9 +256,11 @@ def said_warnings(info: SlideInfo) -> list[str]:
     list of str
         In their order.
     """
+    others = [warning for warning in info.warnings if warning not in info.doubts]
+    kind = [LOOKED_AT] if info.kind == "fluorescence" else []
     if info.pixel_size is None:
-        return [NO_SCALE]
-    return [] if info.pixel_size.source in GIVEN else list(info.warnings)
+        return [*others, *kind, NO_SCALE, *(doubt for doubt in info.doubts if doubt != NOT_STATED)]
+    return [*others, *kind, *(() if info.pixel_size.source in GIVEN else info.doubts)]
 
 
 def _wrapping(text: str) -> str:

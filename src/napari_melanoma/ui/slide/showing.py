@@ -50,6 +50,7 @@ class SlideShowing(QObject):
         super().__init__(controls)
         self._viewer, self._controls = viewer, controls
         self._slide: OpenSlide | None = None
+        self._complaint = ""
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_picture)
         self._latest.failed.connect(self.failed)
@@ -140,7 +141,11 @@ class SlideShowing(QObject):
         try:
             slide_camera.fly(self._viewer, self._slide, slide_camera.read_place(self._slide, text))
         except MelanomaError as error:
+            self._complaint = str(error)
             self.failed.emit(error)
+            return
+        if self._controls.status.text == self._complaint:  # about the place that was typed before
+            self._controls.status.say("")
 
     def _on_chosen(self, bookmark: Bookmark) -> None:
         if self._slide is not None:
@@ -162,7 +167,7 @@ class SlideShowing(QObject):
 
 
 def _picture(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:
-    """Read the whole slide as a small picture."""
+    """Read the whole slide as a small picture; what is damaged of it is marked, as in the viewer."""
     from napari_melanoma.ui.slide.overview import as_image
 
-    return identity, as_image(slide.thumbnail(OVERVIEW_PX))
+    return identity, as_image(slide.thumbnail_around_damage(OVERVIEW_PX)[0])

@@ -293,11 +293,12 @@ def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
 def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401
     """Find the tissue as the analysis would."""
     from napari_melanoma.analysis.tissue import find_tissue
-    from napari_melanoma.workflows.slide_plan import THUMBNAIL_PX
+    from napari_melanoma.workflows.slide_overview import read_overview
 
-    thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    picture, damage = read_overview(slide)
     run.check()
     full = slide.info.levels[0]
-    place = MapPlace.of_thumbnail(thumbnail.shape, (full.height, full.width), size)
-    found = find_tissue(thumbnail, place.cell_um, TissueConfig(method=method))
-    return FoundTissue(identity, found.mask, found.share, found.warnings, method)
+    place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), size)
+    found = find_tissue(picture, place.cell_um, TissueConfig(method=method))
+    mask = found.mask | damage
+    return FoundTissue(identity, mask, float(mask.mean()), found.warnings, method)

@@ -1,0 +1,56 @@
+"""What the Slide dock says of a slide before anybody looks: its name, what to know of it, what its file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.slides.scale import NOT_STATED
+from napari_melanoma.io.slides.slide import Level, SlideInfo
+from napari_melanoma.ui.slide.picker import LOOKED_AT, NO_SCALE, SlideFacts, said_name, said_warnings
+
+CUT_OFF, PRINT = "the file is truncated: 3 tiles", "the file says 84.67 x 84.67 um per pixel: as of a print"
+UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")}
+
+
+def known(path="slides/a.svs", name="a", doubts=(), **more):
+    """Facts of a slide that is cut off."""
+    levels = (Level(100, 80, 1.0),)
+    return SlideInfo(Path(path), name, "TIFF", levels, warnings=(CUT_OFF, *doubts), doubts=doubts, **more)
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        (known(doubts=(NOT_STATED,)), [CUT_OFF, NO_SCALE]),
+        (known(doubts=(PRINT,)), [CUT_OFF, NO_SCALE, PRINT]),
+        (known(doubts=(PRINT,), pixel_size=UM["file"]), [CUT_OFF, PRINT]),
+        (known(doubts=(PRINT,), pixel_size=UM["given"]), [CUT_OFF]),
+        (known(kind="fluorescence", pixel_size=UM["file"]), [CUT_OFF, LOOKED_AT]),
+    ],
+    ids=["no scale", "a scale that is not believed", "a doubtful scale", "a scale by the user", "fluorescence"],
+)
+def test_a_scale_by_the_user_silences_what_is_said_of_the_scale_alone(info, said):
+    assert said_warnings(info) == said
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "said"),
+    [
+        ("slides/CMU-1.svs", "CMU-1", "CMU-1.svs"),
+        ("slides/core.ome.tif", "core", "core.ome.tif"),
+        ("slides/CMU-1_dicom/1.2.826.0.1.dcm", "CMU-1_dicom", "CMU-1_dicom"),
+    ],
+)
+def test_a_slide_whose_files_have_numbers_for_names_is_named_by_its_folder(path, name, said):
+    assert said_name(known(path, name)) == said
+
+
+def test_sizes_of_levels_are_said_once(qtbot):
+    facts = SlideFacts()
+    qtbot.addWidget(facts)
+    facts.show_info(known(properties={"openslide.level[0].height": "100", "hamamatsu.Product": "C9600"}))
+    assert "C9600" in facts.text()
+    assert "height" not in facts.text()
