@@ -14,6 +14,7 @@ from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, scroll
 from napari_melanoma.ui.settings import Settings
 from napari_melanoma.ui.slide.exporting import export_button
 from napari_melanoma.ui.slide.heat import HeatControls
+from napari_melanoma.ui.slide.magnification import Magnification
 from napari_melanoma.ui.slide.models import SlideModelPicker
 from napari_melanoma.ui.slide.options import SlideAdvanced
 from napari_melanoma.ui.slide.overview import Overview
@@ -102,6 +103,7 @@ class SlideControls(QWidget):
         self.scale = SlideScale(viewer, self.settings)
         self.facts = SlideFacts()
         self.overview = Overview(self.icons)
+        self.magnification = Magnification()
         self.places = Places(self.icons)
         self.tissue = TissueSection()
         self.model = SlideModelPicker(self.icons)
@@ -258,7 +260,7 @@ class SlideControls(QWidget):
         label = QLabel("model")
         rows.addRow(label, self.model)
         folds = (
-            section("Overview", "overview_section", _column(self.overview, self.places), self.settings, True),
+            section("Overview", "overview_section", _column(self.overview, self.magnification, self.places), self.settings, True),
             section("What the file says", "facts_section", self.facts, self.settings, False),
             section("Tissue", "slide_tissue_section", self.tissue, self.settings, False),
         )
@@ -267,6 +269,7 @@ class SlideControls(QWidget):
         self._edit_row = row(*others)
         self._edit_row.layout().setSpacing(2)
         # Filled when they are first opened.
+        self.worklist_fold = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
         self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
         self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
@@ -278,10 +281,10 @@ class SlideControls(QWidget):
         )
         buttons = row(self.analyse, self.analyse_view, stretch=0)
         self.analyse_view.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self.icons.fold(*folds, self.options_fold, *results, self.regions_fold)
+        self.icons.fold(self.worklist_fold, *folds, self.options_fold, *results, self.regions_fold)
         column.addWidget(self.picker)
         column.addWidget(self.scale)
-        self._folded = (*folds, models, self.options_fold, buttons, self.run_panel, *results, self.regions_fold)
+        self._folded = (self.worklist_fold, *folds, models, self.options_fold, buttons, self.run_panel, *results, self.regions_fold)
         return part
 
 

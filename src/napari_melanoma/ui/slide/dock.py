@@ -14,6 +14,7 @@ from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.analysing import SlideAnalysing
+from napari_melanoma.ui.slide.around import SlideAround
 from napari_melanoma.ui.slide.controls import ANALYSE_KEY, SAVE_KEY, VIEW_KEY, SlideControls
 from napari_melanoma.ui.slide.desk import Place, SlideDesk, preload
 from napari_melanoma.ui.slide.drawing import LesionDrawing
@@ -62,6 +63,7 @@ class SlideDock(SlideControls):
         self.lesions = SlideLesions(napari_viewer, self)
         self.results = SlideResults(self, napari_viewer)
         self.exports = SlideExports(self)
+        self.around = SlideAround(self, napari_viewer)
         self.analysing = SlideAnalysing(self)
         self.drawing = LesionDrawing(self, napari_viewer)
         self.relation = LesionRelation(self)
@@ -103,7 +105,7 @@ class SlideDock(SlideControls):
         self.run_panel.seen.connect(self.refresh)
         for source in (
             *(self.model, self.scale, self.opener, self.showing, self.tissues, self.lesions),
-            *(self.desk, self.run_panel, self.exports, self.regions),
+            *(self.desk, self.run_panel, self.exports, self.around, self.regions),
         ):
             source.failed.connect(self._on_failed)
 
@@ -124,7 +126,7 @@ class SlideDock(SlideControls):
         """Whether anything is on its way; an analysis at work is not meant."""
         parts = (
             *(self.desk, self.opener, self.showing, self.tissues, self.lesions),
-            *(self.strip, self.exports, self.relation, self.advanced, self.regions),
+            *(self.strip, self.exports, self.around, self.relation, self.advanced, self.regions),
         )
         return any(part.busy for part in parts) or self.run_panel.busy
 
@@ -163,7 +165,8 @@ class SlideDock(SlideControls):
         self.run_panel.set_folder(None)
         self.facts.show_info(None if slide is None else slide.info)
         self.places.show_bookmarks(())
-        for part in (self.scope, self.showing, self.tissues, self.heatmap, self.lesions, self.results, self.regions):
+        parts = (self.scope, self.showing, self.tissues, self.heatmap, self.lesions, self.results, self.regions)
+        for part in (*parts, self.around):
             part.turn_to(slide)
         self.refresh()
         if slide is not None:
@@ -204,6 +207,7 @@ class SlideDock(SlideControls):
         self._viewer.reset_view()
         self.picker.tell()
         self.showing.renew(slide)
+        self.around.turn_to(slide)
         self.facts.show_info(slide.info)
         self.refresh()
 

@@ -1,0 +1,57 @@
+"""What stands around a slide in the Slide dock: magnification, the other slides of a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui.slide.magnification import SlideMagnifying
+from napari_melanoma.ui.slide.worklist import SlideWorklist
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+
+class SlideAround(QObject):
+    """Holds these parts, so that the dock has one thing to turn to another slide.
+
+    Parameters
+    ----------
+    dock : SlideDock
+        The dock.
+    viewer : napari.viewer.Viewer
+        The viewer.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception of any of them.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self.magnifying = SlideMagnifying(viewer, dock)
+        self.worklist = SlideWorklist(dock)
+        self.worklist.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether one of them is at work."""
+        return self.worklist.busy
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide, or the same with another scale.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        self.magnifying.turn_to(slide)
+        self.worklist.turn_to(slide)
