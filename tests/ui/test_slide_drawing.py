@@ -87,6 +87,19 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert dock.lesions.findings.lesions[-1].label == "malignant"
 
 
+def test_an_outline_ends_where_the_slide_does(analysed):
+    person = analysed
+    person.clicks("lesion_draw")
+    goes_around(person, box(14, 2, 20, 4))
+    person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    area = person.dock.lesions.findings.lesions[-1].area_mm2
+    assert area == pytest.approx(4 * (TILE * MPP / 1000) ** 2, rel=0.05)
+    goes_around(person, box(-9, -9, -4, -4))
+    person.until(lambda: "Draw around the lesion" in person.dock.status.text)
+    assert len(person.rows()) == 3
+
+
 def test_two_outlines_in_a_hurry_become_two_lesions(analysed):
     person = analysed
     person.clicks("lesion_draw")

@@ -179,7 +179,7 @@ class LesionDrawing(QObject):
     def _take(self) -> None:
         """Make a lesion of the first outline that waits."""
         layer, now = self.layer, self._dock.lesions.findings
-        if self._known is not None or layer is None or now is None:
+        if self._known is not None or layer is None or now is None or self._slide is None:
             return
         if not self._in_hand and self._done:
             layer.data, self._done = layer.data[self._done :], 0
@@ -188,7 +188,8 @@ class LesionDrawing(QObject):
         from napari_melanoma.core.polygons import Polygon, as_ring
 
         assert self._panel is not None, "it was made with the layer"
-        outline = Polygon(as_ring(layer.data[self._done][:, -2:] + 0.5))
+        # What reaches beyond the slide ends with it: where the tissue does, nobody keeps to the edge.
+        outline = Polygon(as_ring((layer.data[self._done][:, -2:] + 0.5).clip(0, self._slide.size)))
         self._known = frozenset(lesion.index for lesion in now.lesions)
         self._dock.lesions.edit(drawn(outline, self._panel.label))
 
