@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slides import tiled
+from napari_melanoma.io.slides import sharpening
 from napari_melanoma.ui.open import show_slide
 from napari_melanoma.ui.slide.sharp import Refresher
 
@@ -75,8 +75,8 @@ def test_a_thread_that_tells_of_a_sharper_picture_has_it_drawn_in_the_windows_th
 
 
 def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_path, told, qtbot, monkeypatch) -> None:
-    monkeypatch.setattr(tiled, "ROUGH_TILES", 10)
-    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
+    monkeypatch.setattr(sharpening, "ROUGH_PX", 64 * 64)
+    monkeypatch.setattr(sharpening, "ROUGH_DEPTH", 1)
     refreshed = []
     monkeypatch.setattr(Refresher, "_on_sharper", lambda self: refreshed.append(self))
     [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level

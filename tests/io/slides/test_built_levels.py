@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides import sharpening, tiled
+from napari_melanoma.io.slides import sharpening
 from napari_melanoma.io.slides.arrays import LevelArray
 from napari_melanoma.io.slides.damage import FoundDamage, damaged
 from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.io.slides.slide import DamagedTile
 from napari_melanoma.io.slides.sources import BuiltGrid, Grid, halved, with_missing
+from napari_melanoma.io.slides.tiff_sources import TiffSource
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 2, 3]), wide=st.booleans())
@@ -103,10 +104,14 @@ def test_damage_below_a_built_level_is_raised_or_marked(flat, damage) -> None:
     assert wrong.sum() <= 32 * 32
 
 
+def rough_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the small slides of these tests be large ones."""
+    monkeypatch.setattr(sharpening, "ROUGH_PX", 64 * 64)
+    monkeypatch.setattr(sharpening, "ROUGH_DEPTH", 1)
+
+
 def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -> None:
-    for module in (sharpening, tiled):
-        monkeypatch.setattr(module, "ROUGH_TILES", 10)
-        monkeypatch.setattr(module, "ROUGH_DEPTH", 1)
+    rough_soon(monkeypatch)
     path, _ = flat
     with open_slide(path) as exact:
         known = exact.read_region(1, Box(0, 0, 768, 320))
@@ -121,9 +126,77 @@ def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -
         np.testing.assert_array_equal(level[...], known)
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "lzw", None])
+def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_path, monkeypatch) -> None:
+    rough_soon(monkeypatch)
+    monkeypatch.setattr(sharpening, "STRIP_PX", 640)
+    monkeypatch.setattr(sharpening, "FIRST_S", 60)
+    image = flat[1]
+    options = {"planarconfig": "separate"} if compression is None else {"compression": compression}
+    given = np.moveaxis(image, 2, 0) if compression is None else image
+    path = tmp_path / "strips.tif"
+    tifffile.imwrite(path, given, photometric="rgb", rowsperstrip=8, metadata=None, **options)
+    plain, decoded = TiffSource._segment, []
+
+    def counted(*about):
+        decoded.append(about)
+        return plain(*about)
+
+    monkeypatch.setattr(TiffSource, "_segment", counted)
+    with open_slide(path) as slide:
+        monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
+        level = LevelArray(slide, 1)
+        rough = level[...].astype(float)
+        lines = 64 * 3 + 16 * 3 + 4 * 3  # in each of three tiles, finer and finer
+        assert 0 < len(decoded) <= lines * (3 if compression is None else 1)
+        known = slide.read_region(1, Box(0, 0, 768, 320)).astype(float)
+    assert rough.shape == known.shape
+    assert np.abs(rough.mean(axis=(0, 1)) - known.mean(axis=(0, 1))).max() < 3
+    across = [np.corrcoef(rough[row, :, 1], known[row : row + 4, :, 1].mean(axis=0))[0, 1] for row in range(0, 768, 64)]
+    assert np.median(across) > 0.5  # it shows what is there, column by column
+
+
+def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkeypatch) -> None:
+    rough_soon(monkeypatch)
+    drawn, plain = [], sharpening._mosaic
+
+    def slowly(grid, side, tile, cell):
+        drawn.append(side)
+        clock.append(clock[-1] + 0.01)
+        return plain(grid, side, tile, cell)
+
+    clock = [0.0]
+    monkeypatch.setattr(sharpening, "_mosaic", slowly)
+    monkeypatch.setattr(sharpening, "monotonic", lambda: clock[-1])
+    monkeypatch.setattr(sharpening, "samples_a_side", lambda tiles, depth: 64)
+    with open_slide(flat[0]) as slide:
+        monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
+        slide.read_shown(1, Box(0, 0, 128, 64))  # two tiles: 0.02 s a round; a clock that stands for a slow machine
+        assert max(drawn) == 64
+        drawn.clear()
+        slide.read_shown(1, Box(128, 64, 640, 256))  # forty tiles: 0.4 s
+        assert set(drawn) == {2}
+
+
+def test_a_damaged_strip_is_marked_in_the_first_picture(flat, tmp_path, monkeypatch) -> None:
+    rough_soon(monkeypatch)
+    monkeypatch.setattr(sharpening, "STRIP_PX", 640)
+    path = tmp_path / "strips.tif"
+    tifffile.imwrite(path, flat[1], photometric="rgb", rowsperstrip=8, compression="zlib", metadata=None)
+    with tifffile.TiffFile(path) as tiff:
+        offsets = tiff.pages[0].dataoffsets[:32]
+    with path.open("r+b") as file:
+        for offset in offsets:
+            file.seek(offset)
+            file.write(b"\0" * 16)
+    with open_slide(path) as slide:
+        monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
+        shown = slide.read_shown(1, Box(0, 0, 768, 320))
+        assert shown.shape == (768, 320, 3)
+
+
 def test_what_an_analysis_reads_is_never_rough(flat, monkeypatch) -> None:
-    monkeypatch.setattr(tiled, "ROUGH_TILES", 10)
-    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
+    rough_soon(monkeypatch)
     path, image = flat
     with open_slide(path) as slide:
         known = image.reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
@@ -132,8 +205,7 @@ def test_what_an_analysis_reads_is_never_rough(flat, monkeypatch) -> None:
 
 
 def test_a_slide_that_is_closed_while_it_is_sharpened_ends_quietly(flat, monkeypatch) -> None:
-    monkeypatch.setattr(tiled, "ROUGH_TILES", 10)
-    monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
+    rough_soon(monkeypatch)
     slide = open_slide(flat[0])
     LevelArray(slide, 1)[...]
     slide.close()

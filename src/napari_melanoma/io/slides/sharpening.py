@@ -8,8 +8,10 @@ asked for last first, and tells whoever watches.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from threading import Lock, Thread
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ROUGH_DEPTH = 3  # a view of a level that is halved three times needs some thousand tiles
-ROUGH_TILES = 2000  # of the level of the file; below, an exact overview takes a second or two
+ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
+FIRST_S = 0.6  # in which a rough picture is to be there, whatever the file and whatever else the computer does
+FINER = 4  # times the work when there are twice as many pieces in each direction
+STRIP_PX = 4096  # a tile as wide as the image, and at least this, is a strip
+MOST_SIDE = 8  # its square is the number of lines that are drawn of strips, in a tile
 SAMPLES = 800  # tiles that are decoded for one view
 _EVERY = 4  # of the rows and columns of a tile; enough for its mean
 
 Cell = tuple[int, int]
+Each = Callable[[Callable[[Cell], "NDArray"], Sequence[Cell]], Iterable["NDArray"]]
 Job = tuple[int, Cell]
 
 
@@ -111,35 +118,89 @@ class Sharpener:
             watcher()
 
 
-def rough_tile(grid: BuiltGrid, cell: Cell, side: int, tile: Callable[[Cell], NDArray]) -> NDArray:
-    """Draw a tile of a built level as a mosaic of the mean colours of some tiles of the file.
+def is_rough_at_first(grid: BuiltGrid) -> bool:
+    """Say whether an exact view of a level takes so long that a rough one comes first.
 
     Parameters
     ----------
     grid : BuiltGrid
         The level.
-    cell : tuple of int
-        Row and column in its grid.
-    side : int
-        The mosaic has up to this many pieces in each direction.
-    tile : callable
-        Gives a tile of the level of the file.
 
     Returns
     -------
-    numpy.ndarray
-        (row, column, channel).
+    bool
+        True where it is halved often, and the level of the file is large.
     """
+    return grid.depth >= ROUGH_DEPTH and grid.base.height * grid.base.width > ROUGH_PX
+
+
+def rough_tiles(
+    grid: BuiltGrid,
+    cells: Sequence[Cell],
+    tile: Callable[[Cell], NDArray],
+    rows_at: Callable[[int], NDArray],
+    each: Each = map,
+) -> dict[Cell, NDArray]:
+    """Draw tiles of a built level from samples of the file, finer and finer as long as that is quick.
+
+    Parameters
+    ----------
+    grid : BuiltGrid
+        The level.
+    cells : sequence of tuple of int
+        Rows and columns in its grid.
+    tile : callable
+        Gives a tile of the level of the file.
+    rows_at : callable
+        Gives a few whole rows of that level, at and around one.
+    each : callable
+        As ``map``; with threads, perhaps.
+
+    Returns
+    -------
+    dict
+        Cell to (row, column, channel): a mosaic of mean colours, or lines where the file is made of strips.
+    """
+    strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
+    most = MOST_SIDE if strips else samples_a_side(len(cells), grid.depth)
+    side, spent = 2, 0.0
+    while True:
+        began = monotonic()
+        draw = partial(_lines, grid, side, rows_at) if strips else partial(_mosaic, grid, side, tile)
+        found = dict(zip(cells, each(draw, cells), strict=True))
+        took = monotonic() - began
+        spent += took
+        if side >= most or spent + FINER * took > FIRST_S:
+            return found
+        side *= 2
+
+
+def _mosaic(grid: BuiltGrid, side: int, tile: Callable[[Cell], NDArray], cell: Cell) -> NDArray:
+    """A tile as a mosaic of the mean colours of some tiles of the file, up to ``side`` pieces in each direction."""
     height, width = grid.size_of(*cell)
     base, factor = grid.base, 2**grid.depth
     rows, columns = (
         _pieces(first, factor, side, end) for first, end in zip(cell, (base.rows, base.columns), strict=True)
     )
-    means = [[tile((row, column))[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for column in columns] for row in rows]
-    mosaic = np.array(means)
+    sampled = [[tile((row, column)) for column in columns] for row in rows]
+    mosaic = np.array([[one[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for one in line] for line in sampled])
     down = np.minimum(np.arange(height) * side // grid.tile_height, len(rows) - 1)
     across = np.minimum(np.arange(width) * side // grid.tile_width, len(columns) - 1)
-    return mosaic[down][:, across].astype(tile((rows[0], columns[0])).dtype)
+    return mosaic[down][:, across].astype(sampled[0][0].dtype)
+
+
+def _lines(grid: BuiltGrid, side: int, rows_at: Callable[[int], NDArray], cell: Cell) -> NDArray:
+    """A tile as wide as the image, of some rows of the file, with their columns averaged: ``side`` squared of them."""
+    height, width = grid.size_of(*cell)
+    factor, count = 2**grid.depth, max(1, min(side * side, grid.tile_height) * height // grid.tile_height)
+    middles = (cell[0] * grid.tile_height + (np.arange(count) + 0.5) * height / count) * factor
+    drawn = []
+    for middle in np.minimum(middles, grid.base.height - 1).astype(int).tolist():
+        rows = rows_at(middle)
+        line = rows[::_EVERY].mean(axis=0, dtype=np.float32)
+        line = np.pad(line, ((0, width * factor - len(line)), (0, 0)), mode="edge")
+        drawn.append(line.reshape(width, factor, -1).mean(axis=1).astype(rows.dtype))
+    return np.stack(drawn)[np.arange(height) * count // height]
 
 
 def samples_a_side(tiles: int, depth: int) -> int:

@@ -93,6 +93,26 @@ class Source(Grid, ABC):
         """
         return self._tile(row, column)
 
+    def rows_at(self, row: int) -> NDArray:
+        """Decode as few whole rows as can be, at and around one; called from several threads.
+
+        Parameters
+        ----------
+        row : int
+            Of the level.
+
+        Returns
+        -------
+        numpy.ndarray
+            (row, column, channel), as wide as the tiles of the first column.
+
+        Raises
+        ------
+        Exception
+            As ``tile``.
+        """
+        return self._tile(row // self.tile_height, 0)
+
     @abstractmethod
     def _tile(self, row: int, column: int) -> NDArray:
         """Decode one tile, as ``tile`` says."""

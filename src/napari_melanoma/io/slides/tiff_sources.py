@@ -60,6 +60,27 @@ class TiffSource(Source):
         height, width = self.size_of(row, column)
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))[:height, :width]
 
+    def rows_at(self, row: int) -> NDArray:
+        """Decode the one strip, or the tile, that holds a row, as ``Source.rows_at`` says.
+
+        Parameters
+        ----------
+        row : int
+            Of the level.
+
+        Returns
+        -------
+        numpy.ndarray
+            (row, column, channel).
+        """
+        page = self._pages[0]
+        if page.is_tiled:
+            return super().rows_at(row)
+        strips = math.ceil(self.height / page.rowsperstrip)
+        strip = row // page.rowsperstrip
+        planes = [self._segment(one, n * strips + strip) for one in self._pages for n in range(self._planes)]
+        return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
+
     def _plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
         """Samples of a tile: those of a pixel together, or of one of the separate planes."""
         if page.is_tiled:

@@ -20,7 +20,7 @@ from napari_melanoma.io.formats import DAMAGE
 from napari_melanoma.io.slides.cache import TileCache, shared_cache
 from napari_melanoma.io.slides.damage import FoundDamage, damaged
 from napari_melanoma.io.slides.pictures import marked_tile
-from napari_melanoma.io.slides.sharpening import ROUGH_DEPTH, ROUGH_TILES, Cell, Sharpener, rough_tile, samples_a_side
+from napari_melanoma.io.slides.sharpening import Cell, Sharpener, is_rough_at_first, rough_tiles
 from napari_melanoma.io.slides.slide import DamagedTile, Slide, SlideInfo
 from napari_melanoma.io.slides.sources import BuiltGrid, Grid, Source
 
@@ -84,7 +84,8 @@ class TiledSlide(Slide):
         self._sharpener = Sharpener(self._sharpen)
         self._damage = FoundDamage(info.path)
         self._number = next(_numbers)
-        self._end = weakref.finalize(self, self._extras.close)  # a layer that goes takes its slide along
+        # A layer that goes takes its slide along, with what was decoded of it.
+        self._end = weakref.finalize(self, _let_go, self._extras.close, self._cache, self._number)
 
     @property
     def fill(self) -> int:
@@ -182,7 +183,6 @@ class TiledSlide(Slide):
         if self._end.alive:
             self._sharpener.end()
             self._end()
-            self._cache.forget(self._number)
             self._coarse.forget(self._number)
 
     def _refuse_closed(self) -> None:
@@ -198,7 +198,7 @@ class TiledSlide(Slide):
         if not _is_inside(box, source):
             pixels[:] = self.fill
         cells = _cells(source, box)
-        rough = rough and isinstance(source, BuiltGrid) and source.depth >= ROUGH_DEPTH
+        rough = rough and isinstance(source, BuiltGrid) and is_rough_at_first(source)
         tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=marked)
         for (row, column), tile in zip(cells, tiles, strict=True):
             _paste(tile, row * source.tile_height - box.top, column * source.tile_width - box.left, pixels)
@@ -221,8 +221,6 @@ class TiledSlide(Slide):
     def _rough_tiles(self, level: int, cells: Sequence[Cell]) -> list[NDArray]:
         """Exact tiles where they are known; mosaics for the others, and a wish for the exact ones."""
         grid = cast(BuiltGrid, self.sources[level])
-        if grid.base.rows * grid.base.columns <= ROUGH_TILES:
-            return self._tiles(level, cells, marked=True)
         found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=True)) is not None}
         wanted = [cell for cell in cells if cell not in found]
         found |= {
@@ -232,18 +230,23 @@ class TiledSlide(Slide):
         }
         missing = [cell for cell in cells if cell not in found]
         self._sharpener.ask(level, wanted)
-        side = samples_a_side(len(missing), grid.depth)
+        base = level - grid.depth
 
-        def base_tile(cell: Cell) -> NDArray:
-            return self._tile(level - grid.depth, cell, marked=True, keep=False)
+        def tile(cell: Cell) -> NDArray:
+            return self._tile(base, cell, marked=True, keep=False)
 
-        def mosaic(cell: Cell) -> NDArray:
-            tile = rough_tile(grid, cell, side, base_tile)
-            self._cache.put((self._number, level, *cell, "rough"), tile)
-            return tile
+        drawn = rough_tiles(grid, missing, tile, partial(self._rows_at, base), _helpers().map)
+        for cell, rough in drawn.items():
+            self._cache.put((self._number, level, *cell, "rough"), rough)
+        return [found[cell] if cell in found else drawn[cell] for cell in cells]
 
-        found |= dict(zip(missing, _helpers().map(mosaic, missing), strict=True))
-        return [found[cell] for cell in cells]
+    def _rows_at(self, level: int, row: int) -> NDArray:
+        """A few whole rows of a level of the file, with a mark where they cannot be decoded."""
+        source = cast(Source, self.sources[level])
+        try:
+            return source.rows_at(row)
+        except DAMAGE:
+            return marked_tile(1, source.tile_width, len(self.info.channels), self.dtype)
 
     def _sharpen(self, level: int, cell: Cell) -> None:
         """Build an exact tile, and keep it."""
@@ -297,6 +300,12 @@ class TiledSlide(Slide):
         source = self.sources[level]
         size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
         return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
+
+
+def _let_go(close: Callable[[], None], cache: TileCache, number: int) -> None:
+    """Close the file of a slide, and drop its tiles from the cache of all slides."""
+    close()
+    cache.forget(number)
 
 
 def _refuse_level(level: int, info: SlideInfo) -> None:
