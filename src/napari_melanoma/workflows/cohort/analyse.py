@@ -105,15 +105,15 @@ def _work(todo: list[Job], how: CohortOptions, records: Records, run: RunContext
 
 
 def _opened(path: Path, settings: CohortSettings, *, force: bool) -> Manifest:
-    """Open the manifest that is there, or a new one; what is done counts where its results are there."""
+    """Open the manifest that is there, or a new one; done is what has its results, and nobody is at work any more."""
     found = None if force else Manifest.read(path)
     if found is None:
         return Manifest(path, settings, {})
     found.refuse_others(settings)
     same = found.settings.answers == settings.answers
 
-    def stays(entry: Entry) -> bool:
-        return entry.state != "done" or (same and (path.parent / entry.slide / RESULT).is_file())
+    def now(entry: Entry) -> Entry:
+        done = entry.state == "done" and same and (path.parent / entry.slide / RESULT).is_file()
+        return entry if done or entry.state == "failed" else replace(entry, state="waiting")
 
-    kept = {name: entry if stays(entry) else replace(entry, state="waiting") for name, entry in found.entries.items()}
-    return Manifest(path, settings, kept)
+    return Manifest(path, settings, {name: now(entry) for name, entry in found.entries.items()})

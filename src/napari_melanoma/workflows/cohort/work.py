@@ -7,6 +7,7 @@ wrong comes back as an answer and not as an exception, so that whoever shares th
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -113,6 +114,7 @@ def _models(options: str) -> SlideModels:
 
 def _threads() -> int:
     """Compute with as many threads as this worker was given, and say how many; what is wrong is said by us."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
     import torch
     from distributed import get_worker
 
