@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 READER = "reader"  # property of a region: who drew it
 IGNORED = "*"  # at the end of a class's name, as QuPath has it: what lies there is not learnt from
 
+CORNERS = 3  # of the least area
+
 Regions = tuple[Annotation, ...]
 
 
@@ -239,8 +241,7 @@ def _reshaped(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floa
 
 def _enclosed(polygon: Polygon) -> tuple[Polygon, ...]:
     """What a polygon encloses: several where it crosses itself, none where it has no area."""
-    if len(polygon.outer) < 3 or not signed_area(polygon.outer):
+    if len(polygon.outer) < CORNERS:
         return ()
-    return untangled(
-        replace(polygon, holes=tuple(hole for hole in polygon.holes if len(hole) > 2 and signed_area(hole)))
-    )
+    holes = tuple(hole for hole in polygon.holes if len(hole) >= CORNERS)
+    return tuple(part for part in untangled(replace(polygon, holes=holes)) if signed_area(part.outer))

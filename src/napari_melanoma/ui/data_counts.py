@@ -10,7 +10,10 @@ from napari_melanoma.core.errors import DataSetError
 
 @dataclass(frozen=True)
 class Counts:
-    """A data set in numbers; ``waiting`` are images whose mask nobody has judged yet, ``refused`` those judged bad."""
+    """A data set in numbers; ``waiting`` are images whose mask nobody has judged yet, ``refused`` those judged bad.
+
+    ``tiles`` says of tiles of slides of which size they are; empty for photographs.
+    """
 
     folder: Path
     images: int = 0
@@ -19,6 +22,7 @@ class Counts:
     corrected: int = 0
     waiting: int = 0
     refused: int = 0
+    tiles: str = ""
 
     @property
     def words(self) -> str:
@@ -26,10 +30,12 @@ class Counts:
         if not self.usable:
             return "no image with a mask yet"
         said = [f"{self.usable:,} {_plural('image', self.usable)} with masks"]
+        if self.tiles:
+            said = [f"{self.usable:,} {_plural('tile', self.usable)} of slides, {self.tiles}"]
         if self.corrected:
             said.append(f"{self.corrected:,} corrected")
         if self.patients < self.usable:  # else nobody is named, or each has one image
-            said.append(f"{self.patients:,} patients or lesions")
+            said.append(f"{self.patients:,} patients or {'areas' if self.tiles else 'lesions'}")
         if self.waiting:
             said.append(f"{self.waiting:,} to review")
         return ", ".join(said)
@@ -71,7 +77,16 @@ def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
         corrected=sum(sample.review == "corrected" for sample in samples),
         waiting=sum(sample.review == "unreviewed" for sample in samples),
         refused=sum(sample.review == "rejected" for sample in samples),
+        tiles=_said_tiles(folder),
     )
+
+
+def _said_tiles(folder: Path) -> str:
+    """Say of which size tiles are; empty for photographs."""
+    from napari_melanoma.data.tiles import tile_set_of
+
+    tiles = tile_set_of(folder)
+    return "" if tiles is None else f"{tiles.tile.side_px} px at {tiles.tile.mpp:g} µm"
 
 
 def check_is_folder(folder: Path) -> None:

@@ -83,6 +83,11 @@ class DataPicker(QWidget):
         return self.learn.unread or self.base.unread
 
     @property
+    def kinds(self) -> frozenset[bool]:
+        """Of what the data sets to learn from are: True for tiles of slides, False for photographs."""
+        return frozenset(bool(row.counts.tiles) for row in self.learn.rows if row.used and row.counts is not None)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to learn from on the list, ticked or not, as far as is known."""
         return not any(row.counts is None or row.counts.images or not row.fixed for row in self.learn.rows)

@@ -48,7 +48,7 @@ class StartPicker(QWidget):
         self._card = tool("start_card", "Model card", "What the model was trained on, how good it is")
         icons.add(self._card, "info")
         self._hint = quiet()
-        self._picked = NOTHING
+        self._picked, self._of_slides = NOTHING, False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -75,12 +75,24 @@ class StartPicker(QWidget):
         """The model that is started from; None for other starts, and where it is gone."""
         return None if self.start in (IMAGENET, NOTHING) or weights_file(self.start) else _bundle(self.start)
 
+    @property
+    def of_slides(self) -> bool:
+        """Whether models of slides are listed, or those of photographs."""
+        return self._of_slides
+
+    @of_slides.setter
+    def of_slides(self, of_slides: bool) -> None:
+        if of_slides != self._of_slides:
+            self._of_slides = of_slides
+            self.combo.setCurrentIndex(-1)  # what was picked is of the other kind
+            self.refresh()
+
     def refresh(self) -> None:
         """List what there is now; what is picked stays so."""
         before = str(self.combo.currentData() or "")
         self.combo.blockSignals(True)
         self.combo.clear()
-        for bundle in (known for known in list_bundles() if not known.config.is_of_slides):  # it trains on photographs
+        for bundle in (known for known in list_bundles() if known.config.is_of_slides == self._of_slides):
             self.combo.addItem(bundle.name, bundle.name)
             self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 NO_DATA = "Tick a data set that has masks, or add one with the plus."
+TILES, FOR_TILES = True, "classify-tiles"  # what data sets are of; the recipe that is picked for such
+BOTH_KINDS = "Photographs and tiles of slides are ticked: a model learns from one kind. Untick the other."
+OF_TILES = "These are tiles of slides: pick a recipe for tiles of slides."
+NOT_OF_TILES = "The recipe is for tiles of slides: tick a data set of tiles, or pick another recipe."
 AT_WORK = "time and memory are estimated when no run is at work"
 
 
@@ -56,6 +60,7 @@ class TrainDock(TrainControls):
         self.opener = Opener(napari_viewer, self)
         self._saving = Latest(self)
         self._data_fault = ""
+        self._kinds: frozenset[bool] = frozenset()
         self._connect()
         self._add_shortcuts()
         self._restore()
@@ -65,7 +70,7 @@ class TrainDock(TrainControls):
             self.destroyed.connect(last)
 
     def _connect(self) -> None:
-        self.data.changed.connect(self._review)
+        self.data.changed.connect(self._on_data)
         self.data.added.connect(self.status.say)
         self.start_from.changed.connect(self._on_start_from)
         self.recipes.changed.connect(self._on_recipe)
@@ -129,6 +134,7 @@ class TrainDock(TrainControls):
     def _restore(self) -> None:
         """Begin with the recipe and the start of the last time."""
         self.recipes.pick(self.settings.kept("train/recipe", ""))
+        self.start_from.of_slides = self.recipes.shipped is not None and self.recipes.shipped.is_of_slides
         self.start_from.start = self.settings.kept("train/start", DEFAULT_BUNDLE)
         self._show_own(self.form.give)
 
@@ -140,13 +146,28 @@ class TrainDock(TrainControls):
             self._on_failed(error)
         self._review()
 
+    def _on_data(self) -> None:
+        """Follow the data: tiles of slides say which they are, and are learnt from by recipes of their own."""
+        shipped, kinds = self.recipes.shipped, self.data.kinds
+        fresh, self._kinds = kinds != self._kinds, kinds
+        if fresh and kinds == {TILES} and shipped is not None and not shipped.is_of_slides:
+            self.recipes.pick(FOR_TILES)
+            self._on_recipe()
+            self.status.say("These are tiles of slides: a recipe for such is picked.")
+        elif shipped is not None and shipped.is_of_slides:
+            self._show_own(self.form.renew)
+        else:
+            self._review()
+
     def _on_recipe(self) -> None:
         shipped, loaded = self.recipes.shipped, self.recipes.loaded
         if shipped is not None:
             self.settings.keep("train/recipe", shipped.name)
+            other = shipped.is_of_slides != self.start_from.of_slides
+            self.start_from.of_slides = shipped.is_of_slides
             if shipped.start is not None:
                 self.start_from.start = shipped.start
-            elif self.start_from.start in (IMAGENET, NOTHING):
+            elif other or self.start_from.start in (IMAGENET, NOTHING):
                 self.start_from.start = DEFAULT_BUNDLE
         elif loaded is not None:
             self.data.use(loaded.data.datasets, loaded.data.base)
@@ -175,6 +196,11 @@ class TrainDock(TrainControls):
             return READING
         if not self.data.datasets:
             return NO_DATA
+        if len(self.data.kinds) > 1:
+            return BOTH_KINDS
+        shipped = self.recipes.shipped
+        if shipped is not None and self.data.kinds and self.data.kinds != {shipped.is_of_slides}:
+            return NOT_OF_TILES if shipped.is_of_slides else OF_TILES
         if self.start_from.start == IMAGENET and not imagenet_is_here():
             return f"{INSTALL}. Or start from a model."
         return next(iter(self.form.faults), "")

@@ -1,0 +1,184 @@
+"""Regions of a slide as values and on the disk: drawn, changed, kept, exchanged; what is wrong with files of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.region_edits import ShapesNow, followed, outline, shown
+from napari_melanoma.analysis.region_maps import NOT_LEARNT, RegionMap
+from napari_melanoma.analysis.regions import RegionClass, drawn_region, painted_regions, reader_of, reclassed, with_ids
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.workflows.slide_regions import (
+    REGIONS,
+    annotated_slides,
+    find_regions,
+    import_regions,
+    keep_regions,
+    load_regions,
+)
+
+TUMOUR, SKIN = RegionClass("Tumour", (200, 0, 0)), RegionClass("Skin", (0, 200, 0))
+NUMBERS = {"Tumour": 1, "Skin": 2}
+SIZE = (100, 100)
+PLACE, WHOLE = MapPlace(0, 0, 1, 1), Box(0, 0, 100, 100)
+
+
+def square(top: float, left: float, side: float) -> np.ndarray:
+    return np.array([(top, left), (top, left + side), (top + side, left + side), (top + side, left)], float)
+
+
+def region(top, left, side, of=TUMOUR, reader=""):
+    return drawn_region(square(top, left, side), of, reader)
+
+
+def test_what_crosses_itself_becomes_what_it_runs_around():
+    eight = drawn_region(np.array([(0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)]), TUMOUR, "A")
+    assert len(eight.polygons) == 2
+    assert sum(polygon.area for polygon in eight.polygons) == pytest.approx(50)
+    assert reader_of(eight) == "A"
+
+
+@pytest.mark.parametrize("vertices", [[(0, 0), (1, 1)], [(0, 0), (5, 5), (10, 10)]], ids=["two points", "a line"])
+def test_what_encloses_nothing_is_refused(vertices):
+    with pytest.raises(InputError, match="encloses nothing"):
+        drawn_region(np.array(vertices, float), TUMOUR)
+
+
+def test_the_smaller_region_of_a_reader_counts():
+    for regions in ([region(10, 10, 50), region(20, 20, 10, SKIN)], [region(20, 20, 10, SKIN), region(10, 10, 50)]):
+        labels = RegionMap(regions, NUMBERS).labels(PLACE, WHOLE)
+        assert (labels == 2).sum() == 100
+        assert (labels == 1).sum() == 2400
+
+
+def test_where_readers_differ_nothing_is_learnt_and_the_pair_is_named():
+    regions = [region(0, 0, 20, reader="A"), region(10, 0, 20, SKIN, "B"), region(50, 50, 10, reader="B")]
+    found = RegionMap(regions, NUMBERS)
+    assert found.disagreement(PLACE, WHOLE) == {("A", "B"): 200}
+    labels = found.labels(PLACE, WHOLE)
+    assert {int(value): int((labels == value).sum()) for value in np.unique(labels)} == {
+        0: 10_000 - 600 - 100,
+        1: 300,
+        2: 200,
+        NOT_LEARNT: 200,
+    }
+
+
+def test_a_hole_is_no_part_and_what_is_ignored_is_not_learnt():
+    ring, hole = (tuple(map(tuple, square(*at).tolist())) for at in ((0, 0, 40), (10, 10, 10)))
+    holed = Annotation((Polygon(ring, (hole,)),), "Tumour")
+    labels = RegionMap([holed, region(0, 60, 10, RegionClass("Ignore*", (9, 9, 9)))], NUMBERS).labels(PLACE, WHOLE)
+    assert (labels == 1).sum() == 1500
+    assert (labels == NOT_LEARNT).sum() == 100
+
+
+@pytest.mark.parametrize("step", [1.0, 2.5, 7.0])
+def test_a_window_of_a_map_is_that_part_of_the_map(step):
+    found = RegionMap([region(3, 5, 60), region(40, 20, 33, SKIN)], NUMBERS)
+    place = MapPlace(-4, 2, step, step)
+    whole = found.labels(place, Box(0, 0, 40, 40))
+    assert np.array_equal(found.labels(place, Box(5, 7, 12, 9)), whole[5:17, 7:16])
+
+
+def test_what_was_painted_is_found_again_cell_by_cell():
+    labels = np.zeros((20, 20), np.uint8)
+    labels[2:8, 3:9], labels[10:15, 10:15], labels[4, 4] = 1, 2, 0
+    place = MapPlace(10, 20, 4, 4)
+    found = painted_regions(labels, place, (TUMOUR, SKIN), "A")
+    assert [one.class_name for one in found] == ["Tumour", "Skin"]
+    assert np.array_equal(RegionMap(found, NUMBERS).labels(place, Box(0, 0, 20, 20)), labels)
+
+
+def test_shapes_that_were_drawn_moved_deleted_and_pasted_are_followed():
+    regions = (region(0, 0, 10), region(20, 20, 10, SKIN), region(50, 50, 10))
+    before = shown(regions, SIZE)
+    moved = before[1].vertices + 5
+    now = ShapesNow(
+        [moved, before[2].vertices, before[2].vertices + 20, square(80, 0, 9)], ["polygon"] * 4, [1, 2, 2, -1]
+    )
+    found, drawn = followed(regions, before, now, SKIN, "A")
+    assert [one.id for one in found[:2]] == [regions[1].id, regions[2].id]
+    assert found[0].polygons[0].outer[0] == (25.0, 25.0)
+    assert found[1] == regions[2]
+    assert [(one.class_name, reader_of(one)) for one in drawn] == [("Skin", "A")] * 2
+
+
+def test_a_hole_that_is_deleted_is_filled_and_an_ellipse_is_round():
+    ring, hole = (tuple(map(tuple, square(*at).tolist())) for at in ((0, 0, 40), (10, 10, 10)))
+    regions = (Annotation((Polygon(ring, (hole,)),), "Tumour", id="x"),)
+    before = shown(regions, SIZE)
+    found, _ = followed(regions, before, ShapesNow([before[0].vertices], ["polygon"], [0]), TUMOUR)
+    assert found[0].polygons == (Polygon(ring),)
+    around = drawn_region(outline(square(0, 0, 20), "ellipse"), TUMOUR)
+    assert around.polygons[0].area == pytest.approx(np.pi * 100, rel=0.01)
+
+
+def test_only_some_outlines_are_shown_and_the_others_stay():
+    regions = tuple(replace(region(i % 90, i // 90, 5), id=str(i)) for i in range(450))
+    before = shown(regions, SIZE)
+    assert len(before) == 400
+    gone = ShapesNow([one.vertices for one in before[1:]], ["polygon"] * 399, list(range(1, 400)))
+    assert len(followed(regions, before, gone, TUMOUR)[0]) == 449
+
+
+def test_regions_are_kept_as_they_are_and_found_with_their_slide(tmp_path, slide_path):
+    folder = tmp_path / "results" / "section"
+    first = keep_regions(folder, slide_path, (region(1, 2.25, 10, reader="A"),), None)
+    again = load_regions(folder)
+    assert again.regions == first.regions
+    assert again.stamp == first.stamp
+    assert annotated_slides(tmp_path / "results") == [(slide_path, folder / REGIONS)]
+    other = replace(first.regions[0], other={**first.regions[0].other, "isLocked": True})
+    assert load_regions(folder).regions == keep_regions(folder, slide_path, again.regions, again.stamp).regions
+    keep_regions(folder, slide_path, (other,), load_regions(folder).stamp)
+    assert load_regions(folder).regions == (other,)
+    late = keep_regions(folder, slide_path, (), None)
+    assert "somebody else" in late.notes[0]
+    assert len(list(folder.glob("regions-*.geojson"))) == 1
+
+
+def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
+    known = (region(1, 1, 10),)
+    eight = Annotation((Polygon(((50.0, 50.0), (60.0, 60.0), (60.0, 50.0), (50.0, 60.0))),), "Other: name")
+    path = tmp_path / "them.geojson"
+    write_geojson(path, [*known, eight, region(500, 500, 10), region(90, 90, 30)])
+    found = import_regions(path, SIZE, known, "B")
+    assert [one.class_name for one in found.regions] == ["Other: name", "Tumour"]
+    assert {reader_of(one) for one in found.regions} == {"B"}
+    assert found.regions[1].polygons[0].area == pytest.approx(100)
+    said = "; ".join(found.notes)
+    assert "crosses itself" in said
+    assert "left out" in said
+    assert "cut off" in said
+    assert "1 are there already" in said
+    with pytest.raises(InputError, match="nothing of its 1 regions lies on the slide"):
+        write_geojson(path, [region(500, 500, 10)])
+        import_regions(path, SIZE)
+
+
+def test_ids_are_unique_and_classes_change_by_id():
+    one = region(0, 0, 5)
+    twice = with_ids([one, one, replace(one, id="")])
+    assert len({region.id for region in twice}) == 3
+    assert twice[0] == one
+    changed = reclassed(twice, [twice[1].id], SKIN)
+    assert [region.class_name for region in changed] == ["Tumour", "Skin", "Tumour"]
+
+
+def test_files_of_regions_are_found_beside_slides_and_in_results(tmp_path, slide_path):
+    assert find_regions(slide_path, []) == []
+    beside = slide_path.with_suffix(".geojson")
+    write_geojson(beside, [region(0, 0, 5)])
+    assert find_regions(slide_path, []) == [beside]
+    keep_regions(tmp_path / "results" / slide_path.stem, slide_path, (region(0, 0, 5),), None)
+    kept = tmp_path / "results" / slide_path.stem / REGIONS
+    assert find_regions(slide_path, [tmp_path / "results", beside]) == [kept, beside]
+    with pytest.raises(InputError, match="does not exist"):
+        find_regions(slide_path, [tmp_path / "nowhere"])

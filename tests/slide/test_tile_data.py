@@ -1,0 +1,174 @@
+"""Tiles of annotated slides as a data set: which, of what class and place, split by patient; bad input in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.regions import RegionClass, drawn_region
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.tiles import TileSet, joint_tile_set, tile_set_of, write_tile_set
+from napari_melanoma.io.geojson import write_geojson
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_labels, read_table
+from napari_melanoma.workflows.recipes import shipped_recipe
+from napari_melanoma.workflows.tile_data import TileDataOptions, make_tile_data
+from napari_melanoma.workflows.tile_splits import split_tiles
+
+DARK = (128, 192, 256, 320)  # the lesion of the drawn slide: top, left, bottom, right
+OPTIONS = TileDataOptions(mpp=0.5, tile_px=32, share=0.75)
+
+
+def box(top, left, bottom, right, name="Skin", reader=""):
+    corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left)], float)
+    return drawn_region(corners, RegionClass(name, (1, 2, 3)), reader)
+
+
+def usual():
+    return [box(0, 0, 448, 448), box(*DARK, "Tumour")]
+
+
+def annotated(path: Path, regions) -> Path:
+    write_geojson(path.with_suffix(".geojson"), regions)
+    return path
+
+
+def made(slides, out, options=OPTIONS, places=(), **how):
+    return make_tile_data(slides, list(places), out, options, run=RunContext(), **how)
+
+
+def test_tiles_carry_class_place_and_labels(slide_path, tmp_path):
+    report = made([annotated(slide_path, usual())], tmp_path / "tiles")
+    assert report.tiles == 14 * 14
+    assert report.classes == {"Skin": 180, "Tumour": 16}
+    rows = read_table(tmp_path / "tiles" / "dataset.csv")
+    samples = read_dataset(tmp_path / "tiles")
+    for row, sample in zip(rows, samples, strict=True):
+        inside = DARK[0] <= float(row["y_px"]) < DARK[2] and DARK[1] <= float(row["x_px"]) < DARK[3]
+        assert row["tissue"] == ("Tumour" if inside else "Skin")
+        assert (row["slide"], row["level"], row["modality"], row["mpp_x"]) == ("section", "0", "wsi", "0.5")
+        labels = read_labels(sample.mask)
+        assert set(np.unique(labels)) == {2 if inside else 1}
+        assert (read_photograph(sample.image).rgb.mean() < 150) == inside
+    assert tile_set_of(tmp_path / "tiles").labels == ("Background", "Skin", "Tumour")
+    assert json.loads((tmp_path / "tiles" / "source.json").read_text())["images"] == 196
+
+
+def test_the_scale_decides_the_level_and_the_share_which_tiles(slide_path, tmp_path):
+    annotated(slide_path, [box(0, 0, 448, 448), box(128, 192, 256, 232, "Tumour")])
+    made([slide_path], tmp_path / "coarse", OPTIONS.model_copy(update={"mpp": 1.0, "share": 0.5}))
+    rows = read_table(tmp_path / "coarse" / "dataset.csv")
+    assert {row["level"] for row in rows} == {"1"}
+    assert {row["width_px"] for row in rows} == {"64"}
+    assert sum(row["tissue"] == "Tumour" for row in rows) == 2
+    made([slide_path], tmp_path / "strict", OPTIONS.model_copy(update={"mpp": 1.0, "share": 0.9}))
+    strict = read_table(tmp_path / "strict" / "dataset.csv")
+    assert sum(not row["tissue"] for row in strict) == 2, "half of each: for segmentation alone"
+
+
+def test_each_patient_is_in_one_split_that_never_changes(tmp_path, drawn_slide):
+    slides = [annotated(drawn_slide(tmp_path / f"s{n}.tif", seed=n), usual()) for n in range(6)]
+    patients = {f"s{n}": {"patient_id": f"p{n // 2}", "sex": "female"} for n in range(6)}
+    patients |= {"s4": {"patient_id": "p2"}, "s5": {"patient_id": "p3"}}
+    report = made(slides, tmp_path / "a", OPTIONS.model_copy(update={"held_out": 0.4, "most": 8}), patients=patients)
+    rows = read_table(tmp_path / "a" / "dataset.csv")
+    splits = {row["patient_id"]: row["split"] for row in rows}
+    assert {(row["patient_id"], row["split"]) for row in rows} == set(splits.items())
+    assert sorted(splits) == ["p0", "p1", "p2", "p3"]
+    assert set(splits.values()) == {"train", "val"}
+    assert report.tiles == 6 * 16
+    assert {row["sex"] for row in rows if row["slide"] == "s0"} == {"female"}
+    more = [{"image_id": str(n), "patient_id": f"p{n}", "slide": f"s{n}"} for n in range(9)]
+    split_tiles(more, 0.4)
+    assert {row["patient_id"]: row["split"] for row in more if row["patient_id"] in splits} == splits
+
+
+def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_path):
+    report = made([annotated(slide_path, usual())], tmp_path / "tiles")
+    rows = read_table(tmp_path / "tiles" / "dataset.csv")
+    assert {row["patient_id"] for row in rows} == {""}
+    assert {(row["lesion_id"], row["split"]) for row in rows} == set({r["lesion_id"]: r["split"] for r in rows}.items())
+    assert any("too few to keep one apart" in said for _, said in report.notes)
+
+
+def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
+    annotated(slide_path, [*usual(), box(0, 0, 32, 32, "Ignore*")])
+    options = OPTIONS.model_copy(update={"classes": ("Tumour=melanoma", "Skin=Background")})
+    report = made([slide_path], tmp_path / "tiles", options)
+    assert report.classes == {"Background": 179, "melanoma": 16}
+    assert tile_set_of(tmp_path / "tiles").labels == ("Background", "melanoma")
+    with pytest.raises(DataSetError, match=r"no region is of the class Naevus \(there are: .*Skin \(1\)"):
+        made([slide_path], tmp_path / "none", OPTIONS.model_copy(update={"classes": ("Naevus",)}))
+    assert not (tmp_path / "none").exists()
+
+
+def test_readers_who_differ_are_refused_agreed_on_or_one_of_them_counts(slide_path, tmp_path):
+    annotated(slide_path, [box(0, 0, 256, 448, reader="A"), box(128, 0, 448, 448, "Tumour", "B")])
+    with pytest.raises(DataSetError, match=r"A and B differ on 0\.0143 mm²"):
+        made([slide_path], tmp_path / "refused")
+    agreed = made([slide_path], tmp_path / "agreed", OPTIONS.model_copy(update={"readers": "agree"}))
+    assert agreed.classes == {"Tumour": 84, "Skin": 56}
+    assert any("differ" in said for _, said in agreed.notes)
+    one = made([slide_path], tmp_path / "one", OPTIONS.model_copy(update={"readers": "B"}))
+    assert one.classes == {"Tumour": 140}
+    assert any("nothing to tell apart" in said for _, said in one.notes)
+    with pytest.raises(DataSetError, match="reader 'C' drew nothing"):
+        made([slide_path], tmp_path / "c", OPTIONS.model_copy(update={"readers": "C"}))
+
+
+def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_path, drawn_slide):
+    annotated(slide_path, usual())
+    bare, odd = drawn_slide(tmp_path / "bare.tif"), drawn_slide(tmp_path / "odd.tif", mpp=None)
+    annotated(odd, usual())
+    report = made([slide_path, bare, odd], tmp_path / "tiles")
+    assert [name for name, _ in report.faults] == ["bare.tif", "odd.tif"]
+    assert "no regions" in report.faults[0][1]
+    assert "no scale" in report.faults[1][1]
+    with pytest.raises(DataSetError, match="none of 1 slides"):
+        made([bare], tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("regions", "said"),
+    [
+        ([box(0, 0, 20, 20)], "no tile of 32 px at 0.5 µm"),
+        ([box(900, 900, 950, 950)], "nothing of its 1 regions lies on the slide"),
+        ([box(0, 0, 99, 99, "")], "no region of .* has a class"),
+        ([box(0, 0, 99, 99, "Ignore*")], "no region of .* has a class"),
+    ],
+    ids=["too small", "outside", "no class", "ignored"],
+)
+def test_what_gives_no_tile_says_why(slide_path, tmp_path, regions, said):
+    with pytest.raises((DataSetError, InputError), match=said):
+        made([annotated(slide_path, regions)], tmp_path / "tiles", places=[slide_path.with_suffix(".geojson")])
+    assert not (tmp_path / "tiles").exists()
+
+
+def test_recipes_take_scale_and_classes_from_tiles_and_refuse_a_mixture(slide_path, tmp_path):
+    annotated(slide_path, usual())
+    made([slide_path], tmp_path / "fine")
+    made([slide_path], tmp_path / "coarse", OPTIONS.model_copy(update={"mpp": 1.0}))
+    told = shipped_recipe("classify-tiles").recipe([tmp_path / "fine"], "none")
+    assert (told.tile.mpp, told.model.input_size, told.classification.positive) == (0.5, 32, "Tumour")
+    drawn = shipped_recipe("segment-tiles").recipe([tmp_path / "fine"], "none")
+    assert drawn.classes == ("Background", "Skin", "Tumour")
+    with pytest.raises(DataSetError, match="the tiles of fine and coarse differ"):
+        shipped_recipe("classify-tiles").recipe([tmp_path / "fine", tmp_path / "coarse"], "none")
+
+
+def test_tile_sets_that_cannot_be_understood_are_refused(tmp_path):
+    tiles = TileSet(tile={"mpp": 1, "side_px": 64}, labels=("a", "b"), classes=("b",))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_tile_set(tmp_path / name, tiles)
+    assert joint_tile_set([tmp_path / "one", tmp_path / "two"]) == tiles
+    assert joint_tile_set([tmp_path / "one", tmp_path]) is None
+    for text in ("{", '{"format_version": 9}', "[]"):
+        (tmp_path / "one" / "tiles.json").write_text(text)
+        with pytest.raises(DataSetError, match="make the data set of tiles again"):
+            tile_set_of(tmp_path / "one")

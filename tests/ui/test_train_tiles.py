@@ -1,0 +1,56 @@
+"""Tiles of slides in the Train dock: a recipe for such is picked, and says which tiles and classes the model is of."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import QCheckBox
+from test_train import blobs, launched, opens_dock, trainer, user, write_data_set
+
+from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.data.tiles import TileSet, write_tile_set
+
+__all__ = ["blobs", "launched", "opens_dock", "trainer", "user"]  # fixtures
+
+LABELS = ("Background", "Dermis", "Melanoma")
+
+
+@pytest.fixture
+def tiles(user):
+    folder = write_data_set(user / "tiles", tissue=["Melanoma", "Dermis"] * 6)
+    tile = TileConfig(mpp=0.5, side_px=64)
+    write_tile_set(folder, TileSet(tile=tile, labels=LABELS, classes=("Dermis", "Melanoma")))
+    return folder
+
+
+def test_tiles_pick_a_recipe_for_tiles_that_knows_their_scale_and_classes(trainer, launched, tiles):
+    trainer.adds(tiles)
+    dock = trainer.dock
+    assert dock.recipes.shipped.name == "classify-tiles"
+    assert "64 px at 0.5 µm" in trainer.says("about tiles")
+    recipe = dock.recipe()
+    assert (recipe.tile.mpp, recipe.tile.side_px, recipe.model.input_size) == (0.5, 64, 64)
+    assert recipe.classification.target == "tissue"
+    assert recipe.classification.classes == ("Dermis", "Melanoma")
+    assert recipe.classification.positive == "Melanoma"
+    assert recipe.modalities == ("slide",)
+    starts = [dock.start_from.combo.itemData(place) for place in range(dock.start_from.combo.count())]
+    assert "tile-demo" in starts
+    assert "lesion-small" not in starts
+    trainer.picks("recipe", "segment-tiles")
+    assert dock.recipe().classes == LABELS
+    assert dock.recipe().model.options["classes"] == 3
+    trainer.starts()
+    assert launched.recipes[0].tile == recipe.tile
+
+
+def test_tiles_and_photographs_are_not_mixed(trainer, tiles, blobs):
+    trainer.adds(tiles)
+    trainer.adds(blobs)
+    assert not trainer.dock.start.isEnabled()
+    assert "one kind" in trainer.says("warning")
+    trainer.finds(QCheckBox, "use tiles").click()
+    trainer.waits()
+    assert "tick a data set of tiles" in trainer.says("warning")
+    trainer.picks("recipe", "fine-tune")
+    assert trainer.dock.start.isEnabled()
+    assert trainer.dock.start_from.start == "lesion-small"
