@@ -231,14 +231,12 @@ class TiledSlide(Slide):
         missing = [cell for cell in cells if cell not in found]
         self._sharpener.ask(level, wanted)
         base = level - grid.depth
-
-        def tile(cell: Cell) -> NDArray:
-            return self._tile(base, cell, marked=True, keep=False)
-
+        tile = partial(self._tile, base, marked=True, keep=False)
         drawn = rough_tiles(grid, missing, tile, partial(self._rows_at, base), _helpers().map)
         for cell, rough in drawn.items():
             self._cache.put((self._number, level, *cell, "rough"), rough)
-        return [found[cell] if cell in found else drawn[cell] for cell in cells]
+        found |= drawn
+        return [found[cell] for cell in cells]
 
     def _rows_at(self, level: int, row: int) -> NDArray:
         """A few whole rows of a level of the file, with a mark where they cannot be decoded."""
