@@ -77,6 +77,18 @@ def test_where_nothing_was_analysed_the_user_says_the_class() -> None:
     assert (lesion.label, lesion.tissue_share) == ("malignant", 0.0)
 
 
+def test_where_the_model_sees_no_lesion_its_share_of_malignant_ones_is_not_told() -> None:
+    presence = np.full((10, 20), 0.02, np.float32)
+    presence[:, 10:] = 0.8
+    shares = LesionMaps(presence, PLACE, malignancy=np.full((10, 20), 0.7, np.float32))
+    inside, aside = box(200, 1200, 500, 1500), box(200, 300, 500, 600)
+    assert measure_drawn([inside], shares, CONFIG, index=1).probability == pytest.approx(0.7)
+    with pytest.raises(InputError, match=r"sees no lesion where you drew .*: 0\.02"):
+        measure_drawn([aside], shares, CONFIG, index=1)
+    lesion = measure_drawn([aside], shares, CONFIG, index=1, label="malignant")
+    assert (lesion.probability, lesion.presence) == (pytest.approx(0.014), pytest.approx(0.02))
+
+
 def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:
     bow = Polygon(((200.0, 400.0), (600.0, 800.0), (200.0, 800.0), (600.0, 400.0)))
     assert bow.area == pytest.approx(0)

@@ -51,18 +51,25 @@ def measure_drawn(
     Returns
     -------
     SlideLesion
-        With origin ``drawn``; its probability is not-a-number where nothing is known under it.
+        With origin ``drawn``. Where the model sees hardly a lesion, its probability is that of a malignant lesion, not
+        the share of malignant ones; not-a-number where nothing is known under it.
 
     Raises
     ------
     InputError
-        Where it encloses nothing, lies beside what was analysed, or nobody says a class and nothing is known under it.
+        Where it encloses nothing, lies beside what was analysed, or neither user nor model says a class.
     """
-    lesion = measure_region(_cells_under(polygons, maps), maps, config, index=index, tissue=maps.tissue_cells)
-    if label is None and math.isnan(lesion.probability):
-        raise InputError(
-            "no tile was analysed under what was drawn, so the model says no class. Choose malignant or benign."
-        )
+    cells, tissue = _cells_under(polygons, maps), maps.tissue_cells
+    lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
+    if maps.malignancy is not None and lesion.presence < config.low:
+        # Of what is hardly there the share that is malignant is noise: how likely a malignant lesion is there, then.
+        plain = replace(maps, malignancy=maps.malignancy * maps.presence)
+        lesion = measure_region(cells, plain, config, index=index, tissue=tissue)
+        unsaid = f"the model sees no lesion where you drew (probability that there is one: {lesion.presence:.2f})"
+    else:
+        unsaid = "no tile was analysed where you drew" if math.isnan(lesion.probability) else ""
+    if label is None and unsaid:
+        raise InputError(f"{unsaid}, so there is no class from it. Choose malignant or benign.")
     drawn = _shape(lesion, polygons, maps.place)
     share = lesion.tissue_share * drawn.area_px / lesion.area_px
     return replace(drawn, label=label or lesion.label, tissue_share=share, origin="drawn")
