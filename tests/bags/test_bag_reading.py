@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,13 @@ def test_of_a_large_store_few_chunks_are_read(
     assert len(read) <= 3 * len(drawn)
     assert {len(one) for one in drawn} == {50}
     assert len(set(read)) > 6  # other ones each time
+
+
+def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> None:
+    bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[7]))
+    again = pickle.loads(pickle.dumps(bag))
+    np.testing.assert_array_equal(again.sample(30, 1), bag.sample(30, 1))
+    assert again.fingerprint() == bag.fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,10 @@ class Bag:
             raise InputError(f"{folder} holds no tile that could be read. Analyse the slide again with --force.")
         return found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open it again in another process, such as one that reads ahead."""
+        return type(self).open, (self.folder,)
+
     def __len__(self) -> int:
         """Count the tiles that have an embedding."""
         return int(self._done.sum())

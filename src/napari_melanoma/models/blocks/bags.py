@@ -50,7 +50,7 @@ class Gated(nn.Module):
         super().__init__()
         self.content = nn.Linear(features, hidden)
         self.gate = nn.Linear(features, hidden) if gated else None
-        self.score = nn.Linear(hidden, heads)
+        self.score = nn.Linear(hidden, heads, bias=False)  # a softmax does not know what all scores share
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Give scores, (tile, head), of tiles (tile, feature)."""
