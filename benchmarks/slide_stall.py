@@ -3,8 +3,8 @@
     python benchmarks/slide_stall.py SLIDE...
 
 Measured as ``gui_stall.py`` does it: what napari itself does, and Python's collector, are counted apart. Under Xvfb
-where there is no display. The exit code is 1 where a limit is passed: 100 ms while a slide is put into the window, 50 ms
-else.
+where there is no display. The exit code is 1 where a limit is passed: 100 ms while a slide is put into the window,
+50 ms else.
 """
 
 from __future__ import annotations
