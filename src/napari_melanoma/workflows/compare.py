@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate, bootstrap_mean, paired_difference
-from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Cancelled, Milestone, RunContext
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.report.comparison import draw_changes
-from napari_melanoma.report.comparison_page import write_page
 from napari_melanoma.workflows.advice import advise
 from napari_melanoma.workflows.comparison import (
     SHOWN,
     ComparedModel,
     Comparison,
     DomainChange,
-    page_of,
     read_comparison,
 )
 from napari_melanoma.workflows.evaluate import EvaluationOptions, measure_sample, threshold_of, why_failed
-from napari_melanoma.workflows.image_changes import Extremes, Pair
+from napari_melanoma.workflows.image_changes import Extremes, Pair, measured_of, write_comparison
 from napari_melanoma.workflows.modality_fit import unfit_images
 
 if TYPE_CHECKING:
@@ -38,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "ComparisonOptions", "compare_loaded", "compare_models", "read_comparison"]
 
-PAGE_NAME = "comparison.html"
 NEW_IMAGES = "new images"
 
 
@@ -139,21 +132,9 @@ def compare_loaded(
         _measured(sample, (old, new), options, out, extremes)
         for sample in run.track(samples, "Comparing the old and the new model")
     ]
-    measured = [pair for pair in pairs if not pair.error]
-    if not measured:
-        why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
-        raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
     comparison = _comparison((old, new), pairs, options)
     comparison.facts["warnings"] = list(warnings)
-    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
-    write_table(out / "per_image.csv", [pair.row() for pair in pairs])
-    comparison = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
-    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured]
-    intervals = {domain.name: domain.difference["JA"] for domain in comparison.domains}
-    draw_changes(figures, intervals, out / "changes.png")
-    write_page(page_of(comparison), out / "changes.png", out / PAGE_NAME)
-    comparison.write(out)  # last: whoever reads takes it for the sign that all is there
-    return comparison
+    return write_comparison(comparison, pairs, extremes, out)
 
 
 def _measured(
@@ -181,7 +162,7 @@ def _measured(
 def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], options: EvaluationOptions) -> Comparison:
     """Estimate all there is to estimate, and advise."""
     base, notes = (options.base, options.notes) if isinstance(options, ComparisonOptions) else ((), ())
-    measured = [pair for pair in pairs if not pair.error]
+    measured = measured_of(pairs)
     names = sorted({pair.sample.domain for pair in measured})
     domains = [_change(name, name in base, [p for p in measured if p.sample.domain == name]) for name in names]
     of_new = [pair for pair in measured if pair.sample.domain not in base] or measured

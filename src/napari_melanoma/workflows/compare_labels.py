@@ -6,9 +6,8 @@ decides, and the class that lesions are found on has a veto.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,19 +21,16 @@ from napari_melanoma.analysis.label_overlap import (
 )
 from napari_melanoma.analysis.lesion_classes import tissue_looked_for
 from napari_melanoma.analysis.statistics import INTERVAL
-from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Cancelled, Milestone, RunContext
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.report.comparison import draw_changes
-from napari_melanoma.report.comparison_page import write_page
 from napari_melanoma.workflows.advice import advise
-from napari_melanoma.workflows.compare import NEW_IMAGES, PAGE_NAME, ComparisonOptions
-from napari_melanoma.workflows.comparison import Advice, ComparedModel, Comparison, DomainChange, page_of
+from napari_melanoma.workflows.compare import NEW_IMAGES, ComparisonOptions
+from napari_melanoma.workflows.comparison import Advice, ComparedModel, Comparison, DomainChange
 from napari_melanoma.workflows.evaluate_labels import LabelModel, opened
-from napari_melanoma.workflows.image_changes import Extremes, Pair
+from napari_melanoma.workflows.image_changes import Extremes, Pair, measured_of, write_comparison
 from napari_melanoma.workflows.measuring import why_failed
 from napari_melanoma.workflows.modality_fit import unfit_images
 
@@ -157,20 +153,11 @@ def compare_labellers(
     counted = [
         _measured(sample, models, out, extremes) for sample in run.track(samples, "Comparing the old and the new model")
     ]
-    measured = [one for one in counted if not one.pair.error]
-    if not measured:
-        why = f"; '{counted[0].pair.sample.image_id}': {counted[0].pair.error}" if counted else ""
-        raise DataSetError(f"none of {len(counted)} images could be compared{why}")
+    pairs = [one.pair for one in counted]
+    measured_of(pairs)  # else there is nothing to estimate
     comparison = _comparison(models, counted, options)
     comparison.facts["warnings"] = list(warnings)
-    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
-    write_table(out / "per_image.csv", [one.pair.row() for one in counted])
-    comparison = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
-    figures = [(one.pair.sample.domain, one.pair.old["JA"], one.pair.new["JA"]) for one in measured]
-    draw_changes(figures, {domain.name: domain.difference["JA"] for domain in comparison.domains}, out / "changes.png")
-    write_page(page_of(comparison), out / "changes.png", out / PAGE_NAME)
-    comparison.write(out)  # last: whoever reads takes it for the sign that all is there
-    return comparison
+    return write_comparison(comparison, pairs, extremes, out)
 
 
 def _measured(sample: Sample, models: Sequence[LabelModel], out: Path, extremes: Extremes) -> _Counted:

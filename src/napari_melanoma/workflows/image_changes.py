@@ -1,18 +1,22 @@
-"""The images of a comparison of two models: what changed on each, and pictures of those that changed most."""
+"""The images of a comparison of two models: what changed on each, pictures of the greatest changes, and all files."""
 
 from __future__ import annotations
 
 import heapq
 import re
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.safe_names import free_name
-from napari_melanoma.io.results import write_rgb
-from napari_melanoma.report.comparison import draw_contours
-from napari_melanoma.workflows.comparison import SHOWN, ImageChange
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.report.comparison import draw_changes, draw_contours
+from napari_melanoma.report.comparison_page import write_page
+from napari_melanoma.workflows.comparison import SHOWN, Comparison, ImageChange, page_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 
 PICTURED = 12  # images that got most better, and as many that got most worse
+PAGE_NAME = "comparison.html"
 NOTABLE = 0.005  # a smaller change of an image's Jaccard index is neither
 
 
@@ -88,3 +93,63 @@ class Extremes:
         name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
         self._names.add(name.lower())
         return folder / f"{name}.png"
+
+
+def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
+    """Give the images that could be measured.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        All images.
+
+    Returns
+    -------
+    list of Pair
+        At least one.
+
+    Raises
+    ------
+    DataSetError
+        Where there is none, with what was wrong with the first.
+    """
+    measured = [pair for pair in pairs if not pair.error]
+    if not measured:
+        why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
+        raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
+    return measured
+
+
+def write_comparison(comparison: Comparison, pairs: Sequence[Pair], extremes: Extremes, out: Path) -> Comparison:
+    """Write all files of a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What was found, without its pictures.
+    pairs : sequence of Pair
+        All images.
+    extremes : Extremes
+        Those that changed most.
+    out : pathlib.Path
+        Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
+
+    Returns
+    -------
+    Comparison
+        With its pictures and its place.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
+    write_table(out / "per_image.csv", [pair.row() for pair in pairs])
+    written = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
+    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured_of(pairs)]
+    intervals = {domain.name: domain.difference["JA"] for domain in written.domains}
+    draw_changes(figures, intervals, out / "changes.png")
+    write_page(page_of(written), out / "changes.png", out / PAGE_NAME)
+    written.write(out)  # last: whoever reads takes it for the sign that all is there
+    return written
