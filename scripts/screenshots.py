@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSettings, Qt
-from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QPoint, QSettings, Qt
+from qtpy.QtWidgets import QComboBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
 from napari_melanoma.ui.open import show_dock, viewer_with_dock
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.train.dock import TrainDock
 
 PHANTOMS, EPOCHS = 24, 4
@@ -282,10 +283,50 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     else:
         logging.getLogger(__name__).warning("no analysis in the pictures: %s", dock.analyse.toolTip())
     picture(window, out / "slide-dock.png")
-    bar = dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar()
-    bar.setValue(bar.maximum())
+    show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.png")
+    if dock.table.rows.lesions:
+        viewer.reset_view()
+        draw_lesions(dock)
+        show_part(dock, "slide_lesions_section")
+        picture(window, out / "slide-dock-draw.png")
+    dock.relation_fold.collapse(animate=False)
+    dock.options_fold.expand(animate=False)
+    wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
+    stain = dock.findChild(QComboBox, "slide.stain")
+    stain.setCurrentIndex(stain.findData("macenko"))
+    show_part(dock, "slide_options_section")
+    picture(dock, out / "slide-dock-options.png")
     viewer.close()
+
+
+def show_part(dock: QWidget, name: str) -> None:
+    """Scroll a fold of the Slide dock to the top, as far as that goes."""
+    let_qt_work(0.3)
+    bar = dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar()
+    page = dock.findChild(QWidget, "slide_scroll_page")
+    bar.setValue(dock.findChild(QWidget, name).mapTo(page, QPoint(0, 0)).y() - 4)
+
+
+def draw_lesions(dock: SlideDock) -> None:
+    """Draw two lesions below the first one, as somebody would with the mouse, and open what relates them."""
+    import numpy as np
+
+    from napari_melanoma.core.polygons import Polygon, as_ring
+    from napari_melanoma.ui.slide.edits import drawn
+
+    box, known = dock.table.rows.lesions[0].box, len(dock.table.rows.lesions)
+    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    for row, column, label in ((1.45, 0.75, "malignant"), (1.2, 0.05, "benign")):
+        radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * turns + row))
+        centre = np.array((box.top + row * box.height, box.left + column * box.width))
+        ring = centre + np.stack([0.7 * radius * np.sin(turns), radius * np.cos(turns)], axis=1)
+        dock.lesions.edit(drawn(Polygon(as_ring(ring)), label))
+    wait_until(lambda: len(dock.table.rows.lesions) == known + 2 and not dock.busy)
+    dock.edits["draw"].click()
+    dock.relation_fold.expand(animate=False)
+    dock.table.pick(known + 1)
+    wait_until(lambda: not dock.busy)
 
 
 def phantoms(folder: Path) -> Path:
