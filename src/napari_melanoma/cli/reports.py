@@ -168,6 +168,7 @@ class _TerminalReport(_LogReport):
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._parts: list[TaskID] = []
+        self._titles: list[str] = []
 
     def progress(self, progress: Progress) -> None:
         """Move the bar, which appears with the first report."""
@@ -187,11 +188,15 @@ class _TerminalReport(_LogReport):
         """Move the bars of what is at work at once, below that of the whole."""
         while len(self._parts) < len(parts):
             self._parts.append(bar.add_task("", total=None))
+            self._titles.append("")
         for number, task in enumerate(self._parts):
             there = number < len(parts)
             bar.update(task, visible=there)
             if there:
-                part = parts[number]
+                part, title = parts[number], parts[number].message.partition(":")[0]
+                if title != self._titles[number]:
+                    bar.reset(task)  # another one in its place: it begins at no seconds
+                    self._titles[number] = title
                 bar.update(task, completed=part.done, total=part.total, description=part.message)
 
     def tell(self, kind: str, text: str, **values: object) -> None:
