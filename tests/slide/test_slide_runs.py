@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from napari_melanoma.cli import app
-from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.inference.tiles import TileModel
@@ -132,6 +132,12 @@ def test_a_process_that_dies_is_lost_and_one_that_never_begins_says_why(
     pretend("import sys; sys.exit('Error: there is no such model')")
     failed = settled(launch_slide(slide_path, tmp_path / "out", SlideOptions()))
     assert (failed.state, failed.message) == (RunState.failed, "Error: there is no such model")
+
+
+def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.tif is not there any more. Check the drive"):
+        launch_slide(tmp_path / "gone.tif", tmp_path / "out", SlideOptions())
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_run_is_lost(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.errors import ConfigError, RunError
+from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.workflows.launching import ask, let_end, reap, spawn
@@ -90,11 +90,15 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
 
     Raises
     ------
+    InputError
+        Where the slide is gone.
     RunError
         Where it is at work already, or no process can be started.
     SaveError
         Where the folder cannot be written.
     """
+    if not slide.exists():  # its folder would be another one, in which nobody looks
+        raise InputError(f"{slide} is not there any more. Check the drive or the network, then open the slide again.")
     folder = slide_folder(out, slide)
     place = RunFolder(folder)
     if (alive(folder) and not let_end(folder)) or place.is_owned:

@@ -1,5 +1,7 @@
 """TIFF slides give the pixels that were written, whatever packs them, and say what is wrong with the others."""
 
+import gc
+
 import numpy as np
 import pytest
 import tifffile
@@ -211,6 +213,15 @@ def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:
         read = slide.read_region(0, Box(0, 0, 128, 128))
     assert read[:64].max() == 16
     assert read[64:, 64:].min() == 255
+
+
+def test_a_slide_that_nobody_holds_takes_its_tiles_out_of_the_cache(write_svs, own_cache) -> None:
+    slide = open_slide(write_svs())
+    slide.read_shown(0, Box(0, 0, 410, 300))
+    assert own_cache.used_bytes >= 410 * 300 * 3
+    del slide
+    gc.collect()
+    assert own_cache.used_bytes == 0
 
 
 def test_a_closed_slide_and_a_level_that_is_not_there_are_refused(write_svs) -> None:

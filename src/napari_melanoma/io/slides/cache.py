@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ class TileCache:
         self.limit_bytes = limit_bytes
         self._kept: OrderedDict[Hashable, NDArray] = OrderedDict()
         self._bytes = 0
+        self._gone: deque[Hashable] = deque()
         self._lock = Lock()
 
     @property
@@ -66,6 +67,7 @@ class TileCache:
         """
         array.flags.writeable = False
         with self._lock:
+            self._drop_gone()
             self._drop(key)
             if array.nbytes > self.limit_bytes:
                 return
@@ -77,12 +79,25 @@ class TileCache:
     def forget(self, owner: Hashable) -> None:
         """Drop all arrays whose key is a tuple that begins with ``owner``.
 
+        A slide that nobody holds is found to be so at any moment, also while this very thread is within the cache: then
+        its arrays are dropped a little later, instead of waiting for ever.
+
         Parameters
         ----------
         owner : hashable
             A slide that was closed.
         """
-        with self._lock:
+        self._gone.append(owner)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop_gone()
+            finally:
+                self._lock.release()
+
+    def _drop_gone(self) -> None:
+        """Drop what belongs to nobody any more; the lock is held."""
+        while self._gone:
+            owner = self._gone.popleft()
             for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == owner]:
                 self._drop(key)
 
