@@ -111,6 +111,16 @@ def test_slides_are_found_in_folders_by_content(write_svs: Callable, tissue, tmp
     assert [path.name for path in find_slides([str(tmp_path / "b*.svs")])] == ["b2.svs", "b10.svs"]
 
 
+def test_what_an_analysis_left_between_the_slides_is_no_slide(write_svs: Callable, tissue, tmp_path) -> None:
+    slide = write_svs("a.svs")
+    for name, mark in (("a", "slide.json"), ("b", "result.zarr/zarr.json")):
+        (tmp_path / name / mark).parent.mkdir(parents=True)
+        (tmp_path / name / mark).write_text('{"attributes": {"tile_um": 112}}')
+        tifffile.imwrite(tmp_path / name / "heatmap.ome.tif", tissue, tile=(64, 64), photometric="rgb")
+    assert find_slides([tmp_path]) == [slide]
+    assert not is_slide(tmp_path / "b" / "result.zarr")
+
+
 def test_a_size_that_the_user_gives_wins_and_is_recorded_as_theirs(write_svs) -> None:
     with open_slide(write_svs(), PixelSize(0.25, 0.25)) as slide:
         assert slide.info.pixel_size == PixelSize(0.25, 0.25, "given")

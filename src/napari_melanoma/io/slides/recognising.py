@@ -10,6 +10,7 @@ scale (``open --mpp``) opens it as a slide.
 from __future__ import annotations
 
 import glob
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
 FOLDER_ENDINGS = (".zarr", "_dicom")  # by which napari offers us a folder; the command line takes any name
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup")
+RESULT_MARKS = ("slide.json", "result.zarr")  # of a folder that an analysis wrote: what lies there is no slide
 DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 MICROSCOPE_UM = (0.05, 2.5)  # dots of prints and of scanned film are larger
 
@@ -47,7 +49,7 @@ def is_slide(path: Path) -> bool:
         False also for what does not exist or cannot be read, unless its name is that of a scanner's format.
     """
     if path.is_dir():
-        return is_zarr(path) or dicom_in(path) is not None
+        return _is_image_zarr(path) or dicom_in(path) is not None
     if path.name.lower().endswith(SCANNER_SUFFIXES):
         return True
     try:
@@ -60,7 +62,7 @@ def is_slide(path: Path) -> bool:
 
 
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
-    """List the slides that files, folders and glob patterns name.
+    """List the slides that files, folders and glob patterns name; results of analyses within folders are none.
 
     Parameters
     ----------
@@ -108,6 +110,19 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in ZARR_MARKS)
 
 
+def _is_image_zarr(folder: Path) -> bool:
+    """Whether a folder is Zarr that holds an image of several scales; other Zarr, such as results, is no slide."""
+    for mark in ZARR_MARKS:
+        try:
+            said = json.loads((folder / mark).read_bytes())
+        except (OSError, ValueError):
+            continue
+        attributes = said.get("attributes", said) if isinstance(said, dict) else {}
+        if "multiscales" in attributes or "multiscales" in attributes.get("ome", ()):
+            return True
+    return False
+
+
 def dicom_in(folder: Path) -> Path | None:
     """Find a file of a DICOM slide in a folder.
 
@@ -139,7 +154,9 @@ def _expanded(path: Path) -> list[Path]:
 
 
 def _slides_in(folder: Path) -> Iterator[Path]:
-    """Slides in a folder and its subfolders; a folder that is a slide is not looked into."""
+    """Slides in a folder and its subfolders; a folder that is a slide, or holds results, is not looked into."""
+    if any((folder / mark).exists() for mark in RESULT_MARKS):
+        return
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
