@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from io import SEEK_END
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError, ConfigError, MelanomaError, SaveError
-from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.workflows.analyse_slide import analyse_slide, load_model
 from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide
 from napari_melanoma.workflows.slide_options import SlideOptions
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SlideModels", "SlideStatus", "SlidesSummary", "analyse_slides"]
 
-CORNER_PX = 256
+ENDS_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,9 @@ def analyse_slides(
     models, counts, folders = SlideModels(options), {"done": 0, "failed": 0}, SlideFolders(out)
     for path, following in zip(paths, [*paths[1:], None], strict=True):
         run.check()
-        with _warmed(following):
-            status = _one(path, folders.place(path), models, run, force=force)
+        if following is not None:
+            _warm(following)
+        status = _one(path, folders.place(path), models, run, force=force)
         counts[status.status] += 1
         table.put(status)
         tell(status)
@@ -135,17 +135,14 @@ def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, forc
     return SlideStatus(path, folder, "done", outcome.content)
 
 
-@contextmanager
-def _warmed(following: Path | None) -> Iterator[None]:
-    """Open the next slide while this one is analysed, so that its first bytes are in the system's memory."""
-    with ThreadPoolExecutor(1, thread_name_prefix="next slide") as pool:
-        if following is not None:
-            pool.submit(_touch, following)
-        yield
+def _warm(following: Path) -> None:
+    """Read both ends of a file, so that the system has them in memory when its turn comes; nobody waits for that."""
+    Thread(target=_touch, args=(following,), name="next slide", daemon=True).start()
 
 
 def _touch(path: Path) -> None:
-    """Open a slide and read a corner of its coarsest level; what is wrong with it is said when its turn comes."""
-    with suppress(Exception), open_slide(path) as slide:
-        stored = [index for index, level in enumerate(slide.info.levels) if not level.built]  # others cost a whole pass
-        slide.read_region(stored[-1], Box(0, 0, CORNER_PX, CORNER_PX))
+    """Read where a slide says what it holds; what is wrong with it is said when its turn comes."""
+    with suppress(OSError), path.open("rb") as file:
+        file.read(ENDS_BYTES)
+        file.seek(max(file.tell(), file.seek(0, SEEK_END) - ENDS_BYTES))
+        file.read(ENDS_BYTES)
