@@ -121,7 +121,18 @@ class Scatter(QWidget):
         self.chosen.emit(own[(at + step) % len(own)].index)
 
     def event(self, event: QEvent) -> bool:
-        """Say of which lesion the mark under the mouse is."""
+        """Say of which lesion the mark under the mouse is.
+
+        Parameters
+        ----------
+        event : QEvent
+            Any.
+
+        Returns
+        -------
+        bool
+            Whether it was dealt with.
+        """
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             mark = self._at(QPointF(event.pos()))
             QToolTip.showText(event.globalPos(), TIP if mark is None else mark.said, self)
