@@ -17,6 +17,7 @@ TOOLS = {
     "brush": ("brush", "paint", "Paint over what is in view; press again to make regions of it"),
     "select": ("select", "select", "Click on regions to select them; drag their corners with napari's own tool"),
 }
+*DRAWN, SELECT = TOOLS
 EDITS = {
     "class": ("class", "Give the selected regions the class that is chosen in the list"),
     "remove": ("remove", "Delete the selected regions (Delete)"),
@@ -64,8 +65,8 @@ class RegionControls(QWidget):
         column.setSpacing(5)
         for widget in (
             self.classes,
-            row(*self.tools.values()),
-            row(*self.edits.values()),
+            row(*(self.tools[name] for name in DRAWN)),
+            row(self.tools[SELECT], *self.edits.values()),
             self.words,
             row(QLabel("reader"), self.reader, stretch=1),
             row(self.imports, self.export, self.data),
