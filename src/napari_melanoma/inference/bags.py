@@ -12,8 +12,8 @@ from napari_melanoma.analysis.novelty import Novelty
 from napari_melanoma.analysis.slide_scores import SlideScore
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.inference.judging import Judge
-from napari_melanoma.inference.photograph import best_device
 from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.precision import best_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

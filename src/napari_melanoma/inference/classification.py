@@ -14,8 +14,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.data.features.encoding import TableValues, encode, network_inputs
 from napari_melanoma.inference.judging import Judge
-from napari_melanoma.inference.photograph import best_device
 from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.precision import best_device
 from napari_melanoma.models.preprocessing import to_tensor
 from napari_melanoma.models.registry import of_task
 

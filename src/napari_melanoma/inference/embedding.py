@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.inference.photograph import best_device
 from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.precision import best_device
 from napari_melanoma.models.preprocessing import to_tensor
 
 if TYPE_CHECKING:

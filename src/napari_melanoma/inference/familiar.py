@@ -10,10 +10,10 @@ import numpy as np
 from napari_melanoma.analysis.novelty import FEWEST, Novelty
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.inference.photograph import best_device
 from napari_melanoma.inference.tiles import memory_full
 from napari_melanoma.models.bundle import load_network
 from napari_melanoma.models.memory import is_out_of_memory
+from napari_melanoma.models.precision import best_device
 from napari_melanoma.models.preprocessing import to_tensor
 from napari_melanoma.models.reference import read_reference
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.inference.photograph import best_device
-from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.inference.drawing import DrawingModel
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.preprocessing import to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
 
-class Labeller:
+class Labeller(DrawingModel):
     """A bundle's network, ready to say of each pixel how likely it is of each class.
 
     Parameters
@@ -30,37 +29,22 @@ class Labeller:
         Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
     """
 
-    def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
-        import torch
-
-        self.info = info
-        self.device = device
-        self._network = network.to(memory_format=torch.channels_last).to(device)
-
-    @classmethod
-    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights.
+    @staticmethod
+    def refuse(info: BundleInfo) -> None:
+        """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says.
 
         Parameters
         ----------
         info : BundleInfo
             The bundle.
-        device : str, optional
-            Where it shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        Labeller
-            Ready to be asked.
 
         Raises
         ------
         BundleError
-            Where the weights are damaged or do not fit, or it does not draw several classes.
+            Saying so.
         """
         if info.config.task != "segmentation" or info.config.draws_one_class:
             raise BundleError(f"'{info.name}' does not draw several classes, expected a model that does.")
-        return cls(info, load_network(info), device or best_device())
 
     def probabilities(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Say of each pixel how likely it is of each class.

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.inference.drawing import DrawingModel
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.preprocessing import restore_size, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
 
-class Segmenter:
+class Segmenter(DrawingModel):
     """A bundle's network, ready to say for each pixel how likely it belongs to a lesion.
 
     Parameters
@@ -30,38 +30,23 @@ class Segmenter:
         Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
     """
 
-    def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
-        import torch
-
-        self.info = info
-        self.device = device
-        self._network = network.to(memory_format=torch.channels_last).to(device)
-
-    @classmethod
-    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights.
+    @staticmethod
+    def refuse(info: BundleInfo) -> None:
+        """Refuse a model that does not draw one lesion, as ``DrawingModel.refuse`` says.
 
         Parameters
         ----------
         info : BundleInfo
             The bundle.
-        device : str, optional
-            Where it shall run; the fastest that is there by default.
-
-        Returns
-        -------
-        Segmenter
-            Ready to be asked.
 
         Raises
         ------
         BundleError
-            Where the weights are damaged or do not fit, or it does not draw one lesion.
+            Saying what it does instead.
         """
         if not info.config.draws_one_class:
             does = f"tells {', '.join(info.config.classes)} apart"
             raise BundleError(f"'{info.name}' {does}, expected a model that draws one lesion, such as lesion-small.")
-        return cls(info, load_network(info), device or best_device())
 
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Say for each pixel of a photograph how likely it belongs to a lesion.
@@ -118,18 +103,3 @@ class Segmenter:
         with torch.inference_mode():
             batch = to_tensor(list(inputs), self.info.config).to(self.device)
             return self._network(batch)[:, 0].float().cpu().numpy()
-
-
-def best_device() -> str:
-    """Name the fastest device that torch finds here.
-
-    Returns
-    -------
-    str
-        ``"cuda"``, ``"mps"`` or ``"cpu"``.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from napari_melanoma.analysis.lesion_classes import tissue_looked_for
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.inference.photograph import best_device
 from napari_melanoma.inference.tiles import TileModel, TileModelInfo
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.foundation import (
@@ -21,6 +20,7 @@ from napari_melanoma.models.foundation import (
     load_foundation,
     read_weights,
 )
+from napari_melanoma.models.precision import best_device
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.zoo import encoder_of
 

@@ -44,7 +44,13 @@ class Pair:
         return self.new["JA"] - self.old["JA"]
 
     def row(self) -> dict[str, object]:
-        """Row of ``per_image.csv``."""
+        """Give the row of ``per_image.csv``.
+
+        Returns
+        -------
+        dict
+            Column to value.
+        """
         about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
         found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
         for metric in SHOWN:
@@ -63,7 +69,17 @@ class Extremes:
         self._names: set[str] = set()
 
     def offer(self, pair: Pair, masks: Masks, rgb: NDArray[np.uint8]) -> None:
-        """Keep an image if it is among those that changed most in its direction."""
+        """Keep an image if it is among those that changed most in its direction.
+
+        Parameters
+        ----------
+        pair : Pair
+            The image, measured.
+        masks : tuple of numpy.ndarray
+            bool (row, column): of the old model, of the new one, and the reference.
+        rgb : numpy.ndarray
+            uint8 (row, column, channel).
+        """
         if abs(pair.change) < NOTABLE:
             return
         heap, change = self._heaps[1 if pair.change > 0 else -1], abs(pair.change)
@@ -77,7 +93,25 @@ class Extremes:
             heapq.heapreplace(heap, item)
 
     def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
-        """Write the pictures of one direction; the greatest change comes first."""
+        """Write the pictures of one direction.
+
+        Parameters
+        ----------
+        direction : int
+            1 for what got better, -1 for what got worse.
+        folder : pathlib.Path
+            Of the comparison; gets ``thumbnails/``.
+
+        Returns
+        -------
+        tuple of ImageChange
+            The greatest change first.
+
+        Raises
+        ------
+        SaveError
+            Where they cannot be written.
+        """
         found = []
         for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
             sample = pair.sample

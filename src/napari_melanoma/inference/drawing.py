@@ -1,0 +1,73 @@
+"""What models that draw have in common: a bundle's network on its device; torch is imported when one is loaded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.precision import best_device
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DrawingModel(ABC):
+    """A bundle's network, ready to say something of each pixel.
+
+    Parameters
+    ----------
+    info : BundleInfo
+        The bundle.
+    network : torch.nn.Module
+        Its network, in evaluation mode.
+    device : str
+        Where it runs, such as ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    """
+
+    def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
+        import torch
+
+        self.info = info
+        self.device = device
+        self._network = network.to(memory_format=torch.channels_last).to(device)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load a bundle's weights.
+
+        Parameters
+        ----------
+        info : BundleInfo
+            The bundle.
+        device : str, optional
+            Where it shall run; the fastest that is there by default.
+
+        Returns
+        -------
+        DrawingModel
+            Ready to be asked.
+
+        Raises
+        ------
+        BundleError
+            Where the weights are damaged or do not fit, or it does something else.
+        """
+        cls.refuse(info)
+        return cls(info, load_network(info), device or best_device())
+
+    @staticmethod
+    @abstractmethod
+    def refuse(info: BundleInfo) -> None:
+        """Refuse a model that does something else.
+
+        Parameters
+        ----------
+        info : BundleInfo
+            The bundle.
+
+        Raises
+        ------
+        BundleError
+            Saying what it does instead.
+        """
