@@ -14,7 +14,7 @@ from torch import nn
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.inference.tile_loading import Loading, load_tile_model
 from napari_melanoma.inference.tiles import MOST_AWAY, MemoryFull, TileModel, TileModelInfo
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.foundation import FOUNDATION_ENCODERS, build_foundation
 from napari_melanoma.models.precision import best_precision, folded
 
@@ -197,6 +197,60 @@ def test_no_weights_are_fetched_unasked(name: str) -> None:
     with pytest.raises(BundleError, match="--download") as refused:
         load_tile_model(name, Loading())
     assert "--weights FILE" in str(refused.value)
+
+
+def test_an_encoder_that_is_fetched_is_known_by_the_weights_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    real = timm.create_model
+
+    def published(seed: int) -> Callable[..., nn.Module]:
+        def made(name: str, **how: Any) -> nn.Module:
+            torch.manual_seed(seed)
+            return real(name, **{**how, "pretrained": False})
+
+        return made
+
+    found = []
+    for seed in (0, 0, 1):  # the same name, and another day other weights
+        monkeypatch.setattr(timm, "create_model", published(seed))
+        found.append(load_tile_model("timm:resnet18", Loading(download=True, device="cpu")).info.fingerprint)
+    assert found[0] == found[1] != found[2]
+    assert {len(one) for one in found} == {64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "moves"),
+    [
+        ({"title": "Another"}, False),
+        ({"licence": "MIT"}, False),
+        ({"mean": (0.4, 0.5, 0.6)}, True),
+        ({"std": (0.4, 0.5, 0.6)}, True),
+        ({"input_size": 96}, True),
+        ({"classes": ("naevus", "melanoma")}, True),
+        ({"tile": {"mpp": 0.5, "side_px": 64}}, True),
+        ({"classifier": {"temperature": 2.0}}, True),
+        ({"classifier": {"bias": (0.0, 1.0)}}, True),
+        ({"classifier": {"coverage": 0.8}}, False),
+    ],
+)
+def test_the_settings_of_a_bundle_count_where_they_move_answers(
+    tile_bundle: BundleInfo, changes: dict[str, Any], moves: bool
+) -> None:
+    config = tile_bundle.config.model_dump()
+    config["classifier"] |= changes.pop("classifier", {})
+    other = BundleInfo(tile_bundle.path, BundleConfig.parse({**config, **changes}, "test"))
+    assert (other.answering() != tile_bundle.answering()) is moves
+    assert other.fingerprint == tile_bundle.fingerprint
+
+
+def test_embeddings_do_not_change_with_the_calibration(tile_bundle: BundleInfo) -> None:
+    config = tile_bundle.config
+    assert config.classifier is not None
+    warm = config.classifier.model_copy(update={"temperature": 2.0})
+    other = BundleInfo(tile_bundle.path, config.model_copy(update={"classifier": warm}))
+    assert other.answering() != tile_bundle.answering()
+    assert other.answering(calibrated=False) == tile_bundle.answering(calibrated=False)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])

@@ -105,10 +105,10 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     assert findings.differs(tmp_path, options) == ""
     assert findings.differs(tmp_path, SlideOptions(model="other")) == "made with tiny"
     assert findings.differs(tmp_path, SlideOptions(model="tiny", min_tissue=0.5)) == "another min tissue"
-    write_mask(tmp_path / "drawn.png", np.ones((4, 4), bool))
+    write_mask(tmp_path / "drawn.png", np.ones((16, 16), bool))
     drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
     assert findings.differs(tmp_path, drawn) == "the tissue was corrected"
-    stained = SlideOptions(model="tiny", stain_reference=tmp_path / "pink.png")
+    stained = SlideOptions(model="tiny", stain_reference=tmp_path / "drawn.png")
     assert findings.differs(tmp_path, stained) == "another stain reference"
 
 

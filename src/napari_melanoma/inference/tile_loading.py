@@ -162,7 +162,7 @@ def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
         own, found = network.state_dict(), read_weights(how.weights)
         fit_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
         licence = "of the file given"
-    fingerprint = fingerprint_of(how.weights) if how.weights else str(given.get("hf_hub_id") or given.get("url"))
+    fingerprint = fingerprint_of(how.weights) if how.weights else _loaded(network)
     side = int(given["input_size"][-1])
     info = TileModelInfo(
         name,
@@ -190,6 +190,7 @@ def _encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
             f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Name another."
         )
     kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
+    kept = replace(kept, answers=bundle.answering(calibrated=False))
     return kept, tile_answers.Embeddings(encoder)
 
 
@@ -223,6 +224,7 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         threshold=config.threshold,
         bundle=str(bundle.path),
         caution=_caution(bundle),
+        answers=bundle.answering(),
     )
     network = load_network(bundle)
     if config.classifier is None:
@@ -240,6 +242,17 @@ def _caution(bundle: BundleInfo) -> str:
     if "demonstration" not in bundle.config.title.lower():
         return ""
     return f"'{bundle.name}' is a demonstration: on slides of patients its answers mean nothing."
+
+
+def _loaded(network: nn.Module) -> str:
+    """SHA-256 of weights as they were loaded: under one name others may be published another day."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def fingerprint_of(weights: Path) -> str:

@@ -86,6 +86,8 @@ class TileModelInfo:
         Folder of the bundle, where it is one.
     caution : str
         What a reader of its answers should know; empty where nothing.
+    answers : str
+        Hash of what its answers depend on beside the weights; empty where its name says it all.
     terms : str
         Licence of weights that do not come with this program, and where it is read; empty for a bundle.
     """
@@ -104,6 +106,7 @@ class TileModelInfo:
     bundle: str = ""
     caution: str = ""
     terms: str = ""
+    answers: str = ""
 
 
 class TileModel:

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind
+from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind, differing
 from napari_melanoma.io.slide_writing import CHUNK, ResultMap, ResultWriter, faults
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class SlideResult:
                 f"'{spec.slide}'. Choose another folder, or begin again with --force."
             )
         mine, asked = self.spec.settings, spec.model_dump(mode="json")["settings"]
-        differs = [f"{key} was {mine.get(key)}, now {asked.get(key)}" for key in asked if mine.get(key) != asked[key]]
+        differs = [f"{key} was {mine.get(key)}, now {asked.get(key)}" for key in differing(mine, asked)]
         if differs or self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
             said = "; ".join(differs) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
             raise RunError(

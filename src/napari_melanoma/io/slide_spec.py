@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -41,3 +42,19 @@ class ResultSpec(Config):
         """Where the grids lie on the slide."""
         size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
         return MapPlace(*self.corner, *self.step, size)
+
+
+def differing(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the settings in which two analyses differ, also those that only one of them has.
+
+    Parameters
+    ----------
+    kept, asked : mapping
+        Settings as JSON has them; a setting that is ``None`` counts as one that is not there.
+
+    Returns
+    -------
+    tuple of str
+        Sorted; empty where equal tiles would get equal values.
+    """
+    return tuple(sorted(key for key in {*kept, *asked} if kept.get(key) != asked.get(key)))

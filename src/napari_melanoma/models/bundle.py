@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+ANSWERING = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
+CALIBRATION = ("mirrored", "temperature", "bias")
 SLIDE = "slide"  # the modality of whole-slide images
 
 
@@ -127,6 +129,24 @@ class BundleInfo:
         """SHA-256 of the weights file, so that a result can say which weights made it."""
         with (self.path / WEIGHTS).open("rb") as weights:
             return hashlib.file_digest(weights, "sha256").hexdigest()
+
+    def answering(self, *, calibrated: bool = True) -> str:
+        """Hash what turns the weights into answers: network, input, calibration; no title, card or cut.
+
+        Parameters
+        ----------
+        calibrated : bool
+            Whether the calibration of a classifier counts; embeddings do not know it.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        told = self.config.model_dump(mode="json", include={*ANSWERING})
+        if calibrated and self.config.classifier is not None:
+            told["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION})
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def read_bundle(path: Path) -> BundleInfo:

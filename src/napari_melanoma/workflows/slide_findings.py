@@ -19,11 +19,12 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.io.slide_results import STORE, SlideResult
+from napari_melanoma.io.slide_spec import differing
 from napari_melanoma.workflows.slide_maps import MAP_SIDE
+from napari_melanoma.workflows.slide_options import decisive_settings
 from napari_melanoma.workflows.slide_outputs import HEATMAP, LESIONS, OUTLINES, RESULT, annotation_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
 NUMBERS = {name for name in LESION_COLUMNS if name not in ("label", "origin")}
+OF_MODEL = ("weights", "answers")  # hashes, which only a loaded model tells
 TISSUE = "tissue.png"
 
 
@@ -223,13 +225,9 @@ def differs(folder: Path, options: SlideOptions) -> str:
     except InputError:
         return "they cannot be read"
     model = settings.get("model") if options.model in _answered_by(folder) else options.model
-    asked = json.loads(json.dumps({**options.decisive, "model": model}))
-    if options.tissue_mask is not None:
-        asked["tissue_mask"] = fingerprint(read_mask(options.tissue_mask))[:16]
-    if options.stain_reference is not None:
-        asked["stain_reference"] = options.stain_reference.name
-    kept = {key: value for key, value in settings.items() if key != "weights"}
-    changed = sorted(key for key in {*asked, *kept} if asked.get(key) != kept.get(key))
+    asked = json.loads(json.dumps({**decisive_settings(options), "model": model}))
+    kept = {key: value for key, value in settings.items() if key not in OF_MODEL}
+    changed = differing(kept, asked)
     said = {"tissue_mask": "the tissue was corrected", "model": f"made with {kept.get('model')}"}
     return ", ".join(said.get(key, f"another {key.replace('_', ' ')}") for key in changed)
 

@@ -15,6 +15,7 @@ from napari_melanoma.analysis.tissue import TissueConfig
 from napari_melanoma.core.config import Config
 
 DENSE_OVERLAP = 0.125  # of a side: where neighbours meet, dense maps are blended over so much
+DIGITS = 16  # of a hash that tells one picture from another
 HOW = (
     "weights",
     "download",
@@ -75,3 +76,35 @@ class SlideOptions(Config):
         """What the values of tiles depend on; beside it only how they are computed, and what is made of them."""
         kept = self.model_dump(mode="json", exclude={*HOW, "tissue_mask", "stain_reference"})
         return {key: value for key, value in kept.items() if value is not None}
+
+
+def decisive_settings(options: SlideOptions) -> dict[str, Any]:
+    """Say all that the values of tiles depend on: files count by what is in them, whatever they are called.
+
+    Parameters
+    ----------
+    options : SlideOptions
+        What the user said.
+
+    Returns
+    -------
+    dict
+        As JSON has it; options that were left out are left out here.
+
+    Raises
+    ------
+    InputError
+        Where the tissue or the reference of the stain cannot be read.
+    """
+    from napari_melanoma.core.provenance import fingerprint
+
+    given = options.decisive
+    if options.tissue_mask is not None:
+        from napari_melanoma.io.results import read_mask
+
+        given["tissue_mask"] = fingerprint(read_mask(options.tissue_mask))[:DIGITS]
+    if options.stain_reference is not None:
+        from napari_melanoma.io.photographs import read_photograph
+
+        given["stain_reference"] = fingerprint(read_photograph(options.stain_reference).rgb)[:DIGITS]
+    return given

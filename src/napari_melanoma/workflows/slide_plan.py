@@ -15,10 +15,9 @@ from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles, 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.io.slide_results import ResultSpec
 from napari_melanoma.io.slides.slide import DamagedTile
-from napari_melanoma.workflows.slide_options import DENSE_OVERLAP, SlideOptions
+from napari_melanoma.workflows.slide_options import DENSE_OVERLAP, SlideOptions, decisive_settings
 from napari_melanoma.workflows.slide_overview import read_overview
 
 if TYPE_CHECKING:
@@ -130,7 +129,8 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
             "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
         )
     sample = partial(_tissue_sample, slide, grid, share)
-    return SlidePlan(grid, mask, place, share, np.concatenate(passes), _stain(sample, overview, options), warnings)
+    stain = _stain(sample, lambda: overview()[0], _seen(slide, options), options)
+    return SlidePlan(grid, mask, place, share, np.concatenate(passes), stain, warnings)
 
 
 def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:
@@ -153,11 +153,6 @@ def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: Sl
         Equal settings where equal tiles would get equal values.
     """
     place, size = plan.grid.place, slide.pixel_size
-    given: dict[str, Any] = {**options.decisive, "model": model.name, "weights": model.fingerprint}
-    if options.tissue_mask is not None:
-        given["tissue_mask"] = fingerprint(plan.tissue)[:16]
-    if options.stain_reference is not None:
-        given["stain_reference"] = options.stain_reference.name
     return ResultSpec(
         slide=slide.name,
         fingerprint=slide.fingerprint,
@@ -170,9 +165,33 @@ def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: Sl
         pixel_size_um=None if size is None else (size.y_um, size.x_um),
         scale_source="file" if size is None else size.source,
         tile_px=plan.grid.side_px,
-        settings=given,
+        settings=settings_of(model, options),
         batch_size=options.batch_size,
     )
+
+
+def settings_of(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
+    """Give all that the values of tiles depend on, but for the slide itself.
+
+    Parameters
+    ----------
+    model : TileModelInfo
+        The model.
+    options : SlideOptions
+        What the user said.
+
+    Returns
+    -------
+    dict
+        As the store keeps it.
+
+    Raises
+    ------
+    InputError
+        Where a picture that belongs to it cannot be read.
+    """
+    told = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
+    return {**decisive_settings(options), **{key: value for key, value in told.items() if value is not None}}
 
 
 def grid_values(grid: TileGrid) -> dict[str, Any]:
@@ -211,10 +230,9 @@ def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare
         uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
     """
     steps: list[Prepare] = []
-    if options.apply_profile and slide.info.has_profile:
-        from napari_melanoma.io.slides.slide import apply_profile
-
-        steps.append(lambda tiles: np.stack([apply_profile(tile, slide) for tile in tiles]))
+    seen = _seen(slide, options)
+    if seen is not None:
+        steps.append(lambda tiles: np.stack([seen(tile) for tile in tiles]))
     if plan.stain is not None:
         steps.append(_normalisation(plan.stain, options))
     if not steps:
@@ -226,6 +244,15 @@ def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare
         return tiles
 
     return prepare
+
+
+def _seen(slide: Slide, options: SlideOptions) -> Prepare | None:
+    """What makes sRGB of the pixels of a file, uint8 (row, column, channel=3) to the same; None where nothing is to."""
+    if not options.apply_profile or not slide.info.has_profile:
+        return None
+    from napari_melanoma.io.slides.slide import apply_profile
+
+    return lambda rgb: apply_profile(rgb, slide)
 
 
 def _tiling(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
@@ -258,6 +285,7 @@ def _tissue(
     warnings: tuple[str, ...] = ()
     if options.tissue_mask is not None:
         mask = read_mask(options.tissue_mask)
+        _check_shape(mask, slide)
     else:
         picture, damage = overview()
         place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), size)
@@ -266,14 +294,29 @@ def _tissue(
     return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
 
 
-def _stain(sample: Picture, overview: Overview, options: SlideOptions) -> StainFit | None:
-    """Stain of the slide's tissue, where it is to be normalised."""
+def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
+    """Refuse tissue that was drawn on something of another shape, up to a cell of the mask."""
+    full, (rows, columns) = slide.levels[0], mask.shape
+    cells = full.height / rows, full.width / columns
+    if min(abs(full.height - rows * cells[1]) / cells[1], abs(full.width - columns * cells[0]) / cells[0]) > 1:
+        raise InputError(
+            f"a mask of tissue covers the whole slide at any resolution: expected the proportions of {full.height:,} x "
+            f"{full.width:,} pixels, found {rows:,} x {columns:,} (height x width). It belongs to another slide, or was "
+            "cut; draw it in the Slide dock, or export it for this slide."
+        )
+
+
+def _stain(sample: Picture, glass: Picture, seen: Prepare | None, options: SlideOptions) -> StainFit | None:
+    """Stain of the slide's tissue, where it is to be normalised, of pixels as the network will see them."""
     if options.stain is None or options.stain.method == "none":
         return None
     from napari_melanoma.analysis.stain import fit_stain
     from napari_melanoma.analysis.tissue_colours import glass_colour
 
-    return fit_stain(sample(), options.stain, glass_colour(overview()[0]))
+    pixels, overview = sample(), glass()
+    if seen is not None:
+        pixels, overview = seen(pixels[None])[0], seen(overview)
+    return fit_stain(pixels, options.stain, glass_colour(overview))
 
 
 def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:

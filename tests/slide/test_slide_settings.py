@@ -1,0 +1,109 @@
+"""What makes two analyses two: every option that moves a value, set, changed or taken away, and what a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.analysis.stain import StainConfig
+from napari_melanoma.analysis.tissue import TissueConfig
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.inference.tiles import TileModelInfo
+from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_results import ResultSpec, SlideResult
+from napari_melanoma.workflows.slide_findings import differs
+from napari_melanoma.workflows.slide_options import HOW, SlideOptions
+from napari_melanoma.workflows.slide_plan import settings_of
+
+PICTURES = ("tissue_mask", "stain_reference")
+VALUES: dict[str, tuple[Any, Any]] = {
+    "mpp": (0.25, 0.6),
+    "tile_mpp": (0.5, 1.0),
+    "tile_um": (100.0, 200.0),
+    "overlap": (0.1, 0.2),
+    "border": ("inside", "shift"),
+    "region": ((0, 0, 10, 10), (0, 0, 10, 20)),
+    "tissue": (TissueConfig(method="otsu"), TissueConfig(method="entropy")),
+    "tissue_mask": ("half.png", "other.png"),
+    "min_tissue": (0.5, 0.9),
+    "stain": (StainConfig(), StainConfig(method="reinhard")),
+    "stain_reference": ("half.png", "other.png"),
+    "apply_profile": (True, None),
+}
+INFO = TileModelInfo("m", "classification", ("a", "b"), 224, 0.5, fingerprint="w", answers="a")
+ORDER = np.array([[0, 0], [1, 1]], np.int32)
+
+
+def spec(options: SlideOptions, info: TileModelInfo = INFO) -> ResultSpec:
+    place = {"rows": 4, "columns": 4, "corner": (0, 0), "step": (1, 1), "tile_px": 224}
+    values = {"slide": "s", "fingerprint": "f", "kind": "classification", "classes": ("a", "b"), **place}
+    return ResultSpec.parse({**values, "settings": settings_of(info, options)}, "test")
+
+
+def kept(folder: Path, options: SlideOptions, info: TileModelInfo = INFO) -> SlideResult:
+    folder.mkdir(parents=True)
+    return SlideResult.create(folder, spec(options, info), ORDER)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., SlideOptions]:
+    """Options with one field at the first or second of its values; pictures are drawn."""
+    for number, name in enumerate(("half.png", "other.png")):
+        mask = np.zeros((16, 16), np.bool_)
+        mask[: 4 + number] = True
+        write_mask(tmp_path / name, mask)
+
+    def options(field: str, which: int) -> SlideOptions:
+        value = VALUES[field][which]
+        return SlideOptions(model="m", **{field: tmp_path / value if field in PICTURES else value})
+
+    return options
+
+
+def test_every_option_that_moves_a_value_is_tried() -> None:
+    assert {*VALUES, "model", *HOW} == {*SlideOptions.model_fields}
+
+
+@pytest.mark.parametrize("field", list(VALUES))
+def test_an_option_that_is_set_changed_or_taken_away_is_told(
+    field: str, made: Callable[..., SlideOptions], tmp_path: Path
+) -> None:
+    usual, first = SlideOptions(model="m"), made(field, 0)
+    pairs = [(usual, first), (first, usual)]
+    if VALUES[field][1] is not None:
+        pairs.append((first, made(field, 1)))
+    for number, (before, now) in enumerate(pairs):
+        folder = tmp_path / str(number)
+        result = kept(folder, before)
+        result.refuse_others(spec(before))
+        with pytest.raises(RunError, match=rf"with other settings: .*{field} was"):
+            result.refuse_others(spec(now))
+        assert differs(folder, before) == ""
+        assert differs(folder, now) != ""
+
+
+@pytest.mark.parametrize("field", PICTURES)
+def test_a_picture_counts_by_what_it_shows_and_not_by_its_name(
+    field: str, made: Callable[..., SlideOptions], tmp_path: Path
+) -> None:
+    options = made(field, 0)
+    result = kept(tmp_path / "out", options)
+    copy = tmp_path / "copy.png"
+    copy.write_bytes((tmp_path / "half.png").read_bytes())
+    result.refuse_others(spec(options.model_copy(update={field: copy})))
+    Image.fromarray(np.full((16, 16), 255, np.uint8)).save(tmp_path / "half.png")
+    with pytest.raises(RunError, match=f"{field} was"):
+        result.refuse_others(spec(options))
+
+
+@pytest.mark.parametrize("changes", [{"fingerprint": "v"}, {"answers": "b"}, {"name": "n"}])
+def test_another_model_is_refused(changes: dict[str, str], tmp_path: Path) -> None:
+    result = kept(tmp_path / "out", SlideOptions())
+    with pytest.raises(RunError, match="with other settings"):
+        result.refuse_others(spec(SlideOptions(), replace(INFO, **changes)))
