@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.slide_notes import NOTES, Bookmark, SlideNotes, read_notes, write_notes
+from napari_melanoma.io.slide_notes import NOTES, Bookmark, Measure, SlideNotes, read_notes, write_notes
+
+MEASURES = (Measure("line", ((1.5, 2.0), (3.0, 4.25))), Measure("area", ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))))
 
 
 def test_notes_come_back_as_they_were(tmp_path: Path) -> None:
-    notes = SlideNotes("abc", (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler"))
+    notes = SlideNotes("abc", (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler"), MEASURES)
     write_notes(tmp_path / "slide", notes)
     assert read_notes(tmp_path / "slide") == notes
 
@@ -32,3 +34,10 @@ def test_a_bad_bookmark_does_not_take_the_others_along(tmp_path: Path) -> None:
     told = f'{{"format_version": 1, "bookmarks": [{{"name": "b"}}, 7, {good}], "pixel_size": {size}}}'
     (tmp_path / NOTES).write_text(told)
     assert read_notes(tmp_path) == SlideNotes(bookmarks=(Bookmark("a", 1, 2, 3),))
+
+
+def test_bad_measures_do_not_take_the_others_along(tmp_path: Path) -> None:
+    good = '{"kind": "line", "points": [[1.5, 2], [3, 4.25]]}'
+    bad = ['{"kind": "area", "points": [[1, 2], [3, 4]]}', '{"kind": "line", "points": [[1, NaN], [3, 4]]}', "7"]
+    (tmp_path / NOTES).write_text(f'{{"format_version": 1, "measures": [{", ".join([*bad, good])}]}}')
+    assert read_notes(tmp_path).measures == MEASURES[:1]

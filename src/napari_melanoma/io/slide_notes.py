@@ -1,11 +1,12 @@
-"""What a user noted of a slide: bookmarks and a scale of their own; ``view.json`` in the slide's result folder."""
+"""What a user noted of a slide: bookmarks, lengths and areas, a scale of their own; ``view.json`` among its results."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.files import write_json
@@ -25,12 +26,21 @@ class Bookmark:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A line or an area that somebody drew to measure it: vertices, (row, column), in pixels of the finest level."""
+
+    kind: Literal["line", "area"]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class SlideNotes:
-    """Bookmarks, and the scale that the user gave; None where the file's own counts."""
+    """Bookmarks, what was measured, and the scale that the user gave; None where the file's own counts."""
 
     fingerprint: str = ""
     bookmarks: tuple[Bookmark, ...] = ()
     pixel_size: PixelSize | None = None
+    measures: tuple[Measure, ...] = ()
 
 
 def read_notes(folder: Path) -> SlideNotes:
@@ -52,10 +62,13 @@ def read_notes(folder: Path) -> SlideNotes:
         return SlideNotes()
     if not isinstance(told, dict) or told.get("format_version") != FORMAT:
         return SlideNotes()
-    marks = told.get("bookmarks")
-    found = [_bookmark(one) for one in (marks if isinstance(marks, list) else [])]
+    marks = [_bookmark(one) for one in _listed(told, "bookmarks")]
+    measures = [_measure(one) for one in _listed(told, "measures")]
     return SlideNotes(
-        str(told.get("fingerprint", "")), tuple(one for one in found if one is not None), _size(told.get("pixel_size"))
+        str(told.get("fingerprint", "")),
+        tuple(one for one in marks if one is not None),
+        _size(told.get("pixel_size")),
+        tuple(one for one in measures if one is not None),
     )
 
 
@@ -75,6 +88,23 @@ def write_notes(folder: Path, notes: SlideNotes) -> None:
         Where it cannot be written.
     """
     write_json(folder / NOTES, {"format_version": FORMAT, **asdict(notes)})
+
+
+def _listed(told: dict[str, Any], key: str) -> list[Any]:
+    """A list of the file; empty where there is none."""
+    found = told.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _measure(values: Any) -> Measure | None:  # noqa: ANN401 - whatever JSON can hold
+    """A line or an area, or None where it is neither."""
+    try:
+        points = tuple((float(row), float(column)) for row, column in values["points"])
+        kind: Literal["line", "area"] = "area" if values["kind"] == "area" else "line"
+    except (KeyError, TypeError, ValueError):
+        return None
+    whole = all(math.isfinite(value) for point in points for value in point)
+    return Measure(kind, points) if whole and len(points) >= (3 if kind == "area" else 2) else None
 
 
 def _bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON can hold

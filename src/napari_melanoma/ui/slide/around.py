@@ -1,4 +1,4 @@
-"""What stands around a slide in the Slide dock: magnification, the other slides of a folder."""
+"""What stands around a slide in the Slide dock: magnification, the other slides of a folder, ruler and areas."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.slide.magnification import SlideMagnifying
+from napari_melanoma.ui.slide.tools import SlideMeasures
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class SlideAround(QObject):
         super().__init__(dock)
         self.magnifying = SlideMagnifying(viewer, dock)
         self.worklist = SlideWorklist(dock)
+        self.measuring = SlideMeasures(dock, viewer)
         self.worklist.failed.connect(self.failed)
 
     @property
@@ -55,3 +57,4 @@ class SlideAround(QObject):
         """
         self.magnifying.turn_to(slide)
         self.worklist.turn_to(slide)
+        self.measuring.turn_to(slide)

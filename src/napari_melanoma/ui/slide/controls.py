@@ -260,7 +260,13 @@ class SlideControls(QWidget):
         label = QLabel("model")
         rows.addRow(label, self.model)
         folds = (
-            section("Overview", "overview_section", _column(self.overview, self.magnification, self.places), self.settings, True),
+            section(
+                "Overview",
+                "overview_section",
+                _column(self.overview, self.magnification, self.places),
+                self.settings,
+                True,
+            ),
             section("What the file says", "facts_section", self.facts, self.settings, False),
             section("Tissue", "slide_tissue_section", self.tissue, self.settings, False),
         )
@@ -270,6 +276,7 @@ class SlideControls(QWidget):
         self._edit_row.layout().setSpacing(2)
         # Filled when they are first opened.
         self.worklist_fold = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
+        self.measure_fold = section("Measure", "slide_measure_section", _column(), self.settings, False)
         self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
         self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
@@ -281,10 +288,20 @@ class SlideControls(QWidget):
         )
         buttons = row(self.analyse, self.analyse_view, stretch=0)
         self.analyse_view.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self.icons.fold(self.worklist_fold, *folds, self.options_fold, *results, self.regions_fold)
+        self.icons.fold(self.worklist_fold, *folds, self.measure_fold, self.options_fold, *results, self.regions_fold)
         column.addWidget(self.picker)
         column.addWidget(self.scale)
-        self._folded = (self.worklist_fold, *folds, models, self.options_fold, buttons, self.run_panel, *results, self.regions_fold)
+        self._folded = (
+            self.worklist_fold,
+            *folds,
+            self.measure_fold,
+            models,
+            self.options_fold,
+            buttons,
+            self.run_panel,
+            *results,
+            self.regions_fold,
+        )
         return part
 
 

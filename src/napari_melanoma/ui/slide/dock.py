@@ -96,6 +96,7 @@ class SlideDock(SlideControls):
         self.tissues.started.connect(partial(self.status.begin, "finding", "Finding the tissue ..."))
         self.tissues.ended.connect(partial(self.status.end, "finding", "Tissue found."))
         self.places.edited.connect(self._keep_notes)
+        self.around.measuring.edited.connect(self._keep_notes)
         self.folder.clicked.connect(self._on_folder)
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self.refresh)
@@ -178,6 +179,7 @@ class SlideDock(SlideControls):
             return
         self._place = place
         self.places.show_bookmarks(place.notes.bookmarks)
+        self.around.measuring.show_measures(place.notes.measures)
         if place.notes.pixel_size is not None:
             self._set_scale(place.notes.pixel_size)
         self.scope.find(place)
@@ -218,6 +220,7 @@ class SlideDock(SlideControls):
         if self._place is None or self._slide is None:
             return
         notes = replace(self._place.notes, bookmarks=self.places.bookmarks, fingerprint=self._slide.info.fingerprint)
+        notes = replace(notes, measures=self.around.measuring.measures)
         if size is not False:
             notes = replace(notes, pixel_size=size)
         self._place = replace(self._place, notes=notes)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.io.slides.tiled import TiledSlide
 
-Role = Literal["tissue", "heatmap", "lesions", "view", "regions", "bookmarks", "ruler", "drawing", "painting"]
+Role = Literal["tissue", "heatmap", "lesions", "view", "regions", "bookmarks", "measures", "ruler", "drawing", "painting"]
 ORDER: tuple[Role, ...] = (
     "tissue",
     "heatmap",
@@ -26,6 +26,7 @@ ORDER: tuple[Role, ...] = (
     "view",
     "regions",
     "bookmarks",
+    "measures",
     "ruler",
     "drawing",
     "painting",

@@ -1,0 +1,143 @@
+"""The layer of lines and areas that measure a slide: written from values, read back as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Shapes
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.slide_notes import Measure
+
+COLOUR, TEXT_SIZE = "#00e5ff", 11
+WIDTHS = 600  # of the line; this many of its widths are as long as the slide
+LINES = ("line", "path")
+ROUND = 72  # corners of an ellipse, whose area is off by 0.1 % then
+
+
+def made(size: tuple[int, int]) -> Shapes:
+    """Make an empty layer.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width of the slide in pixels.
+
+    Returns
+    -------
+    napari.layers.Shapes
+        In pixels of the finest level.
+    """
+    import numpy as np
+    from napari.layers import Shapes
+
+    return Shapes(
+        ndim=2,
+        edge_color=COLOUR,
+        edge_width=max(size) / WIDTHS,
+        face_color="transparent",
+        features={"said": np.array([], object)},
+        feature_defaults={"said": ""},
+        text={"string": "{said}", "color": COLOUR, "size": TEXT_SIZE, "anchor": "center"},
+    )
+
+
+def write(layer: Shapes, measures: Sequence[Measure], said: Sequence[str], size: tuple[int, int]) -> None:
+    """Draw measures in place of what is there.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        Made here.
+    measures : sequence of Measure
+        What to draw.
+    said : sequence of str
+        Each in words.
+    size : tuple of int
+        Height and width of the slide in pixels.
+    """
+    import numpy as np
+
+    layer.data = []
+    if measures:
+        kinds = {"area": "polygon", "line": "path"}
+        layer.add(
+            [np.array(one.points, np.float64) - 0.5 for one in measures],
+            shape_type=["line" if len(one.points) == 2 else kinds[one.kind] for one in measures],
+            edge_width=max(size) / WIDTHS,
+            edge_color=COLOUR,
+            face_color="transparent",
+        )
+    layer.selected_data = set()
+    say(layer, said)
+
+
+def say(layer: Shapes, said: Sequence[str]) -> None:
+    """Write what was measured beside it.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        Made here.
+    said : sequence of str
+        One for each shape; nothing is written where there are more or fewer.
+    """
+    if len(said) == len(layer.data) and list(layer.features["said"]) != list(said):
+        layer.features = {"said": list(said)}
+        layer.refresh_text()
+
+
+def read(layer: Shapes) -> tuple[Measure, ...]:
+    """Read what is drawn.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        With lines, paths, polygons, rectangles and ellipses.
+
+    Returns
+    -------
+    tuple of Measure
+        In their order; what has no length or no area is left out.
+    """
+    from napari_melanoma.analysis.slide_measures import measured
+    from napari_melanoma.io.slide_notes import Measure
+
+    found = []
+    for data, kind in zip(layer.data, layer.shape_type, strict=True):
+        corners = _round(data) if kind == "ellipse" else data
+        points = tuple((float(row) + 0.5, float(column) + 0.5) for row, column in corners[:, -2:])
+        one = Measure("line" if kind in LINES else "area", points)
+        if measured(one, None) > 0:
+            found.append(one)
+    return tuple(found)
+
+
+def box_of(measure: Measure) -> tuple[float, float, float, float]:
+    """Box around a measure.
+
+    Parameters
+    ----------
+    measure : Measure
+        Any.
+
+    Returns
+    -------
+    tuple of float
+        Top, left, height and width in pixels of the finest level.
+    """
+    rows, columns = zip(*measure.points, strict=True)
+    return min(rows), min(columns), max(rows) - min(rows), max(columns) - min(columns)
+
+
+def _round(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners on an ellipse that is given by those of its box."""
+    import numpy as np
+
+    box = corners[:, -2:]
+    middle, across, down = box.mean(axis=0), (box[1] - box[0]) / 2, (box[3] - box[0]) / 2
+    angles = np.linspace(0, 2 * np.pi, ROUND, endpoint=False)[:, None]
+    return middle + np.cos(angles) * across + np.sin(angles) * down
