@@ -5,7 +5,7 @@ afterwards is checked: all others done, the broken one failed at once and said s
 attempt and the manifest says why, the second start refused, exit code 1; and once more, all that is done skipped.
 
     python benchmarks/cohort_trial.py
-    python benchmarks/cohort_trial.py --count 12 --side 1024 --only here
+    python benchmarks/cohort_trial.py --count 12 --side 1536 --only here
 """
 
 from __future__ import annotations

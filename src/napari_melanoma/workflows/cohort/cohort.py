@@ -18,7 +18,7 @@ from napari_melanoma.workflows.cohort.work import Answer, Job
 from napari_melanoma.workflows.slide_runs import ask
 
 POLL_S, LOOK_S = 0.05, 1.0  # between two looks at the answers, and at who is there
-BUSY_S = 10.0  # before a slide that somebody else analyses is tried again
+BUSY_S = 60.0  # before a slide that somebody else analyses is tried again
 STOP_S = 20.0  # that those at work are given to write what they have
 ALL = {error.__name__: error for error in (BundleError, ClusterError, ConfigError)}  # what concerns all slides
 
