@@ -45,6 +45,7 @@ CASES = [
     Case("40x with a level between", (0.25, 0.25), (2, 8), TilingConfig(), 1, (224, 224), (0.5, 0.5)),
     Case("an odd size of pixels", (0.2277, 0.2277), (2, 4), TilingConfig(), 1, (246, 246), (0.50013, 0.50013)),
     Case("pixels that are not square", (0.25, 0.5), (), TilingConfig(), 0, (448, 224), (0.5, 0.5)),
+    Case("a level that is fine enough along one axis", (0.25, 0.5), (2,), TilingConfig(), 0, (448, 224), (0.5, 0.5)),
     Case("coarser than asked for", (1.0, 1.0), (2,), TilingConfig(), 0, (112, 112), (0.5, 0.5)),
     Case("P3's patches of 3 mm", (0.25, 0.25), (4, 16, 64), P3, 2, (750, 750), (5.859375, 5.859375)),
     Case("no scale", None, (4,), TilingConfig(), 0, (224, 224), None),

@@ -250,7 +250,7 @@ def plan_tiles(
     if not levels:
         raise InputError("a slide has at least one level to cut tiles from; this one has none. Convert it to a TIFF.")
     size = _finest_side(config, pixel_size)
-    level = _level_for(levels, max(size) / config.side_px)
+    level = _level_for(levels, min(size) / config.side_px)
     downsample = levels[level].downsample
     read = tuple(_whole(side / downsample, config) for side in size)
     stride = tuple(max(1, round(side * (1 - config.overlap))) for side in read)
