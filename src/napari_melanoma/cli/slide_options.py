@@ -9,7 +9,7 @@ import typer
 
 Model = Annotated[
     str | None,
-    typer.Option(help="A model of slides, the folder of a bundle, timm:NAME, or a published encoder such as uni."),
+    typer.Option(help="A model of slides, the folder of a bundle, or an encoder: encoder:BUNDLE, timm:NAME, uni ..."),
 ]
 Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Local file with an encoder's weights.")]
 Download = Annotated[
