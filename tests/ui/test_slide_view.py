@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
@@ -9,9 +11,14 @@ from qtpy.QtWidgets import QComboBox, QMessageBox, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import read_table
+from napari_melanoma.io.slide_notes import SlideNotes, write_notes
+from napari_melanoma.io.slides.files import fingerprint_of
+from napari_melanoma.ui.slide import desk
 from napari_melanoma.ui.slide.camera import View, camera, fly
 from napari_melanoma.ui.slide.scope import within
+from napari_melanoma.workflows.slide_folders import slide_folder
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FRAME = "section view"
@@ -218,3 +225,14 @@ def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide
     dock.desk.look_for_work()
     person.until(lambda: "section.tif" in dock.notice.text())
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+
+
+def test_a_slide_whose_stem_is_taken_keeps_its_views_where_the_command_does(tmp_path):
+    slide = tmp_path / "x.svs"
+    slide.write_bytes(b"pixels")
+    write_notes(tmp_path / "out" / "x", SlideNotes("of another slide"))
+    info = SimpleNamespace(path=slide, fingerprint=fingerprint_of(slide))
+    place = desk._look(tmp_path / "out", info, "x", RunContext())
+    assert place.folder == tmp_path / "out" / f"x-{info.fingerprint[:8]}"
+    assert place.view_folder == slide_folder(place.view_out, slide)
+    assert not (place.analysed or place.view_analysed)

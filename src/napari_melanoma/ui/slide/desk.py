@@ -35,17 +35,13 @@ class Place:
     folder: Path
     notes: SlideNotes
     analysed: bool
+    view_folder: Path  # of the results of what was in view, within the slide's own folder
     view_analysed: bool = False
 
     @property
     def view_out(self) -> Path:
-        """Where the results of what was in view go, within the slide's own folder."""
-        return self.folder / VIEW
-
-    @property
-    def view_folder(self) -> Path:
-        """The folder of these results themselves."""
-        return self.view_out / self.folder.name
+        """Where the results of what was in view go, as ``launch_slide`` takes it."""
+        return self.view_folder.parent
 
 
 @dataclass(frozen=True)
@@ -236,8 +232,8 @@ def _look(root: Path, info: SlideInfo, identity: str, run: RunContext) -> Place:
     from napari_melanoma.workflows.slide_runs import slide_folder
 
     folder = slide_folder(root, info.path)
-    place = Place(identity, root, folder, read_notes(folder), analysed=_analysed(folder))
-    return replace(place, view_analysed=_analysed(place.view_folder))
+    view = slide_folder(folder / VIEW, info.path)  # has another name where the folder is named by the slide's content
+    return Place(identity, root, folder, read_notes(folder), _analysed(folder), view, _analysed(view))
 
 
 def _analysed(folder: Path) -> bool:
