@@ -235,4 +235,4 @@ def test_a_slide_whose_stem_is_taken_keeps_its_views_where_the_command_does(tmp_
     place = desk._look(tmp_path / "out", info, "x", RunContext())
     assert place.folder == tmp_path / "out" / f"x-{info.fingerprint[:8]}"
     assert place.view_folder == slide_folder(place.view_out, slide)
-    assert not (place.analysed or place.view_analysed)
+    assert (place.analysed, place.view_analysed) == (False, False)
