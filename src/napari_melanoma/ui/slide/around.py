@@ -1,4 +1,4 @@
-"""What stands around a slide in the Slide dock: magnification, the other slides of a folder, ruler and areas."""
+"""What stands around a slide in the Slide dock: magnification, the other slides of a folder, tools, a second view."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.ui.slide.beside import SlideBeside
 from napari_melanoma.ui.slide.magnification import SlideMagnifying
 from napari_melanoma.ui.slide.tools import SlideMeasures
 from napari_melanoma.ui.slide.worklist import SlideWorklist
@@ -40,6 +41,7 @@ class SlideAround(QObject):
         self.magnifying = SlideMagnifying(viewer, dock)
         self.worklist = SlideWorklist(dock)
         self.measuring = SlideMeasures(dock, viewer)
+        self.beside = SlideBeside(dock, viewer)
         self.worklist.failed.connect(self.failed)
 
     @property
@@ -58,3 +60,4 @@ class SlideAround(QObject):
         self.magnifying.turn_to(slide)
         self.worklist.turn_to(slide)
         self.measuring.turn_to(slide)
+        self.beside.turn_to(slide)

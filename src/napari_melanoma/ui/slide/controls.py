@@ -277,6 +277,7 @@ class SlideControls(QWidget):
         # Filled when they are first opened.
         self.worklist_fold = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
         self.measure_fold = section("Measure", "slide_measure_section", _column(), self.settings, False)
+        self.beside_fold = section("Side by side", "slide_beside_section", _column(), self.settings, False)
         self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
         self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
@@ -288,13 +289,22 @@ class SlideControls(QWidget):
         )
         buttons = row(self.analyse, self.analyse_view, stretch=0)
         self.analyse_view.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self.icons.fold(self.worklist_fold, *folds, self.measure_fold, self.options_fold, *results, self.regions_fold)
+        self.icons.fold(
+            self.worklist_fold,
+            *folds,
+            self.measure_fold,
+            self.beside_fold,
+            self.options_fold,
+            *results,
+            self.regions_fold,
+        )
         column.addWidget(self.picker)
         column.addWidget(self.scale)
         self._folded = (
             self.worklist_fold,
             *folds,
             self.measure_fold,
+            self.beside_fold,
             models,
             self.options_fold,
             buttons,

@@ -1,0 +1,72 @@
+"""Two slides side by side in the Slide dock: the views go together, with the offset that the user sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_slides import draw_slide
+from qtpy.QtWidgets import QAbstractButton, QLabel
+from slide_stage import FIXTURES
+
+from napari_melanoma.ui.slide.camera import camera
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+def presses(person, name):
+    """Press a button wherever the dock is scrolled to."""
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled()
+    button.click()
+
+
+def place(viewer):
+    return np.array([*camera(viewer).center[-2:], camera(viewer).zoom])
+
+
+def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, tmp_path):
+    dock, viewer = person.dock, person.viewer
+    person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
+    dock.beside_fold.toggleButton().click()
+    assert not person.finds(QAbstractButton, "beside_show").isEnabled()
+    person.opens_slides(slide_path)
+    presses(person, "beside_show")
+    beside = dock.around.beside
+    assert [layer.name for layer in beside.model.layers] == ["ihc"]
+    assert [layer.visible for layer in beside.model.layers] == [True]
+    np.testing.assert_allclose(place(beside.model), place(viewer))
+
+    camera(viewer).center, camera(viewer).zoom = (0, 60.0, 90.0), 3.0
+    np.testing.assert_allclose(place(beside.model), [60, 90, 3])
+    camera(beside.model).center = (0, 20.0, 30.0)
+    np.testing.assert_allclose(place(viewer), [20, 30, 3])
+
+    presses(person, "beside_link")  # apart
+    camera(beside.model).center = (0, 25.0, 18.0)
+    np.testing.assert_allclose(place(viewer), [20, 30, 3])
+    presses(person, "beside_align")
+    assert beside.offset == (5.0, -12.0)
+    assert "-12, 5 µm" in person.finds(QLabel, "beside_words").text()
+    camera(viewer).center = (0, 100.0, 100.0)
+    np.testing.assert_allclose(place(beside.model), [105, 88, 3])
+    camera(beside.model).zoom = 1.5
+    np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
+
+    presses(person, "beside_show")
+    assert beside.model is None
+
+
+def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(person, slide_path, tmp_path):
+    dock, viewer = person.dock, person.viewer
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    person.opens_slides(slide_path)
+    dock.beside_fold.toggleButton().click()
+    presses(person, "beside_show")
+    beside = dock.around.beside
+    assert not person.finds(QAbstractButton, "beside_link").isEnabled()
+    before = place(beside.model)
+    camera(viewer).zoom = 0.7
+    np.testing.assert_allclose(place(beside.model), before)
+    viewer.layers.remove("bare")
+    assert beside.model is None
+    person.waits()
