@@ -97,6 +97,22 @@ def test_what_is_in_view_has_results_of_its_own(ready, launched):
     person.waits()
 
 
+def test_a_correction_that_is_on_its_way_comes_to_its_own_lesions(ready, launched):
+    person, dock, whole = ready, ready.dock, ready.dock.place.folder
+    FakeAnalysis(dock.place.view_folder, person.analysis.slide, launched.fingerprint).begins().finishes()
+    person.viewer.layers.clear()
+    person.opens_slides(person.analysis.slide)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    dock.table.selectRow(0)
+    person.clicks("lesion_remove")
+    person.finds(QComboBox, "slide_scope").activated.emit(1)
+    person.until(lambda: dock.scope.is_view and len(person.rows()) == 2)
+    person.waits()
+    assert len(read_table(whole / "lesions.csv")) == 1
+    assert len(read_table(dock.place.folder / "lesions.csv")) == 2
+
+
 def test_a_view_alone_is_found_again(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)

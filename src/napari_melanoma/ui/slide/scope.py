@@ -52,6 +52,11 @@ class SlideScope(QObject):
         self._combo: StillCombo | None = None
         self._known = (False, False)  # whether the whole slide was analysed, and a view of it
         self.is_view = False
+        self._waits = ("", False)  # for which slide, and whether for its view
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(WAIT_MS)
+        self._timer.timeout.connect(self._on_waited)
 
     def of(self, place: Place | None) -> Place | None:
         """Say where the results lie that are shown.
@@ -172,7 +177,8 @@ class SlideScope(QObject):
         if slide is None:
             return
         if follow and self._dock.lesions.busy:
-            QTimer.singleShot(WAIT_MS, self, lambda: self._switch_later(slide.identity, view))
+            self._waits = (slide.identity, view)
+            self._timer.start()
             return
         self.is_view = view
         self._tell()
@@ -183,8 +189,9 @@ class SlideScope(QObject):
             self._dock.run_panel.set_folder(self._folder)
             self._dock.refresh()
 
-    def _switch_later(self, identity: str, view: bool) -> None:
+    def _on_waited(self) -> None:
         slide = self._dock.slide
+        identity, view = self._waits
         if slide is not None and slide.identity == identity:
             self._switch(view)
 
