@@ -20,6 +20,7 @@ from napari_melanoma.ui.slide.options import SlideAdvanced
 from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.picker import SlideFacts, SlidePicker
 from napari_melanoma.ui.slide.places import Places
+from napari_melanoma.ui.slide.rotation import Rotation
 from napari_melanoma.ui.slide.run import SlideRunPanel
 from napari_melanoma.ui.slide.scale import SlideScale
 from napari_melanoma.ui.slide.strip import TileStrip
@@ -104,6 +105,7 @@ class SlideControls(QWidget):
         self.facts = SlideFacts()
         self.overview = Overview(self.icons)
         self.magnification = Magnification()
+        self.rotation = Rotation()
         self.places = Places(self.icons)
         self.tissue = TissueSection()
         self.model = SlideModelPicker(self.icons)
@@ -263,7 +265,7 @@ class SlideControls(QWidget):
             section(
                 "Overview",
                 "overview_section",
-                _column(self.overview, self.magnification, self.places),
+                _column(self.overview, self.magnification, self.rotation, self.places),
                 self.settings,
                 True,
             ),
@@ -274,13 +276,7 @@ class SlideControls(QWidget):
         draw, *others = self.edits.values()
         self._edit_row = row(*others)
         self._edit_row.layout().setSpacing(2)
-        # Filled when they are first opened.
-        self.worklist_fold = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
-        self.measure_fold = section("Measure", "slide_measure_section", _column(), self.settings, False)
-        self.beside_fold = section("Side by side", "slide_beside_section", _column(), self.settings, False)
-        self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
-        self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
-        self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
+        self._make_later_folds()
         lesions = _column(self.answer, self.cautions, row(self.count, draw, stretch=0), self.table, self._edit_row)
         results = (
             section("Heatmap", "slide_heatmap_section", _column(self.empty, self._heat_part), self.settings, True),
@@ -313,6 +309,15 @@ class SlideControls(QWidget):
             self.regions_fold,
         )
         return part
+
+    def _make_later_folds(self) -> None:
+        """Make the folds that are filled when they are first opened."""
+        self.worklist_fold = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
+        self.measure_fold = section("Measure", "slide_measure_section", _column(), self.settings, False)
+        self.beside_fold = section("Side by side", "slide_beside_section", _column(), self.settings, False)
+        self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
+        self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
+        self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
 
 
 def _column(*widgets: QWidget) -> QWidget:
