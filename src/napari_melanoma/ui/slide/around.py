@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.slide.beside import SlideBeside
 from napari_melanoma.ui.slide.magnification import SlideMagnifying
+from napari_melanoma.ui.slide.rotation import SlideRotating
 from napari_melanoma.ui.slide.tools import SlideMeasures
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 
@@ -42,6 +43,7 @@ class SlideAround(QObject):
         self.worklist = SlideWorklist(dock)
         self.measuring = SlideMeasures(dock, viewer)
         self.beside = SlideBeside(dock, viewer)
+        self.rotating = SlideRotating(dock, viewer)
         self.worklist.failed.connect(self.failed)
 
     @property
@@ -61,3 +63,4 @@ class SlideAround(QObject):
         self.worklist.turn_to(slide)
         self.measuring.turn_to(slide)
         self.beside.turn_to(slide)
+        self.rotating.turn_to(slide)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,12 +63,14 @@ def seen(viewer: Viewer, slide: OpenSlide) -> View:
     Returns
     -------
     View
-        It may reach beyond the slide.
+        It may reach beyond the slide; of a slide that is turned, the box around what is in view.
     """
     now = camera(viewer)
     size, zoom = viewer.canvas.size, max(float(now.zoom), 1e-12)
     row, column = slide.to_slide((float(now.center[-2]), float(now.center[-1])))
-    height, width = size[0] / zoom / slide.um[0], size[1] / zoom / slide.um[1]
+    across, along = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
+    tall, wide = size[0] / zoom, size[1] / zoom
+    height, width = (tall * across + wide * along) / slide.um[0], (wide * across + tall * along) / slide.um[1]
     return View(row - height / 2, column - width / 2, height, width)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.io.slides.tiled import TiledSlide
 
-Role = Literal["tissue", "heatmap", "lesions", "view", "regions", "bookmarks", "measures", "ruler", "drawing", "painting"]
+Role = Literal[
+    "tissue", "heatmap", "lesions", "view", "regions", "bookmarks", "measures", "ruler", "drawing", "painting"
+]
 ORDER: tuple[Role, ...] = (
     "tissue",
     "heatmap",
@@ -88,7 +91,7 @@ class OpenSlide:
         tuple of float
             (y, x); napari counts from the centre of the first pixel.
         """
-        return (point[0] - 0.5) * self.um[0], (point[1] - 0.5) * self.um[1]
+        return self._turned(((point[0] - 0.5) * self.um[0], (point[1] - 0.5) * self.um[1]), self.angle)
 
     def to_slide(self, world: tuple[float, float]) -> tuple[float, float]:
         """The inverse of ``to_world``.
@@ -103,7 +106,29 @@ class OpenSlide:
         tuple of float
             (row, column) in pixels of the finest level.
         """
-        return world[0] / self.um[0] + 0.5, world[1] / self.um[1] + 0.5
+        y, x = self._turned(world, -self.angle)
+        return y / self.um[0] + 0.5, x / self.um[1] + 0.5
+
+    @property
+    def angle(self) -> float:
+        """By how many degrees it is turned in the view, clockwise; the same for all that was made of it."""
+        return float(self.about.get("angle", 0.0))
+
+    @property
+    def affine(self) -> list[list[float]]:
+        """What turns a layer of it about the slide's middle, 3 x 3 for (y, x, 1)."""
+        cosine, sine = _direction(self.angle)
+        y, x = self._turned((0.0, 0.0), self.angle)
+        return [[cosine, sine, y], [-sine, cosine, x], [0.0, 0.0, 1.0]]
+
+    def _turned(self, at: tuple[float, float], angle: float) -> tuple[float, float]:
+        """A place in the viewer, turned about the middle of the slide."""
+        if not angle:
+            return at
+        cosine, sine = _direction(angle)
+        middle = (self.size[0] - 1) / 2 * self.um[0], (self.size[1] - 1) / 2 * self.um[1]
+        y, x = at[0] - middle[0], at[1] - middle[1]
+        return middle[0] + cosine * y + sine * x, middle[1] - sine * y + cosine * x
 
 
 def open_slides(viewer: Viewer) -> list[OpenSlide]:
@@ -243,6 +268,7 @@ def set_place(slide: OpenSlide, layer: Layer, place: MapPlace | None) -> None:
         layer.translate = translate
     if tuple(layer.units) != tuple(slide.layers[0].units):
         layer.units = slide.layers[0].units
+    _turn(slide, layer)
 
 
 def set_pixel_size(viewer: Viewer, slide: OpenSlide, size: PixelSize | None) -> None:
@@ -268,8 +294,42 @@ def set_pixel_size(viewer: Viewer, slide: OpenSlide, size: PixelSize | None) -> 
         layer.scale = slide.um
         layer.translate = [step * one for step, one in zip(at, slide.um, strict=True)]
         layer.units = (unit, unit)
+        _turn(slide, layer)
     for layer in parts(viewer, slide.identity):
         set_place(slide, layer, layer.metadata[KEY].get("place"))
+
+
+def set_angle(viewer: Viewer, slide: OpenSlide, angle: float) -> None:
+    """Turn a slide, and all that was made of it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+    angle : float
+        In degrees clockwise from how it was scanned.
+    """
+    for layer in slide.layers:
+        layer.metadata = {**layer.metadata, KEY: {**layer.metadata[KEY], "angle": angle}}
+    for layer in (*slide.layers, *parts(viewer, slide.identity)):
+        _turn(slide, layer)
+
+
+def _turn(slide: OpenSlide, layer: Layer) -> None:
+    """Turn a layer as its slide is."""
+    import numpy as np
+
+    wanted = np.array(slide.affine)
+    if not np.array_equal(layer.affine.affine_matrix[-3:, -3:], wanted):
+        layer.affine = wanted
+
+
+def _direction(angle: float) -> tuple[float, float]:
+    """Cosine and sine of a clockwise turn where rows count downwards; exact for quarters."""
+    quarters = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0, -1.0)}
+    return quarters.get(angle % 360) or (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
 
 
 def show_only(viewer: Viewer, slide: OpenSlide) -> None:

@@ -1,0 +1,62 @@
+"""A slide turned in the view: all its layers together, places where they were, nothing else changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_slides import TILE
+from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
+from slide_stage import FIXTURES
+
+from napari_melanoma.ui.slide.camera import fly, seen
+from napari_melanoma.ui.slide.rotation import within_half
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+@pytest.mark.parametrize(("angle", "expected"), [(0, 0), (190, -170), (-180, 180), (180, 180), (450, 90), (-95, -95)])
+def test_angles_stay_within_half_a_turn(angle, expected):
+    assert within_half(angle) == expected
+
+
+def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
+    dock, viewer = analysed.dock, analysed.viewer
+    slide, before = dock.slide, dock.lesions.findings.lesions
+    fly(viewer, slide, (6 * TILE, 8 * TILE))
+    for press, expected in (("rotate_right", 90), ("rotate_right", 180), ("rotate_left", 90)):
+        analysed.finds(QAbstractButton, press).click()
+        assert (slide.angle, analysed.finds(QDoubleSpinBox, "rotation_angle").value()) == (expected, expected)
+    affines = [np.asarray(layer.affine.affine_matrix) for layer in viewer.layers]
+    assert len(affines) >= 3
+    for affine in affines:
+        np.testing.assert_array_equal(affine, slide.affine)
+    assert seen(viewer, slide).center == pytest.approx((6 * TILE, 8 * TILE))
+    # A quarter to the right: what was at the top left corner is at the top right.
+    top, right = slide.to_world((0.0, 0.0)), slide.to_world((512.0, 0.0))
+    assert top[0] == pytest.approx(right[0])
+    assert top[1] > right[1]
+    assert dock.lesions.findings.lesions == before
+
+
+@pytest.mark.parametrize("angle", [33.0, -90.0, 180.0])
+def test_napari_and_we_agree_on_places(person, slide_path, angle):
+    person.opens_slides(slide_path)
+    slide = person.dock.slide
+    person.finds(QDoubleSpinBox, "rotation_angle").setValue(angle)
+    for point in ((0.5, 0.5), (100.5, 300.5), (512.5, 7.5)):
+        world = slide.to_world(point)
+        np.testing.assert_allclose(slide.layers[0].data_to_world(np.array(point) - 0.5), world, atol=1e-9)
+        assert slide.to_slide(world) == pytest.approx(point)
+    person.finds(QDoubleSpinBox, "rotation_angle").setValue(0.0)
+    np.testing.assert_array_equal(slide.layers[0].affine.affine_matrix, np.eye(3))
+
+
+def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
+    person.opens_slides(slide_path)
+    person.finds(QAbstractButton, "rotate_left").click()
+    person.dock.picker.ruler.click()
+    person.dock.scale._number.setValue(2.0)
+    person.clicks("scale_set")
+    slide = person.dock.slide
+    np.testing.assert_allclose(slide.layers[0].data_to_world((10, 20)), slide.to_world((10.5, 20.5)))
+    assert slide.angle == -90
