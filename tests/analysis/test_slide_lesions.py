@@ -212,3 +212,24 @@ def test_lesions_of_a_phantom_slide_have_their_true_areas() -> None:
     found = find_lesions(given_maps, LesionConfig(min_area_mm2=0.02, join_um=60))
     known = sorted(lesion["area_mm2"] for section in told(plan)["sections"] for lesion in section["lesions"])
     assert sorted(lesion.area_mm2 or 0 for lesion in found) == pytest.approx(known, rel=0.05)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.25), (0.7, 0.25)])
+def test_a_lesion_ends_with_the_slide(rows: float, columns: float) -> None:
+    """Thirty by thirty cells in the far corner, of the last of which the slide has a part."""
+    place = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(0.5, 0.5))
+    presence = np.zeros((60, 60), np.float32)
+    presence[30:, 30:] = 1
+    maps = LesionMaps(presence, place, end=(590 + 10 * rows, 590 + 10 * columns))
+    (lesion,) = find_lesions(maps, LesionConfig(min_area_mm2=0))
+    height, width = 290 + 10 * rows, 290 + 10 * columns
+    assert lesion.area_px == pytest.approx(height * width)
+    assert lesion.area_mm2 == pytest.approx(height * width * 0.25e-6)
+    assert (lesion.height_mm, lesion.width_mm) == pytest.approx((height * 0.5e-3, width * 0.5e-3))
+    assert lesion.extent == pytest.approx(1)
+    (whole,) = find_lesions(replace(maps, end=None), LesionConfig(min_area_mm2=0))
+    assert whole.perimeter_px - lesion.perimeter_px == pytest.approx(2 * (600 - height - width))
+    (outline,) = lesion.polygons
+    assert outline.area == pytest.approx(lesion.area_px)
+    again = region_of(lesion.polygons, maps)  # as it is read back from the file
+    assert (again.top, again.left, again.mask.sum()) == (30, 30, 900)

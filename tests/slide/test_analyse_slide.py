@@ -21,7 +21,8 @@ from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
-from napari_melanoma.workflows.slide_findings import read_lesions, read_maps
+from napari_melanoma.workflows.slide_findings import read_maps
+from napari_melanoma.workflows.slide_lesion_files import read_lesions
 from napari_melanoma.workflows.slide_options import SlideOptions
 
 LoadModel = Callable[..., TileModel]
@@ -184,6 +185,17 @@ def test_corrected_tissue_is_honoured(
     assert (SlideResult.open(outcome.folder).state[8:] == NO_TISSUE).all()
     with pytest.raises(RunError, match="tissue_mask was"):
         analysed(slide_path, tmp_path / "out", options, tile_model())
+
+
+def test_tissue_of_a_slide_of_another_shape_is_refused(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    from napari_melanoma.io.results import write_mask
+
+    write_mask(tmp_path / "other.png", np.ones((64, 400), np.bool_))
+    other = options.model_copy(update={"tissue_mask": tmp_path / "other.png"})
+    with pytest.raises(InputError, match="proportions of 512 x 512 pixels, found 64 x 400"):
+        analysed(slide_path, tmp_path / "out", other, tile_model())
 
 
 def test_a_part_of_the_slide(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_melanoma.analysis.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
 from napari_melanoma.analysis.tissue_colours import glass_colour
 from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_plan import preparation
+from napari_melanoma.workflows.slide_plan import Prepare, _stain, preparation
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]
 
@@ -49,3 +49,19 @@ def test_dim_glass_becomes_that_of_the_reference(tmp_path: Path) -> None:
     found = prepare(slide_rgb[None])[0]
     np.testing.assert_allclose(found[:, 100:].reshape(-1, 3).mean(axis=0), (240, 236, 244), atol=2)
     assert np.abs(found.astype(int) - wanted).mean() < 3
+
+
+def test_stain_is_fitted_to_pixels_as_the_network_sees_them() -> None:
+    """A profile that makes all darker, glass too, which tiles go through before they are normalised."""
+    rgb = drawn((226, 220, 232))
+
+    def darker(pixels: np.ndarray) -> np.ndarray:
+        return (pixels * 0.8).astype(np.uint8)
+
+    def fitted(seen: Prepare | None) -> tuple[float, ...]:
+        found = _stain(lambda: rgb.reshape(-1, 3), lambda: rgb, seen, SlideOptions(stain=StainConfig()))
+        assert found is not None
+        return tuple(np.ravel(found.white))
+
+    assert fitted(darker) == pytest.approx(glass_colour(darker(rgb)))
+    assert fitted(None) == pytest.approx(glass_colour(rgb))

@@ -44,6 +44,7 @@ def lesion_maps(
     *,
     draws: bool,
     tissue: NDArray[np.float32] | None = None,
+    end: tuple[float, float] | None = None,
 ) -> LesionMaps:
     """Give what lesions are found on.
 
@@ -61,6 +62,8 @@ def lesion_maps(
         Whether the model draws tissue, in distinction to one that classes whole tiles.
     tissue : numpy.ndarray, optional
         float32 (row, column): share of each cell that is tissue.
+    end : tuple of float, optional
+        (row, column) where the slide ends, in pixels of the finest level.
 
     Returns
     -------
@@ -72,9 +75,9 @@ def lesion_maps(
     looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
     if not benign and (draws or target.lower() in UNSAID):
-        return LesionMaps(looked_for, place, tissue=tissue, label=target)
+        return LesionMaps(looked_for, place, tissue=tissue, label=target, end=end)
     if not benign or (not draws and len(classes) == 2):
-        return LesionMaps(looked_for, place, tissue=tissue)
+        return LesionMaps(looked_for, place, tissue=tissue, end=end)
     presence = looked_for + probability[benign].sum(axis=0)
     share = np.where(presence > 0, looked_for / np.maximum(presence, 1e-6), 0).astype(np.float32)
-    return LesionMaps(presence, place, malignancy=share, tissue=tissue)
+    return LesionMaps(presence, place, malignancy=share, tissue=tissue, end=end)

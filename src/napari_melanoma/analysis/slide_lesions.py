@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from napari_melanoma.analysis.cell_polygons import cell_polygons, cells_within
-from napari_melanoma.analysis.masks import bounding_box, components, filled
-from napari_melanoma.analysis.shape import perimeter
+from napari_melanoma.analysis.masks import components, filled
+from napari_melanoma.analysis.slide_end import CellsOnSlide, ended, reaching
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, joint_box
@@ -89,6 +89,8 @@ class LesionMaps:
         float (row, column): share of each cell that is tissue; all of each where something is known by default.
     label : str
         What a lesion is called where nobody can say whether it is malignant; empty where that is known.
+    end : tuple of float, optional
+        (row, column) where the slide ends, in pixels of the finest level: what the last cells have beyond is no lesion.
     """
 
     presence: NDArray[np.float32]
@@ -96,11 +98,18 @@ class LesionMaps:
     malignancy: NDArray[np.float32] | None = None
     tissue: NDArray[np.float32] | None = None
     label: str = ""
+    end: tuple[float, float] | None = None
 
     @property
     def malignant(self) -> NDArray[np.float32]:
         """Probability of malignancy of each cell."""
         return self.presence if self.malignancy is None else self.malignancy
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.presence.shape
+        return rows, columns
 
     def weight(self, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
         """Give the tissue in each cell, as a share of the cell.
@@ -272,27 +281,26 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
     place, mask = maps.place, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
     probability = _score(malignant[mask], weight[mask], config.score)
-    area, box = float(np.count_nonzero(mask)), bounding_box(mask)
-    assert box is not None, "a lesion has at least one cell"
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
     moved = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
     seed = moved.to_slide((peak[0] + 0.5, peak[1] + 0.5))
-    um = place.cell_um
+    um, cells = place.cell_um, CellsOnSlide.of(mask, moved, maps.end)
+    height, width = cells.box
     return SlideLesion(
         index=index,
         label=maps.label or ("malignant" if probability >= config.malignant_from else "benign"),
         probability=probability,
         presence=_score(maps.presence[region.slices][mask], weight[mask], "mean"),
-        area_px=area * place.cell_area_px,
-        perimeter_px=perimeter(mask, (place.step_y, place.step_x)),
-        area_mm2=None if um is None else area * um[0] * um[1] / 1e6,
-        perimeter_mm=None if um is None else perimeter(mask, (um[0] / 1e3, um[1] / 1e3)),
-        height_mm=None if um is None else box.height * um[0] / 1e3,
-        width_mm=None if um is None else box.width * um[1] / 1e3,
-        extent=area / (box.height * box.width),
+        area_px=cells.area * place.cell_area_px,
+        perimeter_px=cells.perimeter((place.step_y, place.step_x)),
+        area_mm2=None if um is None else cells.area * um[0] * um[1] / 1e6,
+        perimeter_mm=None if um is None else cells.perimeter((um[0] / 1e3, um[1] / 1e3)),
+        height_mm=None if um is None else height * um[0] / 1e3,
+        width_mm=None if um is None else width * um[1] / 1e3,
+        extent=cells.area / (height * width),
         tissue_share=float(weight[mask].sum(dtype=np.float64)) / tissue if tissue else 0.0,
         seed=(float(seed[0]), float(seed[1])),
-        polygons=cell_polygons(mask, moved),
+        polygons=tuple(ended(polygon, maps.end) for polygon in cell_polygons(mask, moved)),
     )
 
 
@@ -311,6 +319,7 @@ def region_of(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
     Region
         Perhaps without any cell.
     """
+    polygons = [reaching(polygon, maps.place, maps.shape, maps.end) for polygon in polygons]
     box = joint_box(tuple(polygons))
     corners = maps.place.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
     first = np.maximum(np.floor(corners[0]).astype(int), 0)

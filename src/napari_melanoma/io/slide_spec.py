@@ -28,6 +28,7 @@ class ResultSpec(Config):
     columns: int = Field(ge=1)
     corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
     step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
+    size: tuple[int, int] | None = Field(None, description="height and width of the slide, in pixels of that level")
     pixel_size_um: tuple[float, float] | None = Field(None, description="(y, x) of the finest level")
     scale_source: ScaleSource = Field("file", description="who says so")
     tile_px: int = Field(ge=1, description="side of a tile as the network sees it")

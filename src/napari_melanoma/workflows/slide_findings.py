@@ -1,9 +1,8 @@
-"""What is found on an analysed slide, read back from its folder: maps, lesions at other thresholds or corrected."""
+"""What lesions are found on, read back from the folder of a slide, and whether it was made as is asked for now."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.analysis.lesion_classes import lesion_maps
-from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionConfig, LesionMaps, SlideLesion, lesions_table
+from napari_melanoma.analysis.slide_lesions import LesionMaps
 from napari_melanoma.analysis.stitching import map_shape
 from napari_melanoma.analysis.tiling import TileGrid, tissue_share
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.io.geojson import write_geojson
-from napari_melanoma.io.results import read_mask, read_table, write_table
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.io.slide_folder import HEATMAP, TISSUE, read_content
 from napari_melanoma.io.slide_results import STORE, SlideResult
 from napari_melanoma.io.slide_spec import differing
 from napari_melanoma.workflows.slide_maps import MAP_SIDE
 from napari_melanoma.workflows.slide_options import decisive_settings
-from napari_melanoma.workflows.slide_outputs import HEATMAP, LESIONS, OUTLINES, RESULT, annotation_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,29 +30,7 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.slide_options import SlideOptions
 
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
-NUMBERS = {name for name in LESION_COLUMNS if name not in ("label", "origin")}
 OF_MODEL = ("weights", "answers")  # hashes, which only a loaded model tells
-TISSUE = "tissue.png"
-
-
-def read_content(folder: Path) -> dict[str, Any]:
-    """Read ``result.json`` of a slide.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    dict
-        Empty where the analysis has not ended, or what is there cannot be read.
-    """
-    try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def usual_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
@@ -112,95 +87,7 @@ def read_maps(folder: Path, target: str, size: tuple[int, int] | None = None) ->
     maps, place = stitched or (np.moveaxis(result.probability, 2, 0), result.spec.place)
     tissue = None if stitched or size is None else _tissue(folder, _grid(content, result), size)
     draws = result.spec.kind == "dense"
-    return lesion_maps(np.asarray(maps), place, classes, target, draws=draws, tissue=tissue)
-
-
-def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
-    """Read the lesions that were saved, with all corrections by hand.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-
-    Returns
-    -------
-    tuple of SlideLesion or None
-        None where none were saved, or table and outlines do not belong together.
-    """
-    from napari_melanoma.io.geojson_reading import read_geojson
-
-    if not (folder / LESIONS).is_file() or not (folder / OUTLINES).is_file():
-        return None
-    try:
-        rows = read_table(folder / LESIONS)
-        outlines = {one.name: one.polygons for one in read_geojson(folder / OUTLINES).annotations}
-        return tuple(_lesion(row, outlines) for row in rows)
-    except (InputError, KeyError, ValueError):
-        return None
-
-
-def save_lesions(folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig) -> None:
-    """Write lesions as they are now into the slide's folder: table, outlines, and what ``result.json`` says of them.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The slide's own.
-    lesions : sequence of SlideLesion
-        As found at these thresholds, or corrected by hand.
-    config : LesionConfig
-        The thresholds.
-
-    Raises
-    ------
-    SaveError
-        Where the folder cannot be written.
-    """
-    write_lesions_table(folder / LESIONS, lesions)
-    write_outlines(folder / OUTLINES, lesions)
-    content = read_content(folder)
-    if content:
-        options = {**content.get("options", {}), "lesions": config.model_dump(mode="json")}
-        corrected = any(lesion.origin != "found" for lesion in lesions)
-        told = {"lesions": lesions_table(lesions), "options": options, "corrected_by_hand": corrected}
-        write_json(folder / RESULT, {**content, **told})
-
-
-def write_lesions_table(path: Path, lesions: Sequence[SlideLesion]) -> None:
-    """Write a row a lesion as CSV.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    lesions : sequence of SlideLesion
-        In their order.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
-    write_table(path, lesions_table(lesions), LESION_COLUMNS)
-
-
-def write_outlines(path: Path, lesions: Sequence[SlideLesion]) -> None:
-    """Write outlines of lesions as QuPath reads them.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The GeoJSON file.
-    lesions : sequence of SlideLesion
-        In their order.
-
-    Raises
-    ------
-    SaveError
-        Where it cannot be written.
-    """
-    write_geojson(path, [annotation_of(lesion) for lesion in lesions])
+    return lesion_maps(np.asarray(maps), place, classes, target, draws=draws, tissue=tissue, end=result.spec.size)
 
 
 def differs(folder: Path, options: SlideOptions) -> str:
@@ -239,36 +126,18 @@ def _answered_by(folder: Path) -> tuple[str, ...]:
     return (str(asked), str(named)) if content.get("encoder") else ()
 
 
-def _lesion(row: Mapping[str, str], outlines: Mapping[str, Any]) -> SlideLesion:
-    """One row of the table with its outline."""
-    numbers = {name: float(row[name]) if row[name] else None for name in NUMBERS}
-    seed = numbers.pop("seed_row_px"), numbers.pop("seed_column_px")
-    index = int(numbers.pop("index") or 0)
-    known = {
-        name: math.nan if value is None and not name.endswith(("mm", "mm2")) else value
-        for name, value in numbers.items()
-    }
-    values: dict[str, Any] = {**known}
-    values |= {"label": row["label"], "origin": row["origin"]}
-    return SlideLesion(index=index, seed=seed, polygons=outlines[f"lesion {index}"], **values)  # type: ignore[arg-type]
-
-
-def _known(name: str, value: float | None) -> float | None:
-    """A number as a lesion holds it: only what needs a scale may be missing."""
-    return math.nan if value is None and not name.endswith(("mm", "mm2")) else value
-
-
 def _stitched(folder: Path, result: SlideResult) -> tuple[NDArray[np.float32], MapPlace] | None:
     """The maps of a dense model as they were written at the end; None where they are not there."""
     import tifffile
 
     try:
         with tifffile.TiffFile(folder / HEATMAP) as tiff:
-            maps = np.atleast_3d(tiff.asarray())
+            maps = tiff.asarray()
     except (OSError, ValueError, tifffile.TiffFileError):
         return None
+    maps = maps[None] if maps.ndim == 2 else maps  # tifffile drops the axis of a single class
     grid = _grid(read_content(folder), result)
-    if maps.ndim != 3 or grid is None:
+    if len(maps) != len(result.spec.classes) or grid is None:
         return None
     cells = replace(grid, side_px=result.spec.dense_px)
     step = -(-max(map_shape(cells)) // MAP_SIDE)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_melanoma.analysis.lesion_classes import lesion_maps
-from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionMaps, SlideLesion, find_lesions, lesions_table
+from napari_melanoma.analysis.slide_lesions import LesionMaps, find_lesions, lesions_table
 from napari_melanoma.analysis.slide_scores import SlideScoreConfig, slide_score
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import provenance
-from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.io.results import write_table
 from napari_melanoma.io.slide_attention import ATTENTION
+from napari_melanoma.io.slide_folder import HEATMAP, RESULT
 from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
 from napari_melanoma.workflows.slide_bags import attention_map
+from napari_melanoma.workflows.slide_lesion_files import store_lesions
 from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from napari_melanoma.workflows.slide_options import SlideOptions
     from napari_melanoma.workflows.slide_plan import SlidePlan
 
-RESULT, LESIONS, OUTLINES, HEATMAP = "result.json", "lesions.csv", "lesions.geojson", "heatmap.ome.tif"
-COLOURS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
-UNSAID = (220, 120, 0)  # of a lesion that may be either
 METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
 
@@ -86,8 +83,9 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
         if analysed.model.kind != "regression":
             target = target_class(analysed.model, analysed.options)
             lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
-            _write_lesions(folder, lesions)
+            outlines, kept = store_lesions(folder, lesions)
             found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, target)}
+            found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
         else:
             found["scores"] = _values(analysed)
     content = {**_of_slide(analysed), **found}
@@ -132,9 +130,9 @@ def _maps(analysed: Analysed, run: RunContext) -> SlideMaps:
 
 def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
     """What lesions are found on."""
-    draws = analysed.model.kind == "dense"
+    draws, tissue, end = analysed.model.kind == "dense", _tissue(maps, analysed), analysed.result.spec.size
     return lesion_maps(
-        maps.probability, maps.place, analysed.model.classes, target, draws=draws, tissue=_tissue(maps, analysed)
+        maps.probability, maps.place, analysed.model.classes, target, draws=draws, tissue=tissue, end=end
     )
 
 
@@ -142,35 +140,6 @@ def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
     """Share of tissue of each cell; of stitched maps all that is known counts as tissue."""
     share = analysed.plan.share
     return share if share.shape == maps.probability.shape[1:] else None
-
-
-def _write_lesions(folder: Path, lesions: tuple[SlideLesion, ...]) -> None:
-    """Write the table and the outlines."""
-    write_table(folder / LESIONS, lesions_table(lesions), LESION_COLUMNS)
-    write_geojson(folder / OUTLINES, [annotation_of(lesion) for lesion in lesions])
-
-
-def annotation_of(lesion: SlideLesion) -> Annotation:
-    """Turn a lesion into what QuPath shows.
-
-    Parameters
-    ----------
-    lesion : SlideLesion
-        With its outline in pixels of level 0.
-
-    Returns
-    -------
-    Annotation
-        Its outline, class and colour, and what was measured.
-    """
-    measured = {"probability": lesion.probability, "area_mm2": lesion.area_mm2, "perimeter_mm": lesion.perimeter_mm}
-    return Annotation(
-        lesion.polygons,
-        class_name=lesion.label,
-        color=COLOURS.get(lesion.label, UNSAID),
-        name=f"lesion {lesion.index}",
-        measurements={name: value for name, value in measured.items() if value is not None},
-    )
 
 
 def _scores(analysed: Analysed, target: str) -> dict[str, Any]:
@@ -212,6 +181,7 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "model": {
             "name": analysed.model.name,
             "fingerprint": analysed.model.fingerprint,
+            "answers": analysed.model.answers,
             "kind": analysed.model.kind,
             "mpp": analysed.model.mpp,
         },

@@ -162,6 +162,7 @@ def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: Sl
         columns=plan.grid.columns,
         corner=(place.top, place.left),
         step=(place.step_y, place.step_x),
+        size=(slide.levels[0].height, slide.levels[0].width),
         pixel_size_um=None if size is None else (size.y_um, size.x_um),
         scale_source="file" if size is None else size.source,
         tile_px=plan.grid.side_px,
@@ -301,8 +302,8 @@ def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
     if min(abs(full.height - rows * cells[1]) / cells[1], abs(full.width - columns * cells[0]) / cells[0]) > 1:
         raise InputError(
             f"a mask of tissue covers the whole slide at any resolution: expected the proportions of {full.height:,} x "
-            f"{full.width:,} pixels, found {rows:,} x {columns:,} (height x width). It belongs to another slide, or was "
-            "cut; draw it in the Slide dock, or export it for this slide."
+            f"{full.width:,} pixels, found {rows:,} x {columns:,} (height x width). It belongs to another slide, or "
+            "was cut; draw it in the Slide dock, or export it for this slide."
         )
 
 
