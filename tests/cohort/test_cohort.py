@@ -111,15 +111,44 @@ def test_tries_are_limited(stage: Any, workers: Workers) -> None:
     assert found["a"].earlier == ("out of memory", "out of memory")
 
 
-def test_a_slide_that_somebody_else_analyses_is_tried_later(
+def test_a_slide_that_somebody_else_analyses_waits_until_that_has_ended(
     stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cohort, "BUSY_S", 0.05)
+    monkeypatch.setattr(cohort, "BUSY_S", 0.02)
     busy = Answer("busy", "another process works in a")
     cluster = workers(1, lambda job, address, attempt: busy if (job.folder.name, attempt) == ("a", 1) else DONE)
+    plain, looked = cohort.RunFolder.is_owned, []
+
+    def is_owned(folder: Any) -> bool:
+        looked.append(folder.path.name)
+        return len(looked) < 4 or plain.fget(folder)
+
+    monkeypatch.setattr(cohort.RunFolder, "is_owned", property(is_owned))
     found = stage.play(cluster, "a", "b")
     assert [name for name, _ in cluster.given] == ["a", "b", "a"]
-    assert [entry.state for entry in found.values()] == ["done", "done"]
+    assert looked == ["a"] * 4  # it waited, and used up no attempt
+    assert [(entry.state, entry.attempts) for entry in found.values()] == [("done", 2), ("done", 1)]
+
+
+def test_a_worker_that_was_cut_off_for_a_moment_stays(
+    stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohort, "BUSY_S", 0.02)
+    cluster = workers(1)
+    seen = cluster.seen["tcp://0"]
+
+    def script(job: Any, address: str, attempt: int) -> Any:
+        return WorkerLost() if attempt == 1 else DONE
+
+    def give(address: str, job: Any) -> Any:
+        given = plain(address, job)
+        cluster.seen[address] = seen  # the scheduler has it still
+        return given
+
+    plain, cluster.script, cluster.give = cluster.give, script, give
+    found = stage.play(cluster, "a")
+    assert (found["a"].state, found["a"].attempts) == ("done", 2)
+    assert found["a"].earlier == ("the connection to its worker broke (w0)",)
 
 
 @pytest.mark.parametrize("kind", [BundleError, ConfigError, ClusterError])

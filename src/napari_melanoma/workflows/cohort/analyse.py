@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.slide_folder import RESULT
 from napari_melanoma.workflows.cohort.cohort import Cohort
 from napari_melanoma.workflows.cohort.dask_cluster import connected, started
 from napari_melanoma.workflows.cohort.manifest import MANIFEST, CohortSettings, Entry, Manifest
@@ -18,7 +19,6 @@ from napari_melanoma.workflows.cohort.settings import CohortOptions, settings_of
 from napari_melanoma.workflows.cohort.work import Job
 from napari_melanoma.workflows.slide_folders import SlideFolders
 from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_outputs import RESULT
 from napari_melanoma.workflows.slide_table import TABLE, SlideTable
 
 LOCK = ".cohort.lock"

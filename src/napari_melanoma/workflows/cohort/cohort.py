@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, SaveError
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.cohort.cluster import Cluster, Given, WorkerLost, WorkerSeen
 from napari_melanoma.workflows.cohort.progress import cohort_progress
@@ -18,18 +19,27 @@ from napari_melanoma.workflows.cohort.work import Answer, Job
 from napari_melanoma.workflows.slide_runs import ask
 
 POLL_S, LOOK_S = 0.05, 1.0  # between two looks at the answers, and at who is there
-BUSY_S = 60.0  # before a slide that somebody else analyses is tried again
+BUSY_S = 10.0  # between two looks at a slide that somebody else analyses
+CUT_OFF = "the connection to its worker broke ({})"
 STOP_S = 20.0  # that those at work are given to write what they have
 ALL = {error.__name__: error for error in (BundleError, ClusterError, ConfigError)}  # what concerns all slides
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Waiting:
-    """A slide that waits: who had it last, and the moment before which nobody shall."""
+    """A slide that waits: who had it last, when it is looked at again, and whether somebody may still be at it."""
 
     job: Job
     last: str = ""
     not_before: float = 0.0
+    held: bool = False
+
+    def is_free(self) -> bool:
+        """Whether nobody is at it, as far as is known; looks into its folder now and then."""
+        if time.monotonic() < self.not_before:
+            return False
+        self.not_before = time.monotonic() + BUSY_S if self.held else 0.0
+        return not (self.held and RunFolder(self.job.folder).is_owned)
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,6 @@ class Cohort:
         self._at_work: list[_AtWork] = []
         self._workers: dict[str, WorkerSeen] = {}
         self._known: dict[str, WorkerSeen] = {}  # also those that have ended, as they were last seen
-        self._gone: set[str] = set()
         self._looked = self._somebody = -math.inf
 
     def work(self, jobs: Sequence[Job], patience_s: float = math.inf) -> None:
@@ -116,7 +125,7 @@ class Cohort:
         lost = [work for work in self._at_work if work.address not in found and not work.given.ended()]
         for work in lost:
             self._lose(work)
-        self._workers = {address: seen for address, seen in found.items() if address not in self._gone}
+        self._workers = found
         self._somebody = now if self._workers else self._somebody
         if now - self._somebody > patience_s:
             raise ClusterError(
@@ -131,20 +140,21 @@ class Cohort:
             try:
                 answer = work.given.answer()
             except WorkerLost:
-                self._cluster.workers()  # raises where it is not the worker that is lost
-                self._lose(work)
+                found = self._cluster.workers()  # raises where it is not the worker that is lost
+                self._lose(work, there=work.address in found)
             else:
                 self._at_work.remove(work)
                 self._decide(work, answer)
 
-    def _lose(self, work: _AtWork) -> None:
-        """Take a slide back from a worker that has ended."""
+    def _lose(self, work: _AtWork, *, there: bool = False) -> None:
+        """Take a slide back from a worker that has ended, or is ``there`` and was cut off for a moment."""
         seen = self._known[work.address]
-        self._workers.pop(work.address, None)
-        self._gone.add(work.address)
+        if not there:
+            self._workers.pop(work.address, None)  # until it is seen again
         self._at_work.remove(work)
         work.given.drop()
-        self._decide(work, Answer("again", seen.farewell))
+        cut_off = Answer("busy", CUT_OFF.format(seen.name))  # it goes on, though nobody hears of it
+        self._decide(work, cut_off if there else Answer("again", seen.farewell))
 
     def _decide(self, work: _AtWork, answer: Answer) -> None:
         """Keep an outcome, or let the slide wait for another attempt."""
@@ -152,9 +162,9 @@ class Cohort:
         if answer.outcome == "all":
             self._wait(work, answer.error)
             raise ALL[answer.kind](answer.error)
-        if answer.outcome in ("again", "busy") and entry.attempts < self._tries:
-            pause = BUSY_S if answer.outcome == "busy" else 0.0
-            self._todo.append(_Waiting(work.job, work.address, time.monotonic() + pause))
+        held = answer.outcome == "busy"
+        if held or (answer.outcome == "again" and entry.attempts < self._tries):
+            self._todo.append(_Waiting(work.job, work.address, time.monotonic() + BUSY_S * held, held))
             self._wait(work, answer.error, earlier=(*entry.earlier, answer.error))
             return
         self._ended += 1
@@ -166,11 +176,11 @@ class Cohort:
 
     def _hand_out(self) -> None:
         """Give idle workers a slide each; one that failed goes to another worker where there is one."""
-        busy, now = {work.address for work in self._at_work}, time.monotonic()
+        busy = {work.address for work in self._at_work}
         ready = [address for address, seen in self._workers.items() if seen.ready]
         elsewhere = len(ready) > 1
         for address in [one for one in ready if one not in busy]:
-            fits = (one for one in self._todo if one.not_before <= now and not (elsewhere and one.last == address))
+            fits = (one for one in self._todo if not (elsewhere and one.last == address) and one.is_free())
             chosen = next(fits, None)
             if chosen is not None:
                 self._todo.remove(chosen)

@@ -29,6 +29,10 @@ GONE = "What is done stays: start scheduler and workers again, and run the same 
 LEAST_MEMORY = 2 * 2**30  # of a process, also where many share little: not all need most at once
 LOCAL = {
     "distributed.scheduler.allowed-failures": 0,  # a death is an attempt, and attempts are counted here
+    # A process that ends is noticed at once; one that imports torch on a busy machine may be silent for minutes.
+    "distributed.scheduler.worker-ttl": "1 hour",
+    "distributed.comm.timeouts.tcp": "10 minutes",
+    "distributed.comm.timeouts.connect": "2 minutes",
     "distributed.scheduler.http.routes": [],  # nobody is to look in through a port
     "distributed.worker.http.routes": [],
     # What takes memory is no data of dask, which it could move to a disk or wait for.
