@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row, tool
@@ -178,9 +178,21 @@ class SlideBeside(QObject):
         self._model = ViewerModel()
         self._canvas = QtViewer(self._model)
         self._frame = self._viewer.window.add_dock_widget(self._canvas, name="Slide beside", area="right")
+        self._place()
         for events in (camera(self._model).events.center, camera(self._model).events.zoom):
             events.connect(self._on_second)
         self._fill()
+
+    def _place(self) -> None:
+        """Put the second view between the first and the dock, as wide as the first."""
+        window, own = self._dock.window(), self._dock.parent()
+        while own is not None and not isinstance(own, QDockWidget):
+            own = own.parent()
+        frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
+        if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
+            room = frames[0].width() if window.centralWidget() is None else window.centralWidget().width()
+            window.splitDockWidget(frames[0], own, Qt.Orientation.Horizontal)
+            window.resizeDocks([frames[0], own], [room // 2, self._dock.width()], Qt.Orientation.Horizontal)
 
     def _stop(self) -> None:
         """Take the second view away."""
