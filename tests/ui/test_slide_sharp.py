@@ -58,6 +58,7 @@ class Picture:
 
     def __init__(self) -> None:
         self.threads = []
+        self.data = None
 
     def refresh(self) -> None:
         self.threads.append(threading.current_thread())
@@ -74,12 +75,23 @@ def test_a_thread_that_tells_of_a_sharper_picture_has_it_drawn_in_the_windows_th
     qtbot.waitUntil(lambda: kept.threads == [threading.main_thread()], timeout=20_000)
 
 
+def test_a_layer_is_drawn_anew_also_where_a_dock_knows_it_by_a_proxy(qtbot) -> None:
+    from napari.utils._proxies import PublicOnlyProxy
+
+    kept = Picture()
+    refresher = Refresher([PublicOnlyProxy(kept)])  # as a dock's viewer gives layers: a proxy that nobody keeps
+    refresher.tell()
+    qtbot.waitUntil(lambda: len(kept.threads) == 1, timeout=20_000)
+
+
 def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_path, told, qtbot, monkeypatch) -> None:
     monkeypatch.setattr(sharpening, "ROUGH_PX", 64 * 64)
     monkeypatch.setattr(sharpening, "ROUGH_DEPTH", 1)
-    refreshed = []
-    monkeypatch.setattr(Refresher, "_on_sharper", lambda self: refreshed.append(self))
+    refreshed, draw = [], Refresher._on_sharper
+    monkeypatch.setattr(Refresher, "_on_sharper", lambda self: refreshed.append(draw(self)))
     [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level
     exact = layer.data[0][:, :].reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
     qtbot.waitUntil(lambda: bool(refreshed), timeout=20_000)
     assert np.abs(layer.data[1][:, :] - exact).max() <= 1
+    shown = layer._slice.thumbnail.raw  # napari keeps the coarsest level as it was first read
+    assert np.abs(shown - exact).max() <= 1

@@ -27,7 +27,8 @@ class Refresher(QObject):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self._layers = [ref(layer) for layer in layers]
+        # A dock sees proxies of layers, which are made anew each time and live no longer than a line.
+        self._layers = [ref(getattr(layer, "__wrapped__", layer)) for layer in layers]
         self._sharper.connect(self._on_sharper, Qt.ConnectionType.QueuedConnection)
 
     def tell(self) -> None:
@@ -35,8 +36,9 @@ class Refresher(QObject):
         self._sharper.emit()
 
     def _on_sharper(self) -> None:
-        """Read what is shown again."""
+        """Read what is shown again; napari keeps the coarsest level as it was first read until the data is set."""
         for layer in filter(None, (kept() for kept in self._layers)):
+            layer.data = layer.data
             layer.refresh()
 
 
