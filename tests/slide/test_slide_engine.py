@@ -145,7 +145,7 @@ def test_a_batch_with_a_tile_that_waits_is_done_again_as_a_whole() -> None:
     state = np.zeros((4, 4), np.uint8)
     state.flat[:6] = DONE
     state.flat[7], state.flat[12:] = DONE, (FAILED, DONE, DONE, DONE)
-    assert [batch.first for batch in batches_to_do(order, state, 4)] == [4, 8]
+    assert [batch.first for batch in batches_to_do(order, state, 4)] == [4, 8, 12]  # what failed is tried again
     assert [batch.first for batch in batches_to_do(order, state, 16)] == [0]
     assert batches_to_do(order, np.full((4, 4), DONE, np.uint8), 4) == []
 

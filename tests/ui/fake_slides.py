@@ -110,7 +110,8 @@ class FakeAnalysis:
     def finishes(self, warnings=("trained on synthetic slides",)):
         """Answer the rest, and write what is left at the end."""
         from napari_melanoma.analysis.slide_lesions import LesionConfig, find_lesions
-        from napari_melanoma.workflows.slide_findings import read_maps, write_lesions_table, write_outlines
+        from napari_melanoma.workflows.slide_findings import read_maps
+        from napari_melanoma.workflows.slide_lesion_files import write_lesions_table, write_outlines
 
         self.works(len(self.order) - self.done)
         lesions = find_lesions(read_maps(self.path, "melanoma"), LesionConfig())

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
-from qtpy.QtWidgets import QComboBox, QMessageBox, QWidget
+from qtpy.QtWidgets import QComboBox, QMessageBox, QPushButton, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.errors import InputError, RunError
@@ -230,6 +230,17 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
     assert person.rows()[1][1] == "benign *"
+    person.until(lambda: dock.lesions.findings.saved)
+
+    def agreed(box):
+        box.deleteLater()
+        return box.findChild(QPushButton, "replace")
+
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", agreed)
+    person.clicks("primary")
+    person.until(lambda: len(launched.options) == 1)
+    assert (person.analysis.path / "lesions-kept-1.geojson").is_file()
+    assert [row["label"] for row in read_table(person.analysis.path / "lesions-kept-1.csv")][1] == "benign"
 
 
 def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide_path, tmp_path):

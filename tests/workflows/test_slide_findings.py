@@ -12,8 +12,10 @@ from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion, fi
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.io.slide_results import DONE, ResultSpec, SlideResult
 from napari_melanoma.workflows import slide_findings as findings
+from napari_melanoma.workflows import slide_lesion_files as files
 from napari_melanoma.workflows.slide_options import SlideOptions
 
 
@@ -56,19 +58,19 @@ def test_lesions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     stored(tmp_path, ("benign", "melanoma"), melanoma())
     lesions = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
     write_json(tmp_path / "result.json", {"slide": "s", "options": {"model": "tiny"}})
-    findings.save_lesions(tmp_path, lesions, LesionConfig(high=0.65))
-    assert alike(findings.read_lesions(tmp_path), lesions)
-    content = findings.read_content(tmp_path)
+    files.save_lesions(tmp_path, lesions, LesionConfig(high=0.65))
+    assert alike(files.read_lesions(tmp_path), lesions)
+    content = read_content(tmp_path)
     assert content["options"]["lesions"]["high"] == 0.65
     assert content["options"]["model"] == "tiny"
     assert [row["index"] for row in content["lesions"]] == [1, 2]
 
 
 def test_a_table_without_its_outlines_is_no_saved_result(tmp_path: Path) -> None:
-    findings.write_lesions_table(tmp_path / "lesions.csv", [])
-    assert findings.read_lesions(tmp_path) is None
-    findings.write_outlines(tmp_path / "lesions.geojson", [])
-    assert findings.read_lesions(tmp_path) == ()
+    files.write_lesions_table(tmp_path / "lesions.csv", [])
+    assert files.read_lesions(tmp_path) is None
+    files.write_outlines(tmp_path / "lesions.geojson", [])
+    assert files.read_lesions(tmp_path) == ()
 
 
 def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_tissue(tmp_path: Path) -> None:
@@ -116,5 +118,29 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
     stored(tmp_path, ("benign", "melanoma"), melanoma())
     found = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
     bare = [SlideLesion(**{**vars(one), "area_mm2": None, "perimeter_mm": None}) for one in found]
-    findings.save_lesions(tmp_path, bare, LesionConfig())
-    assert alike(findings.read_lesions(tmp_path), bare)
+    files.save_lesions(tmp_path, bare, LesionConfig())
+    assert alike(files.read_lesions(tmp_path), bare)
+
+
+@pytest.mark.parametrize("classes", [("tumour",), ("background", "tumour")])
+def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    from napari_melanoma.analysis.tiling import TilingConfig, plan_tiles
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.workflows.slide_maps import SlideMaps
+    from napari_melanoma.workflows.slide_outputs import write_heatmap
+    from napari_melanoma.workflows.slide_plan import grid_values
+
+    class Level:
+        """The finest level."""
+
+        height, width, downsample = 300, 400, 1.0
+
+    stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)
+    grid = plan_tiles([Level()], PixelSize(0.5, 0.5, "file"), TilingConfig(side_px=100, mpp=0.5))
+    write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour", "grid": grid_values(grid)})
+    maps = np.random.default_rng(0).random((len(classes), 75, 100)).astype(np.float32)
+    write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, MapPlace(0, 0, 4, 4, grid.pixel_size)), classes)
+    found = findings.read_maps(tmp_path, "tumour")
+    np.testing.assert_array_equal(found.presence, maps[-1])
+    assert found.place.step_y == 4

@@ -15,7 +15,7 @@ from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.workflows.slide_import import label_of, read_outlines, take_over
-from napari_melanoma.workflows.slide_outputs import annotation_of
+from napari_melanoma.workflows.slide_lesion_files import annotation_of
 
 CONFIG = LesionConfig()
 

@@ -129,6 +129,8 @@ def _tell(current: Session, status: SlideStatus) -> None:
     if status.status == "failed":
         current.report.tell("failed", f"failed: {status.path}: {status.error}", error=status.error, **values)
         return
+    if status.before:
+        current.report.tell("before", f"{name}: was analysed already, nothing was changed", **values)
     for warning in status.content["warnings"]:
         current.report.tell("warning", f"{name}: {warning}", warning=warning, **values)
 

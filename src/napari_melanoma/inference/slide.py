@@ -68,7 +68,7 @@ class Stages:
 
 
 def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int) -> list[Batch]:
-    """Cut the order of work into batches, and leave out those that are done.
+    """Cut the order of work into batches, and leave out those that are done; tiles that failed are tried again.
 
     A batch of which a tile is missing is done again as a whole, so that every tile has the company that it would have
     had without an interruption.
@@ -87,7 +87,7 @@ def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int)
     list of Batch
         In the order of work.
     """
-    ready = np.isin(state[order[:, 0], order[:, 1]], (DONE, FAILED))
+    ready = state[order[:, 0], order[:, 1]] == DONE
     cuts = range(0, len(order), size)
     return [Batch(first, order[first : first + size]) for first in cuts if not ready[first : first + size].all()]
 

@@ -18,12 +18,15 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.run_folder import ListeningContext, RunFolder
 from napari_melanoma.core.runs import Cancelled, Progress, RunContext
 from napari_melanoma.io.results import write_mask
+from napari_melanoma.io.slide_folder import RESULT, TISSUE
 from napari_melanoma.io.slide_results import DONE, FAILED, STORE, SlideResult, discard_result
 from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.slide_again import analysed_before
 from napari_melanoma.workflows.slide_bags import answer_slide, check_bags, info_of
+from napari_melanoma.workflows.slide_lesion_files import set_aside
 from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_outputs import RESULT, Analysed, target_class, write_outputs
+from napari_melanoma.workflows.slide_outputs import Analysed, target_class, write_outputs
 from napari_melanoma.workflows.slide_plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, spec_of
 
 if TYPE_CHECKING:
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SlideOptions", "SlideOutcome", "analyse_slide"]
 
-TISSUE = "tissue.png"
 DEFAULT_TILE_MODEL = "tile-demo"
 EVENT_INTERVAL_S = 0.5
 LOOKED_AT, UNLIKE_SHARE = 64, 0.1  # tiles, and the share of them that may look unfamiliar
@@ -50,6 +52,7 @@ class SlideOutcome:
     folder: Path
     content: dict[str, Any]
     seconds: float
+    before: bool = False  # whether it was analysed already, and nothing was done
 
 
 def analyse_slide(
@@ -61,7 +64,7 @@ def analyse_slide(
     load: Callable[[], TileModel] | None = None,
     force: bool = False,
 ) -> SlideOutcome:
-    """Analyse a slide; where the folder holds a part of the same analysis, go on with it.
+    """Analyse a slide; where the folder holds a part of the same analysis, go on with it; all of it is left alone.
 
     Parameters
     ----------
@@ -103,10 +106,9 @@ def analyse_slide(
             place.ask("run")
         listening = ListeningContext(run, place)
         with open_slide(slide_path, scale_of(options)) as slide:
-            analysed = _analyse(_Work(slide, place, options, listening, force), load, started)
-            content = write_outputs(analysed, folder, listening)
+            content, before = _answered(_Work(slide, place, options, listening, force), load, started)
         place.tell_last("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
-    return SlideOutcome(analysed.slide.name, folder, content, time.monotonic() - started)
+    return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, before)
 
 
 @dataclass(frozen=True)
@@ -125,28 +127,49 @@ class _Work:
         log.info("%s", message)
 
 
-def _analyse(work: _Work, load: Callable[[], TileModel] | None, started: float) -> Analysed:
+def _answered(work: _Work, load: Callable[[], TileModel] | None, started: float) -> tuple[dict[str, Any], bool]:
+    """Bring a slide to its answer, and say whether it was there already; tiles that failed are tried again."""
+    check_slide(work.slide.info)
+    model = _model(work, load)
+    before = None if work.force else analysed_before(work.place.path, work.slide.info, model, work.options)
+    analysed = None if before and not before["tiles_failed"] else _analyse(work, model, started)
+    if before and (analysed is None or _failed(analysed.result) == before["tiles_failed"]):
+        done = before["tiles_done"] + before["tiles_failed"]
+        work.place.tell("started", slide=work.slide.info.name, done=done, total=before["tiles_total"], resumed=True)
+        work.tell(f"{work.slide.info.name} was analysed already: nothing was changed.")
+        return before, True
+    assert analysed is not None
+    return write_outputs(analysed, work.place.path, work.run), False
+
+
+def _model(work: _Work, load: Callable[[], TileModel] | None) -> TileModel:
+    """Load the model."""
+    work.run.report(Progress(0, None, f"Loading the model for {work.slide.info.name}"))
+    model = load() if load else load_model(work.options)
+    model.hear(work.tell)
+    if model.info.classes:
+        target_class(model.info, work.options)
+    work.run.check()
+    return model
+
+
+def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
     """Bring all tiles of a slide into its store."""
     from napari_melanoma.inference.slide_tiles import SlideTiles
 
     slide, options = work.slide, work.options
-    check_slide(slide.info)
-    work.run.report(Progress(0, None, f"Loading the model for {slide.info.name}"))
-    model = load() if load else load_model(options)
-    model.hear(work.tell)
-    if model.info.classes:
-        target_class(model.info, options)
-    work.run.check()
     work.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
     check_bags(model, plan.grid, options)
     write_mask(work.place.path / TISSUE, plan.tissue)
     tiles = SlideTiles(slide, plan.grid, preparation(slide, plan, options))
+    kept = _cleared(work.place.path) if work.force else ""
     result = _store(work, model, plan, tiles)
     _run_tiles(work, model, tiles, result)
     if not (result.state == DONE).any():
         raise InputError(f"not one tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
     warnings = (*slide.info.warnings, *plan.warnings, *_cautions(model, result), *_unfamiliar(model, tiles, result))
+    warnings = (kept, *warnings) if kept else warnings
     said = None
     if model.bags is not None:
         work.run.report(Progress(0, None, f"Answering {slide.info.name} as a whole"))
@@ -189,9 +212,6 @@ def load_model(options: SlideOptions) -> TileModel:
 def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> SlideResult:
     """Open the store of an analysis that was begun here, or make a new one."""
     folder, spec = work.place.path, spec_of(work.slide.info, model.info, plan, work.options)
-    if work.force:
-        (folder / RESULT).unlink(missing_ok=True)
-        discard_result(folder)
     if (folder / STORE).exists():
         result = SlideResult.open(folder, writable=True)
         result.refuse_others(spec)
@@ -202,6 +222,19 @@ def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) ->
     log.info("half precision moves answers by at most %.4f on the first tiles", away)
     update = {**model.sizes(), "precision": model.precision, "batch_size": model.batch_size}
     return SlideResult.create(folder, spec.model_copy(update=update), plan.order)
+
+
+def _cleared(folder: Path) -> str:
+    """Make room for an analysis that begins again; say which lesions were kept."""
+    kept = set_aside(folder)
+    (folder / RESULT).unlink(missing_ok=True)
+    discard_result(folder)
+    return kept
+
+
+def _failed(result: SlideResult) -> int:
+    """How many tiles could not be read."""
+    return int((result.state == FAILED).sum())
 
 
 def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideResult) -> None:

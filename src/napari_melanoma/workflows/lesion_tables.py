@@ -10,8 +10,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.workflows.slide_findings import read_content
-from napari_melanoma.workflows.slide_outputs import LESIONS
+from napari_melanoma.io.slide_folder import LESIONS, read_content
 
 PLACES = ("*", "*/*")  # of the slides' folders: a slide of a name that is taken lies one deeper
 

@@ -145,7 +145,8 @@ def info_of(model: TileModel) -> TileModelInfo:
         return model.info
     bundle = model.bags.info
     licence = f"{bundle.config.licence}; encoder {model.bags.encoder.name}: {model.info.licence}"
-    return replace(model.info, name=bundle.name, fingerprint=bundle.fingerprint, licence=licence)
+    answers = bundle.answering()
+    return replace(model.info, name=bundle.name, fingerprint=bundle.fingerprint, licence=licence, answers=answers)
 
 
 def attention_map(result: SlideResult) -> SlideMaps | None:

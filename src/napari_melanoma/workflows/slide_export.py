@@ -16,9 +16,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content
 from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, WAITING, SlideResult
-from napari_melanoma.workflows.slide_findings import read_content, read_lesions, write_lesions_table, write_outlines
-from napari_melanoma.workflows.slide_outputs import COLOURS, HEATMAP, OUTLINES
+from napari_melanoma.workflows.slide_lesion_files import COLOURS, read_lesions, write_lesions_table, write_outlines
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.slide_lesions import SlideLesion

@@ -75,11 +75,11 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
     if analysed.answer is not None:
         maps = attention_map(analysed.result)
         assert maps is not None
-        _write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
+        write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
         found |= analysed.answer
     elif analysed.model.classes:
         maps = _maps(analysed, run)
-        _write_heatmap(folder / HEATMAP, maps, analysed.model.classes)
+        write_heatmap(folder / HEATMAP, maps, analysed.model.classes)
         if analysed.model.kind != "regression":
             target = target_class(analysed.model, analysed.options)
             lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
@@ -203,8 +203,23 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
     }
 
 
-def _write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
-    """Write the maps as OME-TIFF: float32 (class, row, column), not-a-number where nothing is known, placed in um."""
+def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
+    """Write maps as OME-TIFF, placed in micrometres.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    maps : SlideMaps
+        float32 (class, row, column), not-a-number where nothing is known, and where they lie.
+    classes : tuple of str
+        Their names.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
     import tifffile
 
     metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}

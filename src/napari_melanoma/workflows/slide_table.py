@@ -54,13 +54,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none."""
+    """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none.
+
+    ``before`` says that it was analysed already, and nothing was done.
+    """
 
     path: Path
     folder: Path
     status: Literal["done", "failed"]
     content: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    before: bool = False
 
 
 class SlideTable:

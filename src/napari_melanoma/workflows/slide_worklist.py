@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.io.slide_results import STORE
 from napari_melanoma.io.slides.recognising import find_slides
-from napari_melanoma.workflows.slide_findings import read_content
 from napari_melanoma.workflows.slide_folders import SlideFolders
 from napari_melanoma.workflows.slide_runs import RunState, SlideRun, read_slide_run
 

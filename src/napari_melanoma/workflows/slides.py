@@ -132,7 +132,7 @@ def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, forc
         raise
     except MelanomaError as error:
         return SlideStatus(path, folder, "failed", error=str(error))
-    return SlideStatus(path, folder, "done", outcome.content)
+    return SlideStatus(path, folder, "done", outcome.content, before=outcome.before)
 
 
 def _warm(following: Path) -> None:

@@ -56,20 +56,19 @@ class SlideAnalysing(QObject):
         except InputError as error:
             dock.desk.failed.emit(error)
             return
-        if view == dock.scope.is_view and not self._may_find_anew(slide.info.name):
+        found = dock.lesions.findings if view == dock.scope.is_view else None
+        anew = found is not None and found.corrected
+        if anew and not self._may_find_anew(slide.info.name):
             return
         dock.scope.choose(view)
         dock.settings.keep("slide/model", dock.model.model)
         wanted = options.model_copy(update={"region": region})
-        self._start(Request(slide.info, dock.place, wanted, dock.tissues.corrected(slide)), "Starting ...")
+        self._start(Request(slide.info, dock.place, wanted, dock.tissues.corrected(slide), anew=anew), "Starting ...")
 
     def _may_find_anew(self, name: str) -> bool:
         """Ask where lesions were drawn or changed, for an analysis finds all of them anew."""
-        found = self._dock.lesions.findings
-        if found is None or not found.corrected:
-            return True
         question = f"Find the lesions of '{name}' anew?"
-        details = "Those that you drew or changed are lost."
+        details = "Those that you drew or changed are kept in a file beside the results."
         box = ask(self._dock, "replace_lesions", question, details, "Slide")
         box.addButton("Find anew", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))

@@ -46,13 +46,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Request:
-    """An analysis that is asked for: slide, place, how, and tissue that was corrected by hand."""
+    """An analysis that is asked for: slide, place, how, tissue that was corrected by hand, whether lesions are anew."""
 
     info: SlideInfo
     place: Place
     options: SlideOptions
     tissue: NDArray[np.bool_] | None = None
     force: bool = False
+    anew: bool = False
 
 
 class SlideDesk(QObject):
@@ -258,6 +259,7 @@ def _start(request: Request, run: RunContext) -> tuple[Request, str, Path]:
     from napari_melanoma.ui.slide.tissue import write_corrected
     from napari_melanoma.workflows.processes import alive
     from napari_melanoma.workflows.slide_findings import differs
+    from napari_melanoma.workflows.slide_lesion_files import set_aside
     from napari_melanoma.workflows.slide_runs import launch_slide, read_slide_run
 
     place, options = request.place, request.options
@@ -269,6 +271,8 @@ def _start(request: Request, run: RunContext) -> tuple[Request, str, Path]:
     asked = replace(request, options=options)
     if said:
         return asked, said, place.folder
+    if request.anew and not request.force:  # an analysis that has ended is otherwise left alone
+        set_aside(place.folder)
     _note_fingerprint(place, request.info)
     return asked, "", launch_slide(request.info.path, place.out, options, force=request.force)
 

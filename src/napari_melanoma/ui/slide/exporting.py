@@ -159,8 +159,8 @@ def _read(path: Path, identity: str, size: tuple[int, int], run: RunContext) -> 
 
 def _written(kind: str, path: Path, found: Findings | None, folder: Path, slide: Path, run: RunContext) -> str:
     """Write one file, with the lesions as they are in the dock, and say so."""
+    from napari_melanoma.io.slide_folder import read_content
     from napari_melanoma.workflows.slide_export import FORMATS, Exported
-    from napari_melanoma.workflows.slide_findings import read_content
 
     lesions = None if found is None else found.lesions
     FORMATS[kind].write(path, Exported(folder, lesions, read_content(folder), slide, saved=False), run)

@@ -195,7 +195,7 @@ def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
         What is known then.
     """
     from napari_melanoma.analysis.lesion_edits import History
-    from napari_melanoma.workflows.slide_findings import read_lesions
+    from napari_melanoma.workflows.slide_lesion_files import read_lesions
 
     lesions = read_lesions(folder)
     if lesions is None:
@@ -263,7 +263,7 @@ def save(now: Findings, run: RunContext) -> Findings:
     Findings
         What is known then.
     """
-    from napari_melanoma.workflows.slide_findings import save_lesions
+    from napari_melanoma.workflows.slide_lesion_files import save_lesions
 
-    save_lesions(now.folder, now.lesions, now.config)
+    save_lesions(now.folder, now.lesions, now.config, corrected=now.corrected)
     return replace(now, saved=True)

@@ -119,7 +119,7 @@ class SlideLooker:
         SlideSight
             What there is now.
         """
-        from napari_melanoma.workflows.slide_findings import read_content
+        from napari_melanoma.io.slide_folder import read_content
         from napari_melanoma.workflows.slide_runs import read_slide_run
 
         report = read_slide_run(self.path)

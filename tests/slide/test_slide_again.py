@@ -1,0 +1,212 @@
+"""Analysing again: what is done is left alone, and nothing that a person saved is lost, whatever comes over it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.inference.tiles import TileModel
+from napari_melanoma.io.results import read_table
+from napari_melanoma.io.slide_folder import read_content
+from napari_melanoma.workflows import slide_lesion_files as files
+from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slides import analyse_slides
+
+LoadModel = Callable[..., TileModel]
+Again = Callable[..., SlideOutcome]
+
+
+@pytest.fixture
+def again(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> Again:
+    """Analyse the slide into ``out``, with options changed; tiles may be asked for or not."""
+
+    def analysed(run: RunContext | None = None, *, asked: bool = True, **changes: Any) -> SlideOutcome:
+        model, force = tile_model(), changes.pop("force", False)
+        if not asked:
+            model.answer = lambda tiles: pytest.fail("a tile was asked for again")  # type: ignore[method-assign]
+        now = options.model_copy(update=changes)
+        return analyse_slide(slide_path, tmp_path / "out", now, run or RunContext(), load=lambda: model, force=force)
+
+    return analysed
+
+
+def correct(folder: Path, config: LesionConfig | None = None) -> tuple[SlideLesion, ...]:
+    """Class the lesion by hand and draw another, as the dock saves it."""
+    (lesion,) = files.read_lesions(folder) or ()
+    mine = (replace(lesion, label="benign", origin="classed"), replace(lesion, index=2, origin="drawn"))
+    files.save_lesions(folder, mine, config or LesionConfig())
+    return mine
+
+
+def texts(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("lesions.geojson", "lesions.csv", "result.json")}
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("lesions-kept-*"))
+
+
+@pytest.mark.parametrize("config", [LesionConfig(), LesionConfig(low=0.7, high=0.9)])
+def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config: LesionConfig) -> None:
+    folder = again().folder
+    mine = correct(folder, config)  # at the thresholds of the analysis, or at others that a person chose
+    before = texts(folder)
+    outcome = again(asked=False)
+    assert outcome.before
+    assert texts(folder) == before
+    assert files.read_lesions(folder) == mine
+    assert outcome.content["corrected_by_hand"] is True
+    assert kept(folder) == []
+
+
+def test_the_command_says_so_and_the_slide_stays_in_the_table(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    told = []
+    for _ in range(2):
+        summary = analyse_slides([slide_path], tmp_path / "o", options, run=RunContext(), tell=told.append)
+        assert (summary.done, summary.failed) == (1, 0)
+        correct(tmp_path / "o" / "section") if len(told) == 1 else None
+    assert [status.before for status in told] == [False, True]
+    (row,) = read_table(tmp_path / "o" / "slides.csv")
+    assert (row["status"], row["lesions"], row["lesions_malignant"]) == ("done", "2", "1")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"force": True}, {"lesions": LesionConfig(low=0.2, high=0.3)}, {"force": True, "min_tissue": 0.9}]
+)
+def test_where_lesions_are_found_anew_those_of_a_person_are_kept_and_it_is_said(
+    again: Again, changes: dict[str, Any]
+) -> None:
+    folder = again().folder
+    for number in (1, 2):  # the second time it is told by another name
+        mine = correct(folder)
+        content = again(**changes).content if number == 1 else again(force=True).content
+        assert any(f"kept in lesions-kept-{number}.geojson" in warning for warning in content["warnings"])
+        assert [lesion.origin for lesion in files.read_lesions(folder) or ()] == ["found"]
+        aside = folder.parent / f"aside-{number}"
+        aside.mkdir()
+        (aside / "lesions.geojson").write_bytes((folder / f"lesions-kept-{number}.geojson").read_bytes())
+        assert files.read_lesions(aside) == mine
+    assert len(kept(folder)) == 4  # outlines and tables
+
+
+def test_a_lesion_that_was_removed_is_a_correction_too(again: Again) -> None:
+    folder = again().folder
+    files.save_lesions(folder, (), LesionConfig(), corrected=True)
+    assert again(asked=False).content["lesions"] == []
+    assert any("lesions-kept-1" in one for one in again(force=True).content["warnings"])
+
+
+def test_lesions_that_nobody_touched_are_not_kept(again: Again) -> None:
+    folder = again().folder
+    again(lesions=LesionConfig(low=0.2, high=0.3))
+    again(force=True)
+    assert kept(folder) == []
+
+
+def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+    whole = again()
+    mine = correct(whole.folder)
+    drawn = (whole.folder / "lesions.geojson").read_bytes()
+    run = RunContext()
+    run.report = lambda progress: (progress.fraction or 0) > 0.4 and run.cancel()
+    with pytest.raises(Cancelled):
+        again(run, force=True)
+    (whole.folder / "lesions.geojson").write_bytes(drawn)  # saved from the dock while the rest waits
+    files.save_lesions(whole.folder, mine, LesionConfig())
+    content = again().content
+    assert any("kept in lesions-kept-2.geojson" in warning for warning in content["warnings"])
+    assert (whole.folder / "lesions-kept-2.geojson").read_bytes() == drawn
+
+
+def test_tiles_that_failed_are_tried_again_and_what_stays_so_is_left_alone(
+    again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.inference.slide_tiles import SlideTiles
+
+    real = SlideTiles.read
+
+    def read(self: SlideTiles, places: Any) -> Any:
+        tiles, good = real(self, places)
+        return tiles, good & ~((places[:, 0] == 2) & (places[:, 1] < 3))
+
+    monkeypatch.setattr(SlideTiles, "read", read)
+    first = again()
+    assert first.content["tiles_failed"] == 3
+    correct(first.folder)
+    before = texts(first.folder)
+    assert again().before
+    assert texts(first.folder) == before
+    monkeypatch.setattr(SlideTiles, "read", real)  # the network drive is there again
+    mended = again()
+    assert (mended.before, mended.content["tiles_failed"], mended.content["tiles_done"]) == (False, 0, 224)
+    assert kept(first.folder) == ["lesions-kept-1.csv", "lesions-kept-1.geojson"]
+
+
+@pytest.mark.parametrize("stage", ["write_lesions_table", "write_json"])
+def test_killed_in_the_middle_of_saving_lesions_are_whole(
+    again: Again, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = again().folder
+
+    class Killed(BaseException):
+        """Power is gone."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, stage, die)
+        with pytest.raises(Killed):
+            correct(folder)
+    found = files.read_lesions(folder)
+    assert found is not None
+    assert [lesion.origin for lesion in found] == ["classed", "drawn"]
+    again(force=True)
+    assert kept(folder)[-1] == "lesions-kept-1.geojson"
+
+
+@pytest.mark.parametrize("text", ["{", '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}', "[1]"])
+def test_lesions_that_cannot_be_read_are_said_and_never_overwritten(again: Again, text: str) -> None:
+    folder = again().folder
+    (folder / "lesions.geojson").write_text(text)
+    with pytest.raises(InputError, match=r"lesions\.geojson"):
+        files.read_lesions(folder)
+    files.save_lesions(folder, (), LesionConfig())
+    assert (folder / "lesions-kept-1.geojson").read_text() == text
+
+
+def test_table_and_outlines_of_an_older_version_belong_together_or_it_is_said(again: Again) -> None:
+    folder = again().folder
+    path = folder / "lesions.geojson"
+    content = json.loads(path.read_text())
+    for feature in content["features"]:
+        feature["properties"]["measurements"] = {"probability": 1.0}
+        del feature["properties"]["metadata"]
+    path.write_text(json.dumps(content))
+    found = files.read_lesions(folder)
+    assert found is not None
+    assert [(lesion.index, lesion.area_mm2) for lesion in found] == [(1, pytest.approx((128 * 0.5e-3) ** 2))]
+    files.write_lesions_table(folder / "lesions.csv", [])
+    with pytest.raises(InputError, match="has other lesions"):
+        files.read_lesions(folder)
+
+
+def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
+    folder = again().folder
+    correct(folder, LesionConfig(low=0.7, high=0.9))
+    content = read_content(folder)
+    assert content["options"]["lesions"]["high"] == 0.9
+    assert content["lesions_asked"]["high"] == 0.6
