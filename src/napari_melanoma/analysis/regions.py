@@ -43,7 +43,7 @@ DEFAULT_CLASSES = (
     RegionClass("Melanoma", (200, 0, 0)),
     RegionClass("Naevus", (150, 110, 60)),
     RegionClass("Epidermis", (140, 60, 200)),
-    RegionClass("Dermis", (240, 120, 170)),
+    RegionClass("Dermis", (0, 158, 115)),
     RegionClass("Background", (120, 170, 200)),
     RegionClass("Ignore*", (180, 180, 180)),
 )

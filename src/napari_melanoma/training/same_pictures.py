@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.cache_index import Facts
     from napari_melanoma.training.survey import Chosen
 
+COPIED = 0.5  # share of the tiles of a slide that another one has too, pixel by pixel
 LEARNT, TUNED, JUDGED = range(3)  # of two parts that share a patient, the higher one keeps the images
 
 
@@ -69,6 +71,39 @@ def find_same(chosen: Chosen, facts: Mapping[Path, Facts], run: RunContext, *, k
         # What is new is compared with those that are below it by now.
         parts = raised
         compared = np.union1d(changed, np.flatnonzero(parts < parts[changed].max()))
+
+
+def find_copies(chosen: Chosen, facts: Mapping[Path, Facts]) -> list[Duplicate]:
+    """Find the slides of a run that were copied, by their tiles.
+
+    Tiles of glass, fat or dermis look alike without being the same place: by their looks whole patients would be left
+    out. Slides of which half of the tiles have the same pixels are one slide.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Tiles by part.
+    facts : mapping
+        Path of a tile to what was found; of those that were decoded.
+
+    Returns
+    -------
+    list of Duplicate
+        Tiles with the same pixels, of groups that share so many.
+    """
+    samples, _ = _with_parts(chosen)
+    sizes = Counter(sample.group for sample in samples)
+    seen = Counter((sample.group, facts[sample.image].pixels) for sample in samples if sample.image in facts)
+    # What a slide shows more than once, such as bare glass, is nobody's picture.
+    single = [one for one in samples if one.image in facts and seen[one.group, facts[one.image].pixels] == 1]
+    found = _same_pixels(single, facts)
+    shared = Counter(frozenset((pair.first.group, pair.second.group)) for pair in found)
+    return [
+        pair
+        for pair in found
+        if shared[frozenset((pair.first.group, pair.second.group))]
+        >= COPIED * min(sizes[pair.first.group], sizes[pair.second.group])
+    ]
 
 
 def without_leaks(chosen: Chosen, same: Sequence[Duplicate]) -> tuple[Chosen, list[str]]:

@@ -25,7 +25,7 @@ from napari_melanoma.training.contents import read_contents
 from napari_melanoma.training.decoding import Job, fill
 from napari_melanoma.training.label_faults import check_every_class, check_labels
 from napari_melanoma.training.patience import impatience
-from napari_melanoma.training.same_pictures import find_same, without_leaks
+from napari_melanoma.training.same_pictures import find_copies, find_same, without_leaks
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -145,7 +145,8 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
     data_faults.check_readable(fill(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_faults.check_sizes(samples, facts)
-    chosen, notices = without_leaks(chosen, find_same(chosen, facts, run, keep=keep))
+    same = find_same(chosen, facts, run, keep=keep) if recipe.tile is None else find_copies(chosen, facts)
+    chosen, notices = without_leaks(chosen, same)
     data_faults.check_counts(chosen.parts)
     chosen, said = _checked_masks(chosen, recipe, facts, table)
     notices = [*unanswered, *notices, *said, *_of_patients(chosen), *data_faults.warnings(chosen.parts)]
