@@ -297,6 +297,10 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     stain.setCurrentIndex(stain.findData("macenko"))
     show_part(dock, "slide_options_section")
     picture(dock, out / "slide-dock-options.png")
+    dock.options_fold.collapse(animate=False)
+    draw_regions(dock)
+    show_part(dock, "slide_regions_section")
+    picture(window, out / "slide-dock-regions.png")
     viewer.close()
 
 
@@ -327,6 +331,25 @@ def draw_lesions(dock: SlideDock) -> None:
     dock.relation_fold.expand(animate=False)
     dock.table.pick(known + 1)
     wait_until(lambda: not dock.busy)
+
+
+def draw_regions(dock: SlideDock) -> None:
+    """Draw regions of three classes in the middle of the slide, and take the lasso in hand."""
+    import numpy as np
+
+    from napari_melanoma.analysis.regions import DEFAULT_CLASSES, drawn_region
+
+    dock.regions_fold.expand(animate=False)
+    height, width = dock.slide.size
+    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    drawn = []
+    for row, column, number in ((0.35, 0.4, 0), (0.55, 0.62, 3), (0.3, 0.7, 1)):
+        radius = 0.09 * height * (1 + 0.15 * np.sin(3 * turns + number))
+        ring = np.stack([row * height + 0.7 * radius * np.sin(turns), column * width + radius * np.cos(turns)], axis=1)
+        drawn.append(drawn_region(ring, DEFAULT_CLASSES[number], "Reader A"))
+    dock.regions.keeper.change(lambda regions: (*regions, *drawn))
+    wait_until(lambda: not dock.busy)
+    dock.regions.controls.tools["add_polygon_lasso"].click()
 
 
 def phantoms(folder: Path) -> Path:
