@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.editors import StillCombo
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HINT = "Open two slides: the other one is shown beside the first."
 ALIGN = "Bring the same place to the middle of both views, then press align here."
+WIDEN_MS = 100
 NO_SCALE = "Only slides with a scale, or both without, can go together."
 
 
@@ -190,9 +191,16 @@ class SlideBeside(QObject):
             own = own.parent()
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
-            room = frames[0].width() if window.centralWidget() is None else window.centralWidget().width()
             window.splitDockWidget(frames[0], own, Qt.Orientation.Horizontal)
-            window.resizeDocks([frames[0], own], [room // 2, self._dock.width()], Qt.Orientation.Horizontal)
+            QTimer.singleShot(WIDEN_MS, self._widen)
+
+    def _widen(self) -> None:
+        """Give the second view half of the room of both, once Qt has laid it out."""
+        window = self._dock.window()
+        frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
+        if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
+            room = frames[0].width() + window.centralWidget().width()
+            window.resizeDocks([frames[0]], [room // 2], Qt.Orientation.Horizontal)
 
     def _stop(self) -> None:
         """Take the second view away."""
