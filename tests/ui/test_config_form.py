@@ -199,7 +199,7 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
 
 def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
     """Make what was drawn for either task fit one; of the other the part 'classification' has a form of its own."""
-    fits = {"task": "segmentation", "classification": None, "classes": (), "tile": None}
+    fits = {"task": "segmentation", "classification": None, "classes": (), "tile": None, "bags": None}
     if losses()[values["loss"]].spec.task != "segmentation":
         fits["loss"] = "ce"
     if architectures()[values["model"]["architecture"]].spec.task != "segmentation":
