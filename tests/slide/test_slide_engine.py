@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.runs import Cancelled, RunContext
-from napari_melanoma.inference.slide import Batch, Pace, Stages, analyse_tiles, batches_to_do
+from napari_melanoma.inference.slide import Batch, Pace, Stages, _Writing, analyse_tiles, batches_to_do
 from napari_melanoma.inference.slide_tiles import SlideTiles
 from napari_melanoma.inference.tiles import TileModel
 from napari_melanoma.io.slide_results import DONE, FAILED, ResultSpec, SlideResult
@@ -236,3 +237,52 @@ def test_the_pace_is_that_of_the_last_while() -> None:
         pace.add(20)
     assert pace.tiles_per_s == pytest.approx(20)
     assert pace.eta_s == pytest.approx(5)
+
+
+class Counting:
+    """A writer that counts."""
+
+    def __init__(self) -> None:
+        self.put_, self.flushed = 0, 0
+
+    def put(self, first: int, states: np.ndarray, values: dict[str, np.ndarray]) -> None:
+        self.put_ += 1
+
+    def flush(self) -> None:
+        self.flushed = self.put_
+
+
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not done() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert done()
+
+
+def test_what_is_answered_reaches_the_disk_also_where_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.inference.slide.FLUSH_S", 0.05)
+    writer, places = Counting(), np.zeros((2, 2), np.int32)
+    with _Writing(writer) as writing:  # type: ignore[arg-type]
+        for number in range(3):
+            writing.put(Batch(number, places), np.ones(2, bool), {})
+        until(lambda: writer.put_ == 3)
+        until(lambda: writer.flushed == 3)  # and not only at the end
+
+
+def test_a_pause_waits_until_all_is_on_the_disk(tile_model: LoadModel, slide: Slide, tmp_path: Path) -> None:
+    grid = grid_of(slide)
+    order = ordered(grid)
+    result = store(tmp_path, grid, order)
+    seen: list[tuple[int, int]] = []
+
+    class Pausing(RunContext):
+        """Is paused at each batch, and looks at the disk meanwhile."""
+
+        held = True
+
+        def check(self) -> None:
+            seen.append((len(seen) * 8, int((SlideResult.open(tmp_path).state == DONE).sum())))
+
+    stages = Stages(SlideTiles(slide, grid).read, tile_model(), result.writer())
+    analyse_tiles(stages, batches_to_do(order, result.state, 8)[:4], Pausing(), lambda tiles, failed: None)
+    assert seen == [(0, 0), (8, 8), (16, 16), (24, 24)]

@@ -12,6 +12,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError, RunError, SaveError
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.slide_results import (
     DONE,
     FAILED,
@@ -192,3 +193,24 @@ def test_the_place_is_that_of_the_grid() -> None:
     assert (place.top, place.left, place.step_y, place.step_x) == (3, 4, 8, 9)
     assert place.cell_um == (4.0, 2.25)
     assert spec_of().place.pixel_size is None
+
+
+def test_a_store_that_is_begun_again_goes_as_a_whole(
+    tmp_path: Path, order: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SlideResult.create(tmp_path, spec_of(), order)
+    seen = []
+
+    def killed(path: Path) -> None:
+        seen.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        discard_result(tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / STORE).exists()  # nothing that a resume could take for done
+    assert (seen[0] / "zarr.json").is_file()
+    RunFolder(tmp_path).mend()
+    assert not seen[0].exists()
+    discard_result(tmp_path)

@@ -329,6 +329,11 @@ class ListeningContext(RunContext):
         """Whether a stop was asked for here, or further out by whoever started the run."""
         return super().cancelled or self._outer.cancelled
 
+    @property
+    def held(self) -> bool:
+        """Whether a pause is wished."""
+        return self.wish() == "pause"
+
     def wish(self) -> Wish:
         """Read what is wished of the run, by the program or through the folder.
 

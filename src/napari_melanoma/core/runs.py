@@ -66,6 +66,11 @@ class RunContext:
         """Whether a stop was asked for."""
         return self._cancelled.is_set()
 
+    @property
+    def held(self) -> bool:
+        """Whether the next ``check`` will hold for a while: time to bring to the disk what is in memory."""
+        return False
+
     def check(self) -> None:
         """Raise ``Cancelled`` if a stop was asked for.
 

@@ -36,6 +36,7 @@ WINDOW_S = 20.0  # over which the pace is taken
 
 Read = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
 Answer = dict[str, "torch.Tensor"]
+Item = tuple["Batch", "NDArray[np.bool_]", Answer]
 
 
 class Counts(Protocol):
@@ -115,6 +116,8 @@ def analyse_tiles(stages: Stages, batches: Iterable[Batch], run: RunContext, tel
     """
     with _Writing(stages.writer) as writing:
         for batch, (tiles, good) in _read_ahead(stages.read, batches, stages.readers):
+            if run.held:
+                writing.settle()
             run.check()
             answer = stages.model.answer(tiles) if good.any() else {}
             writing.put(batch, good, answer)
@@ -164,7 +167,8 @@ class _Writing:
 
     def __init__(self, writer: ResultWriter) -> None:
         self._writer = writer
-        self._waiting: Queue[tuple[Batch, NDArray[np.bool_], Answer] | None] = Queue(WAITING_BATCHES)
+        self._waiting: Queue[Item | threading.Event | None] = Queue(WAITING_BATCHES)
+        self._unwritten = False
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="results")
 
@@ -185,34 +189,52 @@ class _Writing:
         self._raise()
         self._waiting.put((batch, good, answer))
 
+    def settle(self) -> None:
+        """Return when all that was handed over is on the disk."""
+        self._raise()
+        settled = threading.Event()
+        self._waiting.put(settled)
+        settled.wait()
+        self._raise()
+
     def _raise(self) -> None:
         """Raise what went wrong in the thread."""
         if self._fault is not None:
             raise self._fault
 
     def _work(self) -> None:
-        """Take batches until the end, and write now and then; after a fault, only take them."""
+        """Take batches until the end, and write now and then, also where none comes; after a fault, only take them."""
         due, more = 0.0, True
         while more:
+            item: Item | threading.Event | tuple[()] | None
             try:
                 item = self._waiting.get(timeout=FLUSH_S)
             except Empty:
-                continue
+                item = ()
             more = item is not None
-            if self._fault is not None:
-                continue
-            try:
-                if item is not None:
-                    self._take(*item)
-                if not more or time.monotonic() > due:
-                    due = self._flush()
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                self._fault = error
+            if self._fault is None:
+                due = self._do(item, due)
+            if isinstance(item, threading.Event):
+                item.set()
+
+    def _do(self, item: Item | threading.Event | tuple[()] | None, due: float) -> float:
+        """Take what has come, and write where it is time or asked for; say when it is time again."""
+        try:
+            if isinstance(item, tuple) and item:
+                self._take(*item)
+                self._unwritten = True
+            asked = item is None or isinstance(item, threading.Event)
+            if self._unwritten and (asked or time.monotonic() > due):
+                due = self._flush()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._fault = error
+        return due
 
     def _flush(self) -> float:
         """Write to the disk; say when to do so again, later where the disk is slow."""
         began = time.monotonic()
         self._writer.flush()
+        self._unwritten = False
         ended = time.monotonic()
         return ended + max(FLUSH_S, SLOW_DISK * (ended - began))
 

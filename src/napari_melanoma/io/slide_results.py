@@ -7,6 +7,7 @@ instead, so that each of its chunks is written once. A tile counts as done only 
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -324,6 +325,8 @@ def _chunk_length(tile_bytes: int, batch_size: int) -> int:
 def discard_result(folder: Path) -> None:
     """Remove the store of a result folder, where there is one, so that the analysis begins again.
 
+    It is renamed first: killed in the middle, it leaves no store of which a part is missing.
+
     Parameters
     ----------
     folder : pathlib.Path
@@ -334,6 +337,9 @@ def discard_result(folder: Path) -> None:
     SaveError
         Where it cannot be removed.
     """
-    if (folder / STORE).exists():
-        with faults(folder / STORE):
-            shutil.rmtree(folder / STORE)
+    path = folder / STORE
+    gone = path.with_name(f".result.{uuid.uuid4().hex[:8]}.old")  # as ``RunFolder.mend`` clears away what a kill left
+    if path.exists():
+        with faults(path):
+            path.rename(gone)
+            shutil.rmtree(gone)
