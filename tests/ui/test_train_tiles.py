@@ -33,6 +33,9 @@ def test_tiles_pick_a_recipe_for_tiles_that_knows_their_scale_and_classes(traine
     assert recipe.classification.classes == ("Dermis", "Melanoma")
     assert recipe.classification.positive == "Melanoma"
     assert recipe.modalities == ("slide",)
+    assert recipe.title == "Tiles of slides: Dermis, Melanoma"
+    assert recipe.model.start == "tissue-demo"
+    assert dock.settings.kept("train/start", "") == "tissue-demo"
     starts = [dock.start_from.combo.itemData(place) for place in range(dock.start_from.combo.count())]
     assert "tile-demo" in starts
     assert "lesion-small" not in starts

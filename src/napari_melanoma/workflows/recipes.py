@@ -79,7 +79,8 @@ class ShippedRecipe:
             return {}
         side = tiles.tile.side_px
         model = {"input_size": max(STRIDE, STRIDE * round(side / STRIDE))}
-        known = {"tile": tiles.tile.model_dump(), "model": model, "data": {"cache_size": side}}
+        known: dict[str, Any] = {"tile": tiles.tile.model_dump(), "model": model, "data": {"cache_size": side}}
+        known |= {"title": f"Tiles of slides: {', '.join(tiles.classes or tiles.labels)}"}
         if self.values.get("task") != "classification":
             return {**known, "classes": tiles.labels}
         classes = tiles.classes

@@ -169,6 +169,8 @@ class TrainDock(TrainControls):
                 self.start_from.start = shipped.start
             elif other or self.start_from.start in (IMAGENET, NOTHING):
                 self.start_from.start = DEFAULT_BUNDLE
+            if other:  # next time too, for a start of the other kind is none
+                self.settings.keep("train/start", self.start_from.start)
         elif loaded is not None:
             self.data.use(loaded.data.datasets, loaded.data.base)
             self.start_from.start = loaded.model.start
