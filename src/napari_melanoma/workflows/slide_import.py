@@ -85,7 +85,7 @@ def take_over(
         if not number or number in taken:
             number, free = free, free + 1
         taken.add(number)
-        same = known.get((number, outline.class_name, outline.polygons))  # type: ignore[arg-type]
+        same = known.get((number, outline.class_name, outline.polygons))
         label = label_of(outline.class_name)
         made.append(same or measure_drawn(outline.polygons, maps, config, index=number, label=label))
     return tuple(made)
