@@ -19,7 +19,7 @@ from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.workflows import slide_lesion_files as files
 from napari_melanoma.workflows.analyse_slide import SlideOutcome, analyse_slide
 from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slides import analyse_slides
+from napari_melanoma.workflows.slides import SlideModels, analyse_slides
 
 LoadModel = Callable[..., TileModel]
 Again = Callable[..., SlideOutcome]
@@ -210,3 +210,28 @@ def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
     content = read_content(folder)
     assert content["options"]["lesions"]["high"] == 0.9
     assert content["lesions_asked"]["high"] == 0.6
+
+
+def test_the_model_of_many_slides_begins_each_as_asked(
+    options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "bf16")
+    models = SlideModels(options)
+    models.fresh().continue_with("bf16", 2)
+    assert (models.fresh().precision, models.fresh().batch_size) == ("fp32", 8)
+
+
+def test_a_result_in_two_precisions_says_so(
+    again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.analyse_slide.EVENT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "fp32")
+    run = RunContext()
+    run.report = lambda progress: (progress.fraction or 0) > 0.4 and run.cancel()
+    with pytest.raises(Cancelled):
+        again(run)
+    attributes = tmp_path / "out" / "result.zarr" / "zarr.json"
+    attributes.write_text(attributes.read_text().replace('"precision": "fp32"', '"precision": "bf16"'))
+    assert "begun in bf16, gone on in fp32" in " ".join(again().content["warnings"])
+    assert "begun" not in " ".join(again(force=True).content["warnings"])

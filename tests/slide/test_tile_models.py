@@ -82,12 +82,6 @@ def test_half_precision_stays_near(tile_bundle: BundleInfo, dense_bundle: Bundle
 
 
 def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -> None:
-    class Steep(nn.Module):
-        """Digits that rounding takes away."""
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return (1000 * images[:, :2, 0, 0].float()) % 1
-
     told: list[str] = []
     model = tile_model(network=Steep().eval(), precision="bf16")
     model.hear(told.append)
@@ -97,6 +91,60 @@ def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -
     assert "computed in float32" in told[0]
     exact = tile_model(network=Steep().eval())
     np.testing.assert_array_equal(model.answer(tiles)["probability"], exact.answer(tiles)["probability"])
+
+
+class Steep(nn.Module):
+    """Digits that rounding takes away where a tile is not black."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (1000 * images[:, :2, 0, 0].float()) % 1
+
+
+def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -> None:
+    told: list[str] = []
+    model, tiles = tile_model(network=Steep().eval(), precision="bf16"), tiles_of(8)
+    model.hear(told.append)
+    quick = model.answer(tiles)["probability"].numpy()
+    assert model.settle_precision(tiles) > MOST_AWAY
+    model.begin_again(4)
+    assert (model.precision, model.batch_size) == ("bf16", 4)
+    np.testing.assert_array_equal(model.answer(tiles)["probability"], quick)
+    assert model.settle_precision(tiles) > MOST_AWAY  # each slide is looked at
+    assert model.precision == "fp32"
+    assert len(told) == 2
+    model.begin_again(4)
+    black = np.zeros_like(tiles)
+    assert model.settle_precision(black) <= MOST_AWAY
+    assert model.precision == "bf16"
+
+
+@pytest.mark.parametrize(("asked", "begun"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
+    tile_model: LoadModel, asked: str, begun: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "bf16")
+    told: list[str] = []
+    model, tiles = tile_model(network=Steep().eval(), precision=asked), tiles_of(8)
+    model.hear(told.append)
+    for _ in range(2):  # also after a slide that was complete
+        model.begin_again(8)
+        model.continue_with(begun, 8)
+        assert model.precision == begun
+    other = tile_model(network=Steep().eval(), precision=begun)
+    np.testing.assert_array_equal(model.answer(tiles)["probability"], other.answer(tiles)["probability"])
+    assert told[0].startswith(f"begun in {begun}, goes on so")
+
+
+def test_where_a_processor_lacks_a_precision_that_is_said(
+    tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.inference.tiles.best_precision", lambda device: "fp32")
+    told: list[str] = []
+    model = tile_model(precision=None)
+    model.hear(told.append)
+    model.continue_with("bf16", 8)
+    assert model.precision == "fp32"
+    assert told == ["begun in bf16, which this cpu lacks, goes on in fp32: answers may differ by 0.01."]
 
 
 def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_results import TileKind
 
 MOST_AWAY = 0.01  # of a probability from what float32 gives
+MIXED = f"answers may differ by {MOST_AWAY}."
 DENSE_STEP = 4  # pixels of a tile along a cell of its dense map
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,10 @@ class TileModel:
         self.bags: BagModel | None = None  # what makes one answer of all embeddings
         self.precision = precision or best_precision(device)
         self._tell: Callable[[str], None] = log.info
-        self._network, self._exact = self._made(network, self.precision), None if precision == "fp32" else network
+        self._wanted, self._asked = self.precision, precision
+        self._network = self._made(network, self.precision)
+        # Kept as long as the model is: each slide is compared with it, and may begin or go on in either precision.
+        self._exact = self._network if self.precision == "fp32" else network
         self._scale, self._shift = self._normalisation()
 
     def hear(self, tell: Callable[[str], None]) -> None:
@@ -204,16 +208,26 @@ class TileModel:
             How far the answers lay apart: the greatest difference of a probability, or for embeddings and values
             relative to their spread; 0 where float32 is used anyway.
         """
-        exact, self._exact = self._exact, None
-        if exact is None or self.precision == "fp32" or not len(tiles):
+        if self.precision == "fp32" or not len(tiles):
             return 0.0
-        away = _away(self, tiles, exact)
+        away = _away(self, tiles, self._exact)
         if away > MOST_AWAY:
-            self.precision, self._network = "fp32", self._made(exact, "fp32")
+            self._compute_in("fp32")
             self._tell(f"half precision moved an answer by {away:.3f}: computed in float32, which takes longer.")
         return away
 
-    def continue_with(self, precision: str, batch_size: int) -> None:
+    def begin_again(self, batch_size: int) -> None:
+        """Forget what a slide before made of precision and size of the passes.
+
+        Parameters
+        ----------
+        batch_size : int
+            Tiles of a pass.
+        """
+        self.batch_size = batch_size
+        self._compute_in(self._wanted)
+
+    def continue_with(self, precision: Precision, batch_size: int) -> None:
         """Compute as an analysis did that is to go on, so that its answers and these are one.
 
         Parameters
@@ -224,11 +238,14 @@ class TileModel:
             Tiles of a pass.
         """
         self.batch_size = batch_size
-        if precision == "fp32" and self._exact is not None:
-            self.precision, self._network = "fp32", self._made(self._exact, "fp32")
-        elif precision != self.precision:
-            self._tell(f"begun in {precision}, goes on in {self.precision}: answers may differ by {MOST_AWAY}.")
-        self._exact = None
+        if precision == self.precision:
+            return
+        if precision == "bf16" and best_precision(self.device) != "bf16":
+            self._tell(f"begun in bf16, which this {self.device} lacks, goes on in fp32: {MIXED}")
+            return
+        self._compute_in(precision)
+        if self._asked is not None:
+            self._tell(f"begun in {precision}, goes on so: a result has one precision. --force begins again.")
 
     def sizes(self) -> dict[str, int]:
         """Find out how much a tile has, by asking for one.
@@ -244,6 +261,11 @@ class TileModel:
         found = self.answer(np.full((1, side, side, 3), 255, np.uint8))
         features = found["embedding"].shape[1] if "embedding" in found else 0
         return {"features": features, "dense_px": found["dense"].shape[2] if "dense" in found else 0}
+
+    def _compute_in(self, precision: Precision) -> None:
+        """Compute in this precision from now on."""
+        if precision != self.precision:
+            self.precision, self._network = precision, self._made(self._exact, precision)
 
     def _made(self, network: nn.Module, precision: Precision) -> nn.Module:
         """Bring a copy of a network into the shape in which it runs fastest."""

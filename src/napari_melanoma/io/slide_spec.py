@@ -35,7 +35,7 @@ class ResultSpec(Config):
     features: int = Field(0, ge=0, description="length of a tile's embedding")
     dense_px: int = Field(0, ge=0, description="side of a tile's dense map, in cells")
     settings: dict[str, Any] = Field(default_factory=dict, description="all that the values depend on")
-    precision: str = Field("fp32", description="in which the network computed")
+    precision: Literal["bf16", "fp32"] = Field("fp32", description="in which the network computed")
     batch_size: int = Field(32, ge=1, description="tiles of a pass of the network: the unit of work and of resuming")
 
     @property

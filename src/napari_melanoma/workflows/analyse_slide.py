@@ -165,10 +165,15 @@ def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
     tiles = SlideTiles(slide, plan.grid, preparation(slide, plan, options))
     kept = _cleared(work.place.path) if work.force else ""
     result = _store(work, model, plan, tiles)
-    _run_tiles(work, model, tiles, result)
+    worked = _run_tiles(work, model, tiles, result)
     if not (result.state == DONE).any():
         raise InputError(f"not one tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
-    warnings = (*slide.info.warnings, *plan.warnings, *_cautions(model, result), *_unfamiliar(model, tiles, result))
+    warnings = (
+        *slide.info.warnings,
+        *plan.warnings,
+        *_cautions(model, result, worked=worked),
+        *_unfamiliar(model, tiles, result),
+    )
     warnings = (kept, *warnings) if kept else warnings
     said = None
     if model.bags is not None:
@@ -237,8 +242,8 @@ def _failed(result: SlideResult) -> int:
     return int((result.state == FAILED).sum())
 
 
-def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideResult) -> None:
-    """Analyse what is left to do."""
+def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideResult) -> bool:
+    """Analyse what is left to do; say whether there was something."""
     from napari_melanoma.inference.slide import Pace, Stages, analyse_tiles, batches_to_do
     from napari_melanoma.training.threads import usable_cores
 
@@ -262,6 +267,7 @@ def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideRe
     if todo:
         readers = work.options.workers or max(2, min(8, usable_cores()))
         analyse_tiles(Stages(tiles.read, model, result.writer(), readers), todo, work.run, telling.add)
+    return bool(todo)
 
 
 def _failed_in(batches: list[Batch], state: np.ndarray) -> int:
@@ -299,8 +305,10 @@ class _Telling:
         )
 
 
-def _cautions(model: TileModel, result: SlideResult) -> list[str]:
-    """What a reader of the answer should know of it."""
+def _cautions(model: TileModel, result: SlideResult, *, worked: bool) -> list[str]:
+    """What a reader of the answer should know of it; ``worked`` says whether the model was asked now."""
+    from napari_melanoma.inference.tiles import MIXED
+
     order, state = result.order, result.state
     failed = int((state[order[:, 0], order[:, 1]] == FAILED).sum())
     cautions = []
@@ -309,6 +317,8 @@ def _cautions(model: TileModel, result: SlideResult) -> list[str]:
         cautions.append(f"{failed} of {len(order)} tiles ({share:.1f} %) could not be read; they count for nothing.")
     if model.info.caution:
         cautions.append(model.info.caution)
+    if worked and model.precision != result.spec.precision:
+        cautions.append(f"begun in {result.spec.precision}, gone on in {model.precision}: {MIXED}")
     return cautions
 
 

@@ -105,7 +105,7 @@ class SlideModels:
         self._model: TileModel | None = None
 
     def fresh(self) -> TileModel:
-        """Give the model with passes as large as asked for, whatever a slide before made of them.
+        """Give the model with passes and precision as asked for, whatever a slide before made of them.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class SlideModels:
         """
         if self._model is None:
             self._model = load_model(self.options)
-        self._model.batch_size = self.options.batch_size
+        self._model.begin_again(self.options.batch_size)
         return self._model
 
 
