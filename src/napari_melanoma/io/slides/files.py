@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.slides.tiff_tables import length_tables
 
 BLOCK_BYTES, BLOCKS = 65536, 16
+SAMPLE_BYTES, SAMPLES = 4096, 113  # between the blocks; a prime number, so that few of them fall on one
 MOST_FILES = 64
+FOLDER_BESIDE = ".mrxs"  # its content lies in a folder of its name
 
 
 class FileReader:
@@ -80,13 +82,15 @@ class FileReader:
 def fingerprint_of(path: Path) -> str:
     """Hash the content of a slide without reading all of it.
 
-    Sizes of the files, and blocks evenly spread over the larger ones; names and places play no part, so that a copy
-    under another name is the same slide.
+    Sizes of the files, blocks and many small samples evenly spread over the larger ones, and of TIFF files the lengths
+    of all tiles, which differ wherever another picture was compressed. Names and places play no part, so that a copy
+    under another name is the same slide. Bytes that were changed between the samples, and no lengths with them, are
+    not seen.
 
     Parameters
     ----------
     path : pathlib.Path
-        A file; or a folder, of which up to ``MOST_FILES`` files are looked at.
+        A file, with the folder that belongs to it; or a folder, of which up to ``MOST_FILES`` files are looked at.
 
     Returns
     -------
@@ -99,22 +103,28 @@ def fingerprint_of(path: Path) -> str:
         Where it cannot be read.
     """
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else _spread(sorted(f for f in path.rglob("*") if f.is_file())):
+    files = [path] if path.is_file() else []
+    folder = path.with_suffix("") if path.suffix.lower() == FOLDER_BESIDE else path
+    files += _spread(sorted(file for file in folder.rglob("*") if file.is_file())) if folder.is_dir() else []
+    for file in files:
         _add(digest, file)
     return digest.hexdigest()
 
 
-def _spread(files: list[Path]) -> Iterable[Path]:
+def _spread(files: list[Path]) -> list[Path]:
     """Some of many files, evenly spread."""
     return files[:: max(1, len(files) // MOST_FILES)]
 
 
 def _add(digest: hashlib._Hash, file: Path) -> None:
-    """Add a file's size and some of its blocks."""
+    """Add a file's size, some of its content, and how long its tiles are."""
     size = file.stat().st_size
     digest.update(f"{size} ".encode())
     with file.open("rb") as content:
-        last = max(size - BLOCK_BYTES, 0)
-        for offset in sorted({last * block // (BLOCKS - 1) for block in range(BLOCKS)}):
-            content.seek(offset)
-            digest.update(content.read(BLOCK_BYTES))
+        for number, length in ((BLOCKS, BLOCK_BYTES), (SAMPLES, SAMPLE_BYTES)):
+            last = max(size - length, 0)
+            for offset in sorted({last * block // (number - 1) for block in range(number)}):
+                content.seek(offset)
+                digest.update(content.read(length))
+        for table in length_tables(content):
+            digest.update(table)
