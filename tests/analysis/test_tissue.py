@@ -182,6 +182,37 @@ def test_what_was_not_scanned_is_no_tissue() -> None:
     assert dice(tissue.mask, scene.tissue & (np.arange(SHAPE[1]) >= 30)) > 0.93
 
 
+@pytest.mark.parametrize("white", [(238, 232, 240), (225, 222, 232), (244, 242, 245)])
+@pytest.mark.parametrize("columns", [60, 150, 230])
+def test_white_that_was_not_scanned_does_not_make_tissue_of_glass(
+    white: tuple[float, float, float], columns: int
+) -> None:
+    scene = Scene(white=white)
+    rgb = scene.rgb(noise=2.0)
+    rgb[:, -columns:] = 255
+    rgb[:20] = 255
+    rgb[30:50, :20] = 255  # a hole between fields
+    tissue = find_tissue(rgb, UM, TissueConfig())
+    assert dice(tissue.mask, scene.tissue & (np.arange(SHAPE[1]) < SHAPE[1] - columns)) > 0.93
+    np.testing.assert_allclose(glass_colour(rgb), white, atol=3)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+@pytest.mark.parametrize("square", [False, True])
+def test_glass_too_bright_for_the_camera_stays_glass(square: bool, strength: float) -> None:
+    scene = Scene(strength, white=(255, 255, 255))
+    rgb = scene.rgb(noise=0.0)
+    if square:
+        scene.tissue[:] = False
+        scene.tissue[40:200, 60:260] = True
+        cut = scene.rgb(noise=0.0)[90:150, 100:200]
+        rgb[:] = 255
+        rgb[40:200, 60:260] = np.resize(np.concatenate([cut] * 3), (180, 100, 3)).repeat(2, axis=1)[:160]
+    tissue = find_tissue(rgb, UM, TissueConfig())
+    assert dice(tissue.mask, scene.tissue) > 0.93
+    assert glass_colour(rgb) == ((255, 255, 255))
+
+
 def test_a_dark_overview_is_said() -> None:
     dark = np.zeros((50, 60, 3), np.uint8)
     dark[10:30, 10:30, 0] = 200

@@ -11,9 +11,13 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.analysis.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
+from napari_melanoma.analysis.tissue import TissueConfig
 from napari_melanoma.analysis.tissue_colours import glass_colour
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.io.slides.slide import Level
 from napari_melanoma.workflows.slide_options import SlideOptions
-from napari_melanoma.workflows.slide_plan import Prepare, _stain, preparation
+from napari_melanoma.workflows.slide_overview import scanned_cells, tissue_of_overview
+from napari_melanoma.workflows.slide_plan import Prepare, _glass, _stain, preparation
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]
 
@@ -65,3 +69,41 @@ def test_stain_is_fitted_to_pixels_as_the_network_sees_them() -> None:
 
     assert fitted(darker) == pytest.approx(glass_colour(darker(rgb)))
     assert fitted(None) == pytest.approx(glass_colour(rgb))
+
+
+def overview_in(glass: tuple[int, int, int]) -> np.ndarray:
+    """A ninth of a picture is scanned: a piece of tissue on glass; the rest is filled with white."""
+    rgb = np.full((300, 300, 3), 255, np.uint8)
+    rgb[100:200, 100:200] = glass
+    rgb[130:170, 130:170] = drawn(glass)[:40, :40]
+    return rgb
+
+
+def test_what_lies_beyond_the_bounds_of_a_slide_is_no_tissue_and_no_glass() -> None:
+    picture = overview_in((225, 222, 232))
+    picture[::7, ::5] = 254  # as JPEG leaves a filling: neither of one value nor with straight ends
+    info: Any = SimpleNamespace(levels=[Level(3000, 3000, 1.0)], bounds=Box(1000, 1000, 1000, 1000))
+    scanned = scanned_cells(info, picture.shape)
+    assert scanned == (slice(100, 200), slice(100, 200))
+    mask, _ = tissue_of_overview(info, (picture, np.zeros((300, 300), bool)), TissueConfig(), PixelSize(1, 1, "file"))
+    assert mask.shape == (300, 300)
+    assert mask[135:165, 135:165].all()
+    assert 1600 <= mask.sum() < 2000
+    np.testing.assert_allclose(glass_colour(_glass(info, lambda: (picture, mask))), (225, 222, 232), atol=2)
+
+
+def test_the_white_of_stain_is_glass_also_where_more_was_filled_than_scanned() -> None:
+    picture = overview_in((225, 222, 232))
+    config = SlideOptions(stain=StainConfig())
+    tissue = drawn((225, 222, 232)).reshape(-1, 3)
+    for seen in (None, lambda pixels: (pixels * 0.9).astype(np.uint8)):
+        found = _stain(lambda: tissue, lambda: picture, seen, config)
+        assert found is not None
+        expected = np.array((225, 222, 232)) * (0.9 if seen else 1.0)
+        np.testing.assert_allclose(np.ravel(found.white), expected, atol=2)
+
+
+@pytest.mark.parametrize("box", [None, Box(5000, 5000, 10, 10)])
+def test_bounds_that_say_nothing_cut_nothing(box: Box | None) -> None:
+    info: Any = SimpleNamespace(levels=[Level(3000, 3000, 1.0)], bounds=box)
+    assert scanned_cells(info, (300, 200, 3)) == (slice(0, 300), slice(0, 200))

@@ -109,11 +109,12 @@ def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | N
     step_um = um_per_px or (USUAL_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
     factor = max(1, round(FINEST_UM / max(step_um)), -(-max(thumbnail.shape) // LONGEST_PX))
     small, um = _reduced(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor)
-    density = densities(small, glass_colour(small), sigma_px=1.0)
-    density[unscanned(small)] = 0
+    empty = unscanned(small)
+    density = densities(small, glass_colour(small, empty), sigma_px=1.0)
+    density[empty] = 0
     pen = _pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
     stained = _feature(density, config)
-    threshold = config.threshold if config.threshold is not None else _threshold(stained[~pen], config)
+    threshold = config.threshold if config.threshold is not None else _threshold(stained[~(pen | empty)], config)
     mask = (stained > threshold) & ~pen
     if config.fat == "drop":
         mask &= ~_fat(stained, mask, um)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.placement import MapPlace
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import Box
-    from napari_melanoma.io.slides.slide import Slide
+    from napari_melanoma.analysis.tissue import TissueConfig
+    from napari_melanoma.core.geometry import Box, PixelSize
+    from napari_melanoma.io.slides.slide import Slide, SlideInfo
 
 THUMBNAIL_PX = 2048
 _GLASS = 255
@@ -44,6 +47,68 @@ def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     if boxes:
         picture = np.where(damage[..., None], np.uint8(_GLASS), picture)
     return picture, damage
+
+
+def scanned_cells(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Say which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        Of the slide, with its bounds where the file has them.
+    shape : tuple of int
+        Rows and columns of the picture; further axes do not matter.
+
+    Returns
+    -------
+    tuple of slice
+        Rows and columns; all of them where the file says nothing, or nothing of use.
+    """
+    full, box = info.levels[0], info.bounds
+    everything = slice(0, shape[0]), slice(0, shape[1])
+    if box is None:
+        return everything
+    rows, columns = _cells(box, (shape[0] / full.height, shape[1] / full.width))
+    rows = slice(max(0, rows.start), min(rows.stop, shape[0]))
+    columns = slice(max(0, columns.start), min(columns.stop, shape[1]))
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else everything
+
+
+def tissue_of_overview(
+    info: SlideInfo,
+    overview: tuple[NDArray[np.uint8], NDArray[np.bool_]],
+    config: TissueConfig,
+    scale: PixelSize | None,
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Find the tissue in what was scanned.
+
+    Parameters
+    ----------
+    info : SlideInfo
+        Of the slide.
+    overview : tuple of numpy.ndarray
+        As ``read_overview`` gives it.
+    config : TissueConfig
+        Method and cleaning.
+    scale : PixelSize, optional
+        Of the finest level, as the file or the user says.
+
+    Returns
+    -------
+    mask : numpy.ndarray
+        bool (row, column) of the whole slide; what cannot be decoded counts as tissue.
+    warnings : tuple of str
+        What a person should look at.
+    """
+    from napari_melanoma.analysis.tissue import find_tissue
+
+    picture, damage = overview
+    full, scanned = info.levels[0], scanned_cells(info, picture.shape)
+    place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), scale)
+    found = find_tissue(picture[scanned], place.cell_um, config)
+    mask = damage.copy()
+    mask[scanned] |= found.mask
+    return mask, found.warnings
 
 
 def _cells(box: Box, scale: tuple[float, float]) -> tuple[slice, slice]:

@@ -18,7 +18,7 @@ from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.io.slide_results import ResultSpec
 from napari_melanoma.io.slides.slide import DamagedTile
 from napari_melanoma.workflows.slide_options import DENSE_OVERLAP, SlideOptions, decisive_settings
-from napari_melanoma.workflows.slide_overview import read_overview
+from napari_melanoma.workflows.slide_overview import read_overview, scanned_cells, tissue_of_overview
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
             "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
         )
     sample = partial(_tissue_sample, slide, grid, share)
-    stain = _stain(sample, lambda: overview()[0], _seen(slide, options), options)
+    stain = _stain(sample, partial(_glass, slide.info, overview), _seen(slide, options), options)
     return SlidePlan(grid, mask, place, share, np.concatenate(passes), stain, warnings)
 
 
@@ -279,7 +279,6 @@ def _tissue(
     slide: SlideInfo, overview: Overview, options: SlideOptions
 ) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
     """Tissue as it was given, or as it is found."""
-    from napari_melanoma.analysis.tissue import find_tissue
     from napari_melanoma.io.results import read_mask
 
     full, size = slide.levels[0], slide.pixel_size
@@ -288,10 +287,7 @@ def _tissue(
         mask = read_mask(options.tissue_mask)
         _check_shape(mask, slide)
     else:
-        picture, damage = overview()
-        place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), size)
-        found = find_tissue(picture, place.cell_um, options.tissue)
-        mask, warnings = found.mask | damage, found.warnings
+        mask, warnings = tissue_of_overview(slide, overview(), options.tissue, size)
     return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
 
 
@@ -312,12 +308,19 @@ def _stain(sample: Picture, glass: Picture, seen: Prepare | None, options: Slide
     if options.stain is None or options.stain.method == "none":
         return None
     from napari_melanoma.analysis.stain import fit_stain
-    from napari_melanoma.analysis.tissue_colours import glass_colour
+    from napari_melanoma.analysis.tissue_colours import glass_colour, unscanned
 
     pixels, overview = sample(), glass()
+    empty = unscanned(overview)
     if seen is not None:
         pixels, overview = seen(pixels[None])[0], seen(overview)
-    return fit_stain(pixels, options.stain, glass_colour(overview))
+    return fit_stain(pixels, options.stain, glass_colour(overview, empty))
+
+
+def _glass(slide: SlideInfo, overview: Overview) -> NDArray[np.uint8]:
+    """The part of the overview in which glass may be seen."""
+    picture = overview()[0]
+    return picture[scanned_cells(slide, picture.shape)]
 
 
 def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -292,13 +292,9 @@ def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
 
 def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401
     """Find the tissue as the analysis would."""
-    from napari_melanoma.analysis.tissue import find_tissue
-    from napari_melanoma.workflows.slide_overview import read_overview
+    from napari_melanoma.workflows.slide_overview import read_overview, tissue_of_overview
 
-    picture, damage = read_overview(slide)
+    overview = read_overview(slide)
     run.check()
-    full = slide.info.levels[0]
-    place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), size)
-    found = find_tissue(picture, place.cell_um, TissueConfig(method=method))
-    mask = found.mask | damage
-    return FoundTissue(identity, mask, float(mask.mean()), found.warnings, method)
+    mask, warnings = tissue_of_overview(slide.info, overview, TissueConfig(method=method), size)
+    return FoundTissue(identity, mask, float(mask.mean()), warnings, method)
