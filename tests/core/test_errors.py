@@ -9,6 +9,7 @@ from napari_melanoma.core.runs import Cancelled
 
 PARENTS = {
     "ConfigError": "MelanomaError",
+    "ClusterError": "MelanomaError",
     "InputError": "MelanomaError",
     "UnreadableImage": "InputError",
     "DataSetError": "InputError",
