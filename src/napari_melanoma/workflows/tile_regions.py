@@ -160,7 +160,8 @@ def taken_classes(slides: Sequence[Regions], asked: Sequence[str], rest: str) ->
         Where a class that is asked for has no region, or there are too many.
     """
     counts = Counter(one.class_name for regions in slides for one in regions if not is_ignored(one.class_name))
-    words = dict(one.split("=", 1) if "=" in one else (one, one) for one in asked) or {n: n for n in sorted(counts)}
+    named = {name: becomes or name for name, _, becomes in (one.partition("=") for one in asked)}
+    words = named or {name: name for name in sorted(counts)}
     missing = [name for name in words if not counts[name]]
     if missing:
         known = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
