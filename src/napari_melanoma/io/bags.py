@@ -18,6 +18,7 @@ import numpy as np
 from napari_melanoma.core.encoder import EncoderConfig
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.io.slide_results import DONE, WAITING, SlideResult
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PIECE = 8192  # tiles that are looked at together: 32 MB of 1024 features
 MOST_CHUNKS = 64  # of the store that one sample is drawn from, about a megabyte each
-RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Bag:
                 f"{folder} holds results of {result.spec.kind}, expected embeddings of tiles. Analyse the slide with "
                 "an encoder into another folder: napari-melanoma slide SLIDE --out DIR --model ENCODER."
             )
-        content = _content(folder)
+        content = read_content(folder)
         found = cls(folder, result, _kind(result, content), _seen_at(content))
         waiting = int((result.state == WAITING).sum())
         if waiting or not content:
@@ -173,15 +173,6 @@ class Bag:
         found.update(self._done.tobytes())
         found.update(next(self.pieces(256)).tobytes())
         return found.hexdigest()
-
-
-def _content(folder: Path) -> dict[str, Any]:
-    """What ``result.json`` says; empty where there is none yet."""
-    try:
-        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _seen_at(content: dict[str, Any]) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_folder import LESIONS, read_content
 
-PLACES = ("*", "*/*")  # of the slides' folders: a slide of a name that is taken lies one deeper
+PLACES = ("*", "*/*")  # of the slides' folders, and of folders of results below
 
 
 @dataclass(frozen=True)

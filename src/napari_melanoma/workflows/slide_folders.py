@@ -8,21 +8,20 @@ alone count as equal, as they are on the file systems of macOS and Windows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import plain_name, write_json
+from napari_melanoma.io.slide_folder import RESULT, read_object
 from napari_melanoma.io.slide_notes import read_notes
 from napari_melanoma.io.slide_results import STORE, SlideResult
 from napari_melanoma.io.slides.files import fingerprint_of
 from napari_melanoma.io.slides.recognising import dicom_in, is_zarr
 
-SOURCE, RESULT = "slide.json", "result.json"
+SOURCE = "slide.json"
 ANOTHER = "another"  # in place of a fingerprint: what is there is no slide's
 DIGITS = 8
 
@@ -121,7 +120,7 @@ def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
         Where the folder cannot be written.
     """
     path = {"slide": str(slide.absolute())} if named else {}
-    write_json(folder / SOURCE, {**_read(folder / SOURCE), **path, "fingerprint": fingerprint(slide)})
+    write_json(folder / SOURCE, {**read_object(folder / SOURCE), **path, "fingerprint": fingerprint(slide)})
 
 
 def fingerprint(slide: Path) -> str:
@@ -155,18 +154,9 @@ def _names(stem: str, mine: str) -> Iterator[str]:
 
 def _owners(folder: Path) -> set[str]:
     """Fingerprints of the slides that a folder says it is of; empty where it says nothing."""
-    told = [_read(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
+    told = [read_object(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
     owners = {str(one) for one in (*told, read_notes(folder).fingerprint)} - {""}
     if (folder / STORE).is_dir():
         with suppress(InputError):
             owners.add(SlideResult.open(folder).spec.fingerprint)
     return owners or ({ANOTHER} if (folder / RESULT).is_file() else set())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Content of a JSON file; empty where it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

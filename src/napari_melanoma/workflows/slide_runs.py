@@ -12,6 +12,7 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.io.slide_folder import RESULT
 from napari_melanoma.workflows.launching import ask, let_end, reap, spawn
 from napari_melanoma.workflows.processes import PROCESS, alive
 from napari_melanoma.workflows.runs import RunState, RunTail, last_events, state_of
@@ -20,7 +21,7 @@ from napari_melanoma.workflows.slide_options import SlideOptions
 
 __all__ = ["RunState", "RunTail", "SlideRun", "ask", "launch_slide", "read_slide_run", "slide_command", "slide_folder"]
 
-OPTIONS, OUTPUT, RESULT = "options.toml", "output.txt", "result.json"
+OPTIONS, OUTPUT = "options.toml", "output.txt"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.io.slide_folder import OUTLINES
 from napari_melanoma.ui.slide.regions_brush import RegionBrush
 from napari_melanoma.ui.slide.regions_controls import NONE_YET, RegionControls
 from napari_melanoma.ui.slide.regions_files import ask_export, ask_import
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.regions_data import TileDataMaker
 
-LESIONS = "lesions.geojson"
 KEYS = range(1, 10)
 
 
@@ -208,7 +208,7 @@ class SlideRegions(QObject):
     def _on_import(self, kind: str) -> None:
         now = self.keeper.drawn
         if now is not None and kind == "lesions":
-            self.keeper.read(now.folder / LESIONS)
+            self.keeper.read(now.folder / OUTLINES)
         elif now is not None:
             ask_import(self._dock.window(), now.folder, lambda name: self.keeper.read(Path(name)))
 
