@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,53 @@ def test_a_slide_that_is_gone_is_said(slide: Slide, slide_path: Path) -> None:
     slide_path.unlink()
     with pytest.raises(InputError, match=r"section\.tif has gone: it was removed"):
         tiles.read(ordered(grid)[:1])
+
+
+class Flaky(Damaged):
+    """A slide whose reader calls everything damage, on a drive that does what a test says; its file stays named."""
+
+    away = False
+
+    def read_region(self, level: int, box: Box) -> np.ndarray:
+        if self.away:
+            raise DamagedTile("cannot be decoded", level, box)
+        return self._inner.read_region(level, box)
+
+
+def test_a_drive_that_fails_is_no_damage(slide: Slide, slide_path: Path) -> None:
+    """The name is there and the content is not, as on a network drive that answers from its memory of names."""
+    grid = grid_of(slide)
+    flaky = Flaky(slide, Box(0, 0, 1, 1))
+    tiles, places = SlideTiles(flaky, grid), ordered(grid)
+    assert tiles.read(places[:4])[1].all()
+    flaky.away = True
+    slide_path.write_bytes(slide_path.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"section\.tif can be read no more .*Put it back .*goes on from there"):
+        tiles.read(places[4:5])
+
+
+def test_a_slide_of_which_a_file_went_is_no_damage(slide: Slide) -> None:
+    """The file that names the slide is as it was; a level of it was in another one."""
+    grid = grid_of(slide)
+    flaky = Flaky(slide, Box(0, 0, 1, 1))
+    flaky.info = replace(slide.info, levels=(*slide.info.levels, slide.info.levels[-1]))
+    flaky.away = True
+    tiles, places = SlideTiles(flaky, grid), ordered(grid)
+    with pytest.raises(InputError, match="no longer those that were opened"):
+        tiles.read(places[:16])
+
+
+def test_a_tile_that_fails_once_is_read_again(slide: Slide) -> None:
+    class Once(Flaky):
+        def read_region(self, level: int, box: Box) -> np.ndarray:
+            self.away, before = False, self.away
+            if before:
+                raise DamagedTile("cannot be decoded", level, box)
+            return self._inner.read_region(level, box)
+
+    once, grid = Once(slide, Box(0, 0, 1, 1)), grid_of(slide)
+    once.away = True
+    assert SlideTiles(once, grid).read(ordered(grid)[:1])[1].all()
 
 
 def test_batches_hold_their_places() -> None:

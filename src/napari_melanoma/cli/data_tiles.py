@@ -66,7 +66,14 @@ def tiles(
         from napari_melanoma.workflows.forms import Forms
         from napari_melanoma.workflows.tile_data import TileDataOptions, make_tile_data
 
-        given: dict[str, object] = {"mpp": mpp, "tile_px": tile_px, "share": share, "overlap": overlap, "most": most, "rest": rest}
+        given: dict[str, object] = {
+            "mpp": mpp,
+            "tile_px": tile_px,
+            "share": share,
+            "overlap": overlap,
+            "most": most,
+            "rest": rest,
+        }
         given |= {"classes": class_, "readers": readers, "held_out": held_out, "seed": seed}
         options = TileDataOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
         current.after_stop = "No data set was made: run the same command again."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.slides.presence import Presence, gone
 from napari_melanoma.io.slides.slide import DamagedTile
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class SlideTiles:
         self._slide = slide
         self._grid = grid
         self._prepare = prepare
+        self._presence = Presence(slide.info)
         self._block = max(2, round(BLOCK_PX / max(grid.read_px)))
 
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -91,11 +93,22 @@ class SlideTiles:
     def _read_one(self, place: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
         """Read one tile; False, and white, where it is damaged."""
         try:
-            self._fit(self._region(self._grid.box(*place.tolist())), out)
+            self._fit(self._tile(self._grid.box(*place.tolist())), out)
         except DamagedTile:
             out[:] = 255
             return False
         return True
+
+    def _tile(self, box: Box) -> NDArray[np.uint8]:
+        """Pixels of one tile, tried again where the slide was looked after."""
+        try:
+            pixels = self._region(box)
+        except DamagedTile:
+            if not self._presence.damaged():
+                raise
+            pixels = self._region(box)
+        self._presence.good()
+        return pixels
 
     def _region(self, box: Box) -> NDArray[np.uint8]:
         """Pixels of the level; where the file itself has gone, say so."""
@@ -105,11 +118,7 @@ class SlideTiles:
             path = self._slide.info.path
             if path.exists() and isinstance(error, DamagedTile):
                 raise
-            said = f"{path} has gone" if not path.exists() else f"{path} can be read no more ({error})"
-            raise InputError(
-                f"{said}: it was removed, or its drive was disconnected, while it was analysed. Put it back and run "
-                "the same command again: what is done stays, and it goes on from there."
-            ) from error
+            raise gone(path, error) from error
 
     def _fit(self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         """Bring what was read to the network's size."""

@@ -7,11 +7,12 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from openslide import OpenSlideError
 from PIL import Image
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slides import picture_slide
+from napari_melanoma.io.slides import openslide_slide, picture_slide
 from napari_melanoma.io.slides.files import FileReader, fingerprint_of
 from napari_melanoma.io.slides.harmless import harmless
 from napari_melanoma.io.slides.opening import is_slide, open_slide
@@ -62,6 +63,24 @@ def test_openslide_goes_on_after_a_damaged_tile(damaged_svs) -> None:
                 slide.read_region(0, WHOLE)
             assert slide.read_region(1, Box(0, 0, 205, 150)).shape == (205, 150, 3)
         assert slide.read_shown(0, WHOLE).shape == (410, 300, 3)
+
+
+def test_a_slide_that_openslide_cannot_open_again_is_opened_once_it_is_back(damaged_svs, monkeypatch) -> None:
+    handle = openslide_slide.Handle(damaged_svs)
+    opened, (width, height) = handle._opened, handle.slide.dimensions
+
+    def away():
+        raise OpenSlideError("no such file")
+
+    monkeypatch.setattr(handle, "_opened", away)
+    for _ in range(2):
+        with pytest.raises(OSError, match="JPEG"):
+            handle.read(0, (0, 0), (width, height))
+    monkeypatch.setattr(handle, "_opened", opened)
+    with pytest.raises(OSError, match="JPEG"):
+        handle.read(0, (0, 0), (width, height))
+    assert handle.read(0, (width - 10, height - 10), (10, 10)).size == (10, 10)
+    handle.slide.close()
 
 
 def test_what_openslide_cannot_open_says_why(tmp_path) -> None:
