@@ -174,6 +174,10 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
     found = files.read_lesions(folder)
     assert found is not None
     assert [lesion.origin for lesion in found] == ["classed", "drawn"]
+    told = again(asked=False).content
+    assert [row["origin"] for row in told["lesions"]] == ["classed", "drawn"]
+    assert [row["origin"] for row in read_table(folder / "lesions.csv")] == ["classed", "drawn"]
+    assert read_content(folder)["corrected_by_hand"] is True
     again(force=True)
     assert kept(folder)[-1] == "lesions-kept-1.geojson"
 
@@ -184,6 +188,7 @@ def test_lesions_that_cannot_be_read_are_said_and_never_overwritten(again: Again
     (folder / "lesions.geojson").write_text(text)
     with pytest.raises(InputError, match=r"lesions\.geojson"):
         files.read_lesions(folder)
+    assert "lesions.geojson" in again(asked=False).content["warnings"][-1]
     files.save_lesions(folder, (), LesionConfig())
     assert (folder / "lesions-kept-1.geojson").read_text() == text
 

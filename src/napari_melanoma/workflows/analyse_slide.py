@@ -24,7 +24,7 @@ from napari_melanoma.io.slides.opening import open_slide
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 from napari_melanoma.workflows.slide_again import analysed_before
 from napari_melanoma.workflows.slide_bags import answer_slide, check_bags, info_of
-from napari_melanoma.workflows.slide_lesion_files import set_aside
+from napari_melanoma.workflows.slide_lesion_files import set_aside, settled
 from napari_melanoma.workflows.slide_options import SlideOptions
 from napari_melanoma.workflows.slide_outputs import Analysed, target_class, write_outputs
 from napari_melanoma.workflows.slide_plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, spec_of
@@ -137,7 +137,7 @@ def _answered(work: _Work, load: Callable[[], TileModel] | None, started: float)
         done = before["tiles_done"] + before["tiles_failed"]
         work.place.tell("started", slide=work.slide.info.name, done=done, total=before["tiles_total"], resumed=True)
         work.tell(f"{work.slide.info.name} was analysed already: nothing was changed.")
-        return before, True
+        return settled(work.place.path, before), True
     assert analysed is not None
     return write_outputs(analysed, work.place.path, work.run), False
 

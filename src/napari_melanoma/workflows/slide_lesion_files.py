@@ -15,7 +15,7 @@ from typing import Any
 
 from napari_melanoma.analysis.slide_lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import atomic_file, save_error, write_json
+from napari_melanoma.core.files import atomic_file, finite, save_error, write_json
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.geojson_reading import read_geojson
@@ -136,6 +136,40 @@ def save_lesions(
                 "corrected_by_hand": _corrected(lesions) if corrected is None else corrected,
             }
             write_json(folder / RESULT, {**content, **told})
+
+
+def settled(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Bring table and ``result.json`` to what the outlines say, where somebody was killed while they were saved.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    content : dict
+        Of ``result.json``.
+
+    Returns
+    -------
+    dict
+        The same, or as it is now; where the lesions cannot be read, with a warning that says so.
+
+    Raises
+    ------
+    SaveError
+        Where the folder cannot be written.
+    """
+    if content.get("outlines") in (None, hash_of(folder / OUTLINES)):
+        return content
+    with locked(folder / LOCK, PATIENCE_S):
+        try:
+            lesions = read_lesions(folder) or ()
+        except InputError as error:
+            return {**content, "warnings": [*content.get("warnings", ()), str(error)]}
+        if finite(lesions_table(lesions)) != content.get("lesions"):
+            write_lesions_table(folder / LESIONS, lesions)
+            content = {**content, "lesions": lesions_table(lesions), "corrected_by_hand": True}
+            write_json(folder / RESULT, content)
+    return content
 
 
 def set_aside(folder: Path) -> str:
