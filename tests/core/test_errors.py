@@ -16,6 +16,7 @@ PARENTS = {
     "BundleError": "MelanomaError",
     "SaveError": "MelanomaError",
     "CaseChanged": "SaveError",
+    "DiskFull": "SaveError",
     "ScaleMissing": "MelanomaError",
     "RunError": "MelanomaError",
     "TrainingError": "MelanomaError",

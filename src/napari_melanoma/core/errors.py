@@ -51,6 +51,10 @@ class SaveError(MelanomaError):
     """A result could not be written; nothing half-written is left behind."""
 
 
+class DiskFull(SaveError):  # noqa: N818 - reads as what it is at the place it is raised
+    """No space is left where a result was to be written: whatever comes next there will not be written either."""
+
+
 class CaseChanged(SaveError):  # noqa: N818 - reads as what it is at the place it is raised
     """A case is not what was read: another program changed its file or moved its folder."""
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.errors import DiskFull, SaveError
 
 # Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
 IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
@@ -46,7 +46,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        _renamed(lambda: temporary.replace(path))
+        rename_patiently(lambda: temporary.replace(path))
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -78,8 +78,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             _refuse_file(path)
-            _renamed(lambda: path.rename(replaced))
-        _renamed(lambda: temporary.rename(path))
+            rename_patiently(lambda: path.rename(replaced))
+        rename_patiently(lambda: temporary.rename(path))
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -137,13 +137,38 @@ def save_error(path: Path, error: OSError) -> SaveError:
     Returns
     -------
     SaveError
-        With the reason and what to do; the caller raises it.
+        With the reason and what to do, ``DiskFull`` where that is it; the caller raises it.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SaveError(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
+        return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SaveError(f"cannot write {path}: no permission to write there. Choose a folder of your own.")
     return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
+
+
+def rename_patiently(rename: Callable[[], object]) -> None:
+    """Rename, and on Windows again for about a second while somebody has the file open.
+
+    Parameters
+    ----------
+    rename : callable
+        Does it, without arguments.
+
+    Raises
+    ------
+    OSError
+        Where the file system refuses, on Windows also after that second.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            rename()
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE or time.monotonic() > until:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            return
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -189,20 +214,6 @@ def _beside(path: Path, suffix: str = "") -> Path:
     return path.with_name(f".{path.stem[:32]}.{uuid.uuid4().hex[:8]}{suffix}")
 
 
-def _renamed(rename: Callable[[], object]) -> None:
-    """Rename, and on Windows again for about a second while somebody has the file open."""
-    until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            rename()
-        except PermissionError as error:
-            if getattr(error, "winerror", None) not in IN_USE or time.monotonic() > until:
-                raise
-            time.sleep(PAUSE_S)
-        else:
-            return
-
-
 def _refuse_file(path: Path) -> None:
     """Raise where a folder is to replace something that is none: a file of the user's is not ours to remove."""
     if not path.is_dir():
@@ -215,7 +226,7 @@ def _restore(path: Path, replaced: Path) -> None:
         if path.exists():
             _discard(replaced)
         elif replaced.exists():
-            _renamed(lambda: replaced.rename(path))
+            rename_patiently(lambda: replaced.rename(path))
 
 
 def _discard(temporary: Path) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from zarr.storage import LocalStore
 
+from napari_melanoma.core.files import rename_patiently
+
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
@@ -96,7 +98,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        rename_patiently(lambda: temporary.replace(path))  # a window that watches reads these files
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import BundleError, ConfigError, MelanomaError, SaveError
+from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull, MelanomaError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.analyse_slide import analyse_slide, load_model
 from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide
@@ -76,7 +76,8 @@ def analyse_slides(
     BundleError, ConfigError
         Where there is no such model or class: that concerns all slides.
     SaveError, Cancelled
-        Where the disk refuses, or the user stopped it; what is done is kept.
+        Where the disk is full or refuses the table, or the user stopped it; what is done is kept. A disk that refuses
+        the folder of one slide fails that slide.
     """
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SlideModels(options), {"done": 0, "failed": 0}, SlideFolders(out)
@@ -125,10 +126,10 @@ class SlideModels:
 
 def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, force: bool) -> SlideStatus:
     """Analyse one slide; a fault of its own is told, one that concerns all is raised."""
-    note_slide(folder, path)
     try:
+        note_slide(folder, path)
         outcome = analyse_slide(path, folder, models.options, run, load=models.fresh, force=force)
-    except (BundleError, ConfigError, SaveError):
+    except (BundleError, ConfigError, DiskFull):
         raise
     except MelanomaError as error:
         return SlideStatus(path, folder, "failed", error=str(error))

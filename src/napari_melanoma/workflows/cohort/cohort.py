@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, SaveError
+from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, DiskFull, SaveError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.cohort.cluster import Cluster, Given, WorkerLost, WorkerSeen
@@ -22,7 +22,9 @@ POLL_S, LOOK_S = 0.05, 1.0  # between two looks at the answers, and at who is th
 BUSY_S = 10.0  # between two looks at a slide that somebody else analyses
 CUT_OFF = "the connection to its worker broke ({})"
 STOP_S = 20.0  # that those at work are given to write what they have
-ALL = {error.__name__: error for error in (BundleError, ClusterError, ConfigError)}  # what concerns all slides
+ALL = {
+    error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)
+}  # what concerns all slides
 
 
 @dataclass

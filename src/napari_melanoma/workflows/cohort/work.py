@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import (
     BundleError,
     ClusterError,
     ConfigError,
+    DiskFull,
     MelanomaError,
     RunError,
     SaveError,
@@ -82,7 +83,7 @@ def analyse(job: Job) -> Answer:
             return _analysed(job)
         except RunError as error:
             return Answer("busy" if RunFolder(job.folder).is_owned else "bad", str(error))
-        except (BundleError, ConfigError) as error:
+        except (BundleError, ConfigError, DiskFull) as error:
             return Answer("all", str(error), type(error).__name__)
         except Cancelled:
             return Answer("cancelled", "it was cancelled through control.json in its folder; the same command goes on")

@@ -1,0 +1,84 @@
+"""Slides in a row: a folder that cannot be written costs its own slide, a full disk stops all."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_melanoma.core.errors import DiskFull, SaveError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import read_table
+from napari_melanoma.io.slide_disk import write_durably
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_table import SlideStatus
+from napari_melanoma.workflows.slides import analyse_slides
+
+LoadModel = Callable[..., Any]
+
+
+@pytest.fixture
+def two(drawn_slide: Callable[..., Path], tmp_path: Path) -> list[Path]:
+    return [drawn_slide(tmp_path / "a.tif"), drawn_slide(tmp_path / "b.tif", seed=1)]
+
+
+def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system say no wherever a folder below this one is made; a superuser may write anywhere."""
+    plain = Path.mkdir
+
+    def refuse(self: Path, *rest: Any, **how: Any) -> None:
+        if self.is_relative_to(folder):
+            raise OSError(number, "no")
+        plain(self, *rest, **how)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+
+
+def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
+    two: list[Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    refusing(tmp_path / "out" / "a", errno.EACCES, monkeypatch)
+    told: list[SlideStatus] = []
+    summary = analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
+    assert [status.status for status in told] == ["failed", "done"]
+    assert "no permission to write there" in told[0].error
+    assert (summary.done, summary.failed) == (1, 1)
+    assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
+
+
+def test_a_full_disk_stops_all_slides(
+    two: list[Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.workflows.slides.load_model", lambda options: tile_model())
+    refusing(tmp_path / "out" / "a", errno.ENOSPC, monkeypatch)
+    told: list[SlideStatus] = []
+    with pytest.raises(DiskFull, match="the disk is full"):
+        analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
+    assert not told
+    assert issubclass(DiskFull, SaveError)
+
+
+@pytest.mark.parametrize("number", [5, 32])
+def test_a_chunk_that_a_window_reads_is_replaced_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As Windows refuses it while the live heatmap has the file open."""
+    plain, calls = Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) <= 2:
+            error = PermissionError(errno.EACCES, "in use")
+            error.winerror = number  # type: ignore[attr-defined, unused-ignore]
+            raise error
+        return plain(self, target)
+
+    (tmp_path / "0").write_bytes(b"old")
+    monkeypatch.setattr(Path, "replace", replace)
+    write_durably(tmp_path / "0", b"new")
+    assert ((tmp_path / "0").read_bytes(), len(calls)) == (b"new", 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
