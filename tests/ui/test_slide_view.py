@@ -237,6 +237,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
         return box.findChild(QPushButton, "replace")
 
     monkeypatch.setattr("napari_melanoma.ui.slide.analysing.answer", agreed)
+    monkeypatch.setattr("napari_melanoma.workflows.slide_findings.differs", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)
     assert (person.analysis.path / "lesions-kept-1.geojson").is_file()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.results import read_table
+from napari_melanoma.io.results import format_cell, read_table
 from napari_melanoma.io.slide_folder import LESIONS, read_content
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.slide_lesions import SlideLesion
 
 PLACES = ("*", "*/*")  # of the slides' folders, and of folders of results below
 
@@ -43,6 +47,39 @@ def tabled_lesions(root: Path) -> tuple[TabledLesion, ...]:
     """
     folders = sorted({path.parent for place in PLACES for path in root.glob(f"{place}/{LESIONS}")})
     return tuple(lesion for folder in folders for lesion in _of(folder))
+
+
+def as_tabled(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[TabledLesion, ...]:
+    """Give lesions as their table has them, with its digits: equal values of slides are to stay equal.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of their slide.
+    lesions : sequence of SlideLesion
+        As they are now.
+
+    Returns
+    -------
+    tuple of TabledLesion
+        In their order, the name of the model left out.
+    """
+
+    def told(value: float | None) -> float:
+        return float(format_cell(value) or math.nan)
+
+    return tuple(
+        TabledLesion(
+            folder,
+            "",
+            one.index,
+            one.label,
+            told(one.area_px),
+            None if one.area_mm2 is None else told(one.area_mm2),
+            told(one.probability),
+        )
+        for one in lesions
+    )
 
 
 def _of(folder: Path) -> Iterator[TabledLesion]:

@@ -149,9 +149,9 @@ def _relate(
 ) -> tuple[str, Relation]:
     """Relate the lesions of the slide in view, or those of all slides below a folder, this one's as they are now."""
     from napari_melanoma.analysis.lesion_relation import area_and_probability, with_both
-    from napari_melanoma.workflows.lesion_tables import tabled_lesions
+    from napari_melanoma.workflows.lesion_tables import as_tabled, tabled_lesions
 
-    own = with_both(lesions)
+    own = with_both(lesions if root is None else as_tabled(folder, lesions))
     others = (
         []
         if root is None
