@@ -172,7 +172,7 @@ def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
         *slide.info.warnings,
         *plan.warnings,
         *_cautions(model, result, worked=worked),
-        *_unfamiliar(model, tiles, result),
+        *_unfamiliar(model, tiles, plan),
     )
     warnings = (kept, *warnings) if kept else warnings
     said = None
@@ -222,11 +222,18 @@ def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) ->
         result.refuse_others(spec)
         model.continue_with(result.spec.precision, result.spec.batch_size)
         return result
-    sample = tiles.read(plan.order[:CHECKED_TILES])[0]
-    away = model.settle_precision(sample)
-    log.info("half precision moves answers by at most %.4f on the first tiles", away)
-    update = {**model.sizes(), "precision": model.precision, "batch_size": model.batch_size}
+    update = {**_settled(model, plan, tiles), **model.sizes(), "batch_size": model.batch_size}
     return SlideResult.create(folder, spec.model_copy(update=update), plan.order)
+
+
+def _settled(model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> dict[str, Any]:
+    """Choose the precision by tiles from all over the tissue; say how far half precision moved an answer, if asked."""
+    if model.precision == "fp32":
+        return {"precision": model.precision}
+    shown, good = tiles.read(plan.sample(CHECKED_TILES))
+    away = model.settle_precision(shown[good])
+    log.info("half precision moved answers by at most %.4f on %d tiles", away, int(good.sum()))
+    return {"precision": model.precision, "precision_difference": away if good.any() else None}
 
 
 def _cleared(folder: Path) -> str:
@@ -322,7 +329,7 @@ def _cautions(model: TileModel, result: SlideResult, *, worked: bool) -> list[st
     return cautions
 
 
-def _unfamiliar(model: TileModel, tiles: SlideTiles, result: SlideResult) -> list[str]:
+def _unfamiliar(model: TileModel, tiles: SlideTiles, plan: SlidePlan) -> list[str]:
     """Say whether tiles spread over the slide look unlike those that the model learnt from."""
     if not model.info.bundle:
         return []
@@ -332,7 +339,7 @@ def _unfamiliar(model: TileModel, tiles: SlideTiles, result: SlideResult) -> lis
     familiar = Familiar.of(read_bundle(Path(model.info.bundle)), model.device)
     if familiar is None:
         return []
-    shown, good = tiles.read(result.order[:LOOKED_AT])  # of the first pass, which is spread over the tissue
+    shown, good = tiles.read(plan.sample(LOOKED_AT))
     unlike = familiar.unlike(shown[good])
     share = float(unlike.mean()) if len(unlike) else 0.0
     if share <= UNLIKE_SHARE:

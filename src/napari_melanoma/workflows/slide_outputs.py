@@ -196,6 +196,7 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "breslow_interval_mm": None,
         "t_category": None,
         "precision": result.spec.precision,
+        "precision_difference": result.spec.precision_difference,
         "warnings": list(analysed.warnings),
         "seconds": analysed.seconds,
         "options": analysed.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),

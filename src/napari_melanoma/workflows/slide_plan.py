@@ -38,7 +38,7 @@ class SlidePlan:
     """All that is known before the network is asked.
 
     ``tissue`` is bool (row, column) of the whole slide as ``tissue_place`` says, ``share`` float32 (row, column) of the
-    grid, ``order`` int32 (tile, 2) in the order of work.
+    grid, ``order`` int32 (tile, 2) in the order of work, of which the ``first_pass`` is spread over all the tissue.
     """
 
     grid: TileGrid
@@ -48,6 +48,23 @@ class SlidePlan:
     order: NDArray[np.int32]
     stain: StainFit | None
     warnings: tuple[str, ...]
+    first_pass: int
+
+    def sample(self, count: int) -> NDArray[np.int32]:
+        """Choose tiles that stand for all of the tissue.
+
+        Parameters
+        ----------
+        count : int
+            How many at most.
+
+        Returns
+        -------
+        numpy.ndarray
+            int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbour to the next.
+        """
+        count = min(count, self.first_pass)
+        return self.order[np.linspace(0, self.first_pass - 1, count).round().astype(np.intp)]
 
 
 def scale_of(options: SlideOptions) -> PixelSize | None:
@@ -130,7 +147,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
         )
     sample = partial(_tissue_sample, slide, grid, share)
     stain = _stain(sample, partial(_glass, slide.info, overview), _seen(slide, options), options)
-    return SlidePlan(grid, mask, place, share, np.concatenate(passes), stain, warnings)
+    return SlidePlan(grid, mask, place, share, np.concatenate(passes), stain, warnings, len(passes[0]))
 
 
 def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:

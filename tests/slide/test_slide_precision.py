@@ -1,0 +1,75 @@
+"""Half precision is judged by tiles from all over the tissue, and the result says by how much it was off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from torch import nn
+
+from napari_melanoma.analysis.tile_order import coarse_to_fine
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.tiles import MOST_AWAY
+from napari_melanoma.workflows.analyse_slide import CHECKED_TILES, LOOKED_AT, analyse_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+from napari_melanoma.workflows.slide_plan import SlidePlan
+
+LoadModel = Callable[..., Any]
+
+
+class Steep(nn.Module):
+    """Digits that rounding takes away where a tile is not black."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (1000 * images[:, :2, 0, 0].float()) % 1
+
+
+@pytest.fixture
+def half_black(tmp_path: Path) -> Path:
+    """A slide that is black above, where work begins, and noisy below."""
+    rgb = np.zeros((512, 512, 3), np.uint8)
+    rgb[256:] = np.random.default_rng(0).integers(60, 200, (256, 512, 3), np.uint8)
+    how: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
+    tifffile.imwrite(tmp_path / "half.tif", rgb, resolution=(2e4, 2e4), resolutionunit="CENTIMETER", **how)
+    return tmp_path / "half.tif"
+
+
+def test_tiles_that_stand_for_the_tissue_lie_all_over_it() -> None:
+    wanted = np.zeros((80, 120), np.bool_)
+    wanted[5:75, 10:110] = True
+    passes = coarse_to_fine(wanted)
+    plan: Any = SimpleNamespace(order=np.concatenate(passes), first_pass=len(passes[0]))
+    for count in (CHECKED_TILES, LOOKED_AT):
+        rows, columns = SlidePlan.sample(plan, count).T
+        assert len({*zip(rows, columns, strict=True)}) == min(count, plan.first_pass)
+        assert {*zip(rows >= 40, columns >= 60, strict=True)} == {(a, b) for a in (False, True) for b in (False, True)}
+    few: Any = SimpleNamespace(order=plan.order[:3], first_pass=3)
+    np.testing.assert_array_equal(SlidePlan.sample(few, 8), few.order)
+
+
+def test_half_precision_that_is_off_in_another_corner_is_given_up_and_said(
+    half_black: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    model = tile_model(network=Steep().eval(), precision="bf16")
+    analyse_slide(half_black, tmp_path / "out", options, RunContext(), load=lambda: model)
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert content["precision"] == "fp32"
+    assert content["precision_difference"] > MOST_AWAY
+
+
+@pytest.mark.parametrize(("asked", "least"), [("bf16", 0.0), ("fp32", None)])
+def test_the_result_says_in_which_precision_and_how_far_off(
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, asked: str, least: float | None
+) -> None:
+    model = tile_model(precision=asked)
+    content = analyse_slide(slide_path, tmp_path / "out", options, RunContext(), load=lambda: model).content
+    assert content["precision"] == asked
+    found = content["precision_difference"]
+    assert (found is None) if least is None else (least <= found <= MOST_AWAY)
