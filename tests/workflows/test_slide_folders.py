@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.slide_notes import SlideNotes, write_notes
 from napari_melanoma.io.slides.files import fingerprint_of
-from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide, slide_folder
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.ui.slide.desk import _look
+from napari_melanoma.workflows.slide_folders import SlideFolders, fingerprint, note_slide, slide_folder
 
 
 def slide(path: Path, content: bytes = b"pixels") -> Path:
@@ -68,3 +71,28 @@ def test_a_folder_that_shows_something_else_is_left_alone(whose: str, tmp_path: 
 def test_a_slide_that_is_gone_still_has_a_place_to_say_so(tmp_path: Path) -> None:
     write_notes(tmp_path / "out" / "x", SlideNotes("of another"))
     assert slide_folder(tmp_path / "out", tmp_path / "x.svs").name == "x-unread"
+
+
+@pytest.mark.parametrize("name", ["1.2.826.0.1.3680043.dcm", "1.2.826.0.1.3680043", "IM0001"])
+def test_a_dicom_slide_has_one_folder_whether_it_or_a_file_of_it_is_opened(name: str, tmp_path: Path) -> None:
+    path = slide(tmp_path / "CMU_dicom" / name, b"\0" * 128 + b"DICM")
+    assert slide_folder(tmp_path / "out", path.parent) == tmp_path / "out" / "CMU_dicom"
+    assert slide_folder(tmp_path / "out", path) == tmp_path / "out" / "CMU_dicom"
+    plain = slide(tmp_path / "CMU_dicom" / "x.v1.2", b"no DICOM")
+    assert slide_folder(tmp_path / "out", plain) == tmp_path / "out" / "x.v1"
+
+
+def test_results_of_a_dicom_slide_are_found_by_the_dock_and_by_the_command_line(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    folder = shared_data / "slides" / "CMU-1-Small-Region_dicom"
+    if not folder.is_dir():
+        pytest.skip("needs a DICOM slide")
+    by_command = SlideFolders(tmp_path).place(folder)
+    note_slide(by_command, folder)
+    with open_slide(folder) as opened:
+        place = _look(tmp_path, opened.info, "identity", RunContext())
+        assert opened.info.fingerprint == fingerprint(folder) == fingerprint(opened.info.path)
+    assert place.folder == by_command == tmp_path / "CMU-1-Small-Region_dicom"
+    assert place.view_folder == by_command / "view" / by_command.name
+    assert SlideFolders(tmp_path).place(folder) == by_command

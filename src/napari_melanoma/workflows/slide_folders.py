@@ -15,6 +15,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import plain_name, write_json
+from napari_melanoma.io.formats import HEAD_BYTES, identify
 from napari_melanoma.io.slide_folder import RESULT, read_object
 from napari_melanoma.io.slide_notes import read_notes
 from napari_melanoma.io.slide_results import STORE, SlideResult
@@ -24,6 +25,7 @@ from napari_melanoma.io.slides.recognising import dicom_in, is_zarr
 SOURCE = "slide.json"
 ANOTHER = "another"  # in place of a fingerprint: what is there is no slide's
 DIGITS = 8
+DICOM_SUFFIXES = (".dcm", ".dicom", "")  # beside those of numbers alone, the ends of names made of identifiers
 
 
 class SlideFolders:
@@ -50,8 +52,8 @@ class SlideFolders:
         Returns
         -------
         pathlib.Path
-            The one that holds its results, else ``OUT/<stem>`` (of a folder its whole name) where that is free, else
-            one named after its content.
+            The one that holds its results, else ``OUT/<stem>`` (as ``name_of`` gives it) where that is free, else one
+            named after its content.
         """
         folder = self._out / self._chosen(slide)
         self._taken.add(plain_name(folder.name))
@@ -59,7 +61,7 @@ class SlideFolders:
 
     def _chosen(self, slide: Path) -> str:
         """Name of the folder of one slide."""
-        stem = slide.name if slide.is_dir() else slide.stem
+        stem = name_of(slide)
         there = self._alike(stem)
         if plain_name(stem) not in {*self._taken, *there}:
             return stem  # without a look at the slide, which may lie on a slow drive
@@ -97,9 +99,27 @@ def slide_folder(out: Path, slide: Path) -> Path:
     Returns
     -------
     pathlib.Path
-        ``OUT/<stem>``, of a folder its whole name; ``OUT/<stem>-<digits>`` where that is another slide's.
+        ``OUT/<stem>``, as ``name_of`` gives it; ``OUT/<stem>-<digits>`` where that is another slide's.
     """
     return SlideFolders(out).place(slide)
+
+
+def name_of(slide: Path) -> str:
+    """Name a slide as its results are: one of DICOM by its folder, whether that or a file in it was opened.
+
+    Parameters
+    ----------
+    slide : pathlib.Path
+        A file or a folder.
+
+    Returns
+    -------
+    str
+        Of a folder its whole name; of a file its stem; of a file of DICOM the name of the folder that it lies in.
+    """
+    if slide.is_dir():
+        return slide.name
+    return slide.absolute().parent.name if _is_dicom(slide) else slide.stem
 
 
 def note_slide(folder: Path, slide: Path, *, named: bool = False) -> None:
@@ -142,6 +162,17 @@ def fingerprint(slide: Path) -> str:
         return fingerprint_of(slide) if slide.exists() else ""
     except OSError:
         return ""
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM; only those are looked into whose names do not deny it."""
+    if path.suffix.lower() not in DICOM_SUFFIXES and not path.suffix[1:].isdigit():
+        return False
+    try:
+        with path.open("rb") as file:
+            return identify(file.read(HEAD_BYTES)) == "DICOM"
+    except OSError:
+        return path.suffix.lower() == DICOM_SUFFIXES[0]
 
 
 def _names(stem: str, mine: str) -> Iterator[str]:

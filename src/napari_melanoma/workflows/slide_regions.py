@@ -14,7 +14,7 @@ from napari_melanoma.core.files import save_error
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.geojson_fitting import fitted
 from napari_melanoma.io.geojson_reading import read_geojson
-from napari_melanoma.workflows.slide_folders import SOURCE, note_slide, slide_folder
+from napari_melanoma.workflows.slide_folders import SOURCE, name_of, note_slide, slide_folder
 
 REGIONS = "regions.geojson"
 SUFFIXES = (".geojson", ".json")
@@ -219,7 +219,7 @@ def find_regions(slide: Path, places: Sequence[Path]) -> list[Path]:
         if place.is_file():
             found.append(place)
             continue
-        stem = slide.name if slide.is_dir() else slide.stem
+        stem = name_of(slide)
         names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
         candidates = [slide_folder(place, slide) / REGIONS, place / REGIONS, *(place / name for name in names)]
         found += [one for one in candidates if one.is_file()][:1]
