@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.files import atomic_folder, rename_patiently
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind, differing
 from napari_melanoma.io.slide_writing import CHUNK, ResultMap, ResultWriter, faults
 
@@ -341,5 +341,5 @@ def discard_result(folder: Path) -> None:
     gone = path.with_name(f".result.{uuid.uuid4().hex[:8]}.old")  # as ``RunFolder.mend`` clears away what a kill left
     if path.exists():
         with faults(path):
-            path.rename(gone)
+            rename_patiently(lambda: path.rename(gone))
             shutil.rmtree(gone)
