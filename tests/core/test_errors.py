@@ -19,6 +19,7 @@ PARENTS = {
     "DiskFull": "SaveError",
     "ScaleMissing": "MelanomaError",
     "RunError": "MelanomaError",
+    "OtherResults": "RunError",
     "TrainingError": "MelanomaError",
     "Diverged": "TrainingError",
     "WorkerDied": "MelanomaError",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from napari_melanoma.analysis.stain import StainConfig
 from napari_melanoma.cli import app
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.run_folder import RunFolder
@@ -192,6 +193,12 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
     again = analyse_slides(paths[:1], tmp_path / "out", options, run=RunContext())
     assert again.done == 1
     assert len((tmp_path / "out" / "slides.csv").read_text().splitlines()) == 4  # rows of others are kept
+    before = (tmp_path / "out" / "slides.csv").read_bytes()
+    other = options.model_copy(update={"stain": StainConfig(method="macenko")})
+    refused = analyse_slides(paths[:1], tmp_path / "out", other, run=RunContext(), tell=told.append)
+    assert refused.failed == 1
+    assert "stain was not given, now" in told[-1].error
+    assert (tmp_path / "out" / "slides.csv").read_bytes() == before  # what is there stays, and so does its row
 
 
 @pytest.mark.usefixtures("dark")

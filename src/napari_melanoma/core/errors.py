@@ -67,6 +67,10 @@ class RunError(MelanomaError):
     """A training run cannot start, go on or be resumed as asked."""
 
 
+class OtherResults(RunError):  # noqa: N818 - a state, as its siblings
+    """What is there was made of something else, or in another way; it stays as it is."""
+
+
 class TrainingError(MelanomaError):
     """A training run came to a bad end by itself: numbers that are none, memory, a device, a lost process."""
 

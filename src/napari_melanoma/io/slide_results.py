@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from napari_melanoma.core.errors import ConfigError, InputError, RunError
+from napari_melanoma.core.errors import ConfigError, InputError, OtherResults
 from napari_melanoma.core.files import atomic_folder, rename_patiently
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec, TileKind, differing
 from napari_melanoma.io.slide_writing import CHUNK, ResultMap, ResultWriter, faults
@@ -184,19 +184,19 @@ class SlideResult:
 
         Raises
         ------
-        RunError
+        OtherResults
             Naming what differs.
         """
         if self.spec.fingerprint != spec.fingerprint:
-            raise RunError(
+            raise OtherResults(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
                 f"'{spec.slide}'. Choose another folder, or begin again with --force."
             )
         mine, asked = self.spec.settings, spec.model_dump(mode="json")["settings"]
-        differs = [f"{key} was {mine.get(key)}, now {asked.get(key)}" for key in differing(mine, asked)]
+        differs = [f"{key} was {_said(mine, key)}, now {_said(asked, key)}" for key in differing(mine, asked)]
         if differs or self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
             said = "; ".join(differs) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
-            raise RunError(
+            raise OtherResults(
                 f"{self.path.parent} holds results of this slide with other settings: {said}. Use the same settings, "
                 "choose another folder, or begin again with --force."
             )
@@ -343,3 +343,9 @@ def discard_result(folder: Path) -> None:
         with faults(path):
             rename_patiently(lambda: path.rename(gone))
             shutil.rmtree(gone)
+
+
+def _said(settings: Mapping[str, Any], key: str) -> str:
+    """A setting in words."""
+    value = settings.get(key)
+    return "not given" if value is None else str(value)

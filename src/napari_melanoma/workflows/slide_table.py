@@ -56,7 +56,8 @@ Row = dict[str, Any]
 class SlideStatus:
     """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none.
 
-    ``before`` says that it was analysed already, and nothing was done.
+    ``before`` says that it was analysed already, and nothing was done; ``keeps`` that results are there that
+    this was not to replace, so that their row stays.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class SlideStatus:
     content: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     before: bool = False
+    keeps: bool = False
 
 
 class SlideTable:
@@ -80,7 +82,7 @@ class SlideTable:
         self.path = path
 
     def put(self, status: SlideStatus) -> None:
-        """Add or replace the row of a slide, and write the table.
+        """Add or replace the row of a slide, and write the table; not where results are there that stay.
 
         Parameters
         ----------
@@ -92,7 +94,8 @@ class SlideTable:
         SaveError
             Where it cannot be written.
         """
-        self.put_row(row_of(status))
+        if not status.keeps:
+            self.put_row(row_of(status))
 
     def put_row(self, row: Row) -> None:
         """Add or replace a row, and write the table.

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull, MelanomaError
+from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull, MelanomaError, OtherResults
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows.analyse_slide import analyse_slide, load_model
 from napari_melanoma.workflows.slide_folders import SlideFolders, note_slide
@@ -132,7 +132,7 @@ def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, forc
     except (BundleError, ConfigError, DiskFull):
         raise
     except MelanomaError as error:
-        return SlideStatus(path, folder, "failed", error=str(error))
+        return SlideStatus(path, folder, "failed", error=str(error), keeps=isinstance(error, OtherResults))
     return SlideStatus(path, folder, "done", outcome.content, before=outcome.before)
 
 
