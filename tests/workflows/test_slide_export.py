@@ -108,7 +108,7 @@ def test_what_cannot_be_written_is_told_and_the_rest_goes_on(results: Path, tmp_
 
 def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> None:
     (tmp_path / "section.tif").rename(tmp_path / "elsewhere.tif")
-    with pytest.raises(InputError, match="is not where it was: name its file with --slide"):
+    with pytest.raises(InputError, match="do not say where it is: name its file with --slide"):
         out_of(results, "mask", tmp_path)
     FORMATS["mask"].write(tmp_path / "m.tif", exported(results / "section", tmp_path / "elsewhere.tif"), RunContext())
     assert (tmp_path / "m.tif").is_file()

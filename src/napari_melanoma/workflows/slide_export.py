@@ -220,7 +220,7 @@ def _properties(lesions: tuple[SlideLesion, ...]) -> list[dict[str, Any]]:
 def _slide(given: Exported) -> Path:
     """The slide's file."""
     if given.slide is None or not given.slide.exists():
-        raise InputError(f"the slide of {given.folder.name} is not where it was: name its file with --slide.")
+        raise InputError(f"the slide of {given.folder.name} is needed, and the results do not say where it is: name its file with --slide.")
     return given.slide
 
 
@@ -228,7 +228,9 @@ def _size(given: Exported) -> tuple[tuple[int, int], PixelSize | None]:
     """Height and width of the slide's finest level, and its pixels' size as the results have it."""
     from napari_melanoma.io.slides.opening import open_slide
 
-    pixel = SlideResult.open(given.folder).spec.place.pixel_size
+    spec = SlideResult.open(given.folder).spec
+    if spec.size is not None:
+        return spec.size, spec.place.pixel_size
     with open_slide(_slide(given)) as slide:
         full = slide.info.levels[0]
-        return (full.height, full.width), pixel
+        return (full.height, full.width), spec.place.pixel_size

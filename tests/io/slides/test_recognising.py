@@ -93,6 +93,8 @@ def test_missing_files_and_folders_that_are_no_slide_are_named(tmp_path) -> None
         open_slide(tmp_path)
     with pytest.raises(InputError, match="holds no slide: expected files such as"):
         find_slides([tmp_path])
+    with pytest.raises(InputError, match=r"nothing matches the pattern .*nothing\*\.svs"):
+        find_slides([tmp_path / "nothing*.svs"])
     with pytest.raises(InputError, match="no slide was named"):
         find_slides([])
 

@@ -149,7 +149,10 @@ def _expanded(path: Path) -> list[Path]:
     if path.exists():
         return [path]
     if glob.has_magic(str(path)):
-        return [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``finding``
+        found = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``finding``
+        if not found:
+            raise InputError(f"nothing matches the pattern {path}. Look at the folder and the ending in it.")
+        return found
     raise InputError(f"{path} does not exist. Name an existing slide, folder or pattern.")
 
 
