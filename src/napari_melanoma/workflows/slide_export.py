@@ -220,7 +220,10 @@ def _properties(lesions: tuple[SlideLesion, ...]) -> list[dict[str, Any]]:
 def _slide(given: Exported) -> Path:
     """The slide's file."""
     if given.slide is None or not given.slide.exists():
-        raise InputError(f"the slide of {given.folder.name} is needed, and the results do not say where it is: name its file with --slide.")
+        raise InputError(
+            f"the slide of {given.folder.name} is needed, and the results do not say where it is: name its file with "
+            "--slide."
+        )
     return given.slide
 
 
