@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 from conftest import Person
 from napari_melanoma.ui.slide.camera import camera
 from napari_melanoma.workflows import slide_runs
+from napari_melanoma.workflows.slide_options import decisive_settings
 
 PATIENCE_MS = 20_000
 
@@ -29,7 +30,7 @@ class Launched:
             raise self.error
         self.options.append(options)
         self.forced.append(force)
-        settings = {key: value for key, value in options.decisive.items() if key != "model"}
+        settings = {key: value for key, value in decisive_settings(options).items() if key != "model"}
         folder = slide_runs.slide_folder(out, slide)
         self.last = FakeAnalysis(folder, slide, self.fingerprint, options.model, settings).begins()
         return folder

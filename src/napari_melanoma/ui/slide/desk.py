@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ AT_WORK = ("*", "*/*", f"*/{VIEW}/*", f"*/*/{VIEW}/*")  # below which folders of
 
 @dataclass(frozen=True)
 class Place:
-    """Where the results of a slide lie, and what is there: notes, and whether it was analysed."""
+    """Where the results of a slide lie, and what is there: notes, tissue corrected by hand, whether it was analysed."""
 
     identity: str
     out: Path
@@ -37,6 +37,9 @@ class Place:
     analysed: bool
     view_folder: Path  # of the results of what was in view, within the slide's own folder
     view_analysed: bool = False
+    tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # (row, column) of the whole slide
+    fault: str = ""  # why tissue that was corrected is not there
+    own: Path | None = None  # the slide's own folder, also where ``folder`` is that of the view
 
     @property
     def view_out(self) -> Path:
@@ -234,7 +237,20 @@ def _look(root: Path, info: SlideInfo, identity: str, run: RunContext) -> Place:
 
     folder = slide_folder(root, info.path)
     view = slide_folder(folder / VIEW, info.path)  # has another name where the folder is named by the slide's content
-    return Place(identity, root, folder, read_notes(folder), _analysed(folder), view, _analysed(view))
+    tissue, fault = _tissue((folder, view))
+    place = Place(identity, root, folder, read_notes(folder), _analysed(folder), view, _analysed(view))
+    return replace(place, tissue=tissue, fault=fault, own=folder)
+
+
+def _tissue(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
+    """Tissue that was corrected, or why it cannot be read: the slide is shown all the same."""
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.ui.slide.tissue import read_corrected
+
+    try:
+        return read_corrected(folders), ""
+    except (MelanomaError, OSError) as error:
+        return None, str(error)
 
 
 def _analysed(folder: Path) -> bool:
@@ -256,7 +272,7 @@ def _working(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
 
 def _start(request: Request, run: RunContext) -> tuple[Request, str, Path]:
     """Launch an analysis, unless what is there was made another way."""
-    from napari_melanoma.ui.slide.tissue import write_corrected
+    from napari_melanoma.ui.slide.tissue import set_corrected_aside, write_corrected
     from napari_melanoma.workflows.processes import alive
     from napari_melanoma.workflows.slide_findings import differs
     from napari_melanoma.workflows.slide_lesion_files import set_aside
@@ -273,6 +289,8 @@ def _start(request: Request, run: RunContext) -> tuple[Request, str, Path]:
         return asked, said, place.folder
     if request.anew and not request.force:  # an analysis that has ended is otherwise left alone
         set_aside(place.folder)
+    if options.tissue_mask is None:
+        set_corrected_aside((place.own or place.folder, place.view_folder))
     _note_fingerprint(place, request.info)
     return asked, "", launch_slide(request.info.path, place.out, options, force=request.force)
 

@@ -180,6 +180,9 @@ class SlideDock(SlideControls):
         self._place = place
         self.places.show_bookmarks(place.notes.bookmarks)
         self.around.measuring.show_measures(place.notes.measures)
+        self.tissues.show_kept(place.tissue)
+        if place.fault:
+            self.status.say(place.fault)
         if place.notes.pixel_size is not None:
             self._set_scale(place.notes.pixel_size)
         self.scope.find(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.tiled import TiledSlide
     from napari_melanoma.ui.slide.layers import OpenSlide
 
-CORRECTED = "tissue-corrected.png"
+CORRECTED, SET_ASIDE = "tissue-corrected.png", "tissue-corrected-before.png"
 ABOUT = {
     "auto": "Above the noise of the glass",
     "otsu": "Otsu's threshold on the staining",
@@ -37,6 +38,7 @@ ABOUT = {
     "luminance": "Otsu's threshold on the brightness",
 }
 NOT_FOUND = "Found when the slide is analysed. Find it now to see it, and correct it where it is wrong."
+KEPT = "{:.0f} % of the slide, as you corrected it before: the analysis keeps to it, until you press Find anew."
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,13 @@ class TissueSection(QWidget):
         The user wants the tissue to be found and shown.
     method_changed : Signal()
         Another method was chosen.
+    anew : Signal()
+        The user wants found tissue back in place of a corrected one.
     """
 
     wanted = Signal()
     method_changed = Signal()
+    anew = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +78,9 @@ class TissueSection(QWidget):
             self.combo.setItemData(place, ABOUT[name], 3)
         tip = "Show the tissue as a layer: paint or erase, and the analysis keeps to what you drew"
         self.button = named(QPushButton("Find and edit"), "tissue_find", "Find the tissue", tip)
+        tip = "Take the tissue as it is found, without what you corrected"
+        self.renew = named(QPushButton("Find anew"), "tissue_anew", "Find the tissue anew", tip)
+        self.renew.hide()
         self._words = named(quiet(NOT_FOUND), "tissue_words", "About the tissue")
         self._words.setToolTip("")
         layout = QVBoxLayout(self)
@@ -80,8 +88,10 @@ class TissueSection(QWidget):
         layout.setSpacing(4)
         layout.addWidget(row(self.combo, self.button, stretch=0))
         layout.addWidget(self._words)
+        layout.addWidget(self.renew)
         self.combo.activated.connect(self.method_changed)
         self.button.clicked.connect(self.wanted)
+        self.renew.clicked.connect(self.anew)
 
     @property
     def method(self) -> str:
@@ -129,12 +139,14 @@ class TissueKeeper(QObject):
         super().__init__(section)
         self._viewer, self._section = viewer, section
         self._found: dict[str, FoundTissue] = {}
+        self._kept: dict[str, NDArray[np.bool_]] = {}  # corrected when a slide was analysed before
         self._slide: OpenSlide | None = None
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_found)
         self._latest.failed.connect(self._on_failed)
         section.wanted.connect(self._on_wanted)
         section.method_changed.connect(self._on_method)
+        section.anew.connect(self._on_anew)
 
     @property
     def busy(self) -> bool:
@@ -158,7 +170,7 @@ class TissueKeeper(QObject):
         self._tell()
 
     def forget(self, identity: str) -> None:
-        """Forget a slide that was closed.
+        """Forget the tissue of a slide that was closed, or that is read again.
 
         Parameters
         ----------
@@ -166,6 +178,23 @@ class TissueKeeper(QObject):
             Of the slide.
         """
         self._found.pop(identity, None)
+        self._kept.pop(identity, None)
+
+    def show_kept(self, mask: NDArray[np.bool_] | None) -> None:
+        """Go on with the tissue that was corrected when the slide was analysed before.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray or None
+            bool (row, column) of the whole slide; None where nobody corrected it.
+        """
+        slide = self._slide
+        if slide is None or slide_layers.part(self._viewer, slide, "tissue") is not None:
+            return
+        self.forget(slide.identity)
+        if mask is not None:
+            self._kept[slide.identity] = mask
+        self._tell()
 
     def corrected(self, slide: OpenSlide) -> NDArray[np.bool_] | None:
         """Give the tissue as it was corrected by hand.
@@ -184,7 +213,7 @@ class TissueKeeper(QObject):
 
         layer, found = slide_layers.part(self._viewer, slide, "tissue"), self._found.get(slide.identity)
         if layer is None:
-            return None
+            return self._kept.get(slide.identity)
         drawn = np.asarray(layer.data) != 0
         return None if found is not None and np.array_equal(drawn, found.mask) else drawn
 
@@ -198,13 +227,23 @@ class TissueKeeper(QObject):
             layer.visible = True
             self._viewer.layers.selection.active = layer
             layer.mode = "paint"
+        elif slide.identity in self._kept:
+            self._show(slide, self._kept[slide.identity])
         else:
+            self._find(slide)
+
+    def _on_anew(self) -> None:
+        """Go back to what is found, after asking."""
+        slide = self._slide
+        if slide is not None and (self.corrected(slide) is None or self._may_replace()):
             self._find(slide)
 
     def _on_method(self) -> None:
         """Find it by the other method where it is shown, after asking where somebody corrected it."""
         slide = self._slide
-        if slide is None or slide_layers.part(self._viewer, slide, "tissue") is None:
+        if slide is None:
+            return
+        if slide_layers.part(self._viewer, slide, "tissue") is None and slide.identity not in self._kept:
             return
         if self.corrected(slide) is not None and not self._may_replace():
             found = self._found.get(slide.identity)
@@ -230,22 +269,23 @@ class TissueKeeper(QObject):
         slide = self._slide
         if slide is None or slide.identity != found.identity:
             return
-        self._show(slide, found)
+        self._kept.pop(found.identity, None)
+        self._show(slide, found.mask)
         self._tell()
 
-    def _show(self, slide: OpenSlide, found: FoundTissue) -> None:
+    def _show(self, slide: OpenSlide, mask: NDArray[np.bool_]) -> None:
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
         def make() -> Labels:
             colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
-            return Labels(found.mask.astype("uint8"), opacity=0.35, colormap=colours)
+            return Labels(mask.astype("uint8"), opacity=0.35, colormap=colours)
 
-        place = MapPlace.of_thumbnail(found.mask.shape, slide.size, slide.info.pixel_size)
+        place = MapPlace.of_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
         layer = slide_layers.put(self._viewer, slide, "tissue", make, place)
-        layer.data = found.mask.astype("uint8")
+        layer.data = mask.astype("uint8")
         layer.visible = True
-        layer.selected_label, layer.brush_size = 1, max(10, max(found.mask.shape) // 60)
+        layer.selected_label, layer.brush_size = 1, max(10, max(mask.shape) // 60)
         self._viewer.layers.selection.active = layer
 
     def _on_failed(self, error: Exception) -> None:
@@ -255,8 +295,12 @@ class TissueKeeper(QObject):
     def _tell(self) -> None:
         slide = self._slide
         found = None if slide is None else self._found.get(slide.identity)
+        kept = None if slide is None else self._kept.get(slide.identity)
+        self._section.renew.setVisible(kept is not None or found is not None)
         if slide is not None and slide.info.kind != "brightfield":
             self._section.say("Tissue is found on brightfield slides only.")
+        elif kept is not None:
+            self._section.say(KEPT.format(100 * kept.mean()))
         elif found is None:
             self._section.say(NOT_FOUND)
         else:
@@ -288,6 +332,43 @@ def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
 
     write_mask(folder / CORRECTED, mask)
     return folder / CORRECTED
+
+
+def read_corrected(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
+    """Read the tissue that was corrected last.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        The slide's own, and that of the view.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        bool (row, column) of the whole slide; None where nobody corrected it.
+
+    Raises
+    ------
+    UnreadableImage
+        Where it cannot be read.
+    """
+    from napari_melanoma.io.results import read_mask
+
+    kept = [folder / CORRECTED for folder in folders if (folder / CORRECTED).is_file()]
+    return read_mask(max(kept, key=lambda path: path.stat().st_mtime)) if kept else None
+
+
+def set_corrected_aside(folders: Sequence[Path]) -> None:
+    """Let the tissue be found again from now on; what was drawn stays in a file beside.
+
+    Parameters
+    ----------
+    folders : sequence of pathlib.Path
+        The slide's own, and that of the view.
+    """
+    for folder in folders:
+        if (folder / CORRECTED).is_file():
+            (folder / CORRECTED).replace(folder / SET_ASIDE)
 
 
 def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401

@@ -1,0 +1,111 @@
+"""Tissue that was corrected in the Slide dock, another day: it is there, it is analysed, and there is a way back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QAbstractButton, QWidget
+from slide_stage import FIXTURES
+
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.ui.slide.tissue import CORRECTED, SET_ASIDE
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+LAYER = "section tissue"
+
+
+def presses(person, name):
+    """Press a button wherever the dock is scrolled to."""
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled()
+    button.click()
+
+
+def finds_tissue(person, name):
+    presses(person, name)
+    person.until(lambda: LAYER in person.viewer.layers and not person.dock.busy)
+
+
+def ends(person, launched):
+    launched.last.finishes()
+    person.until(lambda: person.dock.analyse.isEnabled() and not person.dock.busy)
+
+
+@pytest.fixture
+def tomorrow(person, launched, slide_path, monkeypatch):
+    """Somebody who erased tissue and analysed, and opens the slide again the day after."""
+    dock = person.dock
+    person.opens_slides(slide_path)
+    launched.fingerprint = dock.slide.info.fingerprint
+    dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
+    finds_tissue(person, "tissue_find")
+    layer = person.viewer.layers[LAYER]
+    person.drawn = np.array(layer.data)
+    person.drawn[:, :200] = 0
+    layer.data = person.drawn
+    person.analyses()
+    ends(person, launched)
+    person.viewer.layers.clear()
+    person.until(lambda: dock.slide is None)
+    person.opens_slides(slide_path)
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+    person.asked = []
+
+    def answered(box):
+        person.asked.append(box.text())
+        pressed = box.findChild(QWidget, "replace")
+        box.deleteLater()
+        return pressed
+
+    for module in ("analysing", "tissue"):
+        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.answer", answered)
+    return person
+
+
+def test_tissue_that_was_corrected_is_analysed_the_day_after(tomorrow, launched):
+    person, dock = tomorrow, tomorrow.dock
+    assert LAYER not in person.viewer.layers
+    assert "as you corrected it before" in person.says("tissue_words")
+    person.clicks("primary")
+    person.until(lambda: len(launched.options) == 2)
+    person.waits()
+    assert person.asked == []  # it is what there is
+    np.testing.assert_array_equal(read_mask(launched.options[-1].tissue_mask), person.drawn != 0)
+
+    finds_tissue(person, "tissue_find")
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data, person.drawn)
+    np.testing.assert_array_equal(dock.tissues.corrected(dock.slide), person.drawn != 0)
+
+
+def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, slide_path):
+    person, dock = tomorrow, tomorrow.dock
+    finds_tissue(person, "tissue_anew")
+    assert len(person.asked) == 1
+    person.until(lambda: dock.tissues.corrected(dock.slide) is None)
+    assert "as you corrected it before" not in person.says("tissue_words")
+    assert person.viewer.layers[LAYER].data[:, :200].any()
+    folder = dock.place.folder
+    assert (folder / CORRECTED).is_file()  # nothing was analysed yet
+    person.clicks("primary")
+    person.until(lambda: len(launched.options) == 2)
+    ends(person, launched)
+    assert launched.options[-1].tissue_mask is None
+    assert not (folder / CORRECTED).exists()
+    np.testing.assert_array_equal(read_mask(folder / SET_ASIDE), person.drawn != 0)
+
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    assert "as you corrected it before" not in person.says("tissue_words")
+    assert dock.tissues.corrected(dock.slide) is None
+
+
+def test_a_correction_that_cannot_be_read_is_said_and_the_slide_is_shown(person, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    dock.place.folder.mkdir(parents=True, exist_ok=True)
+    (dock.place.folder / CORRECTED).write_bytes(b"no picture")
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    assert CORRECTED in dock.status.text
+    assert dock.tissues.corrected(dock.slide) is None
