@@ -119,7 +119,7 @@ def test_an_analysis_is_followed_paused_and_cancelled(
     ask(folder, "cancel")
     last = settled(folder)
     assert last.state is RunState.cancelled
-    assert last.message.endswith("of 1000 tiles are done and kept. Analyse again to go on.")
+    assert last.message.endswith("of 1000 tiles are done and kept.")
     assert (last.tiles_per_s, last.eta_s) == (0.0, None)
 
 

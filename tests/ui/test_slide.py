@@ -67,6 +67,12 @@ def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
     assert person.sees((100, 200))
     person.types("go_to", "30, 40 px")
     assert person.sees((40, 30))
+    for text in ("0,1; 0,05", "0,1 0,05", "0,1;0,05 mm", "0,1, 0,05"):
+        person.types("go_to", "30, 40 px")
+        person.types("go_to", text)
+        assert person.sees((100, 200)), text
+    person.types("go_to", "30,40 px")  # a lone comma lies between the two
+    assert person.sees((40, 30))
     person.types("go_to", "7, 1")
     assert "beside the slide" in dock.status.text
     person.types("go_to", "over there")
@@ -269,7 +275,8 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
     launched.last.place.tell_last("cancelled")
     launched.last.dies()
     person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
-    assert "kept" in person.says("run_state")
+    assert person.says("run_state").endswith("and kept. Resume goes on from there.")
+    assert "Cancelled" not in dock.status.text  # it is said once
     assert dock.analyse.isEnabled()
     person.clicks("run_resume")
     person.until(lambda: len(launched.options) == 2)

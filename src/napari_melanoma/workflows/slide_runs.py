@@ -196,13 +196,13 @@ def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> 
     if state is RunState.paused:
         return f"Paused: {so_far}."
     if state is RunState.cancelled:
-        return f"Cancelled: {so_far} and kept. Analyse again to go on."
+        return f"Cancelled: {so_far} and kept."
     if state is RunState.cancelling:
         return "Ends after the batch at hand; what is done is kept."
     if state is RunState.lost:
         if (folder / RESULT).is_file() and not last:
             return "Analysed before."
-        return f"It ended without a word: {so_far} and kept. Analyse again to go on."
+        return f"It ended without a word: {so_far} and kept."
     return str(counted.get("message") or "Starting.")
 
 

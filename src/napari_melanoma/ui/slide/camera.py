@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
 PLACE = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
+COMMAS = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: then no lone comma lies between the two
+PLACE_OF_COMMAS = re.compile(rf"^\s*({COMMAS})(?:\s*;\s*|,\s+|\s+)({COMMAS})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
 LARGEST_SHARE = 0.6  # of the view that a box may fill when one flies to it
 
 
@@ -140,7 +142,7 @@ def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
     slide : OpenSlide
         The slide.
     text : str
-        ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``.
+        ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``; with decimal commas ``x; y``.
 
     Returns
     -------
@@ -152,10 +154,10 @@ def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
     InputError
         Where they are none, lie beside the slide, or need a scale that the slide has not.
     """
-    found = PLACE.match(text)
+    found = PLACE.match(text) or PLACE_OF_COMMAS.match(text)
     if found is None:
         raise InputError(f"'{text.strip()}' is no place on the slide: write x, y in mm, or in pixels as 1200, 3400 px.")
-    x, y, unit = float(found[1]), float(found[2]), found[3].lower()
+    x, y, unit = float(found[1].replace(",", ".")), float(found[2].replace(",", ".")), found[3].lower()
     scaled = slide.info.pixel_size is not None
     unit = unit or ("mm" if scaled else "px")
     if unit != "px":

@@ -118,7 +118,10 @@ class SlideResults(QObject):
         """Show what an analysis came to, whether it ended now or long ago."""
         self._show_content()
         said = said_end(sight.report.run, self.content)
-        self._dock.status.say(said if at_work or not self.content else f"Analysed before: {said}")
+        if self._dock.run_panel.isHidden():  # else it is said there, above its buttons
+            self._dock.status.say(said if at_work or not self.content else f"Analysed before: {said}")
+        elif at_work:
+            self._dock.status.say("")
         if self.content and not at_work:  # so that analysing again goes on from there
             self._dock.model.model = str((self.content.get("model") or {}).get("name", ""))
             self._dock.advanced.show(_options(sight))

@@ -63,6 +63,8 @@ def said_run(run: SlideRun) -> str:
         Such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``.
     """
     state = str(run.state)
+    if state in ("cancelled", "lost"):
+        return f"{run.message} Resume goes on from there."
     if state != "running" or not run.total:
         return run.message
     parts = [f"{run.done:,} / {run.total:,} tiles"]
