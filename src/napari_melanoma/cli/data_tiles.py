@@ -9,6 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.core.counting import counted
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.tile_data import TileReport
@@ -92,9 +93,8 @@ def _say(current: Session, report: TileReport, out: Path) -> None:
         current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
     counts = ", ".join(f"{name or 'several classes'} {count}" for name, count in report.classes.items())
     splits = ", ".join(f"{name} {count}" for name, count in sorted(report.splits.items()))
-    text = (
-        f"{report.tiles} tiles of {report.slides} slides ({counts}; {splits}): data set in {out}; next: choose it in "
-    )
+    made = f"{counted(report.tiles, 'tile')} of {counted(report.slides, 'slide')}"
+    text = f"{made} ({counts}; {splits}): data set in {out}; next: choose it in "
     text += f"the Train dock, or napari-melanoma recipes write classify-tiles --data {out} --out recipe.toml"
     values = {name: value for name, value in vars(report).items() if name not in ("faults", "notes")}
     current.done(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.case.edit import add_images, confirm
 from napari_melanoma.data.case.files import CASE
@@ -19,7 +20,7 @@ from napari_melanoma.data.case.filing import file_images
 from napari_melanoma.data.case.model import Case
 from napari_melanoma.ui.case.gathering import CaseGathering, Found, Wish
 from napari_melanoma.ui.case.welcome import RECENT
-from napari_melanoma.ui.case.words import counted, listed
+from napari_melanoma.ui.case.words import listed
 from napari_melanoma.ui.job import Job
 
 if TYPE_CHECKING:

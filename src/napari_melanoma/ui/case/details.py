@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.ui.answer.section import AnswerSection
 from napari_melanoma.ui.body.map import BodyMap
@@ -109,7 +110,7 @@ class LesionPage(QWidget):
             self.odd.hide()
             self.answer.show_none(why_none)
             return
-        of = words.counted(len(told.image_ids), "image")
+        of = counted(len(told.image_ids), "image")
         odd = "" if told.odd is None else f" It is {told.odd.sentence}."
         self.odd.setText(f"From {of}.{odd}" if current else f"Of before: the case was changed since. {why_none}")
         self.odd.show()
@@ -207,6 +208,6 @@ def show_guesses(button: QAbstractButton, count: int, editable: bool) -> None:
     editable : bool
         Whether the case may be changed.
     """
-    button.setText(f"{words.counted(count, 'guess')} ✓")
+    button.setText(f"{counted(count, 'guess')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut, QShowEvent
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.case import words
 from napari_melanoma.ui.case.adding import CaseAdding
 from napari_melanoma.ui.case.answering import CaseAnswering
@@ -172,7 +173,7 @@ class CaseDock(CaseControls):
         if case is None:
             return
         count = words.guesses(case)
-        self.confirm.setText(f"{words.counted(count, 'guess')} ✓")
+        self.confirm.setText(f"{counted(count, 'guess')} ✓")
         self.confirm.setVisible(count > 0)
         self.confirm.setEnabled(self.desk.may_edit)
         self.patient.show_part(case.patient, self.desk.may_edit)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.case import edit
 from napari_melanoma.data.case.model import Case
@@ -147,8 +148,8 @@ class CaseEditing(QObject):
                 case = edit.confirm(case, part)
             return case
 
-        self._edit(confirmed, f"{words.counted(count, 'guess')} confirmed")
-        self.said.emit(f"{words.counted(count, 'guess')} confirmed.")
+        self._edit(confirmed, f"{counted(count, 'guess')} confirmed")
+        self.said.emit(f"{counted(count, 'guess')} confirmed.")
 
     def add_lesion(self) -> None:
         """Add a lesion, and have it at hand."""
@@ -178,7 +179,7 @@ class CaseEditing(QObject):
                 case = edit.move_image(case, image, target, None if place < 0 else place + step)
             return case
 
-        count = words.counted(len(images), "image")
+        count = counted(len(images), "image")
         self._edit(moved, f"{count} moved")
         case = self._desk.case
         if is_new and case is not None:

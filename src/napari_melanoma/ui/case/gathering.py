@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
-from napari_melanoma.ui.case.words import counted
+from napari_melanoma.core.counting import counted
 from napari_melanoma.ui.job import Job
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import CaseChanged
-from napari_melanoma.ui.case.words import counted, listed
+from napari_melanoma.ui.case.words import listed
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.case.desk import CaseDesk

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.ui.answer.words import short, verdict
 from napari_melanoma.ui.case import words
@@ -59,7 +60,7 @@ def rows_of(
     if not case.images:
         return lesions
     images = tuple(_image(image, missing) for image in case.images)
-    count = words.counted(len(images), "image")
+    count = counted(len(images), "image")
     return (*lesions, CaseRow(LOOSE, "No lesion yet", f"{count}: drag each to its lesion", rows=images))
 
 

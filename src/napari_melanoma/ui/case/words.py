@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.data.taxonomy import taxonomy
 from napari_melanoma.ui.body.marks import BodyMark
 from napari_melanoma.ui.body.words import title, word_of
@@ -132,25 +133,6 @@ def guessed(origin: Origin) -> str:
         A sentence for a tooltip.
     """
     return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
-
-
-def counted(count: int, what: str) -> str:
-    """Count something.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    what : str
-        One of them.
-
-    Returns
-    -------
-    str
-        Such as ``1 image`` or ``2 images``.
-    """
-    plural = "es" if what.endswith("s") else "s"
-    return f"{count:,} {what}{'' if count == 1 else plural}"
 
 
 def guesses(case: Case) -> int:
