@@ -95,9 +95,9 @@ def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
     if name.startswith(TIMM):
         return _timm(name, how)
     if name.startswith(ENCODER):
-        return _encoder(find_bundle(name.removeprefix(ENCODER)))
+        return _encoder(find_bundle(name.removeprefix(ENCODER), of_slides=True))
     try:
-        return _of_bundle(find_bundle(name))
+        return _of_bundle(find_bundle(name, of_slides=True))
     except BundleError as error:
         if Path(name).exists() or "there is no model named" not in str(error):
             raise

@@ -52,13 +52,15 @@ def list_bundles() -> list[BundleInfo]:
     return list(found.values())
 
 
-def find_bundle(name_or_path: str) -> BundleInfo:
+def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
     """Find a bundle by its name, or by the path of its folder.
 
     Parameters
     ----------
     name_or_path : str
         A name of ``list_bundles()``, or a folder.
+    of_slides : bool, optional
+        Whether a model of slides is looked for: where there is none of that name, such alone are named.
 
     Returns
     -------
@@ -76,7 +78,8 @@ def find_bundle(name_or_path: str) -> BundleInfo:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return read_bundle(path)
-    names = ", ".join(known) or "none installed"
+    fitting = [name for name, bundle in known.items() if bundle.config.is_of_slides or not of_slides]
+    names = ", ".join(fitting) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")
 
 

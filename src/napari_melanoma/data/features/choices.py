@@ -22,7 +22,10 @@ Style = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
 # (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest 0.1 mm.
 BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
-WHENCE = re.compile(r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]")
+WHENCE = re.compile(
+    r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
+    r"|slide|level|[xy]_px|(width|height)_px|share"  # where a tile was cut, and how much of it is of its class
+)
 MOST = 100  # different words: a column with more is a free text
 FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
 
