@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_slides import draw_slide
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QListWidget
 from slide_stage import FIXTURES
@@ -135,3 +137,38 @@ def test_what_encloses_nothing_goes_and_other_shapes_count(person, slide_path):
     layer.add(np.array([[0.0, 0.0], [0.0, 200.0], [100.0, 200.0], [100.0, 0.0]]), shape_type="ellipse")
     person.until(lambda: len(listed(person)) == 1)
     assert float(listed(person)[0].split()[0]) == pytest.approx(np.pi * 100 * 50 * 0.25e-6, rel=0.01)
+
+
+def corner(person, place):
+    """Click once with the tool of the layer."""
+    layer, position = layer_of(person), person.dock.slide.to_world(place)
+    at = {"position": position, "pos": np.array(place) * 10.0, "dims_displayed": (0, 1), "button": 1}
+    for kind, call in (("mouse_press", mouse_press_callbacks), ("mouse_release", mouse_release_callbacks)):
+        call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
+
+
+def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    presses(person, "measure_line")
+    draws(person, LINE)
+    person.until(lambda: listed(person) == ["0.1 mm"])
+    presses(person, "measure_area")
+    layer = layer_of(person)
+    layer.selected_data = {0}  # whose words napari would repeat
+    corner(person, (300.0, 300.0))
+    assert len(layer.data) == 2
+    assert list(layer.features["said"]) == ["0.1 mm", ""]
+    assert [text.strip() for text in layer.text.values] == ["0.1 mm", ""]
+
+    person.viewer.layers.selection.active = person.dock.slide.layers[0]  # as another tool does
+    assert not person.finds(QAbstractButton, "measure_area").isChecked()
+    assert layer.mode == "pan_zoom"
+    person.waits()
+    person.until(lambda: len(layer.features) == 1)
+    assert len(layer.data) == len(layer.text.values) == 1
+    assert listed(person) == ["0.1 mm"]
+
+    presses(person, "measure_line")
+    layer.mode = "select"  # in napari's own controls
+    assert not person.finds(QAbstractButton, "measure_line").isChecked()

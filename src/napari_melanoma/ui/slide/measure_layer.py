@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.slide_notes import Measure
 
-COLOUR, TEXT_SIZE = "#00e5ff", 11
+COLOUR, TEXT_SIZE = "#006b1b", 14  # dark green: neither glass nor a usual stain has that colour
+FLAT = 0.15  # a line that rises less has its words above it, a steeper one beside it
+BESIDE = " " * 24  # moves words that stand in the middle of a line to its right
 WIDTHS = 600  # of the line; this many of its widths are as long as the slide
+NOTHING = {"said": "", "shown": ""}
 LINES = ("line", "path")
 ROUND = 72  # corners of an ellipse, whose area is off by 0.1 % then
 
@@ -39,9 +42,10 @@ def made(size: tuple[int, int]) -> Shapes:
         edge_color=COLOUR,
         edge_width=max(size) / WIDTHS,
         face_color="transparent",
-        features={"said": np.array([], object)},
-        feature_defaults={"said": ""},
-        text={"string": "{said}", "color": COLOUR, "size": TEXT_SIZE, "anchor": "center"},
+        opacity=1,
+        features={"said": np.array([], object), "shown": np.array([], object)},
+        feature_defaults=NOTHING,
+        text={"string": "{shown}", "color": COLOUR, "size": TEXT_SIZE, "anchor": "center"},
     )
 
 
@@ -85,9 +89,32 @@ def say(layer: Shapes, said: Sequence[str]) -> None:
     said : sequence of str
         One for each shape; nothing is written where there are more or fewer.
     """
+    import numpy as np
+
     if len(said) == len(layer.data) and list(layer.features["said"]) != list(said):
-        layer.features = {"said": list(said)}
+        shown = [_clear_of(*one) for one in zip(layer.data, layer.shape_type, said, strict=True)]
+        layer.features = {"said": np.array(said, object), "shown": np.array(shown, object)}
         layer.refresh_text()
+        say_nothing_yet(layer)
+
+
+def say_nothing_yet(layer: Shapes) -> None:
+    """Write nothing at what is drawn next: napari would repeat the words of what was drawn before.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        Made here.
+    """
+    layer.feature_defaults = NOTHING
+
+
+def _clear_of(data: NDArray[np.float64], kind: str, said: str) -> str:
+    """Words that a line does not run through, for they stand in its middle: blanks put them above or beside it."""
+    if kind != "line":
+        return said
+    height, width = abs(data[-1] - data[0])[-2:]
+    return f"{said}\n " if height < FLAT * width else BESIDE + said
 
 
 def read(layer: Shapes) -> tuple[Measure, ...]:

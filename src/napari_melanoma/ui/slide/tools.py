@@ -144,6 +144,7 @@ class SlideMeasures(QObject):
         self._settle.timeout.connect(self._take)
         for key, kind in ((LINE_KEY, "line"), (AREA_KEY, "area")):
             QShortcut(QKeySequence(key), dock).activated.connect(partial(self._on_key, kind))
+        dock.connections.connect(viewer.layers.selection.events.active, self._on_active)
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())
 
@@ -215,12 +216,13 @@ class SlideMeasures(QObject):
 
     def _on_tool(self, kind: str) -> None:
         """Put a tool into the user's hand, or away."""
-        slide, self._kind = self._slide, kind if self._slide is not None else ""
-        if self._kind and slide is not None:
+        slide, self._kind = self._slide, ""  # until it is taken: what is told in between is no change of tool
+        if kind and slide is not None:
             layer = self._layer() or self._made(slide)
             layer.visible = True
             self._viewer.layers.selection.active = layer
             layer.mode = MODES[kind]
+            self._kind = kind
         elif (layer := self._layer()) is not None:
             layer.mode = "pan_zoom"
             if slide is not None and self._viewer.layers.selection.active == layer:
@@ -228,10 +230,23 @@ class SlideMeasures(QObject):
         if self._view is not None:
             self._view.show_tool(self._kind)
 
+    def _on_active(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Put the tool away when the user turns to another layer; what is half drawn goes with it."""
+        if self._kind and self._viewer.layers.selection.active != self._layer():
+            self._on_tool("")
+
+    def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Show that another tool was taken in napari's own controls."""
+        if self._kind and event.source == self._layer() and str(event.source.mode) != MODES[self._kind]:
+            self._kind = ""
+            if self._view is not None:
+                self._view.show_tool("")
+
     def _made(self, slide: OpenSlide) -> Shapes:
         """Make the layer, with all that is measured."""
         layer: Shapes = slide_layers.put(self._viewer, slide, "measures", partial(measure_layer.made, slide.size))
         self._dock.connections.connect(layer.events.data, self._on_data)
+        self._dock.connections.connect(layer.events.mode, self._on_mode)
         self._writing = True
         measure_layer.write(layer, self.measures, self._said(), slide.size)
         self._writing = False
@@ -264,6 +279,8 @@ class SlideMeasures(QObject):
         action = str(getattr(event.action, "value", event.action))
         if self._writing or event.source != self._layer():
             return
+        if action == "adding":
+            measure_layer.say_nothing_yet(event.source)
         self._in_hand = action == "adding" or (self._in_hand and action != "added")
         if action in ("added", "changed", "removed"):
             self._settle.start()
