@@ -232,6 +232,36 @@ def test_slides_of_a_patient_stay_together(draw_cohort: Draw, bag_recipe: MakeRe
     assert {row["part"] for row in rows} == {"learn", "tuning", "held_out"}
 
 
+def with_rows(folder: Path, rows: str) -> Path:
+    (folder / "dataset.csv").write_text(f"image_id,patient_id,diagnosis,split\n{rows}", encoding="utf-8")
+    return folder
+
+
+def test_the_fewest_slides_that_train_are_three_patients_a_class(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    known = [("p04", "melanoma", "train")] * 2 + [("p05", "melanoma", "train"), ("p06", "melanoma", "val")]
+    known += [("p09", "naevus", "train"), ("p10", "naevus", "train"), ("p11", "naevus", "val")]
+    rows = "".join(f"slide_{place:02d},{','.join(row)}\n" for place, row in enumerate(known))
+    data = with_rows(draw_cohort(tmp_path / "cohort", len(known)), rows)
+    for seed in range(4):
+        report = check_recipe(bag_recipe(data, seed=seed), RunContext())
+        assert report.counts["tuning"] in (2, 3)
+        assert report.counts["held_out"] == 2
+
+
+@pytest.mark.parametrize("slides", [1, 2])
+def test_too_few_slides_are_told_as_slides(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path, slides: int
+) -> None:
+    rows = "".join(f"slide_{n:02d},p{n},{('melanoma', 'naevus')[n]},train\n" for n in range(slides))
+    data = with_rows(draw_cohort(tmp_path / "cohort", slides), rows)
+    with pytest.raises(RunError, match=r"^1 slide to learn from and . to tune with.*Add slides of other") as caught:
+        check_recipe(bag_recipe(data), RunContext())
+    assert "image" not in str(caught.value)
+    assert "tuning_fraction" not in str(caught.value)
+
+
 def test_three_classes_and_their_weights(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
     data = draw_cohort(tmp_path / "cohort", 36)
     text = (data / "dataset.csv").read_text().splitlines()

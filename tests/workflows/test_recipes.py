@@ -14,7 +14,7 @@ from napari_melanoma.workflows.recipes import ShippedRecipe, shipped_recipe, shi
 SHIPPED = shipped_recipes()
 
 
-@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("shipped", [one for one in SHIPPED if not one.is_of_whole_slides], ids=lambda one: one.name)
 @pytest.mark.parametrize("start", ["none", "imagenet", "lesion-small"])
 def test_each_is_complete_with_data_and_a_start(shipped: ShippedRecipe, start: str) -> None:
     recipe = shipped.recipe(["corrections"], start)
@@ -43,7 +43,17 @@ def test_the_one_for_corrections_stands_first() -> None:
         "from-scratch",
         "quick-look",
         "segment-tiles",
+        "slide-mil",
     ]
+
+
+def test_the_one_for_whole_slides_starts_from_nothing() -> None:
+    shipped = shipped_recipe("slide-mil")
+    assert shipped.start == "none"
+    recipe = shipped.recipe(["embeddings"], shipped.start)
+    assert (recipe.model.architecture, recipe.bags is not None) == ("attention_mil", True)
+    with pytest.raises(ConfigError, match=r"model\.start = 'imagenet'.*embeddings"):
+        shipped.recipe(["embeddings"], "imagenet")
 
 
 def test_fine_tuning_is_gentle() -> None:

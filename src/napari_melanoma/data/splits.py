@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from napari_melanoma.core.errors import DataSetError
@@ -158,6 +158,34 @@ def hold_out(
         [sample for sample in samples if sample.group not in aside],
         [sample for sample in samples if sample.group in aside],
     )
+
+
+def tuned_on_each(parts: Parts, answer: Callable[[Sample], str]) -> Parts:
+    """Tune on each class of which two groups or more are there: few regions make few groups, and chance misses some.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of a run.
+    answer : callable
+        Says of an image which class it is of; "" where it is not known.
+
+    Returns
+    -------
+    Parts
+        Of a class that was learnt from alone, the group with the fewest images is tuned on instead. No class of the
+        part to learn from is lost.
+    """
+    learn, tuning = list(parts.learn), list(parts.tuning)
+    for name in sorted({answer(sample) for sample in learn} - {answer(sample) for sample in tuning} - {""}):
+        sizes = Counter(sample.group for sample in learn)
+        for group in sorted({sample.group for sample in learn if answer(sample) == name}, key=lambda g: (sizes[g], g)):
+            left = [sample for sample in learn if sample.group != group]
+            if {answer(sample) for sample in learn} <= {answer(sample) for sample in left}:
+                tuning += [sample for sample in learn if sample.group == group]
+                learn = left
+                break
+    return replace(parts, learn=learn, tuning=tuning)
 
 
 def folds(

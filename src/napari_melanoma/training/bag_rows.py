@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
 from napari_melanoma.data.dataset import Sample, check_names, each_entry, sample_of
-from napari_melanoma.data.splits import Parts, parts_of
+from napari_melanoma.data.splits import Parts, parts_of, tuned_on_each
 from napari_melanoma.io.bags import Bag, BagKind
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.class_rows import (
@@ -111,12 +112,17 @@ def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
     check_names(folders)
     samples = [sample for folder in folders for sample in bag_samples(folder)]
     answers = strata_of(folders, asked.target)
-    parts = parts_of(samples, recipe.data, recipe.seed, lambda sample: answers.get(key_of(sample), ""))
+
+    def answer(sample: Sample) -> str:
+        return answers.get(key_of(sample), "")
+
+    parts = tuned_on_each(parts_of(samples, recipe.data, recipe.seed, answer), answer)
+    _check_counts(parts)
     chosen = Chosen(parts, left_out=parts.left_out)
     table = read_classes(recipe.data.datasets, asked, [*parts.learn, *parts.tuning])
     chosen, notices = with_answers(chosen, table)
     _check_counts(chosen.parts)
-    check_classes(chosen, table)
+    check_classes(chosen, table, "slides", ENOUGH_SLIDES)
     bags = open_bags([*chosen.read, *chosen.judged], run)
     beware = [text.replace("image", "slide") for text in data_faults.warnings(chosen.parts)]
     notices = [*notices, *_left_out(chosen), *beware, *impatience(recipe)]
@@ -212,13 +218,19 @@ def why_not(bag: Bag, kind: BagKind) -> str:
     return "; ".join(said)
 
 
+ENOUGH_SLIDES = (
+    "Add slides of other patients: of each class at least three, one to learn from, one to tune with and one to judge "
+    "on."
+)
+
+
 def _check_counts(parts: Parts) -> None:
     """Refuse too few slides or patients."""
     learn, tuning = len(parts.learn), len(parts.tuning)
     if learn < 2 or not tuning:
         raise RunError(
-            f"{learn} slides to learn from and {tuning} to tune with; at least 2 and 1 are needed, of two patients or "
-            "more. Add slides, correct patient_id in the table, or raise data.tuning_fraction."
+            f"{counted(learn, 'slide')} to learn from and {tuning} to tune with, beside those held out; at least 2 and "
+            f"1 are needed, where all slides of a patient stay together. {ENOUGH_SLIDES}"
         )
 
 

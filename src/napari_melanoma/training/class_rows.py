@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.tabular import UNKNOWN
 from napari_melanoma.data.dataset import Entry, Sample, each_entry, usable
@@ -19,10 +20,13 @@ from napari_melanoma.training.drawn_masks import drawn_mask
 
 if TYPE_CHECKING:
     from napari_melanoma.training.classifying import ClassificationConfig
+    from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.survey import Chosen
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 OTHER = "other"
+MORE_IMAGES = "Add images of {missing} of other patients, or name the classes in classification.classes."
+MORE_REGIONS = "Draw another region of {missing}, in another place or on another slide, and make the data set anew."
 Key = tuple[str, str]
 
 
@@ -240,7 +244,7 @@ def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Ch
     return replace(chosen, parts=parts, base=base, base_held_out=aside), [notice]
 
 
-def check_classes(chosen: Chosen, table: ClassTable) -> None:
+def check_classes(chosen: Chosen, table: ClassTable, what: str = "images", advice: str = MORE_IMAGES) -> None:
     """Refuse data in which a class is missing where it is needed.
 
     Parameters
@@ -249,6 +253,10 @@ def check_classes(chosen: Chosen, table: ClassTable) -> None:
         Images by part, all with answers.
     table : ClassTable
         Their answers.
+    what : str, optional
+        What is learnt from, in the plural.
+    advice : str, optional
+        What can be done; ``{missing}`` in it stands for the classes.
 
     Raises
     ------
@@ -261,9 +269,30 @@ def check_classes(chosen: Chosen, table: ClassTable) -> None:
         missing = [name for name in table.names if not counts[name]]
         if missing and (part == "learn from" or len(counts) - len(missing) < 2):
             raise DataSetError(
-                f"among the {len(samples)} images to {part} none is of the class {', '.join(missing)}. Add some, "
-                "raise data.tuning_fraction, or name the classes in classification.classes."
+                f"among the {len(samples)} {what} to {part} none is of the class {' or '.join(missing)}. "
+                f"{advice.format(missing=' and of '.join(missing))}"
             )
+
+
+def check_every_answer(chosen: Chosen, recipe: TrainRecipe, table: ClassTable) -> None:
+    """Refuse data in which a class is missing where it is needed, in the words of what they are of.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        Images by part, all with answers.
+    recipe : TrainRecipe
+        Says whether they are tiles of slides.
+    table : ClassTable
+        Their answers.
+
+    Raises
+    ------
+    DataSetError
+        Naming the class, the part and what can be done.
+    """
+    of_tiles = recipe.tile is not None
+    check_classes(chosen, table, *(("tiles", MORE_REGIONS) if of_tiles else ("images", MORE_IMAGES)))
 
 
 def answers_of(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, str]:
@@ -343,8 +372,8 @@ def _check(names: Sequence[str], known: Sequence[str], asked: ClassificationConf
     """Refuse classes that nothing can be learnt from."""
     if len(known) < 2:
         raise DataSetError(
-            f"the column '{asked.target}' has {len(known)} classes among the images to learn from "
-            f"({', '.join(known) or 'none'}), expected two or more: there is nothing to tell apart. Add images of "
+            f"the column '{asked.target}' has {counted(len(known), 'class')} among what is learnt from "
+            f"({', '.join(known) or 'none'}), expected two or more: there is nothing to tell apart. Add some of "
             "another class, or set classification.target to another column."
         )
     if asked.positive not in names:

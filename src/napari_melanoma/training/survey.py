@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, check_names, read_datasets
-from napari_melanoma.data.splits import Parts, parts_of, split_parts
+from napari_melanoma.data.splits import Parts, parts_of, split_parts, tuned_on_each
 from napari_melanoma.training import data_faults
 from napari_melanoma.training.class_rows import (
     ClassTable,
-    check_classes,
+    check_every_answer,
     kept,
     key_of,
     looked_at,
@@ -131,7 +131,7 @@ def survey(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: boo
         Where the user stopped it.
     """
     chosen = choose(recipe)
-    chosen, table, unanswered = _answered(chosen, recipe)
+    chosen, table, unanswered = answered(chosen, recipe)
     data_faults.check_counts(chosen.parts)
     samples = [*chosen.read, *chosen.unlabelled, *chosen.judged]
     files = [path for sample in samples for path in files_of(sample)]
@@ -160,7 +160,7 @@ def _checked_masks(
     """Refuse masks, label images or answers that nothing can be learnt from; leave out what a classifier cannot see."""
     if table is not None:
         chosen, notices = _with_lesions(chosen, recipe, facts)
-        check_classes(chosen, table)
+        check_every_answer(chosen, recipe, table)
         return chosen, notices
     if recipe.classes:
         check_labels([*chosen.read, *chosen.judged], facts, recipe.classes)
@@ -170,15 +170,37 @@ def _checked_masks(
     return chosen, []
 
 
-def _answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable | None, list[str]]:
-    """Of a classification, keep the images whose class is known."""
+def answered(chosen: Chosen, recipe: TrainRecipe) -> tuple[Chosen, ClassTable | None, list[str]]:
+    """Of a classification, keep the images whose class is known.
+
+    Parameters
+    ----------
+    chosen : Chosen
+        As ``choose`` gives it.
+    recipe : TrainRecipe
+        Names the answer's column and the data sets.
+
+    Returns
+    -------
+    chosen : Chosen
+        Those with an answer.
+    table : ClassTable or None
+        The answers; None where it is no classification.
+    notices : list of str
+        Sentences for a person.
+
+    Raises
+    ------
+    DataSetError
+        Where there is no such column, or it holds no two classes.
+    """
     if recipe.classification is None:
         return chosen, None, []
     learnt = [*chosen.parts.learn, *chosen.parts.tuning]
     asked = recipe.classification
     table = read_classes([*recipe.data.datasets, *recipe.data.base], asked, learnt, asked.adaptation.to)
-    answered, notices = with_answers(chosen, table)
-    return answered, table, notices
+    known, notices = with_answers(chosen, table)
+    return known, table, notices
 
 
 def _with_lesions(chosen: Chosen, recipe: TrainRecipe, facts: Mapping[Path, Facts]) -> tuple[Chosen, list[str]]:
@@ -355,4 +377,9 @@ def _split(recipe: TrainRecipe, folders: Iterable[str]) -> Parts:
         return split_parts(samples, recipe.data, recipe.seed)
     answers = strata_of(paths, recipe.classification.target)
     seen = looked_at(samples, recipe.classification)
-    return parts_of(seen, recipe.data, recipe.seed, lambda sample: answers.get(key_of(sample), ""))
+
+    def answer(sample: Sample) -> str:
+        return answers.get(key_of(sample), "")
+
+    parts = parts_of(seen, recipe.data, recipe.seed, answer)
+    return parts if recipe.tile is None else tuned_on_each(parts, answer)

@@ -57,12 +57,13 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
     BundleError
         Where the model to start from is gone.
     DataSetError
-        Where a data set is missing or faulty.
+        Where a data set is missing or faulty, or a class is missing in a part of it.
     RunError
         Where there are too few images with masks.
     """
+    from napari_melanoma.training.class_rows import check_every_answer
     from napari_melanoma.training.data_faults import check_counts
-    from napari_melanoma.training.survey import choose
+    from napari_melanoma.training.survey import answered, choose
 
     check_network(recipe)
     run.check()
@@ -72,8 +73,10 @@ def check(recipe: TrainRecipe, run: RunContext) -> Parts:
         raise DataSetError(f"the data set {names} is named twice, to learn from and against forgetting. Tick it once.")
     for name in (*recipe.data.datasets, *recipe.data.base):
         check_is_folder(Path(name).expanduser())
-    chosen = choose(recipe)
+    chosen, table, _ = answered(choose(recipe), recipe)
     check_counts(chosen.parts)
+    if table is not None:
+        check_every_answer(chosen, recipe, table)
     return Parts(len(chosen.parts.learn), len(chosen.parts.tuning), len(chosen.judged), len(chosen.base))
 
 

@@ -47,7 +47,7 @@ class RecipePicker(QWidget):
         super().__init__()
         from napari_melanoma.workflows.recipes import shipped_recipes
 
-        self._shipped = {recipe.name: recipe for recipe in shipped_recipes()}
+        self._shipped = {recipe.name: recipe for recipe in shipped_recipes() if not recipe.is_of_whole_slides}
         self._loaded: dict[str, TrainRecipe] = {}
         self.combo = named(StillCombo(), "recipe", "Recipe", "How the model learns")
         for recipe in self._shipped.values():

@@ -72,6 +72,11 @@ class ShippedRecipe:
         """Whether it learns from tiles of slides; what these are, their data set says."""
         return SLIDE in self.values.get("modalities", ())
 
+    @property
+    def is_of_whole_slides(self) -> bool:
+        """Whether it learns from embeddings of whole slides, which needs no picture and starts from nothing."""
+        return "bags" in self.values
+
     def _of_tiles(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
         """What data sets of tiles say of themselves: scale, side and classes."""
         tiles = joint_tile_set(map(Path, datasets)) if self.is_of_slides else None
