@@ -12,10 +12,13 @@ from napari_melanoma.analysis.regions import RegionClass, drawn_region
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.features.choices import eligible
 from napari_melanoma.data.tiles import TileSet, joint_tile_set, tile_set_of, write_tile_set
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table
+from napari_melanoma.training.class_rows import check_every_answer, key_of
+from napari_melanoma.training.survey import answered, choose
 from napari_melanoma.workflows.recipes import shipped_recipe
 from napari_melanoma.workflows.tile_data import TileDataOptions, make_tile_data
 from napari_melanoma.workflows.tile_splits import split_tiles
@@ -94,6 +97,40 @@ def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_pa
     assert {row["patient_id"] for row in rows} == {""}
     assert {(row["lesion_id"], row["split"]) for row in rows} == set({r["lesion_id"]: r["split"] for r in rows}.items())
     assert any("too few to keep one apart" in said for _, said in report.notes)
+
+
+def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn_slide):
+    path = drawn_slide(tmp_path / "one.tif")
+    naevi = [box(0, 0, 96, 128, "Naevus"), box(0, 256, 96, 448, "Naevus"), box(352, 0, 448, 256, "Naevus")]
+    report = made([annotated(path, [*naevi, box(192, 192, 256, 288, "Melanoma")])], tmp_path / "tiles")
+    said = " ".join(said for _, said in report.notes)
+    assert "1 patient:" in said
+    assert "draw another region of Melanoma, in another place" in said
+    recipe = shipped_recipe("classify-tiles").recipe([tmp_path / "tiles"], "none")
+    chosen, table, _ = answered(choose(recipe), recipe)
+    parts = chosen.parts
+    assert [{table.answers[key_of(one)] for one in part} for part in (parts.learn, parts.tuning)] == [
+        {"Melanoma", "Naevus"},
+        {"Melanoma", "Naevus"},
+    ]
+    assert parts.held_out
+    assert not {one.group for one in parts.learn} & {one.group for one in (*parts.tuning, *parts.held_out)}
+
+
+def test_a_class_that_cannot_be_tuned_on_says_where_to_draw(tmp_path, drawn_slide):
+    path = drawn_slide(tmp_path / "one.tif")
+    made([annotated(path, [box(0, 0, 448, 160, "Naevus"), box(192, 192, 224, 224, "Melanoma")])], tmp_path / "tiles")
+    recipe = shipped_recipe("classify-tiles").recipe([tmp_path / "tiles"], "none")
+    chosen, table, _ = answered(choose(recipe), recipe)
+    with pytest.raises(
+        DataSetError, match=r"tiles to .* none is of the class Melanoma. Draw another region of Melanoma"
+    ):
+        check_every_answer(chosen, recipe, table)
+
+
+def test_where_a_tile_was_cut_is_nothing_to_learn_from(slide_path, tmp_path):
+    made([annotated(slide_path, [*usual(), box(0, 0, 100, 100, "Fold")])], tmp_path / "tiles")
+    assert not eligible(read_table(tmp_path / "tiles" / "dataset.csv"), "tissue")
 
 
 def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):

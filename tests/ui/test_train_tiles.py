@@ -8,6 +8,7 @@ from test_train import blobs, launched, opens_dock, trainer, user, write_data_se
 
 from napari_melanoma.core.tile import TileConfig
 from napari_melanoma.data.tiles import TileSet, write_tile_set
+from napari_melanoma.io.results import read_table, write_table
 
 __all__ = ["blobs", "launched", "opens_dock", "trainer", "user"]  # fixtures
 
@@ -57,3 +58,19 @@ def test_tiles_and_photographs_are_not_mixed(trainer, tiles, blobs):
     trainer.picks("recipe", "fine-tune")
     assert trainer.dock.start.isEnabled()
     assert trainer.dock.start_from.start == "lesion-small"
+
+
+def test_a_class_of_one_place_is_told_before_the_start(trainer, user):
+    folder = write_data_set(user / "few")
+    rows = [{**row, "tissue": "Naevus", "split": "train"} for row in read_table(folder / "dataset.csv")]
+    rows[3]["tissue"] = "Melanoma"
+    rows[4]["split"] = "val"
+    write_table(folder / "dataset.csv", rows)
+    tile = TileConfig(mpp=0.5, side_px=64)
+    labels = ("Background", "Melanoma", "Naevus")
+    write_tile_set(folder, TileSet(tile=tile, labels=labels, classes=labels[1:]))
+    trainer.adds(folder)
+    assert not trainer.dock.start.isEnabled()
+    assert "Draw another region of Melanoma, in another place" in trainer.says("warning")
+    assert "tuning_fraction" not in trainer.says("warning")
+    assert trainer.dock.recipes.combo.findData("slide-mil") < 0, "embeddings of whole slides are no pictures"

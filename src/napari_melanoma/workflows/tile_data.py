@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
@@ -209,9 +210,10 @@ def _note(report: TileReport, taken: TakenClasses, slides: int) -> None:
         said = f"no tile shows {', '.join(bare)} to the share asked for: its regions are smaller than a tile"
         report.notes.append(("classes", said))
     if report.classes.get(""):
-        report.notes.append(("classes", f"{report.classes['']} tiles show several classes: for segmentation alone"))
+        several = counted(report.classes[""], "tile")
+        report.notes.append(("classes", f"{several} of several classes: for segmentation alone"))
     told = [name for name in report.classes if name]
     if len(told) < FEWEST_CLASSES:
         report.notes.append(("classes", "fewer than two classes have tiles: there is nothing to tell apart yet"))
     if report.slides < slides:
-        report.notes.append(("slides", f"{slides - report.slides} slides gave no tile"))
+        report.notes.append(("slides", f"{counted(slides - report.slides, 'slide')} gave no tile"))
