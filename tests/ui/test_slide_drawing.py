@@ -7,7 +7,7 @@ import pytest
 from fake_slides import MPP, TILE
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
-from qtpy.QtWidgets import QComboBox, QFrame
+from qtpy.QtWidgets import QComboBox, QFrame, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.io.results import read_table
@@ -109,12 +109,31 @@ def test_two_outlines_in_a_hurry_become_two_lesions(analysed):
     person.waits()
 
 
-def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed):
-    person, dock = analysed, analysed.dock
+def answers(monkeypatch, name):
+    """Press the button of this name whenever something is asked."""
+    asked = []
+
+    def answered(box):
+        asked.append(box.text())
+        pressed = box.findChild(QWidget, name)
+        box.deleteLater()
+        return pressed
+
+    monkeypatch.setattr("napari_melanoma.ui.slide.drawing.answer", answered)
+    return asked
+
+
+def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed, monkeypatch):
+    person, dock, asked = analysed, analysed.dock, answers(monkeypatch, "none")
     person.clicks("lesion_draw")
     goes_around(person, box(2, 14.1, 4, 15.9))  # glass: nothing was asked of the model there
     person.until(lambda: "Choose malignant or benign" in dock.status.text)
     assert len(person.rows()) == 2
+    assert len(person.viewer.layers[DRAWING].data) == 1
+    assert "no lesion yet" in person.says("draw_words")
+    person.clicks("lesion_draw")  # away with it, and on second thought not
+    assert asked == ["Drop the outline that you drew?"]
+    assert dock.edits["draw"].isChecked()
     assert len(person.viewer.layers[DRAWING].data) == 1
     combo = person.finds(QComboBox, "draw_class")
     combo.setCurrentIndex(2)
@@ -122,6 +141,21 @@ def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed):
     person.until(lambda: len(person.rows()) == 3)
     person.waits()
     assert person.rows()[2][:3] == ["3", "benign *", "–"]
+    assert "Choose malignant or benign" not in dock.status.text
+    assert "no lesion yet" not in person.says("draw_words")
+    person.clicks("lesion_draw")
+    assert (dock.edits["draw"].isChecked(), len(asked)) == (False, 1)
+
+
+def test_what_is_refused_goes_only_when_the_user_says_so(analysed, monkeypatch):
+    person, dock = analysed, analysed.dock
+    person.clicks("lesion_draw")
+    goes_around(person, box(2, 14.1, 4, 15.9))
+    person.until(lambda: "no lesion yet" in person.says("draw_words"))
+    answers(monkeypatch, "drop")
+    person.clicks("lesion_draw")
+    assert DRAWING not in person.viewer.layers
+    assert "Choose malignant or benign" not in dock.status.text
 
 
 def test_the_tool_goes_with_its_layer_its_slide_and_its_lesions(analysed):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout
+from qtpy.QtWidgets import QFrame, QLabel, QMessageBox, QVBoxLayout
 
+from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row
 from napari_melanoma.ui.slide import layers as slide_layers
@@ -27,6 +28,7 @@ TOOLS = {
     "add_polygon_lasso": ("freehand", "Hold the mouse button and go around; let go where you began."),
     "add_polygon": ("corner by corner", "Click each corner; a double click or Escape ends it."),
 }
+WAITS = "The outline is no lesion yet: {} Press draw again to drop it."
 COLOUR, WIDTHS = "yellow", 600  # of the line; this many of its widths are as long as the slide
 
 
@@ -79,6 +81,19 @@ class DrawingPanel(QFrame):
         self._tell()
         self.tool_changed.emit()
 
+    def say_waiting(self, why: str) -> None:
+        """Say what to do with an outline that is no lesion yet, or how to draw.
+
+        Parameters
+        ----------
+        why : str
+            It is none; empty where no outline waits.
+        """
+        if why:
+            self._words.setText(WAITS.format(why))
+        else:
+            self._tell()
+
     def _tell(self) -> None:
         self._words.setText(f"{TOOLS[self.mode][1]} Hold the space bar to move the slide. Press draw again to end.")
 
@@ -101,6 +116,7 @@ class LesionDrawing(QObject):
         self._panel: DrawingPanel | None = None
         self._slide: OpenSlide | None = None
         self._known: frozenset[int] | None = None  # numbers before the outline that is being measured
+        self._refused = ""  # why an outline that waits is no lesion
         self._in_hand, self._done = False, 0  # whether an outline is half drawn; how many have become lesions
         self._button.toggled.connect(self._on_toggled)
         dock.lesions.changed.connect(self._on_lesions)
@@ -119,10 +135,27 @@ class LesionDrawing(QObject):
     def _on_toggled(self, on: bool) -> None:
         if on:
             self._start()
-        else:
+        elif self._may_stop():
             self._stop()
+        else:
+            self._button.setChecked(True)
+
+    def _may_stop(self) -> bool:
+        """Ask where an outline that is no lesion yet would go."""
+        layer = self.layer
+        gone = layer is None or self._dock.lesions.findings is None
+        if not self._refused or gone or len(layer.data) <= self._done:
+            return True
+        details = f"It is no lesion yet: {self._refused}"
+        box = ask(self._dock, "drop_outline", "Drop the outline that you drew?", details, "Slide")
+        box.addButton("Drop it", QMessageBox.ButtonRole.DestructiveRole).setObjectName("drop")
+        box.setDefaultButton(box.addButton("Keep it", QMessageBox.ButtonRole.RejectRole))
+        pressed = answer(box)
+        return pressed is not None and pressed.objectName() == "drop"
 
     def _start(self) -> None:
+        if self._slide is not None:  # it went on all the time
+            return
         slide = self._dock.slide
         if slide is None or self._dock.lesions.findings is None:
             self._button.setChecked(False)
@@ -138,6 +171,7 @@ class LesionDrawing(QObject):
 
     def _stop(self) -> None:
         """Put the tool away, with what did not become a lesion."""
+        self._refuse("")
         layer, slide, self._slide = self.layer, self._slide, None
         if self._panel is not None:
             self._panel.hide()
@@ -202,18 +236,30 @@ class LesionDrawing(QObject):
         new = [] if known is None else [one for one in found.lesions if one.index not in known]
         if new:
             self._known = None
+            self._refuse("")
             self._done += 1
             self._dock.table.pick(new[-1].index)
             self._dock.status.say(said_drawn(new[-1]))
             QTimer.singleShot(0, self._take)
 
-    def _on_failed(self, _: Exception) -> None:
+    def _on_failed(self, error: Exception) -> None:
         """Leave the outline where it is: another class may make a lesion of it."""
-        self._known = None
+        if self._known is not None:
+            self._known = None
+            self._refuse(str(error))
+
+    def _refuse(self, why: str) -> None:
+        """Know why an outline is no lesion; empty: it is one, or gone, so nothing is said of it any more."""
+        if self._refused and self._dock.status.text == self._refused:
+            self._dock.status.say("")
+        self._refused = why
+        if self._panel is not None:
+            self._panel.say_waiting(why)
 
     def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._slide is not None and self.layer is None:
             self._slide = None
+            self._refuse("")
             self._button.setChecked(False)
 
 
