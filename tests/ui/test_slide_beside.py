@@ -56,6 +56,23 @@ def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, 
     assert beside.model is None
 
 
+def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, tmp_path):
+    dock, window = person.dock, person.viewer.window._qt_window
+    window.resize(1500, 900)
+    person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
+    person.opens_slides(slide_path)
+    dock.beside_fold.toggleButton().click()
+    person.qtbot.wait(200)
+    before = dock.width()
+    presses(person, "beside_show")
+    beside = dock.around.beside
+    person.until(lambda: beside._canvas.width() > 300)
+    person.qtbot.wait(200)
+    presses(person, "beside_show")
+    person.qtbot.wait(300)
+    assert abs(dock.width() - before) < 20
+
+
 def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))

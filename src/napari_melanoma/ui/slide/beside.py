@@ -112,6 +112,7 @@ class SlideBeside(QObject):
         self._canvas: Any = None
         self._frame: Any = None
         self._other = ""
+        self._width = 0  # of the dock before there was a second view
         self._moving = False
         self.offset = (0.0, 0.0)  # (y, x) from a place in the first view to the same in the second, in its unit
         for events in (camera(viewer).events.center, camera(viewer).events.zoom):
@@ -176,6 +177,8 @@ class SlideBeside(QObject):
         from napari.components.viewer_model import ViewerModel
         from napari.qt import QtViewer
 
+        own = self._own()
+        self._width = 0 if own is None or own.isFloating() else own.width()
         self._model = ViewerModel()
         self._canvas = QtViewer(self._model)
         self._frame = self._viewer.window.add_dock_widget(self._canvas, name="Slide beside", area="right")
@@ -186,13 +189,24 @@ class SlideBeside(QObject):
 
     def _place(self) -> None:
         """Put the second view between the first and the dock, as wide as the first."""
-        window, own = self._dock.window(), self._dock.parent()
-        while own is not None and not isinstance(own, QDockWidget):
-            own = own.parent()
+        window, own = self._dock.window(), self._own()
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             window.splitDockWidget(frames[0], own, Qt.Orientation.Horizontal)
             QTimer.singleShot(WIDEN_MS, self._widen)
+
+    def _own(self) -> QDockWidget | None:
+        """The frame of the dock."""
+        own = self._dock.parent()
+        while own is not None and not isinstance(own, QDockWidget):
+            own = own.parent()
+        return own
+
+    def _narrow(self) -> None:
+        """Give the first view back the room that Qt gave to the dock when the second view went."""
+        window, own = self._dock.window(), self._own()
+        if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
+            window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
     def _widen(self) -> None:
         """Give the second view half of the room of both, once Qt has laid it out."""
@@ -214,6 +228,7 @@ class SlideBeside(QObject):
         self._canvas.close()
         self._canvas.deleteLater()
         self._canvas = self._frame = None
+        QTimer.singleShot(WIDEN_MS, self._narrow)
 
     def _fill(self) -> None:
         """Show the slide that was chosen, from the same open file."""
