@@ -52,7 +52,8 @@ def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, 
     camera(beside.model).zoom = 1.5
     np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
 
-    presses(person, "beside_show")
+    with person.qtbot.waitSignal(beside._canvas.destroyed):
+        presses(person, "beside_show")
     assert beside.model is None
 
 
@@ -84,6 +85,7 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
     before = place(beside.model)
     camera(viewer).zoom = 0.7
     np.testing.assert_allclose(place(beside.model), before)
-    viewer.layers.remove("bare")
+    with person.qtbot.waitSignal(beside._canvas.destroyed):
+        viewer.layers.remove("bare")
     assert beside.model is None
     person.waits()
