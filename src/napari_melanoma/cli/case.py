@@ -10,6 +10,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _make(current: Session, folder: Path, sources: list[Path], patient: str, map
     made = make_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
     for about, said in made.notes:
         current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
-    counts = f"{_counted(made.added, 'image')} added, {_counted(len(made.case.lesions), 'lesion')} in all"
+    counts = f"{counted(made.added, 'image')} added, {counted(len(made.case.lesions), 'lesion')} in all"
     text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
     current.done(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
 
@@ -94,7 +95,7 @@ def _print(current: Session, folder: Path) -> None:
     for kind, things in (("fault", found.faults), ("note", found.notes)):
         for about, said in things:
             current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
-    faults = _counted(len(found.faults), "fault")
+    faults = counted(len(found.faults), "fault")
     text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {folder}."
     current.done(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
 
@@ -112,7 +113,7 @@ def _answer(current: Session, folder: Path, classifier: str) -> None:
     current.report.listing("answers", "\n".join(_answer_line(one) for one in answers.lesions), **answers.to_json())
     for about, said in answers.notes:
         current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
-    counts = f"{_counted(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
+    counts = f"{counted(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
     text = f"{counts}: {written}. Research use only; not for diagnosis."
     current.done(text, some_failed=bool(answers.notes), out=str(written), lesions=len(answers.lesions))
 
@@ -141,7 +142,7 @@ def _lines(shown: Case) -> Iterator[str]:
 def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
     """The images of a lesion for people."""
     for image in images:
-        results = _counted(len(image.results), "result") if image.results else ""
+        results = counted(len(image.results), "result") if image.results else ""
         facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results)
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 
@@ -158,8 +159,3 @@ def _title(name: str) -> str:
 
     column = column_named(name)
     return (column.title if column else name).lower()
-
-
-def _counted(count: int, what: str) -> str:
-    """Such as ``1 image`` or ``2 images``."""
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import DataSetError
 
 
@@ -29,9 +30,9 @@ class Counts:
         """The numbers in one line."""
         if not self.usable:
             return "no image with a mask yet"
-        said = [f"{self.usable:,} {_plural('image', self.usable)} with masks"]
+        said = [f"{counted(self.usable, 'image')} with masks"]
         if self.tiles:
-            said = [f"{self.usable:,} {_plural('tile', self.usable)} of slides, {self.tiles}"]
+            said = [f"{counted(self.usable, 'tile')} of slides, {self.tiles}"]
         if self.corrected:
             said.append(f"{self.corrected:,} corrected")
         if self.patients < self.usable:  # else nobody is named, or each has one image
@@ -124,7 +125,3 @@ def folder_of(path: Path) -> Path:
     """
     folder = path.parent if path.suffix.lower() == ".csv" else path
     return folder.expanduser().absolute()
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"

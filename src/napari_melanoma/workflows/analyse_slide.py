@@ -257,7 +257,7 @@ def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideRe
     order, state = result.order, result.state
     todo = batches_to_do(order, state, result.spec.batch_size)
     left = sum(len(batch.places) for batch in todo)
-    failed = int((state == FAILED).sum() - _failed_in(todo, state))
+    failed = _failed(result) - _failed_in(todo, state)
     telling = _Telling(work, len(order), len(order) - left, failed, Pace(left))
     work.place.tell(
         "started",
@@ -316,12 +316,12 @@ def _cautions(model: TileModel, result: SlideResult, *, worked: bool) -> list[st
     """What a reader of the answer should know of it; ``worked`` says whether the model was asked now."""
     from napari_melanoma.inference.tiles import MIXED
 
-    order, state = result.order, result.state
-    failed = int((state[order[:, 0], order[:, 1]] == FAILED).sum())
+    failed, tiles = _failed(result), len(result.order)
     cautions = []
     if failed:
-        share = 100 * failed / len(order)
-        cautions.append(f"{failed} of {len(order)} tiles ({share:.1f} %) could not be read; they count for nothing.")
+        cautions.append(
+            f"{failed} of {tiles} tiles ({100 * failed / tiles:.1f} %) could not be read; they count for nothing."
+        )
     if model.info.caution:
         cautions.append(model.info.caution)
     if worked and model.precision != result.spec.precision:

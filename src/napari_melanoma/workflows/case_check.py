@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.pseudonyms import SHAPE
 from napari_melanoma.core.runs import RunContext
@@ -112,7 +113,7 @@ def _notes(case: Case) -> Iterator[Note]:
         if not lesion.images:
             yield lesion.id, "has no image."
     if case.images:
-        yield "case", f"{_counted(len(case.images), 'image')} of no lesion yet."
+        yield "case", f"{counted(len(case.images), 'image')} of no lesion yet."
     for _, image in case.each_image():
         if image.results and image.current is None:
             yield image.id, "no result rests on the mask that counts now: save it again."
@@ -125,7 +126,7 @@ def _unconfirmed(case: Case) -> Iterator[Note]:
     """How many guesses nobody has confirmed."""
     guesses = sum(len(part.guesses) for part in _parts(case))
     if guesses:
-        yield "case", f"{_counted(guesses, 'value')} guessed and not confirmed."
+        yield "case", f"{counted(guesses, 'value')} guessed and not confirmed."
 
 
 def _parts(case: Case) -> Iterator[CasePart]:
@@ -133,8 +134,3 @@ def _parts(case: Case) -> Iterator[CasePart]:
     yield case.patient
     yield from case.lesions
     yield from (image for _, image in case.each_image())
-
-
-def _counted(count: int, what: str) -> str:
-    """Such as ``1 image`` or ``2 images``."""
-    return f"{count} {what}{'' if count == 1 else 's'}"

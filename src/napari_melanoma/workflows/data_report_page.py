@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.counting import counted
 from napari_melanoma.data.domain_shift import EVERYTHING, DomainShift
 from napari_melanoma.data.report import DESCRIBED, NO_SPLIT, DataSetReport, ReportRow
 from napari_melanoma.report import data_figures as figures
@@ -91,19 +92,14 @@ def _warnings(report: DataReport) -> list[str]:
         )
     if leaks := sum(pair.leaks for pair in report.duplicates or ()):
         said.append(
-            f"{_counted_words(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
+            f"{counted(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
             "'napari-melanoma data split --replace' keeps them together."
         )
     if whole.faults:
-        said.append(f"{_counted_words(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
+        said.append(f"{counted(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
     if whole.rows > whole.images:
-        said.append(f"{_counted_words(whole.rows - whole.images, 'row')} without an image.")
+        said.append(f"{counted(whole.rows - whole.images, 'row')} without an image.")
     return said
-
-
-def _counted_words(count: int, thing: str) -> str:
-    """Say how many there are."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _sources(report: DataReport, folder: Path) -> Iterator[Part]:
@@ -231,9 +227,7 @@ def _same(report: DataReport, folder: Path) -> Iterator[Part]:
     pairs = report.duplicates
     across = sum(pair.first.domain != pair.second.domain for pair in pairs)
     apart = sum(not pair.same_group for pair in pairs)
-    line = (
-        f"{_counted_words(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
-    )
+    line = f"{counted(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
     line += f"under different names of patient or lesion, {sum(pair.leaks for pair in pairs)} in two splits."
     rows = tuple(
         (
