@@ -18,6 +18,7 @@ SCHEMA = json.loads(Path(__file__).with_name("qupath.schema.json").read_text(enc
 BOX = [[100.25, 40], [180.5, 40], [180.5, 90.75], [100.25, 90.75], [100.25, 40]]
 HOLE = [[120, 50], [120, 60], [130, 60], [130, 50], [120, 50]]
 FAR = [[300, 300], [340, 300], [340, 310], [300, 310], [300, 300]]
+SLIVER = [[100.25, 40], [99, 40.5], [100, 40.5], [100.25, 40]]  # such as its brush leaves, at a corner of the box
 IDENTITY = "5d2b7e46-6a1c-4f0e-9a57-3c1de04b91{:02d}"
 
 
@@ -48,6 +49,9 @@ QUPATH = {
     ),
     "an ellipse in another plane": an_object(
         3, polygon(BOX, plane={"c": -1, "z": 2, "t": 0}, isEllipse=True), {"objectType": "annotation"}
+    ),
+    "two parts that touch": an_object(
+        6, {"type": "MultiPolygon", "coordinates": [[BOX], [SLIVER]]}, {"objectType": "annotation", "name": "C_14.2"}
     ),
     "a cell": an_object(
         4,
@@ -103,6 +107,18 @@ def test_objects_within_objects_are_read_as_objects(tmp_path: Path) -> None:
 def test_an_object_without_a_place_is_left_out_and_named(tmp_path: Path) -> None:
     found = read(tmp_path, '[{"type": "Feature", "geometry": null, "properties": {"objectType": "root"}}]')
     assert found == GeoJson((), ("feature 1: it has no geometry",))
+
+
+def test_points_and_lines_are_left_out_and_named(tmp_path: Path) -> None:
+    shapes = {"Point": [5, 6.5], "MultiPoint": [[5, 6.5]], "LineString": [[0, 0], [1, 2]], "MultiLineString": [FAR]}
+    content = [
+        an_object(number, {"type": kind, "coordinates": shape}, {"objectType": "annotation"})
+        for number, (kind, shape) in enumerate(shapes.items())
+    ]
+    jsonschema.validate({"type": "FeatureCollection", "features": content}, SCHEMA)
+    found = read(tmp_path, json.dumps([*content, QUPATH["a cell"]]))
+    assert len(found.annotations) == 1
+    assert [kind in said for kind, said in zip(shapes, found.left_out, strict=True)] == [True] * 4
 
 
 def test_numbers_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:
