@@ -1,0 +1,185 @@
+"""How well several readers agree on a number: Bland-Altman's bias and limits, and the intraclass correlation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.statistics import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+LEVEL = 0.95
+REACH = 1.959963984540054  # standard deviations to either side that hold 95 % of normal differences
+FEWEST = 3  # values: of two, neither a spread nor a correlation says anything
+
+
+@dataclass(frozen=True, eq=False)
+class BlandAltman:
+    """Differences of two readers, over their mean.
+
+    Attributes
+    ----------
+    means, differences : numpy.ndarray
+        float64 (value,); second reader less first.
+    bias : Estimate
+        Mean difference.
+    sd : float
+        Standard deviation of the differences.
+    low, high : Estimate
+        Limits of agreement, between which 95 % of such differences lie.
+    slope : Estimate
+        By how much the difference grows with the mean; an interval without 0 says that one bias does not fit all.
+    """
+
+    means: NDArray[np.float64]
+    differences: NDArray[np.float64]
+    bias: Estimate
+    sd: float
+    low: Estimate
+    high: Estimate
+    slope: Estimate
+
+
+def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman:
+    """Compare two readers' values of the same things (Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8).
+
+    Intervals are of 95 %: of the bias by Student's t, of the limits the exact ones by the noncentral t (Carkeet 2015,
+    doi:10.1097/OPX.0000000000000513). They take the things to be independent and their differences to be normal.
+
+    Parameters
+    ----------
+    first, second : array_like
+        (value,), finite, in the same order and unit.
+
+    Returns
+    -------
+    BlandAltman
+        In the unit of the values.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer than three pairs, or not one value of each.
+    """
+    one, other = _pairs(first, second)
+    count, differences, means = len(one), other - one, (one + other) / 2
+    bias, sd = float(differences.mean()), float(differences.std(ddof=1))
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * sd / np.sqrt(count)
+    near, far = _ends_of_limit(count, sd)
+    return BlandAltman(
+        means,
+        differences,
+        Estimate(bias, bias - reach, bias + reach, count),
+        sd,
+        Estimate(bias - REACH * sd, bias - far, bias - near, count),
+        Estimate(bias + REACH * sd, bias + near, bias + far, count),
+        _slope(means, differences),
+    )
+
+
+def intraclass_correlation(values: ArrayLike) -> Estimate:
+    """Give ICC(2,1): absolute agreement of single readers who stand for others (Shrout and Fleiss 1979).
+
+    Two-way random effects, doi:10.1037/0033-2909.86.2.420, with the 95 % interval given there.
+
+    Parameters
+    ----------
+    values : array_like
+        (thing, reader), finite; every thing read by every reader.
+
+    Returns
+    -------
+    Estimate
+        1 where readers agree on everything, 0 or less where they agree no more than by chance; all NaN where all values
+        are the same.
+
+    Raises
+    ------
+    ValueError
+        Where there are fewer than three things or two readers, or a value is missing.
+    """
+    table = np.asarray(values, np.float64)
+    if table.ndim != 2 or table.shape[0] < FEWEST or table.shape[1] < 2 or not np.isfinite(table).all():
+        raise ValueError(
+            f"agreement takes the values of two readers or more of {FEWEST} things or more; found {table.shape}."
+        )
+    things, readers = table.shape
+    between, reader, rest = _mean_squares(table)
+    whole = between + (readers - 1) * rest + readers * (reader - rest) / things
+    if whole <= 0:
+        return Estimate(np.nan, np.nan, np.nan, things)
+    found = float((between - rest) / whole)
+    if rest <= 0:  # they differ by a constant alone: the interval has no width to be computed from
+        return Estimate(found, np.nan, np.nan, things)
+    low, high = _icc_ends(found, (between, reader, rest), (things, readers))
+    return Estimate(found, low, high, things)
+
+
+def _pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both readers' values, refused where they are no pairs."""
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.ndim != 1 or one.shape != other.shape or len(one) < FEWEST:
+        raise ValueError(f"agreement takes {FEWEST} pairs or more; found {one.shape} and {other.shape} values.")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise ValueError("agreement takes finite values: leave out what one of the readers did not measure.")
+    return one, other
+
+
+def _ends_of_limit(count: int, sd: float) -> tuple[float, float]:
+    """How far from the bias a limit of agreement begins and ends, exactly."""
+    if sd == 0:
+        return 0.0, 0.0
+    from scipy.stats import nct
+
+    root = np.sqrt(count)
+    ends = nct.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], count - 1, REACH * root) / root
+    return float(ends[0] * sd), float(ends[1] * sd)
+
+
+def _slope(means: NDArray[np.float64], differences: NDArray[np.float64]) -> Estimate:
+    """Differences over means, by least squares."""
+    from scipy.special import stdtrit
+
+    count, spread = len(means), means - means.mean()
+    weight = float((spread**2).sum())
+    if weight == 0:
+        return Estimate(np.nan, np.nan, np.nan, count)
+    slope = float((spread * differences).sum() / weight)
+    left = differences - differences.mean() - slope * spread
+    error = np.sqrt((left**2).sum() / (count - 2) / weight)
+    reach = float(stdtrit(count - 2, (1 + LEVEL) / 2) * error)
+    return Estimate(slope, slope - reach, slope + reach, count)
+
+
+def _mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean squares between things, between readers, and of what is left."""
+    things, readers = table.shape
+    whole, of_thing, of_reader = table.mean(), table.mean(axis=1), table.mean(axis=0)
+    left = table - of_thing[:, None] - of_reader + whole
+    between = readers * ((of_thing - whole) ** 2).sum() / (things - 1)
+    reader = things * ((of_reader - whole) ** 2).sum() / (readers - 1)
+    return float(between), float(reader), float((left**2).sum() / ((things - 1) * (readers - 1)))
+
+
+def _icc_ends(found: float, squares: tuple[float, float, float], shape: tuple[int, int]) -> tuple[float, float]:
+    """Interval of ICC(2,1), by Satterthwaite's degrees of freedom."""
+    from scipy.special import fdtri
+
+    (between, reader, rest), (things, readers) = squares, shape
+    ratio, tail = reader / rest, (1 + LEVEL) / 2
+    above = readers * found * ratio + things * (1 + (readers - 1) * found) - readers * found
+    below = (things - 1) * readers**2 * found**2 * ratio**2 + (
+        things * (1 + (readers - 1) * found) - readers * found
+    ) ** 2
+    degrees = (readers - 1) * (things - 1) * above**2 / below
+    upper, lower = fdtri(things - 1, degrees, tail), fdtri(degrees, things - 1, tail)
+    error = readers * reader + (readers * things - readers - things) * rest
+    low = things * (between - upper * rest) / (upper * error + things * between)
+    high = things * (lower * between - rest) / (error + things * lower * between)
+    return float(low), float(high)

@@ -1,0 +1,64 @@
+"""Agreement of readers: published examples, laws, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.agreement import bland_altman, intraclass_correlation
+
+# Peak expiratory flow by a large and a small meter, l/min: Bland and Altman 1986, table of the first measurements.
+LARGE = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+SMALL = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+# Six things by four judges: Shrout and Fleiss 1979, table 2.
+JUDGED = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+
+
+def test_bland_and_altman_find_what_they_published() -> None:
+    found = bland_altman(SMALL, LARGE)
+    assert (found.bias.mean, found.sd) == pytest.approx((-2.1, 38.8), abs=0.05)
+    assert (found.low.mean, found.high.mean) == pytest.approx((-79.7, 75.5), abs=1.7)  # they take 2 for 1.96
+    assert (found.bias.low, found.bias.high) == pytest.approx((-22.0, 17.8), abs=0.1)
+    assert found.low.low < found.low.mean < found.low.high < found.bias.low
+    assert found.bias.high < found.high.low < found.high.mean < found.high.high
+
+
+def test_shrout_and_fleiss_find_what_they_published() -> None:
+    found = intraclass_correlation(JUDGED)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.290, 0.019, 0.761), abs=0.001)
+    assert found.count == 6
+
+
+def test_intervals_hold_what_they_promise() -> None:
+    random, held = np.random.default_rng(1), np.zeros(3)
+    rounds, sd_thing, sd_read = 400, 1.0, 0.3
+    truth = np.array([0.1, 0.1 + 1.959964 * sd_read * np.sqrt(2), sd_thing**2 / (sd_thing**2 + sd_read**2)])
+    for _ in range(rounds):
+        things = random.normal(2, sd_thing, 25)
+        read = things[:, None] + random.normal(0, sd_read, (25, 2)) + [0, 0.1]
+        found = bland_altman(*read.T)
+        icc = intraclass_correlation(read - [0, 0.1])
+        for index, (one, true) in enumerate(zip((found.bias, found.high, icc), truth, strict=True)):
+            held[index] += one.low <= true <= one.high
+    assert (held / rounds > 0.92).all()
+    assert (held / rounds < 0.985).all()
+
+
+def test_who_says_the_same_agrees_and_who_is_off_by_a_constant_does_not_fully() -> None:
+    values = np.array([0.5, 1.2, 3.4, 4.0])
+    same = bland_altman(values, values)
+    assert (same.bias.mean, same.low.mean, same.high.mean, same.slope.mean) == (0, 0, 0, 0)
+    assert intraclass_correlation(np.stack([values, values], 1)).mean == pytest.approx(1)
+    off = bland_altman(values, values + 0.4)
+    assert (off.bias.mean, off.sd) == pytest.approx((0.4, 0))
+    assert 0.5 < intraclass_correlation(np.stack([values, values + 0.4], 1)).mean < 1
+    assert bland_altman(values, 1.1 * values).slope.low > 0
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    for first, second in (([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, np.nan], [1, 2, 3])):
+        with pytest.raises(ValueError, match="agreement takes"):
+            bland_altman(first, second)
+    with pytest.raises(ValueError, match="two readers"):
+        intraclass_correlation([[1], [2], [3]])
+    assert np.isnan(intraclass_correlation(np.ones((4, 2))).mean)
