@@ -1,0 +1,73 @@
+"""``depth.json``: there and back, files that are none, and what an analysis says of the depth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.slide_depth import (
+    DEPTH,
+    Change,
+    Margins,
+    Mitoses,
+    Proposed,
+    Reading,
+    SlideDepth,
+    proposed,
+    read_depth,
+    write_depth,
+)
+
+READING = Reading(
+    reader="Reader A",
+    when="2026-01-02T10:00:00+00:00",
+    method="corrected",
+    line=((1.5, 2.0), (300.25, 4.0)),
+    um_per_px=(0.25, 0.25),
+    mm=1.34,
+    ulcerated=False,
+    clark=4,
+    clark_by="hand",
+    margins=Margins(lateral_mm=3.0),
+    mitoses=Mitoses(
+        points=((1.0, 2.0),), areas=(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0)),), counted=1, mm2=1.0, per_mm2=1.0
+    ),
+    notes="ulcer at the left",
+    history=(Change(field="mm", before=1.2, after=1.34, reader="Reader A", when="2026-01-02T10:00:00+00:00"),),
+)
+
+
+def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
+    depth = SlideDepth(fingerprint="abc", readings=(READING, Reading()))
+    write_depth(tmp_path / "slide", depth)
+    assert read_depth(tmp_path / "slide") == depth
+    told = json.loads((tmp_path / "slide" / DEPTH).read_text(encoding="utf-8"))
+    assert told["format_version"] == 1
+    assert told["readings"][0]["margins"] == {"lateral_mm": 3.0, "deep_mm": None}
+    assert read_depth(tmp_path) == SlideDepth()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 2}', '{"readings": [{"mm": -1}]}'])
+def test_what_is_no_reading_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / DEPTH).write_text(text)
+    with pytest.raises(InputError, match="cannot be read as readings"):
+        read_depth(tmp_path)
+
+
+def test_an_analysis_says_where_to_measure() -> None:
+    line = {"surface": [10.0, 20.0], "deepest": [500, 20]}
+    good = {**line, "mm": 1.2, "interval_mm": [1.0, 1.4], "at_least": True, "section": 0, "notes": ["a"], "new": 1}
+    told = {"depth": {"candidates": [good, {"mm": 1}, 7], "clark_estimate": 4, "ulceration": True, "notes": ["b"]}}
+    found = proposed(told)
+    assert len(found.proposals) == 1
+    assert found.proposals[0].line == ((10.0, 20.0), (500.0, 20.0))
+    assert (found.proposals[0].interval_mm, found.proposals[0].at_least) == ((1.0, 1.4), True)
+    assert (found.clark, found.ulcerated, found.notes) == (4, True, ("b",))
+
+
+@pytest.mark.parametrize("content", [{}, {"depth": None}, {"depth": {"candidates": 3, "clark_estimate": "x"}}])
+def test_an_analysis_without_depth_says_nothing(content: dict[str, object]) -> None:
+    assert proposed(content) == Proposed()
