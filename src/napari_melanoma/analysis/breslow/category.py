@@ -1,0 +1,76 @@
+"""T category of a primary melanoma by thickness and ulceration, as AJCC's eighth edition has it."""
+
+from __future__ import annotations
+
+import math
+
+# Gershenwald et al. 2017, doi:10.3322/caac.21409: thickness to the nearest 0.1 mm; T1 up to 1.0, T2 up to 2.0 ...
+LIMITS = (("T1", 1.0), ("T2", 2.0), ("T3", 4.0))
+T1B_FROM = 0.8
+BORDERS_MM = (0.75, 1.05, 2.05, 4.05)  # where the rounded thickness steps into the next category
+
+
+def rounded_mm(mm: float) -> float:
+    """Round a thickness to 0.1 mm, halves up: 0.75 to 0.84 is 0.8, 0.95 to 1.04 is 1.0.
+
+    Parameters
+    ----------
+    mm : float
+        Thickness.
+
+    Returns
+    -------
+    float
+        With one decimal.
+    """
+    return math.floor(round(10 * mm, 6) + 0.5) / 10
+
+
+def t_category(mm: float, ulcerated: bool | None) -> str:
+    """Give the T category.
+
+    Parameters
+    ----------
+    mm : float
+        Breslow thickness, above 0.
+    ulcerated : bool or None
+        None where it is not known.
+
+    Returns
+    -------
+    str
+        ``T1a`` to ``T4b``; without its letter where that depends on an ulceration that is not known.
+
+    Raises
+    ------
+    ValueError
+        Where the thickness is not a positive finite number.
+    """
+    if not (math.isfinite(mm) and mm > 0):
+        raise ValueError(f"a thickness is a positive number of mm, not {mm}")
+    thick = rounded_mm(mm)
+    stage = next((name for name, most in LIMITS if thick <= most), "T4")
+    if stage == "T1" and thick >= T1B_FROM:
+        return "T1b"
+    return stage if ulcerated is None else stage + ("b" if ulcerated else "a")
+
+
+def straddles(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
+    """Name the categories that an interval reaches into.
+
+    Parameters
+    ----------
+    interval_mm : tuple of float
+        Least and greatest thickness.
+    ulcerated : bool or None
+        None where it is not known.
+
+    Returns
+    -------
+    tuple of str
+        From thin to thick; empty where it is one alone.
+    """
+    low, high = max(interval_mm[0], 1e-3), max(interval_mm[1], 1e-3)
+    inside = [low, *(border for border in BORDERS_MM if low < border <= high), high]
+    named = tuple(dict.fromkeys(t_category(mm, ulcerated) for mm in inside))
+    return named if len(named) > 1 else ()

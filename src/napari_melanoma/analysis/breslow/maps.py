@@ -1,0 +1,186 @@
+"""What a model says of each cell of a slide, and which of its classes are needed for a thickness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.lesion_classes import BENIGN
+from napari_melanoma.core.errors import InputError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+MALIGNANT = ("melanoma", "malignant", "tumour", "tumor")
+SIDE_UM = 60.0  # over which naevus and melanoma are weighed against each other
+COARSE_UM = 10.0
+
+
+@dataclass(frozen=True)
+class ClassRoles:
+    """Which class is what, by index; ``benign`` is -1 where the model knows no benign lesion."""
+
+    background: int
+    epidermis: int
+    malignant: int
+    benign: int = -1
+
+    @classmethod
+    def of(cls, classes: Sequence[str]) -> Self | None:
+        """Find them by their names.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            Of a model that draws tissue.
+
+        Returns
+        -------
+        ClassRoles or None
+            None where background, epidermis or tumour is not among them.
+        """
+        names = [name.lower() for name in classes]
+        background, epidermis = _first(names, ("background", "glass")), _first(names, ("epidermis",))
+        malignant, benign = _first(names, MALIGNANT), _first(names, BENIGN)
+        if min(background, epidermis, malignant) < 0:
+            return None
+        return cls(background, epidermis, malignant, benign)
+
+
+@dataclass(frozen=True)
+class TissueMaps:
+    """Probability of each class of each cell, (class, row, column): uint8 up to 255, or float up to 1.
+
+    Cells of which nothing is known (not-a-number, or 0 in all classes) count as background.
+    """
+
+    probability: NDArray[Any]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
+        """Take a label image for a map that is sure of itself.
+
+        Parameters
+        ----------
+        labels : numpy.ndarray
+            Integers (row, column): index into ``classes``.
+        classes : sequence of str
+            Names.
+
+        Returns
+        -------
+        TissueMaps
+            uint8.
+        """
+        sure = labels[None] == np.arange(len(classes))[:, None, None]
+        return cls(sure.astype(np.uint8) * np.uint8(255), tuple(classes))
+
+    @property
+    def roles(self) -> ClassRoles:
+        """Which class is what.
+
+        Raises
+        ------
+        InputError
+            Where a class is missing.
+        """
+        roles = ClassRoles.of(self.classes)
+        if roles is None:
+            raise InputError(
+                f"a thickness needs a map with the classes background, epidermis and melanoma (or tumour), and this "
+                f"one has {', '.join(self.classes)}: analyse the slide with a model that draws these."
+            )
+        return roles
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """What is where, all (row, column): bool ``tissue``, ``epidermis``, ``tumour``; ``chance`` of tumour, uint8.
+
+    ``tumour`` is what is more like melanoma than like a naevus; ``chance`` is up to 255, and counts naevus too where
+    melanoma prevails around.
+    """
+
+    tissue: NDArray[np.bool_]
+    epidermis: NDArray[np.bool_]
+    tumour: NDArray[np.bool_]
+    chance: NDArray[np.uint8]
+
+
+def tissues_of(maps: TissueMaps, cell_um: tuple[float, float]) -> Tissues:
+    """Decide what each cell is: the likeliest class, and of lesions the one that prevails around.
+
+    Parameters
+    ----------
+    maps : TissueMaps
+        What the model says.
+    cell_um : tuple of float
+        Height and width of a cell in micrometres.
+
+    Returns
+    -------
+    Tissues
+        On the same cells.
+
+    Raises
+    ------
+    InputError
+        Where a class is missing.
+    """
+    roles, values = maps.roles, _as_bytes(maps.probability)
+    lesion = values[roles.malignant]
+    if roles.benign >= 0:
+        lesion = np.minimum(lesion.astype(np.uint16) + values[roles.benign], 255).astype(np.uint8)
+    best, tissue = values[roles.background].copy(), np.zeros(lesion.shape, bool)
+    for index in range(len(values)):
+        if index not in (roles.background, roles.malignant, roles.benign):
+            tissue |= values[index] > best
+            np.maximum(best, values[index], out=best)
+    tumour = lesion > best
+    epidermis = (values[roles.epidermis] == best) & tissue & ~tumour
+    tissue |= tumour
+    if roles.benign >= 0:
+        melanoma = _prevailing(values[roles.malignant], values[roles.benign], cell_um)
+        tumour &= melanoma
+        lesion = np.where(melanoma, lesion, 0).astype(np.uint8)
+    return Tissues(tissue, epidermis, tumour, lesion)
+
+
+def _prevailing(
+    malignant: NDArray[np.uint8], benign: NDArray[np.uint8], cell_um: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Where melanoma outweighs naevus, over all that is near; reckoned on coarse cells, for it is smooth."""
+    from scipy import ndimage
+
+    steps = [max(1, round(COARSE_UM / um)) for um in cell_um]
+    sigma = [SIDE_UM / (um * step) for um, step in zip(cell_um, steps, strict=True)]
+    near = [ndimage.gaussian_filter(_means(values, steps), sigma) for values in (malignant, benign)]
+    coarse = near[0] >= near[1]
+    rows, columns = malignant.shape
+    return np.repeat(np.repeat(coarse, steps[0], axis=0)[:rows], steps[1], axis=1)[:, :columns]
+
+
+def _means(values: NDArray[np.uint8], steps: Sequence[int]) -> NDArray[np.float32]:
+    """Means over blocks; those at the far edges are of what there is."""
+    below, beside = (-side % step for side, step in zip(values.shape, steps, strict=True))
+    padded = np.pad(values, ((0, below), (0, beside)), mode="edge")
+    rows, columns = padded.shape[0] // steps[0], padded.shape[1] // steps[1]
+    return padded.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3), dtype=np.float32)
+
+
+def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:
+    """Probabilities up to 255."""
+    if probability.dtype == np.uint8:
+        return probability
+    return np.rint(255 * np.clip(np.nan_to_num(probability), 0, 1)).astype(np.uint8)
+
+
+def _first(names: Sequence[str], wanted: Sequence[str]) -> int:
+    """Index of the first name that is wanted, those wanted more first; -1 where none is there."""
+    return next((names.index(name) for name in wanted if name in names), -1)

@@ -1,0 +1,55 @@
+"""The scale of a map, refused where it is missing or cannot be true: a thickness is worth what its scale is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import ScaleMissing
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.placement import MapPlace
+
+PLAUSIBLE_UM = (0.05, 20.0)  # a pixel of a slide at 200 times and at half a time
+LEAST_MAP_MM, LARGEST_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
+ASPECT = 4.0
+MISSING = (
+    "pixel size is missing: a thickness in mm needs micrometres per pixel, and this slide carries none. Give it with "
+    "--mpp, or draw a known length in the Slide dock."
+)
+
+
+def checked_cell_um(place: MapPlace, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Give the size of a map's cells.
+
+    Parameters
+    ----------
+    place : MapPlace
+        Where the map lies.
+    shape : tuple of int
+        Its rows and columns.
+
+    Returns
+    -------
+    tuple of float
+        Height and width in micrometres.
+
+    Raises
+    ------
+    ScaleMissing
+        Where it is not known, or no slide can have it: such as millimetres or metres taken for micrometres.
+    """
+    size, cell = place.pixel_size, place.cell_um
+    if size is None or cell is None:
+        raise ScaleMissing(MISSING)
+    sides = [rows * um / 1000 for rows, um in zip(shape, cell, strict=True)]
+    low, high = PLAUSIBLE_UM
+    good = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
+    even = max(size.y_um / size.x_um, size.x_um / size.y_um) <= ASPECT
+    if not (good and even and max(sides) <= LARGEST_MAP_MM and max(sides) >= LEAST_MAP_MM):
+        raise ScaleMissing(
+            f"a pixel size of {size.y_um:g} x {size.x_um:g} micrometres cannot be true ({size.source}): what was "
+            f"analysed would be {sides[0]:.4g} x {sides[1]:.4g} mm. Slides have {low:g} to {high:g}, about alike both "
+            "ways: a factor of 1000 is one unit taken for another. Give the true one with --mpp. No thickness was "
+            "measured."
+        )
+    return cell

@@ -1,0 +1,172 @@
+"""The sections of a map: pieces of tissue apart from each other, each measured by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.masks import components, filled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.breslow.config import DepthConfig
+    from napari_melanoma.analysis.breslow.maps import Tissues
+
+    Bools = NDArray[np.bool_]
+    Floats = NDArray[np.floating[Any]]
+
+CRACK_UM = 10.0  # tissue on both sides of a gap of twice this is one section
+RIM_UM = 25.0  # what lies so near to the glass lies at it
+SMOOTH_UM = 40.0  # over which it is told which way the tissue lies
+
+
+@dataclass(frozen=True)
+class Section:
+    """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometres.
+
+    ``top`` and ``left`` say where its box begins on the map, in cells; ``cell_um`` is the height and width of a cell.
+    """
+
+    index: int
+    top: int
+    left: int
+    whole: Bools
+    epidermis: Bools
+    tumour: Bools
+    chance: NDArray[np.uint8]
+    cell_um: tuple[float, float]
+
+    @property
+    def cell_um2(self) -> float:
+        """Area of a cell."""
+        return self.cell_um[0] * self.cell_um[1]
+
+    def positions(self, mask: Bools) -> Floats:
+        """Give the centres of cells.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray
+            bool (row, column) within the box.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (cell, 2): y and x in micrometres from the map's corner.
+        """
+        return np.add(np.argwhere(mask), (self.top + 0.5, self.left + 0.5)) * self.cell_um
+
+    @cached_property
+    def rim(self) -> Bools:
+        """Outermost cells, those where the map itself ends left out."""
+        from scipy import ndimage
+
+        return self.whole & ~ndimage.binary_erosion(self.whole, border_value=1)
+
+    def near(self, mask: Bools) -> Bools:
+        """Cells within ``RIM_UM`` of a mask, by rows and columns."""
+        return widened(mask, RIM_UM, self.cell_um)
+
+    @cached_property
+    def covered_rim(self) -> tuple[Floats, Floats]:
+        """Rim over epidermis, (point, 2): where it lies, and which way the tissue does; y and x in micrometres."""
+        from scipy import ndimage
+
+        where = self.rim & self.near(self.epidermis)
+        size = [2 * round(SMOOTH_UM / 2 / um) + 1 for um in self.cell_um]
+        smooth = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
+        rows, columns = np.nonzero(where)
+        last = np.array(where.shape) - 1
+        inward = np.stack(
+            [
+                (smooth[np.minimum(rows + 1, last[0]), columns] - smooth[np.maximum(rows - 1, 0), columns])
+                / self.cell_um[0],
+                (smooth[rows, np.minimum(columns + 1, last[1])] - smooth[rows, np.maximum(columns - 1, 0)])
+                / self.cell_um[1],
+            ],
+            axis=1,
+        )
+        return self.positions(where), inward / np.maximum(np.hypot(*inward.T), 1e-9)[:, None]
+
+
+def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthConfig) -> tuple[Section, ...]:
+    """Find the pieces of tissue of a map.
+
+    Parameters
+    ----------
+    tissues : Tissues
+        What each cell is.
+    cell_um : tuple of float
+        Height and width of a cell in micrometres.
+    config : DepthConfig
+        What is too small.
+
+    Returns
+    -------
+    tuple of Section
+        From top to bottom, those that begin at one height from left to right.
+    """
+    from scipy import ndimage
+
+    labels, _ = components(widened(tissues.tissue, CRACK_UM, cell_um))
+    labels[~tissues.tissue] = 0
+    sizes = np.bincount(labels.ravel()) * cell_um[0] * cell_um[1] / 1e6
+    found: list[Section] = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None or sizes[number] < config.min_section_mm2:
+            continue
+        own = labels[box] == number
+        epidermis = without_specks(tissues.epidermis[box] & own, config.min_epidermis_um2 / (cell_um[0] * cell_um[1]))
+        tumour, chance = tissues.tumour[box] & own, np.where(own, tissues.chance[box], np.uint8(0))
+        found.append(Section(len(found), box[0].start, box[1].start, filled(own), epidermis, tumour, chance, cell_um))
+    return tuple(found)
+
+
+def widened(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
+    """Widen a mask by rows and columns.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool (row, column).
+    by_um : float
+        How far.
+    cell_um : tuple of float
+        Height and width of a cell in micrometres.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, same shape.
+    """
+    from scipy import ndimage
+
+    size = [2 * int(np.ceil(by_um / um)) + 1 for um in cell_um]
+    wide: Bools = ndimage.maximum_filter(mask, size, mode="constant")
+    return wide
+
+
+def without_specks(mask: Bools, cells: float) -> Bools:
+    """Drop the parts of a mask that are small.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        bool (row, column).
+    cells : float
+        Least size of a part that stays.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, same shape.
+    """
+    labels, _ = components(mask)
+    large = np.bincount(labels.ravel()) >= cells
+    large[0] = False
+    kept: Bools = large[labels]
+    return kept

@@ -1,0 +1,167 @@
+"""The surface of a section: top of the granular layer, or base of an ulcer, above each place along the section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.breslow.arc import Arc, fit_arc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.breslow.config import DepthConfig
+    from napari_melanoma.analysis.breslow.sections import Section
+
+    Bools = NDArray[np.bool_]
+    Floats = NDArray[np.floating[Any]]
+
+LEAST_POINTS = 20
+AROUND = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
+LIFTED = 0.3  # of its width: so far beyond a lesion the skin may be lifted by it
+OVER_LESION = 0.02  # say of the surface over a lesion about which way is down
+BESIDE_LESION = 0.1  # of that right beside it
+MOST_BALANCE = 5.0  # a side with little skin counts for this many times as much
+SMOOTH_BINS = 5
+NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
+ALL_AROUND = (
+    "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
+    "tangential"
+)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Depth of the surface below an arc in micrometres, in steps along it.
+
+    ``depth`` (bin,) is that of the epidermis's upper border where ``covered``, else of the bare tissue. The first and
+    the last bin are those where epidermis ends; beyond them it goes on as there.
+    """
+
+    arc: Arc
+    start: float
+    step: float
+    depth: Floats
+    covered: Bools
+
+    def bins(self, along: Floats) -> NDArray[np.int64]:
+        """Bin of each position along the arc, beyond the ends the last one."""
+        return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
+
+    def beyond(self, along: Floats) -> Bools:
+        """Whether positions along the arc lie beyond the epidermis."""
+        return (along < self.start) | (along > self.start + self.step * len(self.depth))
+
+
+def why_no_surface(section: Section) -> str | None:
+    """Say why a section has no surface to measure from.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+
+    Returns
+    -------
+    str or None
+        None where it has one.
+    """
+    if not section.epidermis.any():
+        return NO_EPIDERMIS.format(section.index + 1)
+    points, inward = section.covered_rim
+    if len(points) < LEAST_POINTS or np.hypot(*inward.mean(axis=0)) < AROUND:
+        return ALL_AROUND.format(section.index + 1)
+    return None
+
+
+def find_surface(section: Section, lesion: Bools, config: DepthConfig) -> Surface:
+    """Find the surface over a lesion, and which way is down: by the skin beside it.
+
+    Parameters
+    ----------
+    section : Section
+        One that has a surface (``why_no_surface``).
+    lesion : numpy.ndarray
+        bool (row, column) within the section's box: its cells.
+    config : DepthConfig
+        How far skin counts as adjacent, what covers.
+
+    Returns
+    -------
+    Surface
+        Of the whole section, along the arc through the skin beside the lesion.
+    """
+    points, inward = section.covered_rim
+    arc = fit_arc(points, inward)
+    along, _ = arc.to_section(*points.T)
+    first, last = np.percentile(arc.to_section(*section.positions(lesion).T)[0], (1, 99))
+    arc = fit_arc(points, inward, _say(along, first, last, 1000 * config.window_mm))
+    return _profile(section, arc, config)
+
+
+def _say(along: Floats, first: float, last: float, window_um: float) -> Floats:
+    """Say of each place of the surface about which way is down: of the skin beside a lesion, alike on both sides."""
+    beside = np.maximum(first - along, along - last)
+    lifted = max(LIFTED * (last - first), 1.0)
+    weights = np.clip(beside / lifted, BESIDE_LESION, 1.0) * (beside < lifted + window_um)
+    weights[beside < 0] = OVER_LESION
+    sides = [(along < first), (along > last)]
+    sums = [max(float(weights[side].sum()), 1.0) for side in sides]
+    for side, own, other in zip(sides, sums, sums[::-1], strict=True):
+        weights[side] *= np.clip(other / own, 1.0, MOST_BALANCE)
+    return weights
+
+
+def _profile(section: Section, arc: Arc, config: DepthConfig) -> Surface:
+    """Upper border of the tissue, and of the epidermis where that lies at it, in steps along an arc."""
+    step = 1.5 * max(section.cell_um)
+    half = half_cell(section.cell_um, arc)
+    rim_along, rim_depth = arc.to_section(*section.positions(section.rim).T)
+    along, depth = arc.to_section(*section.positions(section.epidermis).T)
+    start = float(min(rim_along.min(), along.min()))
+    count = int((max(rim_along.max(), along.max()) - start) / step) + 1
+    top = _uppermost(rim_along, rim_depth, start, step, count)
+    epidermis = _uppermost(along, depth, start, step, count)
+    covered = epidermis <= np.where(np.isfinite(top), top, np.inf) + config.cover_um
+    covered &= np.isfinite(epidermis)
+    known = np.where(covered, epidermis, top)
+    first, last = (int(index) for index in np.flatnonzero(covered)[[0, -1]])
+    known, covered = known[first : last + 1], covered[first : last + 1]
+    missing = ~np.isfinite(known)
+    known[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), known[~missing])
+    return Surface(arc, start + first * step, step, _median(known) - half, covered)
+
+
+def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:
+    """Say how far a cell reaches up and down from its centre.
+
+    Parameters
+    ----------
+    cell_um : tuple of float
+        Height and width in micrometres.
+    arc : Arc
+        Says which way is down.
+
+    Returns
+    -------
+    float
+        Micrometres.
+    """
+    return 0.5 * (abs(arc.down[0]) * cell_um[0] + abs(arc.down[1]) * cell_um[1])
+
+
+def _uppermost(along: Floats, depth: Floats, start: float, step: float, count: int) -> Floats:
+    """Least depth in each bin; infinite where there is nothing."""
+    least = np.full(count, np.inf)
+    np.minimum.at(least, ((along - start) / step).astype(np.int64), depth)
+    return least
+
+
+def _median(values: Floats) -> Floats:
+    """Median over neighbouring bins."""
+    from scipy import ndimage
+
+    smooth: Floats = ndimage.median_filter(values, SMOOTH_BINS, mode="nearest")
+    return smooth

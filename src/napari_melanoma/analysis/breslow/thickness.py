@@ -1,0 +1,162 @@
+"""The thickest place of a lesion below a surface, and what hints at how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.breslow.surface import Surface, half_cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.breslow.config import DepthConfig
+    from napari_melanoma.analysis.breslow.lesions import Growth
+    from napari_melanoma.analysis.breslow.sections import Section
+
+    Bools = NDArray[np.bool_]
+    Floats = NDArray[np.floating[Any]]
+
+UNSURE, SURE = 64, 192  # of 255: tumour that is but possible, and tumour that is nearly certain
+BELOW_UM = 60.0  # so far below the surface the section's end is no surface any more
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometres, and its length."""
+
+    surface: tuple[float, float]
+    deepest: tuple[float, float]
+    um: float
+
+
+def thickest(section: Section, surface: Surface, cells: Bools) -> Line:
+    """Measure the thickest place of some cells.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+    surface : Surface
+        Over it.
+    cells : numpy.ndarray
+        bool (row, column) within the section's box, at least one.
+
+    Returns
+    -------
+    Line
+        From the surface to the far side of the deepest cell.
+    """
+    along, below = beneath(section, surface, cells)
+    deepest = int(below.argmax())
+    um = float(below[deepest] + half_cell(section.cell_um, surface.arc))
+    top = surface.depth[surface.bins(along[deepest : deepest + 1])]
+    ends = np.array([top[0], top[0] + um])
+    y, x = surface.arc.to_slide(np.full(2, along[deepest]), ends)
+    return Line((float(y[0]), float(x[0])), (float(y[1]), float(x[1])), um)
+
+
+def beneath(section: Section, surface: Surface, cells: Bools) -> tuple[Floats, Floats]:
+    """Say where cells lie along the section, and how far below its surface.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+    surface : Surface
+        Over it.
+    cells : numpy.ndarray
+        bool (row, column) within the section's box.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Along the arc, and below the surface to the cell's centre: float64 (cell,) in micrometres.
+    """
+    along, depth = surface.arc.to_section(*section.positions(cells).T)
+    return along, depth - surface.depth[surface.bins(along)]
+
+
+def bounds(section: Section, surface: Surface, growth: Growth) -> tuple[float, float]:
+    """Measure again with what is nearly certain, and with all that is possible beside the lesion.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+    surface : Surface
+        Over it.
+    growth : Growth
+        The lesion.
+
+    Returns
+    -------
+    tuple of float
+        The lesser and the greater thickness in micrometres; the lesser is 0 where nothing is certain.
+    """
+    sure = growth.near & (section.chance >= SURE)
+    low = thickest(section, surface, sure).um if sure.any() else 0.0
+    return low, thickest(section, surface, (growth.zone & (section.chance >= UNSURE)) | growth.near).um
+
+
+def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> bool:
+    """Say whether the section's end, not its surface, cuts a lesion.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+    surface : Surface
+        Over it.
+    cells : numpy.ndarray
+        bool (row, column) within the section's box: the lesion.
+    config : DepthConfig
+        How much of it must lie at the end.
+
+    Returns
+    -------
+    bool
+        Also where the map ends within the lesion.
+    """
+    step = max(section.cell_um)
+    inner = np.zeros(cells.shape, bool)
+    inner[1:-1, 1:-1] = True
+    if np.count_nonzero(cells & ~inner & ~section.rim) * step >= config.edge_um:
+        return True
+    met = section.rim & section.near(cells)
+    if not met.any():
+        return False
+    along, below = beneath(section, surface, met)
+    outside = (below > BELOW_UM) | surface.beyond(along)
+    return bool(np.count_nonzero(outside & (below > BELOW_UM / 2)) * step >= config.edge_um)
+
+
+def ulcer_mm(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> float:
+    """Measure how far the epidermis is missing over a lesion.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+    surface : Surface
+        Over it.
+    cells : numpy.ndarray
+        bool (row, column) within the section's box: the lesion.
+    config : DepthConfig
+        What is too short for an ulcer.
+
+    Returns
+    -------
+    float
+        Length of the longest bare part over tumour, in mm along the surface; 0 where it is too short.
+    """
+    along, below = beneath(section, surface, cells)
+    at = surface.bins(along[below <= config.cover_um])
+    over = np.zeros(len(surface.depth), bool)
+    over[at] = True
+    bare = over & ~surface.covered
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], bare, [0]])))
+    longest = float((ends[1::2] - ends[::2]).max(initial=0)) * surface.step
+    return longest / 1000 if longest >= config.ulcer_um else 0.0
