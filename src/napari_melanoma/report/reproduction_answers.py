@@ -32,7 +32,7 @@ class Answers:
     title : str
         Of the row.
     truth : numpy.ndarray
-        bool (image,): whether it is a melanoma.
+        bool (image,): whether it is the positive class.
     probability : numpy.ndarray
         float64 (image,), calibrated.
     auc : str
@@ -83,7 +83,7 @@ def draw_roc(panels: Mapping[str, Sequence[Answers]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5) -> None:
+def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5, name: str = "melanoma") -> None:
     """Draw the confusion matrix of each row.
 
     Parameters
@@ -93,7 +93,9 @@ def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5) -> Non
     path : pathlib.Path
         The PNG to write.
     cut : float
-        Probability at or above which melanoma is said.
+        Probability at or above which the positive class is said.
+    name : str
+        Of that class.
 
     Raises
     ------
@@ -110,15 +112,15 @@ def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5) -> Non
             text = f"{count}\n{100 * shares[truth, said]:.0f} %"
             axes.text(said, truth, text, ha="center", va="center", fontsize=8, color=color)
         axes.set_title(row.title, fontsize=7)
-        axes.set_xticks([0, 1], ["other", "melanoma"], fontsize=7)
-        axes.set_yticks([0, 1], ["other", "melanoma"], fontsize=7, rotation=90, va="center")
+        axes.set_xticks([0, 1], ["other", name], fontsize=7)
+        axes.set_yticks([0, 1], ["other", name], fontsize=7, rotation=90, va="center")
         axes.set_xlabel("said", fontsize=7)
         axes.set_ylabel("is", fontsize=7)
     _save(figure, path)
 
 
-def draw_reliability(rows: Sequence[Answers], path: Path) -> None:
-    """Draw how often it is melanoma where a probability is said, with 95 % intervals.
+def draw_reliability(rows: Sequence[Answers], path: Path, name: str = "melanoma") -> None:
+    """Draw how often it is the positive class where a probability is said, with 95 % intervals.
 
     Parameters
     ----------
@@ -126,6 +128,8 @@ def draw_reliability(rows: Sequence[Answers], path: Path) -> None:
         With more than one probability each.
     path : pathlib.Path
         The PNG to write.
+    name : str
+        Of the positive class.
 
     Raises
     ------
@@ -140,7 +144,7 @@ def draw_reliability(rows: Sequence[Answers], path: Path) -> None:
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_title(row.title, fontsize=7)
         axes.set_xlabel("probability said", fontsize=7)
-        axes.set_ylabel("share of melanoma", fontsize=7)
+        axes.set_ylabel(f"share of {name}", fontsize=7)
         axes.tick_params(labelsize=6)
         axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)

@@ -13,7 +13,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.workflows.reproduction.crossed import answer_of, read_crossed, write_crossed
+from napari_melanoma.workflows.reproduction.crossed import Crossing, read_crossed, write_crossed
+from napari_melanoma.workflows.reproduction.dealing import answer_of
 from napari_melanoma.workflows.reproduction.papers import Role
 
 ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used="others")}
@@ -23,7 +24,7 @@ ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used
 def dealt(tmp_path: Path, moles: Callable[..., Path]) -> Path:
     """Three folds of a set of 24 images."""
     folders = {"A": (moles(tmp_path / "moles", 24),)}
-    write_crossed(folders, ROLES, 3, tmp_path / "folds", RunContext())
+    write_crossed(folders, Crossing(ROLES, 3, tmp_path / "folds"), RunContext())
     return tmp_path
 
 
@@ -44,7 +45,7 @@ def test_melanomas_are_dealt_out_evenly(dealt: Path) -> None:
     counts = [sum(row["melanoma"] == "1" for row in rows if row["split"] == "test") for rows in tables(dealt).values()]
     assert sum(counts) == 8
     assert max(counts) - min(counts) <= 2  # two images a patient
-    role = read_crossed({"A": (dealt / "moles",)}, 3, dealt / "folds")["A"]
+    role = read_crossed({"A": (dealt / "moles",)}, Crossing(ROLES, 3, dealt / "folds"))["A"]
     assert (role.images, role.positives, role.groups, role.unanswered) == (24, 8, 12, 0)
 
 
@@ -72,8 +73,9 @@ def test_images_without_an_answer_and_copies_are_in_no_fold(tmp_path: Path, mole
     rows[0] |= {"melanoma": "", "diagnosis": ""}
     (folder / "images/m5.png").write_bytes((folder / "images/m2.png").read_bytes())
     write_table(folder / "dataset.csv", rows)
-    write_crossed({"A": (folder,)}, ROLES, 3, tmp_path / "folds", RunContext())
-    role = read_crossed({"A": (folder,)}, 3, tmp_path / "folds")["A"]
+    how = Crossing(ROLES, 3, tmp_path / "folds")
+    write_crossed({"A": (folder,)}, how, RunContext())
+    role = read_crossed({"A": (folder,)}, how)["A"]
     assert (role.images, role.unanswered, role.duplicates) == (22, 1, 1)
     assert {row["split"] for row in tables(tmp_path)[1] if not row["fold"]} == {"no answer", "duplicate"}
 
@@ -83,7 +85,7 @@ def test_one_class_alone_is_refused(tmp_path: Path, moles: Callable[..., Path]) 
     rows = [{**row, "melanoma": "0"} for row in read_table(folder / "dataset.csv")]
     write_table(folder / "dataset.csv", rows)
     with pytest.raises(InputError, match=r"A: 0 melanomas and 12 others.*3 folds need 3 of both"):
-        write_crossed({"A": (folder,)}, ROLES, 3, tmp_path / "folds", RunContext())
+        write_crossed({"A": (folder,)}, Crossing(ROLES, 3, tmp_path / "folds"), RunContext())
 
 
 @pytest.mark.parametrize(

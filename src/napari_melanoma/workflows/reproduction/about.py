@@ -13,6 +13,7 @@ from napari_melanoma.analysis.statistics import INTERVAL
 from napari_melanoma.report.reproduction_page import Step
 from napari_melanoma.workflows.reproduction.claims import claims
 from napari_melanoma.workflows.reproduction.found import Found, has_size
+from napari_melanoma.workflows.reproduction.phantom import said_of
 from napari_melanoma.workflows.reproduction.place import Work
 
 NOTHING_FOUND = "No row has been judged."
@@ -69,7 +70,9 @@ def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> lis
     not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
     waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in found}
     notices = (*plan.notices, *(plan.late if waiting else ()))
-    parts = (*said, *_about_folds(work), *notices, paper.note, paper.later, *claims(work.paper, found), *not_run)
+    phantoms = said_of(folder for folders in plan.folders.values() for folder in folders)
+    parts = (*phantoms, *said, *_about_folds(work), *notices)
+    parts = (*parts, paper.note, paper.later, *claims(work.paper, found), *not_run)
     return [_without_places(work, text) for text in (*parts, nothing) if text]
 
 
@@ -118,10 +121,23 @@ def _about_folds(work: Work) -> Iterator[str]:
         left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
         yield (
             f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "
-            f"of {images.groups} patients or lesions, {images.positives} melanomas, in {folds} folds by patient or "
-            f"lesion. Each image is answered by a network of which no part has seen its fold: a fifth of the patients "
-            f"of the other folds picks the epoch and calibrates{left}."
+            f"of {images.groups} patients or lesions, {images.positives} {work.paper.file.positives}, in {folds} folds "
+            f"by patient or lesion. Each image is answered by a network of which no part has seen its fold: a fifth of "
+            f"the patients of the other folds picks the epoch and calibrates{left}.{_untouched(work, role)}"
         )
+
+
+def _untouched(work: Work, role: str) -> str:
+    """Say which images are kept from all folds, and that the answers of a control are none."""
+    images, what, said = work.crossed[role], work.paper.file.roles[role], ""
+    if images.untouched:
+        said = (
+            f" {images.untouched} more, {images.untouched_positives} {work.paper.file.positives}, are kept from all "
+            "folds, and judged once by the mean of the networks of all folds."
+        )
+    if what.control_of:
+        said += f" They are those of {what.control_of}, with the answers dealt out anew at random among the patients."
+    return said
 
 
 def _without_places(work: Work, text: str) -> str:

@@ -15,9 +15,9 @@ from napari_melanoma.workflows.reproduction.papers import PaperTable
 from napari_melanoma.workflows.reproduction.place import Work
 
 POOLED = "All folds together; each image is answered by the network that has not seen its fold."
-CUT = "Melanoma is said at a probability of one half, as in the papers, not at the operating point."
+CUT = "{} is said at a probability of one half, as in the papers, not at the operating point."
 BINS = "Ten bins of as many images each, with 95 % intervals (Wilson 1927)."
-SHOWN = "As many melanomas as others of each data set, as the networks see them; a black frame: rightly not said."
+SHOWN = "As many {} as others of each data set, as the networks see them; a black frame: rightly not said."
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def _shown(line: Line) -> _Shown:
     area = line.found.estimates.get("AUC")
     said = "" if area is None else f"{100 * area.mean:.1f} ({area.interval('.1f', factor=100)})"
     answers = Answers(row.file.title, pooled.truth, pooled.probability, said)
-    return _Shown(", ".join(line.domains), answers, row.file.answers == "network")
+    return _Shown(", ".join(line.named), answers, row.file.answers == "network")
 
 
 def _draw_table(work: Work, name: str, table: PaperTable, shown: Sequence[_Shown]) -> Iterable[Picture]:
@@ -82,10 +82,11 @@ def _draw_table(work: Work, name: str, table: PaperTable, shown: Sequence[_Shown
     if sets:
         draw_roc({of: [one.answers for one in shown if one.of == of and one.varies] for of in sets}, roc)
         yield Picture(f"ROC curves: {table.title}", roc, POOLED)
-    draw_confusion([one.whole for one in shown], matrices)
-    yield Picture(f"Confusion matrices: {table.title}", matrices, CUT)
+    target = work.paper.file.target
+    draw_confusion([one.whole for one in shown], matrices, name=target)
+    yield Picture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
     if networks := [one.whole for one in shown if one.network and one.varies]:
-        draw_reliability(networks, bins)
+        draw_reliability(networks, bins, name=target)
         yield Picture(f"What probabilities are worth: {table.title}", bins, BINS)
 
 
@@ -102,4 +103,4 @@ def _draw_samples(work: Work, name: str, table: PaperTable, rows: Sequence[Found
         path = work.place.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
         draw_samples(answers, sets, path)
-        yield Picture(f"Sample answers: {table.title}", path, SHOWN)
+        yield Picture(f"Sample answers: {table.title}", path, SHOWN.format(work.paper.file.positives))

@@ -34,6 +34,7 @@ Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its 
 # Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
+TABLE_ALONE = ("tabular", "logistic")
 SEGMENTER = "lesion-small"  # draws the regions of interest of rows that are judged on predicted masks
 
 
@@ -60,13 +61,19 @@ def answering(subject: Subject) -> Callable[[Sample], Measured]:
     rows = _rows(subject.judged)
     if subject.row.file.answers == "network":
         return _network(subject, rows)
-    if subject.row.file.answers == "tabular":
-        from napari_melanoma.workflows.reproduction.tabular import tabular_answers
+    if subject.row.file.answers in TABLE_ALONE:
+        answers = _of_table(subject, rows)
+        return partial(_without_pixels, subject, rows, lambda sample: Said(answers[sample.domain, sample.image_id]))
+    return partial(_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
 
-        choices = subject.row.values["full"]["classification"]["tabular"]
-        answers = tabular_answers(subject.learnt, rows, TabularChoices.parse(choices, subject.row.name))
-        return partial(_without_pixels, rows, lambda sample: Said(answers[sample.domain, sample.image_id]))
-    return partial(_without_pixels, rows, _baselines(subject)[subject.row.file.answers])
+
+def _of_table(subject: Subject, rows: Rows) -> dict[tuple[str, str], float]:
+    """Answers of what sees the table alone."""
+    from napari_melanoma.workflows.reproduction.tabular import logistic_answers, tabular_answers
+
+    choices = TabularChoices.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
+    answer = logistic_answers if subject.row.file.answers == "logistic" else tabular_answers
+    return answer(subject.learnt, rows, choices, subject.target)
 
 
 def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
@@ -82,20 +89,22 @@ class Said:
     above: bool | None = None
     possible: tuple[bool, bool] | None = None
 
-    def columns(self, row: Mapping[str, str]) -> dict[str, object]:
+    def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
         """Write it down beside the truth.
 
         Parameters
         ----------
         row : mapping
-            Of the table, with ``melanoma`` and ``fold``.
+            Of the table, with the answer and ``fold``.
+        target : str
+            The column of the answer.
 
         Returns
         -------
         dict
             Columns of ``per_image.csv``.
         """
-        truth, possible = row["melanoma"] == "1", self.possible
+        truth, possible = row[target] == "1", self.possible
         return {
             "fold": row["fold"],
             "label": int(truth),
@@ -112,7 +121,7 @@ def _baselines(subject: Subject) -> dict[str, Callable[[Sample], Said]]:
     of_set: dict[str, list[bool]] = {}
     for (domain, _), row in learnt.items():
         if row["split"] == LEARN:
-            of_set.setdefault(domain, []).append(row["melanoma"] == "1")
+            of_set.setdefault(domain, []).append(row[subject.target] == "1")
     shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
     return {
         "random": lambda sample: Said(_drawn(f"{sample.domain}/{sample.image_id}")),
@@ -126,14 +135,14 @@ def _drawn(name: str) -> float:
     return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
 
 
-def _without_pixels(rows: Rows, answer: Callable[[Sample], Said], sample: Sample) -> Measured:
+def _without_pixels(subject: Subject, rows: Rows, answer: Callable[[Sample], Said], sample: Sample) -> Measured:
     """Measure an answer that needs no photograph; one that is pictured is read then."""
     row = rows[sample.domain, sample.image_id]
-    said = answer(sample)
+    said, truth = answer(sample), row[subject.target] == "1"
     return Measured(
-        said.columns(row),
+        said.columns(row, subject.target),
         lambda: read_photograph(sample.image).rgb,
-        lambda: _framed(read_photograph(sample.image).rgb, row, said.probability),
+        lambda: _framed(read_photograph(sample.image).rgb, truth, said.probability),
     )
 
 
@@ -162,8 +171,9 @@ def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
         row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
         said = _said_by(classifier.judge, classifier.logits([Lesion(rgb, mask, row)]))
-        columns = {**said.columns(row), "no_lesion": int(not found)}
-        return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), row, said.probability))
+        columns = {**said.columns(row, subject.target), "no_lesion": int(not found)}
+        truth = row[subject.target] == "1"
+        return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), truth, said.probability))
 
     return measure
 
@@ -197,9 +207,9 @@ def _or_all(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDA
     return mask, True
 
 
-def _framed(view: NDArray[np.uint8], row: Mapping[str, str], probability: float) -> NDArray[np.uint8]:
+def _framed(view: NDArray[np.uint8], truth: bool, probability: float) -> NDArray[np.uint8]:
     """Frame what was looked at in the colour of what came of it."""
-    truth, said = row["melanoma"] == "1", probability >= HALF
+    said = probability >= HALF
     color = (FOUND if said else MISSED) if truth else (TOO_MUCH if said else RIGHT)
     width = max(1, round(FRAME * max(view.shape[:2])))
     framed = view.copy()

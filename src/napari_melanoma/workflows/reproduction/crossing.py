@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,16 +18,16 @@ from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import drawn_by_name
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.training.class_rows import is_of
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.workflows.reproduction.crossed import TARGET
+from napari_melanoma.workflows.reproduction.crossed import UNTOUCHED
+from napari_melanoma.workflows.reproduction.ensemble import together
 from napari_melanoma.workflows.reproduction.judging import PICTURED, measure_all, name_of
 from napari_melanoma.workflows.reproduction.kinds import Subject
 from napari_melanoma.workflows.reproduction.learning import recipe_with, start_of, train_row
 from napari_melanoma.workflows.reproduction.papers import Row
 from napari_melanoma.workflows.reproduction.place import JUDGEMENT, PER_IMAGE, PICTURES, Work
 from napari_melanoma.workflows.reproduction.pooled import HALF
-from napari_melanoma.workflows.reproduction.split import JUDGED, LEARN
+from napari_melanoma.workflows.reproduction.split import JUDGED, LEARN, TABLE
 
 
 def cross_validate(work: Work, row: Row, run: RunContext) -> None:
@@ -101,22 +101,24 @@ def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
     return recipe_with(work, row, more)
 
 
-def pictured(samples: Iterable[Sample]) -> set[str]:
-    """Choose the images whose answers are shown: as many melanomas as others.
+def pictured(samples: Iterable[Sample], answers: Mapping[str, str]) -> set[str]:
+    """Choose the images whose answers are shown: as many of the positive class as others.
 
     Parameters
     ----------
     samples : iterable of Sample
         To choose from; of each data set as many are taken.
+    answers : mapping
+        Name of an image to ``"1"`` or ``"0"``.
 
     Returns
     -------
     set of str
         Their names.
     """
-    sides: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
+    sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        sides[sample.domain, is_of(sample.diagnosis or "", TARGET)].append(sample)
+        sides[sample.domain, answers[name_of(sample)]].append(sample)
     return {name_of(sample) for side in sides.values() for sample in drawn_by_name(side, PICTURED // 2)}
 
 
@@ -126,10 +128,12 @@ def _judge(work: Work, row: Row, fold: int, run: RunContext) -> None:
     judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
-    subject = Subject(row, _bundle(work, row, fold), judged, learnt)
+    target = work.paper.file.target
+    subject = Subject(row, _bundle(work, row, fold), judged, learnt, target)
     samples = read_datasets(judged)
-    shown = pictured(sample for sample in samples if sample.split in (LEARN, JUDGED))
-    unseen = [sample for sample in samples if sample.split == JUDGED]
+    answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
+    shown = pictured((sample for sample in samples if sample.split in (LEARN, JUDGED)), answers)
+    unseen = [sample for sample in samples if sample.split in (JUDGED, UNTOUCHED)]
     with atomic_folder(here.judged) as folder:
         found = measure_all(work, subject, unseen, (shown, folder / PICTURES), run)
         rows = [{**answer, "role": role_of[str(answer["domain"])]} for answer in found.rows]
@@ -161,7 +165,7 @@ def _gather(work: Work, row: Row) -> None:
     facts = [json.loads((folder / JUDGEMENT).read_text(encoding="utf-8")) for folder in each]
     failed = {name: why for fact in facts for name, why in fact["failed"].items()}
     with atomic_folder(place.judged) as folder:
-        rows = [answer for one in each for answer in read_table(one / PER_IMAGE)]
+        rows = together([read_table(one / PER_IMAGE) for one in each])
         write_table(folder / PER_IMAGE, rows)
         for one in each:
             if (one / PICTURES).is_dir():

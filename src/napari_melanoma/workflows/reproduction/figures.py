@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from napari_melanoma.io.results import read_table
+from napari_melanoma.report.class_figures import draw_bars
 from napari_melanoma.report.reproduction import SizePoint, draw_curves, draw_samples, draw_size
 from napari_melanoma.report.reproduction_page import Picture
 from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.workflows.reproduction.answer_figures import draw_answers
-from napari_melanoma.workflows.reproduction.found import Found, has_size
+from napari_melanoma.workflows.reproduction.depths import depth_pictures
+from napari_melanoma.workflows.reproduction.found import PARTS, Found, has_size, in_part, parts_of
 from napari_melanoma.workflows.reproduction.judging import read_pictures
 from napari_melanoma.workflows.reproduction.place import Place, Work
 
@@ -56,7 +58,33 @@ def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(answers, images.names, path)
             pictures.append(Picture(f"Sample outputs on {images.names}, in the role of {role}", path))
-    return [*pictures, *draw_answers(work, [item for item in found if item.row.kind.crossed])]
+    pictures += draw_answers(work, [item for item in found if item.row.kind.crossed])
+    return [*pictures, *_draw_bars(work, found), *depth_pictures(_main_first(work, found), folder)]
+
+
+def _main_first(work: Work, found: Sequence[Found]) -> list[Found]:
+    """Rows of the tables, that which the paper's claims are about before the others."""
+    claimed = [claim.row for claim in work.paper.file.claims]
+    rows = [item for item in found if item.row.file.table]
+    return sorted(rows, key=lambda item: item.row.name not in claimed)
+
+
+def _draw_bars(work: Work, found: Sequence[Found]) -> list[Picture]:
+    """Draw one metric of the rows that a paper's figure names, on each part of the images."""
+    bars, known = work.paper.file.bars, {item.row.name: item for item in found}
+    if bars is None:
+        return []
+    pictures = []
+    for part in dict.fromkeys(part for item in known.values() for part in parts_of(item)):
+        rows = [known[name] for name in bars.rows if name in known]
+        of = {item.row.file.title: item.row.kind.estimates(in_part(item.images, part)) for item in rows}
+        values = {title: figures[bars.metric] for title, figures in of.items() if bars.metric in figures}
+        if len(values) > 1:
+            said = PARTS.get(part, "all images")
+            path = work.place.figures / f"bars-{part or 'all'}.png"
+            draw_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
+            pictures.append(Picture(f"{bars.title}: {said}", path))
+    return pictures
 
 
 def _draw_curves(work: Work, found: Sequence[Found], crossed: bool) -> list[Picture]:

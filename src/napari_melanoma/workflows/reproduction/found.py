@@ -10,9 +10,13 @@ from functools import cached_property
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.data.sources import source_of
 from napari_melanoma.io.results import read_table
+from napari_melanoma.workflows.reproduction.crossed import UNTOUCHED
+from napari_melanoma.workflows.reproduction.ensemble import FOLDS
 from napari_melanoma.workflows.reproduction.papers import Paper, PaperTable, Row
 from napari_melanoma.workflows.reproduction.place import Work
 from napari_melanoma.workflows.reproduction.reduced import reduced
+
+PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,20 @@ class Line:
         The paper's sets whose figures stand beside ours.
     domains : tuple of str
         Data sets of ours; none: only the paper's figures.
+    part : str
+        Of the images, where some were kept apart: those of the folds, or those kept; empty: all.
     """
 
     found: Found
     sets: tuple[str, ...]
     domains: tuple[str, ...]
+    part: str = ""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The data sets, with the part of them that it is."""
+        said = PARTS.get(self.part, "")
+        return tuple(f"{domain}, {said}" if said else domain for domain in self.domains)
 
 
 def collect(work: Work) -> list[Found]:
@@ -138,11 +151,15 @@ def lines(found: Sequence[Found]) -> Iterator[Line]:
     ------
     Line
         One for each set that both have; and one for our other sets together, beside the paper's other ones. Of a row
-        that several roles judge: one for each role, and one for all together.
+        that several roles judge: one for each role, and one for all together. Of a row of which images were kept apart:
+        one for those of the folds, and one for these, beside the paper's figures.
     """
     for item in found:
         if item.row.file.judged_also:
             yield from _by_role(item)
+            continue
+        if any(image.get("part") == UNTOUCHED for image in item.images):
+            yield from _by_part(item)
             continue
         ours = sorted({image["domain"] for image in item.images})
         same = {name: d for name in item.row.file.paper for d in ours if name and source_of(d) == source_of(name)}
@@ -163,6 +180,48 @@ def _by_role(found: Found) -> Iterator[Line]:
         domains = {image["domain"] for image in found.images if image["role"] == role}
         yield _line(found, (), tuple(sorted(domains)))
     yield _line(found, (), tuple(sorted({image["domain"] for image in found.images})))
+
+
+def _by_part(found: Found) -> Iterator[Line]:
+    """Make a line of the images of the folds, and one of those kept apart: the paper's figures are of such ones."""
+    domains = tuple(sorted({image["domain"] for image in found.images}))
+    for part, sets in ((FOLDS, ()), (UNTOUCHED, tuple(found.row.file.paper))):
+        yield Line(replace(found, images=in_part(found.images, part)), sets, domains, part)
+
+
+def in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
+    """Choose the images of a part.
+
+    Parameters
+    ----------
+    images : sequence of dict
+        Rows of ``per_image.csv``.
+    part : str
+        ``folds`` or ``untouched``; empty: all.
+
+    Returns
+    -------
+    list of dict
+        In their order.
+    """
+    return [image for image in images if not part or image.get("part", "") == part]
+
+
+def parts_of(found: Found) -> tuple[str, ...]:
+    """Name the parts that a row was judged on by itself.
+
+    Parameters
+    ----------
+    found : Found
+        A row.
+
+    Returns
+    -------
+    tuple of str
+        Of a row of which no image was kept apart, one that stands for all.
+    """
+    apart = any(image.get("part") == UNTOUCHED for image in found.images)
+    return (FOLDS, UNTOUCHED) if apart else ("",)
 
 
 def _line(found: Found, sets: tuple[str, ...], domains: tuple[str, ...]) -> Line:

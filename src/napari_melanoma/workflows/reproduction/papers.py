@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from napari_melanoma.core.config import Config, OneOf
 from napari_melanoma.core.errors import ConfigError
@@ -17,16 +17,38 @@ from napari_melanoma.workflows.reproduction.kinds import Kind, kinds
 Budget = Literal["small", "full"]
 
 
+def _as_tuple(value: object) -> object:
+    """Take a single name for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class Role(Config):
     """A kind of data that a paper's experiments need."""
 
     title: str = Field(description="in words, such as 'macroscopic photographs'")
-    modality: Literal["dermoscopic", "macroscopic", "tbp_tile"] = Field(
+    modality: Literal["dermoscopic", "macroscopic", "tbp_tile", "wsi"] = Field(
         description="of its images where they do not say it"
     )
     sources: tuple[str, ...] = Field(description="the sets that the paper used, as data/sources names them")
     others: tuple[str, ...] = Field((), description="further sets that can stand in")
     used: str = Field(description="what the paper used, with its numbers of images")
+    untouched: bool = Field(
+        False,
+        description="whether images are kept from all folds, and judged once by the networks of all folds together: "
+        "those of its split test, or else of a fifth of the patients",
+    )
+    control_of: str | None = Field(
+        None, description="a role whose images it takes, with their answers dealt out anew among the patients"
+    )
+
+
+class PhantomCohort(Config):
+    """The phantom cohort that stands in where a user names no data."""
+
+    role: str
+    patients: int = Field(gt=0)
+    seed: int = 0
+    patch_px: int = Field(512, ge=64, description="side of a patch")
 
 
 class PaperTable(Config):
@@ -46,6 +68,23 @@ class Claim(Config):
     row: str
     over: tuple[str, ...] = Field(min_length=1, description="the rows that it is said to be better than")
     metrics: tuple[str, ...] = Field(min_length=1, description="in which it is said to be better")
+
+
+class Bars(Config):
+    """A figure of one metric of chosen rows, such as those of an ablation."""
+
+    title: str
+    metric: str
+    rows: tuple[str, ...] = Field(min_length=1)
+
+
+class PaperDepth(Config):
+    """How well a paper's module tells the depth."""
+
+    title: str
+    mae_mm: float
+    sd_mm: float
+    note: str = ""
 
 
 class InitialWeights(Config):
@@ -71,7 +110,12 @@ class PaperFile(Config):
     tables: dict[str, PaperTable]
     weights: dict[str, InitialWeights] = Field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    bars: Bars | None = None
+    depth: PaperDepth | None = None
     folds: int = Field(5, ge=2, le=20, description="of rows that are cross-validated")
+    target: str = Field("melanoma", description="column of the table that holds the answer of rows of classification")
+    positives: str = Field("melanomas", description="what the images of the positive class are, in the plural")
+    phantom: PhantomCohort | None = Field(None, description="drawn where no data are named; none: data are needed")
     chosen_by: str = Field("DI", description="the metric that is drawn against size")
     note: str = Field("", description="what stands below the tables")
     later: str = Field("", description="experiments of the paper that have no rows here")
@@ -92,16 +136,18 @@ class RowFile(Config):
     unlabelled: tuple[str, ...] = Field((), description="roles whose photographs are seen without their answers")
     judged: str = Field(description="role whose held-out images judge it")
     judged_also: tuple[str, ...] = Field((), description="further roles that judge it, each alone and all together")
-    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular"] = Field(
+    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic"] = Field(
         "network",
         description="where a classifier's answers come from; prevalence: the share of its data set; tabular: gradient "
-        "boosting of the table alone",
+        "boosting of the table alone; logistic: logistic regression of the table alone",
     )
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="where a classifier's regions of interest come from when it is judged"
     )
     model_of: str | None = Field(None, description="the row whose model is judged, without learning anything")
-    against: str | None = Field(None, description="the row that it is compared with, image by image")
+    against: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        (), description="the row that it is compared with, image by image, or several"
+    )
     start_of: str | None = Field(None, description="the row whose model it starts from")
     refine: bool = Field(False, description="of the mask keep the largest part, filled, as P2 does")
     paper: dict[str, dict[str, float]] = Field(
@@ -220,6 +266,6 @@ class Paper:
         while pending:
             row = pending.pop()
             wanted.add(row.name)
-            others = (*row.file.needs, row.file.against)
-            pending += [self.rows[name] for name in others if name and name not in wanted]
+            others = (*row.file.needs, *row.file.against)
+            pending += [self.rows[name] for name in others if name not in wanted]
         return tuple(row for row in rows if row.name in wanted)

@@ -52,9 +52,13 @@ def fill_roles(
             raise InputError(f"{paper.name} has no role '{word}' (known: {', '.join(paper.file.roles)}).")
         else:
             notices += _find(paper, _folder(text), found)
-    if missing := [role for role in dict.fromkeys(needed) if not found[role]]:
+    needed = dict.fromkeys(needed)
+    images_of = {name: role.control_of for name, role in paper.file.roles.items() if role.control_of}
+    if missing := [role for role in dict.fromkeys(images_of.get(role, role) for role in needed) if not found[role]]:
         raise InputError(_missing(paper, missing))
     check_names(folder for folders in found.values() for folder in folders)
+    for control, of in images_of.items():
+        found[control] = found[control] or found[of]
     return {role: tuple(dict.fromkeys(folders)) for role, folders in found.items() if folders}, notices
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
 from napari_melanoma.core.runs import PARTS, Cancelled, Milestone, RunContext
-from napari_melanoma.workflows.reproduction.crossed import CrossedRole, read_crossed, write_crossed
+from napari_melanoma.workflows.reproduction.crossed import CrossedRole, Crossing, read_crossed, write_crossed
 from napari_melanoma.workflows.reproduction.found import Found
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
 from napari_melanoma.workflows.reproduction.papers import Paper
+from napari_melanoma.workflows.reproduction.phantom import said_of, stands_in, with_phantom, would_draw
 from napari_melanoma.workflows.reproduction.place import Place, Work
 from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
 from napari_melanoma.workflows.reproduction.planner import Images, complete_plan
@@ -67,7 +68,7 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         Where the user stopped it; the same call goes on.
     """
     place, missing = Place(out), Missing()
-    if not place.plan.is_file():
+    if not place.plan.is_file() and not stands_in(options):
         draft_plan(options)  # what is wrong is said before anything is written
     with locked(out / ".lock"):
         work = _begin(options, place, run)
@@ -105,6 +106,10 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     Cancelled
         Where the user stopped it.
     """
+    if would := would_draw(options):
+        draft, roles = would
+        rows = read_paper(options.paper).select(options.rows)
+        return Reproduction(read_paper(options.paper), complete_plan(draft, rows, Images({}, roles), run))
     with tempfile.TemporaryDirectory() as folder:
         return Reproduction(read_paper(options.paper), _settle(options, Place(Path(folder)), run))
 
@@ -112,10 +117,11 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
 def _begin(options: ReproduceOptions, place: Place, run: RunContext) -> Work:
     """Settle what is done, or read what has been settled, and say so."""
     begun = place.plan.is_file()
-    plan = plan_begun(options, place) if begun else _settle(options, place, run)
+    plan = plan_begun(options, place) if begun else _settle(with_phantom(options, place.out, run), place, run)
     write_json(place.plan, plan.model_dump(mode="json"))
     said = f"{place.out} goes on as it began: {plan.sentence}" if begun else plan.sentence
-    for message in (said, *plan.notices, *plan.late):
+    phantoms = said_of(folder for folders in plan.folders.values() for folder in folders)
+    for message in (said, *phantoms, *plan.notices, *plan.late):
         run.report(Milestone(0, PARTS * len(plan.rows), message))
     split, crossed = _read_images(plan, place)
     return Work(read_paper(options.paper), plan, split, place, crossed)
@@ -128,7 +134,7 @@ def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
     asked = draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
     split = asked.folders_of(paper, crossed=False)
     write_split(split, paper.file.roles, None, place.data, run)
-    write_crossed(asked.folders_of(paper, crossed=True), paper.file.roles, paper.file.folds, place.crossed, run)
+    write_crossed(asked.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed), run)
     plan = complete_plan(draft, rows, Images(*_read_images(asked, place)), run)
     if plan.images is not None:
         write_split(split, paper.file.roles, plan.images, place.data, run)
@@ -140,5 +146,5 @@ def _read_images(plan: Plan, place: Place) -> tuple[dict[str, RoleData], dict[st
     paper = read_paper(plan.paper)
     return (
         read_split(plan.folders_of(paper, crossed=False), place.data),
-        read_crossed(plan.folders_of(paper, crossed=True), paper.file.folds, place.crossed),
+        read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.files import write_text
@@ -11,8 +11,10 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.report.reproduction_page import SEEN, ReproductionPage, write_page
 from napari_melanoma.report.tables import NOTHING, Table
 from napari_melanoma.workflows.reproduction.about import about, next_steps, title
+from napari_melanoma.workflows.reproduction.depths import depth_table
 from napari_melanoma.workflows.reproduction.figures import draw_figures
 from napari_melanoma.workflows.reproduction.found import Found, Line, collect, lines, of_tables
+from napari_melanoma.workflows.reproduction.notes import controls, differences
 from napari_melanoma.workflows.reproduction.papers import Paper, PaperTable
 from napari_melanoma.workflows.reproduction.place import Work
 
@@ -98,28 +100,14 @@ def paper_tables(paper: Paper, found: Sequence[Found]) -> list[Table]:
     Returns
     -------
     list of Table
-        Figures in per cent, ours with their intervals.
+        Figures in per cent, ours with their intervals; last one of depths in mm, where rows tell them.
     """
-    return [_table(table, rows) for _, table, rows in of_tables(paper, found)]
+    tables = [_table(paper, table, rows, found) for _, table, rows in of_tables(paper, found)]
+    depths = depth_table(paper, found)
+    return [*tables, depths] if depths else tables
 
 
-def _differences(found: Sequence[Found], metrics: Sequence[str]) -> Iterator[str]:
-    """Say by how much rows differ from those that they are compared with, image by image."""
-    known = {item.row.name: item for item in found}
-    for item in found:
-        other = known.get(item.row.file.against or "")
-        if other is None:
-            continue
-        old, new = ({(image["domain"], image["image_id"]): image for image in one.images} for one in (other, item))
-        both = [key for key in old if key in new]
-        if not both:
-            continue
-        of = item.row.kind.changes([old[key] for key in both], [new[key] for key in both])
-        changes = [f"{m} {100 * of[m].mean:+.1f} ({of[m].interval('+.1f', factor=100)})" for m in metrics if m in of]
-        yield f"{item.row.file.title} less {other.row.file.title}, on the same images: {', '.join(changes)}."
-
-
-def _table(table: PaperTable, found: Sequence[Found]) -> Table:
+def _table(paper: Paper, table: PaperTable, found: Sequence[Found], among: Sequence[Found]) -> Table:
     """Make a table of the paper with our figures beside; a column that says nothing is left out."""
     common = _in_every_row(found)
     pairs = [(group, name) for group in ("Parameters", "T") for name in ("paper", "ours")]
@@ -131,7 +119,11 @@ def _table(table: PaperTable, found: Sequence[Found]) -> Table:
         title=table.title,
         columns=tuple(headings[place][1] for place in said),
         rows=tuple(tuple(row[place] for place in said) for row in rows),
-        notes=(*filter(None, [table.note]), *_differences(found, table.metrics)),
+        notes=(
+            *filter(None, [table.note]),
+            *controls(found, paper.file.roles),
+            *differences(found, table.metrics, among),
+        ),
         groups=tuple(headings[place][0] for place in said),
         above=(f"Not as in the paper, {_whose(found)}: {'; '.join(common)}.",) if common else (),
     )
@@ -153,7 +145,7 @@ def _cells(line: Line, metrics: Sequence[str], common: Sequence[str]) -> tuple[s
     found, file = line.found, line.found.row.file
     ours = found.estimates
     count = str(next(iter(ours.values())).count) if ours else ""
-    written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.domains), count]
+    written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.named), count]
     written += [_millions(file.parameters), _millions(found.parameters)]
     written += [_side_by_side(line, "T"), _threshold(found) if ours else ""]
     for metric in metrics:
@@ -203,7 +195,7 @@ def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
         "row": found.row.name,
         "title": file.title,
         "paper_sets": "; ".join(name for name in line.sets if name),
-        "data_sets": "; ".join(line.domains),
+        "data_sets": "; ".join(line.named),
         "paper_parameters": file.parameters,
         "parameters": found.parameters,
         "paper_T": _paper(line, "T"),

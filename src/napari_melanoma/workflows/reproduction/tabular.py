@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,15 +12,20 @@ from napari_melanoma.core.tabular import TabularChoices
 from napari_melanoma.data.features.encoding import as_matrix, understand
 from napari_melanoma.io.results import read_table
 from napari_melanoma.workflows.reproduction.split import LEARN, TABLE
+from napari_melanoma.workflows.risk_comparators import fit_rows
 from napari_melanoma.workflows.tabular_baseline import fit_trees
 
-TARGET = "melanoma"
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Key = tuple[str, str]
+Rows = Mapping[Key, Mapping[str, str]]
 
 
 def tabular_answers(
-    learnt: tuple[Path, ...], judged: Mapping[tuple[str, str], Mapping[str, str]], choices: TabularChoices
-) -> dict[tuple[str, str], float]:
-    """Learn from the rows of the other folds, and answer for every row.
+    learnt: tuple[Path, ...], judged: Rows, choices: TabularChoices, target: str = "melanoma"
+) -> dict[Key, float]:
+    """Learn boosted trees from the rows of the other folds, and answer for every row.
 
     Parameters
     ----------
@@ -29,19 +35,49 @@ def tabular_answers(
         Data set and image to row.
     choices : TabularChoices
         The columns that it gets.
+    target : str
+        Column that holds the answer, 1 or 0.
 
     Returns
     -------
     dict
-        Data set and image to the probability of melanoma.
+        Data set and image to the probability of the positive class.
 
     Raises
     ------
     DataSetError
         Where a column is in no row, or gives the answer away, or the rows have one class alone.
     """
-    rows = [row for folder in learnt for row in read_table(folder / TABLE) if row["split"] == LEARN]
-    labels = np.array([int(row[TARGET]) for row in rows], np.intp)
-    trees, encoding = fit_trees(rows, choices, labels, TARGET)
+    rows, labels = _learnt(learnt, target)
+    trees, encoding = fit_trees(rows, choices, labels, target)
     asked, _ = as_matrix(understand(list(judged.values()), encoding))
     return dict(zip(judged, map(float, trees.predict_proba(asked)[:, 1]), strict=True))
+
+
+def logistic_answers(learnt: tuple[Path, ...], judged: Rows, choices: TabularChoices, target: str) -> dict[Key, float]:
+    """Learn a logistic regression from the rows of the other folds, and answer for every row.
+
+    Parameters
+    ----------
+    learnt, judged, choices, target
+        As ``tabular_answers`` takes them.
+
+    Returns
+    -------
+    dict
+        Data set and image to the probability of the positive class.
+
+    Raises
+    ------
+    DataSetError
+        Where a column is in no row, or gives the answer away, or the rows have one class alone.
+    """
+    rows, labels = _learnt(learnt, target)
+    found = fit_rows(rows, labels.astype(bool), choices, target).of(list(judged.values()))
+    return dict(zip(judged, found.tolist(), strict=True))
+
+
+def _learnt(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
+    """Rows that are learnt from, and their answers."""
+    rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == LEARN]
+    return rows, np.array([int(row[target]) for row in rows], np.intp)

@@ -50,12 +50,15 @@ class Subject:
         Data sets whose split ``test`` judges it; their tables say what a model may know of an image, and the answers.
     learnt : tuple of pathlib.Path
         Data sets whose split ``train`` it has learnt from.
+    target : str
+        Column of their tables that holds the answer, 1 or 0.
     """
 
     row: Row
     bundle: BundleInfo | None
     judged: tuple[Path, ...] = ()
     learnt: tuple[Path, ...] = ()
+    target: str = "melanoma"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""P3 on a tiny cohort: folds, images kept from all of them, a control, rows of the table alone; nothing is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.runs import Milestone, Progress, RunContext
+from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.reproduction import phantom
+from napari_melanoma.workflows.reproduction.request import ReproduceOptions
+from napari_melanoma.workflows.reproduction.run import Reproduction, check, reproduce
+
+PATIENTS, APART, FOLDS = 60, 12, 5
+ROWS = ("breslow", "clark", "table-alone", "multi-modal", "control")
+Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
+
+
+def write_cohort(folder: Path, count: int = PATIENTS) -> Path:
+    """Write patients of whom thick melanomas of the old have spread, each with an image of noise."""
+    rng, table = np.random.default_rng(0), []
+    for index in range(count):
+        spread = index % 2
+        coarse = np.kron(rng.uniform(0, 255, (8, 8, 3)), np.ones((8, 8, 1)))
+        write_rgb(folder / f"images/p{index}.png", coarse.astype(np.uint8))
+        depth = float(np.exp(rng.normal(0.8 * spread, 0.7)))
+        known = {"age": int(rng.normal(55 + 8 * spread, 10)), "sex": "female", "site": "posterior torso"}
+        known |= {"depth_mm": round(depth, 2), "clark": 2 + spread, "metastasis": spread}
+        split = "test" if index < APART else "train"
+        table.append({"image_id": f"p{index}", "patient_id": f"q{index}", "split": split, **known})
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, patched: Patched) -> Iterator[tuple[Reproduction, Path]]:
+    """Rows of P3 on a tiny cohort."""
+    folder = tmp_path_factory.mktemp("metastasis")
+    data = (f"S={write_cohort(folder / 'cohort')}",)
+    options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=ROWS, data=data)
+    with patched():
+        yield reproduce(options, folder / "p3", run=RunContext()), folder / "p3"
+
+
+def answers(out: Path, row: str) -> list[dict[str, str]]:
+    return read_table(out / f"judged/{row}/per_image.csv")
+
+
+def test_who_is_kept_apart_is_seen_by_no_fold_and_judged_once(done: tuple[Reproduction, Path]) -> None:
+    found, out = done
+    assert found.missing.failed == {}
+    for fold in range(1, FOLDS + 1):
+        rows = read_table(out / f"folds/fold-{fold}/cohort/dataset.csv")
+        apart = {row["image_id"] for row in rows if row["split"] == "untouched"}
+        assert apart == {f"p{index}" for index in range(APART)}
+    for row in ("breslow", "multi-modal"):
+        said = answers(out, row)
+        assert len(said) == len({one["image_id"] for one in said}) == PATIENTS
+        assert sum(one["part"] == "untouched" for one in said) == APART
+
+
+def test_the_answer_to_who_is_kept_apart_is_the_mean_of_all_folds(done: tuple[Reproduction, Path]) -> None:
+    _, out = done
+    each = [
+        {one["image_id"]: float(one["probability"]) for one in read_table(path)}
+        for path in sorted(out.glob("rows/multi-modal/judged-*/per_image.csv"))
+    ]
+    together = {one["image_id"]: float(one["probability"]) for one in answers(out, "multi-modal")}
+    assert len(each) == FOLDS
+    assert together["p3"] == pytest.approx(np.mean([fold["p3"] for fold in each]), abs=1e-6)
+    assert len({fold["p3"] for fold in each}) == FOLDS  # five networks
+
+
+def test_a_logistic_regression_of_depth_finds_what_depth_tells(done: tuple[Reproduction, Path]) -> None:
+    rows = {(row["row"], row["data_sets"]): row for row in read_table(done[1] / "tables.csv")}
+    area = float(rows["breslow", "cohort, cross-validated"]["AUC"])
+    assert 60 < area < 95
+    assert float(rows["clark", "cohort, cross-validated"]["AUC"]) > 95  # the level says it all here
+    assert rows["breslow", "cohort, cross-validated"]["n"] == str(PATIENTS - APART)
+    assert rows["breslow", "cohort, untouched test set"]["n"] == str(APART)
+    assert rows["breslow", "cohort, untouched test set"]["paper_AUC"] == "75.00"
+
+
+def test_the_control_has_the_same_images_and_answers_dealt_out_anew(done: tuple[Reproduction, Path]) -> None:
+    true, control = (
+        {row["image_id"]: row for row in read_table(done[1] / f"folds/{place}fold-1/cohort/dataset.csv")}
+        for place in ("", "control/")
+    )
+    assert {*true} == {*control}
+    moved = sum(true[name]["metastasis"] != control[name]["metastasis"] for name in true)
+    assert 15 < moved < 45
+    assert sum(row["metastasis"] == "1" for row in control.values()) == PATIENTS // 2
+    text = (done[1] / "tables.md").read_text(encoding="utf-8")
+    assert "Multi-modal, answers at random, cross-validated: AUC" in text
+    assert "holds 50, as it must" in text
+
+
+def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduction, Path]) -> None:
+    text = (done[1] / "tables.md").read_text(encoding="utf-8")
+    for where in ("cross-validated", "untouched test set"):
+        said = "Multi-modal, depth as measured less Breslow: depth alone, logistic regression, on the same images, "
+        assert f"{said}{where}: AC" in text
+    assert "12 more, 6 with metastasis, are kept from all folds" in text
+
+
+def test_figures_speak_of_metastasis(done: tuple[Reproduction, Path]) -> None:
+    figures = {path.name for path in (done[1] / "figures").glob("*.png")}
+    assert {"roc-methods.png", "confusion-methods.png", "bars-folds.png", "bars-untouched.png"} <= figures
+    page = (done[1] / "tables.html").read_text(encoding="utf-8")
+    assert "Metastasis is said at a probability of one half" in page
+    assert "Melanoma is said" not in page
+
+
+def test_without_data_a_phantom_cohort_is_drawn_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
+) -> None:
+    drawn, told = [], []
+
+    def draw(asked: object, folder: Path, run: RunContext) -> None:
+        drawn.append(write_cohort(folder))
+        law = {"law": {}, "auc_of_these": {"all": 0.95, "depth": 0.75}}
+        (folder / "cohort.json").write_text(json.dumps(law), encoding="utf-8")
+
+    def hear(progress: Progress) -> None:
+        if isinstance(progress, Milestone):
+            told.append(progress.message)
+
+    monkeypatch.setattr(phantom, "_draw", draw)
+    options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("breslow",))
+    with patched():
+        planned = check(options, run=RunContext()).plan
+        assert drawn == []
+        for _ in range(2):
+            reproduce(options, tmp_path / "out", run=RunContext(hear))
+    assert drawn == [tmp_path / "out/phantom-cohort"]
+    assert [row.name for row in planned.rows] == ["breslow"]
+    assert "PHANTOM COHORT" in planned.notices[0]
+    assert sum("PHANTOM COHORT" in one for one in told) == 3  # before it is drawn, and whenever work begins
+    text = (tmp_path / "out/tables.md").read_text(encoding="utf-8")
+    assert "patients who never were" in text
+    assert "from all that the law looks at 95.0, from depth 75.0" in text
