@@ -35,7 +35,7 @@ class Pixels:
 
 def varied(recipe: TrainRecipe, keys: np.ndarray[Any, Any]) -> ClassBatch:
     """A batch as the network gets it."""
-    part = ClassPart(np.arange(COUNT) % 3, None, np.zeros(COUNT, np.int64))
+    part = ClassPart(np.arange(COUNT) % 3, None, np.zeros(COUNT, np.int64), np.linspace(0.1, 4, COUNT))
     classes = SimpleNamespace(
         names=("a", "b", "c"), encoding=None, learn=part, unlabelled=np.zeros(0, np.int64), domains=("one",)
     )

@@ -42,6 +42,8 @@ def test_the_one_for_corrections_stands_first() -> None:
         "from-imagenet",
         "from-scratch",
         "quick-look",
+        "risk",
+        "risk-small",
         "segment-tiles",
         "slide-mil",
     ]

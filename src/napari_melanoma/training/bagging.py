@@ -44,5 +44,8 @@ def out_of_place(asked: ClassificationConfig) -> list[str]:
         Names of those that were set.
     """
     usual = type(asked)()
-    names = ("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation")
+    names = (
+        *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
+        *("stages", "depth"),
+    )
     return [f"classification.{name}" for name in names if getattr(asked, name) != getattr(usual, name)]

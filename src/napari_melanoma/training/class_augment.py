@@ -64,10 +64,13 @@ class ClassAugmentation:
         images, partners, shares = varied[:seen], varied[seen:], batch.shares
         if self._adaptation.method == "fourier" and seen > count:
             images = self._in_their_light(images[:count], images[count:], batch)
+        depth = batch.depth_mm
         if len(chosen):
             images, shares = self._mixed(batch, images, partners, chosen)
+            places = torch.from_numpy(chosen).to(depth.device)
+            depth = depth.index_fill(0, places, torch.nan)  # two pictures in one have none
         masks = batch.masks[:seen, :, :0, :0]
-        return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0])
+        return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
 
     def _in_their_light(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
         """Give some of the images the low frequencies of the other domain, whose images are of no further use."""

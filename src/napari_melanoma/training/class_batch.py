@@ -30,11 +30,14 @@ class ClassPart:
         What the rows say; None where pixels are all there is.
     domains : numpy.ndarray
         int64 (image,), the place of the data set among the domains.
+    depth_mm : numpy.ndarray
+        float64 (image,), NaN where it is not known or not learnt.
     """
 
     labels: NDArray[np.int64]
     values: TableValues | None
     domains: NDArray[np.int64]
+    depth_mm: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,8 @@ class ClassBatch(NamedTuple):
     ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows where no mask
     is known, ``keys`` int64 (labelled, 2): epoch and key, ``shares`` float32 (labelled, class), each row summing to 1,
     ``continuous`` float32 (seen, input), ``categories`` int64 (seen, embedding) and ``domains`` int64 (seen,) are of
-    all but the partners, ``partner_shares`` float32 (partner, class).
+    all but the partners, ``partner_shares`` float32 (partner, class), ``depth_mm`` float32 (labelled,), NaN where it
+    is not known.
     """
 
     images: Tensor
@@ -83,3 +87,4 @@ class ClassBatch(NamedTuple):
     categories: Tensor
     domains: Tensor
     partner_shares: Tensor
+    depth_mm: Tensor

@@ -175,7 +175,8 @@ def batch_of(
     continuous, categories = _inputs(values, encoding, len(places))
     shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[places]), classes).float()
     domains = torch.from_numpy(part.domains[places])
-    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0])
+    depth = torch.from_numpy(part.depth_mm[places]).float()
+    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth)
 
 
 def _inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:

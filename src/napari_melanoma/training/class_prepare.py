@@ -14,6 +14,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.tabular import TabularEncoding
 from napari_melanoma.data.features.encoding import understand
 from napari_melanoma.data.features.fitting import fit
+from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.training.class_batch import UNANSWERED, ClassData, ClassPart
 from napari_melanoma.training.class_rows import ClassTable, key_of
 
@@ -57,6 +58,7 @@ def write_classes(
     """
     learnt = [table.rows[key_of(row.sample)] for row in rows if row.part == "learn"]
     encoding = fitted or (fit(learnt, asked.tabular, asked.target) if asked.tabular else None)
+    depth = asked.depth.column if asked.depth else ""
     fields = encoding.fields if encoding else ()
     found: dict[str, Any] = {
         "names": table.names,
@@ -69,6 +71,7 @@ def write_classes(
             ]
             for row in rows
         ],
+        "depth": [table.rows[key_of(row.sample)].get(depth, "") for row in rows] if depth else [],
     }
     write_json(folder / CLASSES, found)
 
@@ -96,6 +99,8 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     found, said = _read(folder / CLASSES, rows)
     encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES)) if found["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
+    cells_of_depth = found.get("depth") or [None] * len(rows)  # runs from before depths were learnt have none
+    depths = dict(zip(map(id, rows), map(number_of, cells_of_depth), strict=True))
 
     def part(name: str) -> ClassPart:
         chosen = [row for row in rows if row.part == name]
@@ -106,6 +111,7 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
             if encoding
             else None,
             domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
+            depth_mm=np.array([depths[id(row)] for row in chosen], np.float64),
         )
 
     return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), part("unlabelled"))

@@ -338,7 +338,7 @@ def is_of(words: str, name: str) -> bool:
 def _read(folders: Iterable[str], asked: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
     """Rows with the columns that are asked for alone, as tables may be large, and the names of all that there are."""
     chosen = (*asked.tabular.numbers, *asked.tabular.words) if asked.tabular else ()
-    wanted = {asked.target, *(column.name for column in chosen)}
+    wanted = {asked.target, *(column.name for column in chosen), *([asked.depth.column] if asked.depth else [])}
     rows: dict[Key, dict[str, str]] = {}
     there: set[str] = set()
     for folder in (Path(name).expanduser() for name in folders):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from napari_melanoma.models.zoo import encoder_of
 from napari_melanoma.training.adaptation.adversarial import ramp
 from napari_melanoma.training.adaptation.pseudo_labels import pseudo_label_loss
 from napari_melanoma.training.class_augment import ClassAugmentation
+from napari_melanoma.training.depth_learning import depth_metrics
+from napari_melanoma.training.depth_loss import DepthLoss
 from napari_melanoma.training.gathering import Gathered
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.training.second_loss import second_loss
 from napari_melanoma.training.task import Task
+from napari_melanoma.training.two_stages import FirstStage, hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.classifier import Classifier
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.class_batch import ClassBatch
@@ -36,7 +40,8 @@ class ClassificationTask(Task):
     """A network that learns which class a lesion is of, from its picture and its patient's data.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_balanced_accuracy``: over
-    the images of all processes at once, as a ranking has no mean over batches.
+    the images of all processes at once, as a ranking has no mean over batches. Of a network that learns a depth also
+    ``tuning_depth_mae_mm`` and ``tuning_depth_r``.
 
     Parameters
     ----------
@@ -67,8 +72,11 @@ class ClassificationTask(Task):
         weights = class_weights(counts) if self._asked.class_weight == "balanced" else None
         self.register_buffer("_weights", weights, persistent=False)
         self._second = second_loss(self._asked.adaptation, network, domains)
+        self._depth = DepthLoss(self._asked.depth) if self._asked.depth else None
+        first = max(1, round(self._asked.first_stage * recipe.epochs))
+        self._first = FirstStage(network, self._classes, first) if self._asked.stages == 2 else None
         self._augment = ClassAugmentation(recipe)
-        self._tuning = Gathered(2 * self._classes)
+        self._tuning = Gathered(2 * self._classes + 2)
         encoder = encoder_of(network)
         if encoder is not None and self._asked.freeze_encoder:
             encoder.requires_grad_(False)
@@ -130,37 +138,76 @@ class ClassificationTask(Task):
         torch.Tensor
             A scalar.
         """
-        maps = self.network.encode(self.normalised(batch.images))
+        maps = self._seen(batch.images)
         labelled, asked = len(batch.shares), self._asked.adaptation
         answered = len(batch.images) if asked.method == "pseudo_labels" else labelled
         rows = batch.continuous[:answered], batch.categories[:answered]
-        logits = self.network.decide([each[:answered] for each in maps], *rows).float()
+        apart = [each.detach() for each in maps] if self._first is not None else maps
+        logits = self.network.decide([each[:answered] for each in apart], *rows).float()
         loss = self.loss(logits[:labelled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         if answered > labelled:
             loss = loss + asked.strength * ramp(done) * pseudo_label_loss(logits[labelled:], asked.sure)
         if self._second is not None:
             loss = loss + self._second(self.network.embed(maps).float(), batch.domains, done)
+        return loss if self._in_second_stage else loss + self._of_image(maps, batch)
+
+    @property
+    def _in_second_stage(self) -> bool:
+        """Whether all but the head is held."""
+        return self._first is not None and self._first.is_over(self.current_epoch)
+
+    def _seen(self, images: Tensor) -> list[Tensor]:
+        """Maps of a batch; nothing goes back to them where they are held."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._in_second_stage):
+            return self.network.encode(self.normalised(images))
+
+    def _of_image(self, maps: Sequence[Tensor], batch: ClassBatch) -> Tensor:
+        """What image and depth learn by beside the network's own answer: nothing, in most recipes."""
+        answered = [each[: len(batch.shares)] for each in maps]
+        loss = maps[-1].new_zeros(())
+        if self._first is not None:
+            loss = loss + self.loss(self._first(self.network.embed(answered)).float(), batch.shares)
+        if self._depth is not None:
+            network = cast("BiomarkerNetwork", self.network)
+            loss = loss + self._depth(network, network.told_depth(answered).float(), batch.depth_mm)
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the numbers of an epoch that was broken off; hold what a second stage builds on."""
+        super().on_train_epoch_start()
+        if self._in_second_stage:
+            hold(self.network)
 
     def validation_step(self, batch: ClassBatch, batch_idx: int) -> None:
         """Keep what is said of each image; processes with fewer images get empty batches at the end."""
-        if len(batch.images):
-            logits = self(batch.images, batch.continuous, batch.categories)
-            self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares], dim=1))
+        if not len(batch.images):
+            return
+        maps = self.network.encode(self.normalised(batch.images))
+        logits = self.network.decide(maps, batch.continuous, batch.categories).float()
+        depths = torch.stack([self._depth_mm(maps), batch.depth_mm.to(logits.device)], dim=1)
+        self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares, depths], dim=1))
+
+    def _depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
+        """The depth that the network tells, float32 (batch,) in mm; NaN of one that tells none."""
+        if self._depth is None:
+            return torch.full((len(maps[-1]),), torch.nan, device=maps[-1].device)
+        network = cast("BiomarkerNetwork", self.network)
+        return network.in_mm(network.told_depth(maps)[:, 0].float())
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was said in a validation that was broken off."""
-        self._tuning = Gathered(2 * self._classes)
+        self._tuning = Gathered(2 * self._classes + 2)
 
     def on_validation_epoch_end(self) -> None:
         """Measure on all tuning images at once."""
-        logits, shares = self._tuning.take(self.device).split(self._classes, dim=1)
+        logits, shares, depths = self._tuning.take(self.device).split([self._classes, self._classes, 2], dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
         measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
         names = [name for name, _ in MONITORS["classification"].measures]
-        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True))}
+        told = depth_metrics(*depths.double().numpy().T)
+        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **told}
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.region import ViewConfig
 from napari_melanoma.core.tabular import TabularChoices
+from napari_melanoma.training.depth_learning import DepthConfig
 
 
 class AdaptationConfig(Config):
@@ -52,6 +53,11 @@ class ClassificationConfig(Config):
     mixup: float = Field(0.0, ge=0, le=1, description="chance that an image is blended with another, answers too")
     cutmix: float = Field(0.0, ge=0, le=1, description="chance that a patch of another image covers it, answers too")
     freeze_encoder: bool = Field(False, description="only what stands behind the encoder learns")
+    stages: Literal[1, 2] = Field(
+        1, description="2: image and depth learn first, by themselves; then the head alone, over what they have learnt"
+    )
+    first_stage: float = Field(0.6, gt=0, lt=1, description="of two stages, share of the epochs that the first takes")
+    depth: DepthConfig | None = Field(None, description="a depth that is learnt beside the class")
     mirrored: bool = Field(False, description="the model answers by the mean over a view and its mirror images")
     sensitivity: float = Field(0.9, gt=0, lt=1, description="at which the operating point is chosen")
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -13,11 +13,14 @@ from napari_melanoma.models.weights_files import WORDS, weights_file
 from napari_melanoma.models.zoo import architectures
 from napari_melanoma.training.bagging import DEFAULTS, NETWORK, BagConfig, out_of_place
 from napari_melanoma.training.classifying import ClassificationConfig
+from napari_melanoma.training.depth_learning import NETWORK as DEPTH_NETWORK
+from napari_melanoma.training.depth_learning import misfit
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
     from napari_melanoma.training.cache_index import Kind
 
 EVENLY = "the others are drawn evenly, whatever data.sampling is"
@@ -57,6 +60,9 @@ class ModelConfig(Config):
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', a bundle or its folder, or a file")
     input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    pixels: Literal["usual", "unit"] = Field(
+        "usual", description="usual: less a mean, over a spread, as the start or this program has them; unit: in [0, 1]"
+    )
     freeze_normalisation: bool = Field(
         False,
         description="keep the statistics of batch normalisation as they are, as few images ask for",
@@ -242,6 +248,21 @@ class TrainRecipe(Config):
             raise ValueError(
                 "'classes' are those of label images; name those of a classifier in classification.classes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_depth(self) -> Self:
+        asked = self.classification
+        if asked is None or self.bags is not None:
+            return self
+        spec, told = architectures()[self.model.architecture].spec, None
+        if spec.name == DEPTH_NETWORK:
+            told = cast("BiomarkerConfig", spec.config.parse(self.model.options, "model.options"))
+        varied = self.augmentation
+        if said := misfit(asked.depth, told, asked.view.region, varied.scale, varied.aspect):
+            raise ValueError(said)
+        if asked.stages == 2 and (self.devices != 1 or self.nodes != 1):
+            raise ValueError("two stages are learnt on one device: set devices and nodes to 1, or stages to 1")
         return self
 
     @model_validator(mode="after")

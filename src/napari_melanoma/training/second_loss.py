@@ -76,8 +76,24 @@ def second_loss(config: AdaptationConfig, network: Classifier, domains: int) -> 
     """
     if config.method not in ("adversarial", "coral"):
         return None
+    return SecondLoss(config, embedding_width(network), domains)
+
+
+def embedding_width(network: Classifier) -> int:
+    """Say how many features a network compares pictures by, which a blank one shows.
+
+    Parameters
+    ----------
+    network : Classifier
+        Of the zoo; left in the mode that it is in.
+
+    Returns
+    -------
+    int
+        The length of ``embed``'s vectors.
+    """
     training = network.training
     with torch.no_grad():
         features = network.eval().embed(network.encode(torch.zeros(1, 3, LOOK_PX, LOOK_PX)))
     network.train(training)
-    return SecondLoss(config, features.shape[1], domains)
+    return features.shape[1]

@@ -20,6 +20,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 STRIDE = 32  # networks take sides that are a multiple of it
 POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # the class that sensitivity is about, where there is one
+WITH_A_PATIENT = "biomarker"  # a network of patches of slides, each with a row of the patient's table
 FIRST = "fine-tune"  # what most people come for stands first
 
 
@@ -69,8 +70,9 @@ class ShippedRecipe:
 
     @property
     def is_of_slides(self) -> bool:
-        """Whether it learns from tiles of slides; what these are, their data set says."""
-        return SLIDE in self.values.get("modalities", ())
+        """Whether it learns from tiles of slides, which their data set describes; patches with a patient are none."""
+        alone = self.values.get("model", {}).get("architecture") != WITH_A_PATIENT
+        return SLIDE in self.values.get("modalities", ()) and alone
 
     @property
     def is_of_whole_slides(self) -> bool:

@@ -15,7 +15,10 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.weights_files import WORDS
+from napari_melanoma.models.zoo import architectures
+from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
 from napari_melanoma.training.bag_prepare import PreparedBags
+from napari_melanoma.training.depth_learning import depth_options
 from napari_melanoma.training.prepare import Prepared
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.training_start import Parent, describe_start, fed_as
@@ -101,7 +104,10 @@ def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
     if isinstance(prepared, PreparedBags) and prepared.kind is not None:
         return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
     shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
-    return {**recipe.model.options, "classes": len(data.names), "tabular": shape}
+    known = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
+    config = architectures()[recipe.model.architecture].spec.config.parse(known, "model.options")
+    # What a model says that the run goes on from stays: its weights know no other scale.
+    return {**depth_options(config, data), **known} if isinstance(config, BiomarkerConfig) else known
 
 
 def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...]:

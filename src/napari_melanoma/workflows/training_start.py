@@ -263,6 +263,8 @@ def fed_as(recipe: TrainRecipe, parent: Parent | None) -> dict[str, tuple[float,
     """
     if parent:
         return {"mean": parent.mean, "std": parent.std}
+    if recipe.model.pixels == "unit":
+        return {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     if recipe.task != "classification" or recipe.model.start == "none":
         return {}
     mean, std = imagenet_normalisation(_imagenet_name(recipe))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -62,3 +64,28 @@ class TwoLayerHead(nn.Module):
         """Give logits, float (batch, class), of vectors (batch, width)."""
         found: Tensor = self.layers(vectors)
         return pad(found, (1, 0)) if self.one else found
+
+
+class LayeredHead(nn.Sequential):
+    """P3's head: fully connected layers with ReLU, 128 and 64 wide in the paper, and one for the classes.
+
+    Parameters
+    ----------
+    width : int
+        Of the vectors.
+    hidden : sequence of int
+        Widths of the layers before the last.
+    classes : int
+        Logits that come out.
+    dropout : float
+        Share of the values dropped behind each of them.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
+        widths = (width, *hidden)
+        parts = [
+            part
+            for wide, narrow in pairwise(widths)
+            for part in (nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(dropout))
+        ]
+        super().__init__(*parts, nn.Linear(widths[-1], classes))

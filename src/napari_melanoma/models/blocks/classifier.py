@@ -42,6 +42,11 @@ class Classifier(nn.Module):
         self.head = head
         self.tabular = tabular if fusion.table is not None else TabularShape()
 
+    @property
+    def tells_depth(self) -> bool:
+        """Whether it tells a depth beside the class; ``BiomarkerNetwork`` does."""
+        return False
+
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Give logits, float (batch, class).
 

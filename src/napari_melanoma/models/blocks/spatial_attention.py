@@ -1,0 +1,49 @@
+"""Spatial attention of P3: one weight for each place of a map, from what all channels say there; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SpatialAttention(nn.Module):
+    """Weighs the places of maps: ``A(x) = sigmoid(W . concat(avgpool(x), maxpool(x)))``, ``x' = A(x) x``.
+
+    P3, equations 1 and 2; pooled over channels and with a convolution for W, as Woo et al. 2018 (arXiv:1807.06521) have
+    it, because P3 does not say how far W reaches.
+
+    Parameters
+    ----------
+    kernel : int
+        Side of W in places of the map; odd.
+    """
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.weigh = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+
+    def weights(self, maps: Tensor) -> Tensor:
+        """Give A(x).
+
+        Parameters
+        ----------
+        maps : torch.Tensor
+            Float (batch, channel, row, column).
+
+        Returns
+        -------
+        torch.Tensor
+            Float (batch, 1, row, column), each between 0 and 1.
+        """
+        said = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
+        found: Tensor = self.weigh(said)
+        return found.sigmoid()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Give ``A(x) x``, of the shape of the maps (batch, channel, row, column)."""
+        return maps * self.weights(maps)

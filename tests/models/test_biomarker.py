@@ -1,0 +1,204 @@
+"""P3's network: attention as its formula says, depth as a mean over places, and a branch that is off has no say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPEC = architectures()["biomarker"].spec
+TABLE = {"continuous": 4}
+MEASURED = {"place": 1, "mean": 2.0, "std": 1.5}  # with its indicator the second and third of four inputs
+
+
+def built(**options: Any) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    network: Any = build_network(SPEC.name, {**SPEC.small, "tabular": TABLE, **options})
+    return network.eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    import torch
+
+    return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def row() -> Tensor:
+    import torch
+
+    return torch.tensor([[0.5, -1.0, 0.0, 1.0]]).expand(3, -1).clone()
+
+
+@pytest.mark.parametrize(("kernel", "side"), [(1, 4), (7, 4), (3, 9)])
+def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side: int) -> None:
+    import torch
+
+    from napari_melanoma.models.blocks.spatial_attention import SpatialAttention
+
+    torch.manual_seed(0)
+    attention, maps = SpatialAttention(kernel), torch.randn(2, 5, side, side)
+    attention.requires_grad_(False)
+    weights = attention.weights(maps)
+    both = torch.stack([maps.mean(1), maps.amax(1)], dim=1)
+    wide = torch.nn.functional.pad(both, [kernel // 2] * 4)
+    middle = wide[0, :, 1 : 1 + kernel, 2 : 2 + kernel]
+    assert weights.shape == (2, 1, side, side)
+    assert float(weights[0, 0, 1, 2]) == pytest.approx(float((middle * attention.weigh.weight[0]).sum().sigmoid()))
+    assert torch.equal(attention(maps), maps * weights)
+
+
+def test_the_maps_that_are_kept_are_weighed_by_the_attention_that_is_shown(images: Tensor) -> None:
+    import torch
+
+    network = built(use_depth=False)
+    with torch.no_grad():
+        weights, plain = network.attended(images), network.encoder(images)[-1]
+        assert torch.equal(network.encode(images)[-1], plain * weights)
+    assert built(attention="none").attended(images) is None
+    assert 0 < float(weights.min()) < float(weights.max()) < 1
+
+
+SIZES = [(512, 7, 2, 3, 256), (512, 3, 1, 1, 512), (512, 2, 2, 0, 256), (5, 3, 2, 0, 2), (224, 11, 4, 2, 55)]
+
+
+@pytest.mark.parametrize(("size", "filter_size", "stride", "padding", "expected"), SIZES)
+def test_sizes_follow_the_rule_of_the_paper(
+    size: int, filter_size: int, stride: int, padding: int, expected: int
+) -> None:
+    import torch
+
+    from napari_melanoma.models.blocks.depth import output_size
+
+    assert output_size(size, filter_size, stride, padding) == expected
+    layer = torch.nn.Conv2d(1, 1, filter_size, stride, padding)
+    assert layer(torch.zeros(1, 1, size, size)).shape[-1] == expected
+
+
+def test_three_layers_leave_as_many_places_as_the_rule_says(images: Tensor) -> None:
+    from napari_melanoma.models.blocks.depth import places_left
+
+    assert (places_left(512, 3), places_left(97, 3)) == (64, 12)
+    layers = built().depth.layers
+    assert [type(layer).__name__ for layer in layers] == ["Conv2d", "MaxPool2d", "ReLU"] * 3
+    assert layers(images).shape[-1] == places_left(64, 3)
+
+
+@pytest.mark.parametrize("module", ["convolutions", "attention"])
+def test_the_mean_of_the_map_is_the_depth(module: str, images: Tensor) -> None:
+    import torch
+
+    network = built(depth_module=module, heteroscedastic=True)
+    with torch.no_grad():
+        maps = network.encode(images)
+        told, own = network.told_depth(maps), network.depth(images, network.encoder(images)[-1])
+    assert told.shape == (3, 2)
+    torch.testing.assert_close(told, own.mean(dim=(2, 3)))
+    assert float(maps[-1][:, -2].std()) > 0, "some places add more than others"
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_millimetres_come_back(log: bool) -> None:
+    import torch
+
+    network = built(depth_log=log, depth_mean=0.9, depth_std=0.4)
+    mm = torch.tensor([0.0, 0.2, 1.05, 6.0])
+    torch.testing.assert_close(network.in_mm(network.standardised(mm)), mm, rtol=1e-5, atol=1e-6)
+    assert float(network.in_mm(torch.tensor(-9.0))) == 0
+
+
+def test_a_measured_depth_counts_where_it_is_known_and_the_predicted_one_elsewhere(images: Tensor, row: Tensor) -> None:
+    import torch
+
+    network = built(depth_source="measured", measured=MEASURED, depth_mean=1.0, depth_std=2.0)
+    maps, said = network.encode(images), network.fusion.depth
+    with torch.no_grad():
+        told = network.told_depth(maps)[:, :1]
+        row[0, 2] = 1.0  # of the first nobody measured it
+        given = said(told, row)
+    assert float(given[0, 0]) == pytest.approx(float(told[0, 0]))
+    assert given[1:, 0].tolist() == pytest.approx([((-1.0 * 1.5 + 2.0) - 1.0) / 2.0] * 2)
+    changed = row.clone()
+    changed[0, 1] += 1.0
+    with torch.no_grad():
+        torch.testing.assert_close(network.decide(maps, changed), network.decide(maps, row))
+        changed[1, 1] += 1.0
+        assert float((network.decide(maps, changed) - network.decide(maps, row))[1].abs().max()) > 0
+
+
+@pytest.mark.parametrize(("mm", "place"), [(0.0, 0), (0.74, 0), (0.75, 1), (1.04, 1), (2.0, 2), (4.05, 4), (9.0, 4)])
+def test_one_hot_depths_stand_in_the_bins_of_the_t_categories(mm: float, place: int) -> None:
+    import torch
+
+    network = built(depth_encoding="one_hot", depth_mean=1.0, depth_std=2.0)
+    given = network.fusion.depth(torch.tensor([[(mm - 1.0) / 2.0]]), None)
+    assert given.tolist() == [[float(bin_ == place) for bin_ in range(5)]]
+    both = built(depth_encoding="both").fusion.depth
+    assert both(torch.tensor([[0.5]]), None).shape == (1, 6)
+
+
+BRANCHES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "all": ({}, {"image", "table"}),
+    "image": ({"use_depth": False, "use_table": False}, {"image"}),
+    "depth": ({"use_image": False, "use_table": False}, {"image"}),
+    "table": ({"use_image": False, "use_depth": False}, {"table"}),
+    "table, and a depth that is told alone": ({"use_image": False, "depth_source": "none"}, {"table"}),
+}
+
+
+@pytest.mark.parametrize(("options", "heard"), BRANCHES.values(), ids=BRANCHES.keys())
+def test_a_branch_that_is_off_has_no_say(options: dict[str, Any], heard: set[str], images: Tensor, row: Tensor) -> None:
+    import torch
+
+    network = built(**options)
+    with torch.no_grad():
+        said = network(images, row)
+        by_image = float((network(images.flip(0), row) - said).abs().max()) > 1e-6
+        by_table = float((network(images, row + 1) - said).abs().max()) > 1e-6
+    assert {name for name, there in {"image": by_image, "table": by_table}.items() if there} == heard
+
+
+def test_a_network_of_depth_alone_has_no_encoder_that_nobody_asks(images: Tensor) -> None:
+    convolutions, attention = (
+        built(use_image=False, use_table=False, depth_module=module) for module in ("convolutions", "attention")
+    )
+    assert encoder_of(convolutions) is not None
+    assert not list(convolutions.encoder.parameters())
+    assert list(attention.encoder.parameters())
+    assert SPEC.config.parse({"use_image": False, "use_table": False}, "x").imagenet is None  # type: ignore[attr-defined]
+    assert convolutions.encode(images)[-1].shape == (3, 1, 4, 4)
+
+
+@pytest.mark.parametrize(("encoder", "millions"), [("resnet50", 23.8), ("tf_efficientnet_lite0", 3.05)])
+def test_the_size_is_as_documented(encoder: str, millions: float) -> None:
+    assert parameter_count("biomarker", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing to look at": (
+        {"use_image": False, "use_depth": False, "use_table": False},
+        "use_image, use_depth and use_table are all off",
+    ),
+    "a table without columns": (
+        {"use_image": False, "use_depth": False, "tabular": {}},
+        "patient's data alone need columns",
+    ),
+    "an even kernel": ({"attention_kernel": 4}, "expected an odd number"),
+    "bins that fall": ({"depth_edges": (2.0, 1.0)}, "expected each above the one before"),
+    "a width of nothing": ({"hidden": (0,)}, "expected 1 or more each"),
+}
+
+
+@pytest.mark.parametrize(("options", "said"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        built(**options)
