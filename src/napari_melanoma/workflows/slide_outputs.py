@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,12 +19,14 @@ from napari_melanoma.io.slide_attention import ATTENTION
 from napari_melanoma.io.slide_folder import HEATMAP, RESULT
 from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
 from napari_melanoma.workflows.slide_bags import attention_map
+from napari_melanoma.workflows.slide_depth import NOTHING, DepthMap, slide_depth
 from napari_melanoma.workflows.slide_lesion_files import store_lesions
 from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.analysis.slide_lesions import SlideLesion
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.inference.tiles import TileModelInfo
     from napari_melanoma.io.slides.slide import SlideInfo
@@ -86,6 +89,7 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
             outlines, kept = store_lesions(folder, lesions)
             found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, target)}
             found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
+            found |= _depth(analysed, maps, lesions, run)
         else:
             found["scores"] = _values(analysed)
     content = {**_of_slide(analysed), **found}
@@ -126,6 +130,14 @@ def _maps(analysed: Analysed, run: RunContext) -> SlideMaps:
     if analysed.model.kind == "dense":
         return stitched_maps(analysed.result, analysed.plan.grid, run)
     return tile_maps(analysed.result)
+
+
+def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext) -> dict[str, Any]:
+    """Thickness of the slide's lesions, where the model draws what that needs."""
+    if analysed.model.kind != "dense":
+        return dict(NOTHING)
+    whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.name)
+    return slide_depth(whole, maps, lesions, run)
 
 
 def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
@@ -192,9 +204,7 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "tile_mpp": plan.grid.mpp,
         "grid": grid_values(plan.grid),
         "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
-        "breslow_mm": None,
-        "breslow_interval_mm": None,
-        "t_category": None,
+        **NOTHING,
         "precision": result.spec.precision,
         "precision_difference": result.spec.precision_difference,
         "warnings": list(analysed.warnings),

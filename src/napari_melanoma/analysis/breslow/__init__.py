@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from napari_melanoma.analysis.breslow.candidates import (
-    DepthCandidate,
-    DepthFindings,
-    breslow_candidates,
-    measure_depth,
-)
+from napari_melanoma.analysis.breslow.candidate import DepthCandidate, DepthFindings
+from napari_melanoma.analysis.breslow.candidates import breslow_candidates, measure_depth
 from napari_melanoma.analysis.breslow.category import straddles, t_category
 from napari_melanoma.analysis.breslow.config import DepthConfig
 from napari_melanoma.analysis.breslow.maps import ClassRoles, TissueMaps

@@ -17,13 +17,13 @@ class ClarkEstimate:
     reason: str
 
 
-def clark_estimate(below_um: float | None, at_least: bool) -> ClarkEstimate:
+def clark_estimate(below_um: float, at_least: bool) -> ClarkEstimate:
     """Estimate a level by how far the deepest cells lie below the epidermis.
 
     Parameters
     ----------
-    below_um : float or None
-        From the lower border of the epidermis beside the lesion, in micrometres; None where that is not known.
+    below_um : float
+        From the lower border of the epidermis, in micrometres.
     at_least : bool
         Whether the lesion is cut off.
 
@@ -32,8 +32,6 @@ def clark_estimate(below_um: float | None, at_least: bool) -> ClarkEstimate:
     ClarkEstimate
         None of 1, which is a melanoma in situ, or of 5, which cannot be told without the fat.
     """
-    if below_um is None:
-        return ClarkEstimate(None, "the lower border of the epidermis is not known there")
     told = f"{below_um / 1000:.2f} mm below the epidermis"
     if at_least:
         return ClarkEstimate(None, f"{told} or more: the lesion is cut off")

@@ -152,6 +152,27 @@ def tissues_of(maps: TissueMaps, cell_um: tuple[float, float]) -> Tissues:
     return Tissues(tissue, epidermis, tumour, lesion)
 
 
+def means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
+    """Take means over blocks of cells; those at the far edges are of what there is.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Numbers (row, column).
+    steps : sequence of int
+        Height and width of a block.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (row, column).
+    """
+    below, beside = (-side % step for side, step in zip(values.shape, steps, strict=True))
+    padded = np.pad(values, ((0, below), (0, beside)), mode="edge")
+    rows, columns = padded.shape[0] // steps[0], padded.shape[1] // steps[1]
+    return padded.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3), dtype=np.float32)
+
+
 def _prevailing(
     malignant: NDArray[np.uint8], benign: NDArray[np.uint8], cell_um: tuple[float, float]
 ) -> NDArray[np.bool_]:
@@ -160,18 +181,10 @@ def _prevailing(
 
     steps = [max(1, round(COARSE_UM / um)) for um in cell_um]
     sigma = [SIDE_UM / (um * step) for um, step in zip(cell_um, steps, strict=True)]
-    near = [ndimage.gaussian_filter(_means(values, steps), sigma) for values in (malignant, benign)]
+    near = [ndimage.gaussian_filter(means(values, steps), sigma) for values in (malignant, benign)]
     coarse = near[0] >= near[1]
     rows, columns = malignant.shape
     return np.repeat(np.repeat(coarse, steps[0], axis=0)[:rows], steps[1], axis=1)[:, :columns]
-
-
-def _means(values: NDArray[np.uint8], steps: Sequence[int]) -> NDArray[np.float32]:
-    """Means over blocks; those at the far edges are of what there is."""
-    below, beside = (-side % step for side, step in zip(values.shape, steps, strict=True))
-    padded = np.pad(values, ((0, below), (0, beside)), mode="edge")
-    rows, columns = padded.shape[0] // steps[0], padded.shape[1] // steps[1]
-    return padded.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3), dtype=np.float32)
 
 
 def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:

@@ -72,25 +72,42 @@ class Section:
         return widened(mask, RIM_UM, self.cell_um)
 
     @cached_property
-    def covered_rim(self) -> tuple[Floats, Floats]:
-        """Rim over epidermis, (point, 2): where it lies, and which way the tissue does; y and x in micrometres."""
+    def _smooth(self) -> Floats:
+        """Share of tissue around each cell."""
         from scipy import ndimage
 
-        where = self.rim & self.near(self.epidermis)
         size = [2 * round(SMOOTH_UM / 2 / um) + 1 for um in self.cell_um]
-        smooth = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
-        rows, columns = np.nonzero(where)
-        last = np.array(where.shape) - 1
-        inward = np.stack(
-            [
-                (smooth[np.minimum(rows + 1, last[0]), columns] - smooth[np.maximum(rows - 1, 0), columns])
-                / self.cell_um[0],
-                (smooth[rows, np.minimum(columns + 1, last[1])] - smooth[rows, np.maximum(columns - 1, 0)])
-                / self.cell_um[1],
-            ],
-            axis=1,
-        )
-        return self.positions(where), inward / np.maximum(np.hypot(*inward.T), 1e-9)[:, None]
+        share: Floats = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
+        return share
+
+    def inward(self, mask: Bools) -> Floats:
+        """Say which way the tissue lies at cells of the rim.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray
+            bool (row, column) within the box.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (cell, 2) as y and x, of length 1, or 0 where that cannot be said.
+        """
+        at = np.stack(np.nonzero(mask))
+        slopes = []
+        for axis, um in enumerate(self.cell_um):
+            step = np.array([[axis == 0], [axis == 1]])
+            last = np.array(mask.shape)[:, None] - 1
+            after, before = np.minimum(at + step, last), np.maximum(at - step, 0)
+            slopes.append((self._smooth[tuple(after)] - self._smooth[tuple(before)]) / um)
+        found = np.stack(slopes, axis=1).astype(np.float64)
+        return found / np.maximum(np.hypot(*found.T), 1e-9)[:, None]
+
+    @cached_property
+    def covered_rim(self) -> tuple[Floats, Floats]:
+        """Rim over epidermis, (point, 2): where it lies, and which way the tissue does; y and x in micrometres."""
+        where = self.rim & self.near(self.epidermis)
+        return self.positions(where), self.inward(where)
 
 
 def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthConfig) -> tuple[Section, ...]:
@@ -119,6 +136,7 @@ def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthC
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None or sizes[number] < config.min_section_mm2:
             continue
+        box = tuple(slice(max(0, part.start - 2), part.stop + 2) for part in box)
         own = labels[box] == number
         epidermis = without_specks(tissues.epidermis[box] & own, config.min_epidermis_um2 / (cell_um[0] * cell_um[1]))
         tumour, chance = tissues.tumour[box] & own, np.where(own, tissues.chance[box], np.uint8(0))

@@ -50,9 +50,15 @@ class Surface:
         """Bin of each position along the arc, beyond the ends the last one."""
         return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
 
-    def beyond(self, along: Floats) -> Bools:
-        """Whether positions along the arc lie beyond the epidermis."""
-        return (along < self.start) | (along > self.start + self.step * len(self.depth))
+    def epidermis_um(self, section: Section) -> float:
+        """Mean thickness of the epidermis, along the surface that it covers."""
+        area = np.count_nonzero(section.epidermis) * section.cell_um2
+        return float(area / (self.step * np.count_nonzero(self.covered)))
+
+    def beyond(self, along: Floats, margin_um: float) -> Bools:
+        """Whether positions along the arc lie where the epidermis ends, or beyond."""
+        end = self.start + self.step * len(self.depth)
+        return (along < self.start + margin_um) | (along > end - margin_um)
 
 
 def why_no_surface(section: Section) -> str | None:

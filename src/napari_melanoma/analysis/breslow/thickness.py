@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
 
 UNSURE, SURE = 64, 192  # of 255: tumour that is but possible, and tumour that is nearly certain
-BELOW_UM = 60.0  # so far below the surface the section's end is no surface any more
+BELOW_UM = 60.0  # so far below the surface, or so near to where epidermis ends, the rim is no surface any more
+DOWNWARD = (
+    -0.5
+)  # of the direction towards the tissue: below it the rim faces down, and is no cleft or opening of a hair
 
 
 @dataclass(frozen=True)
@@ -129,34 +132,6 @@ def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfi
     if not met.any():
         return False
     along, below = beneath(section, surface, met)
-    outside = (below > BELOW_UM) | surface.beyond(along)
-    return bool(np.count_nonzero(outside & (below > BELOW_UM / 2)) * step >= config.edge_um)
-
-
-def ulcer_mm(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> float:
-    """Measure how far the epidermis is missing over a lesion.
-
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-    surface : Surface
-        Over it.
-    cells : numpy.ndarray
-        bool (row, column) within the section's box: the lesion.
-    config : DepthConfig
-        What is too short for an ulcer.
-
-    Returns
-    -------
-    float
-        Length of the longest bare part over tumour, in mm along the surface; 0 where it is too short.
-    """
-    along, below = beneath(section, surface, cells)
-    at = surface.bins(along[below <= config.cover_um])
-    over = np.zeros(len(surface.depth), bool)
-    over[at] = True
-    bare = over & ~surface.covered
-    ends = np.flatnonzero(np.diff(np.concatenate([[0], bare, [0]])))
-    longest = float((ends[1::2] - ends[::2]).max(initial=0)) * surface.step
-    return longest / 1000 if longest >= config.ulcer_um else 0.0
+    beyond, facing = surface.beyond(along, BELOW_UM), section.inward(met) @ np.array(surface.arc.down)
+    outside = (below > BELOW_UM / 2) & (beyond | ((below > BELOW_UM) & (facing < DOWNWARD)))
+    return bool(np.count_nonzero(outside) * step >= config.edge_um)
