@@ -133,6 +133,11 @@ def _tell(current: Session, status: SlideStatus) -> None:
         current.report.tell("before", f"{name}: was analysed already, nothing was changed", **values)
     for warning in status.content["warnings"]:
         current.report.tell("warning", f"{name}: {warning}", warning=warning, **values)
+    from napari_melanoma.workflows.slide_depth import depth_in_words
+
+    told = depth_in_words(status.content)
+    if told:
+        current.report.tell("depth", f"{name}: {told}", depth=status.content["depth"], **values)
 
 
 def _finish(current: Session, summary: SlidesSummary, out: Path) -> None:

@@ -1,92 +1,40 @@
-"""The Breslow thickness of an analysed slide: which parts of its map are measured, and how ``result.json`` says it."""
+"""The Breslow thickness of an analysed slide: measured section by section, and how ``result.json`` says it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_melanoma.analysis.breslow.candidate import DepthCandidate, ranked
 from napari_melanoma.analysis.breslow.candidates import NO_TISSUE, NO_TUMOUR, measure_depth
 from napari_melanoma.analysis.breslow.category import straddles, t_category
 from napari_melanoma.analysis.breslow.clark import clark_estimate
 from napari_melanoma.analysis.breslow.config import DepthConfig
-from napari_melanoma.analysis.breslow.interval import IntervalLaw, known_laws
-from napari_melanoma.analysis.breslow.maps import ClassRoles, TissueMaps, means, tissues_of
-from napari_melanoma.analysis.breslow.scale import checked_cell_um
-from napari_melanoma.analysis.breslow.sections import Section, find_sections, widened, without_specks
-from napari_melanoma.analysis.masks import bounding_box, grown
+from napari_melanoma.analysis.breslow.interval import known_laws
+from napari_melanoma.analysis.breslow.maps import ClassRoles
 from napari_melanoma.core.errors import ScaleMissing
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.workflows.slide_depth_parts import DepthMap, sections_of
 
 if TYPE_CHECKING:
-    import zarr
-    from numpy.typing import NDArray
-
     from napari_melanoma.analysis.slide_lesions import SlideLesion
+    from napari_melanoma.core.geometry import Box
     from napari_melanoma.core.runs import RunContext
-    from napari_melanoma.workflows.slide_maps import SlideMaps
 
-MOST_CELLS = 9_000_000  # of what is measured at once: about 400 MB at work
-STRIP = 512  # rows that are read at once
-COARSE_UM = 12.0  # cells on which sections and lesions are found first
 NOTHING: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 NO_LAW = "no interval: this model was not tried on slides of known thickness, so that its errors are not known"
 COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
-BESIDE = 0.5  # of a lesion's size: so much around it is looked at beyond the skin that says which way is down
 STRADDLES = "the interval reaches {}: the category is not sure"
 NO_LETTER = "ulceration is not known: the category may lack its letter"
 
 
-@dataclass(frozen=True)
-class DepthMap:
-    """The stitched map of a dense model: ``map`` of the store, uint8 (class, row, column), where it lies, its classes.
-
-    ``model`` is the model's name, by which its intervals are known.
-    """
-
-    values: zarr.Array
-    place: MapPlace
-    classes: tuple[str, ...]
-    model: str
-
-    @classmethod
-    def of(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], model: str) -> DepthMap:
-        """Take the map that smaller maps are means of.
-
-        Parameters
-        ----------
-        values : zarr.Array
-            The map.
-        small : SlideMaps
-            As ``stitched_maps`` gives it.
-        classes : tuple of str
-            In their order.
-        model : str
-            Name.
-
-        Returns
-        -------
-        DepthMap
-            With the place of the map's own cells.
-        """
-        step = -(-values.shape[1] // small.probability.shape[1])
-        place = replace(small.place, step_y=small.place.step_y / step, step_x=small.place.step_x / step)
-        return cls(values, place, classes, model)
-
-
-def slide_depth(found: DepthMap, small: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext) -> dict[str, Any]:
+def slide_depth(found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext) -> dict[str, Any]:
     """Measure the thickness of the lesions of each section.
 
     Parameters
     ----------
     found : DepthMap
         What is measured on, part by part.
-    small : SlideMaps
-        The same on cells that fit into memory.
     lesions : sequence of SlideLesion
         Of the slide, to say which of them a candidate belongs to.
     run : RunContext
@@ -106,96 +54,58 @@ def slide_depth(found: DepthMap, small: SlideMaps, lesions: Sequence[SlideLesion
     if ClassRoles.of(found.classes) is None:
         return dict(NOTHING)
     try:
-        candidates, notes = _measured(found, small, run)
+        candidates, notes = _measured(found, run)
     except ScaleMissing as error:
         return {**NOTHING, "depth": _told((), [str(error)])}
     return _answer([_with_lesion(one, lesions) for one in candidates], notes)
 
 
-def _measured(found: DepthMap, small: SlideMaps, run: RunContext) -> tuple[tuple[DepthCandidate, ...], list[str]]:
+def depth_in_words(content: Mapping[str, Any]) -> str:
+    """Say what a result tells of the depth, in a line.
+
+    Parameters
+    ----------
+    content : mapping
+        Of ``result.json``.
+
+    Returns
+    -------
+    str
+        Empty where depth was not looked for.
+    """
+    told = content.get("depth")
+    if not told:
+        return ""
+    if content["breslow_mm"] is None:
+        return f"no Breslow thickness: {'; '.join(told['notes']) or 'nothing to measure'}"
+    interval = content["breslow_interval_mm"]
+    within = f" (90 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    least = "at least " if told["at_least"] else ""
+    clark = f", Clark level {told['clark_estimate']} by estimate" if told["clark_estimate"] else ""
+    thick = f"Breslow thickness {least}{content['breslow_mm']:.2f} mm{within}, {content['t_category']}{clark}"
+    return "; ".join([thick, *told["notes"]])
+
+
+def _measured(found: DepthMap, run: RunContext) -> tuple[tuple[DepthCandidate, ...], list[str]]:
     """Measure section after section, each in the part of the map that its lesions need."""
     config, law = DepthConfig(), known_laws().get(found.model)
-    checked_cell_um(found.place, found.values.shape[1:])
-    coarse, place, step = _coarse(small, found.classes)
-    cell_um = checked_cell_um(place, coarse.probability.shape[1:])
-    sections = find_sections(tissues_of(coarse, cell_um), cell_um, config)
+    sections = sections_of(found, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]
-    fine = step * -(-found.values.shape[1] // small.probability.shape[1])
-    for section in run.track(sections, "Measuring the thickness"):
-        part = _part(section, config)
-        if part is None:
-            notes.append(NO_TUMOUR.format(section.index + 1))
+    for one in run.track(sections, "Measuring the thickness"):
+        number = one.section.index + 1
+        if one.box is None:
+            notes.append(NO_TUMOUR.format(number))
             continue
-        measured, why = _measured_part(found, section, part, fine, law)
-        candidates += measured
-        notes += why
+        part = one.read(found)
+        measured = measure_depth(part.maps, part.place, config, law, one.section.index)
+        candidates += measured.candidates
+        notes += measured.notes
+        if part.step > 1:
+            notes.append(COARSER.format(number, max(part.place.cell_um or (0.0,))))
     if law is None and candidates:
         notes.append(NO_LAW)
     return ranked(candidates), notes
-
-
-def _measured_part(
-    found: DepthMap, section: Section, part: Box, fine: int, law: IntervalLaw | None
-) -> tuple[tuple[DepthCandidate, ...], list[str]]:
-    """Measure a part of a section; ``fine`` is how many cells of the map a coarse cell has along a side."""
-    box = _cut(Box(*(fine * side for side in (part.top, part.left, part.height, part.width))), found.values.shape)
-    step = max(1, int(np.ceil(np.sqrt(box.height * box.width / MOST_CELLS))))
-    values = _read(found.values, box, step)
-    own = np.repeat(np.repeat(_own(section, part), fine, axis=0), fine, axis=1)
-    values *= own[: box.height : step, : box.width : step][: values.shape[1], : values.shape[2]]
-    place = found.place
-    top, left = place.to_slide((box.top, box.left)).tolist()
-    cut = MapPlace(top, left, place.step_y * step, place.step_x * step, place.pixel_size)
-    result = measure_depth(TissueMaps(values, found.classes), cut, law=law, section=section.index)
-    cell = cut.cell_um
-    coarser = [COARSER.format(section.index + 1, max(cell))] if step > 1 and cell else []
-    return result.candidates, [*result.notes, *coarser]
-
-
-def _coarse(small: SlideMaps, classes: tuple[str, ...]) -> tuple[TissueMaps, MapPlace, int]:
-    """Means of the maps on cells of about ``COARSE_UM``, and how many of their cells one has along a side."""
-    cell = small.place.cell_um
-    step = max(1, int(COARSE_UM / max(cell))) if cell else 1
-    layers = [np.rint(255 * means(np.nan_to_num(layer), (step, step))) for layer in small.probability]
-    place = replace(small.place, step_y=small.place.step_y * step, step_x=small.place.step_x * step)
-    return TissueMaps(np.stack(layers).astype(np.uint8), classes), place, step
-
-
-def _part(section: Section, config: DepthConfig) -> Box | None:
-    """Part of the map that holds the lesions of a section and the skin beside them; None where there is no lesion."""
-    tumour = without_specks(section.tumour, config.min_lesion_um2 / 4 / section.cell_um2)
-    box = bounding_box(tumour)
-    if box is None:
-        return None
-    sides_um = box.height * section.cell_um[0], box.width * section.cell_um[1]
-    margin = BESIDE * max(sides_um) + 1000 * config.window_mm
-    wide = grown(box, round(margin / min(section.cell_um)), section.whole.shape)
-    return Box(wide.top + section.top, wide.left + section.left, wide.height, wide.width)
-
-
-def _own(section: Section, part: Box) -> NDArray[np.bool_]:
-    """Cells of a part that belong to a section, and those around it, but to no other."""
-    near = widened(section.whole, 2 * max(section.cell_um), section.cell_um)
-    top, left = part.top - section.top, part.left - section.left
-    own: NDArray[np.bool_] = near[top : top + part.height, left : left + part.width]
-    return own
-
-
-def _cut(box: Box, shape: tuple[int, ...]) -> Box:
-    """The part of a box that lies on the map."""
-    height, width = min(box.height, shape[1] - box.top), min(box.width, shape[2] - box.left)
-    return Box(box.top, box.left, height, width)
-
-
-def _read(values: zarr.Array, box: Box, step: int) -> NDArray[np.uint8]:
-    """Read a part of the map, a strip at a time; means over squares of ``step`` cells."""
-    columns, strips = slice(box.left, box.left + box.width), []
-    height = max(step, STRIP // step * step)
-    for top in range(box.top, box.top + box.height, height):
-        strip = np.asarray(values[:, top : min(top + height, box.top + box.height), columns])
-        strips.append(strip if step == 1 else np.stack([np.rint(means(layer, (step, step))) for layer in strip]))
-    return np.concatenate(strips, axis=1).astype(np.uint8)
 
 
 def _with_lesion(one: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:

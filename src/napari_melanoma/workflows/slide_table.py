@@ -31,7 +31,12 @@ COLUMNS = (
     "lesion_area_mm2",
     "tissue_mm2",
     "breslow_mm",
+    "breslow_low_mm",
+    "breslow_high_mm",
+    "breslow_at_least",
     "t_category",
+    "ulceration",
+    "clark_estimate",
     "mpp",
     "tiles_done",
     "tiles_failed",
@@ -145,6 +150,7 @@ def row_of(status: SlideStatus) -> Row:
         **first,
         **{name: value for name, value in scores.items() if name in COLUMNS},
         **{name: content[name] for name in OF_CONTENT},
+        **_depth(content),
         "model": content["model"]["name"],
         "lesions": len(lesions),
         "lesions_malignant": told.count("malignant") if {*told} <= MALIGNANT_OR_NOT else None,
@@ -152,3 +158,11 @@ def row_of(status: SlideStatus) -> Row:
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
     }
+
+
+def _depth(content: dict[str, Any]) -> Row:
+    """What is said of the depth beside the thickness; nothing in results that were made before it was measured."""
+    told = content.get("depth") or {}
+    low, high = content["breslow_interval_mm"] or (None, None)
+    row = {"breslow_low_mm": low, "breslow_high_mm": high, "breslow_at_least": told.get("at_least")}
+    return row | {name: told.get(name) for name in ("ulceration", "clark_estimate")}
