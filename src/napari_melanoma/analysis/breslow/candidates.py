@@ -12,9 +12,10 @@ from napari_melanoma.analysis.breslow.config import DepthConfig
 from napari_melanoma.analysis.breslow.interval import DepthFeatures, IntervalLaw
 from napari_melanoma.analysis.breslow.lesions import Growth, growths, invasive
 from napari_melanoma.analysis.breslow.maps import TissueMaps, tissues_of
+from napari_melanoma.analysis.breslow.rim import covered_rim, why_no_surface
 from napari_melanoma.analysis.breslow.scale import checked_cell_um
 from napari_melanoma.analysis.breslow.sections import Section, find_sections
-from napari_melanoma.analysis.breslow.surface import find_surface, why_no_surface
+from napari_melanoma.analysis.breslow.surface import Surface, find_surface
 from napari_melanoma.analysis.breslow.thickness import beneath, bounds, cut_off, thickest
 from napari_melanoma.analysis.breslow.ulcer import find_ulcer
 
@@ -120,20 +121,21 @@ def _measure_section(section: Section, config: DepthConfig) -> tuple[list[DepthC
     lesions = growths(section, parts, config)
     if not lesions:
         return [], [(IN_SITU if in_situ.any() else NO_TUMOUR).format(section.index + 1)]
-    why = why_no_surface(section)
+    rim = covered_rim(section)
+    why = why_no_surface(section, rim)
     if why:
         return [], [why]
-    return [one for growth in lesions for one in _measure_lesion(section, growth, config)], []
+    measured = (_measure_lesion(section, find_surface(section, rim, one.near, config), one, config) for one in lesions)
+    return [one for lesion in measured for one in lesion], []
 
 
-def _measure_lesion(section: Section, growth: Growth, config: DepthConfig) -> list[DepthCandidate]:
+def _measure_lesion(section: Section, surface: Surface, growth: Growth, config: DepthConfig) -> list[DepthCandidate]:
     """Measure a lesion: as it is, then without the nests around it and with those further off, where that differs."""
-    surface = find_surface(section, growth.near, config)
     ulcer = find_ulcer(section, surface, growth.near, config)
     at_least = cut_off(section, surface, growth.near, config)
     low, high = bounds(section, surface, growth)
     detached = float(beneath(section, surface, growth.near)[1].min()) > config.detached_um
-    skin_um = surface.epidermis_um(section)
+    skin_um = surface.epidermis_um
     notes = [CUT_OFF] * at_least + [ULCERATED] * bool(ulcer.present) + [DETACHED] * detached
     notes += [THICK_EPIDERMIS.format(skin_um / 1000)] * (skin_um > 1000 * THICK_MM)
     area_mm2 = float(np.count_nonzero(growth.near) * section.cell_um2) / 1e6

@@ -103,12 +103,6 @@ class Section:
         found = np.stack(slopes, axis=1).astype(np.float64)
         return found / np.maximum(np.hypot(*found.T), 1e-9)[:, None]
 
-    @cached_property
-    def covered_rim(self) -> tuple[Floats, Floats]:
-        """Rim over epidermis, (point, 2): where it lies, and which way the tissue does; y and x in micrometres."""
-        where = self.rim & self.near(self.epidermis)
-        return self.positions(where), self.inward(where)
-
 
 def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthConfig) -> tuple[Section, ...]:
     """Find the pieces of tissue of a map.

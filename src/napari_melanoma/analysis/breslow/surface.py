@@ -13,23 +13,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.analysis.breslow.config import DepthConfig
+    from napari_melanoma.analysis.breslow.rim import CoveredRim
     from napari_melanoma.analysis.breslow.sections import Section
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.floating[Any]]
 
-LEAST_POINTS = 20
-AROUND = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
 LIFTED = 0.3  # of its width: so far beyond a lesion the skin may be lifted by it
 OVER_LESION = 0.02  # say of the surface over a lesion about which way is down
 BESIDE_LESION = 0.1  # of that right beside it
 MOST_BALANCE = 5.0  # a side with little skin counts for this many times as much
 SMOOTH_BINS = 5
-NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
-ALL_AROUND = (
-    "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
-    "tangential"
-)
 
 
 @dataclass(frozen=True)
@@ -45,15 +39,11 @@ class Surface:
     step: float
     depth: Floats
     covered: Bools
+    epidermis_um: float
 
     def bins(self, along: Floats) -> NDArray[np.int64]:
         """Bin of each position along the arc, beyond the ends the last one."""
         return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
-
-    def epidermis_um(self, section: Section) -> float:
-        """Mean thickness of the epidermis, along the surface that it covers."""
-        area = np.count_nonzero(section.epidermis) * section.cell_um2
-        return float(area / (self.step * np.count_nonzero(self.covered)))
 
     def beyond(self, along: Floats, margin_um: float) -> Bools:
         """Whether positions along the arc lie where the epidermis ends, or beyond."""
@@ -61,34 +51,15 @@ class Surface:
         return (along < self.start + margin_um) | (along > end - margin_um)
 
 
-def why_no_surface(section: Section) -> str | None:
-    """Say why a section has no surface to measure from.
-
-    Parameters
-    ----------
-    section : Section
-        Piece of tissue.
-
-    Returns
-    -------
-    str or None
-        None where it has one.
-    """
-    if not section.epidermis.any():
-        return NO_EPIDERMIS.format(section.index + 1)
-    points, inward = section.covered_rim
-    if len(points) < LEAST_POINTS or np.hypot(*inward.mean(axis=0)) < AROUND:
-        return ALL_AROUND.format(section.index + 1)
-    return None
-
-
-def find_surface(section: Section, lesion: Bools, config: DepthConfig) -> Surface:
+def find_surface(section: Section, rim: CoveredRim, lesion: Bools, config: DepthConfig) -> Surface:
     """Find the surface over a lesion, and which way is down: by the skin beside it.
 
     Parameters
     ----------
     section : Section
         One that has a surface (``why_no_surface``).
+    rim : CoveredRim
+        Its own.
     lesion : numpy.ndarray
         bool (row, column) within the section's box: its cells.
     config : DepthConfig
@@ -99,12 +70,12 @@ def find_surface(section: Section, lesion: Bools, config: DepthConfig) -> Surfac
     Surface
         Of the whole section, along the arc through the skin beside the lesion.
     """
-    points, inward = section.covered_rim
+    points, inward = rim.points, rim.inward
     arc = fit_arc(points, inward)
     along, _ = arc.to_section(*points.T)
     first, last = np.percentile(arc.to_section(*section.positions(lesion).T)[0], (1, 99))
     arc = fit_arc(points, inward, _say(along, first, last, 1000 * config.window_mm))
-    return _profile(section, arc, config)
+    return _profile(section, rim, arc, config)
 
 
 def _say(along: Floats, first: float, last: float, window_um: float) -> Floats:
@@ -120,12 +91,12 @@ def _say(along: Floats, first: float, last: float, window_um: float) -> Floats:
     return weights
 
 
-def _profile(section: Section, arc: Arc, config: DepthConfig) -> Surface:
+def _profile(section: Section, rim: CoveredRim, arc: Arc, config: DepthConfig) -> Surface:
     """Upper border of the tissue, and of the epidermis where that lies at it, in steps along an arc."""
     step = 1.5 * max(section.cell_um)
     half = half_cell(section.cell_um, arc)
     rim_along, rim_depth = arc.to_section(*section.positions(section.rim).T)
-    along, depth = arc.to_section(*section.positions(section.epidermis).T)
+    along, depth = arc.to_section(*section.positions(rim.epidermis).T)
     start = float(min(rim_along.min(), along.min()))
     count = int((max(rim_along.max(), along.max()) - start) / step) + 1
     top = _uppermost(rim_along, rim_depth, start, step, count)
@@ -137,7 +108,8 @@ def _profile(section: Section, arc: Arc, config: DepthConfig) -> Surface:
     known, covered = known[first : last + 1], covered[first : last + 1]
     missing = ~np.isfinite(known)
     known[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), known[~missing])
-    return Surface(arc, start + first * step, step, _median(known) - half, covered)
+    mean_um = float(len(along) * section.cell_um2 / (step * np.count_nonzero(covered)))
+    return Surface(arc, start + first * step, step, _median(known) - half, covered, mean_um)
 
 
 def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:

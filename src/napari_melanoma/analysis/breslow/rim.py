@@ -1,0 +1,103 @@
+"""Where the epidermis of a section lies at the glass: from there a thickness is measured, or it is said why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.analysis.breslow.arc import fit_arc
+from napari_melanoma.analysis.masks import components
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.breslow.sections import Section
+
+    Bools = NDArray[np.bool_]
+    Floats = NDArray[np.floating[Any]]
+
+LEAST_POINTS = 20
+AROUND = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
+OFF_UM, OFF_SHARE = 900.0, 0.35  # so far from the arc of the rest, and more further away, epidermis is still surface
+FACING = 0.3  # cosine between the ways that two parts of a surface face
+NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
+ALL_AROUND = (
+    "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
+    "tangential"
+)
+
+
+@dataclass(frozen=True)
+class CoveredRim:
+    """Rim of a section over epidermis: ``points`` and ``inward`` (point, 2) as y and x, the latter of length 1.
+
+    ``epidermis`` is bool (row, column) within the section's box: what lies there, with all that hangs together with it.
+    """
+
+    points: Floats
+    inward: Floats
+    epidermis: Bools
+
+    @property
+    def agreement(self) -> float:
+        """Length of the mean direction: 1 where all points face one way, 0 where they lie all around."""
+        return float(np.hypot(*self.inward.mean(axis=0))) if len(self.points) else 0.0
+
+
+def covered_rim(section: Section) -> CoveredRim:
+    """Find where a section's epidermis lies at the glass, what is taken for epidermis at its other sides left out.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+
+    Returns
+    -------
+    CoveredRim
+        The longest part, and parts that go on along the same arc and face the same way.
+    """
+    near = section.near(section.epidermis)
+    labels, _ = components(near)
+    where = section.rim & near
+    points, inward, part = section.positions(where), section.inward(where), labels[where]
+    sizes = np.bincount(part)
+    if len(points) < LEAST_POINTS:
+        return CoveredRim(points, inward, section.epidermis)
+    keep = part == sizes.argmax()
+    if np.hypot(*inward[keep].mean(axis=0)) < AROUND:
+        return CoveredRim(points, inward, section.epidermis)
+    arc = fit_arc(points[keep], inward[keep])
+    along, depth = arc.to_section(*points.T)
+    beside = np.maximum(np.maximum(along[keep].min() - along, along - along[keep].max()), 0)
+    down = np.stack(arc.to_slide(along, depth + 1), axis=1) - np.stack(arc.to_slide(along, depth), axis=1)
+    fits = (np.abs(depth) < OFF_UM + OFF_SHARE * beside) & ((down * inward).sum(axis=1) > FACING)
+    kept = np.bincount(part, fits, len(sizes)) >= np.maximum(sizes, 1) / 2
+    kept[sizes.argmax()] = True
+    known = np.zeros(labels.max() + 1, bool)
+    known[: len(kept)] = kept
+    return CoveredRim(points[kept[part]], inward[kept[part]], section.epidermis & known[labels])
+
+
+def why_no_surface(section: Section, rim: CoveredRim) -> str | None:
+    """Say why a section has no surface to measure from.
+
+    Parameters
+    ----------
+    section : Section
+        Piece of tissue.
+    rim : CoveredRim
+        Its own.
+
+    Returns
+    -------
+    str or None
+        None where it has one.
+    """
+    if not section.epidermis.any():
+        return NO_EPIDERMIS.format(section.index + 1)
+    if len(rim.points) < LEAST_POINTS or rim.agreement < AROUND:
+        return ALL_AROUND.format(section.index + 1)
+    return None
