@@ -136,6 +136,15 @@ def _dead(window: Window) -> Scattered:
     return _kept(pixels, points.uniform(1) < 0.4 * pixels.cloud, species, np.pi * points.uniform(0), points.uniform(2))
 
 
+def _necrotic(window: Window) -> Scattered:
+    """Ghosts of nuclei, and dust in clusters."""
+    points, pixels = _points(window, SHEATHS, Kind.NECROSIS)
+    dust = points.uniform(1) < 0.35 * pixels.cloud
+    species = np.where(dust, NUMBER["apoptotic"], NUMBER["ghost"])
+    keep = points.uniform(3) < np.where(dust, 0.8, 0.45)
+    return _kept(pixels, keep, species, np.pi * points.uniform(0), points.uniform(2))
+
+
 def _sheaths(window: Window) -> Scattered:
     """Cells of follicles inside of their basal layer."""
     points, pixels = _points(window, SHEATHS, Kind.SHEATH)
@@ -200,4 +209,5 @@ SCATTERED = (
     ({int(Kind.SHEATH)}, _sheaths),
     ({int(Kind.SEBACEOUS)}, _sebocytes),
     ({int(Kind.STROMA)}, _scarred),
+    ({int(Kind.NECROSIS)}, _necrotic),
 )

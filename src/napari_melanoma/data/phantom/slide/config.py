@@ -26,6 +26,9 @@ class SlideLesionOptions(Config):
     ulceration: bool | None = Field(None, description="whether the first melanoma is ulcerated")
     pigment: Share | None = Field(None, description="melanin in the cells: 0 none, 1 black")
     mitoses_per_mm2: Annotated[float, Field(ge=0, le=60)] | None = Field(None, description="mitoses in a melanoma")
+    necrosis: float = Field(
+        0.0, ge=0, le=0.5, allow_inf_nan=False, description="share of each melanoma that has died, in pale ragged areas"
+    )
     position: Share | None = Field(
         None, description="of the first lesion along the section; at 0 and 1 it is cut by the section's end"
     )

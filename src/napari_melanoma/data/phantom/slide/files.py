@@ -175,9 +175,41 @@ def _lesion(plan: SlidePlan, section: SectionPlan, lesion: Lesion) -> dict[str, 
         "perimeter_mm": round(sum(map(perimeter, own)) * mpp / 1000, 4),
         "box": [round(float(edge), 1) for edge in edges],
         "nests": len(own),
+        "necrosis": _necrosis(section, lesion, mpp, sum(map(area, own))),
         "pigment": round(request.pigment, 4),
         "mitoses_per_mm2": round(request.mitoses_per_mm2, 3) if request.kind == "malignant" else 0.0,
     }
+
+
+def _necrosis(section: SectionPlan, lesion: Lesion, mpp: float, whole_px: float) -> dict[str, Any]:
+    """Area, share of the lesion, and outlines (row, column) in pixels of what has died."""
+    dead = dead_areas(section, lesion, mpp)
+    size = sum(map(area, dead))
+    return {
+        "area_mm2": round(size * (mpp / 1000) ** 2, 6),
+        "share": round(size / whole_px, 4) if dead else 0.0,
+        "outlines": [np.round(polygon[:, ::-1], 1).tolist() for polygon in dead],
+    }
+
+
+def dead_areas(section: SectionPlan, lesion: Lesion, mpp: float) -> list[Floats]:
+    """Give the outlines of a lesion's necrosis.
+
+    Parameters
+    ----------
+    section : SectionPlan
+        That it lies in.
+    lesion : Lesion
+        Which.
+    mpp : float
+        Micrometres per pixel.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Vertices (vertex, 2) as x, y in pixels of level 0.
+    """
+    return [section.frame.to_slide(*outline.T) / mpp for outline in lesion.necrosis]
 
 
 def _at_edge(section: SectionPlan, lesion: Lesion) -> bool:
@@ -231,6 +263,8 @@ def outlines(plan: SlidePlan) -> list[Annotation]:
             numbers = {"Breslow thickness mm": lesion.breslow_um / 1000} if lesion.breslow_um else {}
             if own:
                 found.append(Annotation(own, class_name, color, name, numbers))
+            if dead := tuple(map(_polygon, dead_areas(section, lesion, plan.config.mpp))):
+                found.append(Annotation(dead, "Necrosis", (230, 190, 90), name.replace(class_name, "Necrosis"), {}))
     return found
 
 

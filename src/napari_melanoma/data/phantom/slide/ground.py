@@ -211,6 +211,13 @@ def _crust(pixels: Pixels) -> Dyes:
     return _dyes(pixels, 0.10 + 0.5 * ramp(grain, 0.75, 0.95), 0.45 + 0.4 * weave)
 
 
+def _necrosis(pixels: Pixels) -> Dyes:
+    """Dead tumour: smudged pink without borders of cells, and dust of nuclei."""
+    grain = _grain(pixels)
+    dust = ramp(grain, 0.88, 0.98) * ramp(pixels.cloud, 0.35, 0.75)
+    return _dyes(pixels, 0.02 + 0.30 * dust, 0.41 + 0.10 * grain + 0.14 * (pixels.cloud - 0.5))
+
+
 def _muscle(pixels: Pixels) -> Dyes:
     """Smooth muscle: deep pink, finely fibrous."""
     strands = sample(pixels.window.textures.strands, pixels.along, 1.3 * pixels.depth, FINE_UM)
@@ -316,4 +323,5 @@ PAINTERS: dict[Kind, Callable[[Pixels], Dyes]] = {
     Kind.MUSCLE: _muscle,
     Kind.NERVE: _nerve,
     Kind.STROMA: _stroma,
+    Kind.NECROSIS: _necrosis,
 }

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     MUSCLE = 15
     NERVE = 16
     STROMA = 17
+    NECROSIS = 18
 
 
 def _classes() -> np.ndarray:
@@ -40,6 +41,7 @@ def _classes() -> np.ndarray:
     classes[[Kind.GLASS, Kind.KERATIN, Kind.CRUST]] = 0
     classes[Kind.EPIDERMIS] = 2
     classes[LESION:] = 3
+    classes[Kind.NECROSIS] = 3  # dead tumour is tumour: it counts for the thickness
     return classes
 
 

@@ -34,7 +34,8 @@ class Lesion:
 
     ``measure`` holds the ends (along, depth) of the thickest place of a melanoma, from the granular layer or the
     ulcer's base to the deepest point; ``None`` for a naevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
-    (pale, pink) to 1, ``desmoplastic`` the share that is poor in cells.
+    (pale, pink) to 1, ``desmoplastic`` the share that is poor in cells. The first ``bodies`` nests are the main mass
+    of a melanoma; ``necrosis`` are outlines of what has died inside of them.
     """
 
     request: Request
@@ -44,6 +45,8 @@ class Lesion:
     cell_um: float
     tone: float
     desmoplastic: float = 0.0
+    bodies: int = 0
+    necrosis: tuple[Floats, ...] = ()
 
     @property
     def breslow_um(self) -> float | None:
@@ -80,6 +83,7 @@ def grow_melanoma(
     label = LESION + request.index
     _add_foot(drawing, rng, skin, lower, request)
     nests = _bodies(skin, lower)
+    bodies = len(nests)
     if satellite:
         nests.append(_deepest_nest(rng, skin, lower, request, satellite))
     nests += _fringe(rng, skin, lower, request)
@@ -89,7 +93,7 @@ def grow_melanoma(
         drawing.add(label, nest)
     cell = float(rng.uniform(11.5, 15))
     tone, poor = float(rng.uniform(-1, 1)), float(rng.uniform(0.1, 0.5))
-    return skin, Lesion(request, tuple(nests), measure, ulcer, cell, tone, poor)
+    return skin, Lesion(request, tuple(nests), measure, ulcer, cell, tone, poor, bodies)
 
 
 def _relative(layers: Layers, request: Request) -> Floats:

@@ -13,6 +13,7 @@ from napari_melanoma.data.phantom.slide.layers import Layers, grow_layers
 from napari_melanoma.data.phantom.slide.layout import DEEPEST, Cell, Site, find_site, lay_out, too_thick
 from napari_melanoma.data.phantom.slide.lesions import Lesion, Request, grow_melanoma, grow_naevus
 from napari_melanoma.data.phantom.slide.looks import Look, family_looks, find_look
+from napari_melanoma.data.phantom.slide.necrosis import add_necrosis
 from napari_melanoma.data.phantom.slide.section import SectionPlan, layer_outlines, line_up, place
 from napari_melanoma.data.phantom.slide.shapes import Drawing, Floats
 from napari_melanoma.data.phantom.slide.species import NUMBER
@@ -182,6 +183,9 @@ def _grow_lesions(
         rng = stream(config.seed, "section", index, "lesion", request.index)
         grow = grow_melanoma if request.kind == "malignant" else grow_naevus
         layers, lesion = grow(drawing, rng, layers, request)
+        if request.kind == "malignant":
+            dying = stream(config.seed, "section", index, "necrosis", request.index)
+            lesion = add_necrosis(drawing, dying, lesion, config.lesions.necrosis)
         lesions.append(lesion)
     return layers, tuple(lesions)
 

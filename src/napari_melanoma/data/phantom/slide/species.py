@@ -55,6 +55,7 @@ SPECIES = {
     "melanoma_dark": Species(4.7, 3.5, 0.28, 1.55, 1.0, 0, 0.6, 0.15),
     "mitosis": Species(5.4, 1.5, 0.25, 2.2, 0.2, 0, 3.6, 0.3),
     "apoptotic": Species(2.0, 1.8, 0.2, 2.0, 0.2, 0, 2.2, 0.1),
+    "ghost": Species(4.4, 3.6, 0.2, 0.16, 0.5, 0, 0.3, 0.1),
 }
 NUMBER = {name: number for number, name in enumerate(SPECIES)}
 

@@ -1,0 +1,78 @@
+"""Necrosis: inside of the tumour, told in the truth, and without effect on anything but its own pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.slide import SlidePlan, render, truth
+from napari_melanoma.data.phantom.slide.files import outlines, told
+from napari_melanoma.data.phantom.slide.kinds import Kind
+from napari_melanoma.data.phantom.slide.view import label_pixels
+
+from .conftest import planned
+
+
+def dying(share: float, **lesions: Any) -> SlidePlan:
+    asked = {"breslow_mm": 0.9, "benign": 0, "necrosis": share, **lesions}
+    return planned(seed=3, lesions=asked, artefacts={"dust": 0})
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[SlidePlan, SlidePlan]:
+    """The same slide with and without."""
+    return dying(0.25), dying(0.0)
+
+
+def test_a_slide_has_none_unless_it_is_asked_for(pair: tuple[SlidePlan, SlidePlan]) -> None:
+    plain = planned(seed=3, lesions={"breslow_mm": 0.9, "benign": 0}, artefacts={"dust": 0})
+    assert plain.config == pair[1].config
+    (lesion,) = told(plain)["sections"][0]["lesions"]
+    assert lesion["necrosis"] == {"area_mm2": 0, "share": 0.0, "outlines": []}
+
+
+def test_thickness_and_classes_stay_as_they_are(pair: tuple[SlidePlan, SlidePlan]) -> None:
+    dead, alive = pair
+    assert dead.breslow_mm == alive.breslow_mm == pytest.approx(0.9)
+    whole = Box(0, 0, 1024, 1024)
+    assert np.array_equal(truth(dead, 2, whole), truth(alive, 2, whole))
+    assert (label_pixels(dead.sections[0], whole, 2) == Kind.NECROSIS).any()
+
+
+def test_only_its_own_pixels_change_and_they_turn_pale(pair: tuple[SlidePlan, SlidePlan]) -> None:
+    from scipy.ndimage import binary_dilation
+
+    dead, alive = pair
+    outline = np.array(told(dead)["sections"][0]["lesions"][0]["necrosis"]["outlines"][0])
+    row, column = outline.mean(axis=0).astype(int) - 160
+    box = Box(int(row), int(column), 320, 320)
+    with_it, without = render(dead, 0, box).astype(int), render(alive, 0, box).astype(int)
+    area = label_pixels(dead.sections[0], box) == Kind.NECROSIS
+    near = binary_dilation(area, iterations=16)
+    assert near.mean() < 0.95
+    assert np.array_equal(with_it[~near], without[~near])
+    dark = 0.62 * np.mean(dead.look.stain.glass)
+    assert (without[area].mean(axis=1) < dark).mean() > 2 * (with_it[area].mean(axis=1) < dark).mean()  # nuclei
+    assert np.ptp(with_it[area].mean(axis=0)) > 20  # pink, not white
+
+
+def test_outlines_have_the_size_and_share_that_are_told(pair: tuple[SlidePlan, SlidePlan]) -> None:
+    dead, _ = pair
+    (lesion,) = told(dead)["sections"][0]["lesions"]
+    known = lesion["necrosis"]
+    assert 0.25 <= known["share"] < 0.35
+    assert known["area_mm2"] == pytest.approx(known["share"] * lesion["area_mm2"], rel=0.01)
+    for outline in map(np.array, known["outlines"]):
+        across = np.ptp(outline, axis=0).max() * dead.config.mpp
+        assert 100 < across < 750
+    counted = (label_pixels(dead.sections[0], Box(0, 0, 2048, 2048)) == Kind.NECROSIS).sum() / 1e6
+    assert counted == pytest.approx(known["area_mm2"], rel=0.1)
+
+
+def test_outlines_lie_over_the_melanoma_in_the_files_for_qupath(pair: tuple[SlidePlan, SlidePlan]) -> None:
+    drawn = [(one.class_name, one.name) for one in outlines(pair[0])]
+    assert drawn[-2:] == [("Melanoma", "Melanoma 1.1"), ("Necrosis", "Necrosis 1.1")]
+    assert "Necrosis" not in [one.class_name for one in outlines(pair[1])]
