@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, add_verb, examples
+from napari_melanoma.cli.phantom_cohort import COHORT_HELP, cohort
 from napari_melanoma.cli.phantom_slide import SLIDE_HELP, slide
 from napari_melanoma.cli.session import session
 
@@ -48,3 +49,4 @@ def lesion(
 
 add_verb(app, "lesion", lesion, LESION_HELP)
 add_verb(app, "slide", slide, SLIDE_HELP)
+add_verb(app, "cohort", cohort, COHORT_HELP)

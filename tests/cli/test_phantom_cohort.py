@@ -1,0 +1,45 @@
+"""``phantom cohort``: what the options ask for is what is drawn; what cannot be is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.phantom.cohort import CohortConfig, files
+
+
+def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def write(config: CohortConfig, out: Path, workers: int, run: RunContext) -> files.CohortFiles:
+        asked.append((config, out, workers))
+        return files.CohortFiles(out, config.count, config.slides)
+
+    monkeypatch.setattr(files, "write_cohort", write)
+    words = "--out cohort --count 30 --seed 5 --random-labels --patch-px 256 --slides 2 --workers 3 --json"
+    result = run("phantom", "cohort", *words.split())
+    assert result.exit_code == 0, result.output
+    config = CohortConfig(seed=5, count=30, random_labels=True, patch_px=256, slides=2)
+    assert asked == [(config, Path("cohort"), 3)]
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert (summary["patients"], summary["slides"]) == (30, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("--count 4", "at least 10"), ("--patch-px 9000", "at most 3000"), ("--workers 0", "--workers")],
+)
+def test_what_cannot_be_drawn_is_said(run, words: str, said: str) -> None:
+    result = run("phantom", "cohort", "--out", "cohort", *words.split())
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_data_set_that_is_there_is_kept(run, tmp_path: Path) -> None:
+    (tmp_path / "cohort").mkdir()
+    result = run("phantom", "cohort", "--out", "cohort", "--count", "10")
+    assert result.exit_code == 2
+    assert "is there already" in result.stderr

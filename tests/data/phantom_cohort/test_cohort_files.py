@@ -1,0 +1,169 @@
+"""A cohort as a data set: complete, readable, resumable, and the same however many processes drew it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.phantom.cohort import CohortConfig, Patient, draw_patients, files, patch
+from napari_melanoma.data.phantom.cohort.files import write_cohort
+from napari_melanoma.data.phantom.cohort.patch import Patch, slide_config
+from napari_melanoma.data.phantom.cohort.pool import each_done
+from napari_melanoma.data.table_schema import check_value, column_named
+
+CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Patches that take no time, and the names of those that were drawn."""
+    drawn: list[str] = []
+
+    def draw(patient: Patient, config: CohortConfig) -> Patch:
+        drawn.append(patient.name)
+        rgb = np.random.default_rng(patient.seed).integers(0, 256, (64, 64, 3), np.uint8)
+        mask = np.zeros((64, 64), bool)
+        mask[8:24, 8:24] = patient.necrosis > 0
+        place = {"top": 1, "left": 2, "side_px": 64, "mpp": 7.8125}
+        said = {
+            "slide": {"look": "slate"},
+            "patch": place,
+            "depth_in_view": True,
+            "necrosis_in_view_mm2": 0.1,
+            "clark": 4,
+        }
+        return Patch(rgb, mask, ~mask, said)
+
+    monkeypatch.setattr(files, "draw_patch", draw)
+    return drawn
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort that was really drawn."""
+    out = tmp_path_factory.mktemp("cohorts") / "one"
+    with pytest.MonkeyPatch.context() as patched:  # a look takes longer to prepare than to be drawn
+        patched.setattr(patch, "slide_config", lambda *which: slide_config(*which).model_copy(update={"look": "slate"}))
+        write_cohort(CONFIG, out)
+    return out
+
+
+def test_it_is_a_data_set_with_nothing_wrong(drawn: Path) -> None:
+    from napari_melanoma.workflows.data_check import check_data
+
+    found = check_data(drawn, run=RunContext())
+    assert found.faults == []
+    samples = read_dataset(drawn)
+    assert len(samples) == 12
+    assert {sample.split for sample in samples} == {"train", "test"}
+
+
+def test_every_cell_is_in_the_words_of_the_table(drawn: Path) -> None:
+    for row in table(drawn / "dataset.csv"):
+        for name, text in row.items():
+            column = column_named(name)
+            assert column is None or check_value(column, text) == "", (name, text)
+        assert all(row[name] for name in ("depth_mm", "age", "sex", "site", "clark", "metastasis"))
+        assert (row["split"] == "test") == (row["fold"] == "")
+
+
+def test_masks_and_truth_lie_beside_the_images_and_the_table_says_nothing_of_necrosis(drawn: Path) -> None:
+    rows, truths = table(drawn / "dataset.csv"), {row["patient_id"]: row for row in table(drawn / "truth.csv")}
+    for row in rows:
+        name = row["image_id"]
+        assert (drawn / "tumour" / f"{name}.png").is_file()
+        assert (drawn / "truth" / f"{name}.json").is_file()
+        assert bool(row["mask_path"]) == (float(truths[name]["necrosis_in_view_mm2"]) > 0)
+        assert not {"probability", "necrosis_share"} & set(row)
+        assert 0 < float(truths[name]["probability"]) < 1
+    assert any(row["mask_path"] for row in rows)
+
+
+def test_the_law_is_told(drawn: Path) -> None:
+    known = json.loads((drawn / "cohort.json").read_text("utf-8"))
+    assert CohortConfig.parse(known["config"], "the cohort") == CONFIG
+    assert known["bayes_auc"]["all"] == pytest.approx(0.93, abs=0.01)
+    assert known["law"]["site"]["palms/soles"] == 1.8
+
+
+def test_a_stop_keeps_what_is_done_and_the_same_call_goes_on(quick: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "cohort"
+
+    def stop_at_five(progress: Progress) -> None:
+        if progress.done == 5:
+            run.cancel()
+
+    run = RunContext(stop_at_five)
+    with pytest.raises(Cancelled):
+        write_cohort(CONFIG, out, run=run)
+    assert not out.exists()
+    assert len(quick) == 5
+    write_cohort(CONFIG, out)
+    assert sorted(quick) == [patient.name for patient in draw_patients(CONFIG)]  # each once
+    again = tmp_path / "again"
+    write_cohort(CONFIG, again)
+    files_of = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert files_of == {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()}
+
+
+def test_another_cohort_is_not_mixed_into_one_that_was_begun(quick: list[str], tmp_path: Path) -> None:
+    run = RunContext(lambda progress: run.cancel())
+    with pytest.raises(Cancelled):
+        write_cohort(CONFIG, tmp_path / "cohort", run=run)
+    with pytest.raises(DataSetError, match="another cohort"):
+        write_cohort(CONFIG.model_copy(update={"seed": 2}), tmp_path / "cohort")
+    write_cohort(CONFIG, tmp_path / "cohort")
+    with pytest.raises(DataSetError, match="is there already"):
+        write_cohort(CONFIG, tmp_path / "cohort")
+
+
+def test_whole_slides_of_those_kept_back_lie_beside_their_table(
+    quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(patient: Patient, config: CohortConfig, place: Path) -> None:
+        (place / "slides").mkdir(exist_ok=True)
+        (place / "slides" / f"{patient.name}.tif").touch()
+
+    monkeypatch.setattr(files, "write_slide_of", write)
+    written = write_cohort(CONFIG.model_copy(update={"slides": 2}), tmp_path / "cohort")
+    rows = table(tmp_path / "cohort" / "slides" / "patients.csv")
+    assert written.slides == len(rows) == 2
+    known = {row["image_id"]: row for row in table(tmp_path / "cohort" / "dataset.csv")}
+    assert [known[row["image_id"]]["metastasis"] for row in rows] == ["1", "0"]
+    assert {known[row["image_id"]]["split"] for row in rows} == {"test"}
+    assert "metastasis" not in rows[0]
+    assert sorted(path.stem for path in (tmp_path / "cohort" / "slides").glob("*.tif")) == sorted(
+        row["image_id"] for row in rows
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_are_done_by_one_process_or_several(tmp_path: Path, workers: int) -> None:
+    marks = [tmp_path / f"{number}.txt" for number in range(4)]
+    assert sorted(each_done(Path.touch, marks, workers, RunContext())) == marks
+    assert all(mark.exists() for mark in marks)
+
+
+def test_what_goes_wrong_in_another_process_arrives_here(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(each_done(Path.unlink, [tmp_path / "a", tmp_path / "b"], 2, RunContext()))
+    with pytest.raises(MelanomaError, match="--workers"):
+        list(each_done(_die, [0, 1], 2, RunContext()))
+
+
+def _die(number: int) -> None:
+    import os
+
+    os._exit(9)

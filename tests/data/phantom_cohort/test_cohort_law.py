@@ -1,0 +1,82 @@
+"""The law: each part of what is known has its share, and no part is as good as all of them; on tables alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.data.phantom.cohort.law import (
+    LAW,
+    SITES,
+    Facts,
+    answers,
+    area_under_curve,
+    draw_facts,
+    expected_areas,
+)
+
+ROWS = 100_000
+
+
+@pytest.fixture(scope="module")
+def facts() -> Facts:
+    return draw_facts(np.random.default_rng(7), ROWS)
+
+
+@pytest.fixture(scope="module")
+def areas() -> dict[str, float]:
+    found = expected_areas()
+    return {name: area for name, area in found.items() if area is not None}
+
+
+def test_all_together_reach_what_the_pages_say_and_every_part_less(areas: dict[str, float]) -> None:
+    assert areas["all"] == pytest.approx(0.93, abs=0.005)
+    assert areas["depth"] == pytest.approx(0.78, abs=0.01)
+    assert areas["patient"] == pytest.approx(0.73, abs=0.01)
+    assert areas["necrosis"] == pytest.approx(0.76, abs=0.01)
+    assert areas["image"] == pytest.approx(0.85, abs=0.01)
+    assert areas["table"] == pytest.approx(0.885, abs=0.01)
+    assert areas["depth"] < areas["tumour"] < areas["image"] < areas["all"] - 0.05
+    assert areas["table"] < areas["all"] - 0.03
+
+
+def test_half_of_all_have_a_metastasis(facts: Facts) -> None:
+    assert LAW.probability(facts).mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("part", ["log_depth", "ulceration", "decade", "male", "site", "necrosis"])
+def test_without_any_one_of_its_parts_the_answer_is_worse(facts: Facts, part: str) -> None:
+    truth = np.random.default_rng(1).random(ROWS) < LAW.probability(facts)
+    zero = (0.0,) * len(SITES) if part == "site" else 0.0
+    without = replace(LAW, **{part: zero}).probability(facts)
+    lost = (area_under_curve(LAW.probability(facts), truth) or 0) - (area_under_curve(without, truth) or 1)
+    assert lost > 0.002
+
+
+def test_the_answer_without_the_image_is_the_mean_over_what_it_may_show(facts: Facts) -> None:
+    thick = (facts.depth_mm > 1.0) & (facts.depth_mm < 1.3) & (facts.age > 55) & (facts.age < 65)
+    assert LAW.probability(facts)[thick].mean() == pytest.approx(
+        LAW.probability_without_image(facts)[thick].mean(), abs=0.01
+    )
+
+
+def test_what_the_image_shows_cannot_be_told_from_the_patient(facts: Facts) -> None:
+    parts = answers(facts)
+    assert np.corrcoef(parts["patient"], parts["necrosis"])[0, 1] == pytest.approx(0, abs=0.01)
+    assert np.corrcoef(parts["patient"], np.log(parts["depth"]))[0, 1] == pytest.approx(0, abs=0.01)
+    assert not facts.necrotic[facts.depth_mm < 0.5].any()
+    assert facts.necrotic[facts.depth_mm >= 0.5].mean() == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "area"),
+    [([1, 2, 3, 4], [0, 0, 1, 1], 1.0), ([1, 2, 3, 4], [1, 1, 0, 0], 0.0), ([1, 1, 1, 1], [0, 1, 0, 1], 0.5)],
+)
+def test_area_under_the_curve(answer: list[float], truth: list[int], area: float) -> None:
+    assert area_under_curve(np.array(answer, float), np.array(truth, bool)) == area
+
+
+def test_no_area_where_all_are_alike() -> None:
+    assert area_under_curve(np.arange(3.0), np.ones(3, bool)) is None

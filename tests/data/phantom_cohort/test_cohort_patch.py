@@ -1,0 +1,88 @@
+"""Patches: where they lie on the slide, what is in view, and that they are what the slide shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.phantom.cohort import CohortConfig, draw_patients
+from napari_melanoma.data.phantom.cohort.patch import Patch, coarsening, draw_patch, patch_box, slide_config
+from napari_melanoma.data.phantom.slide import plan_slide, render, truth
+from napari_melanoma.data.phantom.slide.files import told
+
+USUAL = CohortConfig(count=10)
+# A small view, so that little is drawn; 8 pixels of the slide make one of the patch.
+SMALL = CohortConfig(count=10, patch_mm=0.8, patch_px=100)
+PATIENT = replace(draw_patients(USUAL)[0], depth_mm=0.7, ulcerated=False, necrosis=0.3, seed=12)
+
+
+@pytest.fixture(scope="module")
+def patch() -> Patch:
+    return draw_patch(PATIENT, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("depth_mm", "fits"), [(0.2, True), (1.1, True), (2.5, True), (2.75, None), (3.5, False), (6.0, False)]
+)
+def test_surface_and_deepest_place_are_in_view_as_far_as_they_fit(depth_mm: float, fits: bool | None) -> None:
+    for seed in (1, 2, 3):
+        patient = replace(PATIENT, depth_mm=depth_mm, seed=seed)
+        plan = plan_slide(slide_config(patient, USUAL))
+        box, found = patch_box(plan, USUAL)
+        assert fits in (None, found)
+        ends = np.array(told(plan)["sections"][0]["lesions"][0]["breslow_line"]) / coarsening(USUAL)
+        per_mm = USUAL.patch_px / 3
+        within = (ends >= (box.top, box.left)) & (ends < (box.top + box.height, box.left + box.width))
+        assert within[0].all()
+        assert bool(within[1].all()) == found or not found
+        assert ends[0, 0] - box.top == pytest.approx(0.2 * per_mm, abs=1.5)
+        if found:
+            assert ends[:, 1].mean() - box.left == pytest.approx(256, abs=1.5)
+        else:
+            assert ends[1, 0] > box.top + box.height - 0.06 * per_mm
+
+
+def test_pixels_are_those_of_the_slide_made_coarser(patch: Patch) -> None:
+    plan = plan_slide(slide_config(PATIENT, SMALL))
+    place, step = patch.truth["patch"], coarsening(SMALL)
+    assert plan.config.mpp * step == pytest.approx(8.0) == place["mpp"]
+    fine = render(plan, 0, Box(place["top"] * step, place["left"] * step, 50 * step, 100 * step)).astype(float)
+    mean = fine.reshape(50, step, 100, step, 3).mean(axis=(1, 3))
+    assert np.abs(mean - patch.rgb[:50]).max() <= 1.5
+    assert patch.rgb.shape == (100, 100, 3)
+
+
+def test_masks_are_those_of_the_truth(patch: Patch) -> None:
+    plan = plan_slide(slide_config(PATIENT, SMALL))
+    place = patch.truth["patch"]
+    classes = truth(plan, coarsening(SMALL), Box(place["top"], place["left"], 100, 100))
+    assert np.array_equal(patch.tumour, classes == 3)
+    assert patch.necrosis.any()
+    assert not (patch.necrosis & ~patch.tumour).any()
+    assert patch.truth["necrosis_in_view_mm2"] == pytest.approx(patch.necrosis.sum() * 0.008**2, abs=1e-5)
+    assert patch.truth["clark"] == patch.truth["slide"]["sections"][0]["lesions"][0]["clark_level"]
+
+
+def test_the_same_patient_gives_the_same_patch(patch: Patch) -> None:
+    again = draw_patch(PATIENT, SMALL)
+    assert np.array_equal(again.rgb, patch.rgb)
+    assert again.truth == patch.truth
+
+
+@pytest.mark.parametrize(("patch_px", "step"), [(512, 6), (256, 12), (1000, 3), (3000, 1)])
+def test_a_slide_is_never_coarser_than_a_micrometre(patch_px: int, step: int) -> None:
+    config = CohortConfig(count=10, patch_px=patch_px)
+    assert coarsening(config) == step
+    slide = slide_config(PATIENT, config)
+    assert slide.mpp <= 1
+    assert slide.mpp * step * patch_px == pytest.approx(3000)
+
+
+def test_every_patient_has_a_slide_that_the_tumour_fits_on() -> None:
+    for number, depth in enumerate((0.2, 0.5, 3.0, 6.0)):
+        for turn in (False, True):
+            patient = replace(PATIENT, depth_mm=depth, seed=90 + number, ulcerated=turn, necrosis=0.0)
+            assert plan_slide(slide_config(patient, USUAL)).breslow_mm == pytest.approx(depth, abs=1e-3)
