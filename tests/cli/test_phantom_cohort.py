@@ -14,12 +14,12 @@ from napari_melanoma.data.phantom.cohort import CohortConfig, files
 def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def write(config: CohortConfig, out: Path, workers: int, run: RunContext) -> files.CohortFiles:
-        asked.append((config, out, workers))
+    def write(config: CohortConfig, out: Path, processes: int, run: RunContext) -> files.CohortFiles:
+        asked.append((config, out, processes))
         return files.CohortFiles(out, config.count, config.slides)
 
     monkeypatch.setattr(files, "write_cohort", write)
-    words = "--out cohort --count 30 --seed 5 --random-labels --patch-px 256 --slides 2 --workers 3 --json"
+    words = "--out cohort --count 30 --seed 5 --random-labels --patch-px 256 --slides 2 --processes 3 --json"
     result = run("phantom", "cohort", *words.split())
     assert result.exit_code == 0, result.output
     config = CohortConfig(seed=5, count=30, random_labels=True, patch_px=256, slides=2)
@@ -30,7 +30,7 @@ def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [("--count 4", "at least 10"), ("--patch-px 9000", "at most 3000"), ("--workers 0", "--workers")],
+    [("--count 4", "at least 10"), ("--patch-px 9000", "at most 3000"), ("--processes 0", "--processes")],
 )
 def test_what_cannot_be_drawn_is_said(run, words: str, said: str) -> None:
     result = run("phantom", "cohort", "--out", "cohort", *words.split())

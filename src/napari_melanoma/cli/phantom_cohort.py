@@ -31,7 +31,7 @@ def cohort(
     ] = False,
     patch_px: Annotated[int, typer.Option(help="Height and width of the patches in pixels.")] = 512,
     slides: Annotated[int, typer.Option(min=0, help="Whole slides of so many of those kept back.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -41,6 +41,6 @@ def cohort(
         from napari_melanoma.data.phantom.cohort import CohortConfig
         from napari_melanoma.data.phantom.cohort.files import write_cohort
 
-        written = write_cohort(CohortConfig.parse(asked, "the command line"), out, workers, current.run)
+        written = write_cohort(CohortConfig.parse(asked, "the command line"), out, processes, current.run)
         text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
         current.done(text, out=str(out), patients=written.patients, slides=written.slides)

@@ -149,17 +149,17 @@ def test_whole_slides_of_those_kept_back_lie_beside_their_table(
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_tasks_are_done_by_one_process_or_several(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_tasks_are_done_by_one_process_or_several(tmp_path: Path, processes: int) -> None:
     marks = [tmp_path / f"{number}.txt" for number in range(4)]
-    assert sorted(each_done(Path.touch, marks, workers, RunContext())) == marks
+    assert sorted(each_done(Path.touch, marks, processes, RunContext())) == marks
     assert all(mark.exists() for mark in marks)
 
 
 def test_what_goes_wrong_in_another_process_arrives_here(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(each_done(Path.unlink, [tmp_path / "a", tmp_path / "b"], 2, RunContext()))
-    with pytest.raises(MelanomaError, match="--workers"):
+    with pytest.raises(MelanomaError, match="--processes"):
         list(each_done(_die, [0, 1], 2, RunContext()))
 
 

@@ -31,7 +31,7 @@ class CohortFiles:
     slides: int
 
 
-def write_cohort(config: CohortConfig, out: Path, workers: int = 1, run: RunContext | None = None) -> CohortFiles:
+def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunContext | None = None) -> CohortFiles:
     """Draw a cohort and write it as a data set.
 
     All is gathered in a hidden folder beside ``out``, which gets its name once everything is there; after a stop the
@@ -43,7 +43,7 @@ def write_cohort(config: CohortConfig, out: Path, workers: int = 1, run: RunCont
         Which cohort.
     out : pathlib.Path
         The data set, which must not exist.
-    workers : int
+    processes : int
         Processes that draw; the files are the same however many there are.
     run : RunContext, optional
         Told how far it is, and asked whether to go on.
@@ -70,13 +70,13 @@ def write_cohort(config: CohortConfig, out: Path, workers: int = 1, run: RunCont
         _begin(config, place)
         missing = [patient for patient in patients if not _image(place, patient).exists()]
         total, done = len(patients), len(patients) - len(missing)
-        for _ in each_done(partial(write_patient, config=config, place=place), missing, workers, run):
+        for _ in each_done(partial(write_patient, config=config, place=place), missing, processes, run):
             done += 1
             run.report(Progress(done, total, "drawing patients"))
         shown = _with_slides(config, patients)
         unseen = [patient for patient in shown if not (place / "slides" / f"{patient.name}.tif").exists()]
         for number, _ in enumerate(
-            each_done(partial(write_slide_of, config=config, place=place), unseen, workers, run)
+            each_done(partial(write_slide_of, config=config, place=place), unseen, processes, run)
         ):
             run.report(Progress(number + 1, len(unseen), "drawing whole slides"))
         _write_tables(config, patients, shown, place)

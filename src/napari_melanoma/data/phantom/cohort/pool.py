@@ -17,7 +17,7 @@ Task = TypeVar("Task")
 _PATIENCE_S = 0.5
 
 
-def each_done(work: Callable[[Task], None], tasks: Sequence[Task], workers: int, run: RunContext) -> Iterator[Task]:
+def each_done(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
     """Do tasks that do not depend on each other, and tell of each when it is done.
 
     Parameters
@@ -26,7 +26,7 @@ def each_done(work: Callable[[Task], None], tasks: Sequence[Task], workers: int,
         A function of a module, which leaves its result in files.
     tasks : sequence
         What it takes, one at a time; they travel to other processes.
-    workers : int
+    processes : int
         How many processes; with 1 the work is done in this one. More are spawned, so a script that calls this must
         guard its own lines with ``if __name__ == "__main__"``.
     run : RunContext
@@ -44,13 +44,13 @@ def each_done(work: Callable[[Task], None], tasks: Sequence[Task], workers: int,
     MelanomaError
         Where a task says so, or a process was lost.
     """
-    if workers == 1 or len(tasks) < 2:
+    if processes == 1 or len(tasks) < 2:
         for task in tasks:
             run.check()
             work(task)
             yield task
         return
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn"), _begin)
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _begin)
     try:
         waiting = {pool.submit(work, task): task for task in tasks}
         while waiting:
@@ -62,7 +62,7 @@ def each_done(work: Callable[[Task], None], tasks: Sequence[Task], workers: int,
     except BrokenProcessPool as error:
         raise MelanomaError(
             "a process that draws was ended from outside, by the system where memory is short. Run the same command "
-            "again to go on, with fewer --workers."
+            "again to go on, with fewer --processes."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
