@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,15 @@ class Tile:
     answer: str
 
 
+@dataclass(frozen=True)
+class DrawnSlide:
+    """A slide, and tiles that are cut from it as they are asked for."""
+
+    name: str
+    plan: SlidePlan
+    tiles: Iterable[Tile]
+
+
 def main() -> int:
     """Draw both data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,33 +74,49 @@ def main() -> int:
 
 
 def draw_data_set(folder: Path) -> None:
-    """Draw a data set, or what a stopped call has left of it; its table comes last.
+    """Draw a data set, where it is not there.
 
     Parameters
     ----------
     folder : pathlib.Path
         Named after what its tiles are for.
     """
-    if (folder / "dataset.csv").is_file():
-        return
-    tells = folder.name == "slide-tiles"
-    rows = []
-    for part in ("images", "masks"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    if not (folder / "dataset.csv").is_file():
+        write_data_set(folder, _slides(tells=folder.name == "slide-tiles"))
+
+
+def _slides(*, tells: bool) -> Iterator[DrawnSlide]:
+    """Plan the slides of both families, with the tiles that are cut from each."""
+    cut = tiles_to_tell if tells else tiles_to_label
     for family, count in SLIDES.items():
         for number in range(count):
             plan = plan_slide(slide_config(family, number, tells=tells))
-            slide = f"{family}-{number:03}"
-            drawn = tiles_to_tell(plan, TILES[family]) if tells else tiles_to_label(plan, TILES[family])
-            for place, tile in enumerate(drawn):
-                name = f"{slide}-{place:02}"
-                write_rgb(folder / "images" / f"{name}.png", tile.rgb)
-                row = {"image_id": name, "patient_id": slide, "split": SPLIT[family], "look": plan.look.name}
-                if tells:
-                    row["tissue"] = tile.answer
-                else:
-                    write_labels(folder / "masks" / f"{name}.png", tile.labels)
-                rows.append(row)
+            yield DrawnSlide(f"{family}-{number:03}", plan, cut(plan, TILES[family]))
+
+
+def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
+    """Write the tiles of slides as a data set; its table comes last.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made where it is missing.
+    slides : iterable of DrawnSlide
+        Their tiles have labels, or the tissue that they show.
+    """
+    rows = []
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for slide in slides:
+        for place, tile in enumerate(slide.tiles):
+            name, look = f"{slide.name}-{place:02}", slide.plan.look
+            write_rgb(folder / "images" / f"{name}.png", tile.rgb)
+            row = {"image_id": name, "patient_id": slide.name, "split": SPLIT[look.family], "look": look.name}
+            if tile.labels.size:
+                write_labels(folder / "masks" / f"{name}.png", tile.labels)
+            else:
+                row["tissue"] = tile.answer
+            rows.append(row)
     write_table(folder / "dataset.csv", rows)
 
 
@@ -151,18 +176,18 @@ def tiles_to_label(plan: SlidePlan, count: int) -> Iterator[Tile]:
         Its answer is empty.
     """
     random = np.random.default_rng(plan.config.seed + 1)
-    coarse, step = _coarse(plan)
+    coarse, step = coarse_labels(plan)
     classes = CLASS_OF[coarse]
     side = round(SIDE_PX * TISSUE_MPP / plan.config.mpp)
-    around = np.argwhere(_near_tissue(classes))
+    around = np.argwhere(near_tissue(classes))
     order = (3, 2, 1, 3, 2, 0, 3, 1)
     for number in range(count):
         wanted = np.argwhere(classes == order[number % len(order)]) if order[number % len(order)] else around
         places = wanted if len(wanted) else around
-        box = _box(places[random.integers(len(places))], step, side, random, plan)
+        box = tile_box(places[random.integers(len(places))], step, (side, SIDE_PX), random, plan)
         scale = side / SIDE_PX
         labels = truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SIDE_PX, SIDE_PX))
-        yield Tile(_shrunk(draw(plan, box), SIDE_PX), labels, "")
+        yield Tile(shrunk(draw(plan, box), SIDE_PX), labels, "")
 
 
 def tiles_to_tell(plan: SlidePlan, count: int) -> Iterator[Tile]:
@@ -181,7 +206,7 @@ def tiles_to_tell(plan: SlidePlan, count: int) -> Iterator[Tile]:
         Without labels.
     """
     random = np.random.default_rng(plan.config.seed + 1)
-    coarse, step = _coarse(plan)
+    coarse, step = coarse_labels(plan)
     answers = _answers(plan)
     side = round(SIDE_PX * TILE_MPP / plan.config.mpp)
     classes = CLASS_OF[coarse]
@@ -189,12 +214,23 @@ def tiles_to_tell(plan: SlidePlan, count: int) -> Iterator[Tile]:
     where = [places for places in map(np.argwhere, (classes == 1, *kinds, classes == 2, *kinds)) if len(places)]
     for number in range(count):
         places = where[number % len(where)]
-        box = _box(places[random.integers(len(places))], step, side, random, plan)
-        yield Tile(_shrunk(draw(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, answers))
+        box = tile_box(places[random.integers(len(places))], step, (side, SIDE_PX), random, plan)
+        yield Tile(shrunk(draw(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, answers))
 
 
-def _coarse(plan: SlidePlan) -> tuple[Labels, float]:
-    """Give kinds and lesions of the whole slide at 16 micrometres a pixel, and the pixels of level 0 in one."""
+def coarse_labels(plan: SlidePlan) -> tuple[Labels, float]:
+    """Give kinds and lesions of the whole slide at 16 micrometres a pixel, and the pixels of level 0 in one.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        What is on the slide.
+
+    Returns
+    -------
+    tuple
+        uint8 (row, column), labels as ``label_pixels`` gives them; and the side of such a pixel.
+    """
     step = 16 / plan.config.mpp
     rows, columns = (int(side / step) for side in plan.config.size)
     labels = np.zeros((rows, columns), np.uint8)
@@ -225,9 +261,30 @@ def _answer(plan: SlidePlan, box: Box, answers: dict[int, str]) -> str:
     return most if shares[most] >= ENOUGH else ANSWERS[0]
 
 
-def _box(place: NDArray[np.int64], step: float, side: int, random: np.random.Generator, plan: SlidePlan) -> Box:
-    """Put a tile somewhere over a place of the coarse map, on the slide and on whole pixels of its own."""
-    scale = max(1, side // SIDE_PX)
+def tile_box(
+    place: NDArray[np.int64], step: float, sides: tuple[int, int], random: np.random.Generator, plan: SlidePlan
+) -> Box:
+    """Put a tile somewhere over a place of the coarse map, on the slide and on whole pixels of its own.
+
+    Parameters
+    ----------
+    place : numpy.ndarray
+        Row and column of the coarse map, integers or not.
+    step : float
+        Side of its pixels in pixels of level 0.
+    sides : tuple of int
+        Side of the tile in pixels of level 0, and in its own.
+    random : numpy.random.Generator
+        Draws where in the tile the place lies.
+    plan : SlidePlan
+        Of the slide.
+
+    Returns
+    -------
+    Box
+        In pixels of level 0.
+    """
+    side, scale = sides[0], max(1, sides[0] // sides[1])
     edges = []
     for at, limit in zip(place, plan.config.size, strict=True):
         first = (at + 0.5) * step - random.uniform(0.05, 0.95) * side
@@ -235,16 +292,40 @@ def _box(place: NDArray[np.int64], step: float, side: int, random: np.random.Gen
     return Box(edges[0], edges[1], side, side)
 
 
-def _near_tissue(classes: Labels) -> NDArray[np.bool_]:
-    """Mark glass within 200 micrometres of the section."""
+def near_tissue(classes: Labels) -> NDArray[np.bool_]:
+    """Mark glass within 200 micrometres of the section.
+
+    Parameters
+    ----------
+    classes : numpy.ndarray
+        uint8 (row, column), 0 is glass, 16 micrometres a pixel.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (row, column).
+    """
     from scipy.ndimage import binary_dilation
 
     there = classes > 0
     return binary_dilation(there, iterations=12) & ~there
 
 
-def _shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Take the mean of whole pixels, as the levels of a slide do."""
+def shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Take the mean of whole pixels, as the levels of a slide do.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        uint8 (row, column, channel), square, a multiple of ``side``.
+    side : int
+        Wanted.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (side, side, channel).
+    """
     factor = rgb.shape[0] // side
     parts = rgb.reshape(side, factor, side, factor, 3).astype(np.float32)
     return parts.mean((1, 3)).round().astype(np.uint8)

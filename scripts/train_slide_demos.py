@@ -2,9 +2,10 @@
 
     python scripts/train_slide_demos.py OUT --slides FOLDER
 
-Draws what it learns from into ``OUT/data`` (``slide_demo_data.py``), trains ``recipes/slide-tile.toml`` and
-``recipes/slide-tissue.toml`` in ``OUT/runs``, and writes ``OUT/bundles/tile-demo`` and ``OUT/bundles/tissue-demo``. A
-stopped call goes on where it was. FOLDER has real slides, of which is said how many tiles are unlike the training.
+Draws what they learn from into ``OUT/data`` (``slide_demo_data.py``, ``skin_demo_data.py``), trains
+``recipes/slide-tile.toml``, ``slide-tissue.toml`` and ``slide-skin.toml`` in ``OUT/runs``, and writes the bundles
+``tile-demo``, ``tissue-demo`` and ``skin-demo`` into ``OUT/bundles``. A stopped call goes on where it was. FOLDER has
+real slides, of which is said how many tiles are unlike the training.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from skin_demo_data import MELANOMA, NAEVUS, SKIN, draw_skin
 from slide_demo_data import ANSWERS, TISSUES, draw_data_set
 
 from napari_melanoma.analysis.label_overlap import count_pairs, estimate_label_metrics
@@ -39,7 +41,7 @@ from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle,
 from napari_melanoma.models.reference import read_reference
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
-from napari_melanoma.workflows.evaluate_labels import evaluate_labels
+from napari_melanoma.workflows.evaluate_labels import LabelEvaluation, evaluate_labels
 from napari_melanoma.workflows.evaluation_classes import class_estimates
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 from napari_melanoma.workflows.model_card import head, training
@@ -59,11 +61,11 @@ are flagged as unlike its training or not.
 
 ## Data
 
-Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/slide_demo_data.py`: {drawn} tiles
+Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/{script}`: {drawn} tiles
 of {slides} slides in four looks (stain, texture, nuclei), {learn} of them learnt from and {tuning} set aside; slides
 with a tile that looks like one of those (such as bare glass) are left out. It is measured on slides of three other
 looks, with stains, textures and nuclei that no training slide has. Nothing in it comes from a patient. The encoder
-starts from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
+{start}starts from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
 
 ## What it is not for
 
@@ -77,14 +79,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--slides", type=Path, help="folder of real slides")
+    parser.add_argument("--only", choices=tuple(MEASURES), help="one of the recipes")
     arguments = parser.parse_args()
     slides = arguments.slides.resolve() if arguments.slides else None
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.out)  # recipes name their data sets from here
-    for name, measure in (("slide-tile", _measure_tiles), ("slide-tissue", _measure_tissue)):
+    for name in [arguments.only] if arguments.only else MEASURES:
         draft = _trained(name)
         data = Path(read_toml(RECIPES / f"{name}.toml", TrainRecipe).data.datasets[0])
-        parts = [head(draft.config), measure(draft, data), _novelty(draft, data, slides), training(draft.config)]
+        parts = [head(draft.config), MEASURES[name](draft, data), _novelty(draft, data, slides), training(draft.config)]
         card = "\n".join([*parts, NOTES.format(**_counts(draft, data))])
         target = Path("bundles") / draft.name
         write_bundle(target, draft.config, load_network(draft), card, reference=read_reference(draft))
@@ -95,18 +98,24 @@ def main() -> int:
 def _trained(name: str) -> BundleInfo:
     """Draw the data of a recipe and train it, as far as that is not done."""
     recipe, folder = read_toml(RECIPES / f"{name}.toml", TrainRecipe), RunFolder(Path("runs") / name)
-    draw_data_set(Path(recipe.data.datasets[0]))
+    draw = draw_skin if name == "slide-skin" else draw_data_set
+    draw(Path(recipe.data.datasets[0]))
     if not folder.bundle.is_dir():
         train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
     return read_bundle(folder.bundle)
 
 
-def _counts(info: BundleInfo, data: Path) -> dict[str, int]:
-    """Count the tiles drawn, learnt from and set aside; what looks like one set aside is neither."""
+def _counts(info: BundleInfo, data: Path) -> dict[str, int | str]:
+    """Count the tiles drawn, learnt from and set aside (what looks like one set aside is neither); name the rest."""
     drawn = [sample for sample in read_dataset(data) if sample.split != UNSEEN]
     known = info.config.provenance["data"]
     slides = len({sample.group for sample in drawn})
-    return {"drawn": len(drawn), "slides": slides, "learn": known["learn"], "tuning": known["tuning"]}
+    skin = info.name == "skin-demo"
+    words = {
+        "script": "skin_demo_data.py" if skin else "slide_demo_data.py",
+        "start": "is at first that of `tissue-demo`, which " if skin else "",
+    }
+    return {"drawn": len(drawn), "slides": slides, "learn": known["learn"], "tuning": known["tuning"], **words}
 
 
 def _measure_tiles(info: BundleInfo, data: Path) -> str:
@@ -139,11 +148,49 @@ def _measure_tiles(info: BundleInfo, data: Path) -> str:
 
 def _measure_tissue(info: BundleInfo, data: Path) -> str:
     """Write how well tissues are drawn, and how well a threshold on colour would draw the tumour."""
-    model = Labeller.load(info)
-    found = evaluate_labels(model, [data], Path("evaluation") / info.name, split=UNSEEN, run=RunContext())
+    found = _drawn(info, data)
+    return _drawn_well(found, TISSUES) + _against_colour(found, data, TUMOUR)
+
+
+def _measure_skin(info: BundleInfo, data: Path) -> str:
+    """Write how well tissues are drawn, how often naevus and melanoma are confused, and what colour alone would do."""
+    found = _drawn(info, data)
+    groups = np.array([sample.group for sample in found.samples])
+    rows = []
+    for true, other in ((NAEVUS, MELANOMA), (MELANOMA, NAEVUS)):
+        per_slide = np.stack([found.counts[groups == group, true].sum(0) for group in np.unique(groups)])
+        per_slide = per_slide[per_slide.sum(1) > 0]
+        shares = [_share(per_slide, place) for place in (true, other)]
+        rows.append(f"| {SKIN[true]} | {len(per_slide)} | {shares[0]} | {shares[1]} |")
+    table = [
+        "Of the pixels of each kind of lesion, the share that is found to be of it, and of the other kind:\n",
+        "| lesion | slides with it | found | taken for the other |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        "",
+    ]
+    return _drawn_well(found, SKIN) + "\n".join(table) + _against_colour(found, data, MELANOMA)
+
+
+def _share(per_slide: NDArray[np.int64], place: int) -> str:
+    """Share of pixels that were found to be of a class, with a bootstrap interval over slides."""
+    drawn = np.random.default_rng(0).integers(len(per_slide), size=(2000, len(per_slide)))
+    several = per_slide[drawn].sum(1)
+    low, high = np.quantile(several[:, place] / several.sum(1), (0.025, 0.975))
+    return f"{per_slide[:, place].sum() / per_slide.sum():.3f} ({low:.3f} to {high:.3f})"
+
+
+def _drawn(info: BundleInfo, data: Path) -> LabelEvaluation:
+    """Measure a model that draws tissues on the unseen looks."""
+    out = Path("evaluation") / info.name
+    return evaluate_labels(Labeller.load(info), [data], out, split=UNSEEN, run=RunContext())
+
+
+def _drawn_well(found: LabelEvaluation, classes: Sequence[str]) -> str:
+    """Write the indices of each class."""
     whole = found.parts["all"]
-    rows = [f"| {name} | {whole[f'DI {name}']} | {whole[f'JA {name}']} |" for name in TISSUES]
-    plain, smooth = (_colour_dice(data, reach) for reach in (0, 8))
+    rows = [f"| {name} | {whole[f'DI {name}']} | {whole[f'JA {name}']} |" for name in classes]
     return "\n".join(
         [
             "## How well it does\n",
@@ -154,9 +201,18 @@ def _measure_tissue(info: BundleInfo, data: Path) -> str:
             *rows,
             f"| mean over classes | {whole['DI']} | {whole['JA']} |",
             "",
-            "A threshold on colour alone (the best channel and cut for the tiles that were learnt from) draws the "
-            f"tumour with a Dice of {plain}; smoothed over 8 pixels, {smooth}. The model: {whole['DI tumour']}.\n",
+            "",
         ]
+    )
+
+
+def _against_colour(found: LabelEvaluation, data: Path, label: int) -> str:
+    """Write how well a threshold on colour would draw a class."""
+    name, whole = found.classes[label], found.parts["all"]
+    plain, smooth = (_colour_dice(data, reach, label) for reach in (0, 8))
+    return (
+        "A threshold on colour alone (the best channel and cut for the tiles that were learnt from) draws the "
+        f"{name} with a Dice of {plain}; smoothed over 8 pixels, {smooth}. The model: {whole[f'DI {name}']}.\n"
     )
 
 
@@ -235,9 +291,9 @@ def _colour_scores(data: Path) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _colour_dice(data: Path, reach: int) -> Estimate:
-    """Dice of the tumour by the channel, cut and direction that are best for the training tiles, on the unseen ones."""
-    tables = {split: _histograms(_samples(data, split), reach) for split in ("train", UNSEEN)}
+def _colour_dice(data: Path, reach: int, label: int) -> Estimate:
+    """Dice of a class by the channel, cut and direction that are best for the training tiles, on the unseen ones."""
+    tables = {split: _histograms(_samples(data, split), reach, label) for split in ("train", UNSEEN)}
     best, chosen = -1.0, (0, 0, False)
     for channel in range(tables["train"].shape[1]):
         for cut in range(1, LEVELS):
@@ -247,11 +303,11 @@ def _colour_dice(data: Path, reach: int) -> Estimate:
     channel, cut, below = chosen
     counts = _counts_at(tables[UNSEEN], channel, cut, below=below)
     groups = [sample.group for sample in _samples(data, UNSEEN)]
-    return estimate_label_metrics(counts, groups, ("rest", "tumour"))["DI tumour"]
+    return estimate_label_metrics(counts, groups, ("rest", "class"))["DI class"]
 
 
-def _histograms(samples: Sequence[Sample], reach: int) -> NDArray[np.int64]:
-    """Count pixels by channel, tumour or not, and level: int64 (image, channel, tumour, level)."""
+def _histograms(samples: Sequence[Sample], reach: int, label: int) -> NDArray[np.int64]:
+    """Count pixels by channel, of the class or not, and level: int64 (image, channel, of the class, level)."""
     from scipy.ndimage import gaussian_filter
 
     found = []
@@ -261,8 +317,8 @@ def _histograms(samples: Sequence[Sample], reach: int) -> NDArray[np.int64]:
         if reach:
             channels = np.stack([gaussian_filter(channel, reach) for channel in channels])
         levels = np.clip((channels + 128) / 384 * LEVELS, 0, LEVELS - 1).astype(np.int64)
-        tumour = (read_labels(sample.mask) == TUMOUR).astype(np.int64)
-        found.append([count_pairs(level, tumour, LEVELS)[:2] for level in levels])
+        there = (read_labels(sample.mask) == label).astype(np.int64)
+        found.append([count_pairs(level, there, LEVELS)[:2] for level in levels])
     return np.array(found)
 
 
@@ -276,6 +332,8 @@ def _dice(counts: NDArray[np.int64]) -> float:
     """Dice index of the second class."""
     return float(2 * counts[1, 1] / max(1, counts[1].sum() + counts[:, 1].sum()))
 
+
+MEASURES = {"slide-tile": _measure_tiles, "slide-tissue": _measure_tissue, "slide-skin": _measure_skin}
 
 if __name__ == "__main__":
     sys.exit(main())

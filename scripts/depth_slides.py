@@ -1,0 +1,124 @@
+"""Which phantom slides a thickness is learnt from and tried on: any depth, and all that makes it hard to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_melanoma.data.phantom.slide.config import (
+    LookFamily,
+    SectionOptions,
+    SlideArtefactOptions,
+    SlideLesionOptions,
+    SlidePhantomConfig,
+)
+
+SHALLOWEST_MM, DEEPEST_MM = 0.2, 6.0
+EVENLY = 0.3  # share of the slides whose depth is drawn evenly; of the others its logarithm is
+MPP = 1.0
+BLOCK = 256  # sides are whole blocks, as slides are drawn
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far slides differ: ranges of the stain's strength and variation, shares of those with a naevus, an ulcer.
+
+    ``width_mm`` is that of a slide with a thin melanoma, and what each mm of thickness adds.
+    """
+
+    strength: tuple[float, float] = (0.6, 1.35)
+    variation: tuple[float, float] = (0.2, 1.0)
+    naevus: float = 0.5
+    ulcer: float = 0.3
+    oblique_deg: float = 40.0
+    without_melanoma: float = 0.0
+    width_mm: tuple[float, float] = (2.6, 1.1)
+
+
+def depth_config(family: LookFamily, seed: int, spread: Spread) -> SlidePhantomConfig:
+    """Say which slide to draw: a melanoma of any depth in a section that holds it.
+
+    Parameters
+    ----------
+    family : {"train", "test"}
+        Of the looks.
+    seed : int
+        All is drawn from it.
+    spread : Spread
+        How far slides differ.
+
+    Returns
+    -------
+    SlidePhantomConfig
+        The same for the same arguments.
+    """
+    random = np.random.default_rng(seed)
+    deep = drawn_depth(random)
+    benign = int(random.random() < spread.naevus)
+    none = random.random() < spread.without_melanoma
+    height = 1.12 * (deep / 0.75 + 0.3) + max(0.6, 0.12 * deep)
+    width = spread.width_mm[0] + spread.width_mm[1] * deep + 1.2 * benign
+    return SlidePhantomConfig(
+        seed=seed,
+        family=family,
+        size=(_blocks(max(height, 2.3)), _blocks(width)),
+        mpp=MPP,
+        stain_strength=float(random.uniform(*spread.strength)),
+        stain_variation=float(random.uniform(*spread.variation)),
+        lesions=SlideLesionOptions(
+            malignant=0 if none else 1,
+            benign=max(benign, int(none)),
+            breslow_mm=None if none else round(deep, 4),
+            ulceration=bool(random.random() < spread.ulcer),
+        ),
+        section=SectionOptions(oblique_deg=float(random.random() < 0.5) * random.uniform(0, spread.oblique_deg)),
+        artefacts=SlideArtefactOptions(folds=int(random.integers(0, 3)), defocus=int(random.random() < 0.3)),
+    )
+
+
+def drawn_depth(random: np.random.Generator) -> float:
+    """Draw a thickness: thin ones are as frequent as thick ones, and of the thickest there are some more.
+
+    Parameters
+    ----------
+    random : numpy.random.Generator
+        Draws it.
+
+    Returns
+    -------
+    float
+        In mm.
+    """
+    if random.random() < EVENLY:
+        return float(random.uniform(SHALLOWEST_MM, DEEPEST_MM))
+    return float(np.exp(random.uniform(np.log(SHALLOWEST_MM), np.log(DEEPEST_MM))))
+
+
+def _blocks(side_mm: float) -> int:
+    """Give a side in pixels."""
+    return BLOCK * int(np.ceil(side_mm * 1000 / MPP / BLOCK))
+
+
+def hard_parts(config: SlidePhantomConfig) -> dict[str, Any]:
+    """Say what makes a slide hard to read.
+
+    Parameters
+    ----------
+    config : SlidePhantomConfig
+        Of the slide.
+
+    Returns
+    -------
+    dict
+        As columns of a table.
+    """
+    return {
+        "oblique_deg": round(config.section.oblique_deg, 1),
+        "folds": config.artefacts.folds,
+        "defocus": config.artefacts.defocus,
+        "stain_strength": round(config.stain_strength, 3),
+        "stain_variation": round(config.stain_variation, 3),
+        "naevus": config.lesions.benign,
+    }
