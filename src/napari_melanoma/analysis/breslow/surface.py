@@ -23,7 +23,7 @@ LIFTED = 0.3  # of its width: so far beyond a lesion the skin may be lifted by i
 OVER_LESION = 0.02  # say of the surface over a lesion about which way is down
 BESIDE_LESION = 0.1  # of that right beside it
 MOST_BALANCE = 5.0  # a side with little skin counts for this many times as much
-SMOOTH_BINS = 5
+SMOOTH_UM = 15.0  # along the surface
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _profile(section: Section, rim: CoveredRim, arc: Arc, config: DepthConfig) -
     missing = ~np.isfinite(known)
     known[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), known[~missing])
     mean_um = float(len(along) * section.cell_um2 / (step * np.count_nonzero(covered)))
-    return Surface(arc, start + first * step, step, _median(known) - half, covered, mean_um)
+    return Surface(arc, start + first * step, step, _median(known, step) - half, covered, mean_um)
 
 
 def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:
@@ -137,9 +137,10 @@ def _uppermost(along: Floats, depth: Floats, start: float, step: float, count: i
     return least
 
 
-def _median(values: Floats) -> Floats:
+def _median(values: Floats, step: float) -> Floats:
     """Median over neighbouring bins."""
     from scipy import ndimage
 
-    smooth: Floats = ndimage.median_filter(values, SMOOTH_BINS, mode="nearest")
+    bins = max(3, 2 * round(SMOOTH_UM / 2 / step) + 1)
+    smooth: Floats = ndimage.median_filter(values, bins, mode="nearest")
     return smooth

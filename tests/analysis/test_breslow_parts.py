@@ -1,0 +1,155 @@
+"""What a thickness is made of and what follows from it: arcs, categories, Clark levels, intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.breslow.arc import Arc, fit_arc
+from napari_melanoma.analysis.breslow.category import rounded_mm, straddles, t_category
+from napari_melanoma.analysis.breslow.clark import clark_estimate
+from napari_melanoma.analysis.breslow.interval import (
+    FEWEST,
+    DepthFeatures,
+    IntervalLaw,
+    calibrate,
+    known_laws,
+    to_json,
+)
+
+BENDS = [1e-9, 1e-4, -1e-4, 3e-4]
+TURNS = [0.0, 1.0, 2.5, -2.0]
+
+
+@pytest.mark.parametrize("bend", BENDS)
+@pytest.mark.parametrize("turn", TURNS)
+def test_an_arc_leads_there_and_back(bend: float, turn: float) -> None:
+    arc = Arc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
+    along, depth = np.linspace(-3000, 3000, 40), np.linspace(-300, 2500, 40)
+    found = arc.to_section(*arc.to_slide(along, depth))
+    assert found[0] == pytest.approx(along, abs=1e-4)
+    assert found[1] == pytest.approx(depth, abs=1e-4)
+
+
+@pytest.mark.parametrize("bend", BENDS)
+@pytest.mark.parametrize("turn", TURNS)
+def test_an_arc_is_found_again_with_furrows_and_bumps_on_it(bend: float, turn: float) -> None:
+    random = np.random.default_rng(3)
+    arc = Arc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
+    along, depth = np.linspace(-3000, 3000, 800), 8 * random.standard_normal(800)
+    depth[300:400] -= 400  # lifted skin
+    surface, deeper = (np.stack(arc.to_slide(along, depth + down), axis=1) for down in (0, 10))
+    found = fit_arc(surface, deeper - surface)
+    below = found.to_section(*arc.to_slide(along, np.full(800, 1000.0)))[1]
+    assert below == pytest.approx(1000, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("mm", "rounded"), [(0.74, 0.7), (0.75, 0.8), (0.84, 0.8), (0.95, 1.0), (1.04, 1.0), (1.05, 1.1), (2.05, 2.1)]
+)
+def test_thickness_is_rounded_to_a_tenth_halves_up(mm: float, rounded: float) -> None:
+    assert rounded_mm(mm) == rounded
+
+
+@pytest.mark.parametrize(
+    ("mm", "plain", "ulcerated", "unknown"),
+    [
+        (0.3, "T1a", "T1b", "T1"),
+        (0.74, "T1a", "T1b", "T1"),
+        (0.75, "T1b", "T1b", "T1b"),
+        (0.8, "T1b", "T1b", "T1b"),
+        (1.04, "T1b", "T1b", "T1b"),
+        (1.05, "T2a", "T2b", "T2"),
+        (2.0, "T2a", "T2b", "T2"),
+        (2.04, "T2a", "T2b", "T2"),
+        (2.05, "T3a", "T3b", "T3"),
+        (4.04, "T3a", "T3b", "T3"),
+        (4.05, "T4a", "T4b", "T4"),
+        (12.0, "T4a", "T4b", "T4"),
+    ],
+)
+def test_categories_are_those_of_the_eighth_edition(mm: float, plain: str, ulcerated: str, unknown: str) -> None:
+    assert (t_category(mm, False), t_category(mm, True), t_category(mm, None)) == (plain, ulcerated, unknown)
+
+
+@pytest.mark.parametrize("mm", [0.0, -1.0, math.nan, math.inf])
+def test_no_category_of_what_is_no_thickness(mm: float) -> None:
+    with pytest.raises(ValueError, match="positive number of mm"):
+        t_category(mm, False)
+
+
+@pytest.mark.parametrize(
+    ("interval", "ulcerated", "reached"),
+    [
+        ((1.2, 1.8), False, ()),
+        ((0.9, 1.2), False, ("T1b", "T2a")),
+        ((0.6, 1.2), False, ("T1a", "T1b", "T2a")),
+        ((0.6, 0.9), True, ()),
+        ((0.6, 0.9), None, ("T1", "T1b")),
+        ((0.0, 0.3), False, ()),
+        ((1.9, 4.05), True, ("T2b", "T3b", "T4b")),
+    ],
+)
+def test_an_interval_reaches_categories(
+    interval: tuple[float, float], ulcerated: bool | None, reached: tuple[str, ...]
+) -> None:
+    assert straddles(interval, ulcerated) == reached
+
+
+@pytest.mark.parametrize(
+    ("below", "at_least", "level"),
+    [(100, False, 2), (200, False, 3), (600, False, 4), (2000, False, None), (100, True, None)],
+)
+def test_a_clark_level_is_told_with_its_reason(below: float, at_least: bool, level: int | None) -> None:
+    found = clark_estimate(below, at_least)
+    assert found.level == level
+    assert f"{below / 1000:.2f} mm below the epidermis" in found.reason
+
+
+def measured(random: np.random.Generator, count: int) -> tuple[list[float], list[DepthFeatures]]:
+    """Truths and measurements whose errors grow with thickness and spread, skewed and off in the mean."""
+    truth = np.exp(random.uniform(np.log(0.2), np.log(6), count))
+    spread = random.gamma(1.0, 0.06, count)
+    off = 0.01 + 0.02 * truth * random.standard_normal(count) + spread * random.gamma(2.0, 0.4, count)
+    found = np.maximum(truth + off, 0.05)
+    features = [DepthFeatures(mm, mm - wide / 2, mm + wide / 2) for mm, wide in zip(found, spread, strict=True)]
+    return truth.tolist(), features
+
+
+def test_intervals_cover_as_often_as_asked() -> None:
+    random = np.random.default_rng(5)
+    shares, widths = [], []
+    for _ in range(40):
+        law = calibrate(*measured(random, 120))
+        truth, features = measured(random, 200)
+        found = np.array([law.interval(one) for one in features])
+        shares.append(((found[:, 0] <= truth) & (truth <= found[:, 1])).mean())
+        widths.append(np.corrcoef(found[:, 1] - found[:, 0], [one.spread_mm for one in features])[0, 1])
+    assert 0.89 <= np.mean(shares) <= 0.94
+    assert np.mean(widths) > 0.3  # wide where it was hard
+
+
+def test_an_interval_ends_at_nothing_and_holds_what_was_measured() -> None:
+    low, high = IntervalLaw(0.9, (0.05, 0.1, 1.0), 2.0, 1.5, 100, "").interval(DepthFeatures(0.1, 0.1, 0.3))
+    assert low == 0.0
+    assert high == pytest.approx(0.1 + 1.5 * (0.05 + 0.01 + 0.2))
+
+
+def test_few_slides_make_no_law() -> None:
+    truth, features = measured(np.random.default_rng(0), FEWEST)
+    assert calibrate(truth, features).cases == FEWEST
+    with pytest.raises(ValueError, match=f"needs {FEWEST} slides"):
+        calibrate(truth[1:], features[1:])
+
+
+def test_laws_are_written_as_they_are_read() -> None:
+    truth, features = measured(np.random.default_rng(0), FEWEST)
+    law = calibrate(truth, features, made_of="drawn cases")
+    read = json.loads(to_json({"a model": law}))["a model"]
+    assert IntervalLaw(**{**read, "scale": tuple(read["scale"])}) == law
+    for known in known_laws().values():
+        assert known.cases >= FEWEST
+        assert known.interval(DepthFeatures(1.0, 0.95, 1.05))[0] < 1.0
