@@ -1,0 +1,178 @@
+"""Thickness of an analysed slide: section by section from parts of its map, and what files and people are told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_melanoma.analysis.breslow.interval import IntervalLaw
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.workflows import slide_depth as depth
+from napari_melanoma.workflows import slide_depth_parts as parts
+from napari_melanoma.workflows.slide_depth import depth_in_words, slide_depth
+from napari_melanoma.workflows.slide_depth_parts import DepthMap
+from napari_melanoma.workflows.slide_maps import SlideMaps
+from napari_melanoma.workflows.slide_table import COLUMNS, SlideStatus, row_of
+
+CLASSES = ("background", "dermis", "epidermis", "tumour")
+PIXEL = PixelSize(0.5, 0.5)
+STEP = 8.0  # pixels of the slide in a cell: 4 micrometres
+
+
+class Recorded:
+    """A map that counts what is read of it."""
+
+    def __init__(self, values: NDArray[np.uint8]) -> None:
+        self.values, self.shape, self.read = values, values.shape, 0
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        part = self.values[index]
+        self.read += part.size
+        return part
+
+
+def section(rows: int, columns: int, mm: float | None) -> NDArray[np.uint8]:
+    """Labels of a flat section with a margin of glass, a tumour of this thickness in its middle."""
+    labels = np.zeros((rows, columns), np.uint8)
+    labels[40:-15, 15:-15] = 1
+    labels[40:60, 15:-15] = 2
+    if mm is not None:
+        labels[60 : 40 + round(1000 * mm / 4), columns // 2 - 40 : columns // 2 + 40] = 3
+    return labels
+
+
+def depth_map(labels: NDArray[np.uint8], step: int = 1, pixel: PixelSize | None = PIXEL) -> DepthMap:
+    """The map of labels, and means over ``step`` cells as the analysis keeps them in memory."""
+    values = 255 * (labels[None] == np.arange(4)[:, None, None]).astype(np.uint8)
+    below, beside = (-side % step for side in labels.shape)
+    padded = np.pad(values / np.float32(255), ((0, 0), (0, below), (0, beside)), mode="edge")
+    shape = len(values), padded.shape[1] // step, step, padded.shape[2] // step, step
+    small = padded.reshape(shape).mean(axis=(2, 4)).astype(np.float32)
+    place = MapPlace(100, 200, STEP * step, STEP * step, pixel)
+    return DepthMap.of(Recorded(values), SlideMaps(small, place), CLASSES, "a model")
+
+
+def measured(found: DepthMap) -> dict[str, Any]:
+    return json.loads(json.dumps(slide_depth(found, (), RunContext())))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
+    labels = np.concatenate([section(250, 400, 0.3), section(250, 400, 0.5), section(250, 400, None)])
+    told = measured(depth_map(labels, step))
+    assert told["breslow_mm"] == pytest.approx(0.5, abs=1e-3)
+    assert (told["t_category"], told["breslow_interval_mm"]) == ("T1a", None)
+    found = told["depth"]
+    assert [(one["section"], one["mm"]) for one in found["candidates"]] == [
+        (1, pytest.approx(0.5, abs=1e-3)),
+        (0, pytest.approx(0.3, abs=1e-3)),
+    ]
+    assert found["candidates"][0]["deepest"][0] == pytest.approx(100 + STEP * (250 + 40 + 125), abs=1)
+    assert found["candidates"][0]["surface"][0] == pytest.approx(100 + STEP * (250 + 40), abs=1)
+    assert (found["ulceration"], found["at_least"], found["clark_estimate"]) == (False, False, 4)
+    assert found["notes"][0] == "no invasive tumour was found in section 3"
+    assert found["notes"][1].startswith("no interval")
+
+
+def test_only_what_is_around_lesions_is_read() -> None:
+    labels = section(500, 5000, 0.6)
+    found = depth_map(labels, 2)
+    assert measured(found)["breslow_mm"] == pytest.approx(0.6, abs=1e-3)
+    assert isinstance(found.values, Recorded)
+    assert found.values.read < 0.4 * found.values.values.size
+
+
+def test_a_large_section_is_measured_on_coarser_cells_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MOST_CELLS", 30_000)
+    told = measured(depth_map(section(250, 400, 0.5)))
+    assert told["breslow_mm"] == pytest.approx(0.5, abs=0.01)
+    assert "section 1 is large: measured on cells of 8.0 micrometres" in told["depth"]["notes"]
+
+
+def test_a_section_beside_says_nothing_of_another() -> None:
+    """The second one stands on its head right below the first: its epidermis faces the first one's bottom."""
+    labels = np.concatenate([section(150, 400, 0.3)[:-8], np.flipud(section(200, 400, 0.5))[8:]])
+    told = measured(depth_map(labels))
+    assert [one["mm"] for one in told["depth"]["candidates"]] == pytest.approx([0.5, 0.3], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "reason"), [(None, "pixel size is missing"), (PixelSize(500.0, 500.0), "a pixel size of 500 x 500")]
+)
+def test_without_a_true_scale_there_is_a_reason_in_place_of_a_thickness(pixel: PixelSize | None, reason: str) -> None:
+    told = measured(depth_map(section(250, 400, 0.5), pixel=pixel))
+    assert told["breslow_mm"] is None
+    assert told["depth"]["notes"][0].startswith(reason)
+    assert depth_in_words(told).startswith(f"no Breslow thickness: {reason}")
+
+
+def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
+    found = replace(depth_map(section(250, 400, 0.5)), classes=("benign tissue", "naevus", "melanoma", "other"))
+    assert measured(found) == {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
+
+
+def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    law = IntervalLaw(0.9, (0.1, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
+    monkeypatch.setattr(depth, "known_laws", lambda: {"a model": law})
+    told = measured(depth_map(section(300, 400, 0.8)))
+    assert told["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
+    assert told["t_category"] == "T1b"
+    assert "the interval reaches T1a and T1b: the category is not sure" in told["depth"]["notes"]
+    said = depth_in_words(told)
+    assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, Clark level 4 by estimate; ")
+
+
+def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:
+    found = depth_map(section(250, 800, 0.5))
+    labels = section(250, 800, 0.5)
+    labels[60:70, 100:120] = 3
+    found = depth_map(labels)
+    maps = LesionMaps(found.small.probability[3], found.small.place, label="tumour")
+    lesions = find_lesions(maps, LesionConfig())
+    told = slide_depth(found, lesions, RunContext())
+    main = max(lesions, key=lambda one: one.area_px)
+    assert told["depth"]["candidates"][0]["lesion"] == main.index
+
+
+def test_it_stops_when_asked_to() -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        slide_depth(depth_map(section(250, 400, 0.5)), (), run)
+
+
+CONTENT = {
+    **dict.fromkeys(("probability", "tissue_mm2", "breslow_interval_mm", "mpp")),
+    **dict.fromkeys(("tiles_done", "tiles_failed", "tiles_total", "seconds"), 1),
+    "breslow_mm": None,
+    "t_category": None,
+    "target": "tumour",
+    "lesions": [],
+    "scores": {},
+    "warnings": [],
+    "model": {"name": "a model"},
+}
+
+
+def test_the_table_has_what_is_said_of_the_depth() -> None:
+    told = measured(depth_map(section(250, 400, 0.5)))
+    row = row_of(SlideStatus(Path("a.tif"), Path("a"), "done", {**CONTENT, **told, "breslow_interval_mm": [0.4, 0.6]}))
+    kept = {name: row[name] for name in COLUMNS if name in row}
+    assert kept["breslow_mm"] == pytest.approx(0.5, abs=1e-3)
+    assert (kept["breslow_low_mm"], kept["breslow_high_mm"], kept["breslow_at_least"]) == (0.4, 0.6, False)
+    assert (kept["t_category"], kept["ulceration"], kept["clark_estimate"]) == ("T1a", False, 4)
+
+
+def test_results_from_before_depth_was_measured_keep_working() -> None:
+    row = row_of(SlideStatus(Path("a.tif"), Path("a"), "done", CONTENT))
+    assert row["breslow_mm"] is row["breslow_low_mm"] is row["ulceration"] is None
+    assert depth_in_words(CONTENT) == ""
