@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
-    "napari-melanoma reproduce P1 --data A=datasets/isic2017 --data B=datasets/pad_ufes --budget small --out p1",
+    "napari-melanoma reproduce P3 --budget small --out p3",
     "Train every row of a paper's tables on your data and put our figures beside the paper's. Writes "
     "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command goes on "
     "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores, more for "
     "classifiers, and says in the table what is less than in the paper. A folder of data sets may be named too: known "
-    "names are found.",
+    "names are found. P3 without --data runs on a phantom cohort, which it draws first and says so.",
 )
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="P1, P2 or P4.")],
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="P1, P2, P3 or P4.")],
     data: Annotated[
         list[str] | None,
         typer.Option("--data", metavar="[ROLE=]FOLDER", help="A data set, or a folder of some; may be repeated."),

@@ -104,6 +104,7 @@ class Comparators(Config):
     format_version: int = 1
     table: dict[str, TableLogistic] = Field(default_factory=dict, description="by the name of the method")
     image: ImageLogistic | None = None
+    phantom: bool = Field(False, description="whether all cases were drawn: its answers say nothing of a real one")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from napari_melanoma.training.prepare import Prepared, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.sampling import shares
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
+from napari_melanoma.workflows.risk_fitting import fit_if_asked
 from napari_melanoma.workflows.task_bags import Bags
 from napari_melanoma.workflows.task_classification import Classification
 from napari_melanoma.workflows.task_kinds import TaskKind
@@ -190,6 +191,8 @@ def _work(work: Work, run: ListeningContext) -> BundleInfo:
     finished = kind.finish(task, recipe, prepared, config, phase)
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
+    if said := fit_if_asked(recipe, folder, bundle, phase):
+        folder.tell("notice", message=said)
     if work.judge:
         _judge(work, prepared, settled, phase)
     folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.depth import DEPTH
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.tabular import TabularChoices
 from napari_melanoma.io.photographs import read_photograph
@@ -160,7 +161,7 @@ def _said_by(judge: Judge, logits: NDArray[np.float32]) -> Said:
 
 def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
     """Load the network of a fold and what it was calibrated on."""
-    from napari_melanoma.inference.classification import Classifier, Lesion
+    from napari_melanoma.inference.classification import Classifier
 
     if subject.bundle is None:
         raise RunError(f"the row '{subject.row.name}' has no model to be judged.")
@@ -170,8 +171,11 @@ def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
     def measure(sample: Sample) -> Measured:
         row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
-        said = _said_by(classifier.judge, classifier.logits([Lesion(rgb, mask, row)]))
+        looked = classifier.look([classifier.view(rgb, mask)])
+        said = _said_by(classifier.judge, classifier.decide(looked, [row]))
         columns = {**said.columns(row, subject.target), "no_lesion": int(not found)}
+        if (told := classifier.depths(looked)) is not None:
+            columns |= {"depth_mm": row.get(DEPTH, ""), "depth_said": f"{told.mm[0]:.4f}"}
         truth = row[subject.target] == "1"
         return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), truth, said.probability))
 

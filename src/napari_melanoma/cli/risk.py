@@ -1,0 +1,96 @@
+"""``risk``: how likely melanomas have spread, from slide or patch, depth and patient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from napari_melanoma.cli.answer_options import Age, Metadata, Sex, Site, given
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from napari_melanoma.workflows.risks import RiskOutcome
+
+HELP = examples(
+    "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
+    'napari-melanoma risk "patches/*.png" --model risk-demo --metadata patients.csv --out results',
+    "Tell how likely a melanoma has spread, from patches of 3 mm x 3 mm, its depth and the patient. Of a slide the "
+    "patches lie where the analysis in OUT (or a reader) found the deepest place; a slide that was not analysed is. "
+    "Writes OUT/risk.csv and OUT/<stem>/risk.json with the probability, its interval, what image, depth and patient "
+    "move it by, and what depth, Clark's level and the image say alone. A bad file is reported and the others go on "
+    "(exit code 1). Research use only.",
+)
+
+
+def risk(
+    cases: Annotated[list[str], typer.Argument(metavar="SLIDE_OR_PATCH", help="Slides or patches, folders, patterns.")],
+    model: Annotated[str, typer.Option(help="Name of a model that tells metastasis, or the folder of its bundle.")],
+    out: Out,
+    metadata: Metadata = None,
+    age: Age = None,
+    sex: Sex = None,
+    site: Site = None,
+    depth_mm: Annotated[
+        str | None, typer.Option("--depth-mm", help="Thickness where nobody measured it on the slide.")
+    ] = None,
+    pool: Annotated[
+        Literal["mean", "maximum"] | None, typer.Option(help="How the answers to patches become one.")
+    ] = None,
+    patches: Annotated[int | None, typer.Option(help="Patches of a slide, at most.")] = None,
+    patch_mm: Annotated[float | None, typer.Option("--patch-mm", help="Side of a patch, as learnt.")] = None,
+    reader: Annotated[str | None, typer.Option(help="Whose reading of the depth counts; else the latest.")] = None,
+    slide_model: Annotated[
+        str | None, typer.Option("--slide-model", help="By which a slide is analysed that was not yet.")
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="Micrometres per pixel, where a slide does not say it or says it wrong.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell risks."""
+    with session(json, debug) as current:
+        from napari_melanoma.workflows.forms import Forms
+        from napari_melanoma.workflows.risk_answer import RiskOptions
+        from napari_melanoma.workflows.risk_pictures import find_cases
+        from napari_melanoma.workflows.risks import assess_files
+
+        values = given(pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp)
+        options = RiskOptions.parse({"model": model, **values}, "the command line")
+        known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
+        forms = Forms({name: str(value) for name, value in known.items()}, metadata)
+        paths = find_cases(cases)
+        if lacking := forms.lacking([path.stem for path in paths]):
+            said = f"{metadata} says nothing of {', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
+            current.report.tell("warning", said, lacking=lacking)
+        done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
+        counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
+        step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"
+        text = f"{counts}: table in {done.table}; {step}. For research only."
+        current.done(
+            text,
+            some_failed=done.failed > 0,
+            completed=done.done,
+            failed=done.failed,
+            out=str(out),
+            table=str(done.table),
+        )
+
+
+def _tell(current: Session, outcome: RiskOutcome) -> None:
+    """Say the answer to one input, what it rests on, and what a reader should know."""
+    answer = outcome.answer
+    if answer is None:
+        text = f"failed: {outcome.path}: {outcome.error}"
+        current.report.tell("failed", text, case=outcome.name, path=outcome.path, error=outcome.error)
+        return
+    about = {"case": outcome.name, "path": outcome.path}
+    current.report.tell("answer", f"{outcome.name}: {answer.verdict}", **about, probability=answer.probability)
+    parts = (answer.depth.words, answer.because, f"not known: {', '.join(answer.missing)}" if answer.missing else "")
+    current.report.tell("because", f"  {'; '.join(filter(None, parts))}", **about, shares=answer.shares)
+    if answer.compared:
+        current.report.tell("beside", f"  beside it: {answer.compared}", **about, beside=answer.compared)
+    for warning in answer.warnings:
+        current.report.tell("warning", f"  {outcome.name}: {warning}", **about, warning=warning)

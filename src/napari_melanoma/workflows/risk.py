@@ -1,0 +1,220 @@
+"""The risk of one melanoma: patches, what is known, and a network, to an answer with what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.analysis.risk_patches import pooled
+from napari_melanoma.core.depth import DEPTH
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.features.encoding import understand
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.workflows.risk_answer import PARTS, Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risk_branches import Parted, log_odds, parted
+from napari_melanoma.workflows.risk_comparators import METHODS, Comparators, read_comparators
+from napari_melanoma.workflows.risk_known import KnownCase
+from napari_melanoma.workflows.risk_pictures import PatchPicture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.analysis.depth_told import Depths
+    from napari_melanoma.inference.classification import Classifier, Looked
+    from napari_melanoma.models.bundle import BundleInfo
+
+POSITIVE = "metastasis"
+NONE = "the model has none to compare with"
+
+
+def risk_model(name: str) -> BundleInfo:
+    """Find a model that tells a risk.
+
+    Parameters
+    ----------
+    name : str
+        Its name, or the folder of its bundle.
+
+    Returns
+    -------
+    BundleInfo
+        Of a classifier of pictures, about metastasis.
+
+    Raises
+    ------
+    BundleError
+        Where there is none of that name, or it tells something else.
+    """
+    info = find_bundle(name)
+    config = info.config
+    told = config.classifier.positive if config.classifier else f"{config.task} of {', '.join(config.classes)}"
+    if config.classifier is None or config.encoder is not None or told != POSITIVE:
+        raise BundleError(
+            f"'{info.name}' tells {told}: a risk needs a classifier of patches whose positive class is {POSITIVE}. "
+            "Train one with the recipe 'risk' or 'risk-small', or name its bundle."
+        )
+    return info
+
+
+def load_risk_model(name: str) -> Classifier:
+    """Load a model that tells a risk.
+
+    Parameters
+    ----------
+    name : str
+        As ``risk_model`` takes it.
+
+    Returns
+    -------
+    Classifier
+        Ready to be asked.
+
+    Raises
+    ------
+    BundleError
+        As ``risk_model`` does, or where its weights are damaged.
+    """
+    from napari_melanoma.inference.classification import Classifier
+
+    return Classifier.load(risk_model(name))
+
+
+def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier, options: RiskOptions) -> RiskAnswer:
+    """Say how likely a melanoma has spread, how sure that is, and what it rests on.
+
+    Parameters
+    ----------
+    pictures : sequence of PatchPicture
+        At least one, of one melanoma.
+    known : KnownCase
+        Beside them.
+    model : Classifier
+        As ``risk_model`` finds it, loaded.
+    options : RiskOptions
+        How the answers to patches become one.
+
+    Returns
+    -------
+    RiskAnswer
+        Of the melanoma.
+
+    Raises
+    ------
+    InputError
+        Where the model looks at a lesion's square, which a patch has none of.
+    """
+    looked = model.look([model.view(one.rgb, None) for one in pictures])
+    probabilities = model.judge.probabilities(model.decide(looked, [known.row] * len(looked)))
+    each = probabilities[:, model.judge.positive]
+    probability, depths = pooled(each.tolist(), options.pool), model.depths(looked)
+    pair = _pair(probability, model)
+    possible, config = model.judge.possible(pair)[0], model.info.config
+    comparators = read_comparators(model.info.path)
+    parts = _together(parted(model, looked, known.row, options.background), each, options)
+    return RiskAnswer(
+        positive=model.judge.config.positive,
+        probability=probability,
+        interval=model.judge.interval(probability),
+        possible=tuple(name for name, there in zip(config.classes, possible, strict=True) if there),
+        coverage=model.judge.config.coverage,
+        depth=_depth(known.depth, depths),
+        patches=_patches(pictures, each, depths),
+        shares=parts.shares if parts else None,
+        without=parts.without if parts else None,
+        beside=_beside(comparators, known, model, looked, options),
+        known={name: cell for name, cell in known.row.items() if name in _asked(model)},
+        missing=_missing(model, known),
+        warnings=(*_warnings(model, known, comparators.phantom), *known.notes),
+        model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
+        options=options.model_copy(update={"model": model.info.name}),
+        provenance=provenance(),
+    )
+
+
+def _pair(probability: float, model: Classifier) -> NDArray[np.float64]:
+    """Probabilities of the classes, float64 (1, class); of more than two, the others share what is left."""
+    count, place = len(model.info.config.classes), model.judge.positive
+    pair = np.full((1, count), (1 - probability) / (count - 1))
+    pair[0, place] = probability
+    return pair
+
+
+def _together(parts: list[Parted] | None, each: NDArray[np.float64], options: RiskOptions) -> Parted | None:
+    """Shares of the answer to all patches: the mean of theirs, or those of the patch that decides."""
+    if parts is None:
+        return None
+    if options.pool == "maximum":
+        return parts[int(each.argmax())]
+    count = len(parts)
+    found = {name: sum(one.shares[name] for one in parts) / count for name in PARTS}
+    return Parted(found, sum(one.without for one in parts) / count)
+
+
+def _depth(known: DepthUsed, told: Depths | None) -> DepthUsed:
+    """The depth that counts: what is known, else what the network tells of the first patch, the deepest place."""
+    if known.mm is not None or told is None:
+        return known
+    mm, low, high = (float(each[0]) for each in told)
+    return DepthUsed(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)
+
+
+def _patches(
+    pictures: Sequence[PatchPicture], each: NDArray[np.float64], told: Depths | None
+) -> tuple[PatchAnswer, ...]:
+    """Each patch with its answer."""
+    depths = [None] * len(pictures) if told is None else told.mm.tolist()
+    places = [None if (b := one.box) is None else (b.top, b.left, b.height, b.width) for one in pictures]
+    return tuple(
+        PatchAnswer(picture.what, place, probability, depth)
+        for picture, place, probability, depth in zip(pictures, places, each.tolist(), depths, strict=True)
+    )
+
+
+def _beside(
+    comparators: Comparators, known: KnownCase, model: Classifier, looked: Sequence[Looked], options: RiskOptions
+) -> dict[str, Beside]:
+    """What the other methods say."""
+    found = {}
+    for name, (title, _) in METHODS.items():
+        one = comparators.table.get(name)
+        if one is None:
+            found[name] = Beside(title, None, NONE)
+        elif lacking := one.lacks(known.row):
+            found[name] = Beside(title, None, f"{', '.join(lacking)} is not known")
+        else:
+            found[name] = Beside(title, float(one.of([known.row])[0]))
+    image = comparators.image
+    if image is None:
+        return {**found, "image": Beside("Image alone", None, NONE)}
+    said = pooled([image.of(odds) for odds in log_odds(model, looked).tolist()], options.pool)
+    return {**found, "image": Beside("Image alone", said)}
+
+
+def _asked(model: Classifier) -> tuple[str, ...]:
+    """Columns that say something here: those of the model, and those of the methods beside it."""
+    return (*model.encoding.fields, DEPTH, "clark")
+
+
+def _missing(model: Classifier, known: KnownCase) -> tuple[str, ...]:
+    """Columns that the model asks for and nobody filled in."""
+    there = understand([known.row], model.encoding).known[0]
+    return tuple(name for name, is_known in zip(model.encoding.fields, there, strict=True) if not is_known)
+
+
+def _warnings(model: Classifier, known: KnownCase, phantom: bool) -> list[str]:
+    """What a reader of the answer should know before it is believed."""
+    said = []
+    if phantom:
+        said.append(
+            f"'{model.info.name}' has learnt from drawn patients alone: it shows what an answer looks like, and says "
+            "nothing of a real one"
+        )
+    for name, cells in understand([known.row], model.encoding).unseen.items():
+        said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
+    if model.judge.reference is None:
+        said.append("the model has no reference cases: how sure its answer is, is not known")
+    return said

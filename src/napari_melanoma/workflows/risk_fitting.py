@@ -1,0 +1,126 @@
+"""Fitting what stands beside a network's risk on the cases of its own run: depth, Clark's level, the image alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.data.dataset import Entry, each_entry
+from napari_melanoma.data.harmonise import harmonise
+from napari_melanoma.io.slide_folder import read_object
+from napari_melanoma.training.class_rows import answers_of, key_of
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, read_data
+from napari_melanoma.workflows.risk_branches import log_odds
+from napari_melanoma.workflows.risk_comparators import Cases, Comparators, fit_comparators, write_comparators
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.models.bundle import BundleInfo
+
+METASTASIS = "metastasis"
+LAW = "cohort.json"  # in a phantom cohort
+AT_ONCE = 16  # pictures that a network is asked about
+
+
+def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Comparators:
+    """Fit logistic regressions to the cases of a run, and keep them in its bundle.
+
+    Depth and Clark's level are fitted on all cases that the run has learnt from or tuned with; the image alone on those
+    that it has tuned with, as of the others the network is too sure.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of a run that has ended; its data sets are there.
+    bundle : BundleInfo
+        Its model, about metastasis; gets ``comparators.json``.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    Comparators
+        What was kept.
+
+    Raises
+    ------
+    MelanomaError
+        Where data or pictures have gone since.
+    Cancelled
+        Where the user stopped it.
+    """
+    recipe, known = read_toml(folder.config, TrainRecipe), read_data(folder.data)
+    assert recipe.classification is not None
+    target = recipe.classification.target
+    rows = {key: row for name in recipe.data.datasets for key, row in _rows(Path(name).expanduser()).items()}
+    said = answers_of(rows, target)
+    cases = [row for row in known if row.part in ("learn", "tuning") and key_of(row.sample) in said]
+    labels = np.array([said[key_of(row.sample)] == recipe.classification.positive for row in cases])
+    tuning = [row.part == "tuning" for row in cases]
+    odds = _image_alone([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
+    found = fit_comparators(
+        Cases([rows[key_of(row.sample)] for row in cases], labels, target),
+        (odds, labels[tuning]) if len(odds) else None,
+    )
+    drawn = all("law" in read_object(Path(name).expanduser() / LAW) for name in recipe.data.datasets)
+    found = found.model_copy(update={"phantom": drawn})
+    write_comparators(bundle.path, found)
+    return found
+
+
+def fit_if_asked(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run: RunContext) -> str:
+    """Do so for a run that tells metastasis; a fault is told, the model is there whatever becomes of this.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+        Of the run.
+    folder, bundle, run
+        As ``fit_beside`` takes them.
+
+    Returns
+    -------
+    str
+        What went wrong; empty where nothing did, or nothing was asked for.
+
+    Raises
+    ------
+    Cancelled
+        Where the user stopped it.
+    """
+    asked = recipe.classification
+    if asked is None or recipe.bags is not None or asked.target != METASTASIS or asked.positive != METASTASIS:
+        return ""
+    try:
+        fit_beside(folder, bundle, run)
+    except MelanomaError as error:
+        return f"nothing stands beside its answers to compare with: {error}"
+    return ""
+
+
+def _rows(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Rows of a data set in our columns and words."""
+    entries = [entry for entry in each_entry(folder) if isinstance(entry, Entry)]
+    ours = harmonise(entry.row for entry in entries).rows
+    return {(folder.name, entry.image_id): row for entry, row in zip(entries, ours, strict=True)}
+
+
+def _image_alone(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
+    """Ask a network about pictures without saying anything else, float64 (picture,)."""
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.io.photographs import read_photograph
+
+    model, found = Classifier.load(bundle), [np.zeros(0)]
+    for first in run.track(range(0, len(rows), AT_ONCE), "Asking what the image says alone"):
+        views = [model.view(read_photograph(row.sample.image).rgb, None) for row in rows[first : first + AT_ONCE]]
+        found.append(log_odds(model, model.look(views)))
+    return np.concatenate(found)

@@ -1,0 +1,197 @@
+"""The pictures that a risk is told from: a patch that was cut before, or patches of a slide, where it is deep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.analysis.risk_patches import UM, PatchPlace, Point, patch_places
+from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.data.features.reading import number_of
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.slide_depth import Line
+from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
+from napari_melanoma.workflows.risk_answer import RiskOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.slides.slide import Slide
+
+MOST_PX = 1024  # side of a patch as it is read: networks look at less
+OFF = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
+HARMLESS = ("benign", "naevus", "nevus")
+
+
+@dataclass(frozen=True, eq=False)
+class PatchPicture:
+    """Pixels of a patch, uint8 (row, column, channel=3), what is there, and its box in the slide's finest pixels."""
+
+    rgb: NDArray[np.uint8]
+    what: str
+    box: Box | None = None
+
+
+def find_cases(inputs: Sequence[str]) -> list[Path]:
+    """List the slides and patches that files, folders and patterns name.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        What the user named.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Each once, in the order in which they were named.
+
+    Raises
+    ------
+    InputError
+        Where one does not exist, or holds neither slide nor picture.
+    """
+    from napari_melanoma.io.finding import find_photographs
+
+    found: dict[Path, None] = {}
+    for named in inputs:
+        path = Path(named).expanduser()
+        if path.is_file() or is_slide_folder(path):
+            found[path] = None
+            continue
+        both: dict[Path, None] = {}
+        faults = []
+        for find in (find_slides, find_photographs):
+            try:
+                both |= dict.fromkeys(find([named]))
+            except InputError as error:
+                faults.append(error)
+        if not both:
+            raise faults[0]
+        found |= both
+    return list(found)
+
+
+def is_slide_folder(path: Path) -> bool:
+    """Say whether a folder is one slide.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Anything.
+
+    Returns
+    -------
+    bool
+        True of DICOM and OME-Zarr.
+    """
+    return path.is_dir() and is_slide(path)
+
+
+def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> PatchPicture:
+    """Read a picture that is one patch.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    form : mapping
+        Its row of the table, which may say ``mpp_x`` and ``mpp_y``.
+    options : RiskOptions
+        How wide a patch is.
+
+    Returns
+    -------
+    PatchPicture
+        All of it.
+
+    Raises
+    ------
+    UnreadableImage
+        Where it cannot be read.
+    InputError
+        Where the table says that it shows another width.
+    """
+    rgb = read_photograph(path).rgb
+    for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
+        side_mm = number_of(form.get(name)) * count / UM
+        if abs(side_mm - options.patch_mm) > OFF * options.patch_mm:
+            raise InputError(
+                f"{path.name} shows {side_mm:.2f} mm, as {name} of the table says; the model looks at patches of "
+                f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
+            )
+    return PatchPicture(rgb, "the patch that was given")
+
+
+def slide_pictures(
+    path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
+) -> list[PatchPicture]:
+    """Cut patches out of a slide, at its deepest places and its lesions.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The slide.
+    lines : sequence of Line
+        Where a thickness was or may be measured, the one that counts first.
+    content : mapping
+        Of ``result.json``, with its lesions.
+    options : RiskOptions
+        How wide and how many they are.
+
+    Returns
+    -------
+    list of PatchPicture
+        At least one.
+
+    Raises
+    ------
+    ScaleMissing
+        Where nothing says how large a pixel is.
+    InputError
+        Where there is no place to look at, or the slide cannot be read.
+    """
+    given = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
+    with open_slide(path, given) as slide:
+        size = slide.info.pixel_size
+        if size is None:
+            raise ScaleMissing(
+                f"pixel size is missing: a patch of {options.patch_mm:g} mm needs micrometres per pixel, and "
+                f"{path.name} carries none. Name it with --mpp."
+            )
+        um = (size.y_um, size.x_um)
+        places = patch_places(lines, _lesions(content), um, options.patch_mm, options.patches)
+        if not places:
+            raise InputError(
+                f"{path.name}: there is no tumour to look at: the analysis found neither a thickness nor a lesion. "
+                "Measure the thickness by hand in the Slide dock, or name a patch in its place."
+            )
+        return [_cut(slide, place, um) for place in places]
+
+
+def _lesions(content: Mapping[str, Any]) -> list[Point]:
+    """Places of the lesions that are not harmless, in their order."""
+    found = []
+    for lesion in content.get("lesions") or []:
+        row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
+        if lesion.get("label") not in HARMLESS and row is not None and column is not None:
+            found.append((float(row), float(column)))
+    return found
+
+
+def _cut(slide: Slide, place: PatchPlace, um_per_px: Point) -> PatchPicture:
+    """Read a patch, no finer than needed."""
+    from napari_melanoma.io.slides.pictures import fitted
+
+    box = place.box(um_per_px)
+    side = min(MOST_PX, max(box.height, box.width))
+    index = slide.best_level(min(box.height, box.width) / side)
+    down = slide.info.levels[index].downsample
+    part = Box(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
+    pixels = slide.read_region(index, part)
+    if slide.info.kind != "brightfield":
+        raise InputError(f"{slide.info.path.name} is no brightfield slide: networks have learnt from stained tissue.")
+    return PatchPicture(fitted(pixels.astype("uint8", copy=False), side, side), place.what, box)

@@ -1,0 +1,214 @@
+"""Many slides and patches, from files to ``risk.json`` each and one table; a bad one stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_melanoma.core.errors import DiskFull, MelanomaError
+from napari_melanoma.core.files import plain_name, write_json
+from napari_melanoma.core.runs import Progress, RunContext
+from napari_melanoma.io.results import write_table
+from napari_melanoma.io.slide_folder import RESULT, read_content
+from napari_melanoma.io.slides.opening import is_slide
+from napari_melanoma.workflows.risk import assess, load_risk_model
+from napari_melanoma.workflows.risk_answer import PARTS, RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risk_comparators import METHODS
+from napari_melanoma.workflows.risk_known import KnownCase, known_of_patch, known_of_slide
+from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture, slide_pictures
+from napari_melanoma.workflows.slide_folders import SlideFolders, name_of, note_slide
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.workflows.forms import Forms
+
+TABLE, RISK = "risk.csv", "risk.json"
+SHARES = tuple(f"share_{name}" for name in PARTS)
+BESIDE = tuple(f"probability_{name}_alone" for name in (*METHODS, "image"))
+FIRST = ("case", "file", "status", "error", "probability", "probability_low", "probability_high", "verdict")
+DEPTH = ("depth_mm", "depth_low_mm", "depth_high_mm", "depth_from", "depth_reader")
+COLUMNS = (*FIRST, *DEPTH, *SHARES, "probability_nothing_known", *BESIDE, "patches", "missing", "warnings", "model")
+
+
+@dataclass(frozen=True)
+class RiskOutcome:
+    """What became of one input: its answer, or why there is none."""
+
+    name: str
+    path: Path
+    answer: RiskAnswer | None = None
+    error: str = ""
+
+    @property
+    def status(self) -> Literal["done", "failed"]:
+        """In a word."""
+        return "done" if self.answer is not None else "failed"
+
+
+@dataclass(frozen=True)
+class RiskSummary:
+    """How many were answered and how many failed, and where the table is."""
+
+    done: int
+    failed: int
+    table: Path
+    outcomes: list[RiskOutcome] = field(default_factory=list)
+
+
+def _ignore(outcome: RiskOutcome) -> None:
+    """Take an outcome and do nothing with it."""
+
+
+def assess_files(
+    paths: Sequence[Path],
+    out: Path,
+    options: RiskOptions,
+    forms: Forms,
+    *,
+    run: RunContext,
+    tell: Callable[[RiskOutcome], None] = _ignore,
+) -> RiskSummary:
+    """Tell the risk of slides and patches, one after the other.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        As ``risk_pictures.find_cases`` lists them.
+    out : pathlib.Path
+        Receives ``risk.csv`` and a folder for each with ``risk.json``; the results of slides are looked for there, and
+        a slide that was not analysed is.
+    options : RiskOptions
+        How.
+    forms : Forms
+        What is known of the patients.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+    tell : callable, optional
+        Receives what became of each.
+
+    Returns
+    -------
+    RiskSummary
+        The counts.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such model, or it tells something else.
+    SaveError, Cancelled
+        Where the disk is full or refuses the table, or the user stopped it.
+    """
+    model = load_risk_model(options.model)
+    folders, outcomes = _Folders(out), list[RiskOutcome]()
+    for number, path in enumerate(paths):
+        run.check()
+        run.report(Progress(number, len(paths), f"Looking at {path.name}"))
+        outcomes.append(_one(path, folders.place(path), _At(model, options, forms), run))
+        write_table(out / TABLE, [_row(one) for one in outcomes], COLUMNS)
+        tell(outcomes[-1])
+    failed = sum(one.answer is None for one in outcomes)
+    return RiskSummary(len(outcomes) - failed, failed, out / TABLE, outcomes)
+
+
+@dataclass(frozen=True)
+class _At:
+    """What all inputs share."""
+
+    model: Classifier
+    options: RiskOptions
+    forms: Forms
+
+
+class _Folders:
+    """Gives each input a folder of its own below ``out``; a slide the one that holds its results."""
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._slides, self._taken = out, SlideFolders(out), set[str]()
+
+    def place(self, path: Path) -> Path:
+        """Choose the folder of one input."""
+        if is_slide(path):
+            folder = self._slides.place(path)
+        else:
+            names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(self._taken) + 3)))
+            folder = self._out / next(name for name in names if plain_name(name) not in self._taken)
+        self._taken.add(plain_name(folder.name))
+        return folder
+
+
+def _one(path: Path, folder: Path, at: _At, run: RunContext) -> RiskOutcome:
+    """Tell the risk of one input; what is wrong with it is its own."""
+    try:
+        slide = is_slide(path)
+        form = at.forms.of(name_of(path) if slide else path.stem)
+        known, pictures = _of_slide(path, folder, form, at, run) if slide else _of_patch(path, form, at)
+        answer = assess(pictures, known, at.model, at.options)
+        write_json(folder / RISK, {"file": path.name, **answer.to_json()})
+    except DiskFull:
+        raise
+    except MelanomaError as error:
+        return RiskOutcome(folder.name, path, error=str(error))
+    return RiskOutcome(folder.name, path, answer)
+
+
+def _of_patch(path: Path, form: dict[str, str], at: _At) -> tuple[KnownCase, list[PatchPicture]]:
+    """A picture that is one patch."""
+    return known_of_patch(form), [patch_picture(path, form, at.options)]
+
+
+def _of_slide(
+    path: Path, folder: Path, form: dict[str, str], at: _At, run: RunContext
+) -> tuple[KnownCase, list[PatchPicture]]:
+    """Patches of a slide, which is analysed first where nobody has measured or analysed it."""
+    known = known_of_slide(folder, form, at.options.reader)
+    if not known.lines and not (folder / RESULT).is_file():
+        _analyse(path, folder, at.options, run)
+        known = known_of_slide(folder, form, at.options.reader)
+    return known, slide_pictures(path, known.lines, read_content(folder), at.options)
+
+
+def _analyse(path: Path, folder: Path, options: RiskOptions, run: RunContext) -> None:
+    """Analyse a slide, so that one knows where its tumour is."""
+    from napari_melanoma.workflows.analyse_slide import analyse_slide
+
+    note_slide(folder, path)
+    analyse_slide(path, folder, SlideOptions(model=options.slide_model, mpp=options.mpp), run)
+
+
+def _row(outcome: RiskOutcome) -> dict[str, object]:
+    """A line of the table."""
+    answer = outcome.answer
+    first: dict[str, object] = {
+        "case": outcome.name,
+        "file": outcome.path.name,
+        "status": outcome.status,
+        "error": outcome.error,
+    }
+    if answer is None:
+        return first
+    low, high = answer.interval or (None, None)
+    least, most = answer.depth.interval_mm or (None, None)
+    shares = {f"share_{name}": f"{share:.4f}" for name, share in (answer.shares or {}).items()}
+    beside = {f"probability_{name}_alone": one.probability for name, one in answer.beside.items()}
+    return {
+        **first,
+        "probability": answer.probability,
+        "probability_low": low,
+        "probability_high": high,
+        "verdict": answer.verdict,
+        "depth_mm": answer.depth.mm,
+        "depth_low_mm": least,
+        "depth_high_mm": most,
+        "depth_from": answer.depth.source,
+        "depth_reader": answer.depth.reader,
+        **shares,
+        "probability_nothing_known": answer.without,
+        **beside,
+        "patches": len(answer.patches),
+        "missing": "; ".join(answer.missing),
+        "warnings": "; ".join(answer.warnings),
+        "model": answer.model["name"],
+    }

@@ -1,0 +1,95 @@
+"""The verb ``risk``: what it says, to people and machines, its exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.workflows import risks
+from napari_melanoma.workflows.risk_answer import Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+
+ANSWER = RiskAnswer(
+    positive="metastasis",
+    probability=0.314,
+    interval=(0.2, 0.44),
+    possible=("other", "metastasis"),
+    coverage=0.9,
+    depth=DepthUsed(1.8, "reader", (1.6, 2.0), reader="A"),
+    patches=(PatchAnswer("deepest place", (0, 0, 600, 600), 0.314, 1.7),),
+    shares={"image": 0.05, "depth": -0.2, "patient": 0.0},
+    without=0.464,
+    beside={"breslow": Beside("Breslow thickness alone", 0.42), "clark": Beside("Clark level alone", None, "unknown")},
+    known={"age": "64"},
+    missing=("sex",),
+    warnings=("drawn patients alone",),
+    model={"name": "tiny", "title": "Tiny", "fingerprint": "0"},
+    options=RiskOptions(model="tiny"),
+)
+
+
+@pytest.fixture
+def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A patch, and a model that always gives the same answer, but to what is called bad."""
+
+    def assess(pictures: object, known: SimpleNamespace, model: object, options: object) -> RiskAnswer:
+        if known.row.get("sex") == "female":
+            raise InputError("nothing to look at")
+        return ANSWER
+
+    monkeypatch.setattr(risks, "assess", assess)
+    monkeypatch.setattr(risks, "load_risk_model", lambda name: SimpleNamespace())
+    Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "p.png")
+    return tmp_path / "p.png"
+
+
+def test_the_answer_is_said_with_what_it_rests_on_and_what_stands_beside(run, patch: Path, tmp_path: Path) -> None:
+    done = run("risk", patch, "--model", "tiny", "--age", "64", "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert "p: metastasis 0.31 (0.20 to 0.44): cannot tell at 90 % coverage" in done.output
+    assert "depth 1.80 mm (1.60 to 2.00), measured by A; image +0.05, depth -0.20, patient +0.00" in done.output
+    assert "0.46 where nothing is known; not known: sex" in done.output
+    assert "beside it: Breslow thickness alone 0.42" in done.output
+    assert "drawn patients alone" in done.output
+    assert "For research only" in done.output
+    assert json.loads((tmp_path / "out/p/risk.json").read_text(encoding="utf-8"))["probability"] == 0.314
+
+
+def test_machines_get_the_same_and_a_failure_is_exit_code_one(run, patch: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("image_id,sex\nq,female\n", encoding="utf-8")
+    (tmp_path / "q.png").write_bytes(patch.read_bytes())
+    words = ("--model", "tiny", "--metadata", tmp_path / "table.csv", "--out", tmp_path / "out", "--json")
+    done = run("risk", patch, tmp_path / "q.png", *words)
+    assert done.exit_code == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["shares"] for line in lines if line["event"] == "because"] == [ANSWER.shares]
+    assert [line["error"] for line in lines if line["event"] == "failed"] == ["nothing to look at"]
+    assert [line["lacking"] for line in lines if "lacking" in line] == [["p"]]
+    assert (lines[-1]["completed"], lines[-1]["failed"], lines[-1]["exit_code"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "lesion-small"), "'lesion-small' tells segmentation"),
+        (("--model", "no-such-model"), "no-such-model"),
+        (("--model", "lesion-small", "--patches", "0"), "patches"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_exit_code_two(run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "p.png")
+    done = run("risk", "p.png", *words, "--out", "out")
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_there_is_refused(run) -> None:
+    done = run("risk", "none.png", "--model", "lesion-small", "--out", "out")
+    assert done.exit_code == 2
+    assert "none.png does not exist" in done.output

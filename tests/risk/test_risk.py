@@ -1,0 +1,231 @@
+"""A risk from patch or slide, depth and patient: what it rests on, what stands beside it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_table
+from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.workflows.forms import Forms
+from napari_melanoma.workflows.risk import assess, risk_model
+from napari_melanoma.workflows.risk_answer import PARTS, DepthUsed, RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risk_comparators import read_comparators
+from napari_melanoma.workflows.risk_known import KnownCase, known_of_patch, known_of_slide
+from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture, slide_pictures
+from napari_melanoma.workflows.risks import assess_files
+from napari_melanoma.workflows.slide_folders import note_slide
+
+FORM = {"age": "64", "sex": "male", "depth_mm": "2.4", "clark": "4"}
+
+
+@pytest.fixture(scope="module")
+def loaded(info: BundleInfo) -> Classifier:
+    return Classifier.load(info, "cpu")
+
+
+@pytest.fixture
+def picture(patches: Path) -> PatchPicture:
+    return PatchPicture(read_photograph(patches / "p0.png").rgb, "patch")
+
+
+def options(model: Path, **more: object) -> RiskOptions:
+    return RiskOptions.model_validate({"model": str(model), **more})
+
+
+def asked(picture: PatchPicture, form: dict[str, str], loaded: Classifier, **more: object) -> RiskAnswer:
+    return assess([picture], known_of_patch(form), loaded, options(loaded.info.path, **more))
+
+
+def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchPicture, loaded: Classifier) -> None:
+    answer = asked(picture, FORM, loaded)
+    looked = loaded.look([loaded.view(picture.rgb, None)])
+    expected = loaded.judge.probabilities(loaded.decide(looked, [FORM]))[0, 1]
+    assert answer.probability == pytest.approx(float(expected))
+    assert answer.interval is not None
+    assert answer.interval[0] <= answer.probability <= answer.interval[1]
+    assert answer.verdict.startswith(f"metastasis {answer.probability:.2f} (")
+
+
+def test_shares_add_up_to_the_answer(picture: PatchPicture, loaded: Classifier) -> None:
+    answer = asked(picture, FORM, loaded)
+    assert answer.shares is not None
+    assert answer.without is not None
+    assert {*answer.shares} == {*PARTS}
+    assert answer.without + sum(answer.shares.values()) == pytest.approx(answer.probability, abs=1e-5)
+    assert min(abs(share) for share in answer.shares.values()) > 1e-6
+
+
+def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchPicture, loaded: Classifier) -> None:
+    answer = asked(picture, {}, loaded)
+    assert answer.shares is not None
+    assert answer.shares["patient"] == pytest.approx(0, abs=1e-7)
+    assert answer.missing == ("age", "depth_mm", "sex")
+    assert answer.depth.source == "predicted"
+    assert answer.depth.mm == pytest.approx(answer.patches[0].depth_mm)
+    assert answer.depth.interval_mm is not None
+    assert answer.depth.interval_mm[0] <= answer.depth.mm <= answer.depth.interval_mm[1]
+    assert "told by the network from the image" in answer.depth.words
+
+
+def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchPicture, loaded: Classifier) -> None:
+    thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
+    assert thin.probability != pytest.approx(thick.probability, abs=1e-4)
+    assert thick.depth == DepthUsed(5.0, "metadata")
+    assert thick.depth.words == "depth 5.00 mm, from the table of patients"
+
+
+def test_depth_clark_and_image_alone_stand_beside(picture: PatchPicture, loaded: Classifier) -> None:
+    thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
+    low, high = (one.beside["breslow"].probability for one in (thin, thick))
+    assert low is not None
+    assert high is not None
+    assert low < 0.4 < 0.8 < high
+    assert thin.beside["image"].probability == thick.beside["image"].probability
+    assert "Breslow thickness alone" in thin.compared
+    without = asked(picture, {"age": "64"}, loaded)
+    assert (without.beside["breslow"].probability, without.beside["breslow"].why) == (None, "depth_mm is not known")
+    assert without.beside["clark"].why == "clark is not known"
+
+
+def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classifier) -> None:
+    pictures = [PatchPicture(read_photograph(patches / f"p{n}.png").rgb, "patch") for n in range(3)]
+    known = known_of_patch(FORM)
+    mean, most = (assess(pictures, known, loaded, options(loaded.info.path, pool=how)) for how in ("mean", "maximum"))
+    each = [one.probability for one in mean.patches]
+    assert mean.probability == pytest.approx(np.mean(each))
+    assert most.probability == pytest.approx(max(each))
+    for answer in (mean, most):
+        assert answer.shares is not None
+        assert answer.without is not None
+        assert answer.without + sum(answer.shares.values()) == pytest.approx(answer.probability, abs=1e-5)
+
+
+def test_without_reference_cases_nothing_is_claimed(
+    picture: PatchPicture, tmp_path: Path, write_model: Callable[..., Path]
+) -> None:
+    info = risk_model(str(write_model(tmp_path / "bare", reference=False, comparators=False)))
+    answer = asked(picture, FORM, Classifier.load(info, "cpu"))
+    assert (answer.interval, answer.shares, answer.because, answer.compared) == (None, None, "", "")
+    assert "how sure that is was never measured" in answer.verdict
+    assert any("no reference cases" in one for one in answer.warnings)
+
+
+def test_a_model_of_something_else_is_refused(tmp_path: Path, write_model: Callable[..., Path]) -> None:
+    folder = write_model(tmp_path / "other", positive="melanoma")
+    with pytest.raises(BundleError, match=r"tells melanoma: a risk needs .* metastasis.*risk-small"):
+        risk_model(str(folder))
+    with pytest.raises(BundleError, match="tells segmentation"):
+        risk_model("lesion-small")
+
+
+def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: PatchPicture, loaded: Classifier) -> None:
+    told = json.loads(json.dumps(asked(picture, FORM, loaded).to_json()))
+    assert told["notice"].startswith("Research use only")
+    assert told["options"]["model"] == "tiny-risk"
+    assert str(loaded.info.path) not in json.dumps(told)
+    assert told["provenance"]["program"] == "napari-melanoma"
+    assert told["beside"]["clark"]["probability"] is not None
+
+
+def test_a_word_that_the_model_does_not_know_is_said(picture: PatchPicture, loaded: Classifier) -> None:
+    answer = asked(picture, {**FORM, "sex": "x"}, loaded)
+    assert any("sex: the model does not understand 'x'" in one for one in answer.warnings)
+    assert "sex" in answer.missing
+
+
+def test_a_patch_of_another_width_is_refused(patches: Path, model: Path) -> None:
+    with pytest.raises(InputError, match=r"p0.png shows 0.10 mm, as mpp_y of the table says.*3 mm"):
+        patch_picture(patches / "p0.png", {"mpp_x": "1", "mpp_y": "1"}, options(model))
+    assert patch_picture(patches / "p0.png", {"mpp_x": "31", "mpp_y": "31"}, options(model)).box is None
+
+
+def reading(mm: float, reader: str, when: str, **more: object) -> Reading:
+    line = ((200.0, 700.0), (500.0, 700.0))
+    return Reading.model_validate({"mm": mm, "reader": reader, "when": when, "line": line, **more})
+
+
+def result(folder: Path, **more: object) -> Path:
+    candidate = {"surface": [200, 700], "deepest": [440, 700], "mm": 1.2, "interval_mm": [1.0, 1.4], "at_least": False}
+    depth = {"candidates": [candidate], "notes": [], "ulceration": True, "clark_estimate": 3}
+    write_json(folder / "result.json", {"breslow_mm": 1.2, "breslow_interval_mm": [1.0, 1.4], "depth": depth, **more})
+    return folder
+
+
+def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tmp_path: Path) -> None:
+    own = result(tmp_path / "section")
+    assert known_of_slide(tmp_path / "none", FORM, None).depth == DepthUsed(2.4, "metadata")
+    found = known_of_slide(own, FORM, None)
+    assert found.depth == DepthUsed(1.2, "automatic", (1.0, 1.4))
+    assert (found.row["depth_mm"], found.row["ulceration"], found.row["clark"]) == ("1.2", "1", "4")
+    readings = (reading(1.8, "A", "2026-01-01T10:00:00", ulcerated=False), reading(2.0, "B", "2026-02-01T10:00:00"))
+    write_depth(own, SlideDepth(readings=readings))
+    latest = known_of_slide(own, FORM, None)
+    assert (latest.depth.mm, latest.depth.reader, latest.row["ulceration"]) == (2.0, "B", "1")
+    first = known_of_slide(own, FORM, "A")
+    assert (first.depth.words, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
+    assert first.lines[0] == readings[0].line
+    with pytest.raises(InputError, match=r"'C' has measured nothing there \(readings by 'A', 'B'\)"):
+        known_of_slide(own, FORM, "C")
+
+
+def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path, model: Path) -> None:
+    own = result(tmp_path / "section")
+    known = known_of_slide(own, {}, None)
+    (patch,) = slide_pictures(slide, known.lines, {}, options(model))
+    assert patch.box is not None
+    assert (patch.box.top, patch.box.left) == (200 - 40, 700 - 300)  # 0.2 mm above the surface, 3 mm wide
+    assert (patch.box.height, patch.box.width, patch.rgb.shape) == (600, 600, (600, 600, 3))
+    content = {"lesions": [{"label": "benign", "seed_row_px": 900, "seed_column_px": 300}]}
+    with pytest.raises(InputError, match="there is no tumour to look at"):
+        slide_pictures(slide, (), content, options(model))
+    content["lesions"][0]["label"] = "melanoma"
+    assert [one.what for one in slide_pictures(slide, (), content, options(model))] == ["lesion"]
+
+
+def test_many_files_become_a_table_and_a_bad_one_stops_nothing(
+    patches: Path, slide: Path, model: Path, tmp_path: Path
+) -> None:
+    note_slide(result(tmp_path / "out" / "section"), slide)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age,sex,depth_mm,clark\np0,64,male,2.4,IV\nsection,50,female,,\n", encoding="utf-8")
+    paths = [patches / "p0.png", bad, slide]
+    done = assess_files(paths, tmp_path / "out", options(model), Forms({}, table), run=RunContext())
+    assert (done.done, done.failed) == (2, 1)
+    rows = {row["case"]: row for row in read_table(done.table)}
+    assert rows["bad"]["status"] == "failed"
+    assert rows["bad"]["error"] != ""
+    assert (rows["p0"]["depth_from"], rows["section"]["depth_from"]) == ("metadata", "automatic")
+    assert float(rows["section"]["depth_low_mm"]) == 1.0
+    assert 0 <= float(rows["p0"]["probability_low"]) <= float(rows["p0"]["probability"]) <= 1
+    assert rows["p0"]["probability_clark_alone"] != ""
+    told = json.loads((tmp_path / "out/section/risk.json").read_text(encoding="utf-8"))
+    assert told["patches"][0]["box"] == [160, 400, 600, 600]
+    assert (tmp_path / "out/p0/risk.json").is_file()
+
+
+def test_comparators_survive_the_file_and_a_damaged_one_is_told(
+    model: Path, tmp_path: Path, write_model: Callable[..., Path]
+) -> None:
+    assert {*read_comparators(model).table} == {"breslow", "clark"}
+    assert read_comparators(tmp_path).image is None
+    folder = write_model(tmp_path / "damaged")
+    (folder / "comparators.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BundleError, match="cannot read"):
+        read_comparators(folder)
+
+
+def test_a_case_without_any_depth_says_so(picture: PatchPicture) -> None:
+    assert KnownCase({}, DepthUsed(None, "unknown")).depth.words == "depth not known"

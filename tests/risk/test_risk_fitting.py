@@ -1,0 +1,76 @@
+"""What stands beside a network's risk is fitted on the cases of its run, the image on those that it tuned with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, write_data
+from napari_melanoma.workflows.risk_comparators import read_comparators
+from napari_melanoma.workflows.risk_fitting import fit_beside, fit_if_asked
+
+COUNT, TUNED = 24, 8
+
+
+@pytest.fixture
+def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
+    """A run that has ended: data, recipe, bundle, and nothing beside its answers yet."""
+    draw, table = np.random.default_rng(0), []
+    for number in range(COUNT):
+        coarse = np.kron(draw.uniform(0, 255, (8, 8, 3)), np.ones((8, 8, 1)))
+        write_rgb(tmp_path / f"set/images/p{number}.png", coarse.astype(np.uint8))
+        known = {"depth_mm": f"{0.5 + number % 2 * 2}", "clark": "", "metastasis": "yes" if number % 2 else "no"}
+        table.append({"image_id": f"p{number}", "patient_id": f"q{number}", "split": "train", **known})
+    write_table(tmp_path / "set/dataset.csv", table)
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    values = {"task": "classification", "data": {"datasets": [str(tmp_path / "set")]}}
+    asked = {"target": "metastasis", "positive": "metastasis", "view": {"region": "photograph"}}
+    write_toml(folder.config, TrainRecipe.model_validate({**values, "classification": asked}))
+    samples = read_dataset(tmp_path / "set")
+    parts = ["tuning" if number < TUNED else "learn" for number in range(COUNT)]
+    write_data(folder.data, [DataRow(part, one, "", "") for part, one in zip(parts, samples, strict=True)])
+    write_model(folder.bundle, comparators=False)
+    return folder
+
+
+def test_depth_and_image_are_fitted_and_a_column_that_nobody_filled_in_is_not(ended: RunFolder) -> None:
+    found = fit_beside(ended, read_bundle(ended.bundle), RunContext())
+    assert read_comparators(ended.bundle) == found
+    assert {*found.table} == {"breslow"}
+    thin, thick = found.table["breslow"].of([{"depth_mm": "0.5"}, {"depth_mm": "2.5"}])
+    assert thin < 0.15
+    assert thick > 0.85
+    assert found.table["breslow"].cases == COUNT
+    assert found.image is not None
+    assert found.image.cases == TUNED
+    assert not found.phantom
+
+
+def test_cases_that_were_drawn_are_marked(ended: RunFolder) -> None:
+    (ended.path.parent / "set/cohort.json").write_text(json.dumps({"law": {}}), encoding="utf-8")
+    assert fit_beside(ended, read_bundle(ended.bundle), RunContext()).phantom
+
+
+def test_a_run_about_something_else_gets_nothing_and_a_fault_is_told(ended: RunFolder) -> None:
+    recipe = TrainRecipe.model_validate(
+        {"task": "classification", "data": {"datasets": ["any"]}, "classification": {"target": "melanoma"}}
+    )
+    bundle = read_bundle(ended.bundle)
+    assert fit_if_asked(recipe, ended, bundle, RunContext()) == ""
+    assert read_comparators(ended.bundle).table == {}
+    about = {"target": "metastasis", "positive": "metastasis"}
+    asked = TrainRecipe.model_validate({**recipe.model_dump(), "classification": about})
+    (ended.path.parent / "set/images/p0.png").write_bytes(b"gone")
+    assert "nothing stands beside its answers" in fit_if_asked(asked, ended, bundle, RunContext())
