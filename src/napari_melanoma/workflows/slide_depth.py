@@ -12,7 +12,7 @@ from napari_melanoma.analysis.breslow.category import straddles, t_category
 from napari_melanoma.analysis.breslow.clark import clark_estimate
 from napari_melanoma.analysis.breslow.config import DepthConfig
 from napari_melanoma.analysis.breslow.interval import known_laws
-from napari_melanoma.analysis.breslow.maps import ClassRoles
+from napari_melanoma.analysis.breslow.roles import ClassRoles, tells_naevi
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.workflows.slide_depth_parts import DepthMap, sections_of
 
@@ -25,6 +25,7 @@ NOTHING: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_c
 NO_LAW = "no interval: this model was not tried on slides of known thickness, so that its errors are not known"
 COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
 STRADDLES = "the interval reaches {}: the category is not sure"
+NAEVI_TOO = "this model draws naevi and melanomas as one: the thickest lesion is measured, whichever it is"
 NO_LETTER = "ulceration is not known: the category may lack its letter"
 
 
@@ -103,8 +104,8 @@ def _measured(found: DepthMap, run: RunContext) -> tuple[tuple[DepthCandidate, .
         notes += measured.notes
         if part.step > 1:
             notes.append(COARSER.format(number, max(part.place.cell_um or (0.0,))))
-    if law is None and candidates:
-        notes.append(NO_LAW)
+    if candidates:
+        notes += [NO_LAW] * (law is None) + [NAEVI_TOO] * (not tells_naevi(found.classes))
     return ranked(candidates), notes
 
 

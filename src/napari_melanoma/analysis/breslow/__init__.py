@@ -6,7 +6,8 @@ from napari_melanoma.analysis.breslow.candidate import DepthCandidate, DepthFind
 from napari_melanoma.analysis.breslow.candidates import breslow_candidates, measure_depth
 from napari_melanoma.analysis.breslow.category import straddles, t_category
 from napari_melanoma.analysis.breslow.config import DepthConfig
-from napari_melanoma.analysis.breslow.maps import ClassRoles, TissueMaps
+from napari_melanoma.analysis.breslow.maps import TissueMaps
+from napari_melanoma.analysis.breslow.roles import ClassRoles
 
 __all__ = [
     "ClassRoles",

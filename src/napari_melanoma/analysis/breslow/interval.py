@@ -120,7 +120,13 @@ def to_json(laws: dict[str, IntervalLaw]) -> str:
 
 @cache
 def known_laws() -> dict[str, IntervalLaw]:
-    """Give the laws that come with the program, by the name of the model."""
+    """Give the laws that come with the program.
+
+    Returns
+    -------
+    dict
+        Name of a model to its law.
+    """
     text = resources.files(__package__).joinpath(LAWS).read_text(encoding="utf-8")
     return {name: IntervalLaw(**{**law, "scale": tuple(law["scale"])}) for name, law in json.loads(text).items()}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.analysis.lesion_classes import BENIGN
+from napari_melanoma.analysis.breslow.roles import ClassRoles
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,40 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MALIGNANT = ("melanoma", "malignant", "tumour", "tumor")
 SIDE_UM = 60.0  # over which naevus and melanoma are weighed against each other
 COARSE_UM = 10.0
-
-
-@dataclass(frozen=True)
-class ClassRoles:
-    """Which class is what, by index; ``benign`` is -1 where the model knows no benign lesion."""
-
-    background: int
-    epidermis: int
-    malignant: int
-    benign: int = -1
-
-    @classmethod
-    def of(cls, classes: Sequence[str]) -> Self | None:
-        """Find them by their names.
-
-        Parameters
-        ----------
-        classes : sequence of str
-            Of a model that draws tissue.
-
-        Returns
-        -------
-        ClassRoles or None
-            None where background, epidermis or tumour is not among them.
-        """
-        names = [name.lower() for name in classes]
-        background, epidermis = _first(names, ("background", "glass")), _first(names, ("epidermis",))
-        malignant, benign = _first(names, MALIGNANT), _first(names, BENIGN)
-        if min(background, epidermis, malignant) < 0:
-            return None
-        return cls(background, epidermis, malignant, benign)
 
 
 @dataclass(frozen=True)
@@ -192,8 +160,3 @@ def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:
     if probability.dtype == np.uint8:
         return probability
     return np.rint(255 * np.clip(np.nan_to_num(probability), 0, 1)).astype(np.uint8)
-
-
-def _first(names: Sequence[str], wanted: Sequence[str]) -> int:
-    """Index of the first name that is wanted, those wanted more first; -1 where none is there."""
-    return next((names.index(name) for name in wanted if name in names), -1)

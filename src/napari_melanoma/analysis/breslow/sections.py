@@ -68,7 +68,18 @@ class Section:
         return self.whole & ~ndimage.binary_erosion(self.whole, border_value=1)
 
     def near(self, mask: Bools) -> Bools:
-        """Cells within ``RIM_UM`` of a mask, by rows and columns."""
+        """Give the cells near a mask.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray
+            bool (row, column) within the box.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool, same shape: within ``RIM_UM``, by rows and columns.
+        """
         return widened(mask, RIM_UM, self.cell_um)
 
     @cached_property

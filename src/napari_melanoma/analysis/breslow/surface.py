@@ -42,11 +42,35 @@ class Surface:
     epidermis_um: float
 
     def bins(self, along: Floats) -> NDArray[np.int64]:
-        """Bin of each position along the arc, beyond the ends the last one."""
+        """Give the bin of each position.
+
+        Parameters
+        ----------
+        along : numpy.ndarray
+            Micrometres along the arc.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64, same shape: beyond the ends the last one.
+        """
         return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
 
     def beyond(self, along: Floats, margin_um: float) -> Bools:
-        """Whether positions along the arc lie where the epidermis ends, or beyond."""
+        """Say which positions lie beyond the epidermis.
+
+        Parameters
+        ----------
+        along : numpy.ndarray
+            Micrometres along the arc.
+        margin_um : float
+            What is nearer to its end than this counts as beyond.
+
+        Returns
+        -------
+        numpy.ndarray
+            bool, same shape.
+        """
         end = self.start + self.step * len(self.depth)
         return (along < self.start + margin_um) | (along > end - margin_um)
 
