@@ -116,7 +116,15 @@ def test_a_damaged_table_is_said(tmp_path: Path) -> None:
         find_source("fitzpatrick17k").find(tmp_path)
 
 
-STEMS = {"a.jpg": "a", "b/c.PNG": "c", "b\\c.tiff": "c", "lesion 1.2": "lesion 1.2", "d.csv": "d.csv", "": ""}
+STEMS = {
+    "a.jpg": "a",
+    "b/c.PNG": "c",
+    "b\\c.tiff": "c",
+    "s/17.svs": "17",
+    "lesion 1.2": "lesion 1.2",
+    "d.csv": "d.csv",
+    "": "",
+}
 
 
 @pytest.mark.parametrize(("name", "stem"), STEMS.items())

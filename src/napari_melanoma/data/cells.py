@@ -8,7 +8,9 @@ from typing import NamedTuple
 from napari_melanoma.data.table_schema import Column, check_value
 from napari_melanoma.data.taxonomy import UNKNOWN, Taxonomy, taxonomy
 
-IMAGE_NAME = re.compile(r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic))*", re.IGNORECASE)
+IMAGE_NAME = re.compile(
+    r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic|svs|ndpi|mrxs|scn|bif|svslide|qptiff))*", re.IGNORECASE
+)
 _NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)
 _FACTORS = {  # of a unit in the unit of the column
     "years": {"year": 1.0, "month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25},

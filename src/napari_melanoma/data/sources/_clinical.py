@@ -1,0 +1,214 @@
+"""Clinical tables of the GDC and its kin, in whatever form: what they say of a patient, and whether a tumour spread."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.table_text import decoded, rows_of_text
+
+Rows = Sequence[Mapping[str, str]]
+TABLES = r".+\.(?:tsv|csv|txt)"
+DAYS_A_YEAR = 365.25
+
+# What stands where nobody knows: '-- of the GDC, [Not Available] of the biotab files, the words of the others.
+_NOTHING = re.compile(
+    r"'?--|\[.*\]|not (reported|available|applicable|evaluated|known|allowed to collect)|unknown|unspecified|na|nan",
+    re.IGNORECASE,
+)
+# Columns name their tables: diagnoses.ajcc_pathologic_m (GDC), gender.demographic (Xena), consent/age (CPTAC).
+_NODES = "cases|project|demographic|diagnoses|pathology_details|follow_ups|exposures|samples|baseline|consent|follow-up"
+_NODE = re.compile(rf"^(?:(?:{_NODES})[./])+|\.(?:{_NODES})$")
+_OWNER = re.compile(r"(?:.*submitter_id|.*barcode|patient(?:_id)?|case(?:_id)?|sampleid)$")
+_FACTS = {
+    "depth_mm": ("breslow_thickness", "breslow_thickness_at_diagnosis", "breslow_depth_value", "breslow_depth"),
+    "age": ("age_at_index", "age_at_initial_pathologic_diagnosis", "age_at_diagnosis", "diagnosis_age", "age"),
+    "sex": ("gender", "sex", "sex_at_birth"),
+    "site": (
+        *("melanoma_origin_skin_anatomic_site", "primary_melanoma_skin_site", "tissue_or_organ_of_origin"),
+        *("tumor_site", "site_of_resection_or_biopsy"),
+    ),
+    "ulceration": ("melanoma_ulceration_indicator", "primary_melanoma_tumor_ulceration", "ulceration_indicator"),
+    "clark": ("melanoma_clark_level_value", "clark_level_at_diagnosis", "clark_level"),
+    "mitoses_per_mm2": ("malignant_neoplasm_mitotic_count_rate", "primary_melanoma_mitotic_rate"),
+    "ajcc_stage": (
+        *("ajcc_pathologic_stage", "ajcc_pathologic_tumor_stage", "pathologic_stage", "tumor_stage_pathological"),
+    ),
+}
+_NODAL = (
+    *("ajcc_pathologic_n", "ajcc_nodes_pathologic_pn", "pathologic_n", "path_n_stage"),
+    *("pathologic_staging_regional_lymph_nodes_pn", "pathologic_staging_regional_lymph_nodes"),
+)
+_DISTANT = (
+    *("ajcc_pathologic_m", "ajcc_metastasis_pathologic_pm", "pathologic_m", "path_m_stage"),
+    *("pathologic_staging_distant_metastasis_pm", "pathologic_staging_distant_metastasis"),
+)
+_AT_DIAGNOSIS = ("metastasis_at_diagnosis",)
+_CLASSIFIED, _WHERE = ("classification_of_tumor",), ("distant_metastasis_anatomic_site",)
+_SPECIMENS = ("submitted_tumor_location", "tumor_tissue_site")
+_LATER = (
+    *("progression_or_recurrence", "new_tumor_event_dx_indicator", "new_tumor_event_after_initial_treatment"),
+    "new_tumor_after_initial_treatment",
+)
+_EVENTS = (
+    *("progression_or_recurrence_type", "new_tumor_event_type", "new_neoplasm_event_type"),
+    *("type_of_new_tumor", "new_event_type"),
+)
+_SPREAD = re.compile(r"distant|metasta|lymph node|in-transit|\bregional", re.IGNORECASE)
+_NO_SPREAD = re.compile(r"new primary|no metastasis", re.IGNORECASE)
+
+
+def patients_of(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]]]:
+    """Gather what all tables of a folder say of each patient.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder; tables may be those of the GDC, the biotab files of TCGA, of Xena, cBioPortal or CPTAC.
+    patient : str
+        Regular expression of the name of a patient; rows that name none are passed over, as are further header lines.
+
+    Returns
+    -------
+    dict
+        Patient to rows, in order of the tables' names, those about the primary tumour first; columns by their plain
+        names (``plain_name``), cells that say nothing left out.
+    """
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    name = re.compile(patient)
+    for file in tree.find("", f"({TABLES})").values():
+        for row in _rows(tree, file):
+            owner = next((cell for column, cell in row if _OWNER.match(column) and name.fullmatch(cell)), "")
+            if owner:
+                known: dict[str, str] = {}
+                for column, cell in row:
+                    if cell and not _NOTHING.fullmatch(cell):
+                        known.setdefault(column, cell)
+                found[owner].append(known)
+    for rows in found.values():
+        rows.sort(key=lambda row: row.get("classification_of_tumor", "primary").lower() != "primary")
+    return dict(found)
+
+
+def _rows(tree: SourceTree, file: SourceFile) -> Iterator[list[tuple[str, str]]]:
+    """Rows of a table, as plain names of columns and cells; lines that begin with # (cBioPortal) are no header."""
+    lines = decoded(tree.content(file)).splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith("#"))
+    for row in rows_of_text(text, file.name) if text.strip() else ():
+        yield [(plain_name(column), cell.strip()) for column, cell in tree.mapping.apply(row).items()]
+
+
+def plain_name(column: str) -> str:
+    """Give the name of a column without that of its table, in lower case.
+
+    Parameters
+    ----------
+    column : str
+        Such as ``diagnoses.ajcc_pathologic_m``, ``gender.demographic``, ``consent/age`` or ``CLARK_LEVEL``.
+
+    Returns
+    -------
+    str
+        Such as ``ajcc_pathologic_m``.
+    """
+    return _NODE.sub("", column.strip().lower().replace(" ", "_"))
+
+
+def facts_of(rows: Rows) -> dict[str, str]:
+    """Say what is known of a patient, in our columns and the words of the tables.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Of the patient.
+
+    Returns
+    -------
+    dict
+        Column to text; what is not known is left out. A thickness of 0 is not one, and is left out too.
+    """
+    found = {ours: _first(rows, theirs)[1] for ours, theirs in _FACTS.items()}
+    found["age"] = _years(found["age"])
+    if not _positive(found["depth_mm"]):
+        found["depth_mm"] = ""
+    verdict, by = spread_of(rows)
+    return {name: text for name, text in (found | {"metastasis": verdict, "metastasis_by": by}).items() if text}
+
+
+def spread_of(rows: Rows) -> tuple[str, str]:
+    """Say whether a melanoma has spread, to nodes, on the way to them or to organs, at diagnosis or later.
+
+    It has where the pathologic N is N1 to N3, the pathologic M is M1, the stage is III or IV, the specimen that was
+    submitted or another tumour of the patient is a metastasis, a site of distant metastasis is named, or an event in
+    the follow-up was a metastasis. It has not where nodes and organs were free (N0 and M0, or stage 0 to II) and the
+    follow-up says that no new tumour came, or a new primary alone. All else is not known: a recurrence that is called
+    locoregional among it.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Of the patient.
+
+    Returns
+    -------
+    tuple of str
+        ``"1"``, ``"0"`` or ``""``, and the column that says so.
+    """
+    for columns, pattern in (
+        (_DISTANT, re.compile(r"p?M1.*", re.IGNORECASE)),
+        (_NODAL, re.compile(r"p?N[1-3].*", re.IGNORECASE)),
+        (_FACTS["ajcc_stage"], re.compile(r"(stage )?(III|IV).*", re.IGNORECASE)),
+        (_SPECIMENS, re.compile(r".*(regional|distant).*", re.IGNORECASE)),
+        (_CLASSIFIED, re.compile(r".*metastasis", re.IGNORECASE)),
+        (_WHERE, re.compile(r".+")),
+    ):
+        for column, cell in _all(rows, columns):
+            if pattern.fullmatch(cell):
+                return "1", column
+    for column, cell in _all(rows, (*_AT_DIAGNOSIS, *_EVENTS)):
+        if _SPREAD.search(cell) and not _NO_SPREAD.search(cell):
+            return "1", column
+    return ("0", "follow-up") if _free(rows) and _stayed_free(rows) else ("", "")
+
+
+def _free(rows: Rows) -> bool:
+    """Whether nodes and organs were free at diagnosis."""
+    nodes, organs = _first(rows, _NODAL)[1].upper(), _first(rows, _DISTANT)[1].upper()
+    stage = _first(rows, _FACTS["ajcc_stage"])[1]
+    early = re.fullmatch(r"(stage )?(0|I{1,2}[ABC]?|I/II.*)", stage, re.IGNORECASE)
+    return bool(early) or (re.fullmatch(r"P?N0.*", nodes) is not None and re.fullmatch(r"P?M0.*", organs) is not None)
+
+
+def _stayed_free(rows: Rows) -> bool:
+    """Whether the follow-up says that no tumour came again, but for new primaries."""
+    said = [cell.lower() for _, cell in _all(rows, _LATER)]
+    events = [cell for _, cell in _all(rows, _EVENTS)]
+    came = any(not cell.startswith("no") for cell in said)
+    new_primaries = bool(events) and all(_NO_SPREAD.search(cell) for cell in events)
+    return new_primaries or (bool(said) and not came and not events)
+
+
+def _all(rows: Rows, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Cells of some columns that say something, column by column."""
+    return ((column, row[column]) for column in columns for row in rows if row.get(column))
+
+
+def _first(rows: Rows, columns: Sequence[str]) -> tuple[str, str]:
+    """The first such cell and its column."""
+    return next(_all(rows, columns), ("", ""))
+
+
+def _years(text: str) -> str:
+    """An age in years; the GDC counts the age at diagnosis in days."""
+    number = re.fullmatch(r"\D*(\d+(?:\.\d+)?)\D*", text)
+    if number is None:
+        return ""
+    value = float(number[1])
+    return f"{value / DAYS_A_YEAR:.1f}" if value > 150 else f"{value:g}"
+
+
+def _positive(text: str) -> bool:
+    """Whether a cell is a number above 0."""
+    return bool(re.fullmatch(r"\d+(?:\.\d+)?", text)) and float(text) > 0

@@ -1,0 +1,86 @@
+"""TCGA-SKCM: slides of primary melanomas with the clinical tables of the GDC, of TCGA itself, Xena or cBioPortal.
+
+Columns were taken from the GDC data dictionary (``diagnosis``, ``pathology_detail``, ``follow_up``), from the table of
+clinical data elements of TCGA (CDE 2593055 Breslow depth, 2593051 Clark level, 3108478 ulceration, 3186135 mitoses) and
+from the biotab file ``nationwidechildrens.org_clinical_patient_skcm.txt``; barcodes from
+https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/.
+"""
+
+from __future__ import annotations
+
+import re
+
+from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.sources._clinical import facts_of, patients_of
+
+SPEC = SourceSpec(
+    name="tcga-skcm",
+    title="TCGA-SKCM",
+    licence="open access of the GDC; as its page states",
+    url="https://portal.gdc.cancer.gov/projects/TCGA-SKCM",
+    modality="",
+    reference="The Cancer Genome Atlas Network 2015, doi:10.1016/j.cell.2015.05.044",
+    layout="""\
+the clinical tables, unpacked: clinical.tsv, pathology_detail.tsv and follow_up.tsv of the GDC, or
+nationwidechildrens.org_clinical_patient_skcm.txt and ..._follow_up_*_skcm.txt, ..._nte_skcm.txt of TCGA,
+or TCGA-SKCM.GDC_phenotype.tsv of Xena, or data_clinical_patient.txt of cBioPortal (several may lie side by side)
+where you have them, the slides TCGA-*-DX*.<uuid>.svs in any folder""",
+    ids=r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}-\d{2}[A-Z]-.+)",
+    folders="tcga[-_ ]?skcm",
+)
+PATIENT = r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}"
+_SLIDE = re.compile(rf"({PATIENT})-(\d\d)[A-Z]-\d\d-([A-Z]{{2}})[A-Z0-9]*(\.[0-9a-fA-F-]{{36}})?")
+_PRIMARY, _METASTASES, _DIAGNOSTIC = "01", ("06", "07"), "DX"
+
+
+def find(tree: SourceTree) -> list[Record]:
+    """Find the diagnostic slides of primary tumours and what is known of their patients, or the patients alone.
+
+    A slide of a metastasis shows the answer, so it is left out; that it exists says that the melanoma has spread.
+    Frozen sections are left out too.
+
+    Parameters
+    ----------
+    tree : SourceTree
+        Of the folder that it was downloaded into.
+
+    Returns
+    -------
+    list of Record
+        A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. A row a patient where
+        the folder holds no slides. Empty where there is no table.
+    """
+    known = {patient: facts_of(rows) for patient, rows in patients_of(tree, PATIENT).items()}
+    slides = {file.stem: file for file in tree.files if file.suffix in (".svs", ".tif", ".tiff")}
+    read = {stem: match for stem in slides if (match := _SLIDE.fullmatch(stem))}
+    for match in read.values():
+        if match[2] in _METASTASES and match[1] in known:
+            known[match[1]] |= {"metastasis": "1", "metastasis_by": "slide of a metastasis"}
+    chosen = [stem for stem, match in read.items() if match[2] == _PRIMARY and match[3] == _DIAGNOSTIC]
+    if known and slides:
+        _note(tree, read, chosen, known)
+        return [_record(stem, read[stem][1], known, slides[stem].name) for stem in sorted(chosen)]
+    return [_record(patient, patient, known) for patient in sorted(known)]
+
+
+def _record(name: str, patient: str, known: dict[str, dict[str, str]], slide: str = "") -> Record:
+    """A row."""
+    common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
+    return Record(name, None, None, {**known.get(patient, {}), **common})
+
+
+def _note(
+    tree: SourceTree, read: dict[str, re.Match[str]], chosen: list[str], known: dict[str, dict[str, str]]
+) -> None:
+    """Note which slides are left out, and which have no patient."""
+    metastases = sum(match[2] in _METASTASES for match in read.values())
+    others = len(read) - len(chosen) - metastases
+    strangers = sum(read[stem][1] not in known for stem in chosen)
+    for count, said in (
+        (metastases, "of metastases: left out, for they show the answer"),
+        (others, "frozen or of other tissue: left out"),
+        (strangers, "of patients whom no table names: nothing is known of them"),
+    ):
+        if count:
+            tree.notes.append(("slides", f"{count} {said}"))
