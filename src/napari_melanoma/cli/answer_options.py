@@ -22,7 +22,7 @@ Coverage = Annotated[
 ]
 Sensitivity = Annotated[float | None, typer.Option(help="At which the classifier's cut is chosen.")]
 Heatmap = Annotated[
-    Literal["grad_cam", "cam", "occlusion", "integrated_gradients"] | None,
+    Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"] | None,
     typer.Option(help="Write heatmap.png: where the classifier's answer comes from."),
 ]
 
@@ -39,6 +39,19 @@ Drawer = Annotated[
 Cut = Annotated[
     float | None,
     typer.Option("--sensitivity", help="Of a classifier: at which its answers are cut; the model's own by default."),
+]
+Pointing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pointing",
+        metavar="METHOD",
+        help="Of a classifier: count how often the strongest place of this heatmap (grad_cam, attention ...) lies in "
+        "the mask of the structure that decides; may be given several times.",
+    ),
+]
+PointingMasks = Annotated[
+    Path | None,
+    typer.Option("--pointing-masks", metavar="DIR", help="Masks of that structure, named like the images."),
 ]
 
 

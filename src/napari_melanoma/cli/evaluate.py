@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Target
+from napari_melanoma.cli.answer_options import Cut, Drawer, Masks, Pointing, PointingMasks, Target
 from napari_melanoma.cli.options import Debug, Flips, Json, NoRefine, Out, examples, refinement
 from napari_melanoma.cli.session import session
 
@@ -27,7 +27,9 @@ HELP = examples(
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. After a stop, the same command goes on where it "
     "was. A model of several classes is measured against label images: Dice and Jaccard of each class.\n\n"
     "A classifier is measured against the column that holds the answer (--target): AUC, average precision, "
-    "sensitivity and specificity at its cut, calibration, what each column of the form adds, ROC and reliability.",
+    "sensitivity and specificity at its cut, calibration, what each column of the form adds, ROC and reliability; the "
+    "depth in mm, where it tells one and the table knows it. With --pointing also how often a heatmap points at the "
+    "structure that decides (OUT/pointing.json).",
 )
 
 
@@ -53,6 +55,8 @@ def evaluate(
     masks: Masks = None,
     segmenter: Drawer = None,
     sensitivity: Cut = None,
+    pointing: Pointing = None,
+    pointing_masks: PointingMasks = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -64,8 +68,10 @@ def evaluate(
         drawing = {"--threshold": threshold, "--no-refine": no_refine, "--flips": flips}
         drawing["--no-difficulty"] = no_difficulty
         telling = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}
-        _refuse_options(info, telling if info.config.task == "segmentation" else drawing)
+        beside: dict[str, object] = {"--pointing": pointing, "--pointing-masks": pointing_masks}
+        _refuse_options(info, {**telling, **beside} if info.config.task == "segmentation" else drawing)
         if info.config.task == "classification":
+            _point(info, data, out, (split, pointing, pointing_masks), current)
             values = {"split": split, **{name[2:]: value for name, value in telling.items()}}
             _classifier(info, data, out, values, current)
             return
@@ -123,6 +129,30 @@ def _classifier(info: BundleInfo, data: list[Path], out: Path, given: Mapping[st
     values = {"out": str(out), "cut": found.told.cut, "metrics": metrics, "failed": failed}
     values["warnings"] = list(found.warnings)
     current.done(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
+
+
+def _point(
+    info: BundleInfo,
+    data: list[Path],
+    out: Path,
+    asked: tuple[str | None, Sequence[str] | None, Path | None],
+    current: Session,
+) -> None:
+    """Count how often heatmaps point at the structure that decides."""
+    from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.workflows.loaded import loading
+    from napari_melanoma.workflows.pointing import PointingOptions, point
+
+    split, methods, masks = asked
+    if not methods:
+        return
+    with loading(current.run):
+        classifier = Classifier.load(info)
+    options = PointingOptions(tuple(dict.fromkeys(methods)), split, masks)
+    for method, game in point(classifier, data, out, options, run=current.run).items():
+        share = game.share
+        text = f"{method} points at the structure in {share} of {share.count} images, by chance {game.by_chance:.2f}"
+        current.report.tell("pointing", text, method=method, **vars(share), by_chance=game.by_chance)
 
 
 def _several(info: BundleInfo, data: list[Path], out: Path, split: str | None, current: Session) -> None:

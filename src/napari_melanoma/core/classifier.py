@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.depth import DepthAnswer
 from napari_melanoma.core.region import ViewConfig
 
 Interval = tuple[float, float]
@@ -75,6 +76,7 @@ class ClassifierConfig(Config):
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="share of the positive class where it was calibrated"
     )
+    depth: DepthAnswer | None = Field(None, description="of one that tells a depth beside the class")
     unlike: float | None = Field(
         None, gt=0, description="distance of embeddings from which a picture is unlike those it was trained on"
     )

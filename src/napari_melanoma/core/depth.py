@@ -29,14 +29,15 @@ class MeasuredDepth(Config):
 
 
 class DepthAnswer(Config):
-    """How well a bundle tells a depth from the picture, on images that it did not learn from."""
+    """The depth that a bundle tells of a picture: on which scale, and how well on images that it has not learnt from."""
 
     column: str = Field(DEPTH, min_length=1, description="of the table, that it learnt to tell")
-    images: int = Field(ge=0, description="of the tuning images, how many have a depth")
-    mae_mm: float = Field(ge=0, description="mean absolute error")
+    scale: DepthScale = DepthScale()
+    images: int = Field(0, ge=0, description="of the tuning images, how many have a depth")
+    mae_mm: float | None = Field(None, ge=0, description="mean absolute error on these; none: too few")
     pearson: float | None = Field(None, ge=-1, le=1, description="correlation with what was measured")
-    margin: float = Field(
-        ge=0, description="half of the interval on the network's scale, of its own spread where it tells one"
+    margin: float | None = Field(
+        None, ge=0, description="half of the interval on the scale, in units of its own spread where it tells one"
     )
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the interval shall hold the true depth")
 

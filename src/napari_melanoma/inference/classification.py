@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
+from napari_melanoma.analysis.depth_told import Depths, depths_told
 from napari_melanoma.analysis.views import View, view_of
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.tabular import TabularEncoding
@@ -46,11 +47,13 @@ class Looked:
     """What the encoder made of a view, kept so that a change of the form asks the network's head alone.
 
     ``deepest`` is float32 (look, channel, row, column), the maps that the head decides from: one, or four where the
-    bundle looks at mirror images too. ``embedding`` is float32 (feature,), by which pictures are compared.
+    bundle looks at mirror images too. ``embedding`` is float32 (feature,), by which pictures are compared. ``depth`` is
+    float32 (1 or 2,), as ``analysis.depth_told`` reads it; None where the network tells none.
     """
 
     deepest: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    depth: NDArray[np.float32] | None = None
 
 
 class Classifier:
@@ -193,15 +196,36 @@ class Classifier:
         """
         import torch
 
-        from napari_melanoma.models.blocks.mirrors import look_at
+        from napari_melanoma.models.blocks.mirrors import look_at, told_depth_by
 
         if not views:
             return []
         with torch.inference_mode():
             images = to_tensor(list(views), self.info.config).to(self.device)
             found = look_at(self.network, images, mirrored=self.config.mirrored)
+            depths = told_depth_by(self.network, found[0])
             deepest, embeddings = (each.float().cpu().numpy() for each in found)
-        return [Looked(one, embedding) for one, embedding in zip(deepest, embeddings, strict=True)]
+        told = [None] * len(deepest) if depths is None else list(depths.float().cpu().numpy())
+        return [Looked(*one) for one in zip(deepest, embeddings, told, strict=True)]
+
+    def depths(self, looked: Sequence[Looked]) -> Depths | None:
+        """Read the depths that the network tells.
+
+        Parameters
+        ----------
+        looked : sequence of Looked
+            As ``look`` gives them.
+
+        Returns
+        -------
+        Depths or None
+            In mm, with an interval that holds the true one as often as the bundle says; None of a network that tells
+            none.
+        """
+        told = [one.depth for one in looked if one.depth is not None]
+        if self.config.depth is None or not told:
+            return None
+        return depths_told(np.stack(told), self.config.depth)
 
     def decide(self, looked: Sequence[Looked], rows: Sequence[Mapping[str, object]]) -> NDArray[np.float32]:
         """Run the head on what was seen and what is known of the patients.
@@ -218,7 +242,7 @@ class Classifier:
         numpy.ndarray
             float32 (lesion, class): logits, before temperature.
         """
-        return self._decide(looked, encode(rows, self.encoding))
+        return _decided(self, looked, encode(rows, self.encoding))
 
     def decide_values(self, looked: Sequence[Looked], values: TableValues) -> NDArray[np.float32]:
         """Do the same with rows that were read before, some of whose columns were taken away perhaps.
@@ -235,7 +259,7 @@ class Classifier:
         numpy.ndarray
             float32 (lesion, class): logits, before temperature.
         """
-        return self._decide(looked, network_inputs(values, self.encoding))
+        return _decided(self, looked, network_inputs(values, self.encoding))
 
     def logits(self, lesions: Sequence[Lesion]) -> NDArray[np.float32]:
         """Say how likely the classes are, in one pass.
@@ -273,25 +297,24 @@ class Classifier:
         categories : torch.Tensor
             int64 (1, embedding), there too.
         """
-        return self._tensors(encode([row], self.encoding))
+        return _on(self.device, encode([row], self.encoding))
 
-    def _tensors(self, inputs: TabularInputs) -> tuple[Tensor, Tensor]:
-        """Both kinds of inputs on the network's device."""
-        import torch
 
-        return (
-            torch.from_numpy(inputs.continuous).to(self.device),
-            torch.from_numpy(inputs.categories).to(self.device),
-        )
+def _on(device: str, inputs: TabularInputs) -> tuple[Tensor, Tensor]:
+    """Both kinds of inputs on a device."""
+    import torch
 
-    def _decide(self, looked: Sequence[Looked], inputs: TabularInputs) -> NDArray[np.float32]:
-        """Run the head."""
-        import torch
+    return torch.from_numpy(inputs.continuous).to(device), torch.from_numpy(inputs.categories).to(device)
 
-        from napari_melanoma.models.blocks.mirrors import decide_by
 
-        if not looked:
-            return np.zeros((0, len(self.info.config.classes)), np.float32)
-        with torch.inference_mode():
-            deepest = torch.from_numpy(np.stack([one.deepest for one in looked])).to(self.device)
-            return decide_by(self.network, deepest, *self._tensors(inputs)).float().cpu().numpy()
+def _decided(model: Classifier, looked: Sequence[Looked], inputs: TabularInputs) -> NDArray[np.float32]:
+    """Run the head."""
+    import torch
+
+    from napari_melanoma.models.blocks.mirrors import decide_by
+
+    if not looked:
+        return np.zeros((0, len(model.info.config.classes)), np.float32)
+    with torch.inference_mode():
+        deepest = torch.from_numpy(np.stack([one.deepest for one in looked])).to(model.device)
+        return decide_by(model.network, deepest, *_on(model.device, inputs)).float().cpu().numpy()

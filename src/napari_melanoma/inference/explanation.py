@@ -1,4 +1,4 @@
-"""Where in a photograph an answer comes from: heatmaps by four methods, in the photograph's own pixels."""
+"""Where in a picture an answer comes from: heatmaps by four methods, and a network's own attention, in its pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from napari_melanoma.inference.classification import Classifier, Lesion
 
 Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[Method, ...] = get_args(Method)  # of any network
+ATTENTION = "attention"  # of one that weighs places, whatever it answers
 
 STEPS = 32  # of integrated gradients, from the covered view to the view
 AT_ONCE = 8  # views in a pass
@@ -32,7 +33,7 @@ RIM = 16  # what covers has the colour of the outermost 16th of the view
 def explain(
     classifier: Classifier,
     lesion: Lesion,
-    method: Method = "grad_cam",
+    method: Method | Literal["attention"] = "grad_cam",
     target_class: str | None = None,
     run: RunContext | None = None,
 ) -> NDArray[np.float32]:
@@ -45,7 +46,8 @@ def explain(
     the map of Zhou et al. 2016 (doi:10.1109/CVPR.2016.319). ``occlusion``: how much is lost where a patch is covered
     (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017
     (arXiv:1703.01365) from a view of one colour, smoothed. All but ``cam`` are computed by captum. What covers, and
-    where gradients start, is the colour at the rim of the view.
+    where gradients start, is the colour at the rim of the view. ``attention`` is none of these: the weights of a
+    network with spatial attention, less the least of them; they say where it looks, nothing of class or patient.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def explain(
         The model that answered.
     lesion : Lesion
         What it was asked about.
-    method : {"grad_cam", "cam", "occlusion", "integrated_gradients"}
+    method : {"grad_cam", "cam", "occlusion", "integrated_gradients", "attention"}
         How it is found.
     target_class : str, optional
         The class; the bundle's positive one by default.
@@ -69,12 +71,13 @@ def explain(
     Raises
     ------
     InputError
-        Where there is no such method or class, or no lesion to look at.
+        Where there is no such method or class, no attention, or no lesion to look at.
     Cancelled
         Where the user stopped it.
     """
-    if method not in METHODS:
-        raise InputError(f"there is no explanation named '{method}' (known: {', '.join(METHODS)}).")
+    known = methods_of(classifier)
+    if method not in known:
+        raise InputError(f"'{classifier.info.name}' has no explanation named '{method}' (known: {', '.join(known)}).")
     classes = classifier.info.config.classes
     wanted = target_class or classifier.config.positive
     if wanted not in classes:
@@ -87,8 +90,24 @@ def explain(
     return placed(heat.astype(np.float32), view.box, (lesion.rgb.shape[0], lesion.rgb.shape[1]))
 
 
+def methods_of(classifier: Classifier) -> tuple[str, ...]:
+    """Name the explanations that a model has.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The model.
+
+    Returns
+    -------
+    tuple of str
+        ``METHODS``, and ``attention`` of a network that weighs places.
+    """
+    return (*METHODS, ATTENTION) if classifier.network.weighs_places else METHODS
+
+
 def evidence_in(
-    classifier: Classifier, view: View, row: Mapping[str, object], method: Method, target: int, run: RunContext
+    classifier: Classifier, view: View, row: Mapping[str, object], method: str, target: int, run: RunContext
 ) -> NDArray[np.float32]:
     """Find the evidence for a class in a view, with its sign.
 
@@ -121,7 +140,8 @@ def evidence_in(
     image, cover = (
         to_tensor([pixels], classifier.info.config).to(classifier.device) for pixels in (view.image, _covered(view))
     )
-    finders: dict[Method, Callable[[Asked, Tensor, Tensor], Tensor]] = {
+    finders: dict[str, Callable[[Asked, Tensor, Tensor], Tensor]] = {
+        ATTENTION: _attention,
         "grad_cam": _grad_cam,
         "cam": _cam,
         "occlusion": _occlusion,
@@ -209,6 +229,16 @@ def _cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
 
     with torch.no_grad():
         return asked.places(image)
+
+
+def _attention(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+    """How much more than the least each place weighs, (row, column) of the map."""
+    import torch
+
+    with torch.no_grad():
+        weights = asked.network.attended(image)
+    assert weights is not None  # whoever has none does not offer it
+    return weights[0, 0] - weights[0, 0].min()
 
 
 def _occlusion(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:

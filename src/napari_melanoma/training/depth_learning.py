@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from napari_melanoma.analysis.depth_told import on_scale
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.depth import DEPTH, DepthScale, MeasuredDepth
 from napari_melanoma.core.errors import DataSetError
@@ -120,25 +121,6 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     if options.tells_depth and options.depth_source == "measured":
         found["measured"] = _place_of(data.encoding).model_dump(mode="json")
     return found
-
-
-def on_scale(mm: NDArray[np.float64], scale: DepthScale) -> NDArray[np.float64]:
-    """Bring depths to the scale of a network.
-
-    Parameters
-    ----------
-    mm : numpy.ndarray
-        Of any shape, NaN where not known.
-    scale : DepthScale
-        Of the network.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 of that shape.
-    """
-    plain = np.maximum(np.asarray(mm, np.float64), 0.0)
-    return ((np.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
 
 
 def depth_metrics(said_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:

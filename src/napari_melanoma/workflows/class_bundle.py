@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from napari_melanoma.analysis.calibration import expected_calibration_error, fit_calibration, softmax
+from napari_melanoma.analysis.depth_told import in_mm, margin
 from napari_melanoma.analysis.novelty import Novelty, threshold
 from napari_melanoma.analysis.ranking import area_under_roc, average_precision, operating_point
 from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.depth import DepthAnswer
 from napari_melanoma.models.reference import Reference, numbered, remembered
+from napari_melanoma.models.zoo import architectures
+from napari_melanoma.training.depth_learning import depth_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.data.splits import Parts
     from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
     from napari_melanoma.training.class_batch import ClassBatch
     from napari_melanoma.training.classification import ClassificationTask
     from napari_melanoma.training.classifying import ClassificationConfig
@@ -39,11 +44,17 @@ class Said:
         int64 (image,), the true class.
     embeddings : numpy.ndarray
         float32 (image, feature).
+    depths : numpy.ndarray, optional
+        float32 (image, 1 or 2): what it tells of the depth.
+    depth_mm : numpy.ndarray, optional
+        float32 (image,): what was measured, NaN where nobody did.
     """
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     embeddings: NDArray[np.float32]
+    depths: NDArray[np.float32] | None = None
+    depth_mm: NDArray[np.float32] | None = None
 
 
 def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str) -> Said:
@@ -72,7 +83,7 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
     """
     import torch
 
-    from napari_melanoma.models.blocks.mirrors import decide_by, look_at
+    from napari_melanoma.models.blocks.mirrors import decide_by, look_at, told_depth_by
 
     asked = task.recipe.classification
     assert asked is not None
@@ -85,9 +96,10 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
             )
             deepest, embedded = look_at(task.network, task.normalised(images), mirrored=asked.mirrored)
             told = decide_by(task.network, deepest, continuous, categories)
-            found.append((told.float().cpu(), batch.shares.argmax(1), embedded.float().cpu()))
-    logits, labels, embeddings = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
-    return Said(logits, labels, embeddings)
+            depths = told_depth_by(task.network, deepest)
+            beside = () if depths is None else (depths.float().cpu(), batch.depth_mm)
+            found.append((told.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *beside))
+    return Said(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
 
 
 def measure_there(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
@@ -140,6 +152,7 @@ def calibrated_config(
         "operating_point": operating_point(scores, positive, asked.sensitivity, reference.groups) if there else None,
         "prevalence": float(positive.mean()) if there else None,
         "unlike": threshold(Novelty.fit(reference.embeddings).distance(tuning.embeddings)),
+        "depth": _depth_answer(config, asked, tuning),
     }
     measured = {
         "tuning_auc": round(area_under_roc(scores, positive), 4) if there else None,
@@ -148,6 +161,24 @@ def calibrated_config(
     }
     classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **known})
     return config.model_copy(update={"classifier": classifier, "provenance": {**config.provenance, **measured}})
+
+
+def _depth_answer(config: BundleConfig, asked: ClassificationConfig, tuning: Said) -> DepthAnswer | None:
+    """How well the depth is told, by the tuning images."""
+    if asked.depth is None or tuning.depths is None or tuning.depth_mm is None:
+        return None
+    options = architectures()[config.architecture].spec.config.parse(config.options, "options")
+    scale, true = cast("BiomarkerConfig", options).depth_scale, tuning.depth_mm.astype(np.float64)
+    measured = depth_metrics(in_mm(tuning.depths[:, 0], scale), true)
+    return DepthAnswer(
+        column=asked.depth.column,
+        scale=scale,
+        images=int((~np.isnan(true)).sum()),
+        mae_mm=measured.get("tuning_depth_mae_mm"),
+        pearson=measured.get("tuning_depth_r"),
+        margin=margin(tuning.depths, true, scale, asked.coverage),
+        coverage=asked.coverage,
+    )
 
 
 def reference_of(tuning: Said, learnt: Said, parts: Parts, asked: ClassificationConfig) -> Reference:

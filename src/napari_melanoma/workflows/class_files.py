@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.analysis.calibration import calibration_error_by_chance, reliability
+from napari_melanoma.analysis.depth_told import MEASURES
 from napari_melanoma.analysis.ranking import area_under_roc, average_precision, confusion, precision_recall, roc_curve
 from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.errors import InputError
@@ -30,6 +31,7 @@ from napari_melanoma.report.evaluation_page import Page, write_page
 from napari_melanoma.workflows.answer_columns import probabilities_in, probability_columns
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup
 from napari_melanoma.workflows.evaluate_classes import ClassEvaluation
+from napari_melanoma.workflows.evaluated_depths import COLUMNS as DEPTHS
 from napari_melanoma.workflows.evaluation_classes import LESS_IS_BETTER, METRICS, Told
 from napari_melanoma.workflows.measuring_classes import EMPTY, ClassEvaluationOptions
 
@@ -42,7 +44,7 @@ OF_SETS = {
     "cannot_tell": "share whose set holds several classes, or none",
     "unlike": "share that is unlike what the model was trained on",
 }
-WORDS = METRICS | OF_SETS
+WORDS = METRICS | OF_SETS | MEASURES
 IN_SUBGROUPS = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 SUBGROUP_COLUMNS = (
     *("data", "by", "value", "images", "positives"),
@@ -87,6 +89,7 @@ def write_class_evaluation(
     told = evaluation.told
     columns = probability_columns(told.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
+    names = (*names, *(DEPTHS if evaluation.depths else ()))
     write_table(out / TABLE, _image_rows(evaluation), names)
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(evaluation, model, options)
@@ -218,6 +221,7 @@ def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dic
     draw_reliability(bins, told.scores, folder / "reliability.png")
     draw_confusion(confusion(told.labels, told.said, len(told.classes)), told.classes, folder / "confusion.png")
     shown |= {"Probability and what came": "reliability.png", "What was said of which class": "confusion.png"}
+    shown |= evaluation.depths.draw(folder) if evaluation.depths else {}
     if evaluation.without:
         bars = {_without(variant): estimate for variant, estimate in evaluation.without.items()}
         draw_bars(bars, "change of the AUC when it is taken away, 95 % interval", folder / "contributions.png")
@@ -261,7 +265,8 @@ def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
         columns = probability_columns(told.classes).values()
         said = dict(zip(columns, told.probabilities[place].tolist(), strict=True))
         named = {"label": told.classes[told.labels[place]], "said": told.classes[told.said[place]]}
-        yield row | {"status": "done", "error": ""} | named | said
+        depth = evaluation.depths.columns(place) if evaluation.depths else {}
+        yield row | {"status": "done", "error": ""} | named | said | depth
 
 
 def _subgroup_row(group: ClassSubgroup) -> dict[str, object]:

@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import Milestone, RunContext
 from napari_melanoma.models.registry import find_bundle, for_photographs, of_task
 from napari_melanoma.workflows.class_subgroups import ClassSubgroup, class_subgroups
+from napari_melanoma.workflows.evaluated_depths import EvaluatedDepths, evaluated_depths
 from napari_melanoma.workflows.evaluation import Failed, Figures
 from napari_melanoma.workflows.evaluation_classes import Told, class_differences, class_estimates, knowing_the_domain
 from napari_melanoma.workflows.judged_classes import Judged, images_to_judge
@@ -50,7 +51,7 @@ class ClassEvaluation:
 
     ``parts`` has estimates for all images and each data set. ``without`` says for each column of the form, and for an
     empty form, by how much the AUC changes when it is taken away. ``told`` has what was said of each image that was
-    measured, in the order of ``figures.measured``.
+    measured, in the order of ``figures.measured``; so has ``depths`` of a model that tells them.
     """
 
     told: Told
@@ -59,6 +60,7 @@ class ClassEvaluation:
     subgroups: tuple[ClassSubgroup, ...] = ()
     without: Mapping[str, Estimate] | None = None
     warnings: tuple[str, ...] = ()
+    depths: EvaluatedDepths | None = None
 
     @property
     def failed(self) -> tuple[Failed, ...]:
@@ -279,12 +281,15 @@ def judged_by(
     told = told_by(model, figures, judged, options)
     domains = told.domains
     assert domains is not None
+    depths = evaluated_depths(model.info, figures, judged.rows)
     parts = {"all": class_estimates(told) | _of_sets(model, told, figures)}
     for domain in np.unique(domains):
         here = domains == domain
         parts[str(domain)] = class_estimates(told.take(here)) | _of_sets(
             model, told.take(here), figures, figures.measured[here]
         )
+        parts[str(domain)] |= depths.estimates(list(told.groups[here]), here) if depths else {}
+    parts["all"] |= depths.estimates(list(told.groups)) if depths else {}
     found = tuple(class_subgroups(told, [figures.samples[place] for place in figures.measured], judged.rows))
     # Where a column changes no answer at all, nobody filled it in.
     less = {name: told_by(model, figures, judged, options, name) for name in variants(model)[1:]}
@@ -293,7 +298,7 @@ def judged_by(
         for name, one in less.items()
         if "AUC" in parts["all"] and not np.array_equal(one.probabilities, told.probabilities)
     }
-    return ClassEvaluation(told, figures, parts, found, without, tuple(_beware(told)))
+    return ClassEvaluation(told, figures, parts, found, without, tuple(_beware(told)), depths)
 
 
 def _of_sets(

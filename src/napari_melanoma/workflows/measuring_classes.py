@@ -30,6 +30,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.workflows.ahead import Room, ahead
 from napari_melanoma.workflows.batch import STAGE_BYTES, WAITING, usable_cores
+from napari_melanoma.workflows.evaluated_depths import depth_names, depth_values
 from napari_melanoma.workflows.evaluation import REFERENCE_SHARE, Figures
 from napari_melanoma.workflows.lesion import LesionOptions
 from napari_melanoma.workflows.measuring import why_failed
@@ -76,10 +77,10 @@ def figure_names(model: ClassifyingModel) -> tuple[str, ...]:
     -------
     tuple of str
         Logits of each class with the whole form, without each of its columns, and without any; the distance from the
-        training cases; the share of the mask.
+        training cases; the share of the mask; the depth, where it tells one.
     """
     logits = (logit_name(one, place) for one in variants(model) for place in range(len(model.info.config.classes)))
-    return (*logits, DISTANCE, REFERENCE_SHARE)
+    return (*logits, DISTANCE, REFERENCE_SHARE, *depth_names(model.info))
 
 
 def variants(model: ClassifyingModel) -> tuple[str, ...]:
@@ -284,7 +285,7 @@ def _answers(
             answer |= {logit_name(variant, place): value for place, value in enumerate(logits)}
     for answer, one in zip(found, looked, strict=True):
         distance = model.judge.distance(one.embedding)
-        answer |= {} if distance is None else {DISTANCE: distance}
+        answer |= ({} if distance is None else {DISTANCE: distance}) | depth_values(one)
     return found
 
 

@@ -75,6 +75,11 @@ class BiomarkerNetwork(Classifier):
         """Whether it tells a depth."""
         return self.depth is not None
 
+    @property
+    def weighs_places(self) -> bool:
+        """Whether it has spatial attention."""
+        return self.attention is not None
+
     def told_depth(self, maps: Sequence[Tensor]) -> Tensor:
         """Give the depth as a network says it.
 

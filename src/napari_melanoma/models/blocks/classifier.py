@@ -47,6 +47,26 @@ class Classifier(nn.Module):
         """Whether it tells a depth beside the class; ``BiomarkerNetwork`` does."""
         return False
 
+    @property
+    def weighs_places(self) -> bool:
+        """Whether it has spatial attention."""
+        return False
+
+    def attended(self, images: Tensor) -> Tensor | None:
+        """Give the weights of places, where it has spatial attention.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Normalised float (batch, 3, row, column).
+
+        Returns
+        -------
+        torch.Tensor or None
+            Float (batch, 1, row, column) in [0, 1]; None where it has none.
+        """
+        return None
+
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Give logits, float (batch, class).
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.classifier import Classifier
 
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))  # axes that are turned round; a lesion has no up
@@ -61,3 +62,24 @@ def decide_by(network: Classifier, deepest: Tensor, continuous: Tensor, categori
     looks = deepest.shape[1]
     table = (each.repeat_interleave(looks, dim=0) for each in (continuous, categories))
     return network.decide([deepest.flatten(0, 1)], *table).unflatten(0, (len(deepest), looks)).mean(1)
+
+
+def told_depth_by(network: Classifier, deepest: Tensor) -> Tensor | None:
+    """Average the depth that each look tells.
+
+    Parameters
+    ----------
+    network : Classifier
+        In evaluation mode.
+    deepest : torch.Tensor
+        Float (batch, look, channel, row, column).
+
+    Returns
+    -------
+    torch.Tensor or None
+        Float (batch, 1 or 2), as ``BiomarkerNetwork.told_depth`` gives it; None of a network that tells none.
+    """
+    if not network.tells_depth:
+        return None
+    told = cast("BiomarkerNetwork", network).told_depth([deepest.flatten(0, 1)])
+    return told.unflatten(0, deepest.shape[:2]).mean(1)

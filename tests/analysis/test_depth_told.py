@@ -1,0 +1,82 @@
+"""Depths come back from the network's scale, intervals hold what they promise, agreement is that of known errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.depth_told import depth_figures, depths_told, in_mm, margin, on_scale, weighted_pearson
+from napari_melanoma.core.depth import DepthAnswer, DepthScale
+
+SCALES = {"mm": DepthScale(mean=2.0, std=1.5), "log": DepthScale(log=True, mean=0.9, std=0.4)}
+each_scale = pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
+
+
+def cases(scale: DepthScale, count: int, seed: int, own_spread: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What a network tells of depths, and the depths: its error is normal, of a spread that it knows."""
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(0.2, 6.0, count)
+    spread = rng.uniform(0.1, 0.6, count)
+    told = on_scale(true, scale) + rng.normal(0, spread)
+    columns = [told, 2 * np.log(spread)] if own_spread else [told]
+    return np.stack(columns, axis=1), true
+
+
+@each_scale
+def test_millimetres_come_back(scale: DepthScale) -> None:
+    mm = np.array([0.0, 0.2, 1.0, 6.0, np.nan])
+    np.testing.assert_allclose(in_mm(on_scale(mm, scale), scale), mm, atol=1e-12)
+    assert in_mm(-99.0, scale) == 0
+
+
+@each_scale
+@pytest.mark.parametrize("own_spread", [False, True])
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_intervals_hold_new_depths_as_often_as_asked(scale: DepthScale, own_spread: bool, coverage: float) -> None:
+    half = margin(*cases(scale, 8000, 2, own_spread), scale, coverage)
+    assert half is not None
+    told, true = cases(scale, 4000, 1, own_spread)
+    found = depths_told(told, DepthAnswer(scale=scale, margin=half, coverage=coverage))
+    assert np.mean((found.low <= true) & (true <= found.high)) == pytest.approx(coverage, abs=0.02)
+    assert ((found.low <= found.mm) & (found.mm <= found.high)).all()
+    if own_spread:
+        assert half == pytest.approx({0.8: 1.28, 0.9: 1.64}[coverage], abs=0.05)
+
+
+def test_too_few_cases_give_no_interval_or_the_widest() -> None:
+    scale = DepthScale()
+    told = np.array([[1.0], [2.0], [3.0], [4.0]])
+    assert margin(told, [1.0, 2.5, np.nan, np.nan], scale, 0.9) is None
+    assert margin(told, [1.1, 2.5, 3.2, np.nan], scale, 0.9) == pytest.approx(0.5)
+    found = depths_told(told, DepthAnswer(scale=scale))
+    assert found.mm.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert np.isnan(found.low).all()
+
+
+def test_figures_of_known_errors() -> None:
+    true = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
+    told = np.array([[1.5], [2.5], [3.5], [4.5], [9.0]])
+    found = depth_figures(depths_told(told, DepthAnswer(margin=0.6)), true, list("abcde"))
+    means = {name: one.mean for name, one in found.items()}
+    assert means == pytest.approx(
+        {
+            "depth_mae_mm": 0.5,
+            "depth_r": 1.0,
+            "depth_bias_mm": 0.5,
+            "depth_low_mm": 0.5,
+            "depth_high_mm": 0.5,
+            "depth_coverage": 1.0,
+        }
+    )
+    assert found["depth_mae_mm"].count == 4
+    assert depth_figures(depths_told(told[:2], DepthAnswer()), true[:2], ["a", "b"]) == {}
+
+
+def test_weights_are_repetitions() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.random(6), rng.random(6)
+    weights = np.array([1, 0, 2, 1, 3, 1])
+    again = np.repeat(np.arange(6), weights)
+    expected = np.corrcoef(one[again], other[again])[0, 1]
+    assert weighted_pearson(one, other, weights.astype(float)) == pytest.approx(expected)
+    assert np.isnan(weighted_pearson(np.ones(6), other, np.ones(6)))

@@ -1,0 +1,70 @@
+"""A heatmap points where it is strongest, and that is right in the structure or near it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.pointing import pointed, pointing_game
+
+SIDE = 32
+
+
+def structure() -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[4:10, 4:10] = True
+    return mask
+
+
+class Case(NamedTuple):
+    name: str
+    peaks: tuple[tuple[int, int], ...]
+    tolerance: float
+    place: tuple[int, int] | None
+    hit: bool
+
+
+CASES = [
+    Case("in it", ((5, 6),), 0.0, (5, 6), True),
+    Case("beside it", ((5, 13),), 0.0, (5, 13), False),
+    Case("beside it, within the tolerance", ((5, 13),), 4.0, (5, 13), True),
+    Case("just beyond the tolerance", ((5, 14),), 4.0, (5, 14), False),
+    Case("several as strong: the one nearest to their middle", ((0, 0), (6, 6), (12, 13)), 0.0, (6, 6), True),
+    Case("nowhere", (), 40.0, None, False),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_where_a_map_points(case: Case) -> None:
+    heat = np.full((SIDE, SIDE), 0.1, np.float32)
+    for peak in case.peaks:
+        heat[peak] = 1.0
+    found = pointed(heat, structure(), case.tolerance)
+    assert (found.place, found.hit) == (case.place, case.hit)
+    if case.place is not None:
+        row, column = case.place
+        nearest = np.hypot(*(np.argwhere(structure()) - (row, column)).T).min()
+        assert found.distance_px == pytest.approx(nearest)
+
+
+def test_chance_is_the_share_of_the_picture_that_would_be_a_hit() -> None:
+    heat = np.random.default_rng(0).random((SIDE, SIDE))
+    assert pointed(heat, structure()).by_chance == pytest.approx(36 / SIDE**2)
+    near = pointed(heat, structure(), 3.0).by_chance
+    assert 36 / SIDE**2 < near < 144 / SIDE**2  # less than the square around it, whose corners are farther
+
+
+def test_random_maps_hit_as_often_as_chance() -> None:
+    rng = np.random.default_rng(1)
+    found = [pointed(rng.random((SIDE, SIDE)), structure(), 2.0) for _ in range(400)]
+    game = pointing_game(found, [f"p{place // 2}" for place in range(400)])
+    assert game.share.low < game.by_chance < game.share.high
+    assert (game.share.count, game.share.mean) == (400, np.mean([one.hit for one in found]))
+
+
+@pytest.mark.parametrize("mask", [np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE + 1), bool)])
+def test_nothing_to_point_at_is_refused(mask: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="pointing needs a mask"):
+        pointed(np.ones((SIDE, SIDE)), mask)

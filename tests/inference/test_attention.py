@@ -1,0 +1,161 @@
+"""A network's own attention as a heatmap, and how often heatmaps point at what decides."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.depth import DepthAnswer, DepthScale
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.classification import Classifier, Lesion
+from napari_melanoma.inference.explanation import METHODS, explain, methods_of
+from napari_melanoma.io.results import write_mask, write_table
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
+from napari_melanoma.workflows.pointing import PointingOptions, point
+
+OPTIONS = {"encoder": "test_efficientnet", "depth_channels": (4, 4), "depth_grid": 4, "hidden": (8,)}
+SCALE = DepthScale(log=True, mean=0.8, std=0.4)
+NOT_OLD = {"age": "50"}
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    """A network with attention that tells a depth; nothing was learnt."""
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(0)
+    options = {**OPTIONS, "depth_log": True, "depth_mean": SCALE.mean, "depth_std": SCALE.std, "heteroscedastic": True}
+    config = BundleConfig(
+        name="deep",
+        title="Deep",
+        task="classification",
+        architecture="biomarker",
+        options=options,
+        input_size=96,
+        classes=("other", "metastasis"),
+        classifier=ClassifierConfig(
+            positive="metastasis",
+            view=ViewConfig(region="photograph"),
+            depth=DepthAnswer(scale=SCALE, margin=1.5),
+        ),
+    )
+    folder = tmp_path_factory.mktemp("bundles") / "deep"
+    info = write_bundle(folder, config, build_network("biomarker", options).eval(), "# deep\n")
+    return Classifier.load(info, "cpu")
+
+
+def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any) -> None:
+    import torch
+
+    from napari_melanoma.models.preprocessing import to_tensor
+
+    rgb = picture(np.random.default_rng(0), True).rgb
+    heat = explain(deep, Lesion(rgb), "attention")
+    assert (heat.shape, heat.dtype) == (rgb.shape[:2], np.float32)
+    assert 0 <= heat.min() < 0.01
+    assert heat.max() == pytest.approx(1, abs=0.05)
+    with torch.no_grad():
+        weights = deep.network.attended(to_tensor([rgb], deep.info.config))
+    assert weights is not None
+    places = weights[0, 0].numpy()
+    stride = 96 / len(places)
+    strongest = np.unravel_index(places.argmax(), places.shape)
+    expected = (np.array(strongest) + 0.5) * stride - 0.5 + deep.looks_beside
+    found = np.unravel_index(heat.argmax(), heat.shape)
+    assert np.abs(np.clip(expected, 0, 95) - found).max() <= stride / 2 + 1
+
+
+def test_attention_says_nothing_of_the_class(deep: Classifier, picture: Any) -> None:
+    lesion = Lesion(picture(np.random.default_rng(0), True).rgb)
+    np.testing.assert_array_equal(explain(deep, lesion, "attention", "other"), explain(deep, lesion, "attention"))
+
+
+def test_a_network_without_attention_does_not_offer_it(
+    deep: Classifier, classifier_bundle: BundleInfo, picture: Any
+) -> None:
+    plain = Classifier.load(classifier_bundle, "cpu")
+    assert (methods_of(deep), methods_of(plain)) == ((*METHODS, "attention"), METHODS)
+    with pytest.raises(InputError, match="'violet' has no explanation named 'attention'"):
+        explain(plain, Lesion(picture(np.random.default_rng(0), True).rgb), "attention")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_explains_a_network_that_tells_a_depth(deep: Classifier, picture: Any, method: Any) -> None:
+    heat = explain(deep, Lesion(picture(np.random.default_rng(0), True).rgb), method)
+    assert heat.shape == (96, 96)
+    assert np.isfinite(heat).all()
+
+
+def test_depths_come_with_their_intervals(deep: Classifier, picture: Any) -> None:
+    rng = np.random.default_rng(0)
+    looked = deep.look([picture(rng, True).rgb for _ in range(3)])
+    found = deep.depths(looked)
+    assert found is not None
+    told = np.array([one.depth for one in looked])
+    np.testing.assert_allclose(found.mm, np.maximum(np.expm1(told[:, 0] * SCALE.std + SCALE.mean), 0), rtol=1e-5)
+    reach = 1.5 * np.exp(told[:, 1] / 2)
+    expected = np.expm1((told[:, 0] + reach) * SCALE.std + SCALE.mean)
+    np.testing.assert_allclose(found.high, expected, rtol=1e-5)
+    assert (found.low < found.mm).all()
+
+
+def draw(folder: Path, picture: Any, count: int = 12) -> Path:
+    """A data set of violet patches with their masks, and a picture without one."""
+    rng = np.random.default_rng(4)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for index in range(count):
+        drawn = picture(rng, index > 0)
+        Image.fromarray(drawn.rgb).save(folder / f"images/v{index}.png")
+        mask = np.zeros(drawn.rgb.shape[:2], bool)
+        if drawn.patch is not None:
+            mask[tuple(slice(round(middle - 9), round(middle + 9)) for middle in drawn.patch)] = True
+        write_mask(folder / f"masks/v{index}.png", mask)
+        rows.append({"image_id": f"v{index}", "patient_id": f"p{index}", "age": 50, "split": "test"})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def test_heatmaps_point_at_the_patch_that_decides(classifier_bundle: BundleInfo, picture: Any, tmp_path: Path) -> None:
+    model, data = Classifier.load(classifier_bundle, "cpu"), draw(tmp_path / "data", picture)
+    options = PointingOptions(("grad_cam", "occlusion"), split="test", tolerance=1 / 12)  # half a place of the map
+    games = point(model, [data], tmp_path / "out", options, run=RunContext())
+    assert set(games) == {"grad_cam", "occlusion"}
+    for game in games.values():
+        assert game.share.count == 11, "a picture without the patch has nothing to point at"
+        assert game.share.mean > 0.7 > 0.2 > game.by_chance
+    with (tmp_path / "out" / "pointing.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    hits = [int(row["hit"]) for row in rows if row["method"] == "grad_cam"]
+    assert np.mean(hits) == pytest.approx(games["grad_cam"].share.mean)
+    assert "v0" not in {row["image_id"] for row in rows}
+    about = json.loads((tmp_path / "out" / "pointing.json").read_text())
+    assert (about["class"], set(about["methods"])) == ("melanoma", {"grad_cam", "occlusion"})
+
+
+def test_other_masks_can_be_named_and_nothing_to_point_at_is_said(
+    classifier_bundle: BundleInfo, picture: Any, tmp_path: Path
+) -> None:
+    model, data = Classifier.load(classifier_bundle, "cpu"), draw(tmp_path / "data", picture, 3)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_mask(elsewhere / "v1.png", np.ones((96, 96), bool))
+    run = RunContext()
+    games = point(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)
+    assert (games["grad_cam"].share.count, games["grad_cam"].share.mean, games["grad_cam"].by_chance) == (1, 1.0, 1.0)
+    with pytest.raises(InputError, match="nothing to point at"):
+        point(model, [data], tmp_path / "out", PointingOptions(split="val"), run=run)
+    write_mask(elsewhere / "v2.png", np.ones((20, 96), bool))
+    with pytest.raises(InputError, match="mask of 'v2' is 20 x 96 pixels"):
+        point(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)

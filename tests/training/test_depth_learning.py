@@ -1,0 +1,262 @@
+"""A depth is learnt beside the class: from those rows that have one, in one stage or two, resumed as if not stopped."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.runs import Cancelled, Progress, RunContext
+from napari_melanoma.io.results import write_table
+from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.train import train
+
+pytestmark = pytest.mark.usefixtures("user_folders")
+Change = Callable[..., TrainRecipe]
+SIDE, MM_PX = 64, 14  # pixels of a millimetre
+EVERY = 7  # one row of so many has no depth
+OPTIONS = {"encoder": "test_efficientnet", "depth_channels": [4, 4, 8], "depth_grid": 4, "hidden": [16, 8]}
+COLUMNS = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
+
+
+def draw_slabs(folder: Path, count: int = 56) -> Path:
+    """Write sections with a slab below the surface: its colour is the answer, its thickness the depth."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for index in range(count):
+        blue, depth = bool(rng.random() < 0.5), rng.uniform(0.3, 3.8)
+        rgb = np.full((SIDE, SIDE, 3), 220.0) + np.kron(rng.normal(0, 8, (16, 16, 1)), np.ones((4, 4, 1)))
+        rgb[6 : 6 + round(depth * MM_PX)] -= (170, 160, 60) if blue else (60, 160, 170)
+        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/s{index:02}.png")
+        row: dict[str, object] = {"image_id": f"s{index:02}", "patient_id": f"p{index}", "split": "train"}
+        row |= {"age": int(rng.integers(20, 80)), "sex": rng.choice(["male", "female"])}
+        row |= {"depth_mm": round(depth, 2) if index % EVERY else "", "metastasis": "yes" if blue else "no"}
+        rows.append(row)
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slabs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_slabs(tmp_path_factory.mktemp("slabs") / "slabs")
+
+
+@pytest.fixture
+def deep(slabs: Path) -> TrainRecipe:
+    """Two epochs of the smallest network that tells a depth."""
+    return TrainRecipe.parse(
+        {
+            "name": "deep",
+            "task": "classification",
+            "epochs": 2,
+            "batch_size": 8,
+            "samples": 0,
+            "device": "cpu",
+            "precision": "fp32",
+            "learning_rate": 1e-2,
+            "data": {"datasets": [str(slabs)], "tuning_fraction": 0.33, "cache_size": SIDE, "held_out_fraction": 0.0},
+            "model": {"architecture": "biomarker", "start": "none", "input_size": SIDE, "options": OPTIONS},
+            "augmentation": {"scale": (1.0, 1.0), "aspect": 1.0, "rotation": 0, "flip": False, "shift": 0.0},
+            "classification": {
+                "target": "metastasis",
+                "positive": "metastasis",
+                "view": {"region": "photograph"},
+                "depth": {},
+                "tabular": COLUMNS,
+                "drop_form": 0.0,
+                "drop_field": 0.0,
+            },
+        },
+        "the test",
+    )
+
+
+def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
+    bundle = train(recipe, out, resume=False, run=RunContext())
+    assert bundle is not None
+    return bundle
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_class_and_depth_are_learnt_together(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    recipe = change(deep, epochs=8, keep="last", model={"options": {**OPTIONS, "depth_log": True}})
+    bundle = learnt(recipe, tmp_path / "run")
+    first, *_, last = metrics(tmp_path / "run")
+    assert last["tuning_auc"] > 0.95
+    assert last["tuning_depth_r"] > 0.9
+    assert last["tuning_depth_mae_mm"] < min(0.6, 0.7 * first["tuning_depth_mae_mm"])
+    config = bundle.config
+    assert config.classifier is not None
+    found = config.classifier.depth
+    assert found is not None
+    assert found.column == "depth_mm"
+    assert found.scale.log
+    assert (found.scale.mean, found.scale.std) == (config.options["depth_mean"], config.options["depth_std"])
+    assert found.mae_mm == pytest.approx(last["tuning_depth_mae_mm"], rel=0.05)  # weights are kept in half precision
+    assert found.pearson == pytest.approx(last["tuning_depth_r"], abs=0.02)
+    assert found.margin is not None
+    assert 0 < found.images < config.provenance["data"]["tuning"], "some rows have no depth"
+
+
+class StopAt(RunContext):
+    """Cancels at the first report that begins so."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self._on_progress)
+        self._message = message
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.message.startswith(self._message):
+            self.cancel()
+
+
+MEASURED = {"numbers": [{"name": "age"}, {"name": "depth_mm", "missing": "unknown"}], "words": []}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "two stages, mixed": {"epochs": 3, "classification": {"stages": 2, "first_stage": 0.34, "mixup": 0.3}},
+    "its own spread, measured depths": {
+        "model": {
+            "options": {
+                **OPTIONS,
+                "heteroscedastic": True,
+                "depth_module": "attention",
+                "depth_source": "measured",
+                "depth_encoding": "both",
+                "head_dropout": 0.3,
+            }
+        },
+        "classification": {"depth": {"loss": "gaussian_nll"}, "tabular": MEASURED, "drop_field": 0.3},
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    variant: dict[str, Any], deep: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_melanoma.training import callbacks
+
+    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
+    recipe = change(deep, keep="last", **variant)
+    whole = learnt(recipe, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "parts", resume=False, run=StopAt(f"Epoch {recipe.epochs} of {recipe.epochs}, "))
+    parts = train(recipe, tmp_path / "parts", resume=True, run=RunContext())
+    assert parts is not None
+    assert parts.config.classifier == whole.config.classifier
+    weights = [load_network(read_bundle(tmp_path / name / "bundle")).state_dict() for name in ("whole", "parts")]
+    assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
+
+
+def test_the_second_stage_moves_the_head_alone(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    staged = change(deep, keep="last", schedule="constant", classification={"stages": 2, "first_stage": 0.34})
+    first, both = (
+        load_network(learnt(change(staged, epochs=epochs), tmp_path / str(epochs))).state_dict() for epochs in (1, 3)
+    )
+    held = {name: bool((value == both[name]).all()) for name, value in first.items()}
+    assert not any(name.startswith("_first") for name in held), "the first stage's own head is no part of the model"
+    assert {name for name, same in held.items() if not same} == {
+        name for name in held if name.startswith(("head.", "fusion."))
+    }
+
+
+def test_what_the_head_says_moves_no_image_in_the_first_stage(
+    deep: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    staged = change(deep, epochs=1, keep="last", gradient_clip=1e6, classification={"stages": 2})
+    forms = {"shown": staged, "taken away": change(staged, classification={"drop_form": 0.9})}
+    one, two = (load_network(learnt(recipe, tmp_path / name)).state_dict() for name, recipe in forms.items())
+    same = {name: bool((value == two[name]).all()) for name, value in one.items()}
+    assert all(same[name] for name in same if name.startswith(("encoder.", "attention.", "depth.")))
+    assert not all(same[name] for name in same if name.startswith("head."))
+
+
+@pytest.mark.parametrize("loss", ["smooth_l1", "gaussian_nll"])
+def test_cases_without_a_depth_teach_none(loss: Any) -> None:
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+    from napari_melanoma.training.depth_learning import DepthConfig
+    from napari_melanoma.training.depth_loss import DepthLoss
+
+    network: Any = build_network("biomarker", {**OPTIONS, "depth_mean": 1.5, "depth_std": 0.5})
+    criterion = DepthLoss(DepthConfig(loss=loss, weight=2.0))
+    told = torch.tensor([[0.2, -1.0], [3.0, 0.5], [1.0, 0.0]], requires_grad=True)
+    mm = torch.tensor([1.0, torch.nan, 2.5])
+    found = criterion(network, told, mm)
+    assert float(found.detach()) == pytest.approx(float(criterion(network, told[[0, 2]], mm[[0, 2]]).detach()))
+    found.backward()
+    assert told.grad is not None
+    assert told.grad[1].tolist() == [0.0, 0.0]
+    assert bool(told.grad.isfinite().all())
+    nothing = criterion(network, told, torch.full((3,), torch.nan))
+    assert float(nothing.detach()) == 0.0
+    assert nothing.requires_grad, "every weight has a gradient"
+
+
+def test_the_gaussian_loss_is_least_where_the_spread_is_the_error() -> None:
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+    from napari_melanoma.training.depth_learning import DepthConfig
+    from napari_melanoma.training.depth_loss import DepthLoss
+
+    network: Any = build_network("biomarker", OPTIONS)
+    criterion = DepthLoss(DepthConfig(loss="gaussian_nll"))
+    spreads = torch.linspace(-3, 3, 61)
+    said = [float(criterion(network, torch.tensor([[0.5, spread]]), torch.tensor([1.0]))) for spread in spreads]
+    assert float(spreads[int(np.argmin(said))]) == pytest.approx(2 * np.log(0.5), abs=0.06)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing to teach the module": ({"classification": {"depth": None}}, r"add \[classification\.depth\]"),
+    "no module": (
+        {"model": {"options": {**OPTIONS, "use_depth": False}}},
+        "needs a network with a depth module",
+    ),
+    "another network": (
+        {"model": {"architecture": "image_tabular", "options": {"encoder": "test_efficientnet"}}},
+        "needs a network with a depth module",
+    ),
+    "no spread for the loss": ({"classification": {"depth": {"loss": "gaussian_nll"}}}, "gaussian_nll and .* together"),
+    "a square of any scale": ({"classification": {"view": {"region": "roi"}}}, "pictures of one scale"),
+    "magnified": ({"augmentation": {"scale": (0.8, 1.2)}}, "magnified shows another depth"),
+    "stretched": ({"augmentation": {"aspect": 1.2}}, "magnified shows another depth"),
+    "two stages on two devices": ({"classification": {"stages": 2}, "devices": 2}, "two stages are learnt on one"),
+}
+
+
+@pytest.mark.parametrize(("values", "said"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_recipe_that_cannot_tell_millimetres_is_refused(
+    values: dict[str, Any], said: str, deep: TrainRecipe, change: Change
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        change(deep, **values)
+
+
+DATA_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "no depths": ({"classification": {"depth": {"column": "thickness"}}}, "images to learn from have a depth"),
+    "measured depths that nobody gives": (
+        {"model": {"options": {**OPTIONS, "depth_source": "measured"}}},
+        "measured.* needs .*depth_mm",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "said"), DATA_FAULTS.values(), ids=DATA_FAULTS.keys())
+def test_data_that_teach_no_depth_are_refused(
+    values: dict[str, Any], said: str, deep: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    with pytest.raises(DataSetError, match=said):
+        train(change(deep, **values), tmp_path / "run", resume=False, run=RunContext())

@@ -1,0 +1,99 @@
+"""An evaluation says how well the depth is told, where the table knows it, and goes on as before where it does not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.depth_told import MEASURES
+from napari_melanoma.core.classifier import ClassifierConfig
+from napari_melanoma.core.depth import DepthAnswer, DepthScale
+from napari_melanoma.core.region import ViewConfig
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, write_bundle
+from napari_melanoma.workflows.class_files import read_class_evaluation
+from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
+from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
+
+SIDE, COUNT = 64, 12
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(0)
+    scale = DepthScale(mean=2.0, std=1.0)
+    options = {"encoder": "test_efficientnet", "depth_mean": scale.mean, "depth_std": scale.std, "use_table": False}
+    config = BundleConfig(
+        name="deep",
+        title="Deep",
+        task="classification",
+        architecture="biomarker",
+        options=options,
+        input_size=SIDE,
+        classes=("other", "metastasis"),
+        classifier=ClassifierConfig(
+            positive="metastasis",
+            view=ViewConfig(region="photograph"),
+            depth=DepthAnswer(scale=scale, margin=0.5),
+        ),
+    )
+    network = build_network("biomarker", options).eval()
+    return Classifier.load(write_bundle(tmp_path_factory.mktemp("b") / "deep", config, network, "# deep\n"), "cpu")
+
+
+def make(folder: Path, model: Classifier, errors: list[float | None]) -> Path:
+    """Pictures whose depth is what the model tells of them, but for a known error; None: nobody measured."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index, error in enumerate(errors):
+        rgb = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        write_rgb(folder / f"images/d{index}.png", rgb)
+        told = model.depths(model.look([rgb]))
+        assert told is not None
+        depth = "" if error is None else float(told.mm[0]) - error
+        row = {"image_id": f"d{index}", "patient_id": f"p{index}", "depth_mm": depth}
+        rows.append(row | {"metastasis": ["no", "yes"][index % 2]})
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def test_depths_are_measured_where_the_table_knows_them(deep: Classifier, tmp_path: Path) -> None:
+    errors = [0.4, -0.2] * (COUNT // 2 - 1) + [None, None]
+    data, out = make(tmp_path / "data", deep, errors), tmp_path / "out"
+    found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
+    whole = found.parts["all"]
+    assert set(MEASURES) <= set(whole)
+    assert whole["depth_mae_mm"].mean == pytest.approx(0.3, abs=1e-3)
+    assert whole["depth_bias_mm"].mean == pytest.approx(0.1, abs=1e-3)
+    assert whole["depth_coverage"].mean == 1.0
+    assert whole["depth_mae_mm"].count == COUNT - 2
+    assert found.parts["data"]["depth_r"].mean == whole["depth_r"].mean
+    about = json.loads((out / "metrics.json").read_text())
+    assert about["metrics"]["all"]["depth_mae_mm"]["mean"] == whole["depth_mae_mm"].mean
+    with (out / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["depth_said"]) - float(row["depth_mm"]) for row in rows[:-2]] == pytest.approx(
+        errors[:-2], abs=1e-3
+    )
+    assert [row["depth_mm"] for row in rows[-2:]] == ["", ""]
+    assert all(float(row["depth_low"]) < float(row["depth_said"]) < float(row["depth_high"]) for row in rows)
+    assert (out / "figures" / "depth.png").is_file()
+    assert "mean absolute error of the depth" in (out / "summary.html").read_text()
+    assert len(read_class_evaluation(out).told.labels) == COUNT
+
+
+def test_a_table_without_depths_is_evaluated_as_ever(deep: Classifier, tmp_path: Path) -> None:
+    data, out = make(tmp_path / "data", deep, [None] * COUNT), tmp_path / "out"
+    found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
+    assert not set(MEASURES) & set(found.parts["all"])
+    assert not (out / "figures" / "depth.png").exists()
