@@ -34,11 +34,6 @@ def test_rows_and_columns_have_sizes_of_their_own() -> None:
         depth_edits.length_mm(LINE, None)
 
 
-def test_a_click_is_no_line() -> None:
-    assert depth_edits.is_line(LINE)
-    assert not depth_edits.is_line(((5.0, 5.0), (5.3, 5.2)))
-
-
 def test_what_the_analysis_says_is_nobodys_until_somebody_takes_it() -> None:
     base = depth_edits.automatic_reading(FOUND, 0, SIZE)
     assert (base.method, base.mm, base.ulcerated, base.clark, base.clark_by) == ("automatic", 1.0, True, 4, "estimate")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Line, Point, Proposed
 
 MODEL = "model"  # in the place of a reader's name: what the analysis said
-SHORTEST_PX = 1.0  # of a line: what is shorter is a click
 RECORDED = (
     *("line", "mm", "interval_mm", "at_least", "method"),
     *("ulcerated", "clark", "clark_by", "margins", "mitoses", "notes"),
@@ -51,22 +50,6 @@ def length_mm(line: Line, pixel_size: PixelSize | None) -> float:
         )
     (top, left), (bottom, right) = line
     return float(np.hypot((bottom - top) * pixel_size.y_um, (right - left) * pixel_size.x_um) / 1000)
-
-
-def is_line(line: Line) -> bool:
-    """Say whether two points are a line, or a click that moved by a hair.
-
-    Parameters
-    ----------
-    line : tuple
-        Both ends, in pixels.
-
-    Returns
-    -------
-    bool
-        Whether they lie at least a pixel apart.
-    """
-    return float(np.hypot(line[1][0] - line[0][0], line[1][1] - line[0][1])) >= SHORTEST_PX
 
 
 def automatic_reading(found: Proposed, chosen: int = 0, size: PixelSize | None = None) -> Reading:

@@ -1,0 +1,147 @@
+"""Readings of depth on the disk: kept without loss, gathered over readers' folders, and compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.slide_depth import DEPTH, Reading, SlideDepth, read_depth, write_depth
+from napari_melanoma.workflows.depth_agreement import NOBODY, compare_readers, readers_of, write_readings
+from napari_melanoma.workflows.depth_readings import (
+    analysis_folder,
+    depth_models,
+    gather_readings,
+    keep_depth,
+    load_depth,
+    proposed_in,
+)
+
+WHEN = "2026-01-02T10:00:00+00:00"
+DEPTHS = {"one": (0.5, 0.6, 0.55), "two": (1.3, 1.2, 1.4), "three": (2.6, 2.9, 2.7), "four": (4.4, 4.3, 4.2)}
+
+
+def reading(name: str, mm: float | None, **values: object) -> Reading:
+    return Reading(reader=name, when=WHEN, mm=mm, **values)
+
+
+def candidates(*depths: float) -> dict[str, object]:
+    line = {"surface": [10.0, 10.0], "deepest": [90.0, 10.0]}
+    return {"depth": {"candidates": [{**line, "mm": mm, "interval_mm": [mm - 0.1, mm + 0.1]} for mm in depths]}}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Four slides: both readers measured all, and an analysis too."""
+    for name, (first, second, model) in DEPTHS.items():
+        folder = tmp_path / "results" / name
+        both = (reading("A", first, ulcerated=True), reading("B", second, ulcerated=first > 1))
+        write_depth(folder, SlideDepth(fingerprint=name, readings=both))
+        (folder / "result.json").write_text(json.dumps(candidates(model)))
+    return tmp_path / "results"
+
+
+def test_what_another_window_wrote_is_put_aside_and_said(tmp_path: Path) -> None:
+    slide = tmp_path / "slide.tif"
+    slide.write_bytes(b"x")
+    folder = tmp_path / "results" / "slide"
+    first = keep_depth(folder, slide, SlideDepth(readings=(reading("A", 1.0),)), None)
+    assert first.notes == ()
+    assert load_depth(folder).stamp == first.stamp
+    assert load_depth(folder).depth.fingerprint
+    write_depth(folder, SlideDepth(readings=(reading("B", 2.0), reading("C", 3.0))))
+    second = keep_depth(folder, slide, first.depth, first.stamp)
+    assert "written by somebody else" in second.notes[0]
+    (aside,) = folder.glob("depth-*.json")
+    assert [one["reader"] for one in json.loads(aside.read_text())["readings"]] == ["B", "C"]
+    assert read_depth(folder).of("A").mm == 1.0
+
+
+def test_a_damaged_file_is_said_and_not_lost(tmp_path: Path) -> None:
+    (tmp_path / DEPTH).write_text("{")
+    found = load_depth(tmp_path)
+    assert found.depth == SlideDepth()
+    assert "put aside" in found.notes[0]
+    keep_depth(tmp_path, tmp_path / "slide.tif", SlideDepth(readings=(reading("A", 1.0),)), found.stamp)
+    assert [path.read_text() for path in tmp_path.glob("depth-*.json")] == ["{"]
+
+
+def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: Path) -> None:
+    beside = analysis_folder(tmp_path / "section", tmp_path / "section.tif")
+    assert beside == tmp_path / "section" / "depth" / "section"
+    beside.mkdir(parents=True)
+    (beside / "result.json").write_text(json.dumps(candidates(1.5, 0.7)))
+    own = tmp_path / "section" / "result.json"
+    own.write_text(json.dumps({"depth": {"candidates": [], "notes": ["this model does not draw the epidermis"]}}))
+    assert [one.mm for one in proposed_in(tmp_path / "section").proposals] == [1.5, 0.7]
+    own.write_text(json.dumps(candidates(2.5)))
+    assert [one.mm for one in proposed_in(tmp_path / "section").proposals] == [2.5]
+    (beside / "result.json").unlink()
+    own.write_text(json.dumps({"depth": {"notes": ["no epidermis"]}}))
+    assert proposed_in(tmp_path / "section").notes == ("no epidermis",)
+
+
+def test_models_that_draw_the_epidermis_can_measure() -> None:
+    assert "tissue-demo" in depth_models()
+    assert "tile-demo" not in depth_models()
+
+
+def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> None:
+    gathered = gather_readings([results])
+    assert readers_of(gathered) == ("A", "B")
+    agreement = compare_readers(gathered, ["A", "B"])
+    assert (agreement.slides, agreement.same_category, agreement.same_ulceration) == (4, 3, (3, 4))
+    assert agreement.found is not None
+    assert agreement.found.bias.mean == pytest.approx(0.05)
+    written = write_readings(gathered, agreement, tmp_path / "out")
+    assert [path.name for path in written] == ["readings.csv", "agreement.json", "bland_altman.png"]
+    lines = (tmp_path / "out" / "readings.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4 * 3
+    assert lines[1].startswith("four,A,4.4,,,false,T4b,true")
+    told = json.loads((tmp_path / "out" / "agreement.json").read_text())
+    assert told["icc_2_1"]["mean"] > 0.98
+    assert told["bias_mm"]["low"] < told["bias_mm"]["mean"] < told["bias_mm"]["high"]
+
+
+def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:
+    agreement = compare_readers(gather_readings([results]), ["A", "model"])
+    assert agreement.found is not None
+    assert agreement.found.bias.mean == pytest.approx(0.0125)
+
+
+def test_readers_who_took_the_same_line_are_said_to_agree_for_that(results: Path) -> None:
+    for name in ("one", "two"):
+        both = tuple(reading(who, 1.0, method="automatic") for who in ("A", "B"))
+        write_depth(results / name, SlideDepth(readings=both))
+    agreement = compare_readers(gather_readings([results]), ["A", "B"])
+    assert agreement.notes == ("on 2 slides both took the model's line as it was, which makes them agree",)
+
+
+def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None:
+    for who, mm in (("A", 1.0), ("", 2.0)):
+        write_depth(tmp_path / f"reader-{who}" / "section", SlideDepth(fingerprint="x", readings=(reading(who, mm),)))
+    late = Reading(reader="A", when="2027-01-01T00:00:00+00:00", mm=1.5)
+    write_depth(tmp_path / "again" / "renamed", SlideDepth(fingerprint="x", readings=(late, Reading(reader="undone"))))
+    gathered = gather_readings([tmp_path / "reader-A", tmp_path / "reader-", tmp_path / "again"])
+    assert len(gathered.slides) == 1
+    assert {name: one.mm for name, one in gathered.slides[0].readings.items()} == {"A": 1.5, "": 2.0}
+    assert readers_of(gathered) == (NOBODY, "A")
+    assert "several readings" in gathered.notes[0]
+    few = compare_readers(gathered, ["A", NOBODY])
+    assert (few.slides, few.found) == (1, None)
+
+
+def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> None:
+    gathered = gather_readings([results])
+    for readers in (["A"], ["A", "A"], ["A", "B", "C"]):
+        with pytest.raises(InputError, match="name two of A, B, model"):
+            compare_readers(gathered, readers)
+    with pytest.raises(InputError, match="'C' measured no slide"):
+        compare_readers(gathered, ["A", "C"])
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match=r"holds no depth\.json"):
+        gather_readings([tmp_path / "nothing"])
+    with pytest.raises(InputError, match="is no folder"):
+        gather_readings([tmp_path / "gone"])
