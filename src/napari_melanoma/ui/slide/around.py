@@ -1,4 +1,4 @@
-"""What stands around a slide in the Slide dock: magnification, the other slides of a folder, tools, a second view."""
+"""What stands around a slide in the Slide dock: magnification, slides of a folder, tools, depth, a second view."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.slide.beside import SlideBeside
+from napari_melanoma.ui.slide.depth import SlideDepths
 from napari_melanoma.ui.slide.magnification import SlideMagnifying
 from napari_melanoma.ui.slide.rotation import SlideRotating
 from napari_melanoma.ui.slide.tools import SlideMeasures
@@ -44,12 +45,14 @@ class SlideAround(QObject):
         self.measuring = SlideMeasures(dock, viewer)
         self.beside = SlideBeside(dock, viewer)
         self.rotating = SlideRotating(dock, viewer)
+        self.depth = SlideDepths(dock, viewer)
         self.worklist.failed.connect(self.failed)
+        self.depth.failed.connect(self.failed)
 
     @property
     def busy(self) -> bool:
         """Whether one of them is at work."""
-        return self.worklist.busy
+        return self.worklist.busy or self.depth.busy
 
     def turn_to(self, slide: OpenSlide | None) -> None:
         """Be about another slide, or the same with another scale.
@@ -64,3 +67,4 @@ class SlideAround(QObject):
         self.measuring.turn_to(slide)
         self.beside.turn_to(slide)
         self.rotating.turn_to(slide)
+        self.depth.turn_to(slide)

@@ -292,6 +292,7 @@ class SlideControls(QWidget):
             self.beside_fold,
             self.options_fold,
             *results,
+            self.depth_fold,
             self.regions_fold,
         )
         column.addWidget(self.picker)
@@ -306,6 +307,7 @@ class SlideControls(QWidget):
             buttons,
             self.run_panel,
             *results,
+            self.depth_fold,
             self.regions_fold,
         )
         return part
@@ -316,6 +318,7 @@ class SlideControls(QWidget):
         self.measure_fold = section("Measure", "slide_measure_section", _column(), self.settings, False)
         self.beside_fold = section("Side by side", "slide_beside_section", _column(), self.settings, False)
         self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
+        self.depth_fold = section("Depth", "slide_depth_section", _column(), self.settings, False)
         self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
 

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.settings import Settings
     from napari_melanoma.workflows.slide_options import SlideOptions
 
-FOLDER, VIEW = "slide/folder", "view"
-AT_WORK = ("*", "*/*", f"*/{VIEW}/*", f"*/*/{VIEW}/*")  # below which folders of results slides are being analysed
+FOLDER, VIEW, DEPTH = "slide/folder", "view", "depth"
+AT_WORK = (
+    "*",
+    "*/*",
+    *(f"{at}/{within}/*" for within in (VIEW, DEPTH) for at in ("*", "*/*")),
+)  # below which folders of results slides are being analysed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.ui.photographs import KEY
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slides.tiled import TiledSlide
 
 Role = Literal[
-    "tissue", "heatmap", "lesions", "view", "regions", "bookmarks", "measures", "ruler", "drawing", "painting"
-]
-ORDER: tuple[Role, ...] = (
     "tissue",
     "heatmap",
     "lesions",
@@ -30,10 +27,15 @@ ORDER: tuple[Role, ...] = (
     "regions",
     "bookmarks",
     "measures",
+    "mitosis area",
+    "mitoses",
+    "readings",
+    "depth",
     "ruler",
     "drawing",
     "painting",
-)
+]
+ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
 OF_SLIDE = "slide_identity"  # in the metadata of what was made of a slide
 
 

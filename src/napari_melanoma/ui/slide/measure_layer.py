@@ -92,7 +92,7 @@ def say(layer: Shapes, said: Sequence[str]) -> None:
     import numpy as np
 
     if len(said) == len(layer.data) and list(layer.features["said"]) != list(said):
-        shown = [_clear_of(*one) for one in zip(layer.data, layer.shape_type, said, strict=True)]
+        shown = [clear_of(*one) for one in zip(layer.data, layer.shape_type, said, strict=True)]
         layer.features = {"said": np.array(said, object), "shown": np.array(shown, object)}
         layer.refresh_text()
         say_nothing_yet(layer)
@@ -109,8 +109,23 @@ def say_nothing_yet(layer: Shapes) -> None:
     layer.feature_defaults = NOTHING
 
 
-def _clear_of(data: NDArray[np.float64], kind: str, said: str) -> str:
-    """Words that a line does not run through, for they stand in its middle: blanks put them above or beside it."""
+def clear_of(data: NDArray[np.float64], kind: str, said: str) -> str:
+    """Give words that a line does not run through, for they stand in its middle: blanks put them above or beside it.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        float (vertex, axis), the vertices of the shape; the last two axes are row and column.
+    kind : str
+        What napari calls the shape; of all but a ``line`` the words are left as they are.
+    said : str
+        The words.
+
+    Returns
+    -------
+    str
+        With blanks or a line break.
+    """
     if kind != "line":
         return said
     height, width = abs(data[-1] - data[0])[-2:]

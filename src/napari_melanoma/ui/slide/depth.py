@@ -1,0 +1,199 @@
+"""The depth of a melanoma in the Slide dock: measured by hand or by a model, overridden with a record, kept."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui.slide.depth_acts import DepthActs
+from napari_melanoma.ui.slide.depth_compared import compared_lines, show_compared
+from napari_melanoma.ui.slide.depth_keeper import DepthKeeper
+from napari_melanoma.ui.slide.depth_line import DepthLine
+from napari_melanoma.ui.slide.depth_mitoses import MitosisLayers
+from napari_melanoma.ui.slide.regions_controls import READER
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.io.slide_depth import Reading
+    from napari_melanoma.ui.slide.depth_auto import DepthAnalysis
+    from napari_melanoma.ui.slide.depth_view import DepthView
+    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+
+class SlideDepths(QObject):
+    """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened.
+
+    Parameters
+    ----------
+    dock : SlideDock
+        The dock, with its parts.
+    viewer : napari.viewer.Viewer
+        The viewer.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception; what was measured is as it was.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer, self._fold = dock, viewer, dock.depth_fold
+        self._slide: OpenSlide | None = None
+        self._view: DepthView | None = None
+        self.analysis: DepthAnalysis | None = None
+        self._ended: Any = None  # of the slide's own analysis, when it was looked at last
+        self.keeper = DepthKeeper(self)
+        keys = {"Control-Z": partial(self.keeper.step, "undo"), "Control-Shift-Z": partial(self.keeper.step, "redo")}
+        self.line = DepthLine(viewer, self, keys)
+        self.mitoses = MitosisLayers(viewer, self, keys)
+        self.keeper.reader = dock.settings.kept(READER, "")
+        self.keeper.changed.connect(self._on_changed)
+        self.keeper.said.connect(dock.status.say)
+        self.keeper.failed.connect(self.failed)
+        self.acts = DepthActs(self, dock)
+        dock.desk.found.connect(self._on_found)
+        dock.run_panel.seen.connect(self._on_seen)
+        self._fold.toggled.connect(self._on_fold)
+        self._on_fold(self._fold.isExpanded())
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is read, written or started; an analysis at work is not meant."""
+        return self.keeper.busy or (self.analysis is not None and self.analysis.busy)
+
+    @property
+    def view(self) -> DepthView:
+        """The fold's content, made when it is first needed."""
+        if self._view is None:
+            from napari_melanoma.ui.slide.depth_auto import DepthAnalysis
+            from napari_melanoma.ui.slide.depth_view import DepthView
+
+            made = self._view = DepthView(self._dock.settings)
+            self._fold.content().layout().itemAt(0).widget().layout().addWidget(made)
+            self.analysis = DepthAnalysis(self._dock, made.run)
+            self._connect(made, self.analysis)
+            now = self.keeper.now
+            self.analysis.turn_to(None if now is None else now.folder)
+        return self._view
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide, or the same with another scale.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        other = slide is None or self._slide is None or slide.identity != self._slide.identity
+        if self._view is not None and other:
+            self._view.fields.typed.now()  # what was typed is of the slide before
+        self.line.turn_to(slide)
+        self.mitoses.turn_to(slide)
+        self._slide = slide
+        if other:
+            self._ended = None
+            if self.analysis is not None:
+                self.analysis.turn_to(None)
+        self.keeper.turn_to(slide)
+
+    @property
+    def viewer(self) -> Viewer:
+        """Where the layers are."""
+        return self._viewer
+
+    @property
+    def slide(self) -> OpenSlide | None:
+        """The slide that it is about."""
+        return self._slide
+
+    @property
+    def seen(self) -> DepthView | None:
+        """The fold's content, where it was made."""
+        return self._view
+
+    def _connect(self, view: DepthView, analysis: DepthAnalysis) -> None:
+        self.acts.hear(view)
+        view.automatic_wanted.connect(analysis.start)
+        analysis.ended.connect(self.keeper.look_again)
+        analysis.changed.connect(self._tell)
+        analysis.failed.connect(self.failed)
+
+    def _on_fold(self, is_open: bool) -> None:
+        if is_open:
+            self._tell()
+
+    def _on_found(self, place: Any) -> None:  # noqa: ANN401 - a Place
+        self.keeper.look(place)
+        if self.analysis is not None and self._slide is not None and self._slide.identity == place.identity:
+            self.analysis.turn_to(place.own or place.folder)
+
+    def _on_seen(self, sight: Any) -> None:  # noqa: ANN401 - a SlideSight
+        """Look anew when the slide's own analysis has come to its end."""
+        now, ended = self.keeper.now, sight.content.get("seconds")
+        if now is not None and sight.path == now.folder and str(sight.report.state) == "finished":
+            before, self._ended = self._ended, ended
+            if before != ended:
+                self.keeper.look_again()
+
+    def _on_changed(self) -> None:
+        """Draw and say what counts now."""
+        slide, now, reading = self._slide, self.keeper.now, self.keeper.reading
+        if slide is not None and now is not None:
+            self.line.show(reading.line, "" if reading.mm is None else f"{reading.mm:.2f} mm")
+            self.mitoses.show(reading.mitoses)
+            show_compared(
+                self._viewer, slide, compared_lines(now.history.now, self.keeper.reader, now.found, reading.line)
+            )
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what there is, where somebody looks."""
+        if self._view is None and not self._fold.isExpanded():
+            return
+        from napari_melanoma.ui.slide import depth_words as words
+
+        view, now, reading = self.view, self.keeper.now, self.keeper.reading
+        view.setEnabled(now is not None)
+        self._say(reading)
+        view.fields.show_reading(reading)
+        if now is not None:
+            depth, found = now.history.now, now.found
+            view.show_lines(words.numbered(found.proposals), now.chosen, words.said_found(found, reading))
+            rows = words.reader_rows(depth, self.keeper.reader, self.keeper.base)
+            view.show_readers(rows, words.said_others(depth, self.keeper.reader))
+            for way, able in (("undo", now.history.past), ("redo", now.history.undone)):
+                view.steps[way].setEnabled(bool(able))
+        view.move_ends.setEnabled(reading.line is not None)
+        view.report.setEnabled(bool(reading.when))
+        if self.analysis is not None:
+            view.show_automatic(self.analysis.models, self._why_not())
+
+    def _say(self, reading: Reading) -> None:
+        """Say thickness, category and warnings."""
+        from napari_melanoma.ui.slide import depth_words as words
+
+        view, slide = self.view, self._slide
+        view.head.setText(words.said_head(reading))
+        view.origin.setText(words.said_origin(reading))
+        view.origin.setVisible(bool(view.origin.text()))
+        said = list(words.warnings(reading, self.keeper.size))
+        if slide is not None and slide.info.pixel_size is None:
+            said.insert(0, f"No scale: a depth needs one. {self._dock.icons.link('scale', 'Set the scale')}.")
+        view.warning.setText("<br>".join(said))
+        view.warning.setVisible(bool(said))
+
+    def _why_not(self) -> str:
+        """Why no model can be started now; empty where one can."""
+        slide = self._slide
+        if slide is None or slide.info.pixel_size is None:
+            return "A depth needs a scale: set it first, with the ruler beside the slide's name."
+        if slide.info.kind != "brightfield":
+            return "The models have learnt from brightfield stains: measure by hand."
+        return "It is at work." if self.analysis is not None and self.analysis.active else ""

@@ -1,0 +1,297 @@
+"""The readings of depth of each slide in a window: read, changed with undo, written at once, in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.ui.job import Latest
+
+if TYPE_CHECKING:
+    from napari_melanoma.analysis.lesion_edits import History
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.io.slide_depth import Proposed, Reading, SlideDepth
+    from napari_melanoma.ui.slide.desk import Place
+    from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.workflows.depth_readings import FoundDepth
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The readings of a slide with what was undone, what an analysis says, and where all is kept."""
+
+    identity: str
+    folder: Path
+    history: History[SlideDepth]
+    found: Proposed
+    stamp: tuple[int, int] | None = None
+    chosen: int = 0  # of the lines that the analysis found
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What came of writing the readings of a slide."""
+
+    identity: str
+    found: FoundDepth
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What an analysis says of a slide now."""
+
+    identity: str
+    found: Proposed
+
+
+class DepthKeeper(QObject):
+    """Knows the readings of slides, and keeps each change.
+
+    Parameters
+    ----------
+    parent : QObject
+        Who goes with it.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Other values count now.
+    said : Signal(str)
+        What a user should know, in a sentence.
+    failed : Signal(object)
+        An exception; the readings are as they were.
+    """
+
+    changed = Signal()
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._slide: OpenSlide | None = None
+        self._size: PixelSize | None = None
+        self._known: dict[str, Measured] = {}
+        self._unsaved: set[str] = set()  # whose last values nobody has begun to write
+        self.reader = ""
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether readings are being read or written."""
+        return self._latest.busy
+
+    @property
+    def now(self) -> Measured | None:
+        """Those of the slide that it is about; None until they were read."""
+        return None if self._slide is None else self._known.get(self._slide.identity)
+
+    @property
+    def size(self) -> PixelSize | None:
+        """Of the slide's pixels, as it is now."""
+        return self._size
+
+    @property
+    def base(self) -> Reading:
+        """What the analysis says, as a reading."""
+        from napari_melanoma.analysis.depth_edits import automatic_reading
+        from napari_melanoma.io.slide_depth import Reading
+
+        now = self.now
+        return Reading() if now is None else automatic_reading(now.found, now.chosen, self.size)
+
+    @property
+    def reading(self) -> Reading:
+        """What counts for the reader: the own values, else the analysis's."""
+        from napari_melanoma.analysis.depth_edits import current
+
+        now = self.now
+        return self.base if now is None else current(now.history.now, self.base, self.reader)
+
+    def turn_to(self, slide: OpenSlide | None) -> None:
+        """Be about another slide, or the same with another scale, to which what was measured is brought.
+
+        Parameters
+        ----------
+        slide : OpenSlide or None
+            None for none.
+        """
+        same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
+        before, self._slide, self._size = self._size, slide, None if slide is None else slide.info.pixel_size
+        if same and self.size is not None and self.size != before:
+            from napari_melanoma.analysis.depth_edits import rescaled
+
+            size = self.size
+            self._edit(lambda depth: rescaled(depth, size, self.reader, _time()))
+        self.changed.emit()
+
+    def look(self, place: Place) -> None:
+        """Read what was measured before, now that it is known where that is.
+
+        Parameters
+        ----------
+        place : Place
+            Of the slide that it is about; of any other nothing happens.
+        """
+        now, folder = self.now, place.own or place.folder
+        if self._slide is None or self._slide.identity != place.identity:
+            return
+        if now is None or now.folder != folder:
+            self._latest.submit(f"{place.identity} load", lambda: partial(_load, place.identity, folder))
+
+    def look_again(self) -> None:
+        """Read anew what an analysis says."""
+        now = self.now
+        if now is not None:
+            work = partial(_look, now.identity, now.folder)
+            self._latest.submit(f"{now.identity} look", lambda: work)
+
+    def choose(self, index: int) -> None:
+        """Turn to another line of the analysis; what a reader has set stays.
+
+        Parameters
+        ----------
+        index : int
+            Its place in the list.
+        """
+        now = self.now
+        if now is not None and now.chosen != index:
+            self._known[now.identity] = replace(now, chosen=index)
+            self.changed.emit()
+
+    def change(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+        """Set values of the reader: a step that can be undone, recorded, kept at once.
+
+        Parameters
+        ----------
+        **values : object
+            Fields of ``Reading``; none: the analysis's are taken as they are.
+        """
+        from napari_melanoma.analysis.depth_edits import overridden
+
+        self._edit(lambda depth: overridden(depth, self.base, self.reader, _time(), **values))
+
+    def take(self) -> None:
+        """Take the line that is chosen as the reader's own, in place of what counted before."""
+        names = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")
+        values = {name: getattr(self.base, name) for name in names}
+        self.change(**(values if self.reading.when else {}))
+
+    def draw(self, line: Any) -> None:  # noqa: ANN401 - a Line
+        """Take a line that was drawn or moved by hand.
+
+        Parameters
+        ----------
+        line : tuple
+            Surface and deepest, in pixels of the finest level.
+        """
+        from napari_melanoma.analysis.depth_edits import drawn_line
+
+        try:
+            self.change(**drawn_line(self.reading, line, self.size))
+        except MelanomaError as error:
+            self.failed.emit(error)
+            self.changed.emit()
+
+    def step(self, way: str) -> None:
+        """Take back the last change, or do it again.
+
+        Parameters
+        ----------
+        way : str
+            ``undo`` or ``redo``.
+        """
+        from napari_melanoma.analysis.depth_edits import restated
+
+        now = self.now
+        if now is None:
+            return
+        history = getattr(now.history, way)()
+        if history is not now.history:
+            told = restated(now.history.now, history.now, self.reader, _time())
+            self._take(replace(now, history=replace(history, now=told)))
+
+    def flush(self) -> None:
+        """Write at once what waits for its turn: the window may be about to close."""
+        for identity in tuple(self._unsaved):
+            self._latest.drop(f"{identity} keep")
+            self._unsaved.discard(identity)
+            try:
+                self._on_done(_keep(self._known[identity], RunContext()))
+            except MelanomaError as error:
+                self.failed.emit(error)
+
+    def _edit(self, edit: Callable[[SlideDepth], SlideDepth]) -> None:
+        now = self.now
+        if now is None:
+            return
+        depth = edit(now.history.now)
+        if depth is not now.history.now:
+            self._take(replace(now, history=now.history.then(depth)))
+
+    def _take(self, measured: Measured) -> None:
+        """Let values count from now on: known, told, kept."""
+        self._known[measured.identity] = measured
+        self._unsaved.add(measured.identity)
+        self._latest.submit(f"{measured.identity} keep", partial(self._keeping, measured.identity))
+        self.changed.emit()
+
+    def _keeping(self, identity: str) -> Callable[[RunContext], Any] | None:
+        """What a thread is to write; asked when its turn has come, so that the stamp is that of the last file."""
+        now = self._known.get(identity)
+        self._unsaved.discard(identity)
+        return None if now is None else partial(_keep, now)
+
+    def _on_done(self, done: Measured | Kept | Looked) -> None:
+        if isinstance(done, Measured):
+            self._known[done.identity] = done
+            if done.notes:
+                self.said.emit(" ".join(done.notes))
+        elif isinstance(done, Looked):
+            known = self._known[done.identity]
+            self._known[done.identity] = replace(known, found=done.found, chosen=0)
+        else:
+            self._known[done.identity] = replace(self._known[done.identity], stamp=done.found.stamp)
+            if done.found.notes:
+                self.said.emit("; ".join(done.found.notes))
+            return
+        self.changed.emit()
+
+
+def _time() -> str:
+    """Now, as readings keep it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _load(identity: str, folder: Path, run: RunContext) -> Measured:
+    """Read what was measured before."""
+    from napari_melanoma.analysis.lesion_edits import History
+    from napari_melanoma.workflows.depth_readings import load_depth, proposed_in
+
+    found = load_depth(folder)
+    return Measured(identity, folder, History(found.depth), proposed_in(folder), found.stamp, notes=found.notes)
+
+
+def _look(identity: str, folder: Path, run: RunContext) -> Looked:
+    """Read what an analysis says now."""
+    from napari_melanoma.workflows.depth_readings import proposed_in
+
+    return Looked(identity, proposed_in(folder))
+
+
+def _keep(measured: Measured, run: RunContext) -> Kept:
+    """Write what is measured now."""
+    from napari_melanoma.workflows.depth_readings import keep_depth
+
+    slide, depth = Path(measured.identity), measured.history.now
+    return Kept(measured.identity, keep_depth(measured.folder, slide, depth, measured.stamp))

@@ -1,0 +1,189 @@
+"""The layer of a line that measures a depth: made, written from two ends, read back as them; arithmetic around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from napari_melanoma.ui.slide.camera import camera, seen
+from napari_melanoma.ui.slide.measure_layer import clear_of
+
+if TYPE_CHECKING:
+    from napari.layers import Layer, Shapes
+    from napari.viewer import Viewer
+
+    from napari_melanoma.io.slide_depth import Line
+    from napari_melanoma.ui.slide.layers import OpenSlide
+
+COLOUR, TEXT_SIZE = "#0b3cff", 16
+LINES = 300  # widths of the line that are as long as the view
+ROUNDED = 1e-2  # pixels: napari keeps less digits than a file
+CLICK_PX = 8.0  # of the screen
+HALF = 0.5  # napari counts from the centre of the first pixel
+
+Keys = Mapping[str, Callable[[], None]]
+
+
+def made(width: float) -> Shapes:
+    """Make an empty layer.
+
+    Parameters
+    ----------
+    width : float
+        Of its line in pixels of the finest level.
+
+    Returns
+    -------
+    napari.layers.Shapes
+        In pixels of the finest level.
+    """
+    import numpy as np
+    from napari.layers import Shapes
+
+    return Shapes(
+        ndim=2,
+        edge_color=COLOUR,
+        edge_width=width,
+        face_color="transparent",
+        opacity=1,
+        features={"shown": np.array([], object)},
+        feature_defaults={"shown": ""},
+        text={"string": "{shown}", "color": COLOUR, "size": TEXT_SIZE, "anchor": "center"},
+    )
+
+
+def bind(layer: Layer, keys: Keys) -> None:
+    """Say what keys do while a layer is the active one.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        The layer.
+    keys : mapping
+        Name of a key as napari has it, to a function without arguments.
+    """
+    for key, act in keys.items():
+        layer.bind_key(key, lambda _, act=act: act(), overwrite=True)
+
+
+def is_open(viewer: Viewer, slide: OpenSlide) -> bool:
+    """Say whether a slide is still in a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+
+    Returns
+    -------
+    bool
+        False where it was closed.
+    """
+    return any(own in viewer.layers for own in slide.layers)
+
+
+def add_line(layer: Shapes, line: Line, width: float) -> None:
+    """Draw a line.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        Made here.
+    line : tuple
+        Both ends in pixels of the finest level.
+    width : float
+        In these pixels.
+    """
+    import numpy as np
+
+    layer.add_lines([np.array(line, np.float64) - HALF], edge_width=width, edge_color=COLOUR)
+
+
+def ends_of(layer: Shapes, known: Line | None) -> Line | None:
+    """Read both ends of the line that was drawn last.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        Made here.
+    known : tuple or None
+        The line as it was written: what napari rounds is no move.
+
+    Returns
+    -------
+    tuple or None
+        In pixels of the finest level; None where there is no line.
+    """
+    if not len(layer.data):
+        return None
+    data = layer.data[-1]
+    (top, left), (bottom, right) = data[0][-2:] + HALF, data[-1][-2:] + HALF
+    ends = (float(top), float(left)), (float(bottom), float(right))
+    return known if known is not None and _same(ends, known) else ends
+
+
+def write_beside(layer: Shapes, said: str) -> None:
+    """Write beside the line what it measures.
+
+    Parameters
+    ----------
+    layer : napari.layers.Shapes
+        Made here.
+    said : str
+        The words.
+    """
+    import numpy as np
+
+    shown = [clear_of(data, "line", said) for data in layer.data]
+    if list(layer.features["shown"]) != shown:
+        layer.features = {"shown": np.array(shown, object)}
+        layer.refresh_text()
+    layer.feature_defaults = {"shown": ""}
+
+
+def is_click(viewer: Viewer, slide: OpenSlide, line: Line) -> bool:
+    """Say whether the mouse was let go where it was pressed: napari makes a short line of that.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+    line : tuple
+        Both ends in pixels of the finest level.
+
+    Returns
+    -------
+    bool
+        Whether it is too short on the screen to be meant.
+    """
+    (top, left), (bottom, right) = line
+    y, x = (bottom - top) * slide.um[0], (right - left) * slide.um[1]
+    return float(camera(viewer).zoom) * math.hypot(y, x) < CLICK_PX
+
+
+def line_width(viewer: Viewer, slide: OpenSlide) -> float:
+    """Give the width of a line that can be seen, and hides nothing.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer.
+    slide : OpenSlide
+        The slide.
+
+    Returns
+    -------
+    float
+        In pixels of the finest level.
+    """
+    return max(0.5, min(seen(viewer, slide).width, 4.0 * max(slide.size)) / LINES)
+
+
+def _same(one: Line, other: Line) -> bool:
+    """Whether the ends of two lines are the same, but for rounding."""
+    return all(abs(a - b) < ROUNDED for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True))

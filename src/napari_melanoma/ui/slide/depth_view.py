@@ -1,0 +1,237 @@
+"""What a user sees in the fold Depth: thickness, how to measure it, the fields of a report, readers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QHideEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.ui.look import named, quiet, row, tool
+from napari_melanoma.ui.slide.depth_auto import DepthRunPanel
+from napari_melanoma.ui.slide.depth_fields import DepthFields
+from napari_melanoma.ui.slide.depth_words import COLUMNS, NONE_YET
+from napari_melanoma.ui.slide.regions_controls import READER
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.settings import Settings
+
+DRAW_KEY = "Alt+T"
+HINTS = {
+    "": "From the top of the granular layer, or the base of the ulcer, to the deepest invasive cell.",
+    "draw": "Press the mouse at the top of the granular layer (or the ulcer's base), let go at the deepest invasive "
+    "cell. Hold the space bar to move the slide.",
+    "move": "Drag either end of the line; the number follows.",
+}
+ROW_PX, LIST_PX = 24, 66
+NO_MODEL = "No model that draws the epidermis is installed: measure by hand."
+AUTOMATIC = "Let '{}' draw the tissue of the whole slide and find the thickest places, beside your work"
+
+
+class DepthView(QWidget):
+    """The controls in their places.
+
+    Parameters
+    ----------
+    settings : Settings
+        Remembers the reader.
+
+    Attributes
+    ----------
+    tool_wanted : Signal(str)
+        ``draw`` or ``move``; empty: the tool is put away.
+    automatic_wanted, taking : Signal()
+        Measure by a model; take the line of the model that is chosen.
+    chosen : Signal(int)
+        A line of the model was clicked.
+    stepped : Signal(str)
+        ``undo`` or ``redo``.
+    reader_changed : Signal(str)
+        Somebody else measures from now on.
+    reporting : Signal()
+        The reading shall be written as a page.
+    left : Signal()
+        Nobody looks any more: the window closes, another dock is in front, or the fold is shut.
+    """
+
+    tool_wanted = Signal(str)
+    automatic_wanted = Signal()
+    taking = Signal()
+    chosen = Signal(int)
+    stepped = Signal(str)
+    reader_changed = Signal(str)
+    reporting = Signal()
+    left = Signal()
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self.head = named(QLabel(NONE_YET), "depth_head", "Breslow thickness and T category")
+        self.head.setProperty("loud", True)
+        self.head.setToolTip("Breslow thickness with its interval, and T category of AJCC's eighth edition")
+        self.origin = named(quiet(), "depth_origin", "Where the thickness comes from")
+        self.warning = named(Words(), "depth_warning", "What to know before relying on it")
+        self.warning.setProperty("fault", True)
+        self.draw = named(QPushButton("Measure by hand"), "depth_draw", "Measure by hand", f"Draw a line ({DRAW_KEY})")
+        self.move_ends = named(QPushButton("Move the ends"), "depth_move", "Move the ends", "Drag the line by its ends")
+        self.automatic = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
+        for button in (self.draw, self.move_ends):
+            button.setCheckable(True)
+        self.hint = named(quiet(HINTS[""]), "depth_hint", "How to measure")
+        self.run = DepthRunPanel()
+        self.found = named(quiet(), "depth_found", "What the model found")
+        self.lines = named(QListWidget(), "depth_lines", "Lines that the model found", "Click to go there")
+        self.lines.setFixedHeight(LIST_PX)
+        tip = "Take the model's line that is chosen, as it is, as your own"
+        self.take = tool("depth_take", tip, tip, "take this line")
+        self.fields = DepthFields()
+        steps = {"undo": ("↶", "Take back the last change of this page"), "redo": ("↷", "Do it again")}
+        self.steps = {way: tool(f"depth_{way}", tip, tip, text) for way, (text, tip) in steps.items()}
+        tip = "Kept with everything that you set here; another reader has readings of their own"
+        self.reader = named(QLineEdit(settings.kept(READER, "")), "depth_reader", "Your name as a reader", tip)
+        self.reader.setPlaceholderText("who measures")
+        tip = "Write what counts, with its picture of changes, as a page to print"
+        self.report = tool("depth_report", tip, tip, "Report ...")
+        self.table = _table()
+        self.others = named(quiet(), "depth_others", "Other readers")
+        self._lay_out()
+        self._connect()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell that nobody looks any more; what was being typed was told before."""
+        super().hideEvent(event)
+        self.left.emit()
+
+    def show_hint(self, drawing: str) -> None:
+        """Show which tool is in hand, and how to use it.
+
+        Parameters
+        ----------
+        drawing : str
+            ``draw`` or ``move``; empty for none.
+        """
+        self.draw.setChecked(drawing == "draw")
+        self.move_ends.setChecked(drawing == "move")
+        self.hint.setText(HINTS[drawing])
+
+    def show_lines(self, said: Sequence[str], chosen: int, words: str) -> None:
+        """List what the model found.
+
+        Parameters
+        ----------
+        said : sequence of str
+            A line each.
+        chosen : int
+            Which of them.
+        words : str
+            Above them; empty where there was no analysis.
+        """
+        self.found.setText(words)
+        self.found.setVisible(bool(words))
+        self.lines.setVisible(bool(said))
+        self.take.setVisible(bool(said))
+        if [self.lines.item(index).text() for index in range(self.lines.count())] != list(said):
+            self.lines.clear()
+            self.lines.addItems(list(said))
+        self.lines.setCurrentRow(chosen if said else -1)
+
+    def show_automatic(self, models: tuple[str, ...] | None, why_not: str) -> None:
+        """Show whether a model can measure.
+
+        Parameters
+        ----------
+        models : tuple of str or None
+            Those that can; None where that is not known yet.
+        why_not : str
+            Empty where one can be started.
+        """
+        said = why_not or (NO_MODEL if models == () else "")
+        self.automatic.setEnabled(bool(models) and not said)
+        self.automatic.setToolTip(said or AUTOMATIC.format((models or ("",))[0]))
+
+    def show_readers(self, rows: Sequence[Sequence[str]], said: str) -> None:
+        """Show the readers beside each other.
+
+        Parameters
+        ----------
+        rows : sequence of sequence of str
+            As ``COLUMNS`` names their cells.
+        said : str
+            Below them.
+        """
+        self.table.setRowCount(len(rows))
+        for at, cells in enumerate(rows):
+            for column, cell in enumerate(cells):
+                self.table.setItem(at, column, QTableWidgetItem(cell))
+        self.table.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
+        self.table.setVisible(len(rows) > 1)
+        self.others.setText(said)
+        self.others.setVisible(bool(said))
+
+    def _connect(self) -> None:
+        self.draw.clicked.connect(lambda on: self.tool_wanted.emit("draw" if on else ""))
+        self.move_ends.clicked.connect(lambda on: self.tool_wanted.emit("move" if on else ""))
+        self.automatic.clicked.connect(self.automatic_wanted)
+        self.take.clicked.connect(self.taking)
+        self.report.clicked.connect(self.reporting)
+        self.lines.itemClicked.connect(lambda item: self.chosen.emit(self.lines.row(item)))
+        for way, button in self.steps.items():
+            button.clicked.connect(lambda _=False, way=way: self.stepped.emit(way))
+        self.reader.editingFinished.connect(self._on_reader)
+
+    def _on_reader(self) -> None:
+        name = self.reader.text().strip()
+        self._settings.keep(READER, name)
+        self.reader_changed.emit(name)
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        for widget in (
+            self.head,
+            self.origin,
+            self.warning,
+            row(self.draw, self.move_ends),
+            self.hint,
+            self.automatic,
+            self.run,
+            self.found,
+            self.lines,
+            row(self.take),
+            self.fields,
+            row(QLabel("reader"), self.reader, *self.steps.values(), self.report, stretch=1),
+            self.table,
+            self.others,
+        ):
+            column.addWidget(widget)
+
+
+def _table() -> QTableWidget:
+    """A table of readers that is as high as it must be."""
+    table = named(QTableWidget(0, len(COLUMNS)), "depth_readers", "Readers beside each other")
+    table.setHorizontalHeaderLabels(list(COLUMNS))
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.verticalHeader().setDefaultSectionSize(ROW_PX)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    table.horizontalHeaderItem(len(COLUMNS) - 1).setToolTip("Mitoses per mm²")
+    table.hide()
+    return table

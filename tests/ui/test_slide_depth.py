@@ -1,0 +1,419 @@
+"""The depth in the Slide dock: drawn with the mouse, dragged, typed, undone, kept, two readers, a model beside it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from fake_slides import MPP, FakeAnalysis, draw_slide
+from napari.utils.interactions import (
+    mouse_double_click_callbacks,
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QListWidget, QPlainTextEdit, QTableWidget
+from slide_stage import FIXTURES
+from test_slide_drawing import event
+
+from napari_melanoma.core.files import write_json
+from napari_melanoma.io.slide_depth import read_depth
+from napari_melanoma.ui.slide import layers as slide_layers
+from napari_melanoma.workflows import depth_readings
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
+
+
+def near(value):
+    """A number as the slide's file, which keeps its scale in whole pixels per cm, lets it be."""
+    return pytest.approx(value, rel=1e-3)
+
+
+@pytest.fixture
+def measuring(person, slide_path):
+    """Somebody who has a slide open and the fold of the depth."""
+    person.opens_slides(slide_path)
+    opens(person)
+    return person
+
+
+def opens(person):
+    """Open the fold."""
+    person.until(lambda: page(person).keeper.now is not None)
+    person.dock.depth_fold.expand(animate=False)
+    person.waits()
+
+
+def page(person):
+    return person.dock.around.depth
+
+
+def presses(person, name):
+    """Press a button wherever the dock is scrolled to."""
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled(), button.toolTip()
+    button.click()
+
+
+def line_layer(person):
+    return slide_layers.part(person.viewer, person.dock.slide, "depth")
+
+
+def drags(person, layer, *points):
+    """Press at the first point, let go at the last."""
+    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
+    for place in points[1:]:
+        mouse_move_callbacks(layer, event(person, "mouse_move", place))
+    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
+
+
+def draws(person, start=TOP, end=DEEP):
+    presses(person, "depth_draw")
+    drags(person, line_layer(person), start, np.add(start, end) / 2, end)
+    person.until(lambda: page(person).keeper.reading.line is not None)
+    person.waits()
+
+
+def says_who(person, name):
+    line = person.finds(QLineEdit, "depth_reader")
+    line.setText(name)
+    line.editingFinished.emit()
+
+
+def picks(person, name, index):
+    combo = person.finds(QComboBox, name)
+    combo.setCurrentIndex(index)
+    combo.activated.emit(index)
+
+
+def types(person, name, text):
+    line = person.finds(QLineEdit, name)
+    line.setText(text)
+    line.setModified(True)
+    line.editingFinished.emit()
+
+
+def kept(person, reader=""):
+    return read_depth(person.dock.place.folder).of(reader)
+
+
+def proposes(folder, *depths, **more):
+    """Leave what an analysis would have found."""
+    lines = [
+        {"surface": [60, 100 + 50 * at], "deepest": [60 + mm * 1000 / MPP, 100 + 50 * at], "mm": mm,
+         "interval_mm": [mm - 0.05, mm + 0.05], "ulcerated": False, "section": 0}
+        for at, mm in enumerate(depths)
+    ]  # fmt: skip
+    content = {"depth": {"candidates": lines, "clark_estimate": 4, "notes": [], **more}, "seconds": 3.0}
+    write_json(folder / "result.json", content)
+
+
+def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
+    person.opens_slides(slide_path)
+    assert person.dock.findChild(QLabel, "depth_head") is None
+    assert line_layer(person) is None
+    opens(person)
+    assert person.says("depth_head") == "Not measured yet."
+    assert line_layer(person) is None
+
+
+def test_a_line_by_hand_is_said_kept_and_found_again(measuring, slide_path):
+    person = measuring
+    says_who(person, "Reader A")
+    draws(person)
+    assert person.says("depth_head") == "0.20 mm   T1"
+    assert "by hand, Reader A, 20" in person.says("depth_origin")
+    layer = line_layer(person)
+    assert (layer.name, str(layer.mode), layer.scale.tolist()) == ("section depth", "direct", [MPP, MPP])
+    assert [text.strip() for text in layer.text.values] == ["0.20 mm"]
+    reading = kept(person, "Reader A")
+    assert (reading.method, reading.mm) == ("hand", near(0.2))
+    np.testing.assert_allclose(reading.line, (TOP, DEEP))
+
+    person.viewer.layers.clear()
+    page(person).keeper._known.clear()  # as tomorrow
+    person.opens_slides(slide_path)
+    person.until(lambda: person.says("depth_head") == "0.20 mm   T1")
+    np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
+
+
+def test_dragging_an_end_says_the_number_at_once(measuring):
+    person = measuring
+    draws(person)
+    layer, said = line_layer(person), []
+    layer.get_value(person.dock.slide.to_world(DEEP), world=True)
+    mouse_press_callbacks(layer, event(person, "mouse_press", DEEP))
+    for row in (360.0, 260.0):
+        mouse_move_callbacks(layer, event(person, "mouse_move", (row, 100.0)))
+        said.append(person.says("depth_head"))
+    assert said == ["0.15 mm   T1", "0.10 mm   T1"]
+    assert [text.strip() for text in layer.text.values] == ["0.10 mm"]
+    assert kept(person).mm == near(0.2)  # until the mouse is let go
+    mouse_release_callbacks(layer, event(person, "mouse_release", (260.0, 100.0)))
+    person.until(lambda: page(person).keeper.reading.mm == near(0.1))
+    person.waits()
+    last = [one for one in kept(person).history if one.field == "mm"][-1]
+    assert (last.before, last.after) == (near(0.2), near(0.1))
+
+
+def test_clicks_and_double_clicks_are_no_lines(measuring):
+    person = measuring
+    presses(person, "depth_draw")
+    layer = line_layer(person)
+    drags(person, layer, TOP)
+    drags(person, layer, TOP)
+    mouse_double_click_callbacks(layer, event(person, "mouse_double_click", TOP))
+    person.until(lambda: len(layer.data) == 0)
+    assert page(person).keeper.reading.line is None
+    assert "That was a click" in person.dock.status.text
+    drags(person, layer, TOP, DEEP)
+    person.until(lambda: page(person).keeper.reading.line is not None)
+    assert len(layer.data) == 1
+
+
+def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measuring):
+    person = measuring
+    draws(person)
+    presses(person, "depth_draw")
+    drags(person, line_layer(person), TOP, (260.0, 100.0))
+    person.until(lambda: page(person).keeper.reading.mm == near(0.1))
+    assert len(line_layer(person).data) == 1
+    presses(person, "depth_undo")
+    assert person.says("depth_head").startswith("0.20")
+    np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
+    presses(person, "depth_undo")
+    assert person.says("depth_head") == "Not measured yet."
+    assert len(line_layer(person).data) == 0
+    presses(person, "depth_redo")
+    presses(person, "depth_redo")
+    assert person.says("depth_head").startswith("0.10")
+    line_layer(person).selected_data = {0}
+    line_layer(person).remove_selected()
+    person.until(lambda: person.says("depth_head") == "Not measured yet.")
+    person.waits()
+    assert kept(person).mm is None
+    assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
+
+
+def test_without_a_scale_it_says_how_to_set_one(person, tmp_path):
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    opens(person)
+    presses(person, "depth_draw")
+    assert "bare has no scale" in person.dock.status.text
+    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
+    assert line_layer(person) is None
+    assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
+    person.finds(QLabel, "depth_warning").linkActivated.emit("scale")
+    assert person.dock.scale.isVisible()
+    person.dock.scale._number.setValue(1.0)
+    person.clicks("scale_set")
+    person.waits()
+    draws(person)
+    assert person.says("depth_head").startswith("0.40 mm")
+    person.dock.picker.ruler.click()
+    person.dock.scale._number.setValue(2.0)
+    person.clicks("scale_set")
+    person.until(lambda: person.says("depth_head").startswith("0.80 mm"))
+    person.waits()
+    assert kept(person).um_per_px == (2.0, 2.0)
+
+
+def test_another_slide_in_the_middle_of_a_line(measuring, tmp_path, slide_path):
+    person = measuring
+    presses(person, "depth_draw")
+    layer = line_layer(person)
+    mouse_press_callbacks(layer, event(person, "mouse_press", TOP))
+    mouse_move_callbacks(layer, event(person, "mouse_move", DEEP))
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    assert page(person).keeper.reading.line is None
+    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
+    assert str(layer.mode) == "pan_zoom"
+    draws(person, TOP, (260.0, 100.0))
+    assert person.says("depth_head").startswith("0.10")
+    person.clicks("previous_slide")
+    person.until(lambda: person.dock.slide.info.name == "section" and page(person).keeper.now is not None)
+    assert person.says("depth_head") == "Not measured yet."
+    assert len(line_layer(person).data) == 0
+
+
+def test_the_fields_of_a_report_are_kept_with_who_set_them(measuring):
+    person = measuring
+    says_who(person, "Reader A")
+    draws(person)
+    picks(person, "depth_ulceration", 1)
+    assert person.says("depth_head") == "0.20 mm   T1b"
+    picks(person, "depth_clark", 4)
+    types(person, "depth_lateral_mm", "3,5 mm")
+    types(person, "depth_deep_mm", "much")
+    assert "'much' is no length" in person.dock.status.text
+    assert person.finds(QLineEdit, "depth_deep_mm").text() == ""
+    person.finds(QPlainTextEdit, "depth_notes").setPlainText("two levels")
+    person.until(lambda: page(person).keeper.reading.notes == "two levels")
+    person.waits()
+    reading = kept(person, "Reader A")
+    assert (reading.ulcerated, reading.clark, reading.clark_by) == (True, 4, "hand")
+    assert (reading.margins.lateral_mm, reading.margins.deep_mm, reading.notes) == (3.5, None, "two levels")
+    assert {one.reader for one in reading.history} == {"Reader A"}
+
+
+def test_a_margin_is_taken_from_the_ruler(measuring):
+    person = measuring
+    presses(person, "depth_deep_mm_ruler")
+    assert "no line to take" in person.dock.status.text
+    person.dock.measure_fold.expand(animate=False)
+    presses(person, "measure_line")
+    ruler = slide_layers.part(person.viewer, person.dock.slide, "measures")
+    ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
+    person.until(lambda: len(person.dock.around.measuring.measures) == 1)
+    presses(person, "depth_deep_mm_ruler")
+    assert person.finds(QLineEdit, "depth_deep_mm").text() == "0.1"
+
+
+def test_mitoses_are_counted_over_an_area(measuring):
+    person = measuring
+    presses(person, "depth_count")
+    points = slide_layers.part(person.viewer, person.dock.slide, "mitoses")
+    assert str(points.mode) == "add"
+    for count, place in enumerate(((100.0, 100.0), (200.0, 200.0), (500.0, 500.0)), start=1):
+        drags(person, points, place)
+        person.until(lambda count=count: f"{count} counted" in person.says("depth_mitoses"))
+    presses(person, "depth_area")
+    assert str(points.mode) == "pan_zoom"
+    area = slide_layers.part(person.viewer, person.dock.slide, "mitosis area")
+    area.add(np.array([[0.0, 0.0], [0.0, 400.0], [400.0, 400.0], [400.0, 0.0]]) - 0.5, shape_type="polygon")
+    person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.says("depth_mitoses"))
+    assert "1 beside the area" in person.says("depth_mitoses")
+    person.waits()
+    assert kept(person).mitoses.per_mm2 == near(50.0)
+    presses(person, "depth_hotspot")
+    person.until(lambda: "in 1.00 mm²" in person.says("depth_mitoses"))
+    assert len(area.data) == 1
+    for _ in range(5):
+        presses(person, "depth_undo")
+    assert "None counted" in person.says("depth_mitoses")
+    assert (len(points.data), len(area.data)) == (0, 0)
+
+
+def test_a_second_reader_is_not_led_and_then_compared(measuring):
+    person = measuring
+    says_who(person, "Reader A")
+    draws(person)
+    says_who(person, "Reader B")
+    assert person.says("depth_head") == "Not measured yet."
+    assert len(line_layer(person).data) == 0
+    assert "shown when you have" in person.says("depth_others")
+    assert person.finds(QTableWidget, "depth_readers").isHidden()
+    draws(person, TOP, (260.0, 100.0))
+    table = person.finds(QTableWidget, "depth_readers")
+    rows = [[table.item(row, column).text() for column in range(2)] for row in range(table.rowCount())]
+    assert rows == [["Reader B", "0.10"], ["Reader A", "0.20"]]
+    assert person.says("depth_others") == "-0.10 mm against Reader A."
+    compared = slide_layers.part(person.viewer, person.dock.slide, "readings")
+    assert [text.strip() for text in compared.text.values] == ["Reader A"]
+    assert not compared.editable
+    assert (kept(person, "Reader A").mm, kept(person, "Reader B").mm) == (near(0.2), near(0.1))
+
+
+def test_what_a_model_found_is_nobodys_until_it_is_taken_or_moved(person, slide_path):
+    person.opens_slides(slide_path)
+    proposes(person.dock.place.folder, 0.2, 0.12)
+    opens(person)
+    page(person).keeper.look_again()
+    person.until(lambda: person.says("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
+    assert "nobody has taken it yet" in person.says("depth_origin")
+    assert "Clark IV is an estimate" in person.says("depth_found")
+    lines = person.finds(QListWidget, "depth_lines")
+    assert [lines.item(at).text() for at in range(2)][1].startswith("2   0.12 mm (0.07 to 0.17)   section 1")
+    assert kept(person) is None
+    lines.itemClicked.emit(lines.item(1))
+    assert person.sees((60 + 120, 150))
+    assert person.says("depth_head").startswith("0.12 mm")
+    presses(person, "depth_take")
+    person.waits()
+    assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
+    assert {one.reader for one in kept(person).history} == {"model"}
+    presses(person, "depth_move")
+    layer = line_layer(person)
+    drags(person, layer, (300.0, 150.0), (460.0, 150.0))
+    person.until(lambda: page(person).keeper.reading.method == "corrected")
+    assert page(person).keeper.reading.mm == pytest.approx(0.2, abs=1e-3)
+    assert page(person).keeper.reading.interval_mm is None
+
+
+def test_why_a_model_found_nothing_is_said(person, slide_path):
+    person.opens_slides(slide_path)
+    proposes(person.dock.place.folder, notes=["no epidermis lies on this slide"])
+    opens(person)
+    page(person).keeper.look_again()
+    person.until(lambda: person.says("depth_found") == "no epidermis lies on this slide")
+    assert person.says("depth_head") == "Not measured yet."
+
+
+def test_a_model_measures_beside_the_work(measuring, launched, monkeypatch):
+    person, dock = measuring, measuring.dock
+    monkeypatch.setattr(depth_readings, "depth_models", lambda: ("skin-demo",))
+    page(person).analysis.turn_to(None)
+    page(person).analysis.turn_to(dock.place.folder)
+    person.until(lambda: page(person).analysis.models == ("skin-demo",))
+    person.waits()
+    presses(person, "depth_automatic")
+    person.until(lambda: page(person).analysis.active and launched.last is not None)
+    assert launched.last.path == dock.place.folder / "depth" / "section"
+    assert launched.options[0].model == "skin-demo"
+    person.until(lambda: person.finds(QLabel, "run_state") is not None and not page(person).view.run.isHidden())
+    assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
+    launched.last.works(20)
+    launched.last.finishes()
+    proposes(launched.last.path, 0.2)
+    person.until(lambda: person.says("depth_head").startswith("0.20 mm (0.15 to 0.25)"))
+    assert page(person).view.run.isHidden()
+    assert dock.run_panel.isHidden()
+    person.waits()
+
+
+def test_a_file_that_another_window_wrote_is_kept_beside(measuring):
+    person = measuring
+    draws(person)
+    path = person.dock.place.folder / "depth.json"
+    path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
+    picks(person, "depth_clark", 2)
+    person.until(lambda: "written by somebody else" in person.dock.status.text)
+    assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
+        "elsewhere"
+    ]
+
+
+def test_a_slide_that_is_closed_while_somebody_measures(measuring):
+    person = measuring
+    presses(person, "depth_draw")
+    mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
+    person.viewer.layers.remove(person.viewer.layers["section"])
+    person.waits()
+    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
+    assert not page(person).view.isEnabled()
+
+
+def test_a_window_that_is_closed_in_the_middle_of_a_line(measuring):
+    person = measuring
+    draws(person)
+    person.finds(QPlainTextEdit, "depth_notes").setPlainText("said at the last moment")
+    presses(person, "depth_draw")
+    mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
+    folder = person.dock.place.folder
+    person.viewer.close()
+    person.qtbot.waitUntil(lambda: read_depth(folder).of("").notes == "said at the last moment", timeout=5000)
+
+
+def test_an_analysis_of_the_slide_itself_is_looked_at_when_it_ends(measuring, slide_path):
+    person, dock = measuring, measuring.dock
+    analysis = FakeAnalysis(dock.place.folder, slide_path, dock.slide.info.fingerprint).begins()
+    dock.run_panel.set_folder(dock.place.folder)
+    person.until(lambda: dock.run_panel.active)
+    analysis.finishes()
+    content = json.loads((dock.place.folder / "result.json").read_text())
+    proposes(dock.place.folder, 0.2)
+    told = json.loads((dock.place.folder / "result.json").read_text())
+    write_json(dock.place.folder / "result.json", {**content, "depth": told["depth"]})
+    person.until(lambda: person.says("depth_head").startswith("0.20 mm (0.15"))
