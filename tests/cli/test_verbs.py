@@ -27,6 +27,7 @@ VERBS = (
     "search",
     "readings",
     "reproduce",
+    "risk",
     "evaluate",
     "data import-masks",
     "data check",

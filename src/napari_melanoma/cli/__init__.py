@@ -21,8 +21,10 @@ from napari_melanoma.cli import (
     models,
     open_viewer,
     phantom,
+    readings,
     recipes,
     reproduce,
+    risk,
     runs,
     search,
     slide,
@@ -47,6 +49,8 @@ add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
 add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "slide", slide.slide, slide.HELP)
 add_verb(app, "export", export.export, export.HELP)
+add_verb(app, "readings", readings.readings, readings.HELP)
+add_verb(app, "risk", risk.risk, risk.HELP)
 add_verb(app, "train", train.train, train.HELP)
 add_verb(app, "search", search.search, search.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
