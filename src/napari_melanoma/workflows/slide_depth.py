@@ -11,10 +11,10 @@ from napari_melanoma.analysis.breslow.candidates import NO_TISSUE, NO_TUMOUR, me
 from napari_melanoma.analysis.breslow.category import straddles, t_category
 from napari_melanoma.analysis.breslow.clark import clark_estimate
 from napari_melanoma.analysis.breslow.config import DepthConfig
-from napari_melanoma.analysis.breslow.interval import known_laws
+from napari_melanoma.analysis.breslow.interval import IntervalLaw, known_laws
 from napari_melanoma.analysis.breslow.roles import ClassRoles, tells_naevi
 from napari_melanoma.core.errors import ScaleMissing
-from napari_melanoma.workflows.slide_depth_parts import DepthMap, sections_of
+from napari_melanoma.workflows.slide_depth_parts import DepthMap, SectionFound, sections_of
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.slide_lesions import SlideLesion
@@ -94,19 +94,32 @@ def _measured(found: DepthMap, run: RunContext) -> tuple[tuple[DepthCandidate, .
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]
     for one in run.track(sections, "Measuring the thickness"):
-        number = one.section.index + 1
-        if one.box is None:
-            notes.append(NO_TUMOUR.format(number))
-            continue
-        part = one.read(found)
-        measured = measure_depth(part.maps, part.place, config, law, one.section.index)
-        candidates += measured.candidates
-        notes += measured.notes
-        if part.step > 1:
-            notes.append(COARSER.format(number, max(part.place.cell_um or (0.0,))))
+        measured, why = _of_section(found, one, config, law)
+        candidates += measured
+        notes += why
     if candidates:
         notes += [NO_LAW] * (law is None) + [NAEVI_TOO] * (not tells_naevi(found.classes))
-    return ranked(candidates), notes
+    return ranked(candidates), list(dict.fromkeys(notes))
+
+
+def _of_section(
+    found: DepthMap, one: SectionFound, config: DepthConfig, law: IntervalLaw | None
+) -> tuple[list[DepthCandidate], list[str]]:
+    """Measure a section; why there is nothing is of interest where there is nothing at all."""
+    number = one.section.index + 1
+    candidates: list[DepthCandidate] = []
+    missing: list[str] = []
+    cells: list[float] = []
+    for box in one.boxes:
+        maps, place = one.read(found, box)
+        measured = measure_depth(maps, place, config, law, one.section.index)
+        candidates += measured.candidates
+        missing += measured.notes
+        cells.append(place.step_y / found.place.step_y)
+    if not candidates:
+        return [], missing or [NO_TUMOUR.format(number)]
+    coarse = max(cells) * max(found.place.cell_um or (0.0,))
+    return candidates, [COARSER.format(number, coarse)] if max(cells) > 1 else []
 
 
 def _with_lesion(one: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:

@@ -11,7 +11,7 @@ from napari_melanoma.analysis.breslow.config import DepthConfig
 from napari_melanoma.analysis.breslow.maps import TissueMaps, means, tissues_of
 from napari_melanoma.analysis.breslow.scale import checked_cell_um
 from napari_melanoma.analysis.breslow.sections import Section, find_sections, widened, without_specks
-from napari_melanoma.analysis.masks import bounding_box, grown
+from napari_melanoma.analysis.masks import components, grown
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlace
 
@@ -70,16 +70,6 @@ class DepthMap:
         return -(-self.values.shape[1] // self.small.probability.shape[1])
 
 
-@dataclass(frozen=True)
-class SectionPart:
-    """Part of the map with the lesions of a section: what is there, where it lies, and how coarse it was made."""
-
-    index: int
-    maps: TissueMaps
-    place: MapPlace
-    step: int
-
-
 def sections_of(found: DepthMap, config: DepthConfig) -> tuple[SectionFound, ...]:
     """Find the sections of a slide, and where their lesions are.
 
@@ -108,43 +98,43 @@ def sections_of(found: DepthMap, config: DepthConfig) -> tuple[SectionFound, ...
 
 @dataclass(frozen=True)
 class SectionFound:
-    """A section on coarse cells of ``step`` map cells, and the ``box`` around its lesions, None where it has none."""
+    """A section on coarse cells of ``step`` map cells, and the ``boxes`` around its lesions, none of which overlap."""
 
     section: Section
-    box: Box | None
+    boxes: tuple[Box, ...]
     step: int
 
-    def read(self, found: DepthMap) -> SectionPart:
-        """Read the part of the map with the section's lesions, what is of other sections left out.
+    def read(self, found: DepthMap, part: Box) -> tuple[TissueMaps, MapPlace]:
+        """Read a part of the map with lesions of the section, what is of other sections left out.
 
         Parameters
         ----------
         found : DepthMap
             The slide's map.
+        part : Box
+            One of ``boxes``.
 
         Returns
         -------
-        SectionPart
-            Coarser than the map where it would be larger than ``MOST_CELLS``.
+        tuple
+            The part and where it lies: coarser than the map where it would be larger than ``MOST_CELLS``.
         """
-        assert self.box is not None
-        sides = (self.step * side for side in (self.box.top, self.box.left, self.box.height, self.box.width))
+        sides = (self.step * side for side in (part.top, part.left, part.height, part.width))
         box = _cut(Box(*sides), found.values.shape)
         step = max(1, int(np.ceil(np.sqrt(box.height * box.width / MOST_CELLS))))
         values = _read(found.values, box, step)
         near = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
-        values *= self._own()[np.ix_(*near)]
+        values *= self._own(part)[np.ix_(*near)]
         place = found.place
         top, left = place.to_slide((box.top, box.left)).tolist()
         cut = MapPlace(top, left, place.step_y * step, place.step_x * step, place.pixel_size)
-        return SectionPart(self.section.index, TissueMaps(values, found.classes), cut, step)
+        return TissueMaps(values, found.classes), cut
 
-    def _own(self) -> NDArray[np.bool_]:
+    def _own(self, part: Box) -> NDArray[np.bool_]:
         """Coarse cells of the box that belong to the section, and those around it, but to no other."""
-        assert self.box is not None
         near = widened(self.section.whole, 2 * max(self.section.cell_um), self.section.cell_um)
-        top, left = self.box.top - self.section.top, self.box.left - self.section.left
-        own: NDArray[np.bool_] = near[top : top + self.box.height, left : left + self.box.width]
+        top, left = part.top - self.section.top, part.left - self.section.left
+        own: NDArray[np.bool_] = near[top : top + part.height, left : left + part.width]
         return own
 
 
@@ -157,16 +147,35 @@ def _coarse(found: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:
     return TissueMaps(np.stack(layers).astype(np.uint8), found.classes), (cell[0] * step, cell[1] * step), step
 
 
-def _around_lesions(section: Section, config: DepthConfig) -> Box | None:
-    """Part of the map that holds the lesions of a section and the skin beside them; None where there is no lesion."""
+def _around_lesions(section: Section, config: DepthConfig) -> tuple[Box, ...]:
+    """Parts of the map that hold the lesions of a section and the skin beside them, those that overlap made one."""
+    from scipy import ndimage
+
     tumour = without_specks(section.tumour, config.min_lesion_um2 / 4 / section.cell_um2)
-    box = bounding_box(tumour)
-    if box is None:
-        return None
-    sides_um = box.height * section.cell_um[0], box.width * section.cell_um[1]
-    margin = BESIDE * max(sides_um) + 1000 * config.window_mm
-    wide = grown(box, round(margin / min(section.cell_um)), section.whole.shape)
-    return Box(wide.top + section.top, wide.left + section.left, wide.height, wide.width)
+    labels, _ = components(widened(tumour, config.far_gap_um / 2, section.cell_um))
+    wide = np.zeros(labels.shape, bool)
+    for rows, columns in ndimage.find_objects(labels):
+        extent = max((rows.stop - rows.start) * section.cell_um[0], (columns.stop - columns.start) * section.cell_um[1])
+        margin = round((BESIDE * extent + 1000 * config.window_mm) / min(section.cell_um))
+        box = Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+        wide[grown(box, margin, labels.shape).slices] = True
+    boxes = _disjoint(wide)
+    return tuple(Box(box.top + section.top, box.left + section.left, box.height, box.width) for box in boxes)
+
+
+def _disjoint(mask: NDArray[np.bool_]) -> list[Box]:
+    """Boxes around the parts of a mask, grown into each other until none overlap."""
+    from scipy import ndimage
+
+    while True:
+        labels, count = components(mask)
+        whole = np.zeros(mask.shape, bool)
+        for part in ndimage.find_objects(labels):
+            whole[part] = True
+        if components(whole)[1] == count and (whole == mask).all():
+            found = ndimage.find_objects(labels)
+            return [Box(r.start, c.start, r.stop - r.start, c.stop - c.start) for r, c in found]
+        mask = whole
 
 
 def _cut(box: Box, shape: tuple[int, ...]) -> Box:
