@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.data.phantom.slide.config import SlidePhantomConfig
+from napari_melanoma.data.phantom.slide.config import SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.data.phantom.slide.plan import plan_slide
 from napari_melanoma.data.phantom.slide.render import render, truth
 from napari_melanoma.inference.familiar import Familiar
@@ -17,7 +17,7 @@ from napari_melanoma.models.registry import SHIPPED, find_bundle
 MOST_BYTES, MOST_OF_ALL = 12e6, 40e6
 
 
-@pytest.fixture(params=["tile-demo", "tissue-demo"])
+@pytest.fixture(params=["tile-demo", "tissue-demo", "skin-demo"])
 def demo(request: pytest.FixtureRequest) -> BundleInfo:
     return find_bundle(request.param)
 
@@ -47,6 +47,20 @@ def test_tissues_of_an_unseen_look_are_drawn() -> None:
     box = Box(max(0, top), max(0, left), 128, 128)
     found = Labeller.load(info, "cpu").labels(render(plan, 1, box))
     assert (found == labels[box.slices]).mean() > 0.75
+
+
+def test_melanoma_and_naevus_of_an_unseen_look_are_told_apart() -> None:
+    lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=1.0)
+    plan = plan_slide(SlidePhantomConfig(seed=78, size=(2048, 4096), mpp=1.0, family="test", lesions=lesions))
+    labeller = Labeller.load(find_bundle("skin-demo"), "cpu")
+    (section,) = plan.sections
+    for lesion, (own, other) in zip(section.lesions, ((4, 3), (3, 4)), strict=True):
+        along, depth = np.concatenate(lesion.nests).mean(axis=0)
+        x, y = section.frame.to_slide(np.array([along]), np.array([depth]))[0] / 4
+        box = Box(max(0, round(y) - 64), max(0, round(x) - 64), 128, 128)
+        counts = np.bincount(labeller.labels(render(plan, 2, box)).ravel(), minlength=5)
+        assert counts[own] > 500
+        assert counts[other] < counts[own] / 20
 
 
 def test_noise_is_unlike_its_training(demo: BundleInfo) -> None:
