@@ -21,7 +21,7 @@ def analysed(tmp_path: Path) -> Path:
 def test_outlines_are_what_is_written_by_default(run: Callable[..., Result], analysed: Path) -> None:
     told = run("export", "results", "--out", "out")
     assert told.exit_code == 0
-    assert "1 files written to out" in told.output
+    assert "1 file written to out" in told.output
     content = json.loads((analysed / "out" / "section" / "lesions.geojson").read_text())
     assert len(content["features"]) == 2
 

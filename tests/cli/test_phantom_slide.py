@@ -45,3 +45,11 @@ def test_what_cannot_be_drawn_is_said(run, words: str, said: str) -> None:
     result = run("phantom", "slide", "--out", "out", *words.split())
     assert result.exit_code in (1, 2)
     assert said in result.stderr
+
+
+def test_slides_without_room_are_told_before_anything_is_written(run, tmp_path: Path) -> None:
+    result = run("phantom", "slide", "--out", "out", "--size", "1024", "--count", "3")
+    assert result.exit_code == 2
+    assert "3 of 3 slides have too little room (seed 0: " in result.stderr
+    assert "--size 1280 has room for all. Nothing was written." in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()

@@ -145,8 +145,16 @@ def test_taking_over_is_wished_once_and_said_with_the_way_back(stage, gate, run,
     show(gate, run.adopted("mine-2"))
     assert "Taken over as mine-2" in text(gate, "gate_done")
     assert "lesion-small is still in the list" in text(gate, "gate_done")
+    assert "in the Lesion dock" in text(gate, "gate_done")
     assert not gate.take.isEnabled()
     assert not gate.drop.isEnabled()
+
+
+def test_a_model_of_slides_is_picked_in_the_slide_dock(gate, run):
+    config = run.path / "config.toml"
+    config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
+    show(gate, run.compare().adopted("mine-2"))
+    assert "pick it as a model in the Slide dock" in text(gate, "gate_done")
 
 
 def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.analysis.slide_lesions import LesionConfig, SlideLesion, find_lesions
+from napari_melanoma.analysis.stain import StainConfig
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.io.results import write_mask
@@ -110,8 +111,22 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     write_mask(tmp_path / "drawn.png", np.ones((16, 16), bool))
     drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
     assert findings.differs(tmp_path, drawn) == "the tissue was corrected"
-    stained = SlideOptions(model="tiny", stain_reference=tmp_path / "drawn.png")
-    assert findings.differs(tmp_path, stained) == "another stain reference"
+    unused = SlideOptions(model="tiny", stain_reference=tmp_path / "drawn.png")
+    assert findings.differs(tmp_path, unused) == ""
+    stained = unused.model_copy(update={"stain": StainConfig()})
+    assert findings.differs(tmp_path, stained) == "another stain, another stain reference"
+
+
+@pytest.mark.parametrize(
+    "kept", [None, {"method": "none", "alpha": 1.0}], ids=["never asked for", "by a version before"]
+)
+def test_a_stain_that_is_left_as_it_is_is_no_other_one(tmp_path: Path, kept: dict[str, Any] | None) -> None:
+    options = SlideOptions(model="tiny")
+    settings = {**options.decisive, "weights": "w", **({"stain": kept} if kept else {})}
+    stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
+    asked = SlideOptions(model="tiny", stain=StainConfig(method="none"))
+    assert findings.differs(tmp_path, asked) == findings.differs(tmp_path, options) == ""
+    assert SlideResult.open(tmp_path).spec.settings.keys() >= asked.decisive.keys()
 
 
 def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def export(
 ) -> None:
     """Write results of slides for other programs."""
     with session(json, debug) as current:
+        from napari_melanoma.core.counting import counted
         from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
 
         def tell(written: Written) -> None:
@@ -50,5 +51,5 @@ def export(
         told = export_results(result_folders_in(results), out, formats, slide=slide, tell=tell, run=current.run)
         failed = sum(bool(one.error) for one in told)
         left = f", {failed} could not be" if failed else ""
-        text = f"{len(told) - failed} files written to {out}{left}. For research only."
+        text = f"{counted(len(told) - failed, 'file')} written to {out}{left}. For research only."
         current.done(text, some_failed=bool(failed), out=str(out), written=len(told) - failed, failed=failed)

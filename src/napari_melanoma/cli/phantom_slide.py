@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ SLIDE_HELP = examples(
     "every parameter, and OUT/<name>.geojson with the exact outlines, as QuPath reads them. The same values give the "
     "same slide. A configuration (--config) may name whatever these options do not.",
 )
+ROOM_PX, MOST_ROOM = 256, 4  # steps in which room is looked for, and up to how many times the side that was asked for
 Strength = Annotated[float | None, typer.Option(min=0.2, max=1.6, help="Of the stain: 1 is usual, 0.4 pale.")]
 
 
@@ -65,9 +67,11 @@ def slide(
     }
     with session(json, debug) as current:
         first = _config(asked, config)
+        wanted = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
+        _check_room(wanted)
         current.after_stop = f"Those that are finished stay in {out}."
-        for number in range(count):
-            _write(current, first.model_copy(update={"seed": first.seed + number}), out)
+        for one in wanted:
+            _write(current, one, out)
         text = f"{count} phantom slide{'' if count == 1 else 's'} in {out}; next: napari-melanoma open {out}/*.tif"
         current.done(text, out=str(out), count=count)
 
@@ -87,6 +91,43 @@ def _overlaid(values: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     return values | {
         name: _overlaid(values[name], value) if isinstance(value, dict) else value for name, value in given.items()
     }
+
+
+def _check_room(wanted: Sequence[SlidePhantomConfig]) -> None:
+    """Refuse before anything is written where one of the slides would not hold what is drawn on it."""
+    from napari_melanoma.core.errors import ConfigError
+
+    short = [(config.seed, said) for config in wanted if (said := _lacks_room(config))]
+    if not short:
+        return
+    seed, said = short[0]
+    many = "" if len(wanted) == 1 else f"{len(short)} of {len(wanted)} slides have too little room (seed {seed}: "
+    room = _room(wanted)
+    cure = "" if room is None else f" --size {room} has room for {'it' if len(wanted) == 1 else 'all'}."
+    raise ConfigError(f"{many}{said}{')' if many else ''}{cure} Nothing was written.")
+
+
+def _lacks_room(config: SlidePhantomConfig) -> str:
+    """Why a slide cannot hold what is drawn on it; empty where it can."""
+    from napari_melanoma.core.errors import ConfigError
+    from napari_melanoma.data.phantom.slide.plan import plan_slide
+
+    try:
+        plan_slide(config)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _room(wanted: Sequence[SlidePhantomConfig]) -> int | None:
+    """Side of slides, in steps of 256 pixels, that hold all that is drawn; None where none up to four times does."""
+    side = max(wanted[0].size)
+    short = [config for config in wanted if _lacks_room(config)]
+    for size in range(side - side % ROOM_PX + ROOM_PX, MOST_ROOM * side + 1, ROOM_PX):
+        short = [config for config in short if _lacks_room(config.model_copy(update={"size": (size, size)}))]
+        if not short:
+            return size
+    return None
 
 
 def _write(current: Session, config: SlidePhantomConfig, out: Path) -> None:

@@ -54,11 +54,17 @@ def differing(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, .
     Parameters
     ----------
     kept, asked : mapping
-        Settings as JSON has them; a setting that is ``None`` counts as one that is not there.
+        Settings as JSON has them; a setting that is ``None`` counts as one that is not there, and so does a method
+        that is called ``none``.
 
     Returns
     -------
     tuple of str
         Sorted; empty where equal tiles would get equal values.
     """
-    return tuple(sorted(key for key in {*kept, *asked} if kept.get(key) != asked.get(key)))
+    return tuple(sorted(key for key in {*kept, *asked} if _telling(kept.get(key)) != _telling(asked.get(key))))
+
+
+def _telling(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
+    """What a setting comes to: of a method that does nothing its numbers do not count."""
+    return None if isinstance(value, Mapping) and value.get("method") == "none" else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.forest import Change
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def said_choice(report: RunReport) -> str:
     """
     old = "The old model" if report.comparison is None else report.comparison.old.name
     if report.adopted is not None:
-        return f"Taken over as {report.adopted}: pick it as a model in the Lesion dock. {old} is still in the list."
+        dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
+        return f"Taken over as {report.adopted}: pick it as a model in the {dock} dock. {old} is still in the list."
     if report.discarded:
         return f"Discarded: no dock lists the new model. It is kept in {report.path.name}; Take over brings it back."
     return ""

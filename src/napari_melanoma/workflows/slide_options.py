@@ -72,9 +72,16 @@ class SlideOptions(Config):
         return self
 
     @property
+    def is_stain_changed(self) -> bool:
+        """Whether colours are brought to a reference at all: the method ``none`` is as good as no word about it."""
+        return self.stain is not None and self.stain.method != "none"
+
+    @property
     def decisive(self) -> dict[str, Any]:
         """What the values of tiles depend on; beside it only how they are computed, and what is made of them."""
         kept = self.model_dump(mode="json", exclude={*HOW, "tissue_mask", "stain_reference"})
+        if not self.is_stain_changed:
+            kept["stain"] = None
         return {key: value for key, value in kept.items() if value is not None}
 
 
@@ -103,7 +110,7 @@ def decisive_settings(options: SlideOptions) -> dict[str, Any]:
         from napari_melanoma.io.results import read_mask
 
         given["tissue_mask"] = fingerprint(read_mask(options.tissue_mask))[:DIGITS]
-    if options.stain_reference is not None:
+    if options.stain_reference is not None and options.is_stain_changed:
         from napari_melanoma.io.photographs import read_photograph
 
         given["stain_reference"] = fingerprint(read_photograph(options.stain_reference).rgb)[:DIGITS]

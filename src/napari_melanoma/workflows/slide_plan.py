@@ -322,7 +322,7 @@ def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
 
 def _stain(sample: Picture, glass: Picture, seen: Prepare | None, options: SlideOptions) -> StainFit | None:
     """Stain of the slide's tissue, where it is to be normalised, of pixels as the network will see them."""
-    if options.stain is None or options.stain.method == "none":
+    if options.stain is None or not options.is_stain_changed:
         return None
     from napari_melanoma.analysis.stain import fit_stain
     from napari_melanoma.analysis.tissue_colours import glass_colour, unscanned

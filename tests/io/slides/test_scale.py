@@ -15,6 +15,13 @@ CASES = {
     "dots of a print": ((84.67, 84.67, None), None, "says 84.67 x 84.67 um per pixel, but slides have 0.02 to 20"),
     "an inch for a centimetre": ((1.27, 1.27, 20), (1.27, 1.27), "does not go with an objective of 20x"),
     "a centimetre for an inch": ((0.1, 0.1, 40), (0.1, 0.1), "its unit may be wrong"),
+    "half of what is usual": (
+        (0.4965, 0.4965, 10),
+        (0.4965, 0.4965),
+        "is usual for 20x, but the file says an objective of 10x",
+    ),
+    "twice what is usual": ((1.0, 1.0, 20), (1.0, 1.0), "is usual for 10x"),
+    "a camera that is a little finer": ((0.2277, 0.2277, 40), (0.2277, 0.2277), None),
     "zero": ((0.0, 0.0, None), None, "says 0 x 0 um"),
     "no number": ((float("nan"), 0.5, None), None, "is not used"),
 }
@@ -31,6 +38,12 @@ def test_what_is_believed(case: str) -> None:
         assert scale.warnings == ()
     else:
         assert warning in " ".join(scale.warnings)
+
+
+def test_scanners_whose_cameras_have_small_pixels_are_believed() -> None:
+    assert judged(0.2325, 0.2325, 20, fine_camera=True).warnings == ()
+    assert "is usual for 40x" in judged(0.2325, 0.2325, 20).warnings[0]
+    assert "does not go with" in judged(0.1, 0.1, 20, fine_camera=True).warnings[0]
 
 
 TAGS = {

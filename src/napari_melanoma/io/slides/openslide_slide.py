@@ -42,6 +42,7 @@ _FORMATS = {
     "dicom": "DICOM",
     "aperio": "Aperio SVS",
 }
+FINE_CAMERAS = ("mirax", "zeiss")  # 0.23 um at 20x
 _FILTER_TAG = 65434  # of NDPI: name of the fluorescence filter
 _DARK = 40  # brightfield has white glass wherever there is no tissue
 _SEEN_PX = 256
@@ -222,7 +223,8 @@ def _opened(path: Path, handle: Handle, given: PixelSize | None) -> TiledSlide:
     full = (sources[0][0].height, sources[0][0].width)
     sizes = [Level(g.height, g.width, downsample_of(full, (g.height, g.width)), built) for g, built in sources]
     power = _number(said, "openslide.objective-power")
-    scale = with_given(judged(_number(said, "openslide.mpp-y"), _number(said, "openslide.mpp-x"), power), given)
+    um = _number(said, "openslide.mpp-y"), _number(said, "openslide.mpp-x")
+    scale = with_given(judged(*um, power, fine_camera=said.get("openslide.vendor") in FINE_CAMERAS), given)
     info = SlideInfo(
         path=path,
         name=path.parent.name if said.get("openslide.vendor") == "dicom" else path.stem,

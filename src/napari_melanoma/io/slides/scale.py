@@ -28,9 +28,11 @@ UNIT_UM = {
 }
 EQUAL_SIDES = 0.01
 SAME_SCALE = 0.05
-# Scanners with a 20x objective have 0.5 um, with 40x 0.25: ten by the magnification. Cameras with small pixels reach 5.
-# An inch taken for a centimetre, or the other way round, is off by 2.54.
+# Scanners with a 20x objective have 0.5 um, with 40x 0.25: ten by the magnification. An inch taken for a centimetre, or
+# the other way round, is off by 2.54; a level or a binning taken for another by 2.
 UM_BY_MAGNIFICATION = (4.4, 22.0)
+USUAL_BY_MAGNIFICATION = (6.5, 15.5)
+OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
 
 ADVICE = "Set it in the Slide dock (Scale), or with --mpp."
 NOT_STATED = f"no pixel size is stated, so lengths stay in pixels. {ADVICE}"
@@ -45,7 +47,14 @@ class Scale:
     warnings: tuple[str, ...] = ()
 
 
-def judged(y_um: float | None, x_um: float | None, magnification: float | None = None, origin: str = "file") -> Scale:
+def judged(
+    y_um: float | None,
+    x_um: float | None,
+    magnification: float | None = None,
+    origin: str = "file",
+    *,
+    fine_camera: bool = False,
+) -> Scale:
     """Judge what a file says of its scale.
 
     Parameters
@@ -56,6 +65,8 @@ def judged(y_um: float | None, x_um: float | None, magnification: float | None =
         Of the objective.
     origin : str
         Where it stands, for the messages.
+    fine_camera : bool, optional
+        Whether the scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3 micrometres.
 
     Returns
     -------
@@ -70,7 +81,8 @@ def judged(y_um: float | None, x_um: float | None, magnification: float | None =
         said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"
         why = f"{said}, but slides have {low} to {high:.0f}: as the dots of a print, or in a wrong unit. It is not used"
         return Scale(None, magnification, (f"{why}, and lengths stay in pixels. {ADVICE}",))
-    return Scale(PixelSize(y_um, x_um, "file"), magnification, _doubts(y_um, x_um, magnification))
+    size = PixelSize(y_um, x_um, "file")
+    return Scale(size, magnification, (*_not_square(size), *_not_as_magnified(size, magnification, fine_camera)))
 
 
 def with_given(scale: Scale, given: PixelSize | None) -> Scale:
@@ -100,18 +112,34 @@ def with_given(scale: Scale, given: PixelSize | None) -> Scale:
     return replace(scale, pixel_size=given, warnings=warnings)
 
 
-def _doubts(y_um: float, x_um: float, magnification: float | None) -> tuple[str, ...]:
-    """What is strange about a pixel size that is used all the same."""
-    doubts = []
-    if abs(y_um / x_um - 1) > EQUAL_SIDES:
-        doubts.append(
-            f"pixels are not square: {x_um:.4g} um wide and {y_um:.4g} um high. Both are used; set the size in the "
-            "Slide dock (Scale) or with --mpp if one of them is wrong."
-        )
+def _not_square(size: PixelSize) -> tuple[str, ...]:
+    """What is strange about a pixel that is wider than high, or the other way round."""
+    if abs(size.y_um / size.x_um - 1) <= EQUAL_SIDES:
+        return ()
+    return (
+        f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both are used; set the size in "
+        "the Slide dock (Scale) or with --mpp if one of them is wrong.",
+    )
+
+
+def _not_as_magnified(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
+    """What is strange about a pixel size that is used all the same, as the objective would have another."""
+    if not magnification:
+        return ()
+    found = magnification * math.sqrt(size.y_um * size.x_um)
     low, high = UM_BY_MAGNIFICATION
-    if magnification and not low <= magnification * math.sqrt(y_um * x_um) <= high:
-        doubts.append(
-            f"{x_um:.4g} um per pixel does not go with an objective of {magnification:g}x (about "
-            f"{10 / magnification:.2g} um were expected): its unit may be wrong. Check it against a known length."
+    least, most = USUAL_BY_MAGNIFICATION
+    about = f"(about {10 / magnification:.2g} um were expected)"
+    if not low <= found <= high:
+        return (
+            f"{size.x_um:.4g} um per pixel does not go with an objective of {magnification:g}x {about}: its unit may "
+            "be wrong. Check it against a known length.",
         )
-    return tuple(doubts)
+    if least <= found <= most or (fine_camera and found < least):
+        return ()
+    usual = min(OBJECTIVES, key=lambda power: abs(math.log(power * size.x_um / 10)))
+    return (
+        f"{size.x_um:.4g} um per pixel is usual for {usual:g}x, but the file says an objective of "
+        f"{magnification:g}x {about}: the camera may have small pixels or joined ones, or one of the two is wrong. "
+        "Check it against a known length.",
+    )
