@@ -11,7 +11,7 @@ from napari_melanoma.analysis.breslow.candidate import APART, DepthCandidate, De
 from napari_melanoma.analysis.breslow.config import DepthConfig
 from napari_melanoma.analysis.breslow.interval import DepthFeatures, IntervalLaw
 from napari_melanoma.analysis.breslow.lesions import Growth, growths, invasive
-from napari_melanoma.analysis.breslow.maps import TissueMaps, tissues_of
+from napari_melanoma.analysis.breslow.maps import TissueMaps, refined, tissues_of
 from napari_melanoma.analysis.breslow.rim import covered_rim, why_no_surface
 from napari_melanoma.analysis.breslow.scale import checked_cell_um
 from napari_melanoma.analysis.breslow.sections import Section, find_sections
@@ -101,6 +101,8 @@ def measure_depth(
         Where a class is missing.
     """
     config = config or DepthConfig()
+    checked_cell_um(place, maps.probability.shape[1:])
+    maps, place = refined(maps, place)
     cell_um = checked_cell_um(place, maps.probability.shape[1:])
     sections = find_sections(tissues_of(maps, cell_um), cell_um, config)
     if not sections:

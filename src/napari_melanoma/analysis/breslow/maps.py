@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.placement import MapPlace
+
 SIDE_UM = 60.0  # over which naevus and melanoma are weighed against each other
 COARSE_UM = 10.0
+FINE_UM = 4.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,34 @@ def _prevailing(
     coarse = near[0] >= near[1]
     rows, columns = malignant.shape
     return np.repeat(np.repeat(coarse, steps[0], axis=0)[:rows], steps[1], axis=1)[:, :columns]
+
+
+def refined(maps: TissueMaps, place: MapPlace) -> tuple[TissueMaps, MapPlace]:
+    """Interpolate coarse maps, so that borders lie between cells where probabilities say so.
+
+    Parameters
+    ----------
+    maps : TissueMaps
+        What the model says.
+    place : MapPlace
+        Where it lies; with its pixel size.
+
+    Returns
+    -------
+    tuple
+        The same on cells of at most ``FINE_UM``, linear between the centres of the cells that were there.
+    """
+    from scipy import ndimage
+
+    cell = place.cell_um
+    assert cell is not None
+    times = [max(1, round(um / FINE_UM)) for um in cell]
+    if max(times) == 1:
+        return maps, place
+    values = _as_bytes(maps.probability)
+    finer = [ndimage.zoom(layer, times, order=1, mode="nearest", grid_mode=True) for layer in values]
+    steps = place.step_y / times[0], place.step_x / times[1]
+    return TissueMaps(np.stack(finer), maps.classes), replace(place, step_y=steps[0], step_x=steps[1])
 
 
 def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:
