@@ -347,7 +347,7 @@ def test_why_a_model_found_nothing_is_said(person, slide_path):
     proposes(person.dock.place.folder, notes=["no epidermis lies on this slide"])
     opens(person)
     page(person).keeper.look_again()
-    person.until(lambda: person.says("depth_found") == "no epidermis lies on this slide")
+    person.until(lambda: "No epidermis lies on this slide." in person.says("depth_found"))
     assert person.says("depth_head") == "Not measured yet."
 
 
@@ -404,6 +404,45 @@ def test_a_window_that_is_closed_in_the_middle_of_a_line(measuring):
     folder = person.dock.place.folder
     person.viewer.close()
     person.qtbot.waitUntil(lambda: read_depth(folder).of("").notes == "said at the last moment", timeout=5000)
+
+
+def test_the_reading_is_written_as_a_page(measuring, tmp_path):
+    person = measuring
+    assert not person.finds(QAbstractButton, "depth_report").isEnabled()
+    says_who(person, "Reader A")
+    draws(person)
+    presses(person, "depth_report")
+    person.chooses_file("depth_report_dialog", tmp_path / "page")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "0.20 mm   T1" in text
+    assert "Reader A" in text
+    assert "data:image/jpeg" in text
+
+
+def test_the_reading_goes_into_the_case_that_is_open(measuring, tmp_path, slide_path):
+    from napari_melanoma.data.case.edit import add_images, add_lesion
+    from napari_melanoma.data.case.model import Case, CaseImage
+
+    person = measuring
+    draws(person)
+    picks(person, "depth_clark", 3)
+    presses(person, "depth_case")
+    assert "no case is open" in person.dock.status.text
+    _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    person.until(lambda: not case_dock.busy)
+    case_dock.desk.create(tmp_path / "P-1", Case())
+    person.until(lambda: case_dock.desk.case is not None and not case_dock.busy)
+    presses(person, "depth_case")
+    assert "is no image of the case" in person.dock.status.text
+    case = add_images(add_lesion(case_dock.desk.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
+    case_dock.desk.edit(case, "a slide")
+    presses(person, "depth_case")
+    lesion = case_dock.desk.case.lesions[0]
+    assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
+    assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
+    case_dock.desk.undo()
+    assert case_dock.desk.case.lesions[0].depth_mm is None
+    person.until(lambda: not case_dock.busy)
 
 
 def test_an_analysis_of_the_slide_itself_is_looked_at_when_it_ends(measuring, slide_path):

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.slide.depth_acts import DepthActs
 from napari_melanoma.ui.slide.depth_compared import compared_lines, show_compared
+from napari_melanoma.ui.slide.depth_handing import DepthHanding
 from napari_melanoma.ui.slide.depth_keeper import DepthKeeper
 from napari_melanoma.ui.slide.depth_line import DepthLine
 from napari_melanoma.ui.slide.depth_mitoses import MitosisLayers
@@ -58,6 +59,8 @@ class SlideDepths(QObject):
         self.keeper.said.connect(dock.status.say)
         self.keeper.failed.connect(self.failed)
         self.acts = DepthActs(self, dock)
+        self.handing = DepthHanding(dock, self.keeper)
+        self.handing.failed.connect(self.failed)
         dock.desk.found.connect(self._on_found)
         dock.run_panel.seen.connect(self._on_seen)
         self._fold.toggled.connect(self._on_fold)
@@ -66,7 +69,7 @@ class SlideDepths(QObject):
     @property
     def busy(self) -> bool:
         """Whether something is read, written or started; an analysis at work is not meant."""
-        return self.keeper.busy or (self.analysis is not None and self.analysis.busy)
+        return self.keeper.busy or self.handing.busy or (self.analysis is not None and self.analysis.busy)
 
     @property
     def view(self) -> DepthView:
@@ -120,8 +123,9 @@ class SlideDepths(QObject):
 
     def _connect(self, view: DepthView, analysis: DepthAnalysis) -> None:
         self.acts.hear(view)
+        self.handing.hear(view)
         view.automatic_wanted.connect(analysis.start)
-        analysis.ended.connect(self.keeper.look_again)
+        analysis.ended.connect(self._on_ended)
         analysis.changed.connect(self._tell)
         analysis.failed.connect(self.failed)
 
@@ -142,6 +146,11 @@ class SlideDepths(QObject):
             if before != ended:
                 self.keeper.look_again()
 
+    def _on_ended(self) -> None:
+        """Show what the analysis for the depth has come to."""
+        self._dock.status.say("The model has measured: look at its line, and take it, move it or draw your own.")
+        self.keeper.look_again()
+
     def _on_changed(self) -> None:
         """Draw and say what counts now."""
         slide, now, reading = self._slide, self.keeper.now, self.keeper.reading
@@ -157,7 +166,7 @@ class SlideDepths(QObject):
         """Say what there is, where somebody looks."""
         if self._view is None and not self._fold.isExpanded():
             return
-        from napari_melanoma.ui.slide import depth_words as words
+        from napari_melanoma.report import depth_words as words
 
         view, now, reading = self.view, self.keeper.now, self.keeper.reading
         view.setEnabled(now is not None)
@@ -165,19 +174,22 @@ class SlideDepths(QObject):
         view.fields.show_reading(reading)
         if now is not None:
             depth, found = now.history.now, now.found
-            view.show_lines(words.numbered(found.proposals), now.chosen, words.said_found(found, reading))
+            tips = ["; ".join(one.notes) for one in found.proposals]
+            said = words.said_found(found, reading, now.chosen)
+            view.show_lines(words.numbered(found.proposals), tips, now.chosen, said)
             rows = words.reader_rows(depth, self.keeper.reader, self.keeper.base)
             view.show_readers(rows, words.said_others(depth, self.keeper.reader))
             for way, able in (("undo", now.history.past), ("redo", now.history.undone)):
                 view.steps[way].setEnabled(bool(able))
         view.move_ends.setEnabled(reading.line is not None)
-        view.report.setEnabled(bool(reading.when))
+        for button in (view.report, view.to_case):
+            button.setEnabled(bool(reading.when))
         if self.analysis is not None:
             view.show_automatic(self.analysis.models, self._why_not())
 
     def _say(self, reading: Reading) -> None:
         """Say thickness, category and warnings."""
-        from napari_melanoma.ui.slide import depth_words as words
+        from napari_melanoma.report import depth_words as words
 
         view, slide = self.view, self._slide
         view.head.setText(words.said_head(reading))

@@ -116,7 +116,7 @@ class DepthActs(QObject):
             return
         page.line.say(f"{moved.mm:.2f} mm")
         if view is not None and moved.mm:
-            from napari_melanoma.ui.slide.depth_words import said_head
+            from napari_melanoma.report.depth_words import said_head
 
             view.head.setText(said_head(moved))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QPlainTextEdit, QToolButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QLineEdit, QPlainTextEdit, QToolButton, QWidget
 
+from napari_melanoma.report.depth_words import ROMAN, read_length, said_mitoses
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import form, named, quiet, row, tool
 from napari_melanoma.ui.settling import Settling
-from napari_melanoma.ui.slide.depth_words import ROMAN, read_length, said_mitoses
 
 if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Reading
@@ -50,6 +50,7 @@ class DepthFields(QWidget):
         for number, words in enumerate(("not known", *ROMAN)):
             self.clark.addItem(words, number or None)
         self.estimate = named(quiet(), "depth_clark_by", "Where the Clark level comes from")
+        self.estimate.setWordWrap(False)
         self.margins = {name: self._length(name, words) for name, words in MARGINS.items()}
         self.tools = self._mitosis_tools()
         self.counted = named(quiet(), "depth_mitoses", "Mitoses")
@@ -57,6 +58,7 @@ class DepthFields(QWidget):
         self.notes = named(QPlainTextEdit(), "depth_notes", "Notes", "Free text; kept with the slide, never exported")
         self.notes.setFixedHeight(NOTES_PX)
         self.notes.setTabChangesFocus(True)
+        self.notes.setFrameShape(QFrame.Shape.StyledPanel)
         self.notes.installEventFilter(self)
         self.typed = Settling(self)
         self._lay_out()
@@ -81,7 +83,7 @@ class DepthFields(QWidget):
         """
         self.ulceration.setCurrentIndex(list(ULCERATION.values()).index(reading.ulcerated))
         self.clark.setCurrentIndex(reading.clark or 0)
-        self.estimate.setText("an estimate" if reading.clark_by == "estimate" else "")
+        self.estimate.setText("estimate" if reading.clark_by == "estimate" else "")
         for name, (line, _) in self.margins.items():
             value = getattr(reading.margins, name)
             if not line.hasFocus() or not line.isModified():

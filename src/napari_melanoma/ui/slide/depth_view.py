@@ -20,10 +20,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.report.depth_words import COLUMNS, NONE_YET
 from napari_melanoma.ui.look import named, quiet, row, tool
 from napari_melanoma.ui.slide.depth_auto import DepthRunPanel
 from napari_melanoma.ui.slide.depth_fields import DepthFields
-from napari_melanoma.ui.slide.depth_words import COLUMNS, NONE_YET
 from napari_melanoma.ui.slide.regions_controls import READER
 from napari_melanoma.ui.words import Words
 
@@ -62,8 +62,6 @@ class DepthView(QWidget):
         ``undo`` or ``redo``.
     reader_changed : Signal(str)
         Somebody else measures from now on.
-    reporting : Signal()
-        The reading shall be written as a page.
     left : Signal()
         Nobody looks any more: the window closes, another dock is in front, or the fold is shut.
     """
@@ -74,7 +72,6 @@ class DepthView(QWidget):
     chosen = Signal(int)
     stepped = Signal(str)
     reader_changed = Signal(str)
-    reporting = Signal()
     left = Signal()
 
     def __init__(self, settings: Settings) -> None:
@@ -104,8 +101,12 @@ class DepthView(QWidget):
         tip = "Kept with everything that you set here; another reader has readings of their own"
         self.reader = named(QLineEdit(settings.kept(READER, "")), "depth_reader", "Your name as a reader", tip)
         self.reader.setPlaceholderText("who measures")
-        tip = "Write what counts, with its picture of changes, as a page to print"
+        tip = "Write what counts, with a picture of the line and the record of changes, as a page to print"
         self.report = tool("depth_report", tip, tip, "Report ...")
+        tip = (
+            "Take depth, ulceration, Clark level and mitoses into the lesion of the case that is open in the Case dock"
+        )
+        self.to_case = tool("depth_case", tip, tip, "To the case")
         self.table = _table()
         self.others = named(quiet(), "depth_others", "Other readers")
         self._lay_out()
@@ -128,13 +129,15 @@ class DepthView(QWidget):
         self.move_ends.setChecked(drawing == "move")
         self.hint.setText(HINTS[drawing])
 
-    def show_lines(self, said: Sequence[str], chosen: int, words: str) -> None:
+    def show_lines(self, said: Sequence[str], tips: Sequence[str], chosen: int, words: str) -> None:
         """List what the model found.
 
         Parameters
         ----------
         said : sequence of str
             A line each.
+        tips : sequence of str
+            What to know of each.
         chosen : int
             Which of them.
         words : str
@@ -147,6 +150,8 @@ class DepthView(QWidget):
         if [self.lines.item(index).text() for index in range(self.lines.count())] != list(said):
             self.lines.clear()
             self.lines.addItems(list(said))
+            for at, tip in enumerate(tips):
+                self.lines.item(at).setToolTip(tip or self.lines.toolTip())
         self.lines.setCurrentRow(chosen if said else -1)
 
     def show_automatic(self, models: tuple[str, ...] | None, why_not: str) -> None:
@@ -187,7 +192,6 @@ class DepthView(QWidget):
         self.move_ends.clicked.connect(lambda on: self.tool_wanted.emit("move" if on else ""))
         self.automatic.clicked.connect(self.automatic_wanted)
         self.take.clicked.connect(self.taking)
-        self.report.clicked.connect(self.reporting)
         self.lines.itemClicked.connect(lambda item: self.chosen.emit(self.lines.row(item)))
         for way, button in self.steps.items():
             button.clicked.connect(lambda _=False, way=way: self.stepped.emit(way))
@@ -214,7 +218,8 @@ class DepthView(QWidget):
             self.lines,
             row(self.take),
             self.fields,
-            row(QLabel("reader"), self.reader, *self.steps.values(), self.report, stretch=1),
+            row(QLabel("reader"), self.reader, *self.steps.values(), stretch=1),
+            row(self.report, self.to_case),
             self.table,
             self.others,
         ):

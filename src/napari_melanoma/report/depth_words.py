@@ -1,4 +1,4 @@
-"""What the Depth fold says: a thickness with its interval and category, warnings, readers beside each other; no Qt."""
+"""A thickness in words: with interval and category, warnings, readers beside each other, for the dock and the page."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def said_others(depth: SlideDepth, reader: str) -> str:
     return "; ".join(f"{own.mm - (one.mm or 0):+.2f} mm against {one.reader or '(no name)'}" for one in others) + "."
 
 
-def said_found(found: Proposed, reading: Reading) -> str:
+def said_found(found: Proposed, reading: Reading, chosen: int = 0) -> str:
     """Say what an analysis found, or why it found nothing.
 
     Parameters
@@ -258,17 +258,21 @@ def said_found(found: Proposed, reading: Reading) -> str:
         Of ``result.json``.
     reading : Reading
         What counts.
+    chosen : int
+        Which of its lines is looked at.
 
     Returns
     -------
     str
         Empty where there was no analysis.
     """
-    estimate = found.clark is not None and reading.clark_by != "hand"
-    clark = f" Clark {said_clark(found.clark)} is an estimate." if estimate else ""
+    said = []
     if found.proposals:
-        return f"{counted(len(found.proposals), 'line')} found by the model, the likeliest first.{clark}"
-    return " ".join(found.notes)
+        said = [f"{counted(len(found.proposals), 'line')} found by the model, the likeliest first"]
+        said += found.proposals[chosen].notes if chosen < len(found.proposals) else ()
+    if found.clark is not None and reading.clark_by != "hand":
+        said.append(f"Clark {said_clark(found.clark)} is an estimate")
+    return " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in (*said, *found.notes))
 
 
 def _row(name: str, one: Reading) -> tuple[str, ...]:

@@ -1,0 +1,100 @@
+"""The page of a reading of depth: the fields of a synoptic report, the line on the slide, readers, and the record."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.report.page import data_uri, write_html
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PAGE = """{% extends "page" %}
+{% block title %}Depth: {{ about.name }}{% endblock %}
+{% block style %}
+figure { margin: 1rem 0; max-width: 38rem; } figure img { border-radius: 4px; display: block; }
+figcaption { color: #5c6269; font-size: .9rem; }
+{% endblock %}
+{% block content %}
+<h1>{{ about.name }}</h1>
+<p class="quiet">{{ about.facts }}</p>
+<p class="notice">{{ about.notice }}</p>
+<table>
+{% for name, value in about.fields.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
+{% endfor %}</table>
+{% for one in about.warnings %}<p class="notice">{{ one }}</p>
+{% endfor %}
+{% if picture %}<figure><img alt="The line on the slide" src="{{ picture }}">
+<figcaption>From the surface to the deepest cell, as it was measured.</figcaption></figure>{% endif %}
+{% if about.readers|length > 1 %}<h2>Readers</h2>
+{{ table(about.columns, about.readers) }}{% endif %}
+<h2>What was changed</h2>
+{% if about.record %}{{ table(("when", "who", "what", "before", "after"), about.record) }}
+{% else %}<p>Nothing.</p>{% endif %}
+<p class="quiet">{{ about.made }}</p>
+{% endblock %}
+"""
+NOTICE = "Research use only; not for diagnosis."
+
+
+@dataclass(frozen=True)
+class DepthPage:
+    """What the page says, in words.
+
+    Attributes
+    ----------
+    name, facts, made : str
+        The slide, what is known of it, and what wrote the page.
+    fields : mapping of str to str
+        Of the report, in their order.
+    warnings : tuple of str
+        What to know.
+    columns, readers : sequence
+        The table of readers.
+    record : sequence
+        When, who, what, before and after of each change.
+    """
+
+    name: str
+    facts: str
+    fields: Mapping[str, str]
+    warnings: tuple[str, ...]
+    columns: tuple[str, ...]
+    readers: Sequence[Sequence[str]]
+    record: Sequence[Sequence[str]]
+    made: str
+    notice: str = NOTICE
+
+
+def write_depth_page(path: Path, about: DepthPage, picture: NDArray[np.uint8] | None) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The HTML file, replaced where it exists.
+    about : DepthPage
+        What it says.
+    picture : numpy.ndarray or None
+        uint8 (row, column, channel=3), the slide around the line.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    write_html(path, PAGE, about=about, picture=None if picture is None else _jpeg(picture))
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> str:
+    """Encode a picture as a data URI, pixels alone."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
+    return data_uri(buffer.getvalue(), "image/jpeg")

@@ -1,0 +1,122 @@
+"""A reading of depth handed on from the Slide dock: written as a page, and into the case that is open beside it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui.job import Latest
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.slide_depth import Reading, SlideDepth
+    from napari_melanoma.io.slides.slide import SlideInfo
+    from napari_melanoma.ui.slide.depth_keeper import DepthKeeper
+    from napari_melanoma.ui.slide.depth_view import DepthView
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+NO_CASE = "no case is open: open it in the Case dock (Plugins > Melanoma > Case), with this slide among its images."
+NOT_IN_CASE = "{} is no image of the case that is open: drop it on its lesion in the Case dock first."
+
+
+class DepthHanding(QObject):
+    """Writes the page, and hands values to the Case dock.
+
+    Parameters
+    ----------
+    dock : SlideDock
+        The dock.
+    keeper : DepthKeeper
+        Knows what counts.
+
+    Attributes
+    ----------
+    failed : Signal(object)
+        An exception: nothing was handed on.
+    """
+
+    failed = Signal(object)
+
+    def __init__(self, dock: SlideDock, keeper: DepthKeeper) -> None:
+        super().__init__(keeper)
+        self._dock, self._keeper = dock, keeper
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_written)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return self._latest.busy
+
+    def hear(self, view: DepthView) -> None:
+        """Hear what the user does in the fold.
+
+        Parameters
+        ----------
+        view : DepthView
+            Its content.
+        """
+        view.report.clicked.connect(self._on_report)
+        view.to_case.clicked.connect(self._on_case)
+
+    def _on_report(self) -> None:
+        slide = self._dock.slide
+        if slide is None:
+            return
+        dialog = QFileDialog(self._dock.window(), "Write the reading as a page", "", "Page (*.html)")
+        dialog.setObjectName("depth_report_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(f"{slide.info.name}-depth.html")
+        dialog.fileSelected.connect(partial(self._write, slide.info))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _write(self, info: SlideInfo, name: str) -> None:
+        now, keeper = self._keeper.now, self._keeper
+        if now is not None:
+            path = Path(name).with_suffix(".html")
+            work = partial(_report, path, info, now.history.now, keeper.reading, keeper.base)
+            self._latest.submit(f"report {path}", lambda: work)
+
+    def _on_written(self, path: Path) -> None:
+        self._dock.status.say(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
+
+    def _on_case(self) -> None:
+        """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the case that is open."""
+        try:
+            said = self._hand_over()
+        except MelanomaError as error:
+            self.failed.emit(error)
+        else:
+            self._dock.status.say(said)
+
+    def _hand_over(self) -> str:
+        from napari_melanoma.workflows.depth_report import image_in, keep_in_case, with_reading
+
+        slide, now, found = self._dock.slide, self._keeper.now, self._dock.window().findChild(QWidget, "case_dock")
+        case_dock: Any = found
+        if slide is None or now is None or case_dock is None or case_dock.desk.case is None:
+            raise InputError(NO_CASE)
+        case, reading = case_dock.desk.case, self._keeper.reading
+        image = image_in(case, slide.info.path)
+        if image is None:
+            raise InputError(NOT_IN_CASE.format(slide.info.path.name))
+        if case_dock.desk.read_only:
+            raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
+        changed = with_reading(case, image.id, reading)
+        keep_in_case(case_dock.desk.store.folder, image.id, now.history.now)
+        case_dock.desk.edit(changed, "what was read from the slide")
+        return f"Taken into the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
+
+
+def _report(path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading, run: RunContext) -> Path:
+    """Write the page."""
+    from napari_melanoma.workflows.depth_report import write_depth_report
+
+    return write_depth_report(path, info, depth, reading, base)

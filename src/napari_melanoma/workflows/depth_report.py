@@ -1,0 +1,263 @@
+"""A reading of depth handed on: as a page to print, and into the case that the slide belongs to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.provenance import provenance
+from napari_melanoma.data.case.edit import set_lesion
+from napari_melanoma.report import depth_words as words
+from napari_melanoma.report.depth_page import DepthPage, write_depth_page
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.data.case.model import Case, CaseImage
+    from napari_melanoma.io.slide_depth import Change, Line, Reading, SlideDepth
+    from napari_melanoma.io.slides.slide import Slide, SlideInfo
+
+SIDE_PX, AROUND, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
+COLOUR = (11, 60, 255)
+READINGS = "depth"  # folder of a case
+
+
+def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
+    """Read the slide around a line, with the line on it.
+
+    Parameters
+    ----------
+    slide : Slide
+        Open; not used by anybody else meanwhile.
+    line : tuple
+        Both ends, in pixels of the finest level.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8 (row, column, channel=3), at most 900 pixels a side or so; None of fluorescence.
+
+    Raises
+    ------
+    DamagedTile, InputError
+        Where the slide cannot be read there.
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    if slide.info.kind != "brightfield":
+        return None
+    ends = np.array(line)
+    side = max(2.0 * AROUND, 1.0) * float(np.hypot(*(ends[1] - ends[0]))) * (1 + AROUND)
+    middle, full = ends.mean(axis=0), slide.info.levels[0]
+    level = next((n for n, one in enumerate(slide.info.levels) if side * one.height / full.height <= SIDE_PX), -1)
+    level %= len(slide.info.levels)
+    one = slide.info.levels[level]
+    scale = np.array((one.height / full.height, one.width / full.width))
+    top, left = np.floor((middle - side / 2) * scale).astype(int)
+    height, width = np.maximum(1, np.ceil(side * scale).astype(int))
+    pixels = slide.read_region(level, Box(int(top), int(left), int(height), int(width)))
+    picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
+    drawn = [tuple(float(value) for value in (end * scale - (top, left))[::-1]) for end in ends]
+    ImageDraw.Draw(picture).line(drawn, fill=COLOUR, width=LINE_PX)
+    return np.asarray(picture)
+
+
+def write_depth_report(path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading) -> Path:
+    """Write what counts for a reader as a page.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The HTML file, replaced where it exists.
+    info : SlideInfo
+        Of the slide, whose file is read for the picture where it is there.
+    depth : SlideDepth
+        All readings.
+    reading : Reading
+        The one that counts.
+    base : Reading
+        What the analysis says.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        Where nothing was measured.
+    SaveError
+        Where it cannot be written.
+    """
+    if not reading.when:
+        raise InputError("nothing is measured yet that a report could say: draw a line, or take the model's.")
+    made, size = provenance(), info.pixel_size
+    scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
+    about = DepthPage(
+        info.name,
+        ", ".join(part for part in (scale, words.said_origin(reading)) if part),
+        report_fields(reading),
+        words.warnings(reading, size),
+        words.COLUMNS,
+        words.reader_rows(depth, reading.reader, base),
+        [_told(one) for one in reading.history],
+        f"{made['program']} {made['version']}, {words.said_when(str(made['created'])) or made['created']}",
+    )
+    write_depth_page(path, about, _picture(info, reading.line))
+    return path
+
+
+def report_fields(reading: Reading) -> dict[str, str]:
+    """Give the fields of a synoptic report in words.
+
+    Parameters
+    ----------
+    reading : Reading
+        What counts.
+
+    Returns
+    -------
+    dict
+        Name to words; a dash for what is not known.
+    """
+    clark = words.said_clark(reading.clark) + (" (estimate of the model)" if reading.clark_by == "estimate" else "")
+    margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
+    said = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
+    thick = words.said_head(reading)
+    return {
+        "Breslow thickness and T category (AJCC 8)": "–" if thick == words.NONE_YET else thick,
+        "Ulceration": {None: "not known", True: "present", False: "absent"}[reading.ulcerated],
+        "Mitoses": words.said_mitoses(reading.mitoses),
+        "Clark level": clark,
+        **said,
+        "Notes": reading.notes or "–",
+    }
+
+
+def image_in(case: Case, slide: Path) -> CaseImage | None:
+    """Find a slide among the images of a case.
+
+    Parameters
+    ----------
+    case : Case
+        Any.
+    slide : pathlib.Path
+        The slide's file.
+
+    Returns
+    -------
+    CaseImage or None
+        None where it is not one of them.
+    """
+    path = slide.resolve()
+    return next((image for _, image in case.each_image() if image.path.resolve() == path), None)
+
+
+def with_reading(case: Case, image_id: str, reading: Reading) -> Case:
+    """Set what a reading says in the lesion that the slide is of; what it does not say stays.
+
+    Parameters
+    ----------
+    case : Case
+        As it stands.
+    image_id : str
+        Of the slide.
+    reading : Reading
+        What counts.
+
+    Returns
+    -------
+    Case
+        After it.
+
+    Raises
+    ------
+    InputError
+        Where the slide is of no lesion yet.
+    """
+    lesion = next((of for of, image in case.each_image() if image.id == image_id), None)
+    if lesion is None:
+        raise InputError("the slide is of no lesion yet: drag it to its lesion in the Case dock first.")
+    per = reading.mitoses.per_mm2
+    known = {
+        "depth_mm": None if reading.mm is None else round(reading.mm, 3),
+        "ulceration": reading.ulcerated,
+        "clark": reading.clark,
+        "mitoses_per_mm2": None if per is None else round(per, 2),
+    }
+    return set_lesion(case, lesion.id, **{name: value for name, value in known.items() if value is not None})
+
+
+def keep_in_case(folder: Path, image_id: str, depth: SlideDepth) -> Path:
+    """Keep all readings of a slide with a case.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the case.
+    image_id : str
+        Of the slide.
+    depth : SlideDepth
+        All readings.
+
+    Returns
+    -------
+    pathlib.Path
+        ``depth/<image>.json``, in the form of ``depth.json``.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    path = folder / READINGS / f"{image_id}.json"
+    write_json(path, depth.model_dump(mode="json"))
+    return path
+
+
+def _picture(info: SlideInfo, line: Line | None) -> NDArray[np.uint8] | None:
+    """The slide around the line; none where the slide cannot be read there any more."""
+    from napari_melanoma.core.errors import MelanomaError
+    from napari_melanoma.io.slides.opening import open_slide
+
+    if line is None:
+        return None
+    try:
+        with open_slide(info.path) as slide:
+            return depth_picture(slide, line)
+    except (MelanomaError, OSError):
+        return None
+
+
+def _told(one: Change) -> tuple[str, ...]:
+    """A row of the record."""
+    return (
+        words.said_when(one.when) or one.when,
+        one.reader or "(no name)",
+        one.field.replace("_", " "),
+        _short(one.before),
+        _short(one.after),
+    )
+
+
+def _short(value: object) -> str:
+    """A value of the record in few letters."""
+    if value is None or value == "":
+        return "–"
+    return json.dumps(_rounded(value), ensure_ascii=False).strip('"')
+
+
+def _rounded(value: object) -> object:
+    """Numbers as people read them."""
+    if isinstance(value, float):
+        return round(value, 2)
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return {key: _rounded(one) for key, one in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,104 @@
+"""A thickness in words: intervals and borders of categories, mitoses, readers who are not led."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.slide_depth import Mitoses, Proposal, Proposed, Reading, SlideDepth
+from napari_melanoma.report import depth_words as words
+
+LINE = ((0.0, 0.0), (100.0, 0.0))
+SIZE = PixelSize(0.5, 0.5)
+
+
+def reading(mm: float | None, **values: object) -> Reading:
+    return Reading(mm=mm, line=LINE, when="2026-01-02T10:00:00+00:00", **values)
+
+
+@pytest.mark.parametrize(
+    ("given", "head"),
+    [
+        (reading(None), "Not measured yet."),
+        (reading(1.34, interval_mm=(1.2, 1.5), ulcerated=False), "1.34 mm (1.20 to 1.50)   T2a"),
+        (reading(4.2, at_least=True, ulcerated=True), "at least 4.20 mm   T4b or more"),
+        (reading(0.9), "0.90 mm   T1b"),
+        (reading(3.0), "3.00 mm   T3"),
+    ],
+    ids=["none", "interval", "edge", "T1b needs no ulceration", "no letter"],
+)
+def test_thickness_and_category_stand_in_a_line(given: Reading, head: str) -> None:
+    assert words.said_head(given) == head
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (reading(1.9, interval_mm=(1.7, 2.2), ulcerated=True), "The interval reaches from T2b to T3b"),
+        (reading(2.03, ulcerated=False), "Within 0.05 mm of the border between T2a and T3a"),
+        (reading(3.0), "letter of the category depends on ulceration"),
+        (reading(3.0, at_least=True, ulcerated=True), "reaches the edge of the section"),
+        (reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True), "measured with 0.25 µm per pixel, the slide has 0.5"),
+    ],
+    ids=["straddles", "near a border", "no ulceration", "edge", "scale"],
+)
+def test_what_to_know_is_said(given: Reading, said: str) -> None:
+    assert said in " ".join(words.warnings(given, SIZE))
+
+
+def test_what_is_certain_needs_no_warning() -> None:
+    assert words.warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Mitoses(), "None counted yet."),
+        (Mitoses(points=((1, 1),), counted=1), "1 counted: draw the area for a number per mm²."),
+        (
+            Mitoses(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
+            "1 counted in 0.50 mm²: 2.0 per mm² (less than 1 mm²: a small area says little); 1 beside the area are not "
+            "counted.",
+        ),
+    ],
+    ids=["none", "no area", "small area"],
+)
+def test_mitoses_say_over_what_they_were_counted(given: Mitoses, said: str) -> None:
+    assert words.said_mitoses(given) == said
+
+
+def test_other_readers_come_when_the_own_reading_is_there() -> None:
+    other = reading(1.5).model_copy(update={"reader": "B"})
+    model = Reading(mm=1.4, method="automatic")
+    depth = SlideDepth(readings=(other, Reading(reader="A", when="2026", clark=3)))
+    assert words.reader_rows(depth, "A", model) == []
+    assert "1 other reader measured this slide" in words.said_others(depth, "A")
+    depth = SlideDepth(readings=(other, reading(1.0).model_copy(update={"reader": "A"})))
+    assert [row[:2] for row in words.reader_rows(depth, "A", model)] == [
+        ("A", "1.00"),
+        ("B", "1.50"),
+        ("model", "1.40"),
+    ]
+    assert words.said_others(depth, "A") == "-0.50 mm against B."
+
+
+def test_what_a_model_found_is_said_with_its_notes() -> None:
+    one = Proposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
+    found = Proposed(proposals=(one,), clark=4, notes=("no interval: not tried",))
+    said = words.said_found(found, Reading())
+    assert said.startswith(
+        "1 line found by the model, the likeliest first. Lies apart from the surface. Clark IV is an"
+    )
+    assert said.endswith("No interval: not tried.")
+    assert words.said_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
+
+
+@pytest.mark.parametrize(("text", "value"), [("2,5", 2.5), (" 3 mm ", 3.0), ("", None), ("0", 0.0)])
+def test_lengths_are_read_as_people_write_them(text: str, value: float | None) -> None:
+    assert words.read_length(text) == value
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1e9", "nan", "2.5 cm"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        words.read_length(text)

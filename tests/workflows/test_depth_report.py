@@ -1,0 +1,85 @@
+"""A reading handed on: the picture of its line, the page, and the lesion of a case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_slides import MPP, draw_slide
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.data.case.edit import add_images, add_lesion
+from napari_melanoma.data.case.model import Case, CaseImage
+from napari_melanoma.io.slide_depth import Change, Margins, Mitoses, Reading, SlideDepth
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.workflows.depth_report import (
+    COLOUR,
+    depth_picture,
+    image_in,
+    keep_in_case,
+    with_reading,
+    write_depth_report,
+)
+
+LINE = ((60.0, 100.0), (460.0, 100.0))
+READING = Reading(
+    reader="A <b>",
+    when="2026-01-02T10:00:00+00:00",
+    line=LINE,
+    um_per_px=(MPP, MPP),
+    mm=0.2,
+    clark=4,
+    clark_by="hand",
+    margins=Margins(deep_mm=2.5),
+    mitoses=Mitoses(counted=3, mm2=1.0, per_mm2=3.0),
+    notes="two levels",
+    history=(Change(field="mm", after=0.2, reader="A <b>", when="2026-01-02T10:00:00+00:00"),),
+)
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    """A small slide."""
+    return draw_slide(tmp_path / "section.tif")
+
+
+def test_the_picture_shows_the_line_where_it_is(slide: Path) -> None:
+    with open_slide(slide) as opened:
+        picture = depth_picture(opened, LINE)
+    assert picture is not None
+    rows, columns = np.nonzero((np.abs(picture.astype(int) - COLOUR) < 3).all(axis=2))
+    assert abs(rows.max() - rows.min() - 400) < 6
+    assert abs(columns.mean() - picture.shape[1] / 2) < 2
+
+
+def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) -> None:
+    with open_slide(slide) as opened:
+        info = opened.info
+    page = write_depth_report(tmp_path / "page.html", info, SlideDepth(readings=(READING,)), READING, Reading())
+    text = page.read_text(encoding="utf-8")
+    for said in ("0.20 mm   T1", "IV", "2.5 mm", "3 counted in 1.00 mm²", "two levels", "A &lt;b&gt;", "image/jpeg"):
+        assert said in text
+    assert "not for diagnosis" in text
+    slide.unlink()
+    assert "image/jpeg" not in write_depth_report(page, info, SlideDepth(), READING, Reading()).read_text()
+    with pytest.raises(InputError, match="nothing is measured"):
+        write_depth_report(page, info, SlideDepth(), Reading(), Reading())
+
+
+def test_a_case_gets_what_is_known_and_keeps_the_rest(slide: Path, tmp_path: Path) -> None:
+    case = add_images(add_lesion(Case(), ulceration=True), [CaseImage(id="", path=slide, modality="wsi")], "L1")
+    assert image_in(case, tmp_path / "other.tif") is None
+    image = image_in(case, tmp_path / "." / "section.tif")
+    assert image is not None
+    lesion = with_reading(case, image.id, READING).lesions[0]
+    assert (lesion.depth_mm, lesion.clark, lesion.mitoses_per_mm2, lesion.ulceration) == (0.2, 4, 3.0, True)
+    path = keep_in_case(tmp_path / "case", image.id, SlideDepth(readings=(READING,)))
+    assert json.loads(path.read_text(encoding="utf-8"))["readings"][0]["mm"] == 0.2
+
+
+def test_a_slide_of_no_lesion_is_refused(slide: Path) -> None:
+    case = add_images(Case(), [CaseImage(id="", path=slide, modality="wsi")])
+    with pytest.raises(InputError, match="of no lesion yet"):
+        with_reading(case, case.images[0].id, READING)
