@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.analysis.kept_edits import made_by_hand
+from napari_melanoma.analysis.lesion_edits import History
 from napari_melanoma.analysis.slide_lesions import LesionConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.lesion_edits import History, Lesions
+    from napari_melanoma.analysis.lesion_edits import Lesions
     from napari_melanoma.analysis.slide_lesions import LesionMaps
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.slide.layers import OpenSlide
@@ -23,27 +25,49 @@ Edit = Callable[["Lesions", "LesionMaps", LesionConfig], "Lesions"]
 
 
 @dataclass(frozen=True)
+class LesionState:
+    """Lesions at one moment: at which thresholds they were found, and which somebody removed.
+
+    ``gone`` is None where nobody has asked yet, as of lesions that were read.
+    """
+
+    lesions: Lesions
+    config: LesionConfig
+    gone: Lesions | None = None
+
+
+@dataclass(frozen=True)
 class Findings:
     """The lesions of one slide, with what they are measured on and how they came about."""
 
     identity: str
     folder: Path
     target: str
-    config: LesionConfig
-    history: History[Lesions]
+    history: History[LesionState]
     rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
     saved: bool = True
-    anew: bool = False  # whether they were just found again, and corrections are a step of undo away
+    anew: bool = False  # whether they were just found again, which is a step that can be undone
 
     @property
     def lesions(self) -> Lesions:
         """As they are now."""
-        return self.history.now
+        return self.history.now.lesions
+
+    @property
+    def config(self) -> LesionConfig:
+        """The thresholds at which they were found."""
+        return self.history.now.config
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether what somebody made or removed is in them."""
+        now = self.history.now
+        return bool(made_by_hand(now.lesions) or now.gone)
 
     @property
     def corrected(self) -> bool:
-        """Whether somebody changed what was found."""
-        return not self.anew and (bool(self.history.past) or any(lesion.origin != "found" for lesion in self.lesions))
+        """Whether somebody changed what was found, and has not moved the threshold since."""
+        return not self.anew and (bool(self.history.past) or self.by_hand)
 
 
 def config_at(threshold: float) -> LesionConfig:
@@ -133,17 +157,17 @@ def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
     Findings
         What is known then.
     """
-    from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.analysis.slide_lesions import find_lesions
 
     lesions = find_lesions(_maps(slide, folder, target), config)
-    return Findings(slide.identity, folder, target, config, History(lesions), _rings(lesions), saved=False)
+    history = History(LesionState(lesions, config))
+    return Findings(slide.identity, folder, target, history, _rings(lesions), saved=False)
 
 
 def found_again(
     slide: OpenSlide, folder: Path, target: str, config: LesionConfig, before: Findings | None, run: RunContext
 ) -> Findings:
-    """Find the lesions of a slide at other thresholds.
+    """Find the lesions of a slide at other thresholds; what was corrected by hand is laid over them.
 
     Parameters
     ----------
@@ -156,7 +180,7 @@ def found_again(
     config : LesionConfig
         Thresholds.
     before : Findings or None
-        As they were: where somebody corrected them, undo leads back there.
+        As they were: where somebody corrected them, the corrections are kept, and undo leads back there.
     run : RunContext
         Of the job.
 
@@ -165,12 +189,31 @@ def found_again(
     Findings
         What is known then.
     """
+    from napari_melanoma.analysis.kept_edits import keep_edits
+
     found = find(slide, folder, target, config, run)
     if before is None or (before.folder, before.target) != (folder, target):
         return found
-    if before.anew:  # the corrections, not each place at which the threshold has rested
-        return replace(found, history=replace(before.history, now=found.lesions), anew=True)
-    return replace(found, history=before.history.then(found.lesions), anew=True) if before.corrected else found
+    # The corrections, not each place at which the threshold has rested: there they may have had nothing to act on.
+    corrected = before.history.past[-1] if before.anew else before.history.now
+    maps = _maps(slide, folder, target)
+    gone = _gone(corrected, maps)
+    if not before.anew and not before.corrected and not gone:
+        return found
+    now = LesionState(keep_edits(found.lesions, corrected.lesions, gone, maps, config), config, gone)
+    known = replace(corrected, gone=gone)
+    past = before.history.past[:-1] if before.anew else before.history.past
+    return replace(found, history=History(now, (*past, known)), rings=_rings(now.lesions), anew=True)
+
+
+def _gone(state: LesionState, maps: LesionMaps) -> Lesions:
+    """Which lesions somebody removed; of those that were read, which are missing that would be found."""
+    from napari_melanoma.analysis.kept_edits import removed
+    from napari_melanoma.analysis.slide_lesions import find_lesions
+
+    if state.gone is not None:
+        return state.gone
+    return removed(find_lesions(maps, state.config), state.lesions, maps)
 
 
 def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
@@ -194,13 +237,12 @@ def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
     Findings
         What is known then.
     """
-    from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.workflows.slide_lesion_files import read_lesions
 
     lesions = read_lesions(folder)
     if lesions is None:
         return find(slide, folder, target, config, run)
-    return Findings(slide.identity, folder, target, config, History(lesions), _rings(lesions))
+    return Findings(slide.identity, folder, target, History(LesionState(lesions, config)), _rings(lesions))
 
 
 def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Findings:
@@ -222,11 +264,15 @@ def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Fi
     Findings
         What is known then.
     """
-    lesions = change(now.lesions, _maps(slide, now.folder, now.target), now.config)
-    return changed(slide, now, now.history.then(lesions), run)
+    from napari_melanoma.analysis.kept_edits import removed
+
+    maps = _maps(slide, now.folder, now.target)
+    lesions = change(now.lesions, maps, now.config)
+    gone = removed((*_gone(now.history.now, maps), *now.lesions), lesions, maps)
+    return changed(slide, now, now.history.then(LesionState(lesions, now.config, gone)), run)
 
 
-def changed(slide: OpenSlide, now: Findings, history: History[Lesions], run: RunContext) -> Findings:
+def changed(slide: OpenSlide, now: Findings, history: History[LesionState], run: RunContext) -> Findings:
     """Turn to other lesions, as undo does.
 
     Parameters
@@ -245,7 +291,7 @@ def changed(slide: OpenSlide, now: Findings, history: History[Lesions], run: Run
     Findings
         What is known then.
     """
-    return replace(now, history=history, rings=_rings(history.now), saved=False, anew=False)
+    return replace(now, history=history, rings=_rings(history.now.lesions), saved=False, anew=False)
 
 
 def save(now: Findings, run: RunContext) -> Findings:
@@ -265,5 +311,5 @@ def save(now: Findings, run: RunContext) -> Findings:
     """
     from napari_melanoma.workflows.slide_lesion_files import save_lesions
 
-    save_lesions(now.folder, now.lesions, now.config, corrected=now.corrected)
+    save_lesions(now.folder, now.lesions, now.config, corrected=now.corrected or now.by_hand)
     return replace(now, saved=True)

@@ -54,6 +54,7 @@ class SlideLesions(QObject):
         self._viewer = viewer
         self._known: dict[str, Findings] = {}
         self._slide: OpenSlide | None = None
+        self._aside: dict[tuple[str, Path, str], Findings] = {}  # corrected, of classes that were looked at before
         self._folders: dict[str, Path] = {}  # whose lesions are wanted, of each slide
         self._changes = 0
         self._latest = Latest(self)
@@ -82,7 +83,7 @@ class SlideLesions(QObject):
         self.changed.emit(self.findings)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
-        """Find the lesions at a threshold; corrections by hand are left behind, one step of undo away.
+        """Find the lesions at a threshold; corrections by hand are kept, and undo leads back to what was there.
 
         Parameters
         ----------
@@ -100,6 +101,10 @@ class SlideLesions(QObject):
 
             def prepare() -> Work:
                 before = self._known.get(slide.identity)
+                if before is not None and before.target != target:
+                    if before.history.past or before.by_hand:
+                        self._aside[slide.identity, before.folder, before.target] = before
+                    before = self._aside.pop((slide.identity, folder, target), None)
                 return partial(slide_lesion_work.found_again, slide, folder, target, config, before)
 
             self._latest.submit(slide.identity, prepare)
@@ -149,6 +154,7 @@ class SlideLesions(QObject):
             Of the slide.
         """
         self._known.pop(identity, None)
+        self._aside = {key: found for key, found in self._aside.items() if key[0] != identity}
         self._folders.pop(identity, None)  # what is still on its way is of results that are no longer shown
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.part(self._viewer, self._slide, "lesions")

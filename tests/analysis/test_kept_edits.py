@@ -1,0 +1,94 @@
+"""Corrections by hand at another threshold: what was made stays, what was removed stays away, the rest is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.analysis.kept_edits import keep_edits, removed
+from napari_melanoma.analysis.lesion_edits import add_lesion, class_lesion, remove_lesion, split_lesion
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions, region_of
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.polygons import Polygon, as_ring
+
+PLACE = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
+USUAL, LOWER, HIGHER = LesionConfig(), LesionConfig(high=0.4, low=0.2), LesionConfig(high=0.85, low=0.65)
+
+
+def slide() -> LesionMaps:
+    presence = np.zeros((20, 40), np.float32)
+    presence[1:9, 1:23] = 0.3  # a rim that a lower threshold takes in
+    presence[2:8, 2:22] = 0.9
+    presence[12:16, 2:8] = 0.8
+    presence[12:16, 20:30] = 0.5  # a lesion at a lower threshold alone
+    return LesionMaps(presence, PLACE)
+
+
+MAPS = slide()
+FOUND = find_lesions(MAPS, USUAL)
+
+
+def box(top: int, left: int, bottom: int, right: int) -> Polygon:
+    return Polygon(as_ring(np.array([(top, left), (top, right), (bottom, right), (bottom, left)]) * 10.0))
+
+
+def cells(lesions: tuple) -> np.ndarray:
+    """How many lesions have each cell."""
+    found = np.zeros(MAPS.shape, int)
+    for lesion in lesions:
+        region = region_of(lesion.polygons, MAPS)
+        found[region.slices] += region.mask
+    return found
+
+
+def again(corrected: tuple, config: LesionConfig, gone: tuple = ()) -> tuple:
+    return keep_edits(find_lesions(MAPS, config), corrected, gone, MAPS, config)
+
+
+def test_the_slide() -> None:
+    assert [len(find_lesions(MAPS, config)) for config in (USUAL, LOWER, HIGHER)] == [2, 3, 1]
+
+
+def test_without_corrections_lesions_are_those_that_are_found() -> None:
+    assert again(FOUND, LOWER) == find_lesions(MAPS, LOWER)
+
+
+@pytest.mark.parametrize("config", [LOWER, HIGHER], ids=["lower", "higher"])
+def test_what_was_made_by_hand_stays_as_it_is(config: LesionConfig) -> None:
+    corrected = class_lesion(FOUND, 2, "benign")
+    corrected = split_lesion(corrected, 1, [(0, 120), (100, 120)], MAPS, USUAL)
+    corrected = add_lesion(corrected, [box(17, 33, 19, 36)], MAPS, USUAL, "malignant")
+    now = again(corrected, config)
+    assert now[: len(corrected)] == corrected
+    assert [one.origin for one in now[len(corrected) :]] == (["found"] if config is LOWER else [])
+    assert cells(now).max() == 1
+    assert len({one.index for one in now}) == len(now)
+
+
+@pytest.mark.parametrize("config", [LOWER, USUAL, HIGHER], ids=["lower", "as before", "higher"])
+def test_what_was_removed_stays_away(config: LesionConfig) -> None:
+    corrected = remove_lesion(FOUND, 1)
+    gone = removed(FOUND, corrected, MAPS)
+    assert gone == FOUND[:1]
+    assert not cells(again(corrected, config, gone))[2:8, 2:22].any()
+
+
+def test_a_lesion_that_is_much_larger_than_what_was_drawn_in_it_is_found_beside_it() -> None:
+    corrected = add_lesion(FOUND[:1], [box(12, 20, 16, 22)], MAPS, USUAL, "benign")
+    drawn, *others = again(corrected, LOWER)
+    assert drawn == corrected[-1]
+    assert cells(tuple(others))[12:16].sum() == 4 * 6 + 4 * 8
+    assert cells((drawn, *others)).max() == 1
+
+
+def test_what_is_drawn_where_one_was_removed_is_not_removed() -> None:
+    corrected = remove_lesion(FOUND, 2)
+    gone = removed(FOUND, corrected, MAPS)
+    drawn = add_lesion(corrected, [box(12, 2, 16, 8)], MAPS, USUAL, "malignant")
+    assert removed((*gone, *corrected), drawn, MAPS) == ()
+
+
+def test_changing_lesions_removes_none() -> None:
+    assert removed(FOUND, class_lesion(FOUND, 1, "benign"), MAPS) == ()
+    assert removed(FOUND, split_lesion(FOUND, 1, [(0, 120), (100, 120)], MAPS, USUAL), MAPS) == ()

@@ -1,0 +1,75 @@
+"""The threshold of lesions in the Slide dock moved after corrections by hand: none is lost, each step is undone."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
+from slide_stage import FIXTURES
+
+from napari_melanoma.io.slide_folder import read_content
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+def moves(person, threshold):
+    """Type another threshold, and wait for the lesions."""
+    box = person.finds(QDoubleSpinBox, "slide_threshold_number")
+    box.setValue(threshold)
+    person.waits()
+    person.until(lambda: person.dock.lesions.findings.config.high == pytest.approx(threshold))
+
+
+def removes(person, row):
+    person.dock.table.clearSelection()
+    person.dock.table.selectRow(row)
+    person.qtbot.keyClick(person.dock.table, Qt.Key.Key_Delete)
+    person.waits()
+
+
+def test_a_class_given_by_hand_survives_every_threshold(analysed):
+    person, before = analysed, analysed.rows()
+    person.dock.table.selectRow(1)
+    person.clicks("lesion_class")
+    person.until(lambda: person.rows()[1][1] == "benign *")
+    person.waits()
+    for threshold in (0.95, 0.3, 0.6):
+        moves(person, threshold)
+        assert [row for row in person.rows() if row[1] == "benign *"], threshold
+    assert len(person.rows()) == len(before)
+    person.clicks("save")
+    person.waits()
+    assert read_content(person.dock.place.folder)["corrected_by_hand"] is True
+    person.clicks("lesion_undo")
+    person.until(lambda: person.rows()[1][1] == "benign *")
+    person.clicks("lesion_undo")
+    person.until(lambda: person.rows() == before)
+
+
+def test_a_lesion_that_was_removed_does_not_come_back(analysed, slide_path):
+    person = analysed
+    removes(person, 1)
+    left = person.rows()
+    assert len(left) == 1
+    moves(person, 0.95)
+    moves(person, 0.6)
+    assert [row[1:] for row in person.rows()] == [row[1:] for row in left]
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)  # another day: what was removed is known by what is missing
+    person.until(lambda: len(person.rows()) == 1)
+    person.waits()
+    moves(person, 0.55)
+    assert len(person.rows()) == 1
+
+
+def test_another_class_and_back_keeps_the_corrections_of_the_first(analysed):
+    person = analysed
+    classes = person.finds(QComboBox, "slide_class")
+    first = classes.currentIndex()
+    removes(person, 1)
+    left = person.rows()
+    for index in (1 - first, first):
+        classes.setCurrentIndex(index)
+        classes.activated.emit(index)
+        person.waits()
+    person.until(lambda: [row[1:] for row in person.rows()] == [row[1:] for row in left])
