@@ -1,0 +1,196 @@
+"""Try how well a slide's Breslow thickness is measured, on phantom slides whose thickness is known.
+
+    python scripts/depth_trial.py OUT
+    python scripts/depth_trial.py OUT --fit
+
+Draws slides of looks that no training has seen (``OUT/slides/test-*``) and others of the looks of the training but of
+seeds of their own (``calibration-*``), analyses each as a user would (``OUT/results``), and writes ``depth.csv``,
+``summary.json`` and ``figures/``. A stopped call goes on where it was. The truth is the thickness as
+it is drawn, oblique cuts and all. ``--fit`` makes the law of intervals from the calibration slides alone, writes it to
+``OUT/law.json`` and judges by it; ``--again`` measures slides again of which the tiles are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from depth_report import fitted, report, with_law
+from depth_slides import Spread, depth_config, hard_parts
+
+from napari_melanoma.analysis.breslow.interval import to_json
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.phantom.slide.files import write_slide
+from napari_melanoma.io.results import write_table
+from napari_melanoma.io.slide_folder import RESULT, read_content
+
+if TYPE_CHECKING:
+    from napari_melanoma.inference.tiles import TileModel
+
+FIRST_SEED = {"test": 700_000, "calibration": 800_000}  # training slides have seeds below 100,000
+FAMILY = {"test": "test", "calibration": "train"}
+SPREAD = Spread(width_mm=(2.4, 0.75))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One slide of the trial: where it lies, and with which model it is analysed; without one it is drawn only."""
+
+    out: Path
+    part: str
+    number: int
+    model: str = ""
+    again: bool = False
+
+    @property
+    def name(self) -> str:
+        """As its files are called."""
+        return f"{self.part}-{self.number:03}"
+
+    @property
+    def slide(self) -> Path:
+        """The slide's file."""
+        return self.out / "slides" / f"{self.name}.tif"
+
+    @property
+    def folder(self) -> Path:
+        """Where its results lie."""
+        return self.out / "results" / self.name
+
+
+def main() -> int:
+    """Draw, analyse, judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=200, help="slides of looks that training has not seen")
+    parser.add_argument("--calibration", type=int, default=120, help="slides to fit intervals to")
+    parser.add_argument("--model", default="skin-demo", help="a bundle; '' draws the slides and stops")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--fit", action="store_true", help="make the law of intervals anew")
+    parser.add_argument("--again", action="store_true", help="measure again, without asking the network again")
+    arguments = parser.parse_args()
+    counts = {"test": arguments.count, "calibration": arguments.calibration}
+    jobs = [
+        Job(arguments.out, part, number, arguments.model, arguments.again)
+        for part, count in counts.items()
+        for number in range(count)
+    ]
+    jobs.sort(key=lambda job: job.number / counts[job.part])
+    rows = list(spread_out(done, jobs, arguments.processes))
+    if not arguments.model:
+        return 0
+    rows.sort(key=lambda row: row["slide"])
+    if arguments.fit:
+        law = fitted(rows, arguments.model)
+        (arguments.out / "law.json").write_text(to_json({arguments.model: law}), encoding="utf-8")
+        rows = with_law(rows, law)
+    write_table(arguments.out / "depth.csv", rows)
+    sys.stdout.write(report(rows, arguments.out))
+    return 0
+
+
+def spread_out(work: Callable[[Job], dict[str, Any]], jobs: Iterable[Job], processes: int) -> Iterator[dict[str, Any]]:
+    """Do the work of all jobs in processes of their own, as Windows has them too, and say how far it is."""
+    if processes == 1:
+        yield from (_said(work(job)) for job in jobs)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(work, job) for job in jobs]):
+            yield _said(future.result())
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """Say what became of a slide."""
+    sys.stderr.write(f"{row['slide']}: {row.get('mm') or row.get('why') or 'drawn'} (true {row['true_mm']})\n")
+    sys.stderr.flush()
+    return row
+
+
+def done(job: Job) -> dict[str, Any]:
+    """Draw a slide and measure it, as far as that is not done; give its row of the table."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    config = depth_config("train" if job.part == "calibration" else "test", FIRST_SEED[job.part] + job.number, SPREAD)
+    if not job.slide.is_file():
+        write_slide(config, job.slide.parent, job.name)
+    truth = json.loads(job.slide.with_suffix(".truth.json").read_text(encoding="utf-8"))
+    row = {"slide": job.name, "part": job.part, "look": truth["look"], "true_mm": truth["breslow_mm"]}
+    row |= {"true_ulceration": truth["ulceration"], **hard_parts(config)}
+    if not job.model:
+        return row
+    try:
+        content = _analysed(job)
+    except MelanomaError as error:
+        return row | {"why": str(error)}
+    return row | measured(content)
+
+
+def _analysed(job: Job) -> dict[str, Any]:
+    """Analyse a slide; give what ``result.json`` says."""
+    from napari_melanoma.workflows.analyse_slide import analyse_slide
+    from napari_melanoma.workflows.slide_options import SlideOptions
+
+    if job.again and (job.folder / RESULT).is_file():
+        return _measured_again(job)
+    options = SlideOptions(model=job.model, batch_size=16, workers=1)
+    return analyse_slide(job.slide, job.folder, options, RunContext(), load=lambda: _model(job.model)).content
+
+
+def _measured_again(job: Job) -> dict[str, Any]:
+    """Measure on the map that the network drew."""
+    from napari_melanoma.io.slide_results import SlideResult
+    from napari_melanoma.workflows.slide_depth import slide_depth
+    from napari_melanoma.workflows.slide_depth_parts import DepthMap
+    from napari_melanoma.workflows.slide_findings import read_maps
+    from napari_melanoma.workflows.slide_maps import SlideMaps
+
+    content, result = read_content(job.folder), SlideResult.open(job.folder)
+    values, classes = result.array("map"), result.spec.classes
+    place = read_maps(job.folder, content["target"]).place
+    small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), place)
+    content |= slide_depth(DepthMap.of(values, small, classes, content["model"]["name"]), (), RunContext())
+    write_json(job.folder / RESULT, content)
+    return content
+
+
+@cache
+def _model(name: str) -> TileModel:
+    """Load a model once a process."""
+    from napari_melanoma.workflows.analyse_slide import load_model
+    from napari_melanoma.workflows.slide_options import SlideOptions
+
+    return load_model(SlideOptions(model=name, batch_size=16, workers=1))
+
+
+def measured(content: dict[str, Any]) -> dict[str, Any]:
+    """Take from a result what the table has of it."""
+    depth = content.get("depth") or {}
+    best: dict[str, Any] = next(iter(depth.get("candidates") or []), {})
+    low, high = content.get("breslow_interval_mm") or (None, None)
+    return {
+        "mm": content.get("breslow_mm"),
+        "low_mm": low,
+        "high_mm": high,
+        "t_category": content.get("t_category"),
+        "ulcerated": best.get("ulcerated"),
+        "at_least": best.get("at_least"),
+        "certain_mm": best.get("certain_mm"),
+        "possible_mm": best.get("possible_mm"),
+        "seconds": round(content["seconds"], 1),
+        "why": "" if content.get("breslow_mm") else "; ".join(depth.get("notes") or ["not measured"]),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
