@@ -35,8 +35,14 @@ READING = Reading(
     margins=Margins(deep_mm=2.5),
     mitoses=Mitoses(counted=3, mm2=1.0, per_mm2=3.0),
     notes="two levels",
-    history=(Change(field="mm", after=0.2, reader="A <b>", when="2026-01-02T10:00:00+00:00"),),
+    history=(
+        Change(field="line", after=[[60.2, 100.0], [460.0, 100.0]], reader="A <b>", when="2026-01-02T10:00:00+00:00"),
+        Change(field="margins", before={"lateral_mm": None}, after={"lateral_mm": 2.5}, reader="A <b>", when="2026"),
+        Change(field="ulcerated", before=True, reader="model", when="2026-01-02T10:00:00+00:00"),
+    ),
 )
+
+RECORD = ("60, 100 to 460, 100", "lateral mm –", "lateral mm 2.50", "<td>yes</td>")
 
 
 @pytest.fixture
@@ -59,7 +65,16 @@ def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) ->
         info = opened.info
     page = write_depth_report(tmp_path / "page.html", info, SlideDepth(readings=(READING,)), READING, Reading())
     text = page.read_text(encoding="utf-8")
-    for said in ("0.20 mm   T1", "IV", "2.5 mm", "3 counted in 1.00 mm²", "two levels", "A &lt;b&gt;", "image/jpeg"):
+    for said in (
+        "0.20 mm   T1",
+        "IV",
+        "2.5 mm",
+        "3 counted in 1.00 mm²",
+        "two levels",
+        "A &lt;b&gt;",
+        "image/jpeg",
+        *RECORD,
+    ):
         assert said in text
     assert "not for diagnosis" in text
     slide.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,16 +247,16 @@ def _told(one: Change) -> tuple[str, ...]:
 
 
 def _short(value: object) -> str:
-    """A value of the record in few letters."""
+    """A value of the record in few words."""
     if value is None or value == "":
         return "–"
-    return json.dumps(_rounded(value), ensure_ascii=False).strip('"')
-
-
-def _rounded(value: object) -> object:
-    """Numbers as people read them."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return round(value, 2)
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return {key: _rounded(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return f"{value:.2f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_short(one)}" for name, one in value.items())
+    if isinstance(value, list):  # a line's ends, or an interval's
+        ends = [", ".join(f"{one:.0f}" for one in end) if isinstance(end, list) else _short(end) for end in value]
+        return " to ".join(ends)
+    return str(value)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.layers import OpenSlide
 
+FOUND = "The model has measured: look at its line, and take it, move it or draw your own."
+NOT_FOUND = "The model found nothing to measure: the fold Depth says why. Measure by hand."
+
 
 class SlideDepths(QObject):
     """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened.
@@ -146,9 +149,9 @@ class SlideDepths(QObject):
             if before != ended:
                 self.keeper.look_again()
 
-    def _on_ended(self) -> None:
+    def _on_ended(self, found: bool) -> None:
         """Show what the analysis for the depth has come to."""
-        self._dock.status.say("The model has measured: look at its line, and take it, move it or draw your own.")
+        self._dock.status.say(FOUND if found else NOT_FOUND)
         self.keeper.look_again()
 
     def _on_changed(self) -> None:

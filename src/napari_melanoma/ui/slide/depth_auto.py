@@ -87,15 +87,15 @@ class DepthAnalysis(QObject):
 
     Attributes
     ----------
-    ended : Signal()
-        It has come to an end: there may be lines.
+    ended : Signal(bool)
+        It has come to an end; whether it found a line.
     changed : Signal()
         It is being started, or at work, or is so no more.
     failed : Signal(object)
         An exception: it was not started.
     """
 
-    ended = Signal()
+    ended = Signal(bool)
     changed = Signal()
     failed = Signal(object)
 
@@ -175,7 +175,8 @@ class DepthAnalysis(QObject):
         if state != self._state:
             before, self._state = self._state, state
             if state == "finished" and before:
-                self.ended.emit()
+                told = sight.content.get("depth") or {}
+                self.ended.emit(bool(told.get("candidates")))
         self.changed.emit()
 
     def _on_wish(self, wish: Wish) -> None:

@@ -165,7 +165,7 @@ class MitosisLayers(QObject):
             if mitoses.areas:
                 outlines = [np.array(area, np.float64) - HALF for area in mitoses.areas]
                 assert self._slide is not None
-                width = max(self._slide.size) / LINES / 4
+                width = max(self._slide.size) / LINES / 2
                 layer.add_polygons(outlines, edge_width=width, edge_color=COLOUR, face_color="transparent")
 
     def _points(self) -> tuple[tuple[float, float], ...]:
@@ -226,4 +226,4 @@ def _marks(slide: OpenSlide) -> Points:
 def _outlines(width: float) -> Shapes:
     from napari.layers import Shapes
 
-    return Shapes(ndim=2, edge_color=COLOUR, edge_width=width / 4, face_color="transparent")
+    return Shapes(ndim=2, edge_color=COLOUR, edge_width=width / 2, face_color="transparent")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Line
     from napari_melanoma.ui.slide.layers import OpenSlide
 
-COLOUR, TEXT_SIZE = "#0b3cff", 16
+COLOUR, TEXT_COLOUR, TEXT_SIZE = "#0b3cff", "#00083d", 16
 LINES = 300  # widths of the line that are as long as the view
 ROUNDED = 1e-2  # pixels: napari keeps less digits than a file
 CLICK_PX = 8.0  # of the screen
@@ -49,7 +49,7 @@ def made(width: float) -> Shapes:
         opacity=1,
         features={"shown": np.array([], object)},
         feature_defaults={"shown": ""},
-        text={"string": "{shown}", "color": COLOUR, "size": TEXT_SIZE, "anchor": "center"},
+        text={"string": "{shown}", "color": TEXT_COLOUR, "size": TEXT_SIZE, "anchor": "center"},
     )
 
 
