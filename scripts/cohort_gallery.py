@@ -1,0 +1,80 @@
+"""Draw docs/images/cohort-phantom.jpg: patches of patients of a phantom cohort, plain and with what is true of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_melanoma.data.phantom.cohort import CohortConfig, Patient, draw_patients
+from napari_melanoma.data.phantom.cohort.patch import Patch, draw_patch
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "cohort-phantom.jpg"
+GAP, WIDTH = 6, 1236
+TUMOUR, NECROSIS = (0, 150, 60), (255, 210, 0)
+# Thickness in mm, necrosis, kept back: one patient of each.
+WANTED = ((0.8, True, False), (1.6, False, False), (1.6, True, False), (1.6, True, True), (4.0, True, True))
+Rgb = NDArray[np.uint8]
+
+
+def gallery(seed: int) -> Rgb:
+    """Draw the gallery.
+
+    Parameters
+    ----------
+    seed : int
+        Of the cohort.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 sRGB (row, column, channel): patches above, below them with outlines of tumour and necrosis.
+    """
+    config = CohortConfig(seed=seed)
+    patches = [draw_patch(patient, config) for patient in chosen(draw_patients(config))]
+    rows = [beside([patch.rgb for patch in patches]), beside([outlined(patch) for patch in patches])]
+    gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
+    whole = Image.fromarray(np.concatenate([rows[0], gap, rows[1]]))
+    return np.asarray(whole.resize((WIDTH, round(whole.height * WIDTH / whole.width)), Image.Resampling.LANCZOS))
+
+
+def chosen(patients: tuple[Patient, ...]) -> list[Patient]:
+    """For each that is wanted the patient whose melanoma is the nearest in thickness."""
+    found = []
+    for depth_mm, dead, kept_back in WANTED:
+        fit = [one for one in patients if (one.necrosis > 0, one.split == "test") == (dead, kept_back)]
+        found.append(min(set(fit) - set(found), key=lambda one: (abs(one.depth_mm - depth_mm), one.name)))
+    return found
+
+
+def outlined(patch: Patch) -> Rgb:
+    """A patch with the outlines of tumour and necrosis, two pixels wide."""
+    from scipy.ndimage import binary_dilation, binary_erosion
+
+    rgb = patch.rgb.copy()
+    for mask, colour in ((patch.tumour, TUMOUR), (patch.necrosis, NECROSIS)):
+        rgb[binary_dilation(mask) & ~binary_erosion(mask)] = colour
+    return rgb
+
+
+def beside(tiles: list[Rgb]) -> Rgb:
+    """Put tiles beside each other, with a white gap."""
+    gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
+    return np.concatenate([piece for tile in tiles for piece in (tile, gap)][:-1], axis=1)
+
+
+def main() -> None:
+    """Write the gallery."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=TARGET, help="the JPEG to write")
+    parser.add_argument("--seed", type=int, default=0, help="of the cohort")
+    arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(gallery(arguments.seed)).save(arguments.out, quality=82, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
