@@ -12,7 +12,9 @@ from napari_melanoma.data.phantom.slide import SlidePhantomConfig
 
 
 def test_slides_are_drawn_with_truth_and_outlines(run, tmp_path: Path) -> None:
-    words = "phantom slide --out out --size 1024 --mpp 1 --seed 7 --count 2 --breslow-mm 0.3 --intact --json"
+    words = (
+        "phantom slide --out out --size 1024 --mpp 1 --seed 7 --count 2 --breslow-mm 0.3 --intact --necrosis 0.2 --json"
+    )
     result = run(*words.split())
     assert result.exit_code == 0, result.output
     events = [json.loads(line) for line in result.stdout.splitlines()]
@@ -20,6 +22,7 @@ def test_slides_are_drawn_with_truth_and_outlines(run, tmp_path: Path) -> None:
     assert slides == ["slide_0007.tif", "slide_0008.tif"]
     known = json.loads((tmp_path / "out" / "slide_0008.truth.json").read_text("utf-8"))
     assert (known["breslow_mm"], known["ulceration"], known["config"]["seed"]) == (0.3, False, 8)
+    assert known["sections"][0]["lesions"][0]["necrosis"]["share"] > 0.1
     assert json.loads((tmp_path / "out" / "slide_0008.geojson").read_text("utf-8"))["features"]
 
 

@@ -44,6 +44,7 @@ def slide(
         float | None, typer.Option(help="Thickness of the thickest melanoma; drawn by default.")
     ] = None,
     ulcerated: Annotated[bool | None, typer.Option("--ulcerated/--intact", help="Drawn by default.")] = None,
+    necrosis: Annotated[float | None, typer.Option(help="Share of each melanoma that has died; 0 by default.")] = None,
     oblique_deg: Annotated[float | None, typer.Option(help="How oblique the cut is.")] = None,
     folds: Annotated[int | None, typer.Option(help="Folds in each section.")] = None,
     pens: Annotated[int | None, typer.Option(help="Pen marks.")] = None,
@@ -61,7 +62,13 @@ def slide(
         "look": look,
         "stain_strength": stain_strength,
         "sections": sections,
-        "lesions": {"malignant": malignant, "benign": benign, "breslow_mm": breslow_mm, "ulceration": ulcerated},
+        "lesions": {
+            "malignant": malignant,
+            "benign": benign,
+            "breslow_mm": breslow_mm,
+            "ulceration": ulcerated,
+            "necrosis": necrosis,
+        },
         "section": {"oblique_deg": oblique_deg},
         "artefacts": {"folds": folds, "pens": pens, "defocus": defocus},
     }
