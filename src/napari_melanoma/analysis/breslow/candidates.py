@@ -142,7 +142,8 @@ def _measure_lesion(section: Section, surface: Surface, growth: Growth, config: 
     notes += [THICK_EPIDERMIS.format(skin_um / 1000)] * (skin_um > 1000 * THICK_MM)
     area_mm2 = float(np.count_nonzero(growth.near) * section.cell_um2) / 1e6
     found: list[DepthCandidate] = []
-    for way, (cells, said) in enumerate(((growth.near, ""), (growth.body, BODY_ALONE), (growth.far, FAR_NESTS))):
+    whole = growth.near if thickest(section, surface, growth.near).um < 1000 * config.faint_from_mm else growth.possible
+    for way, (cells, said) in enumerate(((whole, ""), (growth.body, BODY_ALONE), (growth.far, FAR_NESTS))):
         line = thickest(section, surface, cells)
         if any(abs(line.um / 1000 - other.mm) < config.different_mm for other in found):
             continue

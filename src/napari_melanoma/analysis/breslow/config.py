@@ -22,7 +22,8 @@ class DepthConfig(Config):
         250, gt=0, description="a lesion whose top lies deeper than this may be none of the skin"
     )
     cover_um: float = Field(150, gt=0, description="epidermis belongs to the surface up to this far below the glass")
-    ulcer_um: float = Field(80, gt=0, description="epidermis missing over less than this of the tumour is no ulcer")
+    ulcer_um: float = Field(120, gt=0, description="epidermis missing over less than this of the tumour is no ulcer")
     edge_um: float = Field(30, gt=0, description="so much of the tumour at the section's end makes it 'at least'")
     window_mm: float = Field(2.0, gt=0, description="adjacent skin on each side that says which way is down")
+    faint_from_mm: float = Field(1.0, gt=0, description="from here on a lesion reaches as far as tumour is possible")
     different_mm: float = Field(0.02, gt=0, description="candidates of a lesion that differ by less are one")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.analysis.breslow.sections import without_specks
 from napari_melanoma.analysis.masks import bounding_box, components, grown
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     Bools = NDArray[np.bool_]
 
+UNSURE = 64  # of 255: tumour that is but possible
 FEW = 0.2  # of a lesion's area: what is larger is a lesion of its own, not its nest
 
 
@@ -24,14 +26,14 @@ FEW = 0.2  # of a lesion's area: what is larger is a lesion of its own, not its 
 class Growth:
     """A lesion as it may be measured, all bool (row, column) within the section's box.
 
-    ``body`` is its largest part, ``near`` has the nests beside it too, ``far`` also those further off; ``zone`` is
-    what lies within the gap of ``near``, where more of it may hide.
+    ``body`` is its largest part, ``near`` has the nests beside it too, ``far`` also those further off; ``possible``
+    has all that may be part of ``near``: what is more or less likely tumour right beside it, or hangs together with it.
     """
 
     body: Bools
     near: Bools
     far: Bools
-    zone: Bools
+    possible: Bools
 
 
 def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], Bools]:
@@ -108,7 +110,13 @@ def _growth(
     reached = np.unique(groups[away <= config.far_gap_um])
     areas = np.bincount(groups.ravel())
     nests = [other for other in reached.tolist() if other not in (0, number) and areas[other] < FEW * areas[number]]
-    return Growth(parts == sizes.argmax(), near, near | np.isin(groups, nests), away <= config.nest_gap_um)
+    unsure = without_specks(section.chance >= UNSURE, config.min_nest_um2 / section.cell_um2)
+    unsure = unsure & (away <= config.far_gap_um) | near
+    linked, _ = components(unsure)
+    reaches = np.zeros(linked.max() + 1, bool)
+    reaches[linked[near]] = True
+    possible = reaches[linked] | (unsure & (away <= config.nest_gap_um))
+    return Growth(parts == sizes.argmax(), near, near | np.isin(groups, nests), possible)
 
 
 def _grouped(mask: Bools, gap_um: float, cell_um: tuple[float, float]) -> NDArray[np.int32]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIDE_UM = 60.0  # over which naevus and melanoma are weighed against each other
 COARSE_UM = 10.0
-FINE_UM = 4.0
+FINE_UM = 8.0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.floating[Any]]
 
-UNSURE, SURE = 64, 192  # of 255: tumour that is but possible, and tumour that is nearly certain
+SURE = 192  # of 255: tumour that is nearly certain
 BELOW_UM = 60.0  # so far below the surface, or so near to where epidermis ends, the rim is no surface any more
 DOWNWARD = (
     -0.5
@@ -101,7 +101,7 @@ def bounds(section: Section, surface: Surface, growth: Growth) -> tuple[float, f
     """
     sure = growth.near & (section.chance >= SURE)
     low = thickest(section, surface, sure).um if sure.any() else 0.0
-    return low, thickest(section, surface, (growth.zone & (section.chance >= UNSURE)) | growth.near).um
+    return low, thickest(section, surface, growth.possible).um
 
 
 def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> bool:
