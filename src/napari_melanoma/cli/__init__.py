@@ -10,6 +10,7 @@ import typer
 
 from napari_melanoma.cli import (
     audit,
+    biomarkers,
     case,
     compare,
     data,
@@ -54,6 +55,7 @@ add_verb(app, "risk", risk.risk, risk.HELP)
 add_verb(app, "train", train.train, train.HELP)
 add_verb(app, "search", search.search, search.HELP)
 add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
+add_verb(app, "biomarkers", biomarkers.biomarkers, biomarkers.HELP)
 add_verb(app, "compare", compare.compare, compare.HELP)
 add_verb(app, "reproduce", reproduce.reproduce, reproduce.HELP)
 app.add_typer(data.app, name="data")

@@ -1,0 +1,53 @@
+"""``biomarkers``: what of pictures tells the classes apart, as a model sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_melanoma.cli.answer_options import Target, given
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import session
+
+HELP = examples(
+    "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --out biomarkers",
+    "napari-melanoma biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
+    "Rank the features of a classifier's embedding by how well each tells the classes apart (AUC of patients, 95 % "
+    "interval, q of Benjamini and Hochberg), and show each by the pictures that excite it most and by its map on them. "
+    "Beside them what can be counted in a section: nuclear stain, nuclei, pigment. Writes OUT/biomarkers.csv, "
+    "OUT/biomarkers.json, OUT/measures.csv, OUT/exciting.csv and OUT/figures/gallery.png.",
+)
+
+
+def biomarkers(
+    model: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of a classifier, or the folder of a bundle.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
+    ],
+    out: Out,
+    count: Annotated[int | None, typer.Option(help="How many features; 15 by default.")] = None,
+    shown: Annotated[int | None, typer.Option(help="Pictures of each; 4 by default.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only pictures of this split, such as 'test'.")] = None,
+    target: Target = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show which features tell the classes apart."""
+    with session(json, debug) as current:
+        from napari_melanoma.inference.classification import Classifier
+        from napari_melanoma.models.registry import find_bundle
+        from napari_melanoma.workflows.biomarkers import BiomarkerOptions, biomarkers
+        from napari_melanoma.workflows.loaded import loading
+
+        values = given(count=count, shown=shown, split=split, target=target)
+        options = BiomarkerOptions.parse(values, "the command line")
+        with loading(current.run):
+            classifier = Classifier.load(find_bundle(model))
+        found = biomarkers(classifier, data, out, options, run=current.run)
+        sure = sum(one.marker.q < 0.05 for one in found.features)
+        best = found.features[0] if found.features else None
+        said = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
+        text = f"{len(found.features)} of {found.features_looked_at} features: {said}{sure} have q below 0.05"
+        current.done(f"{text}; written to {out}", out=str(out), features=len(found.features), sure=sure)
