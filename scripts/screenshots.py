@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
         "--only",
-        choices=("lesion", "answer", "review", "train", "body", "case", "slide"),
+        choices=("lesion", "answer", "review", "train", "body", "case", "slide", "depth"),
         help="pictures of one dock alone",
     )
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
@@ -69,6 +69,7 @@ def main() -> int:
         "body": body_pictures,
         "case": case_pictures,
         "slide": slide_pictures,
+        "depth": depth_pictures,
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):
@@ -302,6 +303,55 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     show_part(dock, "slide_regions_section")
     picture(window, out / "slide-dock-regions.png")
     viewer.close()
+
+
+def depth_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the fold Depth on the sample slide: a model's line that one reader took, and another moved."""
+    import napari
+
+    # What whoever makes the pictures has measured stays out of them, and theirs stays as it is.
+    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Slide")
+    window = dock.window()
+    window.resize(1400, 1100)
+    narrow(dock)
+    dock.opener.sample()
+    wait_until(lambda: dock.slide is not None and not dock.busy)
+    dock.depth_fold.expand(animate=False)
+    page = dock.around.depth
+    wait_until(lambda: page.analysis is not None and bool(page.analysis.models) and not dock.busy)
+    page.view.automatic.click()
+    wait_until(lambda: bool(page.keeper.now.found.proposals) and not dock.busy)
+    measure_twice(dock)
+    for title in ("slide_heatmap_section", "slide_lesions_section"):
+        dock.findChild(type(dock.depth_fold), title).collapse(animate=False)
+    show_part(dock, "slide_depth_section")
+    picture(window, out / "slide-dock-depth.png")
+    viewer.close()
+
+
+def measure_twice(dock: SlideDock) -> None:
+    """Let one reader take the model's line and another move its end, as somebody would with mouse and keys."""
+    page = dock.around.depth
+    view, fields = page.view, page.view.fields
+    view.lines.itemClicked.emit(view.lines.item(0))
+    for name in ("A. Meyer", "B. Kaya"):
+        view.reader.setText(name)
+        view.reader.editingFinished.emit()
+        view.take.click()
+        fields.clark.setCurrentIndex(4)
+        fields.clark.activated.emit(4)
+    surface, deepest = page.keeper.reading.line
+    page.keeper.draw((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
+    fields.ulceration.setCurrentIndex(2)
+    fields.ulceration.activated.emit(2)
+    view.move_ends.click()
+    wait_until(lambda: not dock.busy)
 
 
 def show_part(dock: QWidget, name: str) -> None:

@@ -10,6 +10,8 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from typer.testing import Result
 
+from napari_melanoma.io.slide_depth import Reading, SlideDepth, write_depth
+
 
 @pytest.fixture
 def analysed(tmp_path: Path) -> Path:
@@ -38,3 +40,12 @@ def test_machines_read_what_could_not_be_written(run: Callable[..., Result], ana
 def test_what_cannot_be_meant_is_a_wrong_command(run: Callable[..., Result], analysed: Path) -> None:
     assert run("export", "results", "--out", "out", "--to", "svg").exit_code == 2
     assert run("export", "out", "--out", "out").exit_code == 2
+
+
+def test_readings_of_the_depth_are_written_where_there_are_some(run: Callable[..., Result], analysed: Path) -> None:
+    told = run("export", "results", "--out", "out", "--to", "depth")
+    assert told.exit_code == 1
+    assert "holds no depth.json" in told.output
+    write_depth(analysed / "results" / "section", SlideDepth(readings=(Reading(reader="A", when="2026", mm=1.25),)))
+    assert run("export", "results", "--out", "out", "--to", "depth").exit_code == 0
+    assert "section,A,1.25," in (analysed / "out" / "section" / "readings.csv").read_text()

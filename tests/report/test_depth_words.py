@@ -86,9 +86,7 @@ def test_what_a_model_found_is_said_with_its_notes() -> None:
     one = Proposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = Proposed(proposals=(one,), clark=4, notes=("no interval: not tried",))
     said = words.said_found(found, Reading())
-    assert said.startswith(
-        "1 line found by the model, the likeliest first. Lies apart from the surface. Clark IV is an"
-    )
+    assert said.startswith("1 line found by the model. Lies apart from the surface. Clark IV is an")
     assert said.endswith("No interval: not tried.")
     assert words.said_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
 

@@ -296,6 +296,13 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
+def test_nobody_reads_under_the_name_of_the_model(measuring):
+    person = measuring
+    says_who(person, "Model")
+    assert "choose another name" in person.dock.status.text
+    assert page(person).keeper.reader == ""
+
+
 def test_a_second_reader_is_not_led_and_then_compared(measuring):
     person = measuring
     says_who(person, "Reader A")

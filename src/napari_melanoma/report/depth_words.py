@@ -268,7 +268,8 @@ def said_found(found: Proposed, reading: Reading, chosen: int = 0) -> str:
     """
     said = []
     if found.proposals:
-        said = [f"{counted(len(found.proposals), 'line')} found by the model, the likeliest first"]
+        order = ", the likeliest first" if len(found.proposals) > 1 else ""
+        said = [f"{counted(len(found.proposals), 'line')} found by the model{order}"]
         said += found.proposals[chosen].notes if chosen < len(found.proposals) else ()
     if found.clark is not None and reading.clark_by != "hand":
         said.append(f"Clark {said_clark(found.clark)} is an estimate")

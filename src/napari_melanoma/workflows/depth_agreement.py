@@ -114,7 +114,7 @@ def write_readings(gathered: Gathered, agreement: Agreement | None, out: Path) -
     SaveError
         Where it cannot be written.
     """
-    write_table(out / READINGS, [row for slide in gathered.slides for row in _rows(slide)])
+    write_table(out / READINGS, readings_rows(gathered))
     written = [out / READINGS]
     if agreement is not None:
         write_json(out / AGREEMENT, agreement_values(agreement))
@@ -123,6 +123,22 @@ def write_readings(gathered: Gathered, agreement: Agreement | None, out: Path) -
             draw_bland_altman(agreement.found, agreement.readers, out / FIGURE)
             written.append(out / FIGURE)
     return written
+
+
+def readings_rows(gathered: Gathered) -> list[dict[str, object]]:
+    """Give a row a reading; notes are free text, and stay in the slide's folder.
+
+    Parameters
+    ----------
+    gathered : Gathered
+        Of folders.
+
+    Returns
+    -------
+    list of dict
+        In the columns of the harmonised table and what else is known; of each slide the analysis's own last.
+    """
+    return [row for slide in gathered.slides for row in _rows(slide)]
 
 
 def agreement_values(agreement: Agreement) -> dict[str, Any]:
@@ -213,7 +229,7 @@ def _listed(gathered: Gathered) -> str:
 
 
 def _rows(slide: SlideReadings) -> list[dict[str, object]]:
-    """A row a reading, the analysis's own last; notes are free text, and stay in the slide's folder."""
+    """The readings of one slide, the analysis's own last."""
     readings = [(name or NOBODY, one) for name, one in sorted(slide.readings.items())]
     if slide.automatic.proposals:
         readings.append((MODEL, automatic_reading(slide.automatic)))

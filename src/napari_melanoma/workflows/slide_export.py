@@ -174,6 +174,15 @@ def _dicom(path: Path, given: Exported, run: RunContext) -> None:
     write_segmentation(path, level, labels, segments, model)
 
 
+def _depth(path: Path, given: Exported, run: RunContext) -> None:
+    """Write a row a reading of the depth, that of the analysis among them."""
+    from napari_melanoma.io.results import write_table
+    from napari_melanoma.workflows.depth_agreement import readings_rows
+    from napari_melanoma.workflows.depth_readings import gather_readings
+
+    write_table(path, readings_rows(gather_readings([given.folder])))
+
+
 @dataclass(frozen=True)
 class Format:
     """One way out: what a user reads of it, the usual name of the file, and what writes it."""
@@ -188,6 +197,7 @@ FORMATS: Mapping[str, Format] = {
     "csv": Format("Table of lesions (CSV)", "lesions.csv", _csv),
     "parquet": Format("Table of lesions (Parquet)", "lesions.parquet", _lesions_parquet),
     "tiles": Format("Table of tiles (Parquet)", "tiles.parquet", _tiles_parquet),
+    "depth": Format("Readings of the depth (CSV)", "readings.csv", _depth),
     "tif": Format("Heatmap (OME-TIFF)", "heatmap.ome.tif", _heatmap_tiff),
     "zarr": Format("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _heatmap_zarr),
     "mask": Format("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _mask),

@@ -105,9 +105,18 @@ class SlideDepths(QObject):
         self._slide = slide
         if other:
             self._ended = None
+            self._know_reader()
             if self.analysis is not None:
                 self.analysis.turn_to(None)
         self.keeper.turn_to(slide)
+
+    def _know_reader(self) -> None:
+        """Go by the name that was given last, also where that was in the fold of the regions."""
+        name = self._dock.settings.kept(READER, "")
+        if name != self.keeper.reader and name.lower() != "model":
+            self.keeper.reader = name
+            if self._view is not None:
+                self._view.reader.setText(name)
 
     @property
     def viewer(self) -> Viewer:

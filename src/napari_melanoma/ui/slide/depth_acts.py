@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QListWidget
+from qtpy.QtWidgets import QLineEdit, QListWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
 from napari_melanoma.ui.slide import camera as slide_camera
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DRAW_KEY = "Alt+T"
 NO_SCALE = "{} has no scale, and a depth is in mm. Set it: the ruler beside the slide's name takes a number, or a line."
 NO_RULER = "there is no line to take: open Measure, draw one from the melanoma to the edge, then press ruler again."
+NO_READER = "'model' stands for what the analysis says: choose another name."
 CLICKED = "That was a click: press the mouse at one end of the line, and let go at the other."
 GONE: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
 
@@ -132,9 +133,16 @@ class DepthActs(QObject):
 
     def _on_reader(self, name: str) -> None:
         """Somebody else measures from now on."""
+        from napari_melanoma.analysis.depth_edits import MODEL
+
         page = self._page
-        if name != page.keeper.reader:
+        if name.lower() == MODEL:
+            self._dock.status.say(NO_READER)
+        elif name != page.keeper.reader:
             page.keeper.reader = name
+            drawn = self._dock.findChild(QLineEdit, "region_reader")  # the same person, in the fold of the regions
+            if drawn is not None:
+                drawn.setText(name)
             page.keeper.changed.emit()
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field

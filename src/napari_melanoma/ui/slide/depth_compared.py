@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MODEL, READER, TEXT_SIZE = "#5a5a5a", "#006b1b", 11
 LINES, HALF = 500, 0.5
+BELOW = "\n\n\n"  # clear of what stands beside the line that counts, which lies close by
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def show_compared(viewer: Viewer, slide: OpenSlide, lines: Sequence[Compared]) -
         width = max(0.5, min(seen(viewer, slide).width, max(slide.size)) / LINES)
         ends = [np.array(one.line, np.float64) - HALF for one in lines]
         layer.add_lines(ends, edge_width=width, edge_color=[one.colour for one in lines])
-        shown = [clear_of(data, "line", one.said) for data, one in zip(layer.data, lines, strict=True)]
+        shown = [f"{BELOW}{clear_of(data, 'line', one.said)}" for data, one in zip(layer.data, lines, strict=True)]
         layer.features = {"shown": np.array(shown, object)}
         layer.refresh_text()
     layer.editable = False

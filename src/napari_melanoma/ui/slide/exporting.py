@@ -26,6 +26,7 @@ EXPORTS = {
     "csv": ("Table of lesions (CSV)", "lesions.csv"),
     "parquet": ("Table of lesions (Parquet)", "lesions.parquet"),
     "tiles": ("Table of tiles (Parquet)", "tiles.parquet"),
+    "depth": ("Readings of the depth (CSV)", "readings.csv"),
     "tif": ("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
     "mask": ("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
