@@ -13,7 +13,7 @@ MEASURES = (Measure("line", ((1.5, 2.0), (3.0, 4.25))), Measure("area", ((0.0, 0
 
 
 def test_notes_come_back_as_they_were(tmp_path: Path) -> None:
-    notes = SlideNotes("abc", (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler"), MEASURES)
+    notes = SlideNotes("abc", (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler"), MEASURES, -90.0)
     write_notes(tmp_path / "slide", notes)
     assert read_notes(tmp_path / "slide") == notes
 
@@ -41,3 +41,9 @@ def test_bad_measures_do_not_take_the_others_along(tmp_path: Path) -> None:
     bad = ['{"kind": "area", "points": [[1, 2], [3, 4]]}', '{"kind": "line", "points": [[1, NaN], [3, 4]]}', "7"]
     (tmp_path / NOTES).write_text(f'{{"format_version": 1, "measures": [{", ".join([*bad, good])}]}}')
     assert read_notes(tmp_path).measures == MEASURES[:1]
+
+
+@pytest.mark.parametrize("angle", ["NaN", "1e9", '"90"', "null"])
+def test_an_angle_that_is_none_turns_nothing(tmp_path: Path, angle: str) -> None:
+    (tmp_path / NOTES).write_text(f'{{"format_version": 1, "angle": {angle}}}')
+    assert read_notes(tmp_path).angle == 0

@@ -8,7 +8,7 @@ from fake_slides import draw_slide
 from qtpy.QtWidgets import QAbstractButton, QLabel
 from slide_stage import FIXTURES
 
-from napari_melanoma.ui.slide.camera import camera
+from napari_melanoma.ui.slide.camera import camera, scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -70,8 +70,7 @@ def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, 
     person.until(lambda: beside._canvas.width() > 300)
     person.qtbot.wait(200)
     presses(person, "beside_show")
-    person.qtbot.wait(300)
-    assert abs(dock.width() - before) < 20
+    person.until(lambda: abs(dock.width() - before) < 20)
 
 
 def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(person, slide_path, tmp_path):
@@ -89,3 +88,23 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
         viewer.layers.remove("bare")
     assert beside.model is None
     person.waits()
+
+
+def test_what_was_found_on_the_slide_beside_lies_on_it_with_a_scale_bar(analysed, tmp_path):
+    person, dock = analysed, analysed.dock
+    person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
+    dock.beside_fold.toggleButton().click()
+    presses(person, "beside_show")
+    beside = dock.around.beside.model
+    assert [layer.name for layer in beside.layers] == ["section", "section heatmap", "section lesions"]
+    assert all(layer.visible for layer in beside.layers)
+    heatmap = beside.layers["section heatmap"]
+    np.testing.assert_array_equal(heatmap.data, person.viewer.layers["section heatmap"].data)
+    assert scale_bar(beside).visible
+    dock.heat.opacity.setValue(25)
+    dock.heat.check.setChecked(False)
+    assert (heatmap.opacity, heatmap.visible) == (0.25, False)
+    dock.places.check.setChecked(False)
+    assert not scale_bar(beside).visible
+    assert not scale_bar(person.viewer).visible
+    presses(person, "beside_show")

@@ -11,7 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QListWidget
 from slide_stage import FIXTURES
 
-from napari_melanoma.io.slide_notes import Measure, read_notes
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.slide_notes import Measure, SlideNotes, read_notes, write_notes
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide import measure_layer
 
@@ -172,3 +173,23 @@ def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide
     presses(person, "measure_line")
     layer.mode = "select"  # in napari's own controls
     assert not person.finds(QAbstractButton, "measure_line").isChecked()
+
+
+def test_measures_of_a_slide_with_a_scale_of_the_users_own_come_back_with_both(person, slide_path, make_napari_viewer):
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.place is not None)
+    notes = SlideNotes(person.dock.slide.info.fingerprint, (), PixelSize(2.0, 2.0, "given"), (LINE, AREA))
+    folder = person.dock.place.folder
+    write_notes(folder, notes)
+    viewer = make_napari_viewer(show=True)  # another day
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+    other = type(person)(viewer, dock, person.qtbot)
+    other.opens_slides(slide_path)
+    other.until(lambda: len(dock.around.measuring.measures) == 2)
+    opens_tools(other)
+    assert listed(other) == ["0.4 mm", "0.08 mm²"]
+    assert layer_of(other).scale == pytest.approx((2.0, 2.0))
+    dock.showing.bookmark()
+    other.waits()
+    assert read_notes(folder).measures == (LINE, AREA)
+    assert read_notes(folder).pixel_size == PixelSize(2.0, 2.0, "given")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from fake_slides import TILE
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 from slide_stage import FIXTURES
 
-from napari_melanoma.ui.slide.camera import fly, seen
+from napari_melanoma.io.slide_notes import read_notes
+from napari_melanoma.ui.slide.camera import fly, holds, seen
 from napari_melanoma.ui.slide.rotation import within_half
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -22,7 +24,7 @@ def test_angles_stay_within_half_a_turn(angle, expected):
 def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     slide, before = dock.slide, dock.lesions.findings.lesions
-    fly(viewer, slide, (6 * TILE, 8 * TILE))
+    fly(viewer, slide, (6 * TILE, 8 * TILE), 6 * TILE)
     for press, expected in (("rotate_right", 90), ("rotate_right", 180), ("rotate_left", 90)):
         analysed.finds(QAbstractButton, press).click()
         assert (slide.angle, analysed.finds(QDoubleSpinBox, "rotation_angle").value()) == (expected, expected)
@@ -60,3 +62,33 @@ def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
     slide = person.dock.slide
     np.testing.assert_allclose(slide.layers[0].data_to_world((10, 20)), slide.to_world((10.5, 20.5)))
     assert slide.angle == -90
+
+
+def test_a_slide_lies_as_it_was_turned_when_it_is_opened_again(person, slide_path):
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.place is not None)
+    person.finds(QAbstractButton, "rotate_right").click()
+    person.waits()
+    assert read_notes(person.dock.place.folder).angle == 90
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.slide.angle == 90)
+    assert person.finds(QDoubleSpinBox, "rotation_angle").value() == 90
+    person.finds(QAbstractButton, "rotate_left").click()
+    person.waits()
+    assert read_notes(person.dock.place.folder).angle == 0
+
+
+def test_a_slide_that_was_wholly_in_view_is_so_when_it_is_turned(person, tmp_path):
+    pixels = np.full((256, 2048, 3), (215, 150, 190), np.uint8)
+    about = {"photometric": "rgb", "resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
+    tifffile.imwrite(tmp_path / "long.tif", pixels, tile=(128, 128), **about)
+    person.opens_slides(tmp_path / "long.tif")
+    slide, viewer = person.dock.slide, person.viewer
+    viewer.reset_view()
+    person.finds(QAbstractButton, "rotate_right").click()
+    assert holds(seen(viewer, slide), slide.size)
+    fly(viewer, slide, (128, 200), 100)
+    person.finds(QAbstractButton, "rotate_right").click()
+    assert seen(viewer, slide).center == pytest.approx((128, 200))
+    assert not holds(seen(viewer, slide), slide.size)

@@ -1,4 +1,4 @@
-"""What a user noted of a slide: bookmarks, lengths and areas, a scale of their own; ``view.json`` among its results."""
+"""What a user noted of a slide: bookmarks, measures, a scale of their own, how it lies; ``view.json`` beside results."""
 
 from __future__ import annotations
 
@@ -35,12 +35,16 @@ class Measure:
 
 @dataclass(frozen=True)
 class SlideNotes:
-    """Bookmarks, what was measured, and the scale that the user gave; None where the file's own counts."""
+    """Bookmarks, what was measured, and the scale that the user gave; None where the file's own counts.
+
+    ``angle`` is by how many degrees the slide is turned in the view, clockwise from how it was scanned.
+    """
 
     fingerprint: str = ""
     bookmarks: tuple[Bookmark, ...] = ()
     pixel_size: PixelSize | None = None
     measures: tuple[Measure, ...] = ()
+    angle: float = 0.0
 
 
 def read_notes(folder: Path) -> SlideNotes:
@@ -69,6 +73,7 @@ def read_notes(folder: Path) -> SlideNotes:
         tuple(one for one in marks if one is not None),
         _size(told.get("pixel_size")),
         tuple(one for one in measures if one is not None),
+        _angle(told.get("angle")),
     )
 
 
@@ -105,6 +110,12 @@ def _measure(values: Any) -> Measure | None:  # noqa: ANN401 - whatever JSON can
         return None
     whole = all(math.isfinite(value) for point in points for value in point)
     return Measure(kind, points) if whole and len(points) >= (3 if kind == "area" else 2) else None
+
+
+def _angle(value: Any) -> float:  # noqa: ANN401 - whatever JSON can hold
+    """An angle between -180 and 180 degrees; 0 where it is none."""
+    known = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= 180
+    return float(value) if known else 0.0
 
 
 def _bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON can hold

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWi
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row, tool
 from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.camera import camera
+from napari_melanoma.ui.slide.camera import camera, scale_bar
 from napari_melanoma.ui.slide.picker import said_name
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HINT = "Open two slides: the other one is shown beside the first."
 ALIGN = "Bring the same place to the middle of both views, then press align here."
 WIDEN_MS = 100
+OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the slide beside that are shown on it
 NO_SCALE = "Only slides with a scale, or both without, can go together."
 
 
@@ -119,6 +120,8 @@ class SlideBeside(QObject):
             dock.connections.connect(events, self._on_first)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
             dock.connections.connect(emitter, self._on_layers)
+        dock.heat.changed.connect(self._on_heat)
+        dock.places.bar.connect(self._on_bar)
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())
 
@@ -151,6 +154,7 @@ class SlideBeside(QObject):
 
     def _on_layers(self, event: object = None) -> None:
         self._refresh()
+        self._lay_over()
 
     def _refresh(self) -> None:
         """Offer the slides that are open; a view of one that was closed goes."""
@@ -246,9 +250,41 @@ class SlideBeside(QObject):
             copy = Layer.create(*layer.as_layer_data_tuple())
             copy.visible = True
             self._model.add_layer(copy)
+        self._lay_over()
+        self._on_bar(self._dock.places.check.isChecked())
         self._model.reset_view()
         self._moving = False
         self._on_first()
+
+    def _lay_over(self) -> None:
+        """Show what was found on the slide beside, as far as it is known; what is there already stays."""
+        from napari.layers import Layer
+
+        slide = self._other_slide()
+        if slide is None or self._model is None:
+            return
+        for role in OVERLAYS:
+            made = slide_layers.part(self._viewer, slide, role)
+            if made is not None and slide_layers.part(self._model, slide, role) is None:
+                copy = Layer.create(*made.as_layer_data_tuple())
+                copy.visible = True
+                self._model.add_layer(copy)
+        self._on_heat()
+
+    def _other_slide(self) -> OpenSlide | None:
+        """The slide beside; None where there is none."""
+        return next((one for one in slide_layers.open_slides(self._viewer) if one.identity == self._other), None)
+
+    def _on_heat(self) -> None:
+        """Let the heatmap beside look as the controls of the dock say."""
+        slide, controls = self._other_slide(), self._dock.heat
+        layer = None if slide is None or self._model is None else slide_layers.part(self._model, slide, "heatmap")
+        if layer is not None:
+            controls.dress(layer)
+
+    def _on_bar(self, on: bool) -> None:
+        if self._model is not None:
+            scale_bar(self._model).visible = on
 
     def _on_chosen(self) -> None:
         self._fill()

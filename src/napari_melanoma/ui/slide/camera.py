@@ -18,6 +18,7 @@ NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
 PLACE = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
 COMMAS = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: then no lone comma lies between the two
 PLACE_OF_COMMAS = re.compile(rf"^\s*({COMMAS})(?:\s*;\s*|,\s+|\s+)({COMMAS})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
+WHOLE_BORDER = 0.03  # of the longer side that may be cut off of a slide that is wholly in view
 LARGEST_SHARE = 0.6  # of the view that a box may fill when one flies to it
 
 
@@ -50,6 +51,43 @@ def camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
         Wherever this version of napari has it.
     """
     return getattr(viewer, "scene", viewer).camera
+
+
+def scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
+    """Give the scale bar of a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer, or the model of one.
+
+    Returns
+    -------
+    napari.components.overlays.ScaleBarOverlay
+        Wherever this version of napari has it.
+    """
+    overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
+    return viewer.scale_bar if overlays is None else overlays.scale_bar
+
+
+def holds(view: View, size: tuple[int, int]) -> bool:
+    """Say whether a whole slide is in view.
+
+    Parameters
+    ----------
+    view : View
+        What is in view.
+    size : tuple of int
+        Height and width of the slide, in pixels of the finest level.
+
+    Returns
+    -------
+    bool
+        Also where a narrow border is cut off.
+    """
+    border = WHOLE_BORDER * max(size)
+    ends = (view.top + view.height, size[0]), (view.left + view.width, size[1])
+    return max(view.top, view.left) <= border and all(end >= whole - border for end, whole in ends)
 
 
 def seen(viewer: Viewer, slide: OpenSlide) -> View:

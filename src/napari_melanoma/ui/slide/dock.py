@@ -97,6 +97,7 @@ class SlideDock(SlideControls):
         self.tissues.ended.connect(partial(self.status.end, "finding", "Tissue found."))
         self.places.edited.connect(self._keep_notes)
         self.around.measuring.edited.connect(self._keep_notes)
+        self.around.rotating.turned.connect(self._keep_notes)
         self.folder.clicked.connect(self._on_folder)
         self.model.changed.connect(self._on_model)
         self.advanced.changed.connect(self.refresh)
@@ -180,6 +181,7 @@ class SlideDock(SlideControls):
         self._place = place
         self.places.show_bookmarks(place.notes.bookmarks)
         self.around.measuring.show_measures(place.notes.measures)
+        self.around.rotating.show_kept(place.notes.angle)
         self.tissues.show_kept(place.tissue)
         if place.fault:
             self.status.say(place.fault)
@@ -217,13 +219,13 @@ class SlideDock(SlideControls):
         self.refresh()
 
     def _keep_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: as it was
-        """Keep bookmarks and scale with the results."""
+        """Keep bookmarks, measures, scale and angle with the results."""
         from dataclasses import replace
 
         if self._place is None or self._slide is None:
             return
         notes = replace(self._place.notes, bookmarks=self.places.bookmarks, fingerprint=self._slide.info.fingerprint)
-        notes = replace(notes, measures=self.around.measuring.measures)
+        notes = replace(notes, measures=self.around.measuring.measures, angle=self._slide.angle)
         if size is not False:
             notes = replace(notes, pixel_size=size)
         self._place = replace(self._place, notes=notes)

@@ -103,6 +103,18 @@ class HeatControls(QWidget):
         for control in (self.number, self.slider):
             control.blockSignals(False)
 
+    def dress(self, layer: Image) -> None:
+        """Let a heatmap look as the controls say.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The heatmap.
+        """
+        layer.visible, layer.opacity = self.check.isChecked(), self.opacity.value() / STEPS
+        if layer.colormap.name != faded_name(self.colours.currentText()):
+            layer.colormap = faded(self.colours.currentText())
+
     def show_classes(self, classes: tuple[str, ...], target: str) -> None:
         """Offer the classes of a model.
 
@@ -229,12 +241,10 @@ class SlideHeat(QObject):
         layer = slide_layers.put(self._viewer, slide, "heatmap", make, heat.place)
         if layer.data is not values:
             layer.data = values
-        layer.opacity = controls.opacity.value() / STEPS
-        if layer.colormap.name != faded_name(controls.colours.currentText()):
-            layer.colormap = faded(controls.colours.currentText())
         if tuple(layer.contrast_limits) != heat.limits:
             layer.contrast_limits = heat.limits
-        layer.visible = controls.check.isChecked() and slide.layers[0].visible
+        controls.dress(layer)
+        layer.visible = layer.visible and slide.layers[0].visible
 
 
 def faded_name(name: str) -> str:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_melanoma.ui.look import named, tool
 from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.camera import fly, seen
+from napari_melanoma.ui.slide.camera import fly, holds, seen
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -72,7 +72,7 @@ class Rotation(QWidget):
 
 
 class SlideRotating(QObject):
-    """Turns the slide that the dock is about, what is in the middle of the view stays there.
+    """Turns the slide that the dock is about: where all of it is in view, it is so afterwards; else the middle stays.
 
     Parameters
     ----------
@@ -80,7 +80,14 @@ class SlideRotating(QObject):
         The dock, with its parts.
     viewer : napari.viewer.Viewer
         The viewer.
+
+    Attributes
+    ----------
+    turned : Signal()
+        The user turned the slide.
     """
+
+    turned = Signal()
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
@@ -98,13 +105,32 @@ class SlideRotating(QObject):
         self._dock.rotation.show_angle(0.0 if slide is None else slide.angle)
         self._dock.rotation.setEnabled(slide is not None)
 
+    def show_kept(self, angle: float) -> None:
+        """Turn the slide as it was turned when it was last open.
+
+        Parameters
+        ----------
+        angle : float
+            In degrees clockwise.
+        """
+        slide = self._dock.slide
+        if slide is not None and slide.angle != angle:
+            self._turn(slide, angle)
+
     def _on_wanted(self, angle: float) -> None:
         slide = self._dock.slide
-        if slide is None:
-            return
-        middle = seen(self._viewer, slide).center
-        slide_layers.set_angle(self._viewer, slide, within_half(angle))
-        fly(self._viewer, slide, middle)
+        if slide is not None:
+            self._turn(slide, within_half(angle))
+            self.turned.emit()
+
+    def _turn(self, slide: OpenSlide, angle: float) -> None:
+        view = seen(self._viewer, slide)
+        whole = holds(view, slide.size)
+        slide_layers.set_angle(self._viewer, slide, angle)
+        if whole:
+            self._viewer.reset_view()
+        else:
+            fly(self._viewer, slide, view.center)
         self._dock.rotation.show_angle(slide.angle)
         self._dock.showing.follow()
 

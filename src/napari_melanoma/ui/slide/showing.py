@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -157,9 +157,7 @@ class SlideShowing(QObject):
 
     def _on_bar(self, on: bool) -> None:
         self._controls.settings.keep("slide/scale_bar", on)
-        overlays = getattr(getattr(self._viewer, "canvas", None), "overlays", None)
-        bar: Any = self._viewer.scale_bar if overlays is None else overlays.scale_bar
-        bar.visible = on and self._slide is not None
+        slide_camera.scale_bar(self._viewer).visible = on and self._slide is not None
 
     def _on_picture(self, found: tuple[str, QImage]) -> None:
         if self._slide is not None and found[0] == self._slide.identity:
