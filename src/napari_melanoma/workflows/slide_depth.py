@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 NOTHING: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 NO_LAW = "no interval: this model was not tried on slides of known thickness, so that its errors are not known"
+UNLIKE = "no interval: the slide is unlike those that the model learnt from, and the thickness may mean nothing"
+UNFAMILIAR = "out of distribution"  # how a warning begins that says so
 COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
 STRADDLES = "the interval reaches {}: the category is not sure"
 NAEVI_TOO = "this model draws naevi and melanomas as one: the thickest lesion is measured, whichever it is"
 NO_LETTER = "ulceration is not known: the category may lack its letter"
 
 
-def slide_depth(found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext) -> dict[str, Any]:
+def slide_depth(
+    found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, *, familiar: bool = True
+) -> dict[str, Any]:
     """Measure the thickness of the lesions of each section.
 
     Parameters
@@ -40,6 +44,8 @@ def slide_depth(found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext
         Of the slide, to say which of them a candidate belongs to.
     run : RunContext
         Asked between sections whether to go on.
+    familiar : bool
+        Whether the slide looks like those that the model learnt from; else there is no interval.
 
     Returns
     -------
@@ -55,7 +61,7 @@ def slide_depth(found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext
     if ClassRoles.of(found.classes) is None:
         return dict(NOTHING)
     try:
-        candidates, notes = _measured(found, run)
+        candidates, notes = _measured(found, run, familiar=familiar)
     except ScaleMissing as error:
         return {**NOTHING, "depth": _told((), [str(error)])}
     return _answer([_with_lesion(one, lesions) for one in candidates], notes)
@@ -87,9 +93,9 @@ def depth_in_words(content: Mapping[str, Any]) -> str:
     return "; ".join([thick, *told["notes"]])
 
 
-def _measured(found: DepthMap, run: RunContext) -> tuple[tuple[DepthCandidate, ...], list[str]]:
+def _measured(found: DepthMap, run: RunContext, *, familiar: bool) -> tuple[tuple[DepthCandidate, ...], list[str]]:
     """Measure section after section, each in the part of the map that its lesions need."""
-    config, law = DepthConfig(), known_laws().get(found.model)
+    config, law = DepthConfig(), known_laws().get(found.model) if familiar else None
     sections = sections_of(found, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]
@@ -98,7 +104,7 @@ def _measured(found: DepthMap, run: RunContext) -> tuple[tuple[DepthCandidate, .
         candidates += measured
         notes += why
     if candidates:
-        notes += [NO_LAW] * (law is None) + [NAEVI_TOO] * (not tells_naevi(found.classes))
+        notes += [NO_LAW if familiar else UNLIKE] * (law is None) + [NAEVI_TOO] * (not tells_naevi(found.classes))
     return ranked(candidates), list(dict.fromkeys(notes))
 
 

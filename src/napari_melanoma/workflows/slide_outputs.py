@@ -19,7 +19,7 @@ from napari_melanoma.io.slide_attention import ATTENTION
 from napari_melanoma.io.slide_folder import HEATMAP, RESULT
 from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
 from napari_melanoma.workflows.slide_bags import attention_map
-from napari_melanoma.workflows.slide_depth import NOTHING, slide_depth
+from napari_melanoma.workflows.slide_depth import NOTHING, UNFAMILIAR, slide_depth
 from napari_melanoma.workflows.slide_depth_parts import DepthMap
 from napari_melanoma.workflows.slide_lesion_files import store_lesions
 from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
@@ -138,7 +138,8 @@ def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], 
     if analysed.model.kind != "dense":
         return dict(NOTHING)
     whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.name)
-    return slide_depth(whole, lesions, run)
+    familiar = not any(warning.startswith(UNFAMILIAR) for warning in analysed.warnings)
+    return slide_depth(whole, lesions, run, familiar=familiar)
 
 
 def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
