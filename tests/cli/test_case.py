@@ -36,6 +36,17 @@ def test_a_case_is_made_and_printed(run, pictures: Path) -> None:
     assert "Nothing is wrong with K." in shown.stdout
 
 
+def test_what_was_measured_on_slides_is_printed(run, tmp_path: Path) -> None:
+    from napari_melanoma.data.case.edit import add_lesion
+    from napari_melanoma.data.case.model import Case
+    from napari_melanoma.data.case.store import CaseStore
+
+    case = add_lesion(Case(), site="upper extremity", depth_mm=1.34, clark=4, mitoses_per_mm2=3.0)
+    CaseStore.create(tmp_path / "K", case).close()
+    lines = run("case", "K").stdout.splitlines()
+    assert "L1  upper extremity, depth in mm 1.34, Clark level 4, mitoses per mm² 3" in lines
+
+
 def test_the_same_command_adds_what_is_new(run, pictures: Path) -> None:
     run("case", "K", "--from", "pictures")
     Image.new("RGB", (30, 20), (9, 9, 9)).save(pictures / "nose_dermoscopy.png")

@@ -27,6 +27,7 @@ HELP = examples(
     "classifier about every lesion, over all of its images, and keep what it says in answers.json of the case.",
 )
 PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+ON_SLIDES = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
 PLACE = ("sub_site", "site", "laterality")
 
 
@@ -131,8 +132,8 @@ def _lines(shown: Case) -> Iterator[str]:
     yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, named)))
     for lesion in shown.lesions:
         place = " ".join(filter(None, (_said(lesion, name) for name in PLACE))) or "place unknown"
-        diagnosis = _said(lesion, "diagnosis")
-        yield f"{lesion.id}  {place}" + (f", {diagnosis}" if diagnosis else "")
+        facts = (_said(lesion, "diagnosis"), *(_said(lesion, name, f"{words} ") for name, words in ON_SLIDES.items()))
+        yield f"{lesion.id}  {', '.join((place, *filter(None, facts)))}"
         yield from _image_lines(lesion.images)
     if shown.images:
         yield "Of no lesion yet"
