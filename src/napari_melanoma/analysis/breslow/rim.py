@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.analysis.breslow.arc import fit_arc
 from napari_melanoma.analysis.masks import components
 
 if TYPE_CHECKING:
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
 LEAST_POINTS = 20
 AROUND = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
-OFF_UM, OFF_SHARE = 900.0, 0.35  # so far from the arc of the rest, and more further away, epidermis is still surface
-FACING = 0.3  # cosine between the ways that two parts of a surface face
+ROUNDS = 3
+BIN_UM, NEAR_TOP_UM = 30.0, 60.0
+FACING = 0.3  # cosine between the way that a part of a surface faces and that of the others
 NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
 ALL_AROUND = (
     "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
@@ -57,7 +57,7 @@ def covered_rim(section: Section) -> CoveredRim:
     Returns
     -------
     CoveredRim
-        The longest part, and parts that go on along the same arc and face the same way.
+        The longest part, and parts that face the same way and have no tissue above them.
     """
     near = section.near(section.epidermis)
     labels, _ = components(near)
@@ -66,19 +66,27 @@ def covered_rim(section: Section) -> CoveredRim:
     sizes = np.bincount(part)
     if len(points) < LEAST_POINTS:
         return CoveredRim(points, inward, section.epidermis)
-    keep = part == sizes.argmax()
-    if np.hypot(*inward[keep].mean(axis=0)) < AROUND:
+    kept = np.arange(len(sizes)) == sizes.argmax()
+    if np.hypot(*inward[kept[part]].mean(axis=0)) < AROUND:
         return CoveredRim(points, inward, section.epidermis)
-    arc = fit_arc(points[keep], inward[keep])
-    along, depth = arc.to_section(*points.T)
-    beside = np.maximum(np.maximum(along[keep].min() - along, along - along[keep].max()), 0)
-    down = np.stack(arc.to_slide(along, depth + 1), axis=1) - np.stack(arc.to_slide(along, depth), axis=1)
-    fits = (np.abs(depth) < OFF_UM + OFF_SHARE * beside) & ((down * inward).sum(axis=1) > FACING)
-    kept = np.bincount(part, fits, len(sizes)) >= np.maximum(sizes, 1) / 2
-    kept[sizes.argmax()] = True
+    for _ in range(ROUNDS):
+        down = inward[kept[part]].mean(axis=0)
+        fits = _uppermost(section, points, down) & (inward @ down > FACING * np.hypot(*down))
+        kept |= np.bincount(part, fits, len(sizes)) > sizes / 2
     known = np.zeros(labels.max() + 1, bool)
     known[: len(kept)] = kept
     return CoveredRim(points[kept[part]], inward[kept[part]], section.epidermis & known[labels])
+
+
+def _uppermost(section: Section, points: Floats, down: Floats) -> Bools:
+    """Which points of the rim have no tissue above them, where ``down`` points down."""
+    rim = section.positions(section.rim)
+    y, x = down / np.hypot(*down)
+    first = float((rim @ (-x, y)).min())
+    bins, own = (((at @ (-x, y) - first) / BIN_UM).astype(np.int64) for at in (rim, points))
+    top = np.full(bins.max() + 1, np.inf)
+    np.minimum.at(top, bins, rim @ (y, x))
+    return points @ (y, x) < top[own] + NEAR_TOP_UM
 
 
 def why_no_surface(section: Section, rim: CoveredRim) -> str | None:
