@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.workflows.case_asking import answer_case
 from napari_melanoma.workflows.loaded import loaded_classifier, loaded_segmenter, loading
+from napari_melanoma.workflows.slide_risk import slide_biomarkers, slide_risk, slide_risk_map
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.answering import Answering
@@ -289,7 +290,8 @@ def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
 
 
-VERBS: tuple[Handler, ...] = (warm, segment, classify, reclassify, explain, answer_case, rate, estimate)
+OF_SLIDES: tuple[Handler, ...] = (slide_risk, slide_risk_map, slide_biomarkers)
+VERBS: tuple[Handler, ...] = (warm, segment, classify, reclassify, explain, answer_case, rate, estimate, *OF_SLIDES)
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 
 

@@ -26,3 +26,45 @@ def add_classifier(folder, name="melanoma-test", fields=("age", "sex"), weights=
     (bundle / "model.safetensors").write_bytes(weights)
     (bundle / "README.md").write_text(f"# {name}\n\nA card.\n")
     return bundle
+
+
+def add_risk(folder, name="risk-test", *, phantom=True):
+    """Put a bundle that tells metastasis into a folder of models; where asked, one that drawn patients taught."""
+    words = [{"name": "sex", "words": ["female", "male"]}, {"name": "site", "words": ["back", "head/neck"]}]
+    tabular = {"numbers": [{"name": "age"}, {"name": "depth_mm"}], "words": words}
+    about = {"classifier": {"positive": "metastasis"}, "classes": ["other", "metastasis"], "modalities": ["slide"]}
+    bundle = add_classifier(folder, name, weights=name.encode(), tabular=tabular, architecture="biomarker", **about)
+    (bundle / "comparators.json").write_text(json.dumps({"phantom": phantom}))
+    return bundle
+
+
+def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
+    """What ``risk.json`` says, as the command line writes it."""
+    from napari_melanoma.models.registry import find_bundle
+
+    known = {name: row[name] for name in ("age", "sex", "site") if name in row}
+    beside = {
+        "breslow": ("Breslow thickness alone", 0.3),
+        "image": ("Image alone", 0.6),
+        "clark": ("Clark level alone", None),
+    }
+    patches = [([32, 32, 128, 128], "deepest place"), ([256, 160, 128, 128], "another depth")]
+    return {
+        "verdict": f"metastasis {probability:.2f} (0.20 to 0.44): cannot tell at 90 % coverage",
+        "positive": "metastasis",
+        "probability": probability,
+        "interval": [0.2, 0.44],
+        "shares": {"image": 0.12, "depth": -0.05, "patient": 0.001},
+        "without": 0.22,
+        "beside": {
+            key: {"title": title, "probability": value, "why": "" if value else "clark is not known"}
+            for key, (title, value) in beside.items()
+        },
+        "patches": [{"what": what, "box": box, "probability": probability, "depth_mm": 1.6} for box, what in patches],
+        "known": known if depth_mm is None else {**known, "depth_mm": f"{depth_mm:g}"},
+        "missing": [name for name in ("age", "sex", "site") if name not in row],
+        "warnings": ["'risk-test' has learnt from drawn patients alone: it is for show", "the thickness may be more"],
+        "depth": {"mm": depth_mm, "source": "automatic" if depth_mm else "predicted"},
+        "model": {"name": "risk-test", "fingerprint": fingerprint or find_bundle(options["model"]).fingerprint},
+        "options": {"model": "risk-test", "patch_mm": 3.0},
+    }

@@ -71,6 +71,27 @@ def loaded_classifier(model: str) -> Classifier:
     return _classifier(folder, _files(folder))
 
 
+def loaded_from(folder: Path) -> Classifier:
+    """Give the classifier of a folder, of photographs or of patches, loaded once, and again when its files are others.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of its bundle.
+
+    Returns
+    -------
+    Classifier
+        The same one each time; what its reference cases say is fitted.
+
+    Raises
+    ------
+    BundleError
+        Where the folder is no bundle of a classifier, or its weights do not fit.
+    """
+    return _classifier(folder, _files(folder))
+
+
 @contextmanager
 def loading(run: RunContext) -> Iterator[None]:
     """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui import linked
+from napari_melanoma.ui.case_rows import case_rows
 
 if TYPE_CHECKING:
     from napari_melanoma.data.case.model import Case, CaseLesion
@@ -37,10 +39,13 @@ class CaseTelling(QObject):
         self._opening = opening
         for signal in (desk.opened, desk.changed, opening.changed, opening.lesion_opened):
             signal.connect(self.tell)
+        parent.destroyed.connect(partial(_withdraw, id(self)))
 
     def tell(self) -> None:
-        """Tell what is known of every photograph that is open."""
+        """Tell what is known of every photograph that is open, and of slides."""
         lesion, case = self._opening.lesion, self._desk.case
+        rows = {} if case is None else {image.path: row_of(case, part) for part, image in case.each_image()}
+        case_rows().tell(id(self), "" if case is None else self._name(case), rows)
         if lesion is None:
             return
         of = {} if case is None else {image.path: part for part, image in case.each_image()}
@@ -75,3 +80,8 @@ def row_of(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
     row = {name: case.patient.cell(name) for name in OF_PATIENT}
     row |= {} if lesion is None else {name: lesion.cell(name) for name in OF_LESION}
     return {name: text for name, text in row.items() if text}
+
+
+def _withdraw(teller: int, _: object = None) -> None:
+    """Take back what a Case dock said that is gone."""
+    case_rows().tell(teller, "", {})

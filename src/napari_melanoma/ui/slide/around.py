@@ -1,4 +1,4 @@
-"""What stands around a slide in the Slide dock: magnification, slides of a folder, tools, depth, a second view."""
+"""What stands around a slide in the dock: magnification, slides of a folder, tools, depth, risk, a second view."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.slide.beside import SlideBeside
 from napari_melanoma.ui.slide.depth import SlideDepths
 from napari_melanoma.ui.slide.magnification import SlideMagnifying
+from napari_melanoma.ui.slide.risk import SlideRisk
 from napari_melanoma.ui.slide.rotation import SlideRotating
 from napari_melanoma.ui.slide.tools import SlideMeasures
 from napari_melanoma.ui.slide.worklist import SlideWorklist
@@ -46,13 +47,15 @@ class SlideAround(QObject):
         self.beside = SlideBeside(dock, viewer)
         self.rotating = SlideRotating(dock, viewer)
         self.depth = SlideDepths(dock, viewer)
+        self.risk = SlideRisk(dock, viewer, self.depth)
         self.worklist.failed.connect(self.failed)
         self.depth.failed.connect(self.failed)
+        self.risk.failed.connect(self.failed)
 
     @property
     def busy(self) -> bool:
         """Whether one of them is at work."""
-        return self.worklist.busy or self.depth.busy
+        return self.worklist.busy or self.depth.busy or self.risk.busy
 
     def turn_to(self, slide: OpenSlide | None) -> None:
         """Be about another slide, or the same with another scale.
@@ -68,3 +71,4 @@ class SlideAround(QObject):
         self.beside.turn_to(slide)
         self.rotating.turn_to(slide)
         self.depth.turn_to(slide)
+        self.risk.turn_to(slide)

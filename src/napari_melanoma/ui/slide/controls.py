@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from superqt import QCollapsible
 
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.docking import Docking
@@ -285,16 +286,6 @@ class SlideControls(QWidget):
         )
         buttons = row(self.analyse, self.analyse_view, stretch=0)
         self.analyse_view.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self.icons.fold(
-            self.worklist_fold,
-            *folds,
-            self.measure_fold,
-            self.beside_fold,
-            self.options_fold,
-            *results,
-            self.depth_fold,
-            self.regions_fold,
-        )
         column.addWidget(self.picker)
         column.addWidget(self.scale)
         self._folded = (
@@ -308,8 +299,10 @@ class SlideControls(QWidget):
             self.run_panel,
             *results,
             self.depth_fold,
+            self.risk_fold,
             self.regions_fold,
         )
+        self.icons.fold(*(one for one in self._folded if isinstance(one, QCollapsible)))
         return part
 
     def _make_later_folds(self) -> None:
@@ -319,6 +312,7 @@ class SlideControls(QWidget):
         self.beside_fold = section("Side by side", "slide_beside_section", _column(), self.settings, False)
         self.options_fold = section("Options", "slide_options_section", _column(), self.settings, False)
         self.depth_fold = section("Depth", "slide_depth_section", _column(), self.settings, False)
+        self.risk_fold = section("Risk", "slide_risk_section", _column(), self.settings, False)
         self.regions_fold = section("Regions", "slide_regions_section", _column(), self.settings, False)
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
 

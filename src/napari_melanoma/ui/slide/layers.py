@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Role = Literal[
     "tissue",
     "heatmap",
+    "attention",
+    "Grad-CAM",
     "lesions",
     "view",
     "regions",

@@ -1,0 +1,76 @@
+"""The one place where docks hear what the open case says of the patient of an image, whichever dock shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from qtpy.QtCore import QObject, Signal
+
+Row = dict[str, str]
+
+
+class CaseRows(QObject):
+    """Rows of the harmonised table by the file of an image.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Something else is known of some image.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[int, tuple[str, dict[Path, Row]]] = {}
+
+    def tell(self, teller: int, case: str, rows: Mapping[Path, Row]) -> None:
+        """Take what a Case dock says; it takes the place of what the same one said before.
+
+        Parameters
+        ----------
+        teller : int
+            Tells one dock from another.
+        case : str
+            What its case is called.
+        rows : mapping
+            File of each image to columns and text; empty where no case is open.
+        """
+        told = (case, {path.absolute(): dict(row) for path, row in rows.items()})
+        if rows and self._told.get(teller) != told:
+            self._told[teller] = told
+            self.changed.emit()
+        elif not rows and self._told.pop(teller, None) is not None:
+            self.changed.emit()
+
+    def of(self, path: Path) -> tuple[str, Row]:
+        """Give what is known of an image.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Its file.
+
+        Returns
+        -------
+        tuple
+            What the case is called, empty where none has the image; and columns to text.
+        """
+        for case, rows in self._told.values():
+            if path.absolute() in rows:
+                return case, rows[path.absolute()]
+        return "", {}
+
+
+@cache
+def case_rows() -> CaseRows:
+    """Give the object that tells.
+
+    Returns
+    -------
+    CaseRows
+        The same one to all docks of this program.
+    """
+    return CaseRows()

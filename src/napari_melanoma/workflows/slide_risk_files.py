@@ -1,0 +1,261 @@
+"""What lies beside a slide of its risk: the answer, where the network looked, what excites it; read without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import save_error, write_json
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.io.slide_folder import read_content, read_object
+from napari_melanoma.workflows.risk_answer import DepthUsed
+from napari_melanoma.workflows.risk_known import known_of_slide
+from napari_melanoma.workflows.risk_pictures import HARMLESS
+from napari_melanoma.workflows.risks import RISK
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BESIDE = "risk"  # folder of what explains the answer
+GALLERY = "biomarkers.json"
+METHODS = ("attention", "grad_cam")
+
+
+@dataclass(frozen=True)
+class RiskMap:
+    """Where a network looked (``attention``) or what spoke for its answer (``grad_cam``), on the slide.
+
+    ``values`` is float32 (row, column) in [0, 1], NaN outside of the patches.
+    """
+
+    method: str
+    values: NDArray[np.float32]
+    place: MapPlace
+
+
+@dataclass(frozen=True)
+class RiskKept:
+    """All that is known beside a slide.
+
+    Attributes
+    ----------
+    depth : DepthUsed
+        The thickness that an answer given now would rest on.
+    row : dict
+        What readers and analysis say beside it, such as ``ulceration``.
+    places : int
+        Where there is something to look at: lines of thickness, and lesions that are not benign.
+    answer : mapping
+        Of ``risk.json``; empty where there is none.
+    maps : tuple of RiskMap
+        Of that answer.
+    gallery : mapping
+        Of ``biomarkers.json``, of that answer; empty where nobody has asked.
+    fault : str
+        What of it could not be read.
+    """
+
+    depth: DepthUsed
+    row: dict[str, str] = field(default_factory=dict)
+    places: int = 0
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    maps: tuple[RiskMap, ...] = ()
+    gallery: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
+
+
+def kept_risk(folder: Path) -> RiskKept:
+    """Read what lies beside a slide.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own; it need not be there.
+
+    Returns
+    -------
+    RiskKept
+        What cannot be read is left out, and named.
+    """
+    try:
+        known = known_of_slide(folder, {}, None)
+    except InputError as error:
+        return RiskKept(DepthUsed(None, "unknown"), fault=str(error))
+    lesions = read_content(folder).get("lesions") or ()
+    harmful = [one for one in lesions if one.get("label") not in HARMLESS and one.get("seed_row_px") is not None]
+    found = RiskKept(known.depth, known.row, len(known.lines) + len(harmful))
+    answer = read_object(folder / RISK)
+    if not answer:
+        said = f"{RISK} cannot be read: estimate again." if (folder / RISK).is_file() else ""
+        return RiskKept(found.depth, found.row, found.places, fault=said)
+    if not _is_whole(answer):
+        return RiskKept(found.depth, found.row, found.places, fault=f"{RISK} is of another form: estimate again.")
+    maps = tuple(one for method in METHODS if (one := read_map(folder, method, answer)) is not None)
+    return RiskKept(found.depth, found.row, found.places, answer, maps, read_gallery(folder, answer))
+
+
+def stamp_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Say by what an explanation is known to be of an answer.
+
+    Parameters
+    ----------
+    answer : mapping
+        Of ``risk.json``.
+
+    Returns
+    -------
+    dict
+        The network, its patches and what it was told.
+    """
+    boxes = [one.get("box") for one in answer["patches"]]
+    return {"model": answer["model"]["fingerprint"], "boxes": boxes, "known": answer["known"]}
+
+
+def boxes_of(answer: Mapping[str, Any]) -> list[Box]:
+    """Give the patches that an answer rests on.
+
+    Parameters
+    ----------
+    answer : mapping
+        Of ``risk.json``.
+
+    Returns
+    -------
+    list of Box
+        In pixels of the finest level.
+    """
+    return [Box(*(int(side) for side in one["box"])) for one in answer["patches"] if one.get("box")]
+
+
+def read_map(folder: Path, method: str, answer: Mapping[str, Any]) -> RiskMap | None:
+    """Read where a network looked.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    method : str
+        One of ``METHODS``.
+    answer : mapping
+        Of ``risk.json``.
+
+    Returns
+    -------
+    RiskMap or None
+        None where it was not asked for, or is of another answer.
+    """
+    import tifffile
+
+    about = read_object(folder / BESIDE / f"{method}.json")
+    if about.get("of") != stamp_of(answer):
+        return None
+    try:
+        top, left, step_y, step_x = (float(one) for one in about["place"])
+        values = tifffile.imread(folder / BESIDE / f"{method}.tif")
+        return RiskMap(method, values.astype("float32"), MapPlace(top, left, step_y, step_x))
+    except (OSError, ValueError, KeyError, TypeError, tifffile.TiffFileError):
+        return None
+
+
+def write_map(folder: Path, answer: Mapping[str, Any], found: RiskMap) -> Path:
+    """Keep where a network looked.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    answer : mapping
+        Of ``risk.json``.
+    found : RiskMap
+        Of that answer.
+
+    Returns
+    -------
+    pathlib.Path
+        ``risk/<method>.tif``, float32; beside it ``.json`` says where it lies and of which answer it is.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    import tifffile
+
+    (folder / BESIDE).mkdir(exist_ok=True)
+    about = folder / BESIDE / f"{found.method}.json"
+    try:
+        about.unlink(missing_ok=True)  # so that no half of it is taken for the whole
+        tifffile.imwrite(about.with_suffix(".tif"), found.values, compression="zlib", metadata=None)
+    except OSError as error:
+        raise save_error(about.with_suffix(".tif"), error) from error
+    corner = (found.place.top, found.place.left, found.place.step_y, found.place.step_x)
+    write_json(about, {"format_version": 1, "method": found.method, "of": stamp_of(answer), "place": corner})
+    return about.with_suffix(".tif")
+
+
+def write_gallery(folder: Path, answer: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]) -> Path:
+    """Keep what a network goes by.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    answer : mapping
+        Of ``risk.json``.
+    note : str
+        What the numbers are.
+    features : sequence of mapping
+        As ``slide_risk_gallery.told_features`` gives them.
+
+    Returns
+    -------
+    pathlib.Path
+        ``risk/biomarkers.json``.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be written.
+    """
+    path = folder / BESIDE / GALLERY
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"format_version": 1, "of": stamp_of(answer), "note": note, "features": list(features)})
+    return path
+
+
+def read_gallery(folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Read which places of a slide excite the features of a network most.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The slide's own.
+    answer : mapping
+        Of ``risk.json``.
+
+    Returns
+    -------
+    dict
+        Empty where it was not asked for, or is of another answer.
+    """
+    found = read_object(folder / BESIDE / GALLERY)
+    return found if found.get("of") == stamp_of(answer) else {}
+
+
+def _is_whole(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has what is shown of it."""
+    value, model = answer.get("probability"), answer.get("model")
+    numbers = isinstance(value, int | float) and math.isfinite(value)
+    kinds = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
+    return (
+        numbers
+        and isinstance(model, dict)
+        and "fingerprint" in model
+        and all(isinstance(answer.get(name), kind) for name, kind in kinds.items())
+    )

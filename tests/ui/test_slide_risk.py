@@ -1,0 +1,323 @@
+"""The risk in the Slide dock: asked of a worker, shown with what it rests on, explained on the slide, kept, refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from answers import add_risk, risk_answer
+from fake_slides import MPP, draw_fluorescence, draw_slide
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
+from slide_stage import FIXTURES
+from test_slide_depth import draws as draws_depth
+from test_slide_depth import proposes
+
+from conftest import FAKE_WORKER, command_of
+from napari_melanoma.models.registry import user_folder
+from napari_melanoma.ui.case_rows import case_rows
+from napari_melanoma.ui.slide import layers as slide_layers
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
+
+
+@pytest.fixture
+def models(user):
+    """A folder of models with one that tells metastasis."""
+    add_risk(user_folder())
+    return user_folder()
+
+
+@pytest.fixture
+def waiting(models, shared_client, person, slide_path):
+    """Somebody who has a slide open whose thickness was measured, and the fold of the risk."""
+    person.opens_slides(slide_path)
+    proposes(person.dock.place.folder, 0.91)
+    opens(person)
+    return person
+
+
+def page(person):
+    return person.dock.around.risk
+
+
+def opens(person):
+    """Open the fold."""
+    person.dock.risk_fold.expand(animate=False)
+    person.until(lambda: page(person).keeper.kept is not None)
+    person.waits()
+
+
+def presses(person, name):
+    """Press a button wherever the dock is scrolled to."""
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled(), button.toolTip()
+    button.click()
+
+
+def fills_in(person, age="64", sex=""):
+    line = person.finds(QLineEdit, "patient_age")
+    line.setText(age)
+    line.textEdited.emit(age)
+    line.editingFinished.emit()
+    if sex:
+        combo = person.finds(QComboBox, "patient_sex")
+        combo.setCurrentIndex(combo.findData(sex))
+        combo.activated.emit(combo.currentIndex())
+
+
+def estimates(person, **known):
+    fills_in(person, **known)
+    presses(person, "risk_estimate")
+    person.waits()
+
+
+def seen(person, name):
+    """What a line says, where it is shown."""
+    label = person.finds(QLabel, name)
+    return label.text() if label.isVisibleTo(page(person).view) else ""
+
+
+def bars(person, name):
+    return [(row.name, row.text) for row in getattr(page(person).view, name).rows]
+
+
+def kept(person):
+    return json.loads((person.dock.place.folder / "risk.json").read_text())
+
+
+def layer(person, role):
+    return slide_layers.part(person.viewer, person.dock.slide, role)
+
+
+def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path, models):
+    person.opens_slides(slide_path)
+    assert page(person).made is None
+    opens(person)
+    assert page(person).made is not None
+    assert page(person).asking._client is None  # nobody has asked
+
+
+def test_without_a_model_it_says_what_is_missing(person, slide_path):
+    person.opens_slides(slide_path)
+    opens(person)
+    assert person.dock.findChild(QComboBox, "risk_model").currentText() == "none installed: choose a folder"
+    assert "risk-small" in seen(person, "risk_none")
+    assert not page(person).view.estimate.isEnabled()
+    assert page(person).view.estimate.toolTip() == "Pick a model that tells metastasis."
+
+
+def test_a_bundle_by_its_folder_is_taken_and_another_refused(person, slide_path, tmp_path, models):
+    from answers import add_classifier
+
+    other, wrong = add_risk(tmp_path / "mine", "risk-mine", phantom=False), add_classifier(tmp_path / "mine", "naevi")
+    person.opens_slides(slide_path)
+    opens(person)
+    picker = page(person).view.model
+    assert [picker.combo.itemText(index) for index in range(picker.combo.count())] == ["risk-test", "a folder ..."]
+    assert "'risk-test' has learnt from drawn patients alone" in seen(person, "risk_phantom")
+    for folder, model in ((other, str(other)), (wrong, str(other))):
+        picker.combo.setCurrentIndex(picker.combo.count() - 1)
+        picker.combo.activated.emit(picker.combo.currentIndex())
+        person.chooses_file("risk_bundle_dialog", folder)
+        assert picker.model == model
+    assert "tells melanoma" in person.dock.status.text
+    assert seen(person, "risk_phantom") == ""
+    assert person.dock.settings.kept("slide/risk_model", "") == str(other)
+
+
+def test_a_risk_is_estimated_shown_kept_and_found_again(waiting, slide_path):
+    person, view = waiting, page(waiting).view
+    assert seen(person, "risk_depth") == "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."
+    assert "patient_depth_mm" not in [child.objectName() for child in view.patient.findChildren(QLineEdit)]
+    estimates(person, age="64", sex="male")
+    assert seen(person, "risk_verdict") == VERDICT
+    assert bars(person, "bar") == [("Risk", "0.64")]
+    assert view.bar.rows[0].interval == (0.2, 0.44)
+    assert bars(person, "shares") == [("Slide", "+0.12"), ("Depth", "−0.05"), ("Patient", "0")]
+    assert seen(person, "risk_without") == "From 0.22, where nothing of this case is known."
+    methods = [("Breslow alone", "0.30"), ("Image alone", "0.60"), ("Clark alone", "no answer")]
+    assert bars(person, "beside") == methods
+    assert seen(person, "risk_lacking") == "Clark level alone: clark is not known."
+    assert seen(person, "risk_caution") == "Not known: body site.\nThe thickness may be more."
+    assert seen(person, "risk_old") == ""
+    assert kept(person)["known"] == {"age": "64", "sex": "male", "depth_mm": "0.91"}
+
+    person.viewer.layers.clear()
+    page(person).keeper._known.clear()  # as tomorrow
+    person.opens_slides(slide_path)
+    person.until(lambda: seen(person, "risk_verdict") == VERDICT)
+    assert view.patient.row == {"age": "64", "sex": "male"}
+    assert seen(person, "risk_old") == ""
+
+
+def test_what_is_another_since_is_said(waiting):
+    person = waiting
+    estimates(person, age="64", sex="male")
+    fills_in(person, "65")
+    assert "the patient's data were changed" in seen(person, "risk_old")
+    assert not page(person).view.maps["attention"].isEnabled()
+    fills_in(person, "64")
+    assert seen(person, "risk_old") == ""
+    person.dock.depth_fold.expand(animate=False)
+    draws_depth(person)
+    person.waits()
+    assert "the depth was changed" in seen(person, "risk_old")
+    assert "0.20 mm, measured by a reader who gave no name" in seen(person, "risk_depth")
+
+
+@pytest.mark.parametrize(("name", "role"), [("attention", "attention"), ("grad_cam", "Grad-CAM")])
+def test_maps_lie_on_the_slide_and_are_kept(waiting, name, role, slide_path):
+    person = waiting
+    estimates(person)
+    presses(person, f"risk_{name}")
+    person.waits()
+    found = layer(person, role)
+    assert (found.name, found.visible) == (f"section {role}", True)
+    step = 128 / 96 * MPP  # cells of a patch of 128 pixels
+    np.testing.assert_allclose(found.scale, (step, step))
+    np.testing.assert_allclose(found.translate, 32 * MPP + step / 2 - MPP / 2)
+    assert np.isfinite(found.data[:90, :90]).all()
+    assert np.isnan(found.data[:90, -10:]).all()  # beside the first patch, above the second
+    presses(person, f"risk_{name}")
+    assert not found.visible
+    written = person.dock.place.folder / "risk" / f"{name}.tif"
+    before = written.stat().st_mtime_ns
+
+    person.viewer.layers.clear()
+    page(person).keeper._known.clear()
+    person.opens_slides(slide_path)
+    person.until(lambda: bool(seen(person, "risk_verdict")))
+    presses(person, f"risk_{name}")
+    assert layer(person, role).visible
+    assert written.stat().st_mtime_ns == before  # nobody was asked
+
+    estimates(person, age="30")  # another answer: the map is none of it
+    assert not page(person).view.maps[name].isChecked()
+    assert not layer(person, role).visible
+
+
+def test_the_gallery_flies_to_its_places(waiting):
+    person, view = waiting, page(waiting).view
+    estimates(person)
+    presses(person, "risk_find")
+    person.waits()
+    assert seen(person, "risk_feature_1_words") == "Feature 0: AUC 0.9"
+    assert person.dock.findChild(QLabel, "risk_feature_6_words") is None
+    button = person.finds(QAbstractButton, "risk_feature_3_tile_1")
+    assert not button.icon().isNull()
+    button.click()
+    assert person.sees((32 * 2 + 16, 64 + 16))
+    presses(person, "risk_all")
+    assert seen(person, "risk_feature_7_words") == "Feature 6: AUC 0.9. Nothing excites it here."
+    view.patches.linkActivated.emit("1")
+    assert person.sees((256 + 64, 160 + 64))
+
+
+def test_what_the_worker_refuses_is_said_and_the_next_question_answered(waiting):
+    person = waiting
+    for age, said in (("15", "there is no tumour"), ("13", "ended in the middle of its work")):
+        estimates(person, age=age)
+        assert said in person.dock.status.text
+        assert seen(person, "risk_verdict") == ""
+        assert page(person).view.estimate.isEnabled()
+    estimates(person, age="64")
+    assert seen(person, "risk_verdict") == VERDICT
+
+
+def test_cancel_ends_the_child_and_a_second_press_asks_nothing(waiting, shared_client):
+    person = waiting
+    fills_in(person, "14")
+    presses(person, "risk_estimate")
+    button = page(person).view.estimate
+    assert not button.isEnabled()
+    page(person).acts._on_estimate()  # as a second click of a double click would
+    assert len(page(person).asking._waiting) == 0
+    person.until(lambda: "Reading the deepest places" in person.dock.status.text)
+    pid = shared_client.pid
+    person.finds(QAbstractButton, "cancel").click()
+    person.waits()
+    person.until(lambda: shared_client.pid != pid)
+    assert button.isEnabled()
+    assert not (person.dock.place.folder / "risk.json").exists()
+
+
+def test_an_answer_belongs_to_the_slide_that_it_was_asked_of(waiting, tmp_path):
+    person = waiting
+    fills_in(person, "16")
+    presses(person, "risk_estimate")
+    first = person.dock.place.folder
+    person.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
+    person.until(lambda: person.dock.slide.info.name == "other" and (first / "risk.json").is_file())
+    person.waits()
+    assert seen(person, "risk_verdict") == ""
+    assert page(person).view.patient.row == {}
+    assert "deepest" not in seen(person, "risk_patches")
+    person.dock.picker.step(-1)
+    person.waits()
+    assert seen(person, "risk_verdict").startswith("metastasis 0.16")
+
+
+def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
+    person, view = waiting, page(waiting).view
+    case_rows().tell(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
+    try:
+        assert view.patient.row == {"age": "71", "sex": "female"}
+        assert seen(person, "form_origin") == "From the case P-0042."
+        fills_in(person, "30")
+        assert "Tried out here" in seen(person, "form_origin")
+        presses(person, "form_back")
+        assert view.patient.row["age"] == "71"
+    finally:
+        case_rows().tell(7, "", {})
+    assert seen(person, "form_origin") == ""
+
+
+def test_where_nothing_can_be_looked_at_it_says_why(models, person, slide_path, tmp_path):
+    person.opens_slides(slide_path)
+    opens(person)
+    assert seen(person, "risk_why_not").startswith("Nothing says yet where the melanoma is")
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    person.until(lambda: seen(person, "risk_why_not").startswith("A patch has a size in millimetres"))
+    person.opens_slides(draw_fluorescence(tmp_path / "glow.ome.tif"))
+    person.until(lambda: "brightfield" in seen(person, "risk_why_not"))
+    assert not page(person).view.estimate.isEnabled()
+
+
+@pytest.mark.parametrize("content", ["{", '{"verdict": "metastasis 0.5"}', "[]"])
+def test_a_damaged_answer_is_named_and_estimated_again(waiting, content):
+    person = waiting
+    (person.dock.place.folder / "risk.json").write_text(content)
+    page(person)._read()
+    person.waits()
+    assert "estimate again" in seen(person, "risk_why_not")
+    assert seen(person, "risk_verdict") == ""
+    estimates(person)
+    assert seen(person, "risk_verdict") == VERDICT
+    assert seen(person, "risk_why_not") == ""
+
+
+def test_an_answer_of_another_model_is_shown_as_one_of_before(waiting):
+    person = waiting
+    answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
+    (person.dock.place.folder / "risk.json").write_text(json.dumps(answer))
+    page(person)._read()
+    person.waits()
+    assert "the model is another one" in seen(person, "risk_old")
+    assert not page(person).view.gallery.asking.isEnabled()
+
+
+def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
+    import psutil
+
+    person = waiting
+    fills_in(person, "14")
+    presses(person, "risk_estimate")
+    person.until(lambda: "Reading the deepest places" in person.dock.status.text)
+    folder = person.dock.place.folder
+    person.viewer.window.remove_dock_widget("all")
+    person.qtbot.wait(50)
+    page_is_gone = [child for child in psutil.Process().children() if FAKE_WORKER.name in command_of(child)]
+    assert len(page_is_gone) <= 1  # the one that other docks share may stay
+    assert not (folder / "risk.json").exists()
