@@ -1,0 +1,42 @@
+"""What ``slide`` says of a slide that is done: its thickness in words, or why there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from napari_melanoma.cli.slide import _tell
+from napari_melanoma.workflows.slide_table import SlideStatus
+
+TOLD = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
+CASES = [
+    ({"depth": None, "breslow_mm": None}, []),
+    ({}, []),
+    (
+        {"depth": {**TOLD, "notes": ["no tissue was found"]}, "breslow_mm": None},
+        ["section: no Breslow thickness: no tissue was found"],
+    ),
+    (
+        {
+            "depth": {**TOLD, "at_least": True, "notes": ["at least: cut off"], "clark_estimate": 4},
+            "breslow_mm": 1.234,
+            "breslow_interval_mm": [1.1, 1.4],
+            "t_category": "T2a",
+        },
+        [
+            "section: Breslow thickness at least 1.23 mm (90 % interval 1.10 to 1.40), T2a, Clark level 4 by estimate; "
+            "at least: cut off"
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), CASES, ids=["not looked for", "from before", "nothing", "cut off"])
+def test_the_thickness_is_said(content: dict[str, Any], said: list[str]) -> None:
+    heard: list[tuple[str, str]] = []
+    current: Any = SimpleNamespace(report=SimpleNamespace(tell=lambda kind, text, **values: heard.append((kind, text))))
+    _tell(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", {"warnings": [], **content}))
+    assert heard == [("depth", line) for line in said]
