@@ -41,6 +41,10 @@ CASES = [
     Case("tiles of a tumour", ("normal", "Tumor"), (0.3, 0.7), "Tumor", False, "Tumor", 0.7),
     Case("tiles, two classes", ("benign", "melanoma"), (0.3, 0.7), "melanoma", False, "malignant", 0.7),
     Case("tile-demo", ("benign tissue", "naevus", "melanoma"), (0.1, 0.2, 0.7), "melanoma", False, "malignant", 7 / 9),
+    Case("tiles of healthy skin", ("Dermis", "Epidermis"), (0.1, 0.9), "Epidermis", False, "Epidermis", 0.9),
+    Case("epidermis, naevi known", ("Naevus", "Epidermis"), (0.1, 0.9), "Epidermis", False, "Epidermis", 0.9),
+    Case("the benign class itself", ("benign", "melanoma"), (0.8, 0.2), "benign", False, "benign", 0.8),
+    Case("drawn by hand, metastases", ("Dermis", "Metastasis"), (0.1, 0.9), "Metastasis", False, "malignant", 0.9),
     Case(
         "tile-demo, naevus",
         ("benign tissue", "naevus", "melanoma"),

@@ -6,7 +6,9 @@ import json
 
 import pytest
 import tifffile
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import FIXTURES
 
 from napari_melanoma.io.geojson_reading import read_geojson
@@ -38,6 +40,31 @@ def test_entries_write_files_with_the_lesions_as_they_are(analysed, tmp_path):
     assert (tmp_path / "out.ome.zarr" / "labels" / "lesions" / "zarr.json").is_file()
     exports(analysed, "mask", tmp_path / "out.ome.tif")
     assert set(tifffile.imread(tmp_path / "out.ome.tif").ravel()) == {0, 1}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("geojson", "geojson"), ("mask", "ome.tif")])
+def test_a_name_that_is_typed_without_a_suffix_gets_it(analysed, tmp_path, kind, suffix):
+    analysed.dock.export.menu().findChild(QAction, f"export_{kind}").trigger()
+    types_name(analysed, "export_dialog", tmp_path / "mine")
+    analysed.until(lambda: (tmp_path / f"mine.{suffix}").is_file())
+
+
+def test_regions_that_are_exported_get_the_suffix_too(analysed, tmp_path):
+    analysed.dock.regions_fold.expand(animate=False)
+    analysed.dock.regions.controls.importing.emit("lesions")
+    analysed.waits()
+    analysed.clicks("region_export")
+    types_name(analysed, "region_export_dialog", tmp_path / "mine")
+    analysed.until(lambda: (tmp_path / "mine.geojson").is_file())
+
+
+def types_name(person, dialog, path):
+    """Type a name into a dialog, and press Return."""
+    asked = next(w for w in QApplication.topLevelWidgets() if w.objectName() == dialog and w.isVisible())
+    line = asked.findChild(QLineEdit)
+    line.setText(str(path))
+    person.qtbot.keyClick(line, Qt.Key.Key_Return)
+    person.waits()
 
 
 def test_what_cannot_be_written_is_said(analysed, tmp_path):

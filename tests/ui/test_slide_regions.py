@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from fake_slides import MPP, TILE, draw_slide
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
-from qtpy.QtWidgets import QDialog, QLineEdit, QListWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
 from slide_stage import FIXTURES
 from test_slide_drawing import box, event
 
@@ -202,6 +203,9 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     person.clicks("region_data")
     dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
     dialog.folder.setText(str(tmp_path / "tiles"))
+    person.qtbot.keyClick(dialog.findChild(QAbstractSpinBox, "mpp"), Qt.Key.Key_Return)  # the end of a number, no more
+    assert dialog.isVisible()
+    assert not person.dock.regions.maker.busy
     dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
     dialog._on_make()
     person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())

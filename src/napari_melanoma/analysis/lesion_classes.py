@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
 BENIGN = ("benign", "naevus", "nevus")
+MALIGNANT = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # within the name of what is
 UNSAID = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
 
@@ -70,14 +71,20 @@ def lesion_maps(
     LesionMaps
         Where the model knows benign lesions too, these are lesions as well. Where it cannot tell malignant from benign,
         because what it looks for may be either, or because it draws one kind of lesion alone, lesions bear the name of
-        the target.
+        the target; so they do where the target is no word for a lesion at all, such as epidermis.
     """
     looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
-    if not benign and (draws or target.lower() in UNSAID):
+    unsaid = target.lower() in UNSAID
+    if not (unsaid or _is_malignant(target)) or (not benign and (draws or unsaid)):
         return LesionMaps(looked_for, place, tissue=tissue, label=target, end=end)
     if not benign or (not draws and len(classes) == 2):
         return LesionMaps(looked_for, place, tissue=tissue, end=end)
     presence = looked_for + probability[benign].sum(axis=0)
     share = np.where(presence > 0, looked_for / np.maximum(presence, 1e-6), 0).astype(np.float32)
     return LesionMaps(presence, place, malignancy=share, tissue=tissue, end=end)
+
+
+def _is_malignant(name: str) -> bool:
+    """Whether the name of a class says that it is malignant."""
+    return any(word in name.lower() for word in MALIGNANT)

@@ -39,10 +39,11 @@ class RegionClass:
     color: Color
 
 
+# Of colours that stains have not: pink and purple are lost on H&E.
 DEFAULT_CLASSES = (
     RegionClass("Melanoma", (200, 0, 0)),
-    RegionClass("Naevus", (150, 110, 60)),
-    RegionClass("Epidermis", (140, 60, 200)),
+    RegionClass("Naevus", (240, 160, 0)),
+    RegionClass("Epidermis", (0, 90, 255)),
     RegionClass("Dermis", (0, 158, 115)),
     RegionClass("Background", (120, 170, 200)),
     RegionClass("Ignore*", (180, 180, 180)),

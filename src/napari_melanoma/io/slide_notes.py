@@ -1,4 +1,4 @@
-"""What a user noted of a slide: bookmarks, measures, a scale of their own, how it lies; ``view.json`` beside results."""
+"""What a user noted of a slide: bookmarks, measures, a scale, how it lies in view; ``view.json`` among its results."""
 
 from __future__ import annotations
 

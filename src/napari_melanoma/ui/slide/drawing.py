@@ -13,6 +13,7 @@ from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.edits import drawn
+from napari_melanoma.ui.slide.line_width import line_width
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -29,7 +30,7 @@ TOOLS = {
     "add_polygon": ("corner by corner", "Click each corner; a double click or Escape ends it."),
 }
 WAITS = "The outline is no lesion yet: {} Press draw again to drop it."
-COLOUR, WIDTHS = "yellow", 600  # of the line; this many of its widths are as long as the slide
+COLOUR = "yellow"
 
 
 class DrawingPanel(QFrame):
@@ -193,7 +194,7 @@ class LesionDrawing(QObject):
         from napari.layers import Shapes
 
         assert self._slide is not None, "it is made while a slide is drawn on"
-        width = max(self._slide.size) / WIDTHS
+        width = line_width(self._viewer, self._slide)
         return Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
 
     def _on_tool(self) -> None:

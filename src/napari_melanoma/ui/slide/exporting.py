@@ -109,6 +109,7 @@ class SlideExports(QObject):
             dialog = QFileDialog(self._dock.window(), title)
             dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
             dialog.selectFile(f"{slide.info.name}-{name}")
+            dialog.setDefaultSuffix(name.partition(".")[2])  # where none is typed
             dialog.fileSelected.connect(partial(self._write, kind))
         dialog.setObjectName("export_dialog")
         dialog.finished.connect(dialog.deleteLater)

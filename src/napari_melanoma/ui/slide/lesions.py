@@ -14,6 +14,7 @@ from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide import lesion_work as slide_lesion_work
 from napari_melanoma.ui.slide.lesion_work import Edit, Findings, config_at, lesion_at
+from napari_melanoma.ui.slide.line_width import LineWidths, line_width
 from napari_melanoma.ui.slide.table import BENIGN, MALIGNANT
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class SlideLesions(QObject):
         self._aside: dict[tuple[str, Path, str], Findings] = {}  # corrected, of classes that were looked at before
         self._folders: dict[str, Path] = {}  # whose lesions are wanted, of each slide
         self._changes = 0
+        LineWidths(viewer, self)
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
@@ -232,17 +234,17 @@ def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
         layer.data = []
     if not found.rings:
         return
-    layer = slide_layers.put(viewer, slide, "lesions", partial(_shapes, slide))
+    layer = slide_layers.put(viewer, slide, "lesions", _shapes)
     drawn = found.rings[:MOST_DRAWN]
     layer.add_polygons(
         [ring for _, _, ring in drawn],
-        edge_width=max(slide.size) / 500,
+        edge_width=line_width(viewer, slide),
         edge_color=[(BENIGN if label == "benign" else MALIGNANT).name() for _, label, _ in drawn],
         face_color="transparent",
     )
 
 
-def _shapes(slide: OpenSlide) -> Shapes:
+def _shapes() -> Shapes:
     from napari.layers import Shapes
 
-    return Shapes(ndim=2, edge_width=max(slide.size) / 500)
+    return Shapes(ndim=2)

@@ -6,10 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QLineEdit, QVBoxLayout
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.config_form import ConfigForm
 from napari_melanoma.ui.job import Job
@@ -71,6 +73,11 @@ class TileDataDialog(QDialog):
         browse.clicked.connect(self._on_browse)
         buttons.accepted.connect(self._on_make)
         buttons.rejected.connect(self.reject)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Let Return end the typing of a number: it is no word to begin, unless a button has the focus."""
+        if event is not None and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
 
     def _on_browse(self) -> None:
         dialog = QFileDialog(self, "In which folder?", str(Path(self.folder.text()).parent))
@@ -163,7 +170,8 @@ class TileDataMaker(QObject):
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{about}: {said}" for about, said in (*report.faults, *report.notes)]
         more = f" ({len(notes) - NAMED} more)" if len(notes) > NAMED else ""
-        said = f"{report.tiles} tiles of {report.slides} slides: {classes}. {link(LINK, 'Train on them')}. "
+        cut = f"{counted(report.tiles, 'tile')} of {counted(report.slides, 'slide')}"
+        said = f"{cut}: {classes}. {link(LINK, 'Train on them')}. "
         self._dock.status.say(said + ". ".join(notes[:NAMED]) + more)
         self.made.emit(out)
 

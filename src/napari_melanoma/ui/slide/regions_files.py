@@ -185,6 +185,8 @@ def ask_export(window: QWidget, slide: str, chosen: Callable[[str], None]) -> No
     """
     dialog = QFileDialog(window, "Write the regions as GeoJSON")
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setNameFilter(PATTERN)
+    dialog.setDefaultSuffix("geojson")  # where none is typed
     dialog.selectFile(f"{slide}-regions.geojson")
     _open(dialog, "region_export_dialog", chosen)
 
