@@ -1,4 +1,4 @@
-"""How wide outlines on a slide are: about the same on the screen at every magnification, neither lost nor in the way."""
+"""How wide outlines on a slide are: the same on the screen at every magnification, neither lost nor in the way."""
 
 from __future__ import annotations
 

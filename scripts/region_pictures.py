@@ -1,0 +1,169 @@
+"""Makes the pictures of regions: a model of a first drawing, and one of what was drawn over its faults.
+
+Run ``python scripts/region_pictures.py [--out docs/images] [--theme dark]`` with a display; takes some minutes. What is
+drawn is a phantom, and what is drawn on it follows its truth, as a pathologist's hand would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QSettings
+from screenshots import narrow, picture, show_part, wait_until
+
+from napari_melanoma.analysis.region_maps import RegionMap
+from napari_melanoma.analysis.regions import DEFAULT_CLASSES, drawn_region
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.phantom.slide import SlidePhantomConfig
+from napari_melanoma.data.phantom.slide.files import write_slide
+from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.ui.open import show_dock
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+SIDE, STEP, SEED = 4096, 16, 2100  # pixels of the slide at 1 µm, and of a cell of its truth
+CLASSES = {"Tissue": 3, "Keratin": 3, "Epidermis": 2, "Naevus": 1, "Melanoma": 0}  # to the list of the dock
+MORE, RADIUS = 14, 140  # regions drawn over faults; pixels
+EPOCHS = 5
+
+
+def main() -> int:
+    """Make all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cycle(Path(folder), arguments.out, arguments.theme)
+    return 0
+
+
+def cycle(folder: Path, out: Path, theme: str) -> None:
+    """Draw, train, run; draw where it was wrong, train, run."""
+    import napari
+
+    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    drawn = SlidePhantomConfig.parse({"size": (SIDE, SIDE), "mpp": 1.0, "seed": SEED}, "the script")
+    slide = write_slide(drawn, folder / "slides", "section", RunContext()).image
+    labels = truth(slide)
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Slide")
+    dock.desk.root = folder / "results"
+    dock.window().resize(1400, 980)
+    narrow(dock)
+    dock.opener.open([slide])
+    wait_until(lambda: dock.regions.keeper.drawn is not None and not dock.busy)
+    dock.regions_fold.expand(animate=False)
+    draw(dock, labels, [patch(labels, labels == value, seed) for seed, value in enumerate((1, 4))])
+    run_model(dock, trained(folder, "first", slide, dock), "first")
+    show_part(dock, "slide_heatmap_section")
+    picture(dock.window(), out / "regions-first-model.png")
+    draw(dock, labels, faults(dock, labels))
+    run_model(dock, trained(folder, "second", slide, dock), "second")
+    show_part(dock, "slide_heatmap_section")
+    picture(dock.window(), out / "regions-second-model.png")
+    viewer.close()
+
+
+def truth(slide: Path) -> NDArray[np.uint8]:
+    """What lies where: 0 for glass, else one more than the class's place in the list of the dock."""
+    regions = RegionMap(
+        read_geojson(slide.with_suffix(".geojson")).annotations, {name: place + 1 for name, place in CLASSES.items()}
+    )
+    cells = SIDE // STEP
+    return regions.labels(MapPlace(0.0, 0.0, float(STEP), float(STEP)), Box(0, 0, cells, cells))
+
+
+def patch(labels: NDArray[np.uint8], where: NDArray[np.bool_], seed: int) -> tuple[int, int]:
+    """A cell that lies deep in some tissue."""
+    from scipy.ndimage import distance_transform_edt
+
+    deep = distance_transform_edt(where)
+    cells = np.argwhere(deep >= 0.7 * deep.max())
+    row, column = cells[np.random.default_rng(seed).integers(len(cells))]
+    return int(row), int(column)
+
+
+def draw(dock: SlideDock, labels: NDArray[np.uint8], cells: list[tuple[int, int]]) -> None:
+    """Draw a round region around each cell, of the class that lies there and as far as it reaches."""
+    from scipy.ndimage import distance_transform_edt
+
+    turns, made = np.linspace(0, 2 * np.pi, 40, endpoint=False), []
+    for number, cell in enumerate(cells):
+        value = labels[cell]
+        reach = float(np.clip(distance_transform_edt(labels == value)[cell] * STEP, 64, RADIUS))
+        radius = reach * (1 + 0.08 * np.sin(3 * turns + number))
+        middle = (np.array(cell) + 0.5) * STEP
+        ring = middle + np.stack([radius * np.sin(turns), radius * np.cos(turns)], axis=1)
+        made.append(drawn_region(ring, DEFAULT_CLASSES[int(value) - 1], "Reader A"))
+    dock.regions.keeper.change(lambda regions: (*regions, *made))
+    wait_until(lambda: not dock.busy)
+
+
+def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Cells that are melanoma to the model and are none, and the other way round, far from each other."""
+    heat = dock.heatmap.heat
+    rows, columns = heat.values.shape
+    step = round(heat.place.step_y / STEP)
+    grid = labels[step // 2 :: step, step // 2 :: step][:rows, :columns]
+    values = np.nan_to_num(heat.values[: grid.shape[0], : grid.shape[1]], nan=0.0)
+    wrong = np.abs((grid == 1) - values) * (grid > 0)
+    chosen: list[tuple[int, int]] = []
+    for flat in np.argsort(-wrong, axis=None):
+        row, column = divmod(int(flat), wrong.shape[1])
+        far = all(max(abs(row - r), abs(column - c)) > 5 for r, c in chosen)
+        if wrong[row, column] > 0.5 and far and len(chosen) < MORE:
+            chosen.append((row, column))
+    return [(row * step + step // 2, column * step + step // 2) for row, column in chosen]
+
+
+def trained(folder: Path, name: str, slide: Path, dock: SlideDock) -> Path:
+    """Cut tiles of all that is drawn, train on them, and give the bundle."""
+    from napari_melanoma.workflows.recipes import shipped_recipe
+
+    command = (sys.executable, "-m", "napari_melanoma")
+    tiles, recipe, run = folder / f"{name}-tiles", folder / f"{name}.toml", folder / f"{name}-run"
+    cut = ("data", "tiles", str(slide), "--regions", str(dock.desk.root), "--out", str(tiles))
+    subprocess.run([*command, *cut, "--mpp", "1", "--tile-px", "64"], check=True)
+    asked = shipped_recipe("classify-tiles").recipe((str(tiles),), "tissue-demo")
+    write_toml(recipe, asked.model_copy(update={"epochs": EPOCHS, "samples": 0, "name": name}))
+    subprocess.run([*command, "train", "--config", str(recipe), "--out", str(run)], check=True)
+    return run / "bundle"
+
+
+def run_model(dock: SlideDock, bundle: Path, name: str) -> None:
+    """Run a model on the slide; results of the one before are replaced."""
+    import shutil
+
+    shutil.copytree(bundle, Path(os.environ["XDG_DATA_HOME"]) / "napari-melanoma" / "models" / name)
+    for part in ("result.zarr", "result.json", "lesions.geojson", "lesions.csv"):
+        path = dock.place.folder / part
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    dock.model.refresh()
+    dock.model.model = name
+    dock.model.changed.emit()
+    wait_until(lambda: dock.analyse.isEnabled())
+    dock.analyse.click()
+    wait_until(lambda: dock.run_panel.active)
+    wait_until(lambda: not dock.run_panel.active and bool(dock.results.content) and not dock.busy)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
