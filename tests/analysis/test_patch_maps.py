@@ -51,4 +51,6 @@ def test_the_strongest_places_come_first_and_do_not_overlap() -> None:
     found = strongest([first, second], [Box(0, 0, 800, 800), Box(1000, 0, 800, 800)], 0.25, 3)
     assert found == [(Box(150, 250, 200, 200), 5.0), (Box(950, -50, 200, 200), 3.0), (Box(650, 650, 200, 200), 1.0)]
     assert strongest([first], [Box(0, 0, 800, 800)], 0.25, 1) == found[:1]
+    inside = strongest([first, second], [Box(0, 0, 800, 800), Box(1000, 0, 800, 800)], 0.25, 3, (1800, 800))
+    assert inside == found[:1]
     assert strongest([np.zeros((4, 4), np.float32)], [Box(0, 0, 8, 8)], 0.25, 3) == []

@@ -321,3 +321,32 @@ def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
     page_is_gone = [child for child in psutil.Process().children() if FAKE_WORKER.name in command_of(child)]
     assert len(page_is_gone) <= 1  # the one that other docks share may stay
     assert not (folder / "risk.json").exists()
+
+
+def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_path):
+    from napari_melanoma.data.case.edit import add_images, add_lesion
+    from napari_melanoma.data.case.model import Case, CaseImage
+
+    person = waiting
+    estimates(person)
+    presses(person, "risk_case")
+    assert "no case is open" in person.dock.status.text
+    _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
+    person.until(lambda: not case_dock.busy)
+    case_dock.desk.create(tmp_path / "P-1", Case())
+    person.until(lambda: case_dock.desk.case is not None and not case_dock.busy)
+    presses(person, "risk_case")
+    assert "is no image of the case" in person.dock.status.text
+    case = add_images(add_lesion(case_dock.desk.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
+    case_dock.desk.edit(case, "a slide")
+    presses(person, "risk_case")
+    image = case_dock.desk.case.lesions[0].images[0].id
+    written = json.loads((tmp_path / "P-1" / "risk" / f"{image}.json").read_text())
+    assert written["verdict"] == VERDICT
+    assert f"risk/{image}.json" in person.dock.status.text
+    patient = case_dock.desk.case.patient.model_copy(update={"age": 77})
+    case_dock.desk.edit(case_dock.desk.case.model_copy(update={"patient": patient}), "older")
+    assert page(person).view.patient.row["age"] == "64"  # what was filled in stays until it is taken back
+    presses(person, "form_back")
+    assert page(person).view.patient.row["age"] == "77"
+    person.until(lambda: not case_dock.busy)

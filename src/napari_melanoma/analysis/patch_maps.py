@@ -55,7 +55,7 @@ def composed(
 
 
 def strongest(
-    maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], share: float, count: int
+    maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], share: float, count: int, size: tuple[int, int] = (0, 0)
 ) -> list[tuple[Box, float]]:
     """Find the places where maps of patches are highest, none of which overlaps another.
 
@@ -69,6 +69,8 @@ def strongest(
         Side of a place, as a share of that of its patch.
     count : int
         Places at most.
+    size : tuple of int, optional
+        Height and width of the slide, in these pixels: no place lies beside it; (0, 0) for one without end.
 
     Returns
     -------
@@ -87,6 +89,8 @@ def strongest(
         height, width = max(1, round(share * box.height)), max(1, round(share * box.width))
         top = box.top + round((row + 0.5) / rows * box.height - height / 2)
         left = box.left + round((column + 0.5) / columns * box.width - width / 2)
+        if any(size) and not (0 <= top <= size[0] - height and 0 <= left <= size[1] - width):
+            continue
         if all(abs(top - other.top) >= height or abs(left - other.left) >= width for other, _ in found):
             found.append((Box(top, left, height, width), value))
         if len(found) == count:

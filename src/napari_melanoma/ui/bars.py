@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QFont, QFontMetrics, QHelpEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_melanoma.ui.look import named
@@ -115,8 +115,10 @@ class Bars(QWidget):
         painter.setOpacity(1.0 if self.isEnabled() else 0.55)
         metrics = painter.fontMetrics()
         numbers = max((metrics.horizontalAdvance(row.text) for row in self.rows), default=0)
-        bold = QFontMetrics(_bold(painter.font()))  # as which any name may be painted
-        names = max((bold.horizontalAdvance(row.name) for row in self.rows), default=0)
+        usual = painter.font()
+        painter.setFont(_bold(usual))  # as which any name may be painted
+        names = max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)
+        painter.setFont(usual)
         width = self.width() - INDENT_PX
         names = max(0, min(names, round(NAME_SHARE * width), width - numbers - LEAST_BAR_PX - 2 * GAP_PX))
         left = INDENT_PX + names + GAP_PX

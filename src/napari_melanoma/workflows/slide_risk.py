@@ -127,10 +127,10 @@ def slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, An
     model = _loaded(arguments["model"], run)
     answer = _answer(folder, model)
     boxes = boxes_of(answer)
-    patches, _ = _patches(Path(arguments["slide"]), boxes)
+    patches, size = _patches(Path(arguments["slide"]), boxes)
     looked = run.track(patches, "Looking at the patches")
     maps = [model.look([model.view(rgb, None)])[0].deepest[0] for rgb in looked]
-    return {"file": str(write_gallery(folder, answer, NOTE, told_features(model, maps, boxes)))}
+    return {"file": str(write_gallery(folder, answer, NOTE, told_features(model, maps, boxes, size)))}
 
 
 def _answer(folder: Path, model: Classifier) -> Mapping[str, Any]:

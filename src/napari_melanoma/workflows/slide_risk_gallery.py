@@ -25,7 +25,7 @@ NOTE = (
 
 
 def told_features(
-    model: Classifier, maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], count: int = FEATURES
+    model: Classifier, maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], size: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """Rank the features of a network, and find where each is strongest.
 
@@ -37,8 +37,8 @@ def told_features(
         float32 (feature, row, column) of each patch.
     boxes : sequence of Box
         Where the patches lie, in pixels of the slide's finest level.
-    count : int, optional
-        Features at most.
+    size : tuple of int
+        Height and width of the slide, in these pixels.
 
     Returns
     -------
@@ -54,10 +54,10 @@ def told_features(
     truth = reference.embedded_labels == model.judge.positive
     values = reference.embeddings[:, :there].astype(np.float64)
     try:
-        ranked = discriminative(values, truth, np.arange(len(values)).astype(str), count)
+        ranked = discriminative(values, truth, np.arange(len(values)).astype(str), FEATURES)
     except ValueError:  # too few cases of a class
         return []
-    return [_told(one, strongest([each[one.place] for each in maps], boxes, SHARE, PLACES)) for one in ranked]
+    return [_told(one, strongest([each[one.place] for each in maps], boxes, SHARE, PLACES, size)) for one in ranked]
 
 
 def _told(marker: Biomarker, places: list[tuple[Box, float]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_melanoma.ui.slide import risk_words as words
 from napari_melanoma.ui.slide.risk_acts import MODEL, RiskActs
 from napari_melanoma.ui.slide.risk_asking import RiskAsking, RiskQuestion
+from napari_melanoma.ui.slide.risk_handing import RiskHanding
 from napari_melanoma.ui.slide.risk_keeper import RiskKeeper
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class SlideRisk(QObject):
         self._seen: Any = None  # when the slide's own analysis ended, as it was looked at last
         self.wanted: dict[str, set[str]] = {}  # maps that shall be seen, by the identity of the slide
         self.keeper, self.asking = RiskKeeper(self), RiskAsking(dock)
-        self.acts = RiskActs(self, dock, viewer)
+        self.acts, self._handing = RiskActs(self, dock, viewer), RiskHanding(dock, self.keeper)
         self._written = QTimer(self)
         self._written.setInterval(WRITTEN_MS)
         self._written.timeout.connect(self._on_written)
@@ -66,7 +67,7 @@ class SlideRisk(QObject):
         self.asking.began.connect(partial(dock.status.begin, "answering"))
         self.asking.progressed.connect(partial(dock.status.progress, "answering"))
         self.asking.ended.connect(self._on_ended)
-        for source in (self.keeper, self.asking):
+        for source in (self.keeper, self.asking, self._handing):
             source.failed.connect(self.failed)
         dock.status.cancelled.connect(self._on_cancelled)
         dock.desk.found.connect(self._on_found)
@@ -90,7 +91,8 @@ class SlideRisk(QObject):
             made = self._view = RiskView(self._dock.icons)
             made.model.model = self._dock.settings.kept(MODEL, "")
             self._fold.content().layout().itemAt(0).widget().layout().addWidget(made)
-            self.acts.hear(made)
+            for part in (self.acts, self._handing):
+                part.hear(made)
             made.show_model(made.model.bundle)
             self._read()
         return self._view

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.answer.section import Notice
 from napari_melanoma.ui.bars import Bars
-from napari_melanoma.ui.look import ThemedIcons, named, row
+from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.patient_form import PatientForm
 from napari_melanoma.ui.slide import risk_bars as bars
 from napari_melanoma.ui.slide import risk_words as words
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 ESTIMATE = "Ask the model about the deepest places, the thickness and the patient, beside your work"
+TO_CASE = "Keep this answer with the case that is open in the Case dock"
 MAPS = {
     "attention": ("attention", "Where the network looks, whatever it answers: the most it gives to any place is 1"),
     "grad_cam": ("Grad-CAM", "What speaks for metastasis, within each patch: the most of each patch is 1"),
@@ -68,6 +69,7 @@ class RiskView(QWidget):
         self.caution = Notice("risk_caution", "What to know before relying on it")
         self.maps = {name: named(QCheckBox(text), f"risk_{name}", text, tip) for name, (text, tip) in MAPS.items()}
         self.gallery = RiskGallery()
+        self.to_case = tool("risk_case", "Keep with the case", TO_CASE, "Into the case")
         self._lay_out()
         for name, box in self.maps.items():
             box.clicked.connect(lambda on=False, name=name: self.map_wanted.emit(name, on))
@@ -118,6 +120,7 @@ class RiskView(QWidget):
         if not answer:
             return
         self._said.setEnabled(not old)
+        self.to_case.setEnabled(not old)
         self.verdict.setText(str(answer["verdict"]))
         self.bar.show_rows(bars.answer_bars(answer))
         rows, end = bars.share_bars(answer)
@@ -156,7 +159,7 @@ class RiskView(QWidget):
         )
         self._about = QWidget()
         maps = row(_title("Show on the slide"), *self.maps.values())
-        _stacked(self._about, self.old, self._said, self.caution, maps, self.gallery)
+        _stacked(self._about, self.old, self._said, self.caution, row(self.to_case), maps, self.gallery)
         inputs = (self.model, self.none, self.phantom, self.patient, self.thickness)
         _stacked(self, *inputs, self.estimate, self.why, self._about)
 
