@@ -17,6 +17,7 @@ from napari_melanoma.training.depth_loss import DepthLoss
 from napari_melanoma.training.gathering import Gathered
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS
+from napari_melanoma.training.remembering import remember, sees_the_same
 from napari_melanoma.training.second_loss import second_loss
 from napari_melanoma.training.task import Task
 from napari_melanoma.training.two_stages import FirstStage, hold
@@ -74,12 +75,15 @@ class ClassificationTask(Task):
         self._second = second_loss(self._asked.adaptation, network, domains)
         self._depth = DepthLoss(self._asked.depth) if self._asked.depth else None
         first = max(1, round(self._asked.first_stage * recipe.epochs))
-        self._first = FirstStage(network, self._classes, first) if self._asked.stages == 2 else None
+        dropped = float(bundle.options.get("image_dropout", 0))
+        self._first = FirstStage(network, self._classes, first, dropped) if self._asked.stages == 2 else None
         self._augment = ClassAugmentation(recipe)
         self._tuning = Gathered(2 * self._classes + 2)
         encoder = encoder_of(network)
         if encoder is not None and self._asked.freeze_encoder:
             encoder.requires_grad_(False)
+            if sees_the_same(recipe):
+                remember(encoder)
 
     def forward(self, images: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
         """Give logits, float32 (batch, class), of images in [0, 255], (batch, 3, row, column), and encoded rows."""

@@ -110,8 +110,7 @@ def test_every_row_is_a_recipe(budget: str) -> None:
             if row.file.learn and row.file.answers == "network":
                 recipe = row.recipe(budget, data={"datasets": ["any"]})
                 full = {"P3": 512}.get(name, 224) if row.kind.crossed else {"P2": 256, "P4": 512}[name]
-                small = (192,) if name == "P3" else (128, SMALLEST)
-                assert recipe.model.input_size in (small if budget == "small" else (full,))
+                assert recipe.model.input_size in ((128, SMALLEST) if budget == "small" else (full,))
                 assert recipe.model.start in ("none", "imagenet", *paper.file.weights)
                 assert recipe.task == ("classification" if row.kind.crossed else "segmentation")
                 assert row.file.learn in paper.file.roles

@@ -53,3 +53,13 @@ def test_a_name_that_the_images_contradict_is_refused(tmp_path: Path, spots: Cal
 def test_what_is_missing_is_said(sets: Path, named: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         fill_roles(read_paper("P4"), [text.format(sets=sets) for text in named], ("M", "D"))
+
+
+def test_a_control_takes_the_images_of_another_role_where_it_has_none_of_its_own(
+    tmp_path: Path, spots: Callable[..., Path]
+) -> None:
+    paper, own, other = read_paper("P3"), spots(tmp_path / "own"), spots(tmp_path / "other")
+    assert fill_roles(paper, (f"S={own}",), ("C",))[0] == {"S": (own,), "C": (own,)}
+    assert fill_roles(paper, (f"S={own}", f"C={other}"), ("C", "S"))[0] == {"S": (own,), "C": (other,)}
+    with pytest.raises(InputError, match="P3 needs 3 mm x 3 mm patches"):
+        fill_roles(paper, (), ("C",))

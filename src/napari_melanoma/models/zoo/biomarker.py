@@ -22,10 +22,19 @@ class BiomarkerConfig(Config):
 
     encoder: str = Field("resnet50", min_length=1, description="name of a timm encoder")
     output_stride: Literal[8, 16, 32] = Field(32, description="how much smaller the deepest maps are than the image")
+    levels_left_off: int = Field(
+        0, ge=0, le=3, description="levels of the encoder left off at its end: maps are finer then, and more local"
+    )
     attention: Literal["spatial", "none"] = Field(
         "spatial", description="spatial: each place of the deepest maps is weighed (P3, equation 1)"
     )
     attention_kernel: int = Field(7, ge=1, le=15, description="places that its W reaches over, odd")
+    attention_shares: bool = Field(
+        False, description="weights are divided by their mean: only which place weighs more than another counts"
+    )
+    image_maps: int = Field(
+        0, ge=0, le=4096, description="maps that the encoder's are brought to before, each 0 or more; 0: they stay"
+    )
     use_image: bool = Field(True, description="the classifier gets the features of the image")
     use_depth: bool = Field(True, description="there is a depth module, which learns with classification.depth")
     use_table: bool = Field(True, description="the classifier gets the patient's data")
@@ -48,6 +57,13 @@ class BiomarkerConfig(Config):
     heteroscedastic: bool = Field(False, description="how sure the depth is, is told too")
     hidden: tuple[int, ...] = Field((128, 64), description="widths of the fully connected layers of the head")
     head_dropout: float = Field(0.0, ge=0, lt=1, description="share of the values dropped behind each of them")
+    image_gain: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="the features of the image are multiplied by it before they are joined with depth and patient: of "
+        "few patients, hundreds of features are learnt by heart, and small ones are learnt slowly",
+    )
     image_dropout: float = Field(0.0, ge=0, lt=1, description="share of the features of the image dropped before them")
     classes: Annotated[int, FilledIn()] = Field(2, ge=2, description="classes that are told apart")
     tabular: Annotated[TabularShape, FilledIn()] = Field(TabularShape(), description="inputs from the table")

@@ -19,6 +19,7 @@ from napari_melanoma.workflows.reproduction.papers import Row
 from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
 from napari_melanoma.workflows.reproduction.split import RoleData
 
+REMEMBERED = 0.15  # of a step, where what the encoder saw is remembered
 CROSSED_SHARE = 0.5  # of the time, at most, where there are rows that all learn for as many steps as fit
 
 
@@ -129,8 +130,10 @@ def _tuning(row: Row, learn: int) -> int:
 
 def _crossed_candidate(draft: Plan, row: Row, data: Mapping[str, CrossedRole]) -> Candidate:
     """Count the images of a fold of a row, and complete its recipe; what answers without a network does not learn."""
+    from napari_melanoma.training.remembering import sees_the_same
+
     file, folds = row.file, read_paper(draft.paper).file.folds
-    judged = round(sum(data[role].images for role in file.judges) / folds)
+    judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
     if not file.learn or file.answers != "network":
         return Candidate(row, judged, folds=folds)
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
@@ -138,7 +141,8 @@ def _crossed_candidate(draft: Plan, row: Row, data: Mapping[str, CrossedRole]) -
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
-    return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=1 + beside)
+    times = max(REMEMBERED, 1 / recipe.epochs) if sees_the_same(recipe) else 1.0 + beside
+    return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 
 def _measured(
