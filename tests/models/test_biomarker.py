@@ -68,6 +68,18 @@ def test_the_maps_that_are_kept_are_weighed_by_the_attention_that_is_shown(image
     assert 0 < float(weights.min()) < float(weights.max()) < 1
 
 
+def test_weights_that_are_shares_give_a_weighted_mean(images: Tensor) -> None:
+    import torch
+
+    network = built(use_depth=False, attention_shares=True, image_maps=5)
+    with torch.no_grad():
+        weights, plain = network.attended(images), network.narrow(network.encoder(images)[-1])
+        expected = (plain * weights).sum(dim=(2, 3)) / weights.sum(dim=(2, 3))
+        torch.testing.assert_close(network.embed(network.encode(images)), expected)
+    assert (expected.shape, network.fusion.width) == ((3, 5), 5 + TABLE["continuous"])
+    assert float(plain.min()) == 0.0
+
+
 SIZES = [(512, 7, 2, 3, 256), (512, 3, 1, 1, 512), (512, 2, 2, 0, 256), (5, 3, 2, 0, 2), (224, 11, 4, 2, 55)]
 
 
@@ -181,6 +193,25 @@ def test_a_network_of_depth_alone_has_no_encoder_that_nobody_asks(images: Tensor
 @pytest.mark.parametrize(("encoder", "millions"), [("resnet50", 23.8), ("tf_efficientnet_lite0", 3.05)])
 def test_the_size_is_as_documented(encoder: str, millions: float) -> None:
     assert parameter_count("biomarker", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
+
+
+@pytest.mark.parametrize("encoder", ["test_efficientnet", "resnet18", "test_convnext"])
+def test_levels_that_are_left_off_are_not_built(encoder: str, images: Tensor) -> None:
+    import torch
+
+    whole, less = (built(encoder=encoder, levels_left_off=count, use_depth=False) for count in (0, 1))
+    weights = whole.encoder.state_dict()
+    kept = less.encoder.state_dict()
+    assert set(kept) < set(weights)
+    less.encoder.load_state_dict({name: weights[name] for name in kept})
+    with torch.no_grad():
+        levels, fewer = whole.encoder(images), less.encoder(images)
+    assert len(fewer) == len(levels) - 1
+    torch.testing.assert_close(fewer[-1], levels[-2])
+    less.train()(images, torch.zeros(3, 4)).square().sum().backward()
+    assert [name for name, value in less.named_parameters() if value.grad is None] == []
+    with pytest.raises(ConfigError, match="levels"):
+        built(encoder=encoder, levels_left_off=9)
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {

@@ -99,3 +99,29 @@ def test_what_is_not_allowed_is_said() -> None:
         SHIPPED[0].recipe([], "none")
     with pytest.raises(BundleError, match="no model named 'gone'"):
         SHIPPED[0].recipe(["x"], "gone")
+
+
+def test_the_risk_is_learnt_as_the_paper_says() -> None:
+    recipe = shipped_recipe("risk").recipe(["cohort"], "imagenet")
+    assert (recipe.optimiser, recipe.learning_rate, recipe.batch_size) == ("adam", 1e-3, 32)
+    assert (recipe.epochs, recipe.patience, recipe.model.input_size) == (50, 10, 512)
+    assert (recipe.model.options["encoder"], recipe.model.pixels, recipe.data.sampling) == (
+        "resnet50",
+        "unit",
+        "balanced",
+    )
+    assert recipe.classification is not None
+    assert recipe.classification.tabular is not None
+    columns = [*recipe.classification.tabular.numbers, *recipe.classification.tabular.words]
+    assert {column.name: column.encoding for column in columns} == dict.fromkeys(("age", "sex", "site"), "one_hot")
+
+
+@pytest.mark.parametrize("name", ["risk", "risk-small"])
+def test_patches_with_a_patient_are_a_data_set_like_any_other(name: str) -> None:
+    shipped = shipped_recipe(name)
+    assert not shipped.is_of_slides, "no tiles that were cut from regions"
+    recipe = shipped.recipe(["cohort"], "none")
+    assert recipe.modalities == ("slide",), "so that no photograph is shown to it"
+    assert recipe.classification is not None
+    assert recipe.classification.depth is not None
+    assert (recipe.classification.target, recipe.classification.positive) == ("metastasis", "metastasis")

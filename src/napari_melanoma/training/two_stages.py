@@ -30,11 +30,13 @@ class FirstStage(nn.Module):
         That are told apart.
     epochs : int
         Of the first stage.
+    dropout : float, optional
+        Share of the features dropped before it.
     """
 
-    def __init__(self, network: Classifier, classes: int, epochs: int) -> None:
+    def __init__(self, network: Classifier, classes: int, epochs: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.head = nn.Linear(embedding_width(network), classes)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(embedding_width(network), classes))
         self._epochs = epochs
 
     def is_over(self, epoch: int) -> bool:

@@ -12,7 +12,7 @@ from napari_melanoma.models.blocks.class_heads import LayeredHead
 from napari_melanoma.models.blocks.classifier import Classifier
 from napari_melanoma.models.blocks.depth import DepthAttention, DepthConvolutions, spread
 from napari_melanoma.models.blocks.fusion import pooled
-from napari_melanoma.models.blocks.spatial_attention import SpatialAttention
+from napari_melanoma.models.blocks.spatial_attention import Narrowed, SpatialAttention
 from napari_melanoma.models.blocks.timm_encoder import MeanColour, TimmEncoder
 
 if TYPE_CHECKING:
@@ -37,14 +37,17 @@ class BiomarkerNetwork(Classifier):
     """
 
     def __init__(self, config: BiomarkerConfig) -> None:
-        encoder = TimmEncoder(config.encoder, config.output_stride) if config.needs_encoder else MeanColour()
-        shown = encoder.features if config.use_image or not config.tells_depth else 0
+        seen = (config.encoder, config.output_stride, config.levels_left_off)
+        encoder = TimmEncoder(*seen) if config.needs_encoder else MeanColour()
+        narrowed = config.image_maps if config.use_image else 0
+        shown = (narrowed or encoder.features) if config.use_image or not config.tells_depth else 0
         fusion = Branches(shown, config)
         head = LayeredHead(fusion.width, config.hidden, config.classes, config.head_dropout)
         asks = config.use_table or config.measured is not None
         super().__init__(encoder, fusion, head, config.tabular if asks else TabularShape())
         self.image_features = shown
-        self.attention = SpatialAttention(config.attention_kernel) if config.attends else None
+        self.narrow = Narrowed(encoder.features, narrowed) if narrowed else None
+        self.attention = SpatialAttention(config.attention_kernel, config.attention_shares) if config.attends else None
         self.depth = _depth_module(encoder.features, config) if config.tells_depth else None
         self.scale = config.depth_scale
 
@@ -62,7 +65,8 @@ class BiomarkerNetwork(Classifier):
             Each float (batch, channel, row, column).
         """
         *before, deepest = cast("list[Tensor]", self.encoder(images))
-        shown = deepest if self.attention is None else self.attention(deepest)
+        shown = deepest if self.narrow is None else self.narrow(deepest)
+        shown = shown if self.attention is None else self.attention(shown)
         if self.depth is None:
             return [*before, shown]
         told = self.depth(images, deepest)
@@ -108,7 +112,10 @@ class BiomarkerNetwork(Classifier):
         torch.Tensor or None
             Float (batch, 1, row, column) in [0, 1]; None where the network has no attention.
         """
-        return None if self.attention is None else self.attention.weights(self.encoder(images)[-1])
+        if self.attention is None:
+            return None
+        deepest: Tensor = self.encoder(images)[-1]
+        return self.attention.weights(deepest if self.narrow is None else self.narrow(deepest))
 
     def in_mm(self, depth: Tensor) -> Tensor:
         """Turn depths as ``told_depth`` gives them into millimetres.

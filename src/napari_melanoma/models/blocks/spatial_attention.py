@@ -21,10 +21,14 @@ class SpatialAttention(nn.Module):
     ----------
     kernel : int
         Side of W in places of the map; odd.
+    shares : bool, optional
+        Divide the weights by their mean: then only which place weighs more than another counts, and the mean of what
+        comes out is a weighted mean of the maps.
     """
 
-    def __init__(self, kernel: int) -> None:
+    def __init__(self, kernel: int, shares: bool = False) -> None:
         super().__init__()
+        self._shares = shares
         self.weigh = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
 
     def weights(self, maps: Tensor) -> Tensor:
@@ -46,4 +50,23 @@ class SpatialAttention(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Give ``A(x) x``, of the shape of the maps (batch, channel, row, column)."""
-        return maps * self.weights(maps)
+        weights = self.weights(maps)
+        return maps * (weights / weights.mean(dim=(2, 3), keepdim=True) if self._shares else weights)
+
+
+class Narrowed(nn.Sequential):
+    """Brings the maps of an encoder to fewer, which are 0 or more: a convolution of one place, normalisation, ReLU.
+
+    The maps of some encoders have no ReLU at their end, and mean and maximum of numbers of either sign say little of
+    how much there is at a place.
+
+    Parameters
+    ----------
+    features : int
+        Maps that the encoder gives.
+    width : int
+        Maps that come out.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__(nn.Conv2d(features, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())

@@ -31,6 +31,8 @@ class TimmEncoder(nn.Module):
     output_stride : int
         How much smaller the deepest maps are than the image; 8 and 16 for convolutional ones alone, which then look
         with holes.
+    left_off : int
+        Levels that are left off at its end; what comes after the last that is kept is not built.
 
     Raises
     ------
@@ -38,10 +40,13 @@ class TimmEncoder(nn.Module):
         Where timm has no such network, it gives no maps, or its stride cannot be changed.
     """
 
-    def __init__(self, name: str, output_stride: int = STRIDE) -> None:
+    def __init__(self, name: str, output_stride: int = STRIDE, left_off: int = 0) -> None:
         super().__init__()
         self.name = name
-        self.model = _created(name, {} if output_stride == STRIDE else {"output_stride": output_stride})
+        arguments: dict[str, Any] = {} if output_stride == STRIDE else {"output_stride": output_stride}
+        self.model = _created(name, arguments)
+        if left_off:
+            self.model = _shortened(name, arguments, self.model, left_off)
         about: Any = self.model.feature_info
         self.features: int = about.channels()[-1]
         self.side = _fixed_side(name)
@@ -92,6 +97,19 @@ def _created(name: str, arguments: dict[str, Any]) -> nn.Module:
             f"timm cannot build '{name}'{given} as an encoder that gives maps: {error}. "
             "Choose another encoder, or leave output_stride at 32."
         ) from error
+
+
+def _shortened(name: str, arguments: dict[str, Any], whole: nn.Module, left_off: int) -> nn.Module:
+    """Build the same without its last levels."""
+    about: Any = whole.feature_info
+    levels = len(about.channels())
+    if left_off >= levels:
+        raise ConfigError(f"'{name}' has {levels} levels, of which {left_off} are to be left off. Leave one at least.")
+    model = _created(name, {**arguments, "out_indices": tuple(range(levels - left_off))})
+    used, blocks = getattr(model, "_stage_out_idx", None), getattr(model, "blocks", None)
+    if used and isinstance(blocks, nn.Sequential):  # EfficientNets keep what nobody asks for
+        model.blocks = blocks[: max(used)]
+    return model
 
 
 def _fixed_side(name: str) -> int | None:
