@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HELP = examples(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
-    'napari-melanoma risk "patches/*.png" --model risk-demo --metadata patients.csv --out results',
+    'napari-melanoma risk "patches/*.png" --model runs/risk/bundle --age 64 --depth-mm 2.4 --out results',
     "Tell how likely a melanoma has spread, from patches of 3 mm x 3 mm, its depth and the patient. Of a slide the "
     "patches lie where the analysis in OUT (or a reader) found the deepest place; a slide that was not analysed is. "
     "Writes OUT/risk.csv and OUT/<stem>/risk.json with the probability, its interval, what image, depth and patient "

@@ -120,7 +120,7 @@ class RiskAnswer:
         """What each part moves it by, in words; empty where that is not known."""
         if self.shares is None or self.without is None:
             return ""
-        parts = ", ".join(f"{name} {share:+.2f}" for name, share in self.shares.items())
+        parts = ", ".join(f"{name} {round(share, 2) + 0.0:+.2f}" for name, share in self.shares.items())
         return f"{parts}; {self.without:.2f} where nothing is known"
 
     @property

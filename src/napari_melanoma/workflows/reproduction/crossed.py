@@ -6,6 +6,7 @@ sides.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from napari_melanoma.workflows.reproduction.dealing import MELANOMA, Dealt, deal
 from napari_melanoma.workflows.reproduction.papers import PaperFile, Role
 from napari_melanoma.workflows.reproduction.split import DUPLICATE, JUDGED, LEARN, TABLE, relative
 
+PHANTOM = "cohort.json"  # in a phantom cohort
 UNTOUCHED = "untouched"  # the split of images that no fold learns from or judges, and the part of their answers
 UNANSWERED = "no answer"
 UNLABELLED, CONTROL = "unlabelled", "control"
@@ -155,6 +157,8 @@ def write_crossed(folders: Mapping[str, tuple[Path, ...]], how: Crossing, run: R
             for fold in range(1, how.folds + 1):
                 with atomic_folder(place / f"fold-{fold}" / folder.name) as written:
                     _write(own, fold, (how, role), place / f"fold-{fold}" / folder.name, written)
+                    if (folder / PHANTOM).is_file():  # that the patients were drawn goes with them
+                        shutil.copy(folder / PHANTOM, written / PHANTOM)
                 hidden = place / f"fold-{fold}" / UNLABELLED / folder.name
                 with atomic_folder(hidden) as written:
                     _write(own, fold, (how, role), hidden, written, hide=True)

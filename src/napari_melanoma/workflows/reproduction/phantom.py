@@ -8,13 +8,13 @@ from typing import Any
 
 from napari_melanoma.core.runs import PARTS, Milestone, RunContext
 from napari_melanoma.io.slide_folder import read_object
-from napari_melanoma.workflows.reproduction.crossed import CrossedRole
+from napari_melanoma.workflows.reproduction.crossed import PHANTOM, CrossedRole
 from napari_melanoma.workflows.reproduction.paper_files import read_paper
 from napari_melanoma.workflows.reproduction.papers import Paper, PhantomCohort
 from napari_melanoma.workflows.reproduction.plan import Plan
 from napari_melanoma.workflows.reproduction.request import ReproduceOptions
 
-FOLDER, LAW = "phantom-cohort", "cohort.json"
+FOLDER = "phantom-cohort"
 TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # as a cohort is drawn
 WORDS = {"all": "all that the law looks at", "table": "all but the image", "image": "the image", "depth": "depth"}
 WORDS |= {"patient": "the patient"}
@@ -125,7 +125,7 @@ def said_of(folders: Iterable[Path]) -> list[str]:
     """
     found = []
     for folder in dict.fromkeys(folders):
-        told = read_object(folder / LAW)
+        told = read_object(folder / PHANTOM)
         if "law" in told:
             found.append(" ".join(filter(None, [NOBODY, _best(told)])))
     return found
