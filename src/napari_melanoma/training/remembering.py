@@ -83,4 +83,4 @@ def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
                 known[key], room = one.clone(), room - one.nbytes
         return [torch.stack([fresh[key] if key in fresh else known[key] for key in keys])]
 
-    encoder.forward = seen  # type: ignore[method-assign]  # no weight gets another name by it
+    encoder.forward = seen  # no weight gets another name by it
