@@ -26,10 +26,12 @@ PHANTOM = SlidePhantomConfig(
 def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     files = write_slide(PHANTOM, tmp_path, "section")
     truth = json.loads(files.truth.read_text(encoding="utf-8"))
-    options = SlideOptions(model="tissue-demo", batch_size=16, workers=1, precision="fp32")
+    options = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
     content = analyse_slide(files.image, tmp_path / "out", options, RunContext()).content
     assert content["breslow_mm"] == pytest.approx(truth["breslow_mm"], abs=0.1)
     assert content["t_category"] == "T1a"
+    low, high = content["breslow_interval_mm"]
+    assert low < content["breslow_mm"] < high < low + 0.5
     best = content["depth"]["candidates"][0]
     ((lesion,),) = (section["lesions"] for section in truth["sections"])
     assert best["deepest"] == pytest.approx(lesion["breslow_line"][1], abs=150)
