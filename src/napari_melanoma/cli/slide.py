@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 
 HELP = examples(
     "napari-melanoma slide section.svs --out results",
-    'napari-melanoma slide "slides/*.svs" --out results --model tissue-demo --mpp 0.5',
-    "napari-melanoma slide section.tif --out results --model skin-demo",
+    'napari-melanoma slide "slides/*.svs" --out results --model skin-demo --mpp 0.5',
     "Analyse whole-slide images. Writes OUT/<stem>/ with result.zarr, lesions.geojson, lesions.csv, heatmap.ome.tif, "
     "tissue.png and result.json, and OUT/slides.csv with a row a slide. A model that draws epidermis and melanoma also "
     "gives the Breslow thickness with its T category. Stopped or killed at any moment, the same "
