@@ -296,6 +296,17 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
+def test_a_name_given_for_regions_counts_from_the_next_slide_on(measuring, tmp_path):
+    person = measuring
+    draws(person)
+    person.dock.settings.keep("slide/region_reader", "Reader R")
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
+    assert line_layer(person) is None  # the line is of the slide before
+    draws(person, TOP, (260.0, 100.0))
+    assert kept(person, "Reader R").mm == near(0.1)
+
+
 def test_nobody_reads_under_the_name_of_the_model(measuring):
     person = measuring
     says_who(person, "Model")
@@ -311,6 +322,7 @@ def test_a_second_reader_is_not_led_and_then_compared(measuring):
     assert person.says("depth_head") == "Not measured yet."
     assert len(line_layer(person).data) == 0
     assert "shown when you have" in person.says("depth_others")
+    assert not person.finds(QAbstractButton, "depth_undo").isEnabled()  # what another reader did stays
     assert person.finds(QTableWidget, "depth_readers").isHidden()
     draws(person, TOP, (260.0, 100.0))
     table = person.finds(QTableWidget, "depth_readers")
@@ -404,6 +416,9 @@ def test_a_slide_that_is_closed_while_somebody_measures(measuring):
 
 def test_a_window_that_is_closed_in_the_middle_of_a_line(measuring):
     person = measuring
+    proposes(person.dock.place.folder, 0.2, 0.12)
+    page(person).keeper.look_again()
+    person.until(lambda: "0.20 mm" in person.says("depth_head"))
     draws(person)
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("said at the last moment")
     presses(person, "depth_draw")

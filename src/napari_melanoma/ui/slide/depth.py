@@ -13,6 +13,7 @@ from napari_melanoma.ui.slide.depth_handing import DepthHanding
 from napari_melanoma.ui.slide.depth_keeper import DepthKeeper
 from napari_melanoma.ui.slide.depth_line import DepthLine
 from napari_melanoma.ui.slide.depth_mitoses import MitosisLayers
+from napari_melanoma.ui.slide.depth_shape import is_open
 from napari_melanoma.ui.slide.regions_controls import READER
 
 if TYPE_CHECKING:
@@ -105,18 +106,19 @@ class SlideDepths(QObject):
         self._slide = slide
         if other:
             self._ended = None
-            self._know_reader()
             if self.analysis is not None:
                 self.analysis.turn_to(None)
         self.keeper.turn_to(slide)
+        if other:
+            self._know_reader()
 
     def _know_reader(self) -> None:
         """Go by the name that was given last, also where that was in the fold of the regions."""
         name = self._dock.settings.kept(READER, "")
         if name != self.keeper.reader and name.lower() != "model":
-            self.keeper.reader = name
             if self._view is not None:
                 self._view.reader.setText(name)
+            self.keeper.be(name)
 
     @property
     def viewer(self) -> Viewer:
@@ -166,7 +168,7 @@ class SlideDepths(QObject):
     def _on_changed(self) -> None:
         """Draw and say what counts now."""
         slide, now, reading = self._slide, self.keeper.now, self.keeper.reading
-        if slide is not None and now is not None:
+        if slide is not None and now is not None and is_open(self._viewer, slide):
             self.line.show(reading.line, "" if reading.mm is None else f"{reading.mm:.2f} mm")
             self.mitoses.show(reading.mitoses)
             show_compared(

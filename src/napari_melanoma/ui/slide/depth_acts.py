@@ -139,11 +139,10 @@ class DepthActs(QObject):
         if name.lower() == MODEL:
             self._dock.status.say(NO_READER)
         elif name != page.keeper.reader:
-            page.keeper.reader = name
             drawn = self._dock.findChild(QLineEdit, "region_reader")  # the same person, in the fold of the regions
             if drawn is not None:
                 drawn.setText(name)
-            page.keeper.changed.emit()
+            page.keeper.be(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
         """A field has another value."""

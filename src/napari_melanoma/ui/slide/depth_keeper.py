@@ -118,6 +118,20 @@ class DepthKeeper(QObject):
         now = self.now
         return self.base if now is None else current(now.history.now, self.base, self.reader)
 
+    def be(self, reader: str) -> None:
+        """Go by another reader, who cannot take back what the one before has set.
+
+        Parameters
+        ----------
+        reader : str
+            The name; empty for none.
+        """
+        if reader != self.reader:
+            self.reader = reader
+            for identity, one in self._known.items():
+                self._known[identity] = replace(one, history=replace(one.history, past=(), undone=()))
+            self.changed.emit()
+
     def turn_to(self, slide: OpenSlide | None) -> None:
         """Be about another slide, or the same with another scale, to which what was measured is brought.
 
