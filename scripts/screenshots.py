@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,13 @@ def main() -> int:
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
         "--only",
-        choices=("lesion", "answer", "review", "train", "body", "case", "slide", "depth"),
+        choices=("lesion", "answer", "review", "train", "body", "case", "slide", "depth", "risk"),
         help="pictures of one dock alone",
     )
+    parser.add_argument(
+        "--risk-model", type=Path, help="bundle that tells metastasis; without it no picture of the risk"
+    )
+    parser.add_argument("--slide", type=Path, help="for the picture of the risk; the sample slide without it")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +75,7 @@ def main() -> int:
         "case": case_pictures,
         "slide": slide_pictures,
         "depth": depth_pictures,
+        "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):
@@ -302,6 +308,58 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     draw_regions(dock)
     show_part(dock, "slide_regions_section")
     picture(window, out / "slide-dock-regions.png")
+    viewer.close()
+
+
+def risk_pictures(bundle: Path | None, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
+    """Picture the fold Risk on a slide: an answer, where the network looks, and what it goes by."""
+    import napari
+
+    if bundle is None:
+        logging.getLogger(__name__).warning("no picture of the risk: name a bundle with --risk-model")
+        return
+    # What whoever makes the pictures has estimated stays out of them, and theirs stays as it is.
+    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, "Slide")
+    window = dock.window()
+    window.resize(1400, 1180)
+    narrow(dock)
+    if slide is None:
+        dock.opener.sample()
+    else:
+        dock.opener.open([slide])
+    wait_until(lambda: dock.slide is not None and not dock.busy)
+    dock.depth_fold.expand(animate=False)
+    depth, page = dock.around.depth, dock.around.risk
+    wait_until(lambda: depth.analysis is not None and bool(depth.analysis.models) and not dock.busy)
+    depth.view.automatic.click()
+    wait_until(lambda: bool(depth.keeper.now.found.proposals) and not dock.busy)
+    dock.depth_fold.collapse(animate=False)
+    dock.risk_fold.expand(animate=False)
+    page.view.model.model = str(bundle)
+    page.view.model.changed.emit()
+    page.keeper.fill_in({"age": "64", "sex": "male", "site": "lower extremity"})
+    page.tell()
+    wait_until(lambda: not dock.busy and page.view.estimate.isEnabled())
+    page.view.estimate.click()
+    wait_until(lambda: not dock.busy and page.view.maps["attention"].isEnabled())
+    page.view.maps["attention"].click()
+    wait_until(lambda: not dock.busy)
+    page.view.gallery.asking.click()
+    wait_until(lambda: not dock.busy)
+    for title in ("slide_heatmap_section", "slide_lesions_section"):
+        dock.findChild(type(dock.depth_fold), title).collapse(animate=False)
+    page.view.patches.linkActivated.emit("0")
+    for _ in range(2):  # what comes into sight grows
+        show_part(dock, "slide_risk_section")
+    picture(window, out / "slide-dock-risk.png")
+    show_part(dock, "risk_gallery")
+    picture(dock, out / "slide-dock-risk-gallery.png")
     viewer.close()
 
 

@@ -117,7 +117,7 @@ class Bars(QWidget):
         numbers = max((metrics.horizontalAdvance(row.text) for row in self.rows), default=0)
         usual = painter.font()
         painter.setFont(_bold(usual))  # as which any name may be painted
-        names = max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)
+        names = 1 + max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)  # rounded
         painter.setFont(usual)
         width = self.width() - INDENT_PX
         names = max(0, min(names, round(NAME_SHARE * width), width - numbers - LEAST_BAR_PX - 2 * GAP_PX))
