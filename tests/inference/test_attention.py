@@ -51,7 +51,9 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
         ),
     )
     folder = tmp_path_factory.mktemp("bundles") / "deep"
-    info = write_bundle(folder, config, build_network("biomarker", options).eval(), "# deep\n")
+    network: Any = build_network("biomarker", options).eval()
+    torch.nn.init.normal_(network.attention.weigh.weight, std=0.2)
+    info = write_bundle(folder, config, network, "# deep\n")
     return Classifier.load(info, "cpu")
 
 

@@ -22,6 +22,8 @@ def built(**options: Any) -> Any:
 
     torch.manual_seed(0)
     network: Any = build_network(SPEC.name, {**SPEC.small, "tabular": TABLE, **options})
+    if network.attention is not None:
+        torch.nn.init.normal_(network.attention.weigh.weight, std=0.2)  # as if it had learnt
     return network.eval()
 
 
@@ -47,6 +49,8 @@ def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side
 
     torch.manual_seed(0)
     attention, maps = SpatialAttention(kernel), torch.randn(2, 5, side, side)
+    assert float(attention.weights(maps).detach().std()) == 0, "at the start all places weigh alike"
+    torch.nn.init.normal_(attention.weigh.weight, std=0.2)
     attention.requires_grad_(False)
     weights = attention.weights(maps)
     both = torch.stack([maps.mean(1), maps.amax(1)], dim=1)

@@ -41,7 +41,8 @@ def explain(
 
     What is explained are the log odds of the class against the others. Evidence against it is left out.
 
-    ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74). ``cam``:
+    ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74); of a
+    network that tells a depth too, the maps of the image alone. ``cam``:
     what the head says of each place of the deepest map by itself, less what it says of none; for a linear head that is
     the map of Zhou et al. 2016 (doi:10.1109/CVPR.2016.319). ``occlusion``: how much is lost where a patch is covered
     (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017
@@ -220,7 +221,9 @@ def _grad_cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
     """Grad-CAM at the deepest map, (row, column) of the map."""
     from captum.attr import LayerGradCam
 
-    return LayerGradCam(asked, asked.deepest).attribute(image)[0, 0]
+    each = LayerGradCam(asked, asked.deepest).attribute(image, attr_dim_summation=False)[0]
+    of_image = asked.network.image_maps  # behind these stand maps of what else the network tells, such as a depth
+    return each[:of_image].sum(dim=0) if of_image else each.sum(dim=0)
 
 
 def _cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:

@@ -80,6 +80,11 @@ class BiomarkerNetwork(Classifier):
         return self.depth is not None
 
     @property
+    def image_maps(self) -> int:
+        """How many of the deepest maps, the first, show the image; those of the depth stand behind them."""
+        return self.image_features
+
+    @property
     def weighs_places(self) -> bool:
         """Whether it has spatial attention."""
         return self.attention is not None

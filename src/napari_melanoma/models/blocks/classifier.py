@@ -48,6 +48,11 @@ class Classifier(nn.Module):
         return False
 
     @property
+    def image_maps(self) -> int:
+        """How many of the deepest maps, the first, show the image; 0: all do."""
+        return 0
+
+    @property
     def weighs_places(self) -> bool:
         """Whether it has spatial attention."""
         return False

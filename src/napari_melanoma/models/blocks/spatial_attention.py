@@ -30,6 +30,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self._shares = shares
         self.weigh = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        nn.init.zeros_(self.weigh.weight)  # at the start all places weigh alike; what differs was learnt
 
     def weights(self, maps: Tensor) -> Tensor:
         """Give A(x).
