@@ -25,6 +25,8 @@ Row = dict[str, Any]
 BORDERS_MM = (0.8, 1.0, 2.0, 4.0)
 NEAR_MM = 0.1  # of a border: there the true category hangs on less than a reader can tell
 COVERAGE = 0.9
+TICKS_MM = (0.2, 0.5, 1.0, 2.0, 4.0, 6.0)
+REACH_UM = 300  # of the histogram of errors
 BLUE, GREY, ORANGE = "#3b6fa0", "#8a9097", "#d08000"
 
 
@@ -191,10 +193,14 @@ def _scatter(axis: Axes, known: Sequence[Row]) -> None:
     axis.plot([0.15, 8], [0.15, 8], color=GREY, linewidth=0.8)
     axis.plot([row["true_mm"] for row in known], [row["mm"] for row in known], "o", color="#1c1f23", markersize=3)
     axis.set(xscale="log", yscale="log", xlabel="true thickness (mm)", ylabel="measured thickness (mm)")
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_ticks(TICKS_MM, labels=[f"{tick:g}" for tick in TICKS_MM])
+        one.set_ticks([], minor=True)
     axis.set_title(f"{len(known)} slides; lines: 90 % intervals", fontsize=9, color=GREY, loc="left")
 
 
 def _histogram(axis: Axes, errors_um: NDArray[np.float64]) -> None:
-    """How errors are spread; what lies beyond 500 micrometres is counted in the last bars."""
-    axis.hist(np.clip(errors_um, -500, 500), bins=np.arange(-500, 501, 25).tolist(), color=BLUE)
+    """How errors are spread; what lies beyond ``REACH_UM`` is counted in the last bars."""
+    bins = np.arange(-REACH_UM, REACH_UM + 1, 20).tolist()
+    axis.hist(np.clip(errors_um, -REACH_UM, REACH_UM), bins=bins, color=BLUE)
     axis.set(xlabel="measured less true (micrometres)", ylabel="slides")

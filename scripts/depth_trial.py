@@ -74,7 +74,8 @@ def main() -> int:
     """Draw, analyse, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--count", type=int, default=200, help="slides of looks that training has not seen")
+    parser.add_argument("--count", type=int, default=200, help="number of the last slide of unseen looks, plus one")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them, to try others than before")
     parser.add_argument("--calibration", type=int, default=120, help="slides to fit intervals to")
     parser.add_argument("--model", default="skin-demo", help="a bundle; '' draws the slides and stops")
     parser.add_argument("--processes", type=int, default=2)
@@ -85,7 +86,7 @@ def main() -> int:
     jobs = [
         Job(arguments.out, part, number, arguments.model, arguments.again)
         for part, count in counts.items()
-        for number in range(count)
+        for number in range(arguments.first if part == "test" else 0, count)
     ]
     jobs.sort(key=lambda job: job.number / counts[job.part])
     rows = list(spread_out(done, jobs, arguments.processes))
@@ -132,7 +133,7 @@ def done(job: Job) -> dict[str, Any]:
     try:
         content = _analysed(job)
     except MelanomaError as error:
-        return row | {"why": str(error)}
+        return row | measured({}) | {"why": str(error)}
     return row | measured(content)
 
 
@@ -187,7 +188,7 @@ def measured(content: dict[str, Any]) -> dict[str, Any]:
         "at_least": best.get("at_least"),
         "certain_mm": best.get("certain_mm"),
         "possible_mm": best.get("possible_mm"),
-        "seconds": round(content["seconds"], 1),
+        "seconds": round(content.get("seconds", 0.0), 1),
         "why": "" if content.get("breslow_mm") else "; ".join(depth.get("notes") or ["not measured"]),
     }
 
