@@ -114,7 +114,8 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
     pair = _pair(probability, model)
     possible, config = model.judge.possible(pair)[0], model.info.config
     comparators = read_comparators(model.info.path)
-    parts = _together(parted(model, looked, known.row, options.background), each, options)
+    there = parted(model, looked, known.row, options.background) if _knows_gaps(model) else None
+    parts = _together(there, each, options)
     return RiskAnswer(
         positive=model.judge.config.positive,
         probability=probability,
@@ -133,6 +134,15 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
     )
+
+
+def _knows_gaps(model: Classifier) -> bool:
+    """Whether the network has learnt what an empty cell means; of one whose recipe is not told, it is believed."""
+    recipe = model.info.config.provenance.get("recipe")
+    asked = recipe.get("classification") if isinstance(recipe, dict) else None
+    if not isinstance(asked, dict) or not model.encoding.fields:
+        return True
+    return bool(asked.get("drop_form", 1) or asked.get("drop_field", 1))
 
 
 def _pair(probability: float, model: Classifier) -> NDArray[np.float64]:
@@ -215,6 +225,11 @@ def _warnings(model: Classifier, known: KnownCase, phantom: bool) -> list[str]:
         )
     for name, cells in understand([known.row], model.encoding).unseen.items():
         said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
+    if not _knows_gaps(model):
+        said.append(
+            "the model has never seen an empty cell while learning (drop_form = 0): shares are not told, and where "
+            "something is not known its answer means little"
+        )
     if model.judge.reference is None:
         said.append("the model has no reference cases: how sure its answer is, is not known")
     return said
