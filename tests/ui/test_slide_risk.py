@@ -13,8 +13,8 @@ from slide_stage import FIXTURES
 from test_slide_depth import draws as draws_depth
 from test_slide_depth import proposes
 
-from conftest import FAKE_WORKER, command_of
 from napari_melanoma.models.registry import user_folder
+from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.case_rows import case_rows
 from napari_melanoma.ui.slide import layers as slide_layers
 
@@ -309,17 +309,13 @@ def test_an_answer_of_another_model_is_shown_as_one_of_before(waiting):
 
 
 def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
-    import psutil
-
     person = waiting
     fills_in(person, "14")
     presses(person, "risk_estimate")
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
-    folder = person.dock.place.folder
+    folder, users = person.dock.place.folder, worker_client._Shared.users
     person.viewer.window.remove_dock_widget("all")
-    person.qtbot.wait(50)
-    page_is_gone = [child for child in psutil.Process().children() if FAKE_WORKER.name in command_of(child)]
-    assert len(page_is_gone) <= 1  # the one that other docks share may stay
+    person.until(lambda: worker_client._Shared.users == users - 1)  # with the last one the child ends
     assert not (folder / "risk.json").exists()
 
 
