@@ -151,7 +151,7 @@ def _analysed(job: Job) -> dict[str, Any]:
 def _measured_again(job: Job) -> dict[str, Any]:
     """Measure on the map that the network drew."""
     from napari_melanoma.io.slide_results import SlideResult
-    from napari_melanoma.workflows.slide_depth import slide_depth
+    from napari_melanoma.workflows.slide_depth import UNFAMILIAR, slide_depth
     from napari_melanoma.workflows.slide_depth_parts import DepthMap
     from napari_melanoma.workflows.slide_findings import read_maps
     from napari_melanoma.workflows.slide_maps import SlideMaps
@@ -160,7 +160,9 @@ def _measured_again(job: Job) -> dict[str, Any]:
     values, classes = result.array("map"), result.spec.classes
     place = read_maps(job.folder, content["target"]).place
     small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), place)
-    content |= slide_depth(DepthMap.of(values, small, classes, content["model"]["name"]), (), RunContext())
+    found = DepthMap.of(values, small, classes, content["model"]["name"])
+    familiar = not any(warning.startswith(UNFAMILIAR) for warning in content["warnings"])
+    content |= slide_depth(found, (), RunContext(), familiar=familiar)
     write_json(job.folder / RESULT, content)
     return content
 
