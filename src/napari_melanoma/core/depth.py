@@ -29,7 +29,7 @@ class MeasuredDepth(Config):
 
 
 class DepthAnswer(Config):
-    """The depth that a bundle tells of a picture: on which scale, and how well on images that it has not learnt from."""
+    """The depth that a bundle tells of a picture: on which scale, and how well on images that it did not learn."""
 
     column: str = Field(DEPTH, min_length=1, description="of the table, that it learnt to tell")
     scale: DepthScale = DepthScale()
