@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 NOTHING: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 NO_LAW = "no interval: this model was not tried on slides of known thickness, so that its errors are not known"
-UNLIKE = "no interval: the slide is unlike those that the model learnt from, and the thickness may mean nothing"
+UNLIKE = (
+    "the slide is unlike those that the model learnt from: the thickness may mean nothing, and its interval may be too "
+    "narrow"
+)
 UNFAMILIAR = "out of distribution"  # how a warning begins that says so
 COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
 STRADDLES = "the interval reaches {}: the category is not sure"
@@ -45,7 +48,7 @@ def slide_depth(
     run : RunContext
         Asked between sections whether to go on.
     familiar : bool
-        Whether the slide looks like those that the model learnt from; else there is no interval.
+        Whether the slide looks like those that the model learnt from; else it is said what that means here.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def depth_in_words(content: Mapping[str, Any]) -> str:
 
 def _measured(found: DepthMap, run: RunContext, *, familiar: bool) -> tuple[tuple[DepthCandidate, ...], list[str]]:
     """Measure section after section, each in the part of the map that its lesions need."""
-    config, law = DepthConfig(), known_laws().get(found.model) if familiar else None
+    config, law = DepthConfig(), known_laws().get(found.model)
     sections = sections_of(found, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]
@@ -104,7 +107,7 @@ def _measured(found: DepthMap, run: RunContext, *, familiar: bool) -> tuple[tupl
         candidates += measured
         notes += why
     if candidates:
-        notes += [NO_LAW if familiar else UNLIKE] * (law is None) + [NAEVI_TOO] * (not tells_naevi(found.classes))
+        notes += [UNLIKE] * (not familiar) + [NO_LAW] * (law is None) + [NAEVI_TOO] * (not tells_naevi(found.classes))
     return ranked(candidates), list(dict.fromkeys(notes))
 
 
