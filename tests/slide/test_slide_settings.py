@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "stain_reference": ("half.png", "other.png"),
     "apply_profile": (True, None),
 }
+BESIDE = {"stain_reference": {"stain": StainConfig()}}  # which counts for nothing without it
 INFO = TileModelInfo("m", "classification", ("a", "b"), 224, 0.5, fingerprint="w", answers="a")
 ORDER = np.array([[0, 0], [1, 1]], np.int32)
 
@@ -61,7 +62,8 @@ def made(tmp_path: Path) -> Callable[..., SlideOptions]:
 
     def options(field: str, which: int) -> SlideOptions:
         value = VALUES[field][which]
-        return SlideOptions(model="m", **{field: tmp_path / value if field in PICTURES else value})
+        picture = {field: tmp_path / value if field in PICTURES else value}
+        return SlideOptions(model="m", **BESIDE.get(field, {}), **picture)
 
     return options
 
@@ -74,7 +76,7 @@ def test_every_option_that_moves_a_value_is_tried() -> None:
 def test_an_option_that_is_set_changed_or_taken_away_is_told(
     field: str, made: Callable[..., SlideOptions], tmp_path: Path
 ) -> None:
-    usual, first = SlideOptions(model="m"), made(field, 0)
+    usual, first = SlideOptions(model="m", **BESIDE.get(field, {})), made(field, 0)
     pairs = [(usual, first), (first, usual)]
     if VALUES[field][1] is not None:
         pairs.append((first, made(field, 1)))

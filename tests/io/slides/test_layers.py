@@ -53,13 +53,13 @@ def test_a_level_says_what_napari_asks(write_svs) -> None:
 def test_a_slide_is_a_layer_in_micrometres(write_svs) -> None:
     from napari.layers import Image, Layer
 
-    path = write_svs(mpp="0.25")
+    path = write_svs(mpp="0.4")
     [(levels, keywords, kind)] = read_layers(str(path))
     about = keywords["metadata"]["napari_melanoma"]
     assert about["role"] == "slide"
     assert about["path"] == str(path)
     assert about["info"] is about["slide"].info
-    assert keywords["scale"] == (0.25, 0.25)
+    assert keywords["scale"] == (0.4, 0.4)
     assert keywords["translate"] == (0, 0)
     layer = Layer.create(levels, keywords, kind)
     assert isinstance(layer, Image)
@@ -68,7 +68,7 @@ def test_a_slide_is_a_layer_in_micrometres(write_svs) -> None:
     assert layer.name == "slide"
     assert layer.contrast_limits == [0, 255]
     assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
-    assert layer.extent.world[1] == pytest.approx([409 * 0.25, 299 * 0.25], abs=0.2)
+    assert layer.extent.world[1] == pytest.approx([409 * 0.4, 299 * 0.4], abs=0.2)
 
 
 def test_without_a_scale_it_stays_in_pixels_and_says_so(tissue, tmp_path) -> None:
