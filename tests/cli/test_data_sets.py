@@ -115,7 +115,7 @@ def test_a_table_of_ones_own_is_imported_by_a_mapping_and_merged(run, tmp_path: 
 def test_the_sources_are_listed(run, lines) -> None:
     result = run("data", "sources", "--json")
     names = [line["name"] for line in lines(result.stdout) if line["event"] == "source"]
-    assert names[:3] == ["dermofit", "dicom", "fitzpatrick17k"]
+    assert names[:3] == ["cptac-cm", "dermofit", "dicom"]
     assert "ISIC2018_Task1-2_Training_Input" in run("data", "sources").stdout
 
 

@@ -67,7 +67,7 @@ def test_recipes_are_listed(run: Run) -> None:
     listed = run("recipes", "list").stdout.splitlines()
     assert listed[0].startswith("fine-tune        A few to a few hundred corrected masks")
     names = [line.split(" ", 1)[0] for line in listed[:-1]]
-    assert names[-3:] == ["P1", "P2", "P4"]
+    assert names[-4:] == ["P1", "P2", "P3", "P4"]
 
 
 def test_a_recipe_is_written_ready_to_run(run: Run, lines) -> None:

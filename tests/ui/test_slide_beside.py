@@ -20,6 +20,12 @@ def presses(person, name):
     button.click()
 
 
+def closes_the_second(person):
+    """Close the second view, and wait until it has gone."""
+    with person.qtbot.waitSignal(person.dock.around.beside._canvas.destroyed):
+        presses(person, "beside_show")
+
+
 def place(viewer):
     return np.array([*camera(viewer).center[-2:], camera(viewer).zoom])
 
@@ -52,8 +58,7 @@ def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, 
     camera(beside.model).zoom = 1.5
     np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
 
-    with person.qtbot.waitSignal(beside._canvas.destroyed):
-        presses(person, "beside_show")
+    closes_the_second(person)
     assert beside.model is None
 
 
@@ -69,7 +74,7 @@ def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, 
     beside = dock.around.beside
     person.until(lambda: beside._canvas.width() > 300)
     person.qtbot.wait(200)
-    presses(person, "beside_show")
+    closes_the_second(person)
     person.until(lambda: abs(dock.width() - before) < 20)
 
 
@@ -107,4 +112,4 @@ def test_what_was_found_on_the_slide_beside_lies_on_it_with_a_scale_bar(analysed
     dock.places.check.setChecked(False)
     assert not scale_bar(beside).visible
     assert not scale_bar(person.viewer).visible
-    presses(person, "beside_show")
+    closes_the_second(person)
