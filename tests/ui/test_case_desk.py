@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image as PillowImage
 from qtpy import API_NAME
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
@@ -22,14 +24,16 @@ PATIENCE_MS = 20_000
 
 
 @pytest.fixture
-def window(home, qtbot):
-    """A window with a dock in it."""
+def window(home, qtbot, qapp):
+    """A window with a dock in it; it goes while it is held, for a filter of events must not outlive what it filters."""
     made = QMainWindow()
     qtbot.addWidget(made)
     dock = QWidget()
     made.setCentralWidget(dock)
     made.show()
-    return made
+    yield made
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert not isalive(made)
 
 
 @pytest.fixture
