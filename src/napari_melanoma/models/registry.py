@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BUNDLE = "lesion-small"
 DEFAULT_CLASSIFIER = "melanoma-small"
+DEFAULT_TILE_MODEL = "tile-demo"  # of slides
 DOES = {"segmentation": "draws lesions and tells no diagnosis", "classification": "tells a diagnosis and draws nothing"}
 SHIPPED = Path(__file__).parent / "weights"
 

@@ -21,6 +21,7 @@ from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_folder import RESULT, TISSUE
 from napari_melanoma.io.slide_results import DONE, FAILED, STORE, SlideResult, discard_result
 from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
 from napari_melanoma.workflows.processes import PROCESS, ProcessStamp
 from napari_melanoma.workflows.slide_again import analysed_before
 from napari_melanoma.workflows.slide_bags import answer_slide, check_bags, info_of
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SlideOptions", "SlideOutcome", "analyse_slide"]
 
-DEFAULT_TILE_MODEL = "tile-demo"
 EVENT_INTERVAL_S = 0.5
 LOOKED_AT, UNLIKE_SHARE = 64, 0.1  # tiles, and the share of them that may look unfamiliar
 CHECKED_TILES = 8  # on which half precision is compared with float32 before anything is analysed

@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
+from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.slide import layers as slide_layers
@@ -68,7 +69,7 @@ class SlideDock(SlideControls):
         self.drawing = LesionDrawing(self, napari_viewer)
         self.relation = LesionRelation(self)
         self.regions = SlideRegions(self, napari_viewer)
-        self.model.model = self.settings.kept("slide/model", "")
+        self.model.model = self.settings.kept("slide/model", DEFAULT_TILE_MODEL)
         self._connect()
         self._add_shortcuts()
         self.picker.refresh()

@@ -47,8 +47,7 @@ def _files(options: SlideOptions) -> dict[str, Any]:
 
 def _model(options: SlideOptions) -> dict[str, Any]:
     """Name and content of a bundle: another one may have taken its name meanwhile."""
-    from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.workflows.analyse_slide import DEFAULT_TILE_MODEL
+    from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, find_bundle
 
     name = options.model or DEFAULT_TILE_MODEL
     try:
