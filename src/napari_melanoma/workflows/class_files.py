@@ -89,8 +89,7 @@ def write_class_evaluation(
     told = evaluation.told
     columns = probability_columns(told.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
-    names = (*names, *(DEPTHS if evaluation.depths else ()))
-    write_table(out / TABLE, _image_rows(evaluation), names)
+    write_table(out / TABLE, _image_rows(evaluation), (*names, *(DEPTHS if evaluation.depths else ())))
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(evaluation, model, options)
     write_json(out / "metrics.json", about)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import save_error
 from napari_melanoma.io.slide_depth import DEPTH, Proposed, Reading, SlideDepth, proposed, read_depth, write_depth
 from napari_melanoma.io.slide_folder import read_content
+from napari_melanoma.workflows.others_files import put_others_aside, stamp_of
 from napari_melanoma.workflows.slide_folders import fingerprint, note_slide, slide_folder
-from napari_melanoma.workflows.slide_regions import slide_noted, stamp_of
+from napari_melanoma.workflows.slide_regions import slide_noted
 
 ANALYSIS = "depth"  # folder within a slide's own: of an analysis that was started for the depth alone
 SURFACE = "epidermis"  # the class without which a model cannot say where the surface is
@@ -101,18 +100,11 @@ def keep_depth(folder: Path, slide: Path, depth: SlideDepth, known: tuple[int, i
         Where it cannot be written.
     """
     path = folder / DEPTH
-    notes: tuple[str, ...] = ()
     if slide_noted(folder) is None:
         note_slide(folder, slide, named=True)
     if not depth.fingerprint:
         depth = depth.model_copy(update={"fingerprint": fingerprint(slide)})
-    if (there := stamp_of(path)) is not None and there != known:
-        aside = path.with_name(f"depth-{time.strftime('%Y%m%d-%H%M%S')}.json")
-        try:
-            path.replace(aside)
-        except OSError as error:
-            raise save_error(aside, error) from error
-        notes = (f"{DEPTH} was written by somebody else meanwhile: that is kept as {aside.name}",)
+    notes = put_others_aside(path, known)
     write_depth(folder, depth)
     return FoundDepth(depth, notes, stamp_of(path))
 

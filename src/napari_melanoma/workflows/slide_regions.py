@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_melanoma.analysis.regions import READER, Regions, reader_of, with_ids
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import save_error
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.io.geojson_fitting import fitted
 from napari_melanoma.io.geojson_reading import read_geojson
+from napari_melanoma.workflows.others_files import put_others_aside, stamp_of
 from napari_melanoma.workflows.slide_folders import SOURCE, name_of, note_slide, slide_folder
 
 REGIONS = "regions.geojson"
@@ -80,38 +79,11 @@ def keep_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, 
         Where it cannot be written.
     """
     path = folder / REGIONS
-    notes: tuple[str, ...] = ()
     if slide_noted(folder) is None:
         note_slide(folder, slide, named=True)
-    if (there := stamp_of(path)) is not None and there != known:
-        aside = path.with_name(f"regions-{time.strftime('%Y%m%d-%H%M%S')}.geojson")
-        try:
-            path.replace(aside)
-        except OSError as error:
-            raise save_error(aside, error) from error
-        notes = (f"{REGIONS} was written by somebody else meanwhile: that is kept as {aside.name}",)
+    notes = put_others_aside(path, known)
     write_geojson(path, regions)
     return FoundRegions(regions, notes, stamp_of(path))
-
-
-def stamp_of(path: Path) -> tuple[int, int] | None:
-    """Tell a file from a later one of the same name.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any file.
-
-    Returns
-    -------
-    tuple of int or None
-        Its time and size; None where there is none.
-    """
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
 
 
 def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> FoundRegions:

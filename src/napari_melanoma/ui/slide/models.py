@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
@@ -9,6 +11,9 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.ui.look import ThemedIcons
 from napari_melanoma.ui.model_picker import ModelPicker, show_card
+
+if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
 
 OTHER = "other"
 QUESTION = (
@@ -20,10 +25,105 @@ ENCODER = (
     "**{name}** is a published network that was not made for this program. It turns each tile into a vector, "
     "``embedding`` in ``result.zarr``. Its weights must be on this computer; see their licence first."
 )
-NONE_YET = "none installed: name one"
 
 
-class SlideModelPicker(ModelPicker):
+class OpenPicker(ModelPicker):
+    """A combo box of some of the installed models, at its end any other one that the user names.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Gives the icon of the card.
+    """
+
+    others = ("another one ...", "none installed: name one")  # the last entry, and where it is the only one
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        self._kept = ""
+        super().__init__(icons)
+
+    def fits(self, bundle: BundleInfo) -> bool:
+        """Say whether an installed model is offered.
+
+        Parameters
+        ----------
+        bundle : BundleInfo
+            One of those.
+
+        Returns
+        -------
+        bool
+            Whether it is.
+        """
+        raise NotImplementedError
+
+    def shown_as(self, name: str) -> str | None:
+        """Say what a model is called in the list that is not in it yet.
+
+        Parameters
+        ----------
+        name : str
+            Name or path.
+
+        Returns
+        -------
+        str or None
+            None of one that cannot be picked.
+        """
+        return name
+
+    @property
+    def model(self) -> str:
+        """Name or path of the model that is picked; empty where there is none."""
+        picked = str(self.combo.currentData() or "")
+        return "" if picked == OTHER else picked
+
+    @model.setter
+    def model(self, name: str) -> None:
+        shown = self.shown_as(name) if name else None
+        if shown is None:
+            return
+        index = self.combo.findData(name)
+        if index < 0:
+            index = self.combo.count() - 1
+            self.combo.insertItem(index, shown, name)
+            self.combo.setItemData(index, name, Qt.ItemDataRole.ToolTipRole)
+        self.combo.setCurrentIndex(index)
+        self._kept = name
+
+    def refresh(self) -> None:
+        """List the models that are there now."""
+        for bundle in list_bundles():
+            if self.fits(bundle) and self.combo.findData(bundle.name) < 0:
+                self.combo.insertItem(max(0, self.combo.count() - 1), bundle.name, bundle.name)
+                place = self.combo.findData(bundle.name)
+                self.combo.setItemData(place, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        if self.combo.findData(OTHER) < 0:
+            self.combo.addItem("", OTHER)
+        last = self.combo.count() - 1
+        self.combo.setItemText(last, self.others[0] if last else self.others[1])
+        if self.model:
+            self._kept = self.model
+
+    def ask(self) -> None:
+        """Ask for another model; ``_go_back`` where the user does not want one."""
+        raise NotImplementedError
+
+    def _on_activated(self, index: int) -> None:
+        if self.combo.currentData() == OTHER:
+            self.ask()
+        else:
+            self._kept = self.model
+            self.changed.emit()
+
+    def _go_back(self) -> None:
+        """Pick again what was picked before."""
+        index = self.combo.findData(self._kept)
+        if index >= 0:
+            self.combo.setCurrentIndex(index)
+
+
+class SlideModelPicker(OpenPicker):
     """A combo box of models of slides, at its end any other one.
 
     Parameters
@@ -36,40 +136,20 @@ class SlideModelPicker(ModelPicker):
     spoken = ("Model of slides", "Card of the model of slides")
     tip = "The model that is asked about each tile"
 
-    def __init__(self, icons: ThemedIcons) -> None:
-        self._kept = ""
-        super().__init__(icons)
+    def fits(self, bundle: BundleInfo) -> bool:
+        """Say whether a model is one of slides.
 
-    @property
-    def model(self) -> str:
-        """Name or path of the model that is picked; empty where there is none."""
-        picked = str(self.combo.currentData() or "")
-        return "" if picked == OTHER else picked
+        Parameters
+        ----------
+        bundle : BundleInfo
+            An installed one.
 
-    @model.setter
-    def model(self, name: str) -> None:
-        if not name:
-            return
-        index = self.combo.findData(name)
-        if index < 0:
-            index = self.combo.count() - 1
-            self.combo.insertItem(index, name, name)
-        self.combo.setCurrentIndex(index)
-        self._kept = name
-
-    def refresh(self) -> None:
-        """List the models that are there now."""
-        for bundle in list_bundles():
-            if bundle.config.is_of_slides and self.combo.findData(bundle.name) < 0:
-                self.combo.insertItem(max(0, self.combo.count() - 1), bundle.name, bundle.name)
-                place = self.combo.findData(bundle.name)
-                self.combo.setItemData(place, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
-        if self.combo.findData(OTHER) < 0:
-            self.combo.addItem("", OTHER)
-        last = self.combo.count() - 1
-        self.combo.setItemText(last, "another one ..." if last else NONE_YET)
-        if self.model:
-            self._kept = self.model
+        Returns
+        -------
+        bool
+            Whether it is one.
+        """
+        return bundle.config.is_of_slides
 
     def _on_models(self, name: str) -> None:
         """List what there is now, and pick a model of slides that was taken over."""
@@ -82,11 +162,8 @@ class SlideModelPicker(ModelPicker):
             self.model = name
             self.changed.emit()
 
-    def _on_activated(self, index: int) -> None:
-        if self.combo.currentData() != OTHER:
-            self._kept = self.model
-            self.changed.emit()
-            return
+    def ask(self) -> None:
+        """Ask for a network by its name."""
         dialog = QInputDialog(self.window())
         dialog.setObjectName("encoder_dialog")
         dialog.setWindowTitle("Another model")
@@ -102,12 +179,6 @@ class SlideModelPicker(ModelPicker):
             return
         self.model = text.strip()
         self.changed.emit()
-
-    def _go_back(self) -> None:
-        """Pick again what was picked before."""
-        index = self.combo.findData(self._kept)
-        if index >= 0:
-            self.combo.setCurrentIndex(index)
 
     def _on_card(self) -> None:
         try:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.models.registry import list_bundles
-from napari_melanoma.ui.look import ThemedIcons
-from napari_melanoma.ui.model_picker import ModelPicker, show_card
+from napari_melanoma.ui.model_picker import show_card
+from napari_melanoma.ui.slide.models import OpenPicker
 from napari_melanoma.ui.slide.risk_bundles import tells_risk, told_by
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
-OTHER = "other"
 
-
-class RiskPicker(ModelPicker):
+class RiskPicker(OpenPicker):
     """A combo box of models that tell metastasis from patches, at its end any other one.
 
     Parameters
@@ -32,28 +28,38 @@ class RiskPicker(ModelPicker):
     spoken = ("Model of the risk", "Card of the model of the risk")
     tip = "The model that says how likely it has spread"
 
-    def __init__(self, icons: ThemedIcons) -> None:
-        self._kept = ""
-        super().__init__(icons)
+    others = ("a folder ...", "none installed: choose a folder")
 
-    @property
-    def model(self) -> str:
-        """Name or path of the model that is picked; empty where there is none."""
-        picked = str(self.combo.currentData() or "")
-        return "" if picked == OTHER else picked
+    def fits(self, bundle: BundleInfo) -> bool:
+        """Say whether a model tells metastasis.
 
-    @model.setter
-    def model(self, name: str) -> None:
-        if not name or told_by(name) is None:
-            return
-        index = self.combo.findData(name)
-        if index < 0:
-            found = told_by(name)
-            index = self.combo.count() - 1
-            self.combo.insertItem(index, name if found is None else found.name, name)
-            self.combo.setItemData(index, name, Qt.ItemDataRole.ToolTipRole)
-        self.combo.setCurrentIndex(index)
-        self._kept = name
+        Parameters
+        ----------
+        bundle : BundleInfo
+            An installed one.
+
+        Returns
+        -------
+        bool
+            Whether it does.
+        """
+        return tells_risk(bundle)
+
+    def shown_as(self, name: str) -> str | None:
+        """Say what a model is called in the list.
+
+        Parameters
+        ----------
+        name : str
+            Name or path.
+
+        Returns
+        -------
+        str or None
+            None of one that tells something else.
+        """
+        found = told_by(name)
+        return None if found is None else found.name
 
     @property
     def bundle(self) -> BundleInfo | None:
@@ -61,19 +67,11 @@ class RiskPicker(ModelPicker):
         return told_by(self.model) if self.model else None
 
     def refresh(self) -> None:
-        """List the models that are there now."""
-        for bundle in list_bundles():
-            if tells_risk(bundle) and self.combo.findData(bundle.name) < 0:
-                self.combo.insertItem(max(0, self.combo.count() - 1), bundle.name, bundle.name)
-                place = self.combo.findData(bundle.name)
-                self.combo.setItemData(place, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
-        if self.combo.findData(OTHER) < 0:
-            self.combo.addItem("", OTHER)
-        last = self.combo.count() - 1
-        self.combo.setItemText(last, "a folder ..." if last else "none installed: choose a folder")
-        if last and not self._kept:
+        """List the models that are there now, the first one picked."""
+        super().refresh()
+        if self.combo.count() > 1 and not self._kept:
             self.combo.setCurrentIndex(0)
-        self._kept = self.model or self._kept
+            self._kept = self.model
 
     def _on_models(self, name: str) -> None:
         """List what there is now, and pick a model of the risk that was taken over."""
@@ -83,11 +81,8 @@ class RiskPicker(ModelPicker):
             self.model = name
         self.changed.emit()
 
-    def _on_activated(self, index: int) -> None:
-        if self.combo.currentData() != OTHER:
-            self._kept = self.model
-            self.changed.emit()
-            return
+    def ask(self) -> None:
+        """Ask for the folder of a bundle."""
         dialog = QFileDialog(self.window(), "Folder of a bundle that tells metastasis")
         dialog.setObjectName("risk_bundle_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
@@ -109,12 +104,6 @@ class RiskPicker(ModelPicker):
             return
         self.model = name
         self.changed.emit()
-
-    def _go_back(self) -> None:
-        """Pick again what was picked before."""
-        index = self.combo.findData(self._kept)
-        if index >= 0:
-            self.combo.setCurrentIndex(index)
 
     def _on_card(self) -> None:
         found = self.bundle

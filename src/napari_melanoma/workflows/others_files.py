@@ -1,0 +1,61 @@
+"""A file that another program or window may have written since it was read: told apart, and put aside."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from napari_melanoma.core.files import save_error
+
+Stamp = tuple[int, int]
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Tell a file from a later one of the same name.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any file.
+
+    Returns
+    -------
+    tuple of int or None
+        Its time and size; None where there is none.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def put_others_aside(path: Path, known: Stamp | None) -> tuple[str, ...]:
+    """Make room for a file, and keep what somebody else has written there meanwhile.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the file goes.
+    known : tuple of int or None
+        Stamp of the one that is replaced knowingly; None where there was none.
+
+    Returns
+    -------
+    tuple of str
+        What was put aside, in words; empty where there is nothing of others.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be renamed.
+    """
+    there = stamp_of(path)
+    if there is None or there == known:
+        return ()
+    aside = path.with_name(f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        raise save_error(aside, error) from error
+    return (f"{path.name} was written by somebody else meanwhile: that is kept as {aside.name}",)
