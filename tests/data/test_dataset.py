@@ -136,3 +136,16 @@ def test_rows_without_an_image_are_entries_and_no_samples(tmp_path: Path) -> Non
     assert "repeats image_id a" in said[1]
     with pytest.raises(DataSetError, match="the image of 'alone' is not there"):
         read_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "drawn"),
+    [("", [True, False]), ('{"law": {}}', [True, True]), ('{"version": 1, "slides": []}', [True, False])],
+)
+def test_phantoms_are_known_by_their_source_or_by_the_law_beside_them(
+    tmp_path: Path, cohort: str, drawn: list[bool]
+) -> None:
+    folder = _dataset(tmp_path, "image_id,source\na,Phantom-cohort\nb,clinic of phantoms\n")
+    if cohort:
+        (folder / "cohort.json").write_text(cohort, encoding="utf-8")
+    assert [sample.drawn for sample in read_dataset(folder)] == drawn

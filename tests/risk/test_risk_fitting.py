@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import DataRow, write_data
+from napari_melanoma.training.run_data import DataRow, read_data, write_data
 from napari_melanoma.workflows.risk_comparators import read_comparators
 from napari_melanoma.workflows.risk_fitting import fit_beside, fit_if_asked
 
@@ -56,6 +57,17 @@ def test_depth_and_image_are_fitted_and_a_column_that_nobody_filled_in_is_not(en
     assert found.image is not None
     assert found.image.cases == TUNED
     assert not found.phantom
+
+
+@pytest.mark.parametrize(("drawn", "marked"), [(COUNT, True), (COUNT - 1, False)])
+def test_drawn_patients_are_known_by_their_rows_without_the_file_of_their_law(
+    ended: RunFolder, drawn: int, marked: bool
+) -> None:
+    rows = [
+        replace(row, sample=replace(row.sample, drawn=place < drawn)) for place, row in enumerate(read_data(ended.data))
+    ]
+    write_data(ended.data, rows)
+    assert fit_beside(ended, read_bundle(ended.bundle), RunContext()).phantom == marked
 
 
 def test_cases_that_were_drawn_are_marked(ended: RunFolder) -> None:

@@ -19,6 +19,8 @@ from napari_melanoma.io.results import write_mask
 from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.store import user_store
+from napari_melanoma.workflows.model_card import draft_card
+from napari_melanoma.workflows.training_bundle import bundle_config
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 SIDE = 48
@@ -282,3 +284,22 @@ def test_a_cancelled_preparation_leaves_no_table(of_data: TrainRecipe, run_folde
     with pytest.raises(Cancelled):
         prepare_data(of_data, run_folder, resume=False, run=run)
     assert not run_folder.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("every", "share", "title"),
+    [(1, 1.0, ": phantom-trained, demonstration"), (2, 0.5, ": phantoms among"), (0, 0, "")],
+)
+def test_what_was_drawn_is_said_of_the_model_also_after_a_resumed_run(
+    of_data: TrainRecipe, data: Path, run_folder: RunFolder, every: int, share: float, title: str
+) -> None:
+    names = [row["image_id"] for row in csv.DictReader((data / "dataset.csv").read_text().splitlines())]
+    drawn = {name for place, name in enumerate(names) if every and place % every == 0}
+    edit_table(data, lambda row: {**row, "source": "phantom-cohort" if row["image_id"] in drawn else "clinic"})
+    prepare(of_data, run_folder)
+    resumed = prepare(of_data, run_folder, resume=True)
+    config = bundle_config(of_data, resumed, None)
+    assert config.drawn_share == pytest.approx(share, abs=0.2 * (0 < share < 1))
+    assert config.title.startswith(f"{of_data.title}{title}")
+    assert ("hantom" in config.title) == bool(every)
+    assert ("Phantom" in draft_card(config)) == bool(every)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.table_file import each_table_row
+from napari_melanoma.io.slide_folder import read_object
 
 TABLES = ("dataset.csv", "metadata.csv")
+COHORT = "cohort.json"  # of drawn patients: the law that they follow
+PHANTOM = "phantom"  # begins the source of what was drawn, wherever its rows have gone since
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MODALITY_WORDS = ("dermoscopic", "macroscopic", "tbp_tile")
 
@@ -24,7 +27,8 @@ class Sample:
     """One image of a data set with its reference mask; ``group`` is what must stay on one side of a split.
 
     The group is the patient where one is named, else the lesion, else the image that it nearly duplicates. ``review``
-    is what a person said of the mask: one of ``REVIEWS``, or None where the data set does not ask.
+    is what a person said of the mask: one of ``REVIEWS``, or None where the data set does not ask. ``drawn`` are
+    phantoms: no camera has seen them.
     """
 
     image_id: str
@@ -36,6 +40,7 @@ class Sample:
     modality: str | None = None
     diagnosis: str | None = None
     review: str | None = None
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +151,10 @@ def each_sample(folder: Path) -> Iterator[Sample | DataSetError]:
     DataSetError
         Where the table is missing, has no ``image_id`` or no rows.
     """
+    drawn = "law" in read_object(folder / COHORT)
     for entry in each_entry(folder):
-        yield sample_of(entry, folder) if isinstance(entry, Entry) else entry
+        found = sample_of(entry, folder) if isinstance(entry, Entry) else entry
+        yield replace(found, drawn=True) if drawn and isinstance(found, Sample) else found
 
 
 def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
@@ -238,6 +245,7 @@ def sample_of(entry: Entry, folder: Path) -> Sample | DataSetError:
         modality=modality if modality in MODALITY_WORDS else None,
         diagnosis=row.get("diagnosis") or row.get("diagnostic") or None,
         review=(row.get("review") or "").strip().lower() or None,
+        drawn=(row.get("source") or "").strip().lower().startswith(PHANTOM),
     )
 
 

@@ -101,6 +101,14 @@ class BundleConfig(Config):
         return self.task == "segmentation" and len(self.classes) == 1
 
     @property
+    def drawn_share(self) -> float:
+        """Which share of the images that it has learnt from are phantoms; 0 where nothing says so."""
+        data = self.provenance.get("data")
+        known = data if isinstance(data, dict) else {}
+        learnt = known.get("learn", 0) + known.get("base", 0)
+        return known.get("drawn", 0) / learnt if learnt else 0.0
+
+    @property
     def is_of_slides(self) -> bool:
         """Whether it looks at tiles of slides; then no photograph is shown to it."""
         return SLIDE in self.modalities

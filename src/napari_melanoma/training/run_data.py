@@ -18,7 +18,7 @@ Part = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
 PARTS: tuple[Part, ...] = get_args(Part)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
-    *("image", "mask", "image_sha", "mask_sha"),
+    *("image", "mask", "image_sha", "mask_sha", "drawn"),
 )
 
 
@@ -64,7 +64,7 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
                     sample.image.absolute(),
                     sample.mask.absolute() if sample.mask else "",
                 ),
-                *(row.image_sha, row.mask_sha),
+                *(row.image_sha, row.mask_sha, int(sample.drawn)),
             ]
         )
     write_text(path, text.getvalue())
@@ -129,5 +129,6 @@ def _row(cells: dict[str, str]) -> DataRow:
         modality=cells["modality"] or None,
         diagnosis=cells["diagnosis"] or None,
         review=cells["review"] or None,
+        drawn=cells.get("drawn") == "1",  # runs of before do not say
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])

@@ -160,7 +160,20 @@ pipeline_tag: {PIPELINES[config.task]}
 {config.title}.
 
 **Research use only; not for diagnosis.** {kinds}
-"""
+{_drawn(config)}"""
+
+
+def _drawn(config: BundleConfig) -> str:
+    """What a reader must know of a model that has learnt from phantoms."""
+    share = config.drawn_share
+    if not share:
+        return ""
+    if share < 1:
+        return f"\n**Phantoms:** {100 * share:.0f} % of the images that it has learnt from were drawn by a program.\n"
+    return (
+        "\n**Phantom-trained, demonstration.** All images that it has learnt from were drawn by a program: it shows how a "
+        "model is used, and what it says means nothing for a real patient.\n"
+    )
 
 
 def _compared(found: Comparison) -> str:

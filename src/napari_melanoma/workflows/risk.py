@@ -16,7 +16,7 @@ from napari_melanoma.data.features.encoding import understand
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.workflows.risk_answer import PARTS, Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
 from napari_melanoma.workflows.risk_branches import Parted, log_odds, parted
-from napari_melanoma.workflows.risk_comparators import METHODS, Comparators, read_comparators
+from napari_melanoma.workflows.risk_comparators import METHODS, Comparators, of_phantoms, read_comparators
 from napari_melanoma.workflows.risk_known import KnownCase
 from napari_melanoma.workflows.risk_pictures import PatchPicture
 
@@ -129,7 +129,7 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
         beside=_beside(comparators, known, model, looked, options),
         known={name: cell for name, cell in known.row.items() if name in _asked(model)},
         missing=_missing(model, known),
-        warnings=(*_warnings(model, known, comparators.phantom), *known.notes),
+        warnings=(*_warnings(model, known, of_phantoms(model.info)), *known.notes),
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
@@ -215,14 +215,11 @@ def _missing(model: Classifier, known: KnownCase) -> tuple[str, ...]:
     return tuple(name for name, is_known in zip(model.encoding.fields, there, strict=True) if not is_known)
 
 
-def _warnings(model: Classifier, known: KnownCase, phantom: bool) -> list[str]:
+def _warnings(model: Classifier, known: KnownCase, phantom: str) -> list[str]:
     """What a reader of the answer should know before it is believed."""
     said = []
     if phantom:
-        said.append(
-            f"'{model.info.name}' has learnt from drawn patients alone: it shows what an answer looks like, and says "
-            "nothing of a real one"
-        )
+        said.append(phantom)
     for name, cells in understand([known.row], model.encoding).unseen.items():
         said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
     if not _knows_gaps(model):

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.data.dataset import Entry, each_entry
+from napari_melanoma.data.dataset import COHORT, Entry, each_entry
 from napari_melanoma.data.harmonise import harmonise
 from napari_melanoma.io.slide_folder import read_object
 from napari_melanoma.training.class_rows import answers_of, key_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 METASTASIS = "metastasis"
-LAW = "cohort.json"  # in a phantom cohort
 AT_ONCE = 16  # pictures that a network is asked about
 
 
@@ -71,7 +70,8 @@ def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Compar
         Cases([rows[key_of(row.sample)] for row in cases], labels, target),
         (odds, labels[tuning]) if len(odds) else None,
     )
-    drawn = all("law" in read_object(Path(name).expanduser() / LAW) for name in recipe.data.datasets)
+    laws = [Path(name).expanduser() / COHORT for name in recipe.data.datasets]  # runs of before do not say of each case
+    drawn = all(row.sample.drawn for row in cases) or all("law" in read_object(law) for law in laws)
     found = found.model_copy(update={"phantom": drawn})
     write_comparators(bundle.path, found)
     return found

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.data import DataLoader
 
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.training.task import Task
 
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
 HALF = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
+PHANTOM, PARTLY = "phantom-trained, demonstration", "phantoms among what it was trained on"
 
 
 def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> BundleConfig:
@@ -70,7 +72,7 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         named = (*named, SLIDE)
     return BundleConfig(
         name=recipe.name,
-        title=recipe.title,
+        title=_title(recipe.title, [*prepared.samples.learn, *prepared.base_samples]),
         architecture=recipe.model.architecture,
         options=network_options(recipe, prepared),
         input_size=recipe.model.input_size,
@@ -81,6 +83,14 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         provenance=_origin(recipe, prepared, parent),
         **kept,
     )
+
+
+def _title(title: str, learnt: Sequence[Sample]) -> str:
+    """The title of a recipe; of a model that has learnt from phantoms it says so, wherever the model is listed."""
+    drawn = sum(sample.drawn for sample in learnt)
+    if not drawn or PHANTOM in title:
+        return title
+    return f"{title}: {PHANTOM}" if drawn == len(learnt) else f"{title}: {PARTLY}"
 
 
 def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
@@ -198,6 +208,7 @@ def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> d
             "tuning": len(parts.tuning),
             "held_out": len(parts.held_out),
             "domains": counts,
+            "drawn": sum(sample.drawn for sample in learnt),
         },
         "corrections": sum(sample.review in REVIEWED for sample in parts.learn),
         "recipe": _without_folders(recipe),

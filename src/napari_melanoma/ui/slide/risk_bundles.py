@@ -89,6 +89,6 @@ def is_phantom(bundle: BundleInfo) -> bool:
     from napari_melanoma.workflows.risk_comparators import read_comparators
 
     try:
-        return read_comparators(bundle.path).phantom
+        return bundle.config.drawn_share == 1 or read_comparators(bundle.path).phantom
     except MelanomaError:
         return False
