@@ -35,6 +35,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.phantom.slide.files import write_slide
 from napari_melanoma.io.results import write_table
 from napari_melanoma.io.slide_folder import RESULT, read_content
+from napari_melanoma.models.registry import find_bundle
 
 if TYPE_CHECKING:
     from napari_melanoma.inference.tiles import TileModel
@@ -95,7 +96,8 @@ def main() -> int:
     rows.sort(key=lambda row: row["slide"])
     if arguments.fit:
         law = fitted(rows, arguments.model)
-        (arguments.out / "law.json").write_text(to_json({arguments.model: law}), encoding="utf-8")
+        weights = find_bundle(arguments.model).fingerprint
+        (arguments.out / "law.json").write_text(to_json({weights: law}), encoding="utf-8")
         rows = with_law(rows, law)
     write_table(arguments.out / "depth.csv", rows)
     sys.stdout.write(report(rows, arguments.out))
@@ -160,7 +162,7 @@ def _measured_again(job: Job) -> dict[str, Any]:
     values, classes = result.array("map"), result.spec.classes
     place = read_maps(job.folder, content["target"]).place
     small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), place)
-    found = DepthMap.of(values, small, classes, content["model"]["name"])
+    found = DepthMap.of(values, small, classes, content["model"]["fingerprint"])
     familiar = not any(warning.startswith(UNFAMILIAR) for warning in content["warnings"])
     content |= slide_depth(found, (), RunContext(), familiar=familiar)
     write_json(job.folder / RESULT, content)

@@ -147,6 +147,7 @@ def skin_truth(plan: SlidePlan, downsample: float, box: Box) -> Labels:
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
         told = CLASS_OF.copy()
+        told[Kind.NECROSIS] = MELANOMA  # naevi have none
         for lesion in section.lesions:
             told[LESION + lesion.request.index] = MELANOMA if lesion.request.kind == "malignant" else NAEVUS
         classes = np.maximum(classes, told[label_pixels(section, box, downsample)])

@@ -148,7 +148,7 @@ def test_few_slides_make_no_law() -> None:
 def test_laws_are_written_as_they_are_read() -> None:
     truth, features = measured(np.random.default_rng(0), FEWEST)
     law = calibrate(truth, features, made_of="drawn cases")
-    read = json.loads(to_json({"a model": law}))["a model"]
+    read = json.loads(to_json({"hash": law}))["hash"]
     assert IntervalLaw(**{**read, "scale": tuple(read["scale"])}) == law
     for known in known_laws().values():
         assert known.cases >= FEWEST

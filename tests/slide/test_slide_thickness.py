@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from napari_melanoma.analysis.breslow.interval import known_laws
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.phantom.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.data.phantom.slide.files import write_slide
+from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.models.registry import SHIPPED, find_bundle
 from napari_melanoma.workflows.analyse_slide import analyse_slide
-from napari_melanoma.workflows.slide_depth import depth_in_words
+from napari_melanoma.workflows.slide_depth import NO_LAW, depth_in_words
 from napari_melanoma.workflows.slide_options import SlideOptions
 
+OPTIONS = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
 PHANTOM = SlidePhantomConfig(
     seed=11,
     size=(1280, 1536),
@@ -26,8 +31,7 @@ PHANTOM = SlidePhantomConfig(
 def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     files = write_slide(PHANTOM, tmp_path, "section")
     truth = json.loads(files.truth.read_text(encoding="utf-8"))
-    options = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
-    content = analyse_slide(files.image, tmp_path / "out", options, RunContext()).content
+    content = analyse_slide(files.image, tmp_path / "out", OPTIONS, RunContext()).content
     assert content["breslow_mm"] == pytest.approx(truth["breslow_mm"], abs=0.1)
     assert content["t_category"] == "T1a"
     low, high = content["breslow_interval_mm"]
@@ -38,3 +42,46 @@ def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     assert best["lesion"] == 1
     assert content["depth"]["ulceration"] is False
     assert depth_in_words(content).startswith(f"Breslow thickness {content['breslow_mm']:.2f} mm")
+
+
+def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(tmp_path: Path) -> None:
+    files = write_slide(PHANTOM, tmp_path, "section")
+    bundle = copied(tmp_path / "skin-demo", "skin-demo")
+    slightly_others(bundle / "model.safetensors")
+    content = analyse_slide(files.image, tmp_path / "out", of_bundle(bundle), RunContext()).content
+    assert content["model"]["name"] == "skin-demo"
+    assert content["breslow_mm"] == pytest.approx(0.5, abs=0.1)
+    assert content["breslow_interval_mm"] is None
+    assert NO_LAW in content["depth"]["notes"]
+
+
+def test_a_model_under_another_name_keeps_its_law(tmp_path: Path) -> None:
+    assert find_bundle(str(copied(tmp_path / "renamed", "renamed"))).fingerprint in known_laws()
+
+
+def test_each_law_is_of_a_model_that_is_shipped() -> None:
+    shipped = {path.parent.name: read_bundle(path.parent).fingerprint for path in SHIPPED.glob("*/config.json")}
+    assert set(known_laws()) == {shipped["skin-demo"]}
+
+
+def of_bundle(bundle: Path) -> SlideOptions:
+    """Options with the model of a folder."""
+    return OPTIONS.model_copy(update={"model": str(bundle)})
+
+
+def copied(target: Path, name: str) -> Path:
+    """The shipped model of skin as a bundle of the user's own."""
+    shutil.copytree(SHIPPED / "skin-demo", target)
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    (target / "config.json").write_text(json.dumps({**config, "name": name}), encoding="utf-8")
+    return target
+
+
+def slightly_others(weights: Path) -> None:
+    """Weights that are no longer those of the shipped model, and answer as these do."""
+    from safetensors.numpy import load_file, save_file
+
+    values = load_file(weights)
+    name = next(name for name in sorted(values) if name.endswith("bias"))
+    values[name] = values[name] + values[name].dtype.type(1e-3)
+    save_file(values, weights)

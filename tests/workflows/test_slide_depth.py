@@ -58,7 +58,7 @@ def depth_map(labels: NDArray[np.uint8], step: int = 1, pixel: PixelSize | None 
     shape = len(values), padded.shape[1] // step, step, padded.shape[2] // step, step
     small = padded.reshape(shape).mean(axis=(2, 4)).astype(np.float32)
     place = MapPlace(100, 200, STEP * step, STEP * step, pixel)
-    return DepthMap.of(Recorded(values), SlideMaps(small, place), CLASSES, "a model")
+    return DepthMap.of(Recorded(values), SlideMaps(small, place), CLASSES, "hash of weights")
 
 
 def measured(found: DepthMap) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
 
 def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     law = IntervalLaw(0.9, (0.1, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
-    monkeypatch.setattr(depth, "known_laws", lambda: {"a model": law})
+    monkeypatch.setattr(depth, "known_laws", lambda: {"hash of weights": law})
     told = measured(depth_map(section(300, 400, 0.8)))
     assert told["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
     assert told["t_category"] == "T1b"

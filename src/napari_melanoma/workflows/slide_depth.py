@@ -98,7 +98,7 @@ def depth_in_words(content: Mapping[str, Any]) -> str:
 
 def _measured(found: DepthMap, run: RunContext, *, familiar: bool) -> tuple[tuple[DepthCandidate, ...], list[str]]:
     """Measure section after section, each in the part of the map that its lesions need."""
-    config, law = DepthConfig(), known_laws().get(found.model)
+    config, law = DepthConfig(), known_laws().get(found.weights)
     sections = sections_of(found, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]

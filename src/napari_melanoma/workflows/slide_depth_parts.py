@@ -31,17 +31,17 @@ BESIDE = 0.5  # of a lesion's size: so much around it is looked at beyond the sk
 class DepthMap:
     """The stitched map of a dense model: ``map`` of the store, uint8 (class, row, column), where it lies, its classes.
 
-    ``model`` is the model's name, by which its intervals are known; ``small`` are means of it that fit into memory.
+    ``weights`` is the hash of the model's, by which its intervals are known; ``small`` are means that fit into memory.
     """
 
     values: zarr.Array
     place: MapPlace
     classes: tuple[str, ...]
-    model: str
+    weights: str
     small: SlideMaps
 
     @classmethod
-    def of(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], model: str) -> DepthMap:
+    def of(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
         """Take the map that smaller maps are means of.
 
         Parameters
@@ -52,8 +52,8 @@ class DepthMap:
             As ``stitched_maps`` gives it.
         classes : tuple of str
             In their order.
-        model : str
-            Name.
+        weights : str
+            SHA-256 of the model's weights file.
 
         Returns
         -------
@@ -62,7 +62,7 @@ class DepthMap:
         """
         step = -(-values.shape[1] // small.probability.shape[1])
         place = replace(small.place, step_y=small.place.step_y / step, step_x=small.place.step_x / step)
-        return cls(values, place, classes, model, small)
+        return cls(values, place, classes, weights, small)
 
     @property
     def step(self) -> int:

@@ -137,7 +137,7 @@ def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], 
     """Thickness of the slide's lesions, where the model draws what that needs."""
     if analysed.model.kind != "dense":
         return dict(NOTHING)
-    whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.name)
+    whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
     familiar = not any(warning.startswith(UNFAMILIAR) for warning in analysed.warnings)
     return slide_depth(whole, lesions, run, familiar=familiar)
 

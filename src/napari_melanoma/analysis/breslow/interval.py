@@ -1,7 +1,7 @@
 """Intervals around a measured thickness: how far measurements were off on slides whose truth is known (conformal).
 
-The law of a model lies in ``intervals.json`` beside this module, by the name of the model: without one there is no
-interval, for nothing is known of its errors.
+The law of a model lies in ``intervals.json`` beside this module, by the hash of its weights, for anybody may give a
+model any name: without one there is no interval, for nothing is known of its errors.
 """
 
 from __future__ import annotations
@@ -108,14 +108,14 @@ def to_json(laws: dict[str, IntervalLaw]) -> str:
     Parameters
     ----------
     laws : dict
-        Name of the model to its law.
+        SHA-256 of the model's weights file to its law.
 
     Returns
     -------
     str
         With a line's end.
     """
-    return json.dumps({name: asdict(law) for name, law in laws.items()}, indent=2) + "\n"
+    return json.dumps({weights: asdict(law) for weights, law in laws.items()}, indent=2) + "\n"
 
 
 @cache
@@ -125,10 +125,10 @@ def known_laws() -> dict[str, IntervalLaw]:
     Returns
     -------
     dict
-        Name of a model to its law.
+        SHA-256 of a model's weights file, as ``BundleInfo.fingerprint`` gives it, to its law.
     """
     text = resources.files(__package__).joinpath(LAWS).read_text(encoding="utf-8")
-    return {name: IntervalLaw(**{**law, "scale": tuple(law["scale"])}) for name, law in json.loads(text).items()}
+    return {weights: IntervalLaw(**{**law, "scale": tuple(law["scale"])}) for weights, law in json.loads(text).items()}
 
 
 def _scale(features: DepthFeatures, scale: tuple[float, float, float]) -> float:
