@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,15 +109,6 @@ def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classif
         assert answer.shares is not None
         assert answer.without is not None
         assert answer.without + sum(answer.shares.values()) == pytest.approx(answer.probability, abs=1e-5)
-
-
-def test_a_model_that_never_saw_an_empty_cell_tells_no_shares(picture: PatchPicture, loaded: Classifier) -> None:
-    learnt = {"recipe": {"classification": {"drop_form": 0.0, "drop_field": 0.0}}}
-    config = loaded.info.config.model_copy(update={"provenance": learnt})
-    full = Classifier(replace(loaded.info, config=config), loaded.network, "cpu")
-    answer = asked(picture, FORM, full)
-    assert answer.shares is None
-    assert any("never seen an empty cell" in one for one in answer.warnings)
 
 
 def test_without_reference_cases_nothing_is_claimed(

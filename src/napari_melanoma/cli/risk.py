@@ -9,6 +9,7 @@ import typer
 from napari_melanoma.cli.answer_options import Age, Metadata, Sex, Site, given
 from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
+from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.risks import RiskOutcome
@@ -26,7 +27,9 @@ HELP = examples(
 
 def risk(
     cases: Annotated[list[str], typer.Argument(metavar="SLIDE_OR_PATCH", help="Slides or patches, folders, patterns.")],
-    model: Annotated[str, typer.Option(help="Name of a model that tells metastasis, or the folder of its bundle.")],
+    model: Annotated[
+        list[str], typer.Option(help="Name of a model that tells metastasis, or the folder of its bundle.")
+    ],
     out: Out,
     metadata: Metadata = None,
     age: Age = None,
@@ -55,15 +58,16 @@ def risk(
         from napari_melanoma.workflows.forms import Forms
         from napari_melanoma.workflows.risk_answer import RiskOptions
         from napari_melanoma.workflows.risk_pictures import find_cases
-        from napari_melanoma.workflows.risks import assess_files
+        from napari_melanoma.workflows.risks import assess_files, case_name
 
         values = given(pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp)
-        options = RiskOptions.parse({"model": model, **values}, "the command line")
+        options = RiskOptions.parse({"model": _one(model), **values}, "the command line")
         known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
         forms = Forms({name: str(value) for name, value in known.items()}, metadata)
         paths = find_cases(cases)
-        if lacking := forms.lacking([path.stem for path in paths]):
-            said = f"{metadata} says nothing of {', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
+        if lacking := forms.lacking([case_name(path) for path in paths]):
+            who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
+            said = f"{metadata} has no row for {who} (image_id): what it would say is taken as not known"
             current.report.tell("warning", said, lacking=lacking)
         done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
@@ -77,6 +81,16 @@ def risk(
             out=str(out),
             table=str(done.table),
         )
+
+
+def _one(models: list[str]) -> str:
+    """The model; of several none is taken silently."""
+    if len(models) > 1:
+        raise InputError(
+            f"an answer is that of one model; found {len(models)}: {', '.join(models)}. Run it once for each, each "
+            "with an --out of its own."
+        )
+    return models[0]
 
 
 def _tell(current: Session, outcome: RiskOutcome) -> None:

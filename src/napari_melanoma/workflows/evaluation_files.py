@@ -146,8 +146,9 @@ def read_evaluation(folder: Path) -> Candidate:
             for row in csv.DictReader(file):
                 if row["status"] == "done":
                     values = {name: float(row[name]) for name in figures.names if row.get(name)}
-                    named = {name: row[name] for name in ("group", "split", "domain")}
-                    figures.add(Sample(row["image_id"], Path(), None, **named, diagnosis=row["diagnosis"]), values)
+                    group, split, domain = (row[name] for name in ("group", "split", "domain"))
+                    sample = Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
+                    figures.add(sample, values)
         model, warnings = about["model"], tuple(about.get("warnings", ()))
         threshold, options = about["threshold"], about["options"]
         return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings)

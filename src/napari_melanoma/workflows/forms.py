@@ -88,7 +88,9 @@ def _by_image(rows: list[Form], table: Path) -> dict[str, Form]:
     """The row of each photograph."""
     found = {row[KEY]: row for row in rows if row.get(KEY)}
     if not found:
-        header = next(iter(rows[0]), "") if rows else ""
+        if not rows:
+            raise InputError(f"{table} has no row: it needs one for each image, with its '{KEY}'.")
+        header = next(iter(rows[0]), "")
         if ";" in header:
             raise InputError(f"the columns of {table} are separated by semicolons: save it as CSV with commas.")
         raise InputError(

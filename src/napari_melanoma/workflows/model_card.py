@@ -171,8 +171,8 @@ def _drawn(config: BundleConfig) -> str:
     if share < 1:
         return f"\n**Phantoms:** {100 * share:.0f} % of the images that it has learnt from were drawn by a program.\n"
     return (
-        "\n**Phantom-trained, demonstration.** All images that it has learnt from were drawn by a program: it shows how a "
-        "model is used, and what it says means nothing for a real patient.\n"
+        "\n**Phantom-trained, demonstration.** All images that it has learnt from were drawn by a program: it shows "
+        "how a model is used, and what it says means nothing for a real patient.\n"
     )
 
 

@@ -17,6 +17,15 @@ from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.workflows.risk_answer import PARTS, Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
 from napari_melanoma.workflows.risk_branches import Parted, log_odds, parted
 from napari_melanoma.workflows.risk_comparators import METHODS, Comparators, of_phantoms, read_comparators
+from napari_melanoma.workflows.risk_gaps import (
+    GapsUnknown,
+    far_off,
+    lacking,
+    never_empty,
+    refusal,
+    said_strangers,
+    strangers,
+)
 from napari_melanoma.workflows.risk_known import KnownCase
 from napari_melanoma.workflows.risk_pictures import PatchPicture
 
@@ -104,6 +113,8 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
 
     Raises
     ------
+    GapsUnknown
+        Where cells are empty that the model has never seen empty; with what can be said without it.
     InputError
         Where the model looks at a lesion's square, which a patch has none of.
     """
@@ -114,8 +125,10 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
     pair = _pair(probability, model)
     possible, config = model.judge.possible(pair)[0], model.info.config
     comparators = read_comparators(model.info.path)
-    there = parted(model, looked, known.row, options.background) if _knows_gaps(model) else None
-    parts = _together(there, each, options)
+    beside = _beside(comparators, known, model, looked, options)
+    _refuse_gaps(model, known, beside, depths)
+    there = None if never_empty(config) else parted(model, looked, known.row, options.background)
+    parts, strange = _together(there, each, options), strangers(model, looked)
     return RiskAnswer(
         positive=model.judge.config.positive,
         probability=probability,
@@ -123,26 +136,30 @@ def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier
         possible=tuple(name for name, there in zip(config.classes, possible, strict=True) if there),
         coverage=model.judge.config.coverage,
         depth=_depth(known.depth, depths),
-        patches=_patches(pictures, each, depths),
+        patches=_patches(pictures, each, depths, strange),
         shares=parts.shares if parts else None,
         without=parts.without if parts else None,
-        beside=_beside(comparators, known, model, looked, options),
+        beside=beside,
         known={name: cell for name, cell in known.row.items() if name in _asked(model)},
-        missing=_missing(model, known),
-        warnings=(*_warnings(model, known, of_phantoms(model.info)), *known.notes),
+        missing=lacking(known.row, model.encoding),
+        warnings=(*_warnings(model, known, strange), *known.notes, *_notes(pictures)),
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),
     )
 
 
-def _knows_gaps(model: Classifier) -> bool:
-    """Whether the network has learnt what an empty cell means; of one whose recipe is not told, it is believed."""
-    recipe = model.info.config.provenance.get("recipe")
-    asked = recipe.get("classification") if isinstance(recipe, dict) else None
-    if not isinstance(asked, dict) or not model.encoding.fields:
-        return True
-    return bool(asked.get("drop_form", 1) or asked.get("drop_field", 1))
+def _refuse_gaps(model: Classifier, known: KnownCase, beside: dict[str, Beside], told: Depths | None) -> None:
+    """Refuse to answer with cells empty that the network has never seen empty."""
+    seldom = never_empty(model.info.config)
+    gaps = {name: seldom[name] for name in lacking(known.row, model.encoding) if name in seldom}
+    if gaps:
+        raise GapsUnknown(refusal(model.info.name, gaps, known.row, beside), _depth(known.depth, told), beside)
+
+
+def _notes(pictures: Sequence[PatchPicture]) -> tuple[str, ...]:
+    """What to know of the patches, each once."""
+    return tuple(dict.fromkeys(note for one in pictures for note in one.notes))
 
 
 def _pair(probability: float, model: Classifier) -> NDArray[np.float64]:
@@ -173,14 +190,16 @@ def _depth(known: DepthUsed, told: Depths | None) -> DepthUsed:
 
 
 def _patches(
-    pictures: Sequence[PatchPicture], each: NDArray[np.float64], told: Depths | None
+    pictures: Sequence[PatchPicture], each: NDArray[np.float64], told: Depths | None, strange: Sequence[bool]
 ) -> tuple[PatchAnswer, ...]:
     """Each patch with its answer."""
     depths = [None] * len(pictures) if told is None else told.mm.tolist()
     places = [None if (b := one.box) is None else (b.top, b.left, b.height, b.width) for one in pictures]
     return tuple(
-        PatchAnswer(picture.what, place, probability, depth)
-        for picture, place, probability, depth in zip(pictures, places, each.tolist(), depths, strict=True)
+        PatchAnswer(picture.what, place, probability, depth, unlike)
+        for picture, place, probability, depth, unlike in zip(
+            pictures, places, each.tolist(), depths, strange, strict=True
+        )
     )
 
 
@@ -209,24 +228,14 @@ def _asked(model: Classifier) -> tuple[str, ...]:
     return (*model.encoding.fields, DEPTH, "clark")
 
 
-def _missing(model: Classifier, known: KnownCase) -> tuple[str, ...]:
-    """Columns that the model asks for and nobody filled in."""
-    there = understand([known.row], model.encoding).known[0]
-    return tuple(name for name, is_known in zip(model.encoding.fields, there, strict=True) if not is_known)
-
-
-def _warnings(model: Classifier, known: KnownCase, phantom: str) -> list[str]:
+def _warnings(model: Classifier, known: KnownCase, strange: Sequence[bool]) -> list[str]:
     """What a reader of the answer should know before it is believed."""
-    said = []
-    if phantom:
-        said.append(phantom)
+    said = [of_phantoms(model.info), said_strangers(strange)]
     for name, cells in understand([known.row], model.encoding).unseen.items():
         said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
-    if not _knows_gaps(model):
-        said.append(
-            "the model has never seen an empty cell while learning (drop_form = 0): shares are not told, and where "
-            "something is not known its answer means little"
-        )
+    said += far_off(known.row, model.encoding)
+    if never_empty(model.info.config):
+        said.append("the model has never seen an empty cell while learning (drop_form = 0): shares are not told")
     if model.judge.reference is None:
         said.append("the model has no reference cases: how sure its answer is, is not known")
-    return said
+    return [one for one in said if one]

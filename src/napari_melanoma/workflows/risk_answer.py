@@ -59,13 +59,15 @@ class DepthUsed:
 class PatchAnswer:
     """A patch: what is there, its box (top, left, height, width) in pixels of the finest level, and its answer.
 
-    ``depth_mm`` is what the network tells from the patch; None where it tells none.
+    ``depth_mm`` is what the network tells from the patch; None where it tells none. ``unlike`` says that it looks like
+    nothing that the network has learnt from.
     """
 
     what: str
     box: tuple[int, int, int, int] | None
     probability: float
     depth_mm: float | None = None
+    unlike: bool = False
 
 
 @dataclass(frozen=True)

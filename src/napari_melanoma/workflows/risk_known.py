@@ -13,6 +13,7 @@ from napari_melanoma.io.slide_depth import Line, Proposed, Reading, read_depth
 from napari_melanoma.io.slide_folder import read_content
 from napari_melanoma.workflows.depth_readings import proposed_in
 from napari_melanoma.workflows.risk_answer import DepthUsed
+from napari_melanoma.workflows.risk_gaps import check_possible
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,13 @@ def known_of_patch(form: Mapping[str, str]) -> KnownCase:
     -------
     KnownCase
         Its depth is from the table, or not known.
+
+    Raises
+    ------
+    InputError
+        Where its depth cannot be one.
     """
+    check_possible(form)
     return KnownCase(dict(form), _of_table(form) or DepthUsed(None, "unknown"))
 
 
@@ -61,8 +68,9 @@ def known_of_slide(folder: Path, form: Mapping[str, str], reader: str | None) ->
     Raises
     ------
     InputError
-        Where the reader has measured nothing there, or the readings are damaged.
+        Where the reader has measured nothing there, the readings are damaged, or the table's depth cannot be one.
     """
+    check_possible(form)
     reading, found = _reading(folder, reader), proposed_in(folder)
     depth = _of_reader(reading) or _of_analysis(folder, found) or _of_table(form) or DepthUsed(None, "unknown")
     row = {**_of_slide(found), **{name: cell for name, cell in form.items() if cell}, **_said(reading)}

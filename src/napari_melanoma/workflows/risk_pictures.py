@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.analysis.risk_patches import UM, PatchPlace, Point, patch_places
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.features.reading import number_of
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.slide_depth import Line
 from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
 from napari_melanoma.workflows.risk_answer import RiskOptions
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
 
 MOST_PX = 1024  # side of a patch as it is read: networks look at less
 OFF = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
+NO_WIDTH = "nothing says how wide the patch is: taken for {:g} mm (mpp_x and mpp_y of the table would say it)"
 HARMLESS = ("benign", "naevus", "nevus")
 
 
 @dataclass(frozen=True, eq=False)
 class PatchPicture:
-    """Pixels of a patch, uint8 (row, column, channel=3), what is there, and its box in the slide's finest pixels."""
+    """Pixels of a patch, uint8 (row, column, channel=3), what is there, its box in the slide's finest pixels, notes."""
 
     rgb: NDArray[np.uint8]
     what: str
     box: Box | None = None
+    notes: tuple[str, ...] = ()
 
 
 def find_cases(inputs: Sequence[str]) -> list[Path]:
@@ -113,9 +116,11 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
     UnreadableImage
         Where it cannot be read.
     InputError
-        Where the table says that it shows another width.
+        Where it is a photograph of skin, no square, or the table says that it shows another width.
     """
-    rgb = read_photograph(path).rgb
+    photograph = read_photograph(path)
+    _refuse_photograph(path.name, photograph, form)
+    rgb = photograph.rgb
     for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
         side_mm = number_of(form.get(name)) * count / UM
         if abs(side_mm - options.patch_mm) > OFF * options.patch_mm:
@@ -123,7 +128,22 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
                 f"{path.name} shows {side_mm:.2f} mm, as {name} of the table says; the model looks at patches of "
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
-    return PatchPicture(rgb, "the patch that was given")
+    notes = () if number_of(form.get("mpp_x")) > 0 else (NO_WIDTH.format(options.patch_mm),)
+    return PatchPicture(rgb, "the patch that was given", notes=notes)
+
+
+def _refuse_photograph(name: str, photograph: Photograph, form: Mapping[str, str]) -> None:
+    """Refuse what is surely no patch of a section."""
+    height, width = photograph.rgb.shape[:2]
+    if abs(height - width) > OFF * max(height, width):
+        raise InputError(
+            f"{name} has {width} x {height} pixels: expected a slide, or a square patch of one. A photograph of skin, "
+            "or a region of another form, is nothing that a model of patches has learnt from. Cut a patch, or name the "
+            "slide."
+        )
+    told = photograph.modality or form.get("modality") or "wsi"
+    if told in MODALITY_WORDS:
+        raise InputError(f"{name} is a photograph of skin ({told}): expected a slide, or a square patch of one.")
 
 
 def slide_pictures(

@@ -14,8 +14,9 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.io.slide_folder import RESULT, read_content
 from napari_melanoma.io.slides.opening import is_slide
 from napari_melanoma.workflows.risk import assess, load_risk_model
-from napari_melanoma.workflows.risk_answer import PARTS, RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risk_answer import PARTS, Beside, DepthUsed, RiskAnswer, RiskOptions
 from napari_melanoma.workflows.risk_comparators import METHODS
+from napari_melanoma.workflows.risk_gaps import GapsUnknown
 from napari_melanoma.workflows.risk_known import KnownCase, known_of_patch, known_of_slide
 from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture, slide_pictures
 from napari_melanoma.workflows.slide_folders import SlideFolders, name_of, note_slide
@@ -35,12 +36,14 @@ COLUMNS = (*FIRST, *DEPTH, *SHARES, "probability_nothing_known", *BESIDE, "patch
 
 @dataclass(frozen=True)
 class RiskOutcome:
-    """What became of one input: its answer, or why there is none."""
+    """What became of one input: its answer; or why there is none, and what can be said all the same."""
 
     name: str
     path: Path
     answer: RiskAnswer | None = None
     error: str = ""
+    depth: DepthUsed | None = None
+    beside: dict[str, Beside] = field(default_factory=dict)
 
     @property
     def status(self) -> Literal["done", "failed"]:
@@ -60,6 +63,22 @@ class RiskSummary:
 
 def _ignore(outcome: RiskOutcome) -> None:
     """Take an outcome and do nothing with it."""
+
+
+def case_name(path: Path) -> str:
+    """Say what a table calls an input.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A slide or a patch.
+
+    Returns
+    -------
+    str
+        The file's name without suffix.
+    """
+    return name_of(path) if is_slide(path) else path.stem
 
 
 def assess_files(
@@ -143,15 +162,17 @@ def _one(path: Path, folder: Path, at: _At, run: RunContext) -> RiskOutcome:
     """Tell the risk of one input; what is wrong with it is its own."""
     try:
         slide = is_slide(path)
-        form = at.forms.of(name_of(path) if slide else path.stem)
+        form = at.forms.of(case_name(path))
         known, pictures = _of_slide(path, folder, form, at, run) if slide else _of_patch(path, form, at)
         answer = assess(pictures, known, at.model, at.options)
         write_json(folder / RISK, {"file": path.name, **answer.to_json()})
     except DiskFull:
         raise
+    except GapsUnknown as error:
+        return RiskOutcome(folder.name, path, error=str(error), depth=error.depth, beside=error.beside)
     except MelanomaError as error:
         return RiskOutcome(folder.name, path, error=str(error))
-    return RiskOutcome(folder.name, path, answer)
+    return RiskOutcome(folder.name, path, answer, depth=answer.depth, beside=answer.beside)
 
 
 def _of_patch(path: Path, form: dict[str, str], at: _At) -> tuple[KnownCase, list[PatchPicture]]:
@@ -187,28 +208,30 @@ def _row(outcome: RiskOutcome) -> dict[str, object]:
         "status": outcome.status,
         "error": outcome.error,
     }
+    first |= {f"probability_{name}_alone": one.probability for name, one in outcome.beside.items()}
+    if outcome.depth is not None:
+        first |= _depth_cells(outcome.depth)
     if answer is None:
         return first
     low, high = answer.interval or (None, None)
-    least, most = answer.depth.interval_mm or (None, None)
     shares = {f"share_{name}": f"{share:.4f}" for name, share in (answer.shares or {}).items()}
-    beside = {f"probability_{name}_alone": one.probability for name, one in answer.beside.items()}
     return {
         **first,
         "probability": answer.probability,
         "probability_low": low,
         "probability_high": high,
         "verdict": answer.verdict,
-        "depth_mm": answer.depth.mm,
-        "depth_low_mm": least,
-        "depth_high_mm": most,
-        "depth_from": answer.depth.source,
-        "depth_reader": answer.depth.reader,
         **shares,
         "probability_nothing_known": answer.without,
-        **beside,
         "patches": len(answer.patches),
         "missing": "; ".join(answer.missing),
         "warnings": "; ".join(answer.warnings),
         "model": answer.model["name"],
     }
+
+
+def _depth_cells(depth: DepthUsed) -> dict[str, object]:
+    """The thickness in a line of the table."""
+    least, most = depth.interval_mm or (None, None)
+    values = (depth.mm, least, most, depth.source, depth.reader)
+    return dict(zip(DEPTH, values, strict=True))

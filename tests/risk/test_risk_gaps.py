@@ -1,0 +1,148 @@
+"""Where a network's risk would mean nothing it is refused or warned of, and what can be said all the same stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.inference.classification import Classifier
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_table, write_rgb
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.workflows import risks
+from napari_melanoma.workflows.forms import Forms
+from napari_melanoma.workflows.risk import assess
+from napari_melanoma.workflows.risk_answer import RiskAnswer, RiskOptions
+from napari_melanoma.workflows.risk_gaps import GapsUnknown, never_empty
+from napari_melanoma.workflows.risk_known import known_of_patch
+from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture
+from napari_melanoma.workflows.risks import assess_files
+
+WHOLE = {"age": "64", "sex": "male", "depth_mm": "2.4"}
+NEVER = {"drop_form": 0.0, "drop_field": 0.0}
+
+
+@pytest.fixture(scope="module")
+def loaded(info: BundleInfo) -> Classifier:
+    """The network, which has learnt with empty cells."""
+    return Classifier.load(info, "cpu")
+
+
+def learnt(loaded: Classifier, classification: dict[str, float], **known: int) -> Classifier:
+    """The same as if it had been learnt so; with the columns known in so many training rows."""
+    encoding = loaded.info.config.tabular
+    assert encoding is not None
+    numbers = tuple(one.model_copy(update={"known": known.get(one.name, one.known)}) for one in encoding.numbers)
+    config = loaded.info.config.model_copy(
+        update={
+            "provenance": {"recipe": {"classification": classification}},
+            "tabular": encoding.model_copy(update={"numbers": numbers}),
+        }
+    )
+    return Classifier(replace(loaded.info, config=config), loaded.network, "cpu")
+
+
+def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskAnswer:
+    """Its answer to the first patch."""
+    picture = PatchPicture(read_photograph(patches / "p0.png").rgb, "patch")
+    return assess([picture], known_of_patch(form), model, RiskOptions(model=model.info.name))
+
+
+def test_a_model_that_never_saw_an_empty_cell_answers_whole_rows_alone(patches: Path, loaded: Classifier) -> None:
+    model = learnt(loaded, NEVER)
+    answer = asked(patches, WHOLE, model)
+    assert answer.shares is None
+    assert any("never seen an empty cell" in one for one in answer.warnings)
+    with pytest.raises(
+        GapsUnknown, match=r"age, sex are empty: 'tiny-risk' .*no case lacked one, drop_form = 0"
+    ) as said:
+        asked(patches, {"depth_mm": "2.4"}, model)
+    assert "Breslow thickness alone 0." in str(said.value)
+    with pytest.raises(GapsUnknown, match=r"age \('400' is not understood\) is empty"):
+        asked(patches, {**WHOLE, "age": "400"}, model)
+    assert said.value.depth.mm == 2.4
+    assert said.value.beside["breslow"].probability is not None
+    assert asked(patches, {}, loaded).missing == ("age", "depth_mm", "sex")  # this one has learnt what that means
+
+
+def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: Path, loaded: Classifier) -> None:
+    model = learnt(loaded, NEVER, age=40)  # of 60
+    assert {*never_empty(model.info.config)} == {"depth_mm", "sex"}
+    assert asked(patches, {"sex": "male", "depth_mm": "2.4"}, model).missing == ("age",)
+    with pytest.raises(GapsUnknown, match="sex is empty"):
+        asked(patches, {"depth_mm": "2.4"}, model)
+    assert never_empty(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
+
+
+def test_what_is_refused_keeps_its_row_and_what_needs_less(
+    patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(risks, "load_risk_model", lambda name: learnt(loaded, NEVER))
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age,sex,depth_mm,clark\np0,64,male,2.4,4\np1,,,1.2,3\n", encoding="utf-8")
+    paths = [patches / "p0.png", patches / "p1.png"]
+    done = assess_files(paths, tmp_path / "out", RiskOptions(model=str(model)), Forms({}, table), run=RunContext())
+    first, second = read_table(done.table)
+    assert (done.done, done.failed) == (1, 1)
+    assert first["probability"] != ""
+    assert (second["status"], second["probability"], second["depth_mm"]) == ("failed", "", "1.2")
+    assert "age, sex are empty" in second["error"]
+    assert 0 < float(second["probability_breslow_alone"]) < 1
+    assert not (tmp_path / "out/p1/risk.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [("2400", r"2400 µm would be 2.4 mm"), ("-1", "0 to 100 mm"), ("thick", "is 'thick', expected a thickness")],
+)
+def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        known_of_patch({"depth_mm": cell})
+
+
+def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, loaded: Classifier) -> None:
+    usual = asked(patches, WHOLE, loaded)
+    assert not [one for one in usual.warnings if "far" in one]
+    assert any(
+        "depth_mm 60: far from all" in one for one in asked(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
+    )
+    assert any("age: the model does not" in one for one in asked(patches, {**WHOLE, "age": "400"}, loaded).warnings)
+    classifier = loaded.info.config.classifier
+    assert classifier is not None
+    config = loaded.info.config.model_copy(update={"classifier": classifier.model_copy(update={"unlike": 1e-6})})
+    strange = asked(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network, "cpu"))
+    assert strange.patches[0].unlike
+    assert any("out of distribution" in one for one in strange.warnings)
+    assert not usual.patches[0].unlike
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "said"),
+    [
+        ((60, 90, 3), {}, r"90 x 60 pixels: expected a slide, or a square patch"),
+        ((60, 60, 3), {"modality": "dermoscopic"}, r"photograph of skin \(dermoscopic\)"),
+    ],
+)
+def test_a_photograph_is_no_patch(tmp_path: Path, shape: tuple[int, int, int], form: dict[str, str], said: str) -> None:
+    write_rgb(tmp_path / "skin.png", np.full(shape, 180, np.uint8))
+    with pytest.raises(InputError, match=said):
+        patch_picture(tmp_path / "skin.png", form, RiskOptions(model="any"))
+
+
+def test_a_patch_of_unknown_width_is_said(patches: Path, loaded: Classifier) -> None:
+    picture = patch_picture(patches / "p0.png", {}, RiskOptions(model="any"))
+    answer = assess([picture, picture], known_of_patch(WHOLE), loaded, RiskOptions(model="any"))
+    assert sum("how wide the patch is: taken for 3 mm" in one for one in answer.warnings) == 1
+
+
+def test_one_model_answers() -> None:
+    from napari_melanoma.cli.risk import _one
+
+    assert _one(["a"]) == "a"
+    with pytest.raises(InputError, match="found 2: a, b"):
+        _one(["a", "b"])
