@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.models.registry import find_bundle, fitting_photographs, why_not_for_photographs
 from napari_melanoma.ui.look import ThemedIcons, named, row, tool
 from napari_melanoma.ui.models_changed import models_changed
 
@@ -71,6 +70,8 @@ class ModelPicker(QWidget):
 
     def refresh(self) -> None:
         """List the models that are there now."""
+        from napari_melanoma.models.registry import fitting_photographs
+
         for bundle in fitting_photographs(self.task):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
@@ -87,6 +88,8 @@ class ModelPicker(QWidget):
         self.changed.emit()
 
     def _on_card(self) -> None:
+        from napari_melanoma.models.registry import find_bundle
+
         try:
             bundle = find_bundle(self.model)
         except MelanomaError as error:
@@ -123,6 +126,8 @@ class ClassifierPicker(ModelPicker):
 
 def _trouble(name: str, task: Task) -> str:
     """Why a model cannot do a task with photographs, in a few words; empty where it can."""
+    from napari_melanoma.models.registry import find_bundle, why_not_for_photographs
+
     try:
         found = find_bundle(name).config
     except MelanomaError:

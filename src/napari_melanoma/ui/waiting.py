@@ -40,13 +40,18 @@ class Waiting(QObject):
         super().__init__(dock)
         self.aside = QWidget()
         self.is_opening = True
-        self._parts: deque[Callable[[], None]] = deque()
+        self._parts: deque[Callable[[], object]] = deque()
         self._turns = Turns(self)
         # A timer of the dock's own: a dock that is closed before takes it along.
         self._drawn = QTimer(self)
         self._drawn.setSingleShot(True)
         self._drawn.timeout.connect(self._begin)
         dock.destroyed.connect(self.aside.deleteLater)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something still waits."""
+        return bool(self._parts) or self._turns.busy
 
     def hold(self, part: QWidget, put: Callable[[QWidget], None]) -> None:
         """Take a part aside.
@@ -61,10 +66,30 @@ class Waiting(QObject):
         part.setParent(self.aside)
         self._parts.append(lambda: put(part))
 
+    def later(self, work: Callable[[], object]) -> None:
+        """Let something be done after the parts are in that nobody needs before.
+
+        Parameters
+        ----------
+        work : callable
+            Without arguments.
+        """
+        self._parts.append(work)
+
     def begin(self) -> None:
         """The dock is complete but for these, and about to be shown."""
         QTimer.singleShot(0, self._open)
         self._drawn.start(DRAWN_MS)
+
+    def then(self, *pieces: Callable[[], None]) -> None:
+        """Do pieces of work as soon as all that waits is in its place, each in a turn of its own.
+
+        Parameters
+        ----------
+        *pieces : callable
+            Without arguments.
+        """
+        self._turns.add(*[self._next] * len(self._parts), *pieces)
 
     def place_all(self) -> None:
         """Put in what still waits, for it is needed now."""
@@ -77,7 +102,7 @@ class Waiting(QObject):
 
     def _begin(self) -> None:
         self.drawn.emit()
-        self._turns.add(*[self._next] * len(self._parts))
+        self.then()
 
     def _next(self) -> None:
         if self._parts:

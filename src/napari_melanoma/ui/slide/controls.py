@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -48,6 +49,7 @@ EDITS = {
     "undo": ("undo", "Take back the last change of lesions"),
     "redo": ("redo", "Do again what was taken back"),
 }
+ROWS_PX = 7  # between two rows of the dock
 NO_LESIONS = "No lesions yet: analyse the slide."
 EMPTY = "Nothing is analysed yet. The heatmap appears here while the analysis runs, and sharpens."
 
@@ -93,6 +95,7 @@ class SlideControls(QWidget):
         super().__init__()
         named(self, "slide_dock", "Slide")
         self.setToolTip("")
+        self._wanted = False  # whether what works on a slide is shown, or about to be
         self.settings = Settings()
         self.connections = Connections()
         Docking(self)
@@ -185,10 +188,7 @@ class SlideControls(QWidget):
         # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self._scroll.setVerticalScrollBarPolicy(always if known else needed)
-        works = known and not self.waiting.is_opening
-        if works:  # complete, for nothing shall jump
-            self.waiting.place_all()
-        self._work.setVisible(works)
+        self._show_work(known and not self.waiting.is_opening)
         self._files.setVisible(known)
 
     def show_analyse(self, why_not: str, again: bool) -> None:
@@ -227,6 +227,18 @@ class SlideControls(QWidget):
         if not lesions:
             self.count.setText(NO_LESIONS)
 
+    def _show_work(self, works: bool) -> None:
+        """Show what works on a slide: from the top in several turns, for Qt takes long to show so many widgets."""
+        if works and not self._wanted:
+            self.waiting.then(*(partial(self._show_group, group) for group in (self._work, *self._groups)))
+        elif not works:
+            for group in (self._work, *self._groups):
+                group.hide()
+        self._wanted = works
+
+    def _show_group(self, group: QWidget) -> None:
+        group.setVisible(self._wanted)
+
     def _lay_out(self) -> None:
         """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
         self._work = self._working_part()
@@ -238,8 +250,10 @@ class SlideControls(QWidget):
         column.addStretch(1)
         self._work.hide()
         self.waiting.hold(self._work, lambda work: column.insertWidget(2, work))
-        for fold in self._folded:
-            self.waiting.hold(fold, self._rows.addWidget)
+        for group, folds in zip(self._groups, self._folded, strict=True):
+            group.hide()
+            for fold in folds:
+                self.waiting.hold(fold, group.layout().addWidget)
         self._scroll = scrolling(page, "slide_scroll")
         self._files = row(self.save, self.export, self.folder, stretch=0)
         foot = QWidget()
@@ -254,10 +268,6 @@ class SlideControls(QWidget):
         whole.addWidget(foot)
 
     def _working_part(self) -> QWidget:
-        part = QWidget()
-        self._rows = column = QVBoxLayout(part)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(7)
         models = QWidget()
         rows = form(models)
         label = QLabel("model")
@@ -286,24 +296,14 @@ class SlideControls(QWidget):
         )
         buttons = row(self.analyse, self.analyse_view, stretch=0)
         self.analyse_view.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        column.addWidget(self.picker)
-        column.addWidget(self.scale)
-        self._folded = (
-            self.worklist_fold,
-            *folds,
-            self.measure_fold,
-            self.beside_fold,
-            models,
-            self.options_fold,
-            buttons,
-            self.run_panel,
-            *results,
-            self.depth_fold,
-            self.risk_fold,
-            self.regions_fold,
+        self._folded: tuple[tuple[QWidget, ...], ...] = (
+            (self.worklist_fold, *folds, self.measure_fold, self.beside_fold),
+            (models, self.options_fold, buttons, self.run_panel),
+            (*results, self.depth_fold, self.risk_fold, self.regions_fold),
         )
-        self.icons.fold(*(one for one in self._folded if isinstance(one, QCollapsible)))
-        return part
+        self._groups = tuple(_column(spacing=ROWS_PX) for _ in self._folded)
+        self.icons.fold(*(one for group in self._folded for one in group if isinstance(one, QCollapsible)))
+        return _column(self.picker, self.scale, *self._groups, spacing=ROWS_PX)
 
     def _make_later_folds(self) -> None:
         """Make the folds that are filled when they are first opened."""
@@ -317,12 +317,12 @@ class SlideControls(QWidget):
         self.relation_fold = section("Area and probability", "slide_relation_section", _column(), self.settings, False)
 
 
-def _column(*widgets: QWidget) -> QWidget:
+def _column(*widgets: QWidget, spacing: int = 5) -> QWidget:
     """Put widgets below each other."""
     part = QWidget()
     column = QVBoxLayout(part)
     column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(5)
+    column.setSpacing(spacing)
     for widget in widgets:
         column.addWidget(widget)
     return part

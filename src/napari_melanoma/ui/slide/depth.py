@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Reading
     from napari_melanoma.ui.slide.depth_auto import DepthAnalysis
     from napari_melanoma.ui.slide.depth_view import DepthView
+    from napari_melanoma.ui.slide.desk import Place
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.layers import OpenSlide
 
@@ -65,7 +66,6 @@ class SlideDepths(QObject):
         self.acts = DepthActs(self, dock)
         self.handing = DepthHanding(dock, self.keeper)
         self.handing.failed.connect(self.failed)
-        dock.desk.found.connect(self._on_found)
         dock.run_panel.seen.connect(self._on_seen)
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())
@@ -147,7 +147,14 @@ class SlideDepths(QObject):
         if is_open:
             self._tell()
 
-    def _on_found(self, place: Any) -> None:  # noqa: ANN401 - a Place
+    def look(self, place: Place) -> None:
+        """Look at what was measured before, now that it is known where that is.
+
+        Parameters
+        ----------
+        place : Place
+            Of any slide.
+        """
         self.keeper.look(place)
         if self.analysis is not None and self._slide is not None and self._slide.identity == place.identity:
             self.analysis.turn_to(place.own or place.folder)
@@ -167,8 +174,9 @@ class SlideDepths(QObject):
 
     def _on_changed(self) -> None:
         """Draw and say what counts now."""
-        slide, now, reading = self._slide, self.keeper.now, self.keeper.reading
+        slide, now = self._slide, self.keeper.now
         if slide is not None and now is not None and is_open(self._viewer, slide):
+            reading = self.keeper.reading
             self.line.show(reading.line, "" if reading.mm is None else f"{reading.mm:.2f} mm")
             self.mitoses.show(reading.mitoses)
             show_compared(

@@ -221,6 +221,8 @@ def preload(run: RunContext) -> None:
     from importlib import import_module
 
     for name in (
+        "napari_melanoma.analysis.depth_edits",
+        "napari_melanoma.analysis.lesion_edits",
         "napari_melanoma.io.slides.layers",
         "napari_melanoma.io.slides.opening",
         "napari_melanoma.workflows.slide_findings",

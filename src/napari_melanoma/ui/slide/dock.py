@@ -10,7 +10,6 @@ from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
-from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
 from napari_melanoma.ui.job import Job
 from napari_melanoma.ui.mesa import keep_shaders
 from napari_melanoma.ui.slide import layers as slide_layers
@@ -69,7 +68,8 @@ class SlideDock(SlideControls):
         self.drawing = LesionDrawing(self, napari_viewer)
         self.relation = LesionRelation(self)
         self.regions = SlideRegions(self, napari_viewer)
-        self.model.model = self.settings.kept("slide/model", DEFAULT_TILE_MODEL)
+        self.model.model = self.settings.kept("slide/model", "")
+        self.waiting.later(self._fill_models)
         self._connect()
         self._add_shortcuts()
         self.picker.refresh()
@@ -131,7 +131,7 @@ class SlideDock(SlideControls):
             *(self.desk, self.opener, self.showing, self.tissues, self.lesions),
             *(self.strip, self.exports, self.around, self.relation, self.advanced, self.regions),
         )
-        return any(part.busy for part in parts) or self.run_panel.busy
+        return any(part.busy for part in parts) or self.run_panel.busy or self.waiting.busy
 
     @property
     def slide(self) -> OpenSlide | None:
@@ -173,6 +173,7 @@ class SlideDock(SlideControls):
             part.turn_to(slide)
         self.refresh()
         if slide is not None:
+            self.waiting.then(self.showing.show_bar)  # when all else is shown
             self.desk.look_for(slide.info, slide.identity)
 
     def _on_found(self, place: Place) -> None:
@@ -231,6 +232,15 @@ class SlideDock(SlideControls):
             notes = replace(notes, pixel_size=size)
         self._place = replace(self._place, notes=notes)
         self.desk.keep(self._place.folder, notes)
+
+    def _fill_models(self) -> None:
+        """List the models; the usual one is picked where the user has chosen none."""
+        from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
+
+        self.model.fill()
+        if not self.model.model:
+            self.model.model = DEFAULT_TILE_MODEL
+        self.refresh()
 
     def _on_model(self) -> None:
         self.settings.keep("slide/model", self.model.model)

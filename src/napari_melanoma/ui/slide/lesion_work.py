@@ -7,21 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.analysis.kept_edits import made_by_hand
-from napari_melanoma.analysis.lesion_edits import History
-from napari_melanoma.analysis.slide_lesions import LesionConfig
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.analysis.lesion_edits import Lesions
-    from napari_melanoma.analysis.slide_lesions import LesionMaps
+    from napari_melanoma.analysis.lesion_edits import History, Lesions
+    from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.slide.layers import OpenSlide
 
 HYSTERESIS = 0.2  # a lesion reaches as far as the probability is at most so much below the threshold
-Edit = Callable[["Lesions", "LesionMaps", LesionConfig], "Lesions"]
+Edit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,8 @@ class Findings:
     @property
     def by_hand(self) -> bool:
         """Whether what somebody made or removed is in them."""
+        from napari_melanoma.analysis.kept_edits import made_by_hand
+
         now = self.history.now
         return bool(made_by_hand(now.lesions) or now.gone)
 
@@ -83,6 +81,8 @@ def config_at(threshold: float) -> LesionConfig:
     LesionConfig
         With hysteresis.
     """
+    from napari_melanoma.analysis.slide_lesions import LesionConfig
+
     return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
 
 
@@ -157,6 +157,7 @@ def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
     Findings
         What is known then.
     """
+    from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.analysis.slide_lesions import find_lesions
 
     lesions = find_lesions(_maps(slide, folder, target), config)
@@ -190,6 +191,7 @@ def found_again(
         What is known then.
     """
     from napari_melanoma.analysis.kept_edits import keep_edits
+    from napari_melanoma.analysis.lesion_edits import History
 
     found = find(slide, folder, target, config, run)
     if before is None or (before.folder, before.target) != (folder, target):
@@ -237,6 +239,7 @@ def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
     Findings
         What is known then.
     """
+    from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.workflows.slide_lesion_files import read_lesions
 
     lesions = read_lesions(folder)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig
 from napari_melanoma.ui.job import Latest, Work
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide import lesion_work as slide_lesion_work
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
+    from napari_melanoma.analysis.slide_lesions import LesionConfig
     from napari_melanoma.ui.slide.layers import OpenSlide
 
 MOST_DRAWN = 400  # outlines; more of them would make napari slow

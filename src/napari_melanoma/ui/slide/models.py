@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.ui.look import ThemedIcons
 from napari_melanoma.ui.model_picker import ModelPicker, show_card
 
@@ -41,6 +41,18 @@ class OpenPicker(ModelPicker):
     def __init__(self, icons: ThemedIcons) -> None:
         self._kept = ""
         super().__init__(icons)
+
+    def installed(self) -> Sequence[BundleInfo]:
+        """List the models that may be offered.
+
+        Returns
+        -------
+        sequence of BundleInfo
+            The installed ones.
+        """
+        from napari_melanoma.models.registry import list_bundles
+
+        return list_bundles()
 
     def fits(self, bundle: BundleInfo) -> bool:
         """Say whether an installed model is offered.
@@ -93,11 +105,11 @@ class OpenPicker(ModelPicker):
 
     def refresh(self) -> None:
         """List the models that are there now."""
-        for bundle in list_bundles():
-            if self.fits(bundle) and self.combo.findData(bundle.name) < 0:
-                self.combo.insertItem(max(0, self.combo.count() - 1), bundle.name, bundle.name)
-                place = self.combo.findData(bundle.name)
-                self.combo.setItemData(place, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+        for place, bundle in enumerate(one for one in self.installed() if self.fits(one)):
+            if self.combo.findData(bundle.name) < 0:
+                self.combo.insertItem(min(place, max(0, self.combo.count() - 1)), bundle.name, bundle.name)
+            found = self.combo.findData(bundle.name)
+            self.combo.setItemData(found, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         if self.combo.findData(OTHER) < 0:
             self.combo.addItem("", OTHER)
         last = self.combo.count() - 1
@@ -136,6 +148,25 @@ class SlideModelPicker(OpenPicker):
     spoken = ("Model of slides", "Card of the model of slides")
     tip = "The model that is asked about each tile"
 
+    def __init__(self, icons: ThemedIcons) -> None:
+        self._is_full = False
+        super().__init__(icons)
+
+    def fill(self) -> None:
+        """List all models; until then the list has the one that is picked, for what models are takes long to import."""
+        self._is_full = True
+        self.refresh()
+
+    def installed(self) -> Sequence[BundleInfo]:
+        """List the models that may be offered.
+
+        Returns
+        -------
+        sequence of BundleInfo
+            The installed ones; none before the list is filled.
+        """
+        return super().installed() if self._is_full else ()
+
     def fits(self, bundle: BundleInfo) -> bool:
         """Say whether a model is one of slides.
 
@@ -153,6 +184,8 @@ class SlideModelPicker(OpenPicker):
 
     def _on_models(self, name: str) -> None:
         """List what there is now, and pick a model of slides that was taken over."""
+        from napari_melanoma.models.registry import find_bundle
+
         self.refresh()
         try:
             taken = bool(name) and find_bundle(name).config.is_of_slides
@@ -181,6 +214,8 @@ class SlideModelPicker(OpenPicker):
         self.changed.emit()
 
     def _on_card(self) -> None:
+        from napari_melanoma.models.registry import find_bundle
+
         try:
             bundle = find_bundle(self.model)
         except MelanomaError as error:

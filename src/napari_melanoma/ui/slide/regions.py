@@ -12,7 +12,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.io.slide_folder import OUTLINES
 from napari_melanoma.ui.slide.regions_brush import RegionBrush
-from napari_melanoma.ui.slide.regions_controls import NONE_YET, RegionControls
 from napari_melanoma.ui.slide.regions_files import ask_export, ask_import
 from napari_melanoma.ui.slide.regions_keeper import RegionKeeper
 from napari_melanoma.ui.slide.regions_layer import RegionLayer
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.placement import MapPlace
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.layers import OpenSlide
+    from napari_melanoma.ui.slide.regions_controls import RegionControls
     from napari_melanoma.ui.slide.regions_data import TileDataMaker
 
 KEYS = range(1, 10)
@@ -79,6 +79,8 @@ class SlideRegions(QObject):
     def controls(self) -> RegionControls:
         """The fold's content, made when it is first needed."""
         if self._controls is None:
+            from napari_melanoma.ui.slide.regions_controls import RegionControls
+
             made = self._controls = RegionControls(self._dock.settings, self._dock.icons)
             self._fold.content().layout().itemAt(0).widget().layout().addWidget(made)
             made.classes.chosen.connect(self._on_class)
@@ -229,6 +231,8 @@ class SlideRegions(QObject):
 
 def _said(regions: Regions, shown: int) -> str:
     """Say how many regions there are, of which classes."""
+    from napari_melanoma.ui.slide.regions_controls import NONE_YET
+
     if not regions:
         return NONE_YET
     counts = Counter(region.class_name or "without a class" for region in regions)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from napari_melanoma.analysis.slide_lesions import LesionConfig
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.controls import SAVE_KEY
@@ -20,6 +19,7 @@ from napari_melanoma.ui.slide.words import said_answer, said_end
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from napari_melanoma.analysis.slide_lesions import LesionConfig
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.layers import OpenSlide
     from napari_melanoma.ui.slide.lesion_work import Findings
@@ -246,6 +246,8 @@ class SlideResults(QObject):
 
 def _config(content: Mapping[str, Any]) -> LesionConfig:
     """The thresholds at which lesions were found; the usual ones where another version wrote them."""
+    from napari_melanoma.analysis.slide_lesions import LesionConfig
+
     try:
         return LesionConfig.parse(dict((content.get("options") or {}).get("lesions") or {}), "result.json")
     except ConfigError:

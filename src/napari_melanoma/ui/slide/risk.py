@@ -70,7 +70,6 @@ class SlideRisk(QObject):
         for source in (self.keeper, self.asking, self._handing):
             source.failed.connect(self.failed)
         dock.status.cancelled.connect(self._on_cancelled)
-        dock.desk.found.connect(self._on_found)
         dock.run_panel.seen.connect(self._on_seen)
         self._depth.changed.connect(self.depth_changed)
         self._fold.toggled.connect(self._on_fold)
@@ -218,7 +217,14 @@ class SlideRisk(QObject):
         if task == "answering":
             self.asking.cancel()
 
-    def _on_found(self, place: Place) -> None:
+    def look(self, place: Place) -> None:
+        """Read what was told before, now that it is known where that is.
+
+        Parameters
+        ----------
+        place : Place
+            Of any slide.
+        """
         if self._slide is not None and self._slide.identity == place.identity:
             self._folder = place.own or place.folder
             self._read()

@@ -88,7 +88,6 @@ class SlideShowing(QObject):
         if slide is not None:
             work = partial(_picture, slide.slide, slide.identity)
             self._latest.submit("overview", lambda: work)
-            self._on_bar(self._controls.places.check.isChecked())
             self._timer.start()
 
     def renew(self, slide: OpenSlide) -> None:
@@ -157,6 +156,11 @@ class SlideShowing(QObject):
 
     def _on_bar(self, on: bool) -> None:
         self._controls.settings.keep("slide/scale_bar", on)
+        self.show_bar()
+
+    def show_bar(self) -> None:
+        """Show the scale bar, or hide it, as the user wants it; napari takes its time to make the first one."""
+        on = self._controls.places.check.isChecked()
         slide_camera.scale_bar(self._viewer).visible = on and self._slide is not None
 
     def _on_picture(self, found: tuple[str, QImage]) -> None:

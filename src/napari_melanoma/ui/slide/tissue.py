@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.analysis.tissue import TissueConfig, TissueMethod
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.ui.close_guard import answer, ask
 from napari_melanoma.ui.editors import StillCombo
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.analysis.tissue import TissueMethod
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.io.slides.tiled import TiledSlide
     from napari_melanoma.ui.slide.layers import OpenSlide
 
 CORRECTED, SET_ASIDE = "tissue-corrected.png", "tissue-corrected-before.png"
-ABOUT = {
+ABOUT: dict[TissueMethod, str] = {
     "auto": "Above the noise of the glass",
     "otsu": "Otsu's threshold on the staining",
     "entropy": "Kapur's threshold of most entropy",
@@ -73,7 +73,7 @@ class TissueSection(QWidget):
         super().__init__()
         self.combo = named(StillCombo(), "tissue_method", "Method", "How tissue is told from glass")
         self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for place, name in enumerate(get_args(TissueMethod)):
+        for place, name in enumerate(ABOUT):
             self.combo.addItem(name, name)
             self.combo.setItemData(place, ABOUT[name], 3)
         tip = "Show the tissue as a layer: paint or erase, and the analysis keeps to what you drew"
@@ -373,6 +373,7 @@ def set_corrected_aside(folders: Sequence[Path]) -> None:
 
 def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401
     """Find the tissue as the analysis would."""
+    from napari_melanoma.analysis.tissue import TissueConfig
     from napari_melanoma.workflows.slide_overview import read_overview, tissue_of_overview
 
     overview = read_overview(slide)
