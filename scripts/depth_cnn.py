@@ -1,0 +1,294 @@
+"""Hold the depth that networks tell from a patch of 3 mm against the geometric thickness, on the slides of a trial.
+
+    napari-melanoma phantom cohort --count 800 --seed 3 --out COHORT
+    python scripts/depth_cnn.py OUT COHORT
+
+OUT is what ``depth_trial.py`` left. Trains P3's own depth module (``recipes/depth-convolutions.toml``) and attention
+over the maps of an encoder (``depth-attention.toml``) on the patches of the cohort's training looks
+(``OUT/cnn/runs``), cuts patches of the trial's slides where the analysis measured, as ``napari-melanoma risk`` does
+(``OUT/cnn/patches``), and writes ``cnn.csv``, ``cnn.json`` and ``figures/cnn.png``. No answer sees a truth.
+The cohort's own patches of looks that no training has seen are judged too. A stopped call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from napari_melanoma.analysis.depth_told import Depths, depth_figures
+from napari_melanoma.analysis.statistics import Estimate
+from napari_melanoma.core.config import read_toml
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.io.slide_folder import read_content
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.report.risk_figures import draw_depths
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.workflows.risk_answer import RiskOptions
+from napari_melanoma.workflows.risk_known import known_of_slide
+from napari_melanoma.workflows.risk_pictures import slide_pictures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+NETWORKS = ("depth-convolutions", "depth-attention")
+UNSEEN = "test"  # the split of the cohort whose looks no training has seen
+IN_VIEW_MM = 2.75  # what a patch of 3 mm shows, with 0.2 mm above the surface and 0.05 below the deepest cell
+FIGURES = ("depth_mae_mm", "depth_r", "depth_bias_mm", "depth_coverage")
+BATCH = 8
+THICK = {
+    "all": (0.0, np.inf),
+    "in view": (0.0, IN_VIEW_MM),
+    "below 1 mm": (0.0, 1.0),
+    "1 mm to the edge of the view": (1.0, IN_VIEW_MM),
+    "out of view": (IN_VIEW_MM, np.inf),
+}
+
+
+Parts = dict[str, dict[str, dict[str, Estimate]]]  # part of the patches, method, figure
+
+
+class Judged(NamedTuple):
+    """What is judged: names, true thicknesses in mm, float64 (patch,), and what each method told."""
+
+    names: list[str]
+    true_mm: NDArray[np.float64]
+    told: dict[str, Depths]
+
+
+def main() -> int:
+    """Train, cut, ask, judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="what depth_trial.py left")
+    parser.add_argument("cohort", type=Path, help="as napari-melanoma phantom cohort draws it")
+    arguments = parser.parse_args()
+    out = arguments.out.resolve()
+    bundles = [trained(name, arguments.cohort.resolve(), out / "cnn" / "runs" / name) for name in NETWORKS]
+    slides = of_slides(out, bundles)
+    both = {"slides of the trial": slides, "patches of the cohort, unseen looks": of_cohort(arguments.cohort, bundles)}
+    write_table(out / "cnn.csv", rows_of(slides))
+    figures = {name: judged(one) for name, one in both.items()}
+    write_json(out / "cnn.json", {where: _plain(parts) for where, parts in figures.items()})
+    draw_depths({name: (told.mm, slides.true_mm) for name, told in slides.told.items()}, out / "figures" / "cnn.png")
+    sys.stdout.write("\n".join(told_in_lines(figures)) + "\n")
+    return 0
+
+
+def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
+    """Train a recipe on the cohort, as far as that is not done.
+
+    Parameters
+    ----------
+    name : str
+        Of the recipe.
+    cohort : pathlib.Path
+        The data set.
+    folder : pathlib.Path
+        Of the run.
+
+    Returns
+    -------
+    BundleInfo
+        What came out.
+    """
+    from napari_melanoma.workflows.train import train
+
+    run = RunFolder(folder)
+    if not run.bundle.is_dir():
+        recipe = read_toml(RECIPES / f"{name}.toml", TrainRecipe)
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"datasets": (str(cohort),)})})
+        train(recipe, folder, resume=run.config.exists(), run=RunContext())
+    return read_bundle(run.bundle)
+
+
+def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
+    """Ask the networks about the slides of the trial, beside what the geometry measured there.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Of the trial.
+    bundles : iterable of BundleInfo
+        The networks.
+
+    Returns
+    -------
+    Judged
+        Slides with a thickness, in the order of the trial's table; ``geometry`` first.
+    """
+    with (out / "depth.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["part"] == "test" and row["mm"]]
+    measured = (np.array([float(row[name] or "nan") for row in rows]) for name in ("mm", "low_mm", "high_mm"))
+    patches = [patch_of(out, row["slide"]) for row in rows]
+    told = {"geometry": Depths(*measured), **{one.name: asked(one, patches) for one in bundles}}
+    return Judged([row["slide"] for row in rows], np.array([float(row["true_mm"]) for row in rows]), told)
+
+
+def patch_of(out: Path, slide: str) -> Path:
+    """Cut the patch at the deepest place of a slide, where it is not there yet.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Of the trial.
+    slide : str
+        Its name.
+
+    Returns
+    -------
+    pathlib.Path
+        A PNG.
+    """
+    path, folder = out / "cnn" / "patches" / f"{slide}.png", out / "results" / slide
+    if not path.is_file():
+        options = RiskOptions(model=NETWORKS[0], patches=1)
+        lines = known_of_slide(folder, {}, None).lines
+        (picture,) = slide_pictures(out / "slides" / f"{slide}.tif", lines, read_content(folder), options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_rgb(path, picture.rgb)
+    return path
+
+
+def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
+    """Ask the networks about the cohort's patches that nothing was learnt from.
+
+    Parameters
+    ----------
+    cohort : pathlib.Path
+        The data set.
+    bundles : iterable of BundleInfo
+        The networks.
+
+    Returns
+    -------
+    Judged
+        Patches of looks that no training has seen, cut around the true line.
+    """
+    with (cohort / "dataset.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == UNSEEN]
+    patches = [cohort / row["path"] for row in rows]
+    true = np.array([float(row["depth_mm"]) for row in rows])
+    return Judged([row["image_id"] for row in rows], true, {one.name: asked(one, patches) for one in bundles})
+
+
+def asked(bundle: BundleInfo, patches: list[Path]) -> Depths:
+    """Ask a network how deep melanomas go.
+
+    Parameters
+    ----------
+    bundle : BundleInfo
+        A classifier that tells a depth.
+    patches : list of pathlib.Path
+        Pictures of 3 mm.
+
+    Returns
+    -------
+    Depths
+        With the network's own 90 % intervals.
+    """
+    from napari_melanoma.inference.classification import Classifier
+
+    model = Classifier.load(bundle)
+    parts = []
+    for first in range(0, len(patches), BATCH):
+        views = [model.view(read_photograph(path).rgb, None) for path in patches[first : first + BATCH]]
+        told = model.depths(model.look(views))
+        assert told is not None  # the recipes have a depth module
+        parts.append(told)
+    return Depths(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def rows_of(judged: Judged) -> list[dict[str, object]]:
+    """Put what was told of each slide into rows.
+
+    Parameters
+    ----------
+    judged : Judged
+        The slides.
+
+    Returns
+    -------
+    list of dict
+        ``slide``, ``true_mm``, ``in_view``, and the depth of each method with its interval.
+    """
+    return [
+        {
+            "slide": name,
+            "true_mm": float(judged.true_mm[place]),
+            "in_view": int(judged.true_mm[place] <= IN_VIEW_MM),
+            **{
+                f"{method}_{end}": round(float(values[place]), 4)
+                for method, told in judged.told.items()
+                for end, values in zip(("mm", "low_mm", "high_mm"), told, strict=True)
+            },
+        }
+        for place, name in enumerate(judged.names)
+    ]
+
+
+def judged(found: Judged) -> Parts:
+    """Measure each method on all patches, and on parts of them by their true thickness.
+
+    Parameters
+    ----------
+    found : Judged
+        What was told.
+
+    Returns
+    -------
+    dict
+        Part, method, name of the figure to ``Estimate``, with 95 % intervals by a bootstrap.
+    """
+    figures: Parts = {}
+    for part, (low, high) in THICK.items():
+        there = (found.true_mm > low) & (found.true_mm <= high)
+        names = [name for name, chosen in zip(found.names, there, strict=True) if chosen]
+        figures[part] = {
+            method: depth_figures(Depths(*(each[there] for each in told)), found.true_mm[there], names)
+            for method, told in found.told.items()
+        }
+    return figures
+
+
+def _plain(parts: Parts) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """As JSON takes it."""
+    return {
+        part: {method: {name: asdict(one) for name, one in found.items()} for method, found in methods.items()}
+        for part, methods in parts.items()
+    }
+
+
+def told_in_lines(figures: Mapping[str, Parts]) -> list[str]:
+    """Say all figures.
+
+    Parameters
+    ----------
+    figures : mapping
+        Of each set, as ``judged`` gives them.
+
+    Returns
+    -------
+    list of str
+        A line each.
+    """
+    return [
+        f"{where}, {part}, {method}: " + "; ".join(f"{name} {found[name]}" for name in FIGURES if name in found)
+        for where, parts in figures.items()
+        for part, methods in parts.items()
+        for method, found in methods.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
