@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event, Timer
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from test_slide_drawing import event
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.io.slide_depth import read_depth
+from napari_melanoma.ui.job import jobs_running
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.workflows import depth_readings
 
@@ -173,6 +175,7 @@ def test_clicks_and_double_clicks_are_no_lines(measuring):
     assert len(layer.data) == 1
 
 
+@pytest.mark.one_qt
 def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measuring):
     person = measuring
     draws(person)
@@ -197,6 +200,7 @@ def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measu
     assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
 
 
+@pytest.mark.one_qt
 def test_without_a_scale_it_says_how_to_set_one(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     opens(person)
@@ -220,6 +224,7 @@ def test_without_a_scale_it_says_how_to_set_one(person, tmp_path):
     assert kept(person).um_per_px == (2.0, 2.0)
 
 
+@pytest.mark.one_qt
 def test_another_slide_in_the_middle_of_a_line(measuring, tmp_path, slide_path):
     person = measuring
     presses(person, "depth_draw")
@@ -258,6 +263,7 @@ def test_the_fields_of_a_report_are_kept_with_who_set_them(measuring):
     assert {one.reader for one in reading.history} == {"Reader A"}
 
 
+@pytest.mark.one_qt
 def test_a_margin_is_taken_from_the_ruler(measuring):
     person = measuring
     presses(person, "depth_deep_mm_ruler")
@@ -296,6 +302,7 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
+@pytest.mark.one_qt
 def test_a_name_given_for_regions_counts_from_the_next_slide_on(measuring, tmp_path):
     person = measuring
     draws(person)
@@ -307,6 +314,7 @@ def test_a_name_given_for_regions_counts_from_the_next_slide_on(measuring, tmp_p
     assert kept(person, "Reader R").mm == near(0.1)
 
 
+@pytest.mark.one_qt
 def test_nobody_reads_under_the_name_of_the_model(measuring):
     person = measuring
     says_who(person, "Model")
@@ -361,6 +369,7 @@ def test_what_a_model_found_is_nobodys_until_it_is_taken_or_moved(person, slide_
     assert page(person).keeper.reading.interval_mm is None
 
 
+@pytest.mark.one_qt
 def test_why_a_model_found_nothing_is_said(person, slide_path):
     person.opens_slides(slide_path)
     proposes(person.dock.place.folder, notes=["no epidermis lies on this slide"])
@@ -370,6 +379,7 @@ def test_why_a_model_found_nothing_is_said(person, slide_path):
     assert person.says("depth_head") == "Not measured yet."
 
 
+@pytest.mark.one_qt
 def test_a_model_measures_beside_the_work(measuring, launched, monkeypatch):
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "depth_models", lambda: ("skin-demo",))
@@ -392,6 +402,7 @@ def test_a_model_measures_beside_the_work(measuring, launched, monkeypatch):
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_a_file_that_another_window_wrote_is_kept_beside(measuring):
     person = measuring
     draws(person)
@@ -404,6 +415,7 @@ def test_a_file_that_another_window_wrote_is_kept_beside(measuring):
     ]
 
 
+@pytest.mark.one_qt
 def test_a_slide_that_is_closed_while_somebody_measures(measuring):
     person = measuring
     presses(person, "depth_draw")
@@ -428,6 +440,32 @@ def test_a_window_that_is_closed_in_the_middle_of_a_line(measuring):
     person.qtbot.waitUntil(lambda: read_depth(folder).of("").notes == "said at the last moment", timeout=5000)
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(measuring, monkeypatch, is_open):
+    person = measuring
+    keeper, folder, write = page(person).keeper, person.dock.place.folder, depth_readings.write_depth
+    begun, goes_on = Event(), Event()
+
+    def slow(folder, depth):
+        if not begun.is_set():
+            begun.set()
+            assert goes_on.wait(10)
+        write(folder, depth)
+
+    monkeypatch.setattr(depth_readings, "write_depth", slow)
+    if not is_open:
+        person.dock.depth_fold.collapse(animate=False)
+    keeper.change(clark=2)
+    person.until(begun.is_set)
+    keeper.change(clark=4)
+    Timer(0.1, goes_on.set).start()
+    person.viewer.close()
+    assert read_depth(folder).of("").clark == 4  # no turn of Qt came after
+    person.until(lambda: jobs_running() == 0)
+    assert read_depth(folder).of("").clark == 4
+    assert list(folder.glob("depth-*.json")) == []
+
+
 def test_the_reading_is_written_as_a_page(measuring, tmp_path):
     person = measuring
     assert not person.finds(QAbstractButton, "depth_report").isEnabled()
@@ -441,6 +479,7 @@ def test_the_reading_is_written_as_a_page(measuring, tmp_path):
     assert "data:image/jpeg" in text
 
 
+@pytest.mark.one_qt
 def test_the_reading_goes_into_the_case_that_is_open(measuring, tmp_path, slide_path):
     from napari_melanoma.data.case.edit import add_images, add_lesion
     from napari_melanoma.data.case.model import Case, CaseImage
@@ -467,6 +506,7 @@ def test_the_reading_goes_into_the_case_that_is_open(measuring, tmp_path, slide_
     person.until(lambda: not case_dock.busy)
 
 
+@pytest.mark.one_qt
 def test_an_analysis_of_the_slide_itself_is_looked_at_when_it_ends(measuring, slide_path):
     person, dock = measuring, measuring.dock
     analysis = FakeAnalysis(dock.place.folder, slide_path, dock.slide.info.fingerprint).begins()

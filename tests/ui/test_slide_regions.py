@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event, Timer
+
 import numpy as np
 import pytest
 from fake_slides import MPP, TILE, draw_slide
@@ -14,7 +16,9 @@ from test_slide_drawing import box, event
 from napari_melanoma.data.tiles import tile_set_of
 from napari_melanoma.io.geojson_reading import read_geojson
 from napari_melanoma.io.results import read_table
+from napari_melanoma.ui.job import jobs_running
 from napari_melanoma.ui.slide.regions_layer import HALF
+from napari_melanoma.workflows import slide_regions
 from napari_melanoma.workflows.slide_regions import REGIONS
 from napari_melanoma.workflows.tile_data import TileDataOptions
 
@@ -98,6 +102,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
     assert regions(person) == before
 
 
+@pytest.mark.one_qt
 def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -140,6 +145,7 @@ def test_what_is_painted_becomes_regions_of_each_class(annotating):
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
 
+@pytest.mark.one_qt
 def test_what_is_painted_stays_with_the_slide_that_it_was_painted_on(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
@@ -166,6 +172,7 @@ def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotatin
     assert classes.classes[0].name == "Spitz naevus"
 
 
+@pytest.mark.one_qt
 def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -182,6 +189,7 @@ def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
     assert "1 regions imported" in dock.status.text
 
 
+@pytest.mark.one_qt
 def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -192,6 +200,30 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
     assert len(kept(person)) == 2
     assert len(list(path.parent.glob("regions-*.geojson"))) == 1
     assert "somebody else" in dock.status.text
+
+
+def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(annotating, monkeypatch):
+    person, write = annotating, slide_regions.write_geojson
+    folder, begun, goes_on = person.dock.place.folder, Event(), Event()
+
+    def slow(path, drawn):
+        if not begun.is_set():
+            begun.set()
+            assert goes_on.wait(10)
+        write(path, drawn)
+
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 5, 5))
+    goes_around(person, box(8, 8, 12, 12))
+    monkeypatch.setattr(slide_regions, "write_geojson", slow)
+    person.dock.regions.keeper.undo()
+    person.until(begun.is_set)
+    person.dock.regions.keeper.redo()
+    Timer(0.1, goes_on.set).start()
+    person.viewer.close()
+    assert len(read_geojson(folder / REGIONS).annotations) == 2  # no turn of Qt came after
+    person.until(lambda: jobs_running() == 0)
+    assert len(read_geojson(folder / REGIONS).annotations) == 2
 
 
 def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path):

@@ -67,6 +67,8 @@ class SlideDepths(QObject):
         self.handing = DepthHanding(dock, self.keeper)
         self.handing.failed.connect(self.failed)
         dock.run_panel.seen.connect(self._on_seen)
+        dock.left.connect(self._on_left)
+        dock.destroyed.connect(self.keeper.files.flush)
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())
 
@@ -158,6 +160,12 @@ class SlideDepths(QObject):
         self.keeper.look(place)
         if self.analysis is not None and self._slide is not None and self._slide.identity == place.identity:
             self.analysis.turn_to(place.own or place.folder)
+
+    def _on_left(self) -> None:
+        """Keep what is not written yet: the window may be about to close."""
+        if self._view is not None:
+            self._view.fields.typed.now()
+        self.keeper.flush()
 
     def _on_seen(self, sight: Any) -> None:  # noqa: ANN401 - a SlideSight
         """Look anew when the slide's own analysis has come to its end."""

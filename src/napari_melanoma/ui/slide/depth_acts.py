@@ -57,7 +57,6 @@ class DepthActs(QObject):
         """
         keeper = self._page.keeper
         view.tool_wanted.connect(self._on_tool)
-        view.left.connect(keeper.flush)
         view.taking.connect(keeper.take)
         view.chosen.connect(self._on_chosen)
         view.stepped.connect(keeper.step)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.runs import RunContext
 from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.slide.last_writes import LastWrites, Stamp, Written
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.io.slide_depth import Proposed, Reading, SlideDepth
     from napari_melanoma.ui.slide.desk import Place
     from napari_melanoma.ui.slide.layers import OpenSlide
@@ -32,17 +33,16 @@ class Measured:
     folder: Path
     history: History[SlideDepth]
     found: Proposed
-    stamp: tuple[int, int] | None = None
     chosen: int = 0  # of the lines that the analysis found
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What came of writing the readings of a slide."""
+class Loaded:
+    """What was measured of a slide before, and the stamp of the file."""
 
-    identity: str
-    found: FoundDepth
+    measured: Measured
+    stamp: Stamp | None
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class DepthKeeper(QObject):
         self._slide: OpenSlide | None = None
         self._size: PixelSize | None = None
         self._known: dict[str, Measured] = {}
-        self._unsaved: set[str] = set()  # whose last values nobody has begun to write
         self.reader = ""
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
+        self.files: LastWrites[Measured] = LastWrites(self._latest, _keep)
 
     @property
     def busy(self) -> bool:
@@ -237,13 +237,7 @@ class DepthKeeper(QObject):
 
     def flush(self) -> None:
         """Write at once what waits for its turn: the window may be about to close."""
-        for identity in tuple(self._unsaved):
-            self._latest.drop(f"{identity} keep")
-            self._unsaved.discard(identity)
-            try:
-                self._on_done(_keep(self._known[identity], RunContext()))
-            except MelanomaError as error:
-                self.failed.emit(error)
+        self.files.flush()
 
     def _edit(self, edit: Callable[[SlideDepth], SlideDepth]) -> None:
         now = self.now
@@ -256,28 +250,21 @@ class DepthKeeper(QObject):
     def _take(self, measured: Measured) -> None:
         """Let values count from now on: known, told, kept."""
         self._known[measured.identity] = measured
-        self._unsaved.add(measured.identity)
-        self._latest.submit(f"{measured.identity} keep", partial(self._keeping, measured.identity))
+        self.files.keep(measured.folder, measured)
         self.changed.emit()
 
-    def _keeping(self, identity: str) -> Callable[[RunContext], Any] | None:
-        """What a thread is to write; asked when its turn has come, so that the stamp is that of the last file."""
-        now = self._known.get(identity)
-        self._unsaved.discard(identity)
-        return None if now is None else partial(_keep, now)
-
-    def _on_done(self, done: Measured | Kept | Looked) -> None:
-        if isinstance(done, Measured):
-            self._known[done.identity] = done
-            if done.notes:
-                self.said.emit(" ".join(done.notes))
+    def _on_done(self, done: Loaded | Looked | Written | None) -> None:
+        if isinstance(done, Loaded):
+            self._known[done.measured.identity] = done.measured
+            self.files.know(done.measured.folder, done.stamp)
+            if done.measured.notes:
+                self.said.emit(" ".join(done.measured.notes))
         elif isinstance(done, Looked):
             known = self._known[done.identity]
             self._known[done.identity] = replace(known, found=done.found, chosen=0)
         else:
-            self._known[done.identity] = replace(self._known[done.identity], stamp=done.found.stamp)
-            if done.found.notes:
-                self.said.emit("; ".join(done.found.notes))
+            if done is not None and done.notes:
+                self.said.emit("; ".join(done.notes))
             return
         self.changed.emit()
 
@@ -287,13 +274,14 @@ def _time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _load(identity: str, folder: Path, run: RunContext) -> Measured:
+def _load(identity: str, folder: Path, run: RunContext) -> Loaded:
     """Read what was measured before."""
     from napari_melanoma.analysis.lesion_edits import History
     from napari_melanoma.workflows.depth_readings import load_depth, proposed_in
 
     found = load_depth(folder)
-    return Measured(identity, folder, History(found.depth), proposed_in(folder), found.stamp, notes=found.notes)
+    measured = Measured(identity, folder, History(found.depth), proposed_in(folder), notes=found.notes)
+    return Loaded(measured, found.stamp)
 
 
 def _look(identity: str, folder: Path, run: RunContext) -> Looked:
@@ -303,9 +291,8 @@ def _look(identity: str, folder: Path, run: RunContext) -> Looked:
     return Looked(identity, proposed_in(folder))
 
 
-def _keep(measured: Measured, run: RunContext) -> Kept:
+def _keep(folder: Path, measured: Measured, stamp: Stamp | None) -> FoundDepth:
     """Write what is measured now."""
     from napari_melanoma.workflows.depth_readings import keep_depth
 
-    slide, depth = Path(measured.identity), measured.history.now
-    return Kept(measured.identity, keep_depth(measured.folder, slide, depth, measured.stamp))
+    return keep_depth(folder, Path(measured.identity), measured.history.now, stamp)

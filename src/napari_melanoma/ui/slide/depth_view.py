@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -62,8 +61,6 @@ class DepthView(QWidget):
         ``undo`` or ``redo``.
     reader_changed : Signal(str)
         Somebody else measures from now on.
-    left : Signal()
-        Nobody looks any more: the window closes, another dock is in front, or the fold is shut.
     """
 
     tool_wanted = Signal(str)
@@ -72,7 +69,6 @@ class DepthView(QWidget):
     chosen = Signal(int)
     stepped = Signal(str)
     reader_changed = Signal(str)
-    left = Signal()
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -111,11 +107,6 @@ class DepthView(QWidget):
         self.others = named(quiet(), "depth_others", "Other readers")
         self._lay_out()
         self._connect()
-
-    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Tell that nobody looks any more; what was being typed was told before."""
-        super().hideEvent(event)
-        self.left.emit()
 
     def show_hint(self, drawing: str) -> None:
         """Show which tool is in hand, and how to use it.

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtCore import QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
@@ -46,7 +46,14 @@ class SlideDock(SlideControls):
     ----------
     napari_viewer : napari.viewer.Viewer
         The viewer that it is docked in.
+
+    Attributes
+    ----------
+    left : Signal()
+        Nobody looks any more: the window closes, or another dock is in front.
     """
+
+    left = Signal()
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -152,6 +159,7 @@ class SlideDock(SlideControls):
         """Leave the analysis alone while nobody looks; it goes on."""
         super().hideEvent(event)
         self.run_panel.watch.set_active(False)
+        self.left.emit()
 
     def refresh(self, _: object = None) -> None:
         """Show what can be done now, and why not where it cannot."""

@@ -66,6 +66,8 @@ class SlideRegions(QObject):
         self.keeper.said.connect(dock.status.say)
         self.keeper.failed.connect(self.failed)
         dock.desk.found.connect(self.keeper.look)
+        dock.left.connect(self.keeper.files.flush)
+        dock.destroyed.connect(self.keeper.files.flush)
         self._fold = dock.regions_fold
         self._fold.toggled.connect(self._on_fold)
         self._on_fold(self._fold.isExpanded())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_melanoma.analysis.regions import Regions
     from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.slide.desk import Place
+    from napari_melanoma.ui.slide.last_writes import Stamp
     from napari_melanoma.workflows.slide_regions import FoundRegions
 
 PATTERN = "GeoJSON (*.geojson *.json)"
@@ -21,20 +22,19 @@ PATTERN = "GeoJSON (*.geojson *.json)"
 
 @dataclass(frozen=True)
 class Drawn:
-    """The regions of a slide with what was undone, where they are kept, and the stamp of the file there."""
+    """The regions of a slide with what was undone, and where they are kept."""
 
     identity: str
     folder: Path
     history: History[Regions]
-    stamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What came of writing the regions of a slide."""
+class Loaded:
+    """The regions of a slide as they were read, and the stamp of the file."""
 
-    identity: str
-    found: FoundRegions
+    drawn: Drawn
+    stamp: Stamp | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Imported:
     found: FoundRegions
 
 
-def load(place: Place, run: RunContext) -> Drawn:
+def load(place: Place, run: RunContext) -> Loaded:
     """Read what was drawn before.
 
     Parameters
@@ -57,7 +57,7 @@ def load(place: Place, run: RunContext) -> Drawn:
 
     Returns
     -------
-    Drawn
+    Loaded
         Nothing of it undone.
 
     Raises
@@ -69,22 +69,24 @@ def load(place: Place, run: RunContext) -> Drawn:
     from napari_melanoma.workflows.slide_regions import load_regions
 
     found = load_regions(place.folder)
-    return Drawn(place.identity, place.folder, History(found.regions), found.stamp)
+    return Loaded(Drawn(place.identity, place.folder, History(found.regions)), found.stamp)
 
 
-def keep(drawn: Drawn, run: RunContext) -> Kept:
+def keep(folder: Path, drawn: Drawn, stamp: Stamp | None) -> FoundRegions:
     """Write what is drawn now.
 
     Parameters
     ----------
+    folder : pathlib.Path
+        Where.
     drawn : Drawn
         Of a slide.
-    run : RunContext
-        Of the job.
+    stamp : tuple of int or None
+        Of the file that it goes back to.
 
     Returns
     -------
-    Kept
+    FoundRegions
         With the new stamp.
 
     Raises
@@ -94,7 +96,7 @@ def keep(drawn: Drawn, run: RunContext) -> Kept:
     """
     from napari_melanoma.workflows.slide_regions import keep_regions
 
-    return Kept(drawn.identity, keep_regions(drawn.folder, Path(drawn.identity), drawn.history.now, drawn.stamp))
+    return keep_regions(folder, Path(drawn.identity), drawn.history.now, stamp)
 
 
 def import_from(identity: str, known: Regions, size: tuple[int, int], path: Path, run: RunContext) -> Imported:

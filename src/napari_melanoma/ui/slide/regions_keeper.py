@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.slide.regions_files import Drawn, Imported, Kept, export_to, import_from, keep, load
+from napari_melanoma.ui.slide.last_writes import LastWrites, Written
+from napari_melanoma.ui.slide.regions_files import Drawn, Imported, Loaded, export_to, import_from, keep, load
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.regions import Regions
-    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.slide.desk import Place
     from napari_melanoma.ui.slide.layers import OpenSlide
 
@@ -52,6 +52,7 @@ class RegionKeeper(QObject):
         self._latest = Latest(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
+        self.files: LastWrites[Drawn] = LastWrites(self._latest, keep)
 
     @property
     def busy(self) -> bool:
@@ -158,24 +159,19 @@ class RegionKeeper(QObject):
     def _take(self, drawn: Drawn, selected: Collection[str] = ()) -> None:
         """Let regions count from now on: known, told, kept."""
         self._known[drawn.identity] = drawn
-        self._latest.submit(f"{drawn.identity} keep", partial(self._keeping, drawn.identity))
+        self.files.keep(drawn.folder, drawn)
         self.changed.emit(selected)
 
-    def _keeping(self, identity: str) -> Callable[[RunContext], Any] | None:
-        """What a thread is to write; asked when its turn has come, so that the stamp is that of the last file."""
-        now = self._known.get(identity)
-        return None if now is None else partial(keep, now)
-
-    def _on_done(self, done: Drawn | Kept | Imported | str) -> None:
+    def _on_done(self, done: Loaded | Imported | Written | str | None) -> None:
         if isinstance(done, str):
             self.said.emit(done)
-        elif isinstance(done, Drawn):
-            self._known[done.identity] = done
+        elif isinstance(done, Loaded):
+            self._known[done.drawn.identity] = done.drawn
+            self.files.know(done.drawn.folder, done.stamp)
             self.changed.emit(())
-        elif isinstance(done, Kept):
-            self._known[done.identity] = replace(self._known[done.identity], stamp=done.found.stamp)
-            if done.found.notes:
-                self.said.emit("; ".join(done.found.notes))
+        elif not isinstance(done, Imported):
+            if done is not None and done.notes:
+                self.said.emit("; ".join(done.notes))
         elif self._slide is not None and self._slide.identity == done.identity:
             fresh = done.found.regions
             self.change(lambda regions: (*regions, *fresh))
