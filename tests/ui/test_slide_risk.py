@@ -99,6 +99,7 @@ def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path, m
     assert page(person).asking._client is None  # nobody has asked
 
 
+@pytest.mark.one_qt
 def test_without_a_model_it_says_what_is_missing(person, slide_path):
     person.opens_slides(slide_path)
     opens(person)
@@ -152,6 +153,7 @@ def test_a_risk_is_estimated_shown_kept_and_found_again(waiting, slide_path):
     assert seen(person, "risk_old") == ""
 
 
+@pytest.mark.one_qt
 def test_what_is_another_since_is_said(waiting):
     person = waiting
     estimates(person, age="64", sex="male")
@@ -215,6 +217,7 @@ def test_the_gallery_flies_to_its_places(waiting):
     assert person.sees((256 + 64, 160 + 64))
 
 
+@pytest.mark.one_qt
 def test_what_the_worker_refuses_is_said_and_the_next_question_answered(waiting):
     person = waiting
     for age, said in (("15", "there is no tumour"), ("13", "ended in the middle of its work")):
@@ -243,6 +246,7 @@ def test_cancel_ends_the_child_and_a_second_press_asks_nothing(waiting, shared_c
     assert not (person.dock.place.folder / "risk.json").exists()
 
 
+@pytest.mark.one_qt
 def test_an_answer_belongs_to_the_slide_that_it_was_asked_of(waiting, tmp_path):
     person = waiting
     fills_in(person, "16")
@@ -259,6 +263,7 @@ def test_an_answer_belongs_to_the_slide_that_it_was_asked_of(waiting, tmp_path):
     assert seen(person, "risk_verdict").startswith("metastasis 0.16")
 
 
+@pytest.mark.one_qt
 def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
     person, view = waiting, page(waiting).view
     case_rows().tell(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
@@ -274,6 +279,7 @@ def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
     assert seen(person, "form_origin") == ""
 
 
+@pytest.mark.one_qt
 def test_where_nothing_can_be_looked_at_it_says_why(models, person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens(person)
@@ -285,6 +291,7 @@ def test_where_nothing_can_be_looked_at_it_says_why(models, person, slide_path, 
     assert not page(person).view.estimate.isEnabled()
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("content", ["{", '{"verdict": "metastasis 0.5"}', "[]"])
 def test_a_damaged_answer_is_named_and_estimated_again(waiting, content):
     person = waiting
@@ -298,6 +305,7 @@ def test_a_damaged_answer_is_named_and_estimated_again(waiting, content):
     assert seen(person, "risk_why_not") == ""
 
 
+@pytest.mark.one_qt
 def test_an_answer_of_another_model_is_shown_as_one_of_before(waiting):
     person = waiting
     answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
@@ -319,12 +327,17 @@ def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
     assert not (folder / "risk.json").exists()
 
 
+@pytest.mark.one_qt
 def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_path):
-    from napari_melanoma.data.case.edit import add_images, add_lesion
+    from napari_melanoma.data.case.edit import add_images, add_lesion, set_lesion
     from napari_melanoma.data.case.model import Case, CaseImage
 
     person = waiting
     estimates(person)
+    presses(person, "risk_report")
+    person.chooses_file("risk_report_dialog", tmp_path / "page")
+    person.until(lambda: "page.html" in person.dock.status.text)
+    assert VERDICT[1:] in (tmp_path / "page.html").read_text(encoding="utf-8")
     presses(person, "risk_case")
     assert "no case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
@@ -340,6 +353,21 @@ def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_p
     written = json.loads((tmp_path / "P-1" / "risk" / f"{image}.json").read_text())
     assert written["verdict"] == VERDICT
     assert f"risk/{image}.json" in person.dock.status.text
+    lesion_page = case_dock.lesion_page
+    case_dock._show_rows("L1")
+    assert lesion_page.risk.verdict.text() == f"M{VERDICT[1:]}."
+    assert "drawn patients alone" in lesion_page.risk.caution.words.text()
+    assert not lesion_page.risk.old.isVisibleTo(lesion_page)
+    case_dock.undo.click()
+    assert lesion_page.risk.isVisibleTo(lesion_page) is False
+    case_dock.redo.click()
+    assert lesion_page.risk.isVisibleTo(lesion_page)
+    case_dock.desk.edit(set_lesion(case_dock.desk.case, "L1", depth_mm=3.3), "thicker")
+    assert "(depth)" in lesion_page.risk.old.words.text()
+    person.until(lambda: not case_dock.busy)
+    case_dock.desk.open(tmp_path / "P-1")
+    person.until(lambda: not case_dock.busy)
+    assert case_dock.desk.case.lesions[0].images[0].risk.verdict == VERDICT
     patient = case_dock.desk.case.patient.model_copy(update={"age": 77})
     case_dock.desk.edit(case_dock.desk.case.model_copy(update={"patient": patient}), "older")
     assert page(person).view.patient.row["age"] == "64"  # what was filled in stays until it is taken back

@@ -144,7 +144,8 @@ def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
     """The images of a lesion for people."""
     for image in images:
         results = counted(len(image.results), "result") if image.results else ""
-        facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results)
+        risk = f"risk: {image.risk.verdict}" if image.risk else ""
+        facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results, risk)
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 
 

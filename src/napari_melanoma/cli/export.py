@@ -17,9 +17,9 @@ HELP = examples(
     "napari-melanoma export results --out for-qupath",
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
     "Write results of slides for other programs into OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (a "
-    "row a lesion), tiles (a row a tile, Parquet), depth (a row a reading of the depth, CSV), tif and zarr (heatmap as "
-    "OME-TIFF or OME-Zarr, the latter with the "
-    "lesions as labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation, of DICOM slides alone). "
+    "row a lesion), tiles (a row a tile, Parquet), depth (a row a reading of the depth, CSV), risk (JSON), report (a "
+    "page of depth and risk, HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as "
+    "labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation, of DICOM slides alone). "
     "Corrections by hand are in them. What cannot be written is told and the rest goes on (exit code 1).",
 )
 

@@ -1,4 +1,4 @@
-"""The page of a reading of depth: the fields of a synoptic report, the line on the slide, readers, and the record."""
+"""The page of a slide: the fields of a synoptic report, the line on the slide, the risk, readers, and the record."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.report.page import data_uri, write_html
+from napari_melanoma.report.risk_part import BLOCK, STYLE, RiskPart
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PAGE = """{% extends "page" %}
-{% block title %}Depth: {{ about.name }}{% endblock %}
+PAGE = (
+    """{% extends "page" %}
+{% block title %}{{ "Depth and risk" if risk else "Depth" }}: {{ about.name }}{% endblock %}
 {% block style %}
 figure { margin: 1rem 0; max-width: 38rem; } figure img { border-radius: 4px; display: block; }
 figcaption { color: #5c6269; font-size: .9rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
+{{ risk_style }}
 {% endblock %}
 {% block content %}
 <h1>{{ about.name }}</h1>
@@ -31,7 +35,9 @@ figcaption { color: #5c6269; font-size: .9rem; }
 {% endfor %}
 {% if picture %}<figure><img alt="The line on the slide" src="{{ picture }}">
 <figcaption>From the surface to the deepest cell, as it was measured.</figcaption></figure>{% endif %}
-{% if about.readers|length > 1 %}<h2>Readers</h2>
+"""
+    + BLOCK
+    + """{% if about.readers|length > 1 %}<h2>Readers</h2>
 {{ table(about.columns, about.readers) }}{% endif %}
 <h2>What was changed</h2>
 {% if about.record %}{{ table(("when", "who", "what", "before", "after"), about.record) }}
@@ -39,6 +45,7 @@ figcaption { color: #5c6269; font-size: .9rem; }
 <p class="quiet">{{ about.made }}</p>
 {% endblock %}
 """
+)
 NOTICE = "Research use only; not for diagnosis."
 
 
@@ -71,7 +78,9 @@ class DepthPage:
     notice: str = NOTICE
 
 
-def write_depth_page(path: Path, about: DepthPage, picture: NDArray[np.uint8] | None) -> None:
+def write_depth_page(
+    path: Path, about: DepthPage, picture: NDArray[np.uint8] | None, risk: RiskPart | None = None
+) -> None:
     """Write the page.
 
     Parameters
@@ -82,13 +91,16 @@ def write_depth_page(path: Path, about: DepthPage, picture: NDArray[np.uint8] | 
         What it says.
     picture : numpy.ndarray or None
         uint8 (row, column, channel=3), the slide around the line.
+    risk : RiskPart, optional
+        What was told of the risk.
 
     Raises
     ------
     SaveError
         Where it cannot be written.
     """
-    write_html(path, PAGE, about=about, picture=None if picture is None else _jpeg(picture))
+    shown = None if picture is None else _jpeg(picture)
+    write_html(path, PAGE, about=about, picture=shown, risk=risk, risk_style=STYLE)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> str:

@@ -17,6 +17,7 @@ from napari_melanoma.data.case.filing import Note
 from napari_melanoma.data.case.model import Case, CaseImage, CasePart
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.io.photographs import stored_size
+from napari_melanoma.io.slide_folder import read_object
 from napari_melanoma.workflows.result_folders import read_result
 
 
@@ -58,7 +59,7 @@ def check_case(folder: Path, *, run: RunContext | None = None) -> CaseCheck:
     for image in run.track(images, "looking at images"):
         if image.id not in store.missing:
             faults += ((image.id, said) for said in _image_faults(image))
-        faults += ((image.id, said) for said in _result_faults(image))
+        faults += ((image.id, said) for said in (*_result_faults(image), *_risk_faults(image)))
     faults += _ids(case)
     return CaseCheck(case, tuple(faults), (*store.found.items(), *_notes(case)))
 
@@ -93,6 +94,15 @@ def _result_faults(image: CaseImage) -> Iterator[str]:
             read_result(result.path)
         except InputError as error:
             yield f"a result is missing or damaged: {error} Analyse the image again."
+
+
+def _risk_faults(image: CaseImage) -> Iterator[str]:
+    """The whole answer of a risk that is missing."""
+    if image.risk is not None and not read_object(image.risk.path):
+        yield (
+            f"its risk, {image.risk.path.name}, is missing or damaged: the case holds what is shown of it. Estimate it "
+            "again in the Slide dock."
+        )
 
 
 def _ids(case: Case) -> Iterator[Note]:

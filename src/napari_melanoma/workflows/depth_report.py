@@ -12,6 +12,7 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.data.case.edit import set_lesion
 from napari_melanoma.report import depth_words as words
 from napari_melanoma.report.depth_page import DepthPage, write_depth_page
+from napari_melanoma.workflows.risk_report import risk_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SIDE_PX, AROUND, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
 COLOUR = (11, 60, 255)
 READINGS = "depth"  # folder of a case
+NOBODY = "Nobody has read this slide: what stands here is what the analysis says, as far as it says anything."
 
 
 def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
@@ -67,8 +69,10 @@ def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
     return np.asarray(picture)
 
 
-def write_depth_report(path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading) -> Path:
-    """Write what counts for a reader as a page.
+def write_depth_report(
+    path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading, folder: Path | None = None
+) -> Path:
+    """Write what counts for a reader, and the risk where it was told, as a page.
 
     Parameters
     ----------
@@ -82,6 +86,8 @@ def write_depth_report(path: Path, info: SlideInfo, depth: SlideDepth, reading: 
         The one that counts.
     base : Reading
         What the analysis says.
+    folder : pathlib.Path, optional
+        The slide's own, where its risk lies.
 
     Returns
     -------
@@ -91,25 +97,26 @@ def write_depth_report(path: Path, info: SlideInfo, depth: SlideDepth, reading: 
     Raises
     ------
     InputError
-        Where nothing was measured.
+        Where nothing was measured, and no risk told.
     SaveError
         Where it cannot be written.
     """
-    if not reading.when:
+    risk = None if folder is None else risk_of(folder, info.path)
+    if not reading.when and risk is None:
         raise InputError("nothing is measured yet that a report could say: draw a line, or take the model's.")
     made, size = provenance(), info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
     about = DepthPage(
         info.name,
-        ", ".join(part for part in (scale, words.said_origin(reading)) if part),
+        ", ".join(part for part in (scale, words.said_origin(reading) if reading.when else "") if part),
         report_fields(reading),
-        words.warnings(reading, size),
+        (*words.warnings(reading, size), *(() if reading.when else (NOBODY,))),
         words.COLUMNS,
         words.reader_rows(depth, reading.reader, base),
         [_told(one) for one in reading.history],
         f"{made['program']} {made['version']}, {words.said_when(str(made['created'])) or made['created']}",
     )
-    write_depth_page(path, about, _picture(info, reading.line))
+    write_depth_page(path, about, _picture(info, reading.line), risk)
     return path
 
 

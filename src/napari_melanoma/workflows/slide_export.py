@@ -17,8 +17,9 @@ from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content
-from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, WAITING, SlideResult
+from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.workflows.slide_lesion_files import COLOURS, read_lesions, write_lesions_table, write_outlines
+from napari_melanoma.workflows.slide_regions import slide_noted
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.slide_lesions import SlideLesion
@@ -73,6 +74,10 @@ def exported(folder: Path, slide: Path | None = None) -> Exported:
     InputError
         Where the folder holds no results.
     """
+    from napari_melanoma.workflows.slide_report import has_something_to_report
+
+    if not (folder / STORE).is_dir() and has_something_to_report(folder):  # read by hand, or asked for its risk alone
+        return Exported(folder, None, read_content(folder), slide or slide_noted(folder))
     SlideResult.open(folder)
     if slide is None:
         from napari_melanoma.workflows.slide_runs import read_slide_run
@@ -183,6 +188,22 @@ def _depth(path: Path, given: Exported, run: RunContext) -> None:
     write_table(path, readings_rows(gather_readings([given.folder])))
 
 
+def _report(path: Path, given: Exported, run: RunContext) -> None:
+    """Write the page of depth and risk."""
+    from napari_melanoma.workflows.slide_report import write_slide_report
+
+    write_slide_report(path, given.folder, given.slide)
+
+
+def _risk(path: Path, given: Exported, run: RunContext) -> None:
+    """Copy what was told of the risk."""
+    from napari_melanoma.workflows.risks import RISK
+
+    if not (given.folder / RISK).is_file():
+        raise InputError(f"{given.folder.name}: no risk was told of it yet. Ask for it with 'napari-melanoma risk'.")
+    _copy(given.folder / RISK, path)
+
+
 @dataclass(frozen=True)
 class Format:
     """One way out: what a user reads of it, the usual name of the file, and what writes it."""
@@ -198,6 +219,8 @@ FORMATS: Mapping[str, Format] = {
     "parquet": Format("Table of lesions (Parquet)", "lesions.parquet", _lesions_parquet),
     "tiles": Format("Table of tiles (Parquet)", "tiles.parquet", _tiles_parquet),
     "depth": Format("Readings of the depth (CSV)", "readings.csv", _depth),
+    "risk": Format("Risk with what it rests on (JSON)", "risk.json", _risk),
+    "report": Format("Page of depth and risk (HTML)", "report.html", _report),
     "tif": Format("Heatmap (OME-TIFF)", "heatmap.ome.tif", _heatmap_tiff),
     "zarr": Format("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _heatmap_zarr),
     "mask": Format("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _mask),

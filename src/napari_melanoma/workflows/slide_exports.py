@@ -42,7 +42,8 @@ def result_folders_in(places: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for place in places:
-        own = [place] if (place / STORE).is_dir() else sorted(store.parent for store in place.glob(f"*/{STORE}"))
+        below = sorted(path for path in place.glob("*") if _is_own(path)) if place.is_dir() else []
+        own = [place] if _is_own(place) else below
         if not own:
             raise InputError(
                 f"{place} holds no results of slides: expected a folder that 'napari-melanoma slide' or the Slide dock "
@@ -50,6 +51,14 @@ def result_folders_in(places: Sequence[Path]) -> list[Path]:
             )
         found |= dict.fromkeys(own)
     return list(found)
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is a slide's own: analysed, read by hand, or asked for its risk."""
+    from napari_melanoma.io.slide_depth import DEPTH
+    from napari_melanoma.workflows.risks import RISK
+
+    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in (DEPTH, RISK))
 
 
 def export_results(

@@ -22,15 +22,16 @@ from napari_melanoma.data.case.model import (
     CaseLesion,
     CasePatient,
     CaseResult,
+    CaseRisk,
 )
 
-LAST = ("guesses", "images", "correction", "results")
+LAST = ("guesses", "images", "correction", "results", "risk")
 CASE, CORRECTIONS, RESULTS = "case.json", "corrections", "results"
 
 _PARTS: dict[type[Config], dict[str, type[Config]]] = {
     Case: {"patient": CasePatient, "lesions": CaseLesion, "images": CaseImage},
     CaseLesion: {"images": CaseImage},
-    CaseImage: {"correction": CaseCorrection, "results": CaseResult},
+    CaseImage: {"correction": CaseCorrection, "results": CaseResult, "risk": CaseRisk},
 }
 
 

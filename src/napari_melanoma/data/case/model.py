@@ -100,6 +100,26 @@ class CaseResult(Config):
     more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
 
 
+class CaseRisk(Config):
+    """What a model says of the risk of metastasis from a slide, as far as a dock shows it; the whole is in ``path``."""
+
+    path: Path = Field(description="JSON with all of it, as beside the slide")
+    verdict: str = Field(description="the answer in a sentence")
+    probability: float = Field(ge=0, le=1)
+    interval: tuple[float, float] | None = None
+    shares: dict[str, float] = Field({}, description="what image, depth and patient move it by")
+    without: float | None = Field(None, description="the probability where nothing is known")
+    beside: dict[str, dict[str, Any]] = Field({}, description="other methods: title, probability, why there is none")
+    depth: str = Field("", description="the thickness that was used, and where it is from, in words")
+    known: dict[str, str] = Field({}, description="column to cell, as it was when the answer was given")
+    missing: tuple[str, ...] = Field((), description="columns that the model asks for and nobody had filled in")
+    warnings: tuple[str, ...] = Field((), description="what to know before it is believed")
+    model: str = Field("", description="name of the model")
+    fingerprint: str = Field("", description="SHA-256 of its weights")
+    created: str = Field("", description="UTC, ISO 8601")
+    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+
+
 class CaseImage(CasePart):
     """A photograph, a tile of a total-body photograph, or a slide."""
 
@@ -112,6 +132,7 @@ class CaseImage(CasePart):
     taken_on: str = Field("", description="day, YYYY-MM-DD", pattern=r"^(\d{4}-\d\d-\d\d)?$")
     correction: CaseCorrection | None = Field(None, description="the mask that a person stands for")
     results: tuple[CaseResult, ...] = Field((), description="what was computed, the newest last")
+    risk: CaseRisk | None = Field(None, description="of a slide: what a model says of the risk of metastasis")
 
     @property
     def name(self) -> str:

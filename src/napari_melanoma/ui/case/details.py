@@ -15,6 +15,7 @@ from napari_melanoma.ui.body.map import BodyMap
 from napari_melanoma.ui.body.words import word_of
 from napari_melanoma.ui.case import words
 from napari_melanoma.ui.case.form import FINDINGS, IMAGE, LESION, CaseForm
+from napari_melanoma.ui.case.risk import RiskSection
 from napari_melanoma.ui.case.rows import LOOSE
 from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, section, tool
@@ -60,8 +61,11 @@ class LesionPage(QWidget):
         both.addWidget(self.answer)
         about, findings = CaseForm("lesion", LESION, "lesion_form"), CaseForm("lesion", FINDINGS, "findings_form")
         self.forms = (about, findings)
+        self.risk = RiskSection(icons)
+        self._risk_fold = section("Risk", "case_risk", self.risk, settings, True)
         self._folds = (
             section("Answer", "case_answer", said, settings, True),
+            self._risk_fold,
             section("Place", "case_place", self.body, settings, True),
             section("Diagnosis", "case_diagnosis", about, settings, True),
             section("Findings", "case_findings", findings, settings, False),
@@ -92,6 +96,7 @@ class LesionPage(QWidget):
         self.body.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
+        self._risk_fold.setVisible(self.risk.show_lesion(case, lesion))
         show_guesses(self.confirm, len(lesion.guesses), editable)
 
     def show_answer(self, told: LesionAnswer | None, current: bool, why_none: str) -> None:

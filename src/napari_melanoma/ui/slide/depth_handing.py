@@ -81,7 +81,7 @@ class DepthHanding(QObject):
         now, keeper = self._keeper.now, self._keeper
         if now is not None:
             path = Path(name).with_suffix(".html")
-            work = partial(_report, path, info, now.history.now, keeper.reading, keeper.base)
+            work = partial(_report, path, info, (now.history.now, keeper.reading, keeper.base), now.folder)
             self._latest.submit(f"report {path}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
@@ -115,8 +115,10 @@ class DepthHanding(QObject):
         return f"Taken into the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
 
 
-def _report(path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading, run: RunContext) -> Path:
-    """Write the page."""
+def _report(
+    path: Path, info: SlideInfo, read: tuple[SlideDepth, Reading, Reading], folder: Path, run: RunContext
+) -> Path:
+    """Write the page; what was told of the risk stands on it too."""
     from napari_melanoma.workflows.depth_report import write_depth_report
 
-    return write_depth_report(path, info, depth, reading, base)
+    return write_depth_report(path, info, *read, folder)

@@ -27,6 +27,8 @@ EXPORTS = {
     "parquet": ("Table of lesions (Parquet)", "lesions.parquet"),
     "tiles": ("Table of tiles (Parquet)", "tiles.parquet"),
     "depth": ("Readings of the depth (CSV)", "readings.csv"),
+    "risk": ("Risk with what it rests on (JSON)", "risk.json"),
+    "report": ("Page of depth and risk (HTML)", "report.html"),
     "tif": ("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
     "mask": ("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),

@@ -1,27 +1,29 @@
-"""The risk of a slide handed on: kept with the case that is open beside it."""
+"""The risk of a slide handed on: written as a page, and kept with the case that is open beside it."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.slide.depth_handing import NO_CASE, NOT_IN_CASE
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.runs import RunContext
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.risk_keeper import RiskKeeper
     from napari_melanoma.ui.slide.risk_view import RiskView
 
-RISKS = "risk"  # folder of a case
-DONE = "Kept with the case, of {0}: risk/{0}.json."
+DONE = "Taken into the case, with {0}: the lesion shows it; all of it is in risk/{0}.json."
 
 
 class RiskHanding(QObject):
-    """Hands answers to the Case dock's folder.
+    """Writes the page, and hands answers to the Case dock.
 
     Parameters
     ----------
@@ -41,6 +43,9 @@ class RiskHanding(QObject):
     def __init__(self, dock: SlideDock, keeper: RiskKeeper) -> None:
         super().__init__(keeper)
         self._dock, self._keeper = dock, keeper
+        self._latest = Latest(self)
+        self._latest.succeeded.connect(self._on_written)
+        self._latest.failed.connect(self.failed)
 
     def hear(self, view: RiskView) -> None:
         """Hear what the user does in the fold.
@@ -51,6 +56,31 @@ class RiskHanding(QObject):
             Its content.
         """
         view.to_case.clicked.connect(self._on_case)
+        view.report.clicked.connect(self._on_report)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a page is being written."""
+        return self._latest.busy
+
+    def _on_report(self) -> None:
+        slide, folder = self._dock.slide, self._keeper.folder
+        if slide is None or folder is None:
+            return
+        dialog = QFileDialog(self._dock.window(), "Write depth and risk as a page", "", "Page (*.html)")
+        dialog.setObjectName("risk_report_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(f"{slide.info.name}-report.html")
+        dialog.fileSelected.connect(partial(self._write, folder, slide.info.path))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _write(self, folder: Path, slide: Path, name: str) -> None:
+        work = partial(_report, Path(name).with_suffix(".html"), folder, slide)
+        self._latest.submit(f"report {name}", lambda: work)
+
+    def _on_written(self, path: Path) -> None:
+        self._dock.status.say(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
 
     def _on_case(self) -> None:
         """Keep the answer with the case that is open, beside its other files."""
@@ -63,7 +93,7 @@ class RiskHanding(QObject):
 
     def _keep(self) -> str:
         """Write it; the id of the slide in the case."""
-        from napari_melanoma.core.files import write_json
+        from napari_melanoma.workflows.case_risk import keep_risk
         from napari_melanoma.workflows.depth_report import image_in
 
         slide, kept = self._dock.slide, self._keeper.kept
@@ -76,5 +106,13 @@ class RiskHanding(QObject):
         if case_dock.desk.read_only:
             raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
         folder: Path = case_dock.desk.store.folder
-        write_json(folder / RISKS / f"{image.id}.json", dict(kept.answer))
+        changed = keep_risk(folder, case_dock.desk.case, image.id, kept.answer)
+        case_dock.desk.edit(changed, "the risk of a slide")
         return str(image.id)
+
+
+def _report(path: Path, folder: Path, slide: Path, run: RunContext) -> Path:
+    """Write the page."""
+    from napari_melanoma.workflows.slide_report import write_slide_report
+
+    return write_slide_report(path, folder, slide)

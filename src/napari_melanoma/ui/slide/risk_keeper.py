@@ -62,6 +62,12 @@ class RiskKeeper(QObject):
         return None if found is None else found[1]
 
     @property
+    def folder(self) -> Path | None:
+        """Where that lies; None until it was read."""
+        found = None if self._slide is None else self._known.get(self._slide.identity)
+        return None if found is None else found[0]
+
+    @property
     def row(self) -> Row:
         """What is known of the patient of the slide."""
         return {} if self._slide is None else self._rows.row(self._slide.identity, self._slide.layers[0])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ESTIMATE = "Ask the model about the deepest places, the thickness and the patient, beside your work"
 TO_CASE = "Keep this answer with the case that is open in the Case dock"
+REPORT = "Write depth and risk as a page, with the maps that were asked for"
 MAPS = {
     "attention": ("attention", "Where the network looks, whatever it answers: the most it gives to any place is 1"),
     "grad_cam": ("Grad-CAM", "What speaks for metastasis, within each patch: the most of each patch is 1"),
@@ -69,6 +70,7 @@ class RiskView(QWidget):
         self.caution = Notice("risk_caution", "What to know before relying on it")
         self.maps = {name: named(QCheckBox(text), f"risk_{name}", text, tip) for name, (text, tip) in MAPS.items()}
         self.gallery = RiskGallery()
+        self.report = tool("risk_report", "Write a page", REPORT, "Report ...")
         self.to_case = tool("risk_case", "Keep with the case", TO_CASE, "Into the case")
         self._lay_out()
         for name, box in self.maps.items():
@@ -159,7 +161,7 @@ class RiskView(QWidget):
         )
         self._about = QWidget()
         maps = row(_title("Show on the slide"), *self.maps.values())
-        _stacked(self._about, self.old, self._said, self.caution, row(self.to_case), maps, self.gallery)
+        _stacked(self._about, self.old, self._said, self.caution, row(self.report, self.to_case), maps, self.gallery)
         inputs = (self.model, self.none, self.phantom, self.patient, self.thickness)
         _stacked(self, *inputs, self.estimate, self.why, self._about)
 

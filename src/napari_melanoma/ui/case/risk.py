@@ -1,0 +1,106 @@
+"""What the Case dock shows of a lesion's risk: the answer kept with the case, what it rests on, what has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_melanoma.report.risk_part import known_words, sentence
+from napari_melanoma.ui.answer.section import Notice
+from napari_melanoma.ui.answer.words import field_title
+from napari_melanoma.ui.bars import Bars
+from napari_melanoma.ui.look import ThemedIcons, named
+from napari_melanoma.ui.slide import risk_bars as bars
+from napari_melanoma.ui.words import Words
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.case.model import Case, CaseLesion, CaseRisk
+
+OLD = "Of before: the case says otherwise now ({}). Open the slide, and estimate again in the fold Risk."
+SHARES = "What each part changes"
+
+
+class RiskSection(QWidget):
+    """The answer as bars, and below it in words.
+
+    Parameters
+    ----------
+    icons : ThemedIcons
+        Knows the colours.
+    """
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.old = Notice("case_risk_old", "What is another since")
+        self.verdict = _line("case_risk_verdict", "Risk in words")
+        self.verdict.setProperty("loud", True)
+        self.caution = Notice("case_risk_caution", "What to know before relying on it")
+        self.bar = Bars(icons, "case_risk_bar", "Probability of metastasis with its interval")
+        self.title = _line("case_risk_parts", SHARES)
+        self.title.setText(SHARES)
+        self.shares = Bars(icons, "case_risk_shares", SHARES)
+        self.beside = Bars(icons, "case_risk_beside", "What other methods say")
+        self.about = _line("case_risk_about", "What it rests on")
+        self.about.setProperty("quiet", True)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        for part in (self.old, self.verdict, self.caution, self.bar, self.beside, self.title, self.shares, self.about):
+            column.addWidget(part)
+
+    def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:
+        """Show the risk of a lesion.
+
+        Parameters
+        ----------
+        case : Case
+            As it stands.
+        lesion : CaseLesion
+            Which.
+
+        Returns
+        -------
+        bool
+            Whether there is any.
+        """
+        from napari_melanoma.workflows.case_risk import answer_of, changed_since, risk_of
+
+        told = risk_of(lesion)
+        if told is None:
+            return False
+        image, risk = told
+        changes = [field_title(name).lower() for name in changed_since(case, lesion, image, risk)]
+        answer = answer_of(risk)
+        self.old.say(OLD.format(", ".join(changes)) if changes else "")
+        for part in (self.verdict, self.bar, self.beside, self.shares):
+            part.setEnabled(not changes)
+        self.verdict.setText(sentence(risk.verdict))
+        self.caution.say("\n".join(map(sentence, risk.warnings)))
+        self.bar.show_rows(bars.answer_bars(answer))
+        self.beside.show_rows(bars.beside_bars(answer))
+        rows, end = bars.share_bars(answer)
+        self.shares.show_rows(rows, -end, end)
+        for part in (self.title, self.shares):
+            part.setVisible(bool(rows))
+        self.about.setText(_about(image.path.name, risk))
+        return True
+
+
+def _about(slide: str, risk: CaseRisk) -> str:
+    """What an answer rests on, in words."""
+    missing = ", ".join(field_title(name).lower() for name in risk.missing)
+    said = (
+        sentence(risk.depth) if risk.depth else "",
+        f"Known: {known_words(risk.known)}." if risk.known else "",
+        f"Not known: {missing}." if missing else "",
+        f"From {slide}, by {risk.model}. Research use only; not for diagnosis.",
+    )
+    return " ".join(filter(None, said))
+
+
+def _line(name: str, spoken: str) -> Words:
+    """A line that is not cut."""
+    label = named(Words(), name, spoken)
+    label.setToolTip("")
+    return label

@@ -1,0 +1,96 @@
+"""The page of a slide from its result folder alone: the depth that counts, the risk, and what they rest on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.analysis.depth_edits import automatic_reading
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.slide_depth import DEPTH, read_depth
+from napari_melanoma.io.slide_folder import RESULT
+from napari_melanoma.io.slides.opening import open_slide
+from napari_melanoma.io.slides.slide import SlideInfo
+from napari_melanoma.workflows.depth_readings import proposed_in
+from napari_melanoma.workflows.depth_report import write_depth_report
+from napari_melanoma.workflows.risks import RISK
+from napari_melanoma.workflows.slide_regions import slide_noted
+
+if TYPE_CHECKING:
+    from napari_melanoma.io.slide_depth import Reading, SlideDepth
+
+
+def has_something_to_report(folder: Path) -> bool:
+    """Say whether a folder holds anything that a page of a slide says.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Perhaps a slide's own.
+
+    Returns
+    -------
+    bool
+        True where there is a reading, a risk or an analysis.
+    """
+    return any((folder / name).is_file() for name in (DEPTH, RISK, RESULT))
+
+
+def write_slide_report(path: Path, folder: Path, slide: Path | None = None) -> Path:
+    """Write the page of a slide.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The HTML file, replaced where it exists.
+    folder : pathlib.Path
+        The slide's own, with readings, analysis and risk.
+    slide : pathlib.Path, optional
+        The slide's file, for pictures; by default where its folder says that it lies. Without it there are none.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        Where neither a thickness nor a risk is known, or the readings are damaged.
+    SaveError
+        Where it cannot be written.
+    """
+    depth, found = read_depth(folder), proposed_in(folder)
+    latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
+    info = _info(folder, slide or slide_noted(folder), latest)
+    base = automatic_reading(found, 0, info.pixel_size)
+    if latest is None and base.mm is None and not (folder / RISK).is_file():
+        said = f" The analysis says: {'; '.join(found.notes)}." if found.notes else ""
+        raise InputError(f"{folder.name}: neither a thickness nor a risk is known.{said}")
+    return write_depth_report(path, info, _named(depth), latest or base, base, folder)
+
+
+def _named(depth: SlideDepth) -> SlideDepth:
+    """The readings that say anything."""
+    return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
+
+
+def _info(folder: Path, slide: Path | None, reading: Reading | None) -> SlideInfo:
+    """What is known of the slide, also where its file has gone since; the scale is that which was measured with."""
+    kept = None if reading is None or reading.um_per_px is None else reading.um_per_px
+    given = None if kept is None else PixelSize(kept[1], kept[0])
+    if slide is not None:
+        try:
+            with open_slide(slide) as opened:
+                info = opened.info
+            return info if info.pixel_size is not None or given is None else _reopened(slide, given)
+        except (MelanomaError, OSError):
+            pass
+    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=given)
+
+
+def _reopened(slide: Path, given: PixelSize) -> SlideInfo:
+    """The slide with a scale that its file does not say."""
+    with open_slide(slide, given) as opened:
+        return opened.info

@@ -1,0 +1,120 @@
+"""The page of a slide names the risk with all that it rests on, and goes out with the results."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.slide_depth import Margins, Mitoses, Reading, SlideDepth, write_depth
+from napari_melanoma.workflows.risk_report import risk_of
+from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
+from napari_melanoma.workflows.slide_report import write_slide_report
+from napari_melanoma.workflows.slide_risk import slide_risk, slide_risk_map
+
+LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
+PHANTOM = "phantom-trained, demonstration"
+
+
+@pytest.fixture
+def told(slide: Path, tmp_path: Path, model: Path) -> Path:
+    """The folder of a slide whose thickness the analysis measured and whose risk was told, with a map."""
+    folder = tmp_path / "results" / "section"
+    content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
+    write_json(folder / "result.json", content)
+    asked = {"slide": str(slide), "folder": str(folder), "model": str(model)}
+    row = {"age": "64", "sex": "male"}
+    slide_risk({**asked, "row": row, "options": {"model": str(model)}}, RunContext())
+    slide_risk_map({**asked, "method": "attention"}, RunContext())
+    return folder
+
+
+def text_of(page: Path) -> str:
+    """What a page says, without its pictures and tags."""
+    whole = re.sub(r'src="[^"]*"', "", page.read_text(encoding="utf-8"))
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*</style>|<[^>]*>", " ", whole, flags=re.DOTALL))
+
+
+def test_the_page_says_the_risk_and_all_that_it_rests_on(told: Path, tmp_path: Path) -> None:
+    answer = json.loads((told / "risk.json").read_text())
+    path = told / "risk.json"
+    path.write_text(
+        json.dumps({**answer, "warnings": [f"'x' ({PHANTOM}): of <drawn> patients", "out of distribution"]})
+    )
+    page = write_slide_report(tmp_path / "page.html", told)
+    text = text_of(page)
+    low, high = answer["interval"]
+    assert f"{answer['probability']:.2f} ({low:.2f} to {high:.2f})" in text
+    assert answer["verdict"][1:] in text
+    for name, share in answer["shares"].items():
+        assert f"{name.capitalize()} {round(share, 2) + 0.0:+.2f}" in text
+    for one in answer["beside"].values():
+        assert f"{one['title']} " + (f"{one['probability']:.2f}" if one["probability"] else "–") in text
+    for words in (
+        "Depth 1.40 mm (1.20 to 1.60), measured by the analysis of the slide.",
+        f"{PHANTOM}): of &lt;drawn&gt; patients.",
+        "Out of distribution.",
+        "Age 64 years, Sex male",
+        "Nobody has read this slide",
+        "Breslow thickness and T category (AJCC 8) 1.40 mm",
+    ):
+        assert words in text
+    whole = page.read_text(encoding="utf-8")
+    assert whole.count("data:image/jpeg") == 3  # the line, the patch, and attention over it
+    assert "attention</figcaption>" in whole
+    assert str(tmp_path) not in whole
+
+
+def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(told: Path, tmp_path: Path) -> None:
+    line = ((400.0, 500.0), (760.0, 500.0))
+    reading = Reading(
+        reader="A",
+        when="2026-01-02T10:00:00+00:00",
+        line=line,
+        um_per_px=(5.0, 5.0),
+        mm=1.8,
+        ulcerated=True,
+        clark=4,
+        clark_by="hand",
+        margins=Margins(lateral_mm=3.0, deep_mm=2.5),
+        mitoses=Mitoses(counted=3, mm2=1.0, per_mm2=3.0),
+    )
+    write_depth(told, SlideDepth(readings=(reading,)))
+    text = text_of(write_slide_report(tmp_path / "page.html", told))
+    for words in ("1.80 mm T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
+        assert words in text
+    assert "the depth has been changed since, and is 1.80 mm now" in text
+    assert "Nobody has read" not in text
+
+
+def test_without_the_slide_there_are_no_pictures_and_all_else_stays(told: Path, tmp_path: Path) -> None:
+    found = risk_of(told, tmp_path / "gone.svs")
+    assert found is not None
+    assert (found.pictures, "cannot be read any more" in found.note) == ([], True)
+    source = json.loads((told / "slide.json").read_text())
+    (told / "slide.json").write_text(json.dumps({**source, "slide": str(tmp_path / "gone.svs")}))
+    text = text_of(write_slide_report(tmp_path / "page.html", told))
+    assert "Risk of metastasis" in text
+    assert "1.40 mm" in text
+    assert risk_of(tmp_path / "nothing", None) is None
+
+
+def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Path) -> None:
+    folders = result_folders_in([told.parent])  # no store: it was asked for its risk alone
+    assert folders == [told]
+    written = export_results(folders, tmp_path / "out", ["risk", "report", "tiles"], run=RunContext())
+    assert [one.error != "" for one in written] == [False, False, True]
+    assert json.loads((tmp_path / "out/section/risk.json").read_text())["file"] == "section.tif"
+    assert "Risk of metastasis" in (tmp_path / "out/section/report.html").read_text(encoding="utf-8")
+
+
+def test_of_nothing_there_is_no_page(tmp_path: Path) -> None:
+    notes = {"depth": {"candidates": [], "notes": ["no epidermis in this section"]}}
+    write_json(tmp_path / "empty" / "result.json", notes)
+    with pytest.raises(InputError, match=r"neither a thickness nor a risk is known\. The analysis says: no epidermis"):
+        write_slide_report(tmp_path / "page.html", tmp_path / "empty")
