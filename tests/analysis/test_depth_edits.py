@@ -107,6 +107,13 @@ def test_mitoses_count_within_the_area_alone() -> None:
     assert record(depth, "A")[0][2] == {"counted": 2, "mm2": 1.0, "per_mm2": 2.0}
 
 
+def test_areas_over_each_other_are_counted_once() -> None:
+    square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
+    beside = tuple((row, column + 2000.0) for row, column in square)
+    found = depth_edits.counted_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, beside), SIZE)
+    assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.5), pytest.approx(4 / 3))
+
+
 def test_another_scale_reaches_what_was_measured() -> None:
     base = depth_edits.automatic_reading(FOUND, 0, SIZE)
     depth = overridden(NONE, base, "A", FIRST)

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.polygon_repair import contains, untangled
+from napari_melanoma.core.polygon_union import joint_area
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.slide_depth import Change, Mitoses, Reading, SlideDepth
 
@@ -199,7 +200,7 @@ def counted_mitoses(points: tuple[Point, ...], areas: tuple[tuple[Point, ...], .
     points : tuple
         Each mitosis, (row, column) in pixels of the finest level.
     areas : tuple
-        Outlines; what crosses itself encloses what it winds around.
+        Outlines; what crosses itself encloses what it winds around, what lies in several of them counts once.
     size : PixelSize or None
         Of these pixels; without one there is no area.
 
@@ -210,7 +211,7 @@ def counted_mitoses(points: tuple[Point, ...], areas: tuple[tuple[Point, ...], .
     """
     pieces = [piece for area in areas if len(area) > 2 for piece in untangled(Polygon(area))]
     inside = [one for one in points if any(_holds(piece, one) for piece in pieces)] if areas else points
-    pixels = sum(piece.area for piece in pieces)
+    pixels = joint_area(pieces)
     mm2 = pixels * size.y_um * size.x_um / 1e6 if size is not None and pixels > 0 else None
     per = None if mm2 is None else len(inside) / mm2
     return Mitoses(points=points, areas=areas, counted=len(inside), mm2=mm2, per_mm2=per)

@@ -1,0 +1,68 @@
+"""What areas cover together: each place once, however many of them lie over it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.polygon_union import joint_area
+from napari_melanoma.core.polygons import Polygon
+
+
+def box(top: float, left: float, height: float, width: float) -> tuple[tuple[float, float], ...]:
+    return (top, left), (top, left + width), (top + height, left + width), (top + height, left)
+
+
+def disc(row: float, column: float, radius: float, corners: int = 720) -> Polygon:
+    turns = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    ring = np.stack([row + radius * np.sin(turns), column + radius * np.cos(turns)], axis=1)
+    return Polygon(tuple((float(y), float(x)) for y, x in ring))
+
+
+SQUARE = Polygon(box(0, 0, 10, 10))
+CASES = {
+    "nothing": ([], 0),
+    "one": ([SQUARE], 100),
+    "the other way round": ([Polygon(SQUARE.outer[::-1])], 100),
+    "apart": ([SQUARE, Polygon(box(0, 20, 10, 10))], 200),
+    "edge to edge": ([SQUARE, Polygon(box(0, 10, 10, 10))], 200),
+    "twice the same": ([SQUARE, SQUARE], 100),
+    "one corner over the other": ([SQUARE, Polygon(box(5, 5, 10, 10))], 175),
+    "one within the other": ([SQUARE, Polygon(box(2, 2, 3, 3))], 100),
+    "a cross": ([Polygon(box(0, 4, 10, 2)), Polygon(box(4, 0, 2, 10))], 36),
+    "three": ([SQUARE, Polygon(box(5, 5, 10, 10)), Polygon(box(5, 0, 5, 15))], 175),
+    "a hole": ([Polygon(box(0, 0, 10, 10), (box(2, 2, 4, 4),))], 84),
+    "a hole that is half filled": ([Polygon(box(0, 0, 10, 10), (box(2, 2, 4, 4),)), Polygon(box(2, 2, 2, 4))], 92),
+    "triangles": ([Polygon(((0, 0), (10, 0), (10, 10))), Polygon(((0, 10), (10, 10), (10, 0)))], 75),
+}
+
+
+@pytest.mark.parametrize(("polygons", "expected"), CASES.values(), ids=list(CASES))
+def test_what_lies_in_several_counts_once(polygons: list[Polygon], expected: float) -> None:
+    assert joint_area(polygons) == pytest.approx(expected)
+    assert joint_area(polygons[::-1]) == pytest.approx(expected)
+
+
+def test_two_discs_cover_less_by_their_lens() -> None:
+    apart, radius = 1000.0, 900.0
+    half = np.arccos(apart / 2 / radius)
+    lens = 2 * radius**2 * half - apart * radius * np.sin(half)
+    expected = 2 * np.pi * radius**2 - lens
+    assert joint_area([disc(5000, 5000, radius), disc(5000, 5000 + apart, radius)]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_areas_drawn_at_random_cover_what_a_picture_of_them_does(seed: int) -> None:
+    from skimage.draw import polygon2mask
+
+    random, side = np.random.default_rng(seed), 600
+    stars = []
+    for _ in range(4):
+        turns = np.sort(random.uniform(0, 2 * np.pi, 12))
+        reach = random.uniform(40, 150, 12)
+        middle = random.uniform(200, 400, 2)
+        stars.append(np.stack([middle[0] + reach * np.sin(turns), middle[1] + reach * np.cos(turns)], axis=1))
+    picture = np.any([polygon2mask((side, side), star - 0.5) for star in stars], axis=0)
+    found = joint_area([Polygon(tuple((float(y), float(x)) for y, x in star)) for star in stars])
+    assert found == pytest.approx(picture.sum(), rel=0.01)
+    assert joint_area([Polygon(tuple(map(tuple, star + 1e6))) for star in stars]) == pytest.approx(found, rel=1e-6)
