@@ -189,6 +189,9 @@ def test_where_the_epidermis_is_missing_the_ulcers_base_counts() -> None:
     best = breslow_candidates(maps_of(labels), place())[0]
     assert best.ulcerated
     assert best.ulcer_mm == pytest.approx(60 * CELL_UM / 1000, abs=0.01)
+    over = 100  # columns of the tumour, of which 60 lie bare
+    assert best.ulcer_share == pytest.approx(60 / over, abs=0.04)
+    assert best.as_json()["ulcer_share"] == pytest.approx(best.ulcer_share, abs=1e-4)
     labels[150:160, 200:225] = labels[150:160, 275:300] = DERMIS
     best = breslow_candidates(maps_of(labels), place())[0]
     assert best.mm == pytest.approx(90 * CELL_UM / 1000, abs=2e-3)  # at its sides

@@ -12,11 +12,12 @@ from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import session
 
 HELP = examples(
-    "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --out biomarkers",
+    "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
     "napari-melanoma biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
     "Rank the features of a classifier's embedding by how well each tells the classes apart (AUC of patients, 95 % "
     "interval, q of Benjamini and Hochberg), and show each by the pictures that excite it most and by its map on them. "
-    "Beside them what can be counted in a section: nuclear stain, nuclei, pigment. Writes OUT/biomarkers.csv, "
+    "Beside them what can be counted in a section: nuclear stain, nuclei, pigment, and with --tissue-model how much of "
+    "the tumour's surface has no epidermis. Writes OUT/biomarkers.csv, "
     "OUT/biomarkers.json, OUT/measures.csv, OUT/exciting.csv and OUT/figures/gallery.png.",
 )
 
@@ -31,6 +32,14 @@ def biomarkers(
     shown: Annotated[int | None, typer.Option(help="Pictures of each; 4 by default.")] = None,
     split: Annotated[str | None, typer.Option(help="Only pictures of this split, such as 'test'.")] = None,
     target: Target = None,
+    tissue_model: Annotated[
+        str | None,
+        typer.Option(
+            "--tissue-model",
+            metavar="BUNDLE",
+            help="A model that draws epidermis and tumour, such as skin-demo: also measure the share of ulceration.",
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -41,7 +50,7 @@ def biomarkers(
         from napari_melanoma.workflows.biomarkers import BiomarkerOptions, biomarkers
         from napari_melanoma.workflows.loaded import loading
 
-        values = given(count=count, shown=shown, split=split, target=target)
+        values = given(count=count, shown=shown, split=split, target=target, tissue_model=tissue_model)
         options = BiomarkerOptions.parse(values, "the command line")
         with loading(current.run):
             classifier = Classifier.load(find_bundle(model))
@@ -49,5 +58,7 @@ def biomarkers(
         sure = sum(one.marker.q < 0.05 for one in found.features)
         best = found.features[0] if found.features else None
         said = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
+        for name, why in found.not_measured.items():
+            current.report.tell("not_measured", f"not measured: {name}: {why}", measure=name, why=why)
         text = f"{len(found.features)} of {found.features_looked_at} features: {said}{sure} have q below 0.05"
         current.done(f"{text}; written to {out}", out=str(out), features=len(found.features), sure=sure)

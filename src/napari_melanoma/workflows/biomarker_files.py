@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.analysis.stain_measures import MEASURES
 from napari_melanoma.analysis.statistics import INTERVAL
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.report.biomarker_figures import GalleryRow, Shown, draw_gallery, overlaid
 from napari_melanoma.report.class_figures import draw_bars
-from napari_melanoma.workflows.biomarkers import BiomarkerOptions, Biomarkers, Found, activation, picture_of
+from napari_melanoma.workflows.biomarkers import (
+    MEASURES,
+    BiomarkerOptions,
+    Biomarkers,
+    Found,
+    activation,
+    picture_of,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.analysis.biomarkers import Biomarker
@@ -63,7 +69,8 @@ def write_biomarkers(
     measured = [_row(name, marker, positive) for name, marker in found.measures.items()]
     write_table(out / "measures.csv", list(_measures(found)), ("image_id", "domain", "label", *MEASURES))
     write_table(out / "exciting.csv", list(_exciting(found)), EXCITING)
-    about = {"features": rows, "measures": [{**row, "about": MEASURES[str(row["name"])]} for row in measured]}
+    about: dict[str, Any] = {"features": rows, "not_measured": found.not_measured}
+    about |= {"measures": [{**row, "about": MEASURES[str(row["name"])]} for row in measured]}
     write_json(out / "biomarkers.json", about | _about(found, classifier, options))
     _draw(out / "figures", found, classifier, run)
 

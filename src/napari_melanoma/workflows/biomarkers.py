@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from napari_melanoma.analysis.biomarkers import Biomarker, discriminative
-from napari_melanoma.analysis.stain_measures import MEASURES, stain_measures
+from napari_melanoma.analysis.biomarkers import Biomarker, discriminative, false_discovery
+from napari_melanoma.analysis.stain_measures import MEASURES as STAIN_MEASURES
+from napari_melanoma.analysis.stain_measures import stain_measures
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.workflows.biomarker_tissue import NO_MAP, ULCERATION, tissue_model, ulceration_shares
 from napari_melanoma.workflows.judged_classes import images_to_judge
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from napari_melanoma.inference.classification import Classifier
     from napari_melanoma.workflows.judged_classes import Judged
 
+MEASURES = {**STAIN_MEASURES, **ULCERATION}
 DEPTHS = ("depth told", "spread of the depth")
 
 
@@ -38,6 +41,7 @@ class BiomarkerOptions(Config):
     shown: int = Field(4, ge=1, le=20, description="pictures of each, of as many patients, that excite it most")
     split: str | None = Field(None, description="only pictures of this split, such as 'test'; none: every picture")
     target: str = Field("", description="column that holds the answer; none: that of the model")
+    tissue_model: str = Field("", description="a model that draws epidermis and tumour, for the share of ulceration")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,9 @@ class Biomarkers:
     features : list of Found
         The strongest first.
     measures : dict
-        Interpretable measure to how it tells the classes apart; those that could not be taken are left out.
+        Interpretable measure to how it tells the classes apart, the strongest first.
+    not_measured : dict
+        Those that are not among them, and why.
     table : numpy.ndarray
         float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
     judged : Judged
@@ -78,6 +84,7 @@ class Biomarkers:
 
     features: list[Found]
     measures: dict[str, Biomarker]
+    not_measured: dict[str, str]
     table: NDArray[np.float64]
     judged: Judged
     features_looked_at: int
@@ -95,9 +102,10 @@ def biomarkers(
     datasets : sequence of pathlib.Path
         Data sets with the answer in a column.
     out : pathlib.Path
-        Gets ``biomarkers.csv``, ``biomarkers.json``, ``measures.csv``, ``exciting.csv`` and ``figures/``.
+        Gets ``biomarkers.csv``, ``biomarkers.json``, ``measures.csv``, ``exciting.csv`` and ``figures/``; with a tissue
+        model also ``tissue/``, the analysis of each picture.
     options : BiomarkerOptions
-        How many, of which split.
+        How many, of which split, by which tissue model.
     run : RunContext
         Told of the progress, asked whether to go on.
 
@@ -110,11 +118,14 @@ def biomarkers(
     ------
     DataSetError
         Where no picture has an answer, or a class has too few patients.
+    BundleError
+        Where the tissue model is none.
     Cancelled
         Where the user stopped it.
     """
     from napari_melanoma.workflows.biomarker_files import write_biomarkers
 
+    drawing = tissue_model(options.tissue_model)
     asked = ClassEvaluationOptions(split=options.split, target=options.target)
     judged = images_to_judge(datasets, classifier, asked)
     embeddings, table = _looked_at(classifier, judged, run)
@@ -130,12 +141,53 @@ def biomarkers(
         Found(_name(marker.place, first), marker, _exciting(classifier, judged, embeddings, marker.place, options))
         for marker in run.track(markers, "Looking what excites each")
     ]
-    known = [place for place in range(table.shape[1]) if not np.isnan(table[:, place]).any()]
-    ranked = discriminative(table[:, known], positive, groups, len(known)) if known else []
-    measures = {list(MEASURES)[known[marker.place]]: marker for marker in ranked}
-    result = Biomarkers(found, measures, table, judged, embeddings.shape[1])
+    shares = ulceration_shares(judged, drawing, out, run)
+    table = np.column_stack([table, shares])
+    measures, without = ranked_measures(table, positive, groups)
+    if drawing is None:
+        without["ulceration_share"] = NO_MAP
+    result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
     write_biomarkers(out, result, classifier, options, run)
     return result
+
+
+def ranked_measures(
+    table: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[np.str_]
+) -> tuple[dict[str, Biomarker], dict[str, str]]:
+    """Say how measures tell the classes apart, each on the pictures in which it could be taken.
+
+    Parameters
+    ----------
+    table : numpy.ndarray
+        float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
+    positive : numpy.ndarray
+        Bool (picture,).
+    groups : numpy.ndarray
+        Patient of each picture.
+
+    Returns
+    -------
+    measures : dict
+        Name to how it does, the strongest first; ``q`` corrected for all of them.
+    without : dict
+        Name of each that is not among them to why.
+    """
+    found: dict[str, Biomarker] = {}
+    without: dict[str, str] = {}
+    for place, name in enumerate(MEASURES):
+        there = np.isfinite(table[:, place])
+        try:
+            markers = discriminative(table[there, place : place + 1], positive[there], groups[there], 1)
+        except ValueError:
+            without[name] = f"it could be taken in {int(there.sum())} of {len(there)} pictures: too few of a class"
+            continue
+        if markers:
+            found[name] = markers[0]._replace(place=place)
+        else:
+            without[name] = "it is the same in all pictures"
+    corrected = false_discovery(np.array([one.p for one in found.values()]))
+    told = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
+    return dict(sorted(told.items(), key=lambda pair: -abs(pair[1].strength))), without
 
 
 def activation(classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, place: int) -> NDArray:

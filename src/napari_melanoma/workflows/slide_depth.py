@@ -30,6 +30,8 @@ UNLIKE = (
 UNFAMILIAR = "out of distribution"  # how a warning begins that says so
 COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
 STRADDLES = "the interval reaches {}: the category is not sure"
+CUT_OFF = "the lesion is cut off, and may be thicker where nothing is seen of it: the category is {} or higher"
+EACH = "the thickest section counts: {}"
 NAEVI_TOO = "this model draws naevi and melanomas as one: the thickest lesion is measured, whichever it is"
 NO_LETTER = "ulceration is not known: the category may lack its letter"
 
@@ -89,10 +91,10 @@ def depth_in_words(content: Mapping[str, Any]) -> str:
     if content["breslow_mm"] is None:
         return f"no Breslow thickness: {'; '.join(told['notes']) or 'nothing to measure'}"
     interval = content["breslow_interval_mm"]
-    within = f" (90 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
-    least = "at least " if told["at_least"] else ""
+    least, what = ("at least ", " of what is seen") if told["at_least"] else ("", "")
+    within = f" (90 % interval{what} {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     clark = f", Clark level {told['clark_estimate']} by estimate" if told["clark_estimate"] else ""
-    thick = f"Breslow thickness {least}{content['breslow_mm']:.2f} mm{within}, {content['t_category']}{clark}"
+    thick = f"Breslow thickness {least}{content['breslow_mm']:.2f} mm{within}, {least}{content['t_category']}{clark}"
     return "; ".join([thick, *told["notes"]])
 
 
@@ -152,15 +154,29 @@ def _answer(candidates: Sequence[DepthCandidate], notes: list[str]) -> dict[str,
     best = candidates[0]
     if best.ulcerated is None:
         notes = [*notes, NO_LETTER]
-    reached = straddles(best.interval_mm, best.ulcerated) if best.interval_mm else ()
-    if reached:
-        notes = [*notes, STRADDLES.format(" and ".join([", ".join(reached[:-1]), reached[-1]]))]
+    category = t_category(best.mm, best.ulcerated)
     return {
         "breslow_mm": round(best.mm, 4),
         "breslow_interval_mm": best.as_json()["interval_mm"],
-        "t_category": t_category(best.mm, best.ulcerated),
-        "depth": _told(candidates, notes),
+        "t_category": category,
+        "depth": _told(candidates, [*_of_each(candidates), *notes, *_unsure(best, category)]),
     }
+
+
+def _of_each(candidates: Sequence[DepthCandidate]) -> list[str]:
+    """Say how thick the lesions of each section are, where several have one."""
+    best = {one.section: one.mm for one in reversed(candidates)}
+    if len(best) < 2:
+        return []
+    return [EACH.format(", ".join(f"{best[place]:.2f} mm in section {place + 1}" for place in sorted(best)))]
+
+
+def _unsure(best: DepthCandidate, category: str) -> list[str]:
+    """Say which other categories there may be."""
+    reached = straddles(best.interval_mm, best.ulcerated) if best.interval_mm else ()
+    if best.at_least:
+        return [CUT_OFF.format(reached[0] if reached else category)]
+    return [STRADDLES.format(" and ".join([", ".join(reached[:-1]), reached[-1]]))] if reached else []
 
 
 def _told(candidates: Sequence[DepthCandidate], notes: Sequence[str]) -> dict[str, Any]:
@@ -172,6 +188,7 @@ def _told(candidates: Sequence[DepthCandidate], notes: Sequence[str]) -> dict[st
         "notes": [*(best.notes if best else ()), *notes],
         "ulceration": best.ulcerated if best else None,
         "ulcer_mm": round(best.ulcer_mm, 4) if best else None,
+        "ulcer_share": best.as_json()["ulcer_share"] if best else None,
         "at_least": best.at_least if best else None,
         "clark_estimate": clark.level if clark else None,
         "clark_reason": clark.reason if clark else None,

@@ -19,9 +19,10 @@ class DepthCandidate:
     ``interval_mm`` is None where the errors of the model are not known, ``at_least`` says that the lesion is cut off,
     ``ulcerated`` is None where that cannot be seen. ``section`` counts from 0, ``lesion`` is the number of a lesion of
     the slide. ``below_epidermis_mm`` is how far the deepest cell lies below the lower border of the epidermis,
-    ``ulcer_mm`` over how much of the lesion that is missing. ``lesion_mm2`` is the area of the lesion. ``way`` says how
-    it is measured: 0 as it is, 1 without the nests beside it, 2 with nests further off, and ``APART`` more where it
-    lies apart from the surface.
+    ``ulcer_mm`` over how much of the lesion that is missing, ``ulcer_share`` over which share of the surface right over
+    it; None where that cannot be seen. ``lesion_mm2`` is the area of the lesion. ``way`` says how it is measured: 0 as
+    it is, 1 without the nests beside it, 2 with nests further off, and ``APART`` more where it lies apart from the
+    surface.
     """
 
     surface: tuple[float, float]
@@ -38,6 +39,7 @@ class DepthCandidate:
     interval_mm: tuple[float, float] | None = None
     lesion: int | None = None
     notes: tuple[str, ...] = ()
+    ulcer_share: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give it as ``result.json`` has it.
@@ -55,6 +57,7 @@ class DepthCandidate:
             "at_least": self.at_least,
             "ulcerated": self.ulcerated,
             "ulcer_mm": round(self.ulcer_mm, 4),
+            "ulcer_share": None if self.ulcer_share is None else round(self.ulcer_share, 4),
             "section": self.section,
             "lesion": self.lesion,
             "certain_mm": round(self.features.low_mm, 4),

@@ -156,6 +156,7 @@ def _measure_lesion(section: Section, surface: Surface, growth: Growth, config: 
             at_least=at_least,
             ulcerated=ulcer.present,
             ulcer_mm=ulcer.length_um / 1000,
+            ulcer_share=ulcer.share,
             below_epidermis_mm=max(line.um - skin_um, 0.0) / 1000,
             lesion_mm2=area_mm2,
             way=way + APART * detached,

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ulcer:
-    """Whether there is one, None where the lesion goes on beyond the epidermis; length of its longest bare part."""
+    """Whether there is one, None where the lesion goes on beyond the epidermis; length of its longest bare part.
+
+    ``share`` is how much of the surface right over the lesion has no epidermis, in [0, 1], all bare parts together;
+    None where the lesion lies nowhere right below the surface.
+    """
 
     present: bool | None
     length_um: float
+    share: float | None = None
 
 
 def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], config: DepthConfig) -> Ulcer:
@@ -53,9 +58,10 @@ def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], con
     over = np.zeros(len(surface.depth), bool)
     over[surface.bins(along[~outside])] = True
     bare = over & ~surface.covered
+    share = float(bare.sum() / over.sum()) if over.any() else None
     ends = np.flatnonzero(np.diff(np.concatenate([[0], bare, [0]])))
     longest = float((ends[1::2] - ends[::2]).max(initial=0)) * surface.step
     if longest >= config.ulcer_um:
-        return Ulcer(True, longest)
+        return Ulcer(True, longest, share)
     cut = float(np.ptp(along[outside])) if outside.any() else 0.0
-    return Ulcer(None if cut >= config.ulcer_um else False, 0.0)
+    return Ulcer(None if cut >= config.ulcer_um else False, 0.0, share)

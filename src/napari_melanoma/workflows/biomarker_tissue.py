@@ -1,0 +1,102 @@
+"""Measures of a picture that need to know what each place is: how much of a tumour's surface has no epidermis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import BundleError, MelanomaError
+from napari_melanoma.core.files import plain_name
+from napari_melanoma.data.features.reading import number_of
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.workflows.depth_readings import SURFACE
+from napari_melanoma.workflows.slide_options import SlideOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.workflows.judged_classes import Judged
+
+ULCERATION = {
+    "ulceration_share": "share of the surface right over the tumour that has no epidermis, on the map of a tissue model"
+}
+TISSUE = "tissue"  # folder of the analyses
+NO_MAP = "there is no map of the tissue: with --tissue-model name a model that draws epidermis and tumour (skin-demo)"
+
+
+def tissue_model(name: str) -> str | None:
+    """Check a model that is to draw the tissue.
+
+    Parameters
+    ----------
+    name : str
+        Of the model, or the folder of its bundle; empty for none.
+
+    Returns
+    -------
+    str or None
+        The same; None where none was named.
+
+    Raises
+    ------
+    BundleError
+        Where there is no such model, or it draws no epidermis.
+    """
+    if not name:
+        return None
+    config = find_bundle(name).config
+    if config.task != "segmentation" or not config.is_of_slides or SURFACE not in map(str.lower, config.classes):
+        raise BundleError(
+            f"'{config.name}' draws {', '.join(config.classes)}: a share of ulceration needs a model of slides that "
+            f"draws {SURFACE} and tumour, such as skin-demo."
+        )
+    return name
+
+
+def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunContext) -> NDArray[np.float64]:
+    """Measure how much of the tumour's surface lies bare in each picture.
+
+    Parameters
+    ----------
+    judged : Judged
+        The pictures, and their rows with ``mpp_x``.
+    model : str or None
+        As ``tissue_model`` gives it.
+    out : pathlib.Path
+        Gets ``tissue/``, a folder for each picture; what is there already is not made again.
+    run : RunContext
+        Told of the progress, asked whether to go on.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
+    """
+    found = np.full(len(judged.samples), np.nan)
+    if model is None:
+        return found
+    for place, sample in enumerate(run.track(judged.samples, "Drawing the tissue")):
+        mpp = number_of(judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x"))
+        if mpp > 0:
+            found[place] = _share(sample, mpp, model, out / TISSUE, run)
+    return found
+
+
+def _share(sample: Sample, mpp: float, model: str, place: Path, run: RunContext) -> float:
+    """The share in one picture."""
+    from napari_melanoma.core.runs import RunContext as Quiet
+    from napari_melanoma.workflows.analyse_slide import analyse_slide
+
+    run.check()
+    folder = place / plain_name(f"{sample.domain}-{sample.image_id}")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        content = analyse_slide(sample.image, folder, SlideOptions(model=model, mpp=mpp), Quiet()).content
+    except MelanomaError:  # no tissue in it, or a picture that the model has no use for
+        return float("nan")
+    told = (content.get("depth") or {}).get("ulcer_share")
+    return float("nan") if told is None else float(told)

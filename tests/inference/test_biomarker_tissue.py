@@ -1,0 +1,70 @@
+"""How much of a tumour's surface lies bare is measured where a map of the tissue is at hand, and said where not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.runs import RunContext
+from napari_melanoma.workflows import analyse_slide as analysing
+from napari_melanoma.workflows.biomarker_tissue import tissue_model, ulceration_shares
+from napari_melanoma.workflows.biomarkers import MEASURES, ranked_measures
+
+SHARES: dict[str, Any] = {"a": 0.4, "b": None, "c": "no tissue", "d": 0.0}
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Five pictures, of which the last has no scale; what their analyses say, without a network."""
+
+    def analyse_slide(path: Path, folder: Path, options: Any, run: RunContext) -> SimpleNamespace:
+        assert (options.model, options.mpp, folder.is_dir()) == ("skin-demo", 4.0, True)
+        share = SHARES[path.stem]
+        if share == "no tissue":
+            raise InputError("there is no tissue")
+        return SimpleNamespace(content={"depth": None if share is None else {"ulcer_share": share}})
+
+    monkeypatch.setattr(analysing, "analyse_slide", analyse_slide)
+    samples = [SimpleNamespace(image=Path(f"{name}.png"), image_id=name, domain="set") for name in "abcde"]
+    rows = {("set", name): {"mpp_x": "4"} for name in "abcd"}
+    return SimpleNamespace(samples=samples, rows=rows)
+
+
+def test_what_cannot_be_measured_stays_empty(judged: Any, tmp_path: Path) -> None:
+    found = ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
+    np.testing.assert_array_equal(found, [0.4, np.nan, np.nan, 0.0, np.nan])
+    assert np.isnan(ulceration_shares(judged, None, tmp_path, RunContext())).all()
+    assert sorted(one.name for one in (tmp_path / "tissue").iterdir()) == ["set-a", "set-b", "set-c", "set-d"]
+
+
+def test_a_model_that_draws_no_epidermis_is_refused() -> None:
+    assert tissue_model("skin-demo") == "skin-demo"
+    assert tissue_model("") is None
+    with pytest.raises(BundleError, match=r"'lesion-small' draws lesion: .* epidermis and tumour"):
+        tissue_model("lesion-small")
+
+
+def test_measures_are_ranked_on_the_pictures_that_have_them() -> None:
+    draw = np.random.default_rng(0)
+    positive = np.arange(40) % 2 == 1
+    groups = np.array([f"p{n}" for n in range(40)])
+    table = np.full((40, len(MEASURES)), np.nan)
+    table[:, 0] = draw.normal(0, 1, 40)
+    table[:, 2] = 0.3  # the same in all
+    table[:, -1] = positive + draw.normal(0, 0.3, 40)
+    table[::5, -1] = np.nan
+    found, without = ranked_measures(table, positive, groups)
+    names = list(MEASURES)
+    assert names[-1] == "ulceration_share"
+    assert list(found) == ["ulceration_share", names[0]]
+    assert found["ulceration_share"].auc.mean > 0.9
+    assert found["ulceration_share"].place == len(names) - 1
+    assert found["ulceration_share"].q == pytest.approx(2 * found["ulceration_share"].p)
+    assert without[names[2]] == "it is the same in all pictures"
+    assert without[names[1]] == "it could be taken in 0 of 40 pictures: too few of a class"
+    assert {*found, *without} == {*names}
