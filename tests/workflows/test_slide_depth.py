@@ -79,8 +79,9 @@ def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
     assert found["candidates"][0]["deepest"][0] == pytest.approx(100 + STEP * (250 + 40 + 125), abs=1)
     assert found["candidates"][0]["surface"][0] == pytest.approx(100 + STEP * (250 + 40), abs=1)
     assert (found["ulceration"], found["at_least"], found["clark_estimate"]) == (False, False, 4)
-    assert found["notes"][0] == "no invasive tumour was found in section 3"
-    assert found["notes"][1].startswith("no interval")
+    assert found["notes"][0] == "the thickest section counts: 0.30 mm in section 1, 0.50 mm in section 2"
+    assert found["notes"][1] == "no invasive tumour was found in section 3"
+    assert found["notes"][2].startswith("no interval")
 
 
 def test_only_what_is_around_lesions_is_read() -> None:
@@ -132,6 +133,27 @@ def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.M
     assert any("its interval may be too narrow" in note for note in unlike["depth"]["notes"])
     said = depth_in_words(told)
     assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, Clark level 4 by estimate; ")
+
+
+@pytest.mark.parametrize(
+    ("share", "category", "low_mm", "note"),
+    [(0.0, "T1b", 0.8, "the category is T1b or higher"), (0.1, "T1b", 0.7, "the category is T1a or higher")],
+)
+def test_a_lesion_that_is_cut_off_is_at_least_so_thick_and_of_that_category(
+    monkeypatch: pytest.MonkeyPatch, share: float, category: str, low_mm: float, note: str
+) -> None:
+    law = IntervalLaw(0.9, (share, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
+    monkeypatch.setattr(depth, "known_laws", lambda: {"hash of weights": law})
+    labels = section(300, 400, 0.8)
+    labels[60:240, 200:385] = 3
+    told = measured(depth_map(labels))
+    assert told["t_category"] == category
+    assert told["breslow_interval_mm"][0] == pytest.approx(low_mm, abs=6e-3)
+    assert told["depth"]["notes"][-1].endswith(note)
+    assert not any("is not sure" in one for one in told["depth"]["notes"])
+    said = depth_in_words(told)
+    assert said.startswith("Breslow thickness at least 0.80 mm (90 % interval of what is seen ")
+    assert "), at least T1b" in said
 
 
 def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:

@@ -37,7 +37,7 @@ class SlideOptions(Config):
     weights: Path | None = Field(None, description="local file with an encoder's weights")
     download: bool = Field(False, description="let an encoder's weights be fetched from where they are published")
     mpp: float | None = Field(
-        None, gt=0, le=100, description="micrometres per pixel of the slide; none: what its file states"
+        None, ge=0.01, le=100, description="micrometres per pixel of the slide; none: what its file states"
     )
     tile_mpp: float | None = Field(None, gt=0, le=100, description="micrometres per pixel of a tile; none: the model's")
     tile_um: float | None = Field(None, gt=0, description="side of a tile in micrometres; decides if given")

@@ -105,8 +105,8 @@ def check_slide(info: SlideInfo) -> None:
         )
     if info.pixel_size is None:
         raise ScaleMissing(
-            f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none. Set it in "
-            "the Slide dock (Scale), or with --mpp."
+            f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none, or "
+            "one that no slide can have. Set it in the Slide dock (Scale), or with --mpp."
         )
 
 
