@@ -76,10 +76,11 @@ def test_cells_at_a_corner_belong_together() -> None:
     assert len(lesion.polygons) == 2
 
 
-def test_the_most_suspicious_comes_first() -> None:
-    found = find_lesions(maps(r1_3_c1_3=0.7, r5_7_c1_3=0.95, r9_14_c1_9=0.7), CONFIG)
-    assert [(lesion.index, round(lesion.probability, 2)) for lesion in found] == [(1, 0.95), (2, 0.7), (3, 0.7)]
-    assert found[1].area_px > found[2].area_px
+def test_malignant_ones_come_first_and_of_those_the_largest() -> None:
+    speck, flat, wide = {"r1_2_c1_2": 0.99}, {"r5_7_c1_3": 0.7}, {"r9_14_c1_9": 0.7}
+    found = find_lesions(maps(r16_19_c1_29=0.66, **speck, **flat, **wide), LesionConfig(malignant_from=0.68))
+    told = [(lesion.index, lesion.label, round(lesion.area_px / PLACE.cell_area_px)) for lesion in found]
+    assert told == [(1, "malignant", 40), (2, "malignant", 4), (3, "malignant", 1), (4, "benign", 84)]
 
 
 def test_a_map_of_malignancy_says_the_class_and_where_to_look() -> None:

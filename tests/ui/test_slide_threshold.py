@@ -46,6 +46,7 @@ def test_a_class_given_by_hand_survives_every_threshold(analysed):
     person.until(lambda: person.rows() == before)
 
 
+@pytest.mark.one_qt
 def test_a_lesion_that_was_removed_does_not_come_back(analysed, slide_path):
     person = analysed
     removes(person, 1)
@@ -62,6 +63,28 @@ def test_a_lesion_that_was_removed_does_not_come_back(analysed, slide_path):
     assert len(person.rows()) == 1
 
 
+def test_where_all_lesions_were_removed_that_is_said_and_not_blamed_on_the_threshold(analysed, slide_path):
+    person = analysed
+    removes(person, 1)
+    removes(person, 0)
+    assert person.rows() == []
+    assert person.says("lesion_count") == "None is left: 2 were removed by hand."
+    moves(person, 0.99)
+    assert person.says("lesion_count") == "No lesion at this threshold; 2 were removed by hand."
+    moves(person, 0.6)
+    person.clicks("save")
+    person.waits()
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)  # another day
+    person.until(lambda: person.says("lesion_count") == "None is left: 2 were removed by hand.")
+
+
+def test_a_threshold_that_nothing_reaches_is_said(analysed):
+    moves(analysed, 1.0)
+    assert analysed.says("lesion_count") == "No lesion at this threshold."
+
+
+@pytest.mark.one_qt
 def test_another_class_and_back_keeps_the_corrections_of_the_first(analysed):
     person = analysed
     classes = person.finds(QComboBox, "slide_class")

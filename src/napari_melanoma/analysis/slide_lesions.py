@@ -140,7 +140,7 @@ class SlideLesion:
     Attributes
     ----------
     index : int
-        From 1, the most suspicious first; edits by hand leave the numbers of others as they are.
+        From 1, malignant ones first, the largest of them; edits by hand leave the numbers of others as they are.
     label : str
         Malignant or benign; of a model that cannot tell these apart, the class that it looks for, such as ``tumour``.
     probability : float
@@ -212,7 +212,7 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
     Returns
     -------
     tuple of SlideLesion
-        Malignant ones first, then by probability and area, numbered from 1.
+        Malignant ones first, of those the largest, numbered from 1.
     """
     from scipy import ndimage
 
@@ -227,7 +227,7 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
     total = maps.tissue_cells
     lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
     kept = [one for one in lesions if one.area_mm2 is None or one.area_mm2 >= config.min_area_mm2]
-    kept.sort(key=lambda one: (one.label == "benign", -one.probability, -one.area_px))
+    kept.sort(key=lambda one: (one.label == "benign", -one.area_px, -one.probability))
     return tuple(replace(one, index=index) for index, one in enumerate(kept, start=1))
 
 

@@ -245,7 +245,10 @@ def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run:
     lesions = read_lesions(folder)
     if lesions is None:
         return find(slide, folder, target, config, run)
-    return Findings(slide.identity, folder, target, History(LesionState(lesions, config)), _rings(lesions))
+    state = LesionState(lesions, config)
+    if not lesions:  # where none is left it must be told whether somebody removed them
+        state = replace(state, gone=_gone(state, _maps(slide, folder, target)))
+    return Findings(slide.identity, folder, target, History(state), _rings(lesions))
 
 
 def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Findings:

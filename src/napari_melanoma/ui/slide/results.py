@@ -159,7 +159,7 @@ class SlideResults(QObject):
             said = f", {told['malignant']} malignant" if told["malignant"] + told["benign"] == len(lesions) else ""
             areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
             area = f", {sum(areas):.3g} mm² in all" if areas else ""
-            dock.count.setText(f"{len(lesions)} found{said}{area}" if lesions else "No lesion at this threshold.")
+            dock.count.setText(f"{len(lesions)} found{said}{area}" if lesions else _said_none(found))
             if found.corrected and not found.saved:
                 dock.lesions.save()  # nobody's corrections are lost; a threshold that was moved is saved when asked
         self._enable()
@@ -242,6 +242,15 @@ class SlideResults(QObject):
         chosen = self._dock.table.selected
         if len(chosen) == 1:
             self._dock.lesions.edit(split(chosen[0], np.array(line)))
+
+
+def _said_none(found: Findings) -> str:
+    """Say why there is no lesion: none was found, or somebody removed them."""
+    gone = len(found.history.now.gone or ())
+    said = "1 was" if gone == 1 else f"{gone} were"
+    if found.corrected and gone:
+        return f"None is left: {said} removed by hand."
+    return f"No lesion at this threshold; {said} removed by hand." if gone else "No lesion at this threshold."
 
 
 def _config(content: Mapping[str, Any]) -> LesionConfig:

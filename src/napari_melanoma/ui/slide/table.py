@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 AnyIndex = QModelIndex | QPersistentModelIndex
 COLUMNS = ("#", "class", "p", "area", "tissue")
 ABOUT = (
-    "Number, the most suspicious first",
+    "Number: malignant ones first, of those the largest",
     "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
     "Probability that it is malignant, or what the model looks for",
     "Area; in mm² where the slide has a scale",
     "Share of the slide's tissue",
 )
+LARGEST_FIRST = ("p", "area", "tissue")  # when they are clicked for the first time
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # told apart by eyes that see fewer colours
 ROWS_SEEN = 7
 
@@ -60,7 +61,9 @@ class LesionRows(QAbstractTableModel):
         if way != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return ABOUT[place]
+            return f"{ABOUT[place]} (click to sort; a third click puts all back)"
+        if role == Qt.ItemDataRole.InitialSortOrderRole:
+            return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
         return COLUMNS[place] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -109,7 +112,13 @@ class LesionTable(QTableView):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        header.setSectionsClickable(True)
+        header.setSortIndicatorShown(True)
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.sortIndicatorChanged.connect(self._on_sort)
         self.selectionModel().selectionChanged.connect(self._on_selection)
+        self._given: tuple[SlideLesion, ...] = ()  # in the order in which they were found
         self._silent = False
         self.show_lesions(())
 
@@ -120,17 +129,19 @@ class LesionTable(QTableView):
         return [self.rows.lesions[row].index for row in rows]
 
     def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
-        """Show other lesions; rows of lesions that stay are still selected.
+        """Show other lesions, sorted as the user likes; rows of lesions that stay are still selected.
 
         Parameters
         ----------
         lesions : sequence of SlideLesion
-            In the order of the rows.
+            In the order of the rows, until the user sorts them.
         """
-        kept = self.selected
+        kept, header = self.selected, self.horizontalHeader()
         self._silent = True
-        self.rows.show(lesions)
-        for row, lesion in enumerate(lesions):
+        self._given = tuple(lesions)
+        is_falling = header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        self.rows.show(sorted_lesions(lesions, header.sortIndicatorSection(), is_falling=is_falling))
+        for row, lesion in enumerate(self.rows.lesions):
             if lesion.index in kept:
                 self._select(row, QItemSelectionModel.SelectionFlag.Select)
         self._silent = False
@@ -164,6 +175,9 @@ class LesionTable(QTableView):
     def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:
         self.selectionModel().select(self.rows.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
 
+    def _on_sort(self, column: int, order: Qt.SortOrder) -> None:
+        self.show_lesions(self._given)
+
     def _on_selection(self, *_: object) -> None:
         if self._silent:
             return
@@ -171,6 +185,35 @@ class LesionTable(QTableView):
         chosen = self.selected
         if len(chosen) == 1:
             self.chosen.emit(next(lesion for lesion in self.rows.lesions if lesion.index == chosen[0]))
+
+
+def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: bool) -> tuple[SlideLesion, ...]:
+    """Sort lesions by a column.
+
+    Parameters
+    ----------
+    lesions : sequence of SlideLesion
+        Equal ones stay in their order.
+    column : int
+        One of ``COLUMNS``; any other leaves the order as it is.
+    is_falling : bool
+        Whether the greatest value comes first.
+
+    Returns
+    -------
+    tuple of SlideLesion
+        Those without a value last.
+    """
+    if not 0 <= column < len(COLUMNS):
+        return tuple(lesions)
+    values = [
+        (one.index, one.label, one.probability, one.area_px, one.tissue_share)[column]  # as the cells show them
+        for one in lesions
+    ]
+    unknown = [isinstance(value, float) and math.isnan(value) for value in values]
+    known = [at for at, missing in enumerate(unknown) if not missing]
+    places = sorted(known, key=lambda at: values[at], reverse=is_falling)
+    return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
 
 
 def said_lesion(lesion: SlideLesion) -> str:

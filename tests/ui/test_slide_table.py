@@ -1,0 +1,96 @@
+"""The table of lesions: malignant and largest first, until a column is clicked; what is selected stays so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_melanoma.analysis.slide_lesions import LesionConfig, LesionMaps, find_lesions
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.ui.slide.table import COLUMNS, LesionTable, sorted_lesions
+
+
+def found():
+    """A wide lesion, a speck that is surer, one that is benign."""
+    presence = np.zeros((20, 30), np.float32)
+    presence[2:8, 2:20] = 0.7
+    presence[10, 2] = 0.99
+    presence[14:18, 2:12] = 0.61
+    return find_lesions(
+        LesionMaps(presence, MapPlace(0, 0, 100, 100, PixelSize(1, 1))), LesionConfig(malignant_from=0.65)
+    )
+
+
+@pytest.fixture
+def table(qtbot):
+    made = LesionTable()
+    qtbot.addWidget(made)
+    made.resize(300, 200)
+    made.show()
+    made.show_lesions(found())
+    return made
+
+
+def numbers(table):
+    return [lesion.index for lesion in table.rows.lesions]
+
+
+def clicks(qtbot, table, column):
+    header = table.horizontalHeader()
+    at = header.viewport().rect().center()
+    at.setX(header.sectionViewportPosition(COLUMNS.index(column)) + header.sectionSize(COLUMNS.index(column)) // 2)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=at)
+
+
+def test_malignant_ones_come_first_and_of_those_the_largest(table):
+    assert [(one.label, round(one.area_mm2, 2)) for one in table.rows.lesions] == [
+        ("malignant", 1.08),
+        ("malignant", 0.01),
+        ("benign", 0.4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "first", "second"),
+    [
+        ("#", [1, 2, 3], [3, 2, 1]),
+        ("class", [3, 1, 2], [1, 2, 3]),
+        ("p", [2, 1, 3], [3, 1, 2]),
+        ("area", [1, 3, 2], [2, 3, 1]),
+        ("tissue", [1, 3, 2], [2, 3, 1]),
+    ],
+)
+def test_a_click_sorts_a_second_turns_round_and_a_third_puts_back(qtbot, table, column, first, second):
+    for expected in (first, second, [1, 2, 3]):
+        clicks(qtbot, table, column)
+        assert numbers(table) == expected
+
+
+def test_what_is_selected_stays_so_and_nobody_flies_there(qtbot, table):
+    flown = []
+    table.chosen.connect(flown.append)
+    table.pick(2)
+    clicks(qtbot, table, "p")
+    assert table.selected == [2]
+    assert flown == []
+    table.selectRow(2)
+    assert [one.index for one in flown] == [3]
+
+
+def test_lesions_that_come_later_are_sorted_too(qtbot, table):
+    clicks(qtbot, table, "area")
+    table.show_lesions(found()[:2][::-1])
+    assert numbers(table) == [1, 2]
+
+
+def test_those_without_a_value_come_last_either_way():
+    one, two, three = found()
+    lesions = (replace(one, probability=math.nan), two, three)
+    for falling, expected in ((True, [2, 3, 1]), (False, [3, 2, 1])):
+        assert [one.index for one in sorted_lesions(lesions, COLUMNS.index("p"), is_falling=falling)] == expected
+    assert sorted_lesions(lesions, -1, is_falling=True) == lesions
