@@ -74,3 +74,47 @@ def test_a_class_of_one_place_is_told_before_the_start(trainer, user):
     assert "Draw another region of Melanoma, in another place" in trainer.says("warning")
     assert "tuning_fraction" not in trainer.says("warning")
     assert trainer.dock.recipes.combo.findData("slide-mil") < 0, "embeddings of whole slides are no pictures"
+
+
+@pytest.fixture
+def with_a_new_class(user):
+    folder = write_data_set(user / "grown")
+    kinds = ("benign tissue", "naevus", "melanoma", "necrosis")
+    rows = read_table(folder / "dataset.csv")
+    write_table(folder / "dataset.csv", [{**row, "tissue": kinds[n % 4]} for n, row in enumerate(rows)])
+    tile = TileConfig(mpp=1.0, side_px=128)
+    write_tile_set(folder, TileSet(tile=tile, labels=("background", *kinds), classes=kinds))
+    return folder
+
+
+def test_classes_that_the_start_does_not_know_are_offered_a_new_head(trainer, launched, with_a_new_class):
+    trainer.adds(with_a_new_class)
+    dock = trainer.dock
+    assert not dock.offer.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
+    assert not dock.start_from.head.isVisibleTo(dock)
+    trainer.picks("start_from", "tile-demo")
+    assert dock.start_from.head.isVisibleTo(dock)
+    assert "necrosis is no class that 'tile-demo' knows" in dock.offer.text()
+    assert dock.recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
+    dock.offer.linkActivated.emit("encoder")
+    trainer.waits()
+    assert not dock.offer.isVisibleTo(dock)
+    recipe = dock.recipe()
+    assert recipe.classification.classes == ("benign tissue", "naevus", "melanoma", "necrosis")
+    assert (recipe.model.start, recipe.model.take, recipe.name) == ("tile-demo", "encoder", "tile-demo-new")
+    assert dock.settings.kept("train/take", "") == "encoder"
+    trainer.starts()
+    assert launched.recipes[0].model.take == "encoder"
+
+
+def test_what_is_taken_of_a_model_can_be_picked_and_taken_back(trainer, with_a_new_class):
+    trainer.adds(with_a_new_class)
+    trainer.picks("start_from", "tile-demo")
+    trainer.picks("start_take", "encoder")
+    assert trainer.dock.recipe().model.take == "encoder"
+    trainer.picks("start_take", "all")
+    assert trainer.dock.recipe().model.take == "all"
+    assert trainer.dock.offer.isVisibleTo(trainer.dock)
+    trainer.picks("start_from", "none")
+    assert trainer.dock.recipe().model.take == "all"
+    assert not trainer.dock.offer.isVisibleTo(trainer.dock)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from napari_melanoma.cli import app
+from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.data.tiles import TileSet, write_tile_set
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.workflows.recipes import ShippedRecipe, shipped_recipe, shipped_recipes
+from napari_melanoma.workflows.training_start import describe_start, parent_of, start_network
 
 SHIPPED = shipped_recipes()
 
@@ -125,3 +132,75 @@ def test_patches_with_a_patient_are_a_data_set_like_any_other(name: str) -> None
     assert recipe.classification is not None
     assert recipe.classification.depth is not None
     assert (recipe.classification.target, recipe.classification.positive) == ("metastasis", "metastasis")
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """A folder that says that it holds tiles of four classes, one of which no model that ships knows."""
+    labels = ("background", "benign tissue", "melanoma", "naevus", "necrosis")
+    tile = TileConfig(mpp=1.0, side_px=128)
+    write_tile_set(tmp_path, TileSet(tile=tile, labels=labels, classes=labels[1:]))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("take", "classes", "name"),
+    [
+        ("all", ("benign tissue", "naevus", "melanoma"), "tile-demo-tuned"),
+        ("encoder", ("benign tissue", "melanoma", "naevus", "necrosis"), "tile-demo-new"),
+    ],
+)
+def test_a_model_keeps_its_classes_or_gives_its_encoder_for_others(
+    tiles: Path, take: str, classes: tuple[str, ...], name: str
+) -> None:
+    recipe = shipped_recipe("classify-tiles").recipe([tiles], "tile-demo", take)
+    assert recipe.classification is not None
+    assert (recipe.classification.classes, recipe.name, recipe.model.take) == (classes, name, take)
+    assert recipe.model.architecture == "image_tabular"
+    assert recipe.model.options["encoder"] == "tf_efficientnet_lite0"
+    assert recipe.tile == TileConfig(mpp=1.0, side_px=128)
+    parent = parent_of(recipe)
+    assert parent is not None
+    assert (parent.part, parent.name) == (take, "tile-demo")
+    assert ("classes" in recipe.model.options) == (take == "all")
+
+
+def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
+    from napari_melanoma.models.bundle import load_network
+    from napari_melanoma.models.registry import find_bundle
+    from napari_melanoma.models.zoo import encoder_of
+
+    recipe = shipped_recipe("classify-tiles").recipe([tiles], "tile-demo", "encoder")
+    said: list[str] = []
+    network = start_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, tell=said.append)
+    ours, theirs = (encoder_of(one) for one in (network, load_network(find_bundle("tile-demo"))))
+    assert ours is not None
+    assert theirs is not None
+    known = theirs.state_dict()
+    assert all(bool((value == known[name]).all()) for name, value in ours.state_dict().items())
+    heads = [value.shape[0] for name, value in network.state_dict().items() if name.startswith("head") and value.ndim]
+    assert heads[-1] == 4
+    assert "comes from 'tile-demo'; the rest is random" in said[0]
+    assert describe_start(recipe, parent_of(recipe)).startswith("encoder of tile-demo, weights ")
+
+
+def test_a_segmentation_of_other_classes_takes_network_and_encoder_of_the_model(tiles: Path) -> None:
+    recipe = shipped_recipe("segment-tiles").recipe([tiles], "skin-demo")
+    assert recipe.model.options == {
+        "encoder": "tf_efficientnet_lite0",
+        "output_stride": 16,
+        "decoder_channels": 96,
+        "classes": 5,
+    }
+    parent = parent_of(recipe)
+    assert parent is not None
+    assert parent.part == "encoder"
+    assert start_network(recipe) is not None
+
+
+def test_the_command_line_writes_which_part_is_taken(tiles: Path, tmp_path: Path) -> None:
+    out = tmp_path / "recipe.toml"
+    words = ["recipes", "write", "classify-tiles", "--data", str(tiles), "--start", "tile-demo", "--take", "encoder"]
+    done = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert read_toml(out, TrainRecipe).model.take == "encoder"

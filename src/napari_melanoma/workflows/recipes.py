@@ -20,6 +20,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 STRIDE = 32  # networks take sides that are a multiple of it
 POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # the class that sensitivity is about, where there is one
+OF_THE_DATA = ("classes", "tabular", "depth_mean", "depth_std", "measured")  # options of a network that a run fills in
 WITH_A_PATIENT = "biomarker"  # a network of patches of slides, each with a row of the patient's table
 FIRST = "fine-tune"  # what most people come for stands first
 
@@ -39,7 +40,7 @@ class ShippedRecipe:
         start: str | None = self.values.get("model", {}).get("start")
         return start
 
-    def recipe(self, datasets: Sequence[Path | str], start: str, **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
+    def recipe(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
         """Complete the recipe.
 
         Parameters
@@ -49,6 +50,8 @@ class ShippedRecipe:
         start : str
             ``"imagenet"``, ``"none"``, a file of weights, or a bundle's name or folder. With a bundle the network is
             the bundle's, and the new model is called after it.
+        take : {"all", "encoder"}
+            Of a bundle: all of it with its classes, or its encoder alone with a new head, for the classes of the data.
         **overrides : object
             Fields of ``TrainRecipe`` that win over all else; a dict goes into the part of that name.
 
@@ -64,8 +67,9 @@ class ShippedRecipe:
         ConfigError
             Where an override is none, or no data set is named.
         """
-        chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start}}
-        values = merged(merged(self.values, self._of_tiles(datasets)), self._network(start))
+        chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start, "take": take}}
+        own = merged(self.values, self._of_tiles(datasets))
+        values = merged(own, self._network(start, take, own))
         return TrainRecipe.parse(merged(merged(values, chosen), overrides), f"recipe '{self.name}'")
 
     @property
@@ -94,24 +98,30 @@ class ShippedRecipe:
         positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
         return {**known, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
 
-    def _goes_on(self, config: BundleConfig) -> bool:
-        """Whether a recipe is of the same question as a model."""
-        task, classes = self.values.get("task", "segmentation"), tuple(self.values.get("classes", ()))
-        return config.task == task and (task == "classification" or classes in ((), config.classes))
-
-    def _network(self, start: str) -> dict[str, Any]:
+    def _network(self, start: str, take: str, own: Mapping[str, Any]) -> dict[str, Any]:
         """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
         if start in WORDS or weights_file(start):
             return {}
         config = find_bundle(start).config
-        if not self._goes_on(config):  # its encoder alone is taken
+        task, classes = own.get("task", "segmentation"), tuple(own.get("classes", ()))
+        if config.task != task:  # its encoder alone is taken
             return {"model": {"preprocessing": config.preprocessing.model_dump()}}
+        if take == "encoder" or (task != "classification" and classes not in ((), config.classes)):
+            return self._new_head(config)
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
         model["preprocessing"] = config.preprocessing.model_dump()
         stem = config.name.removesuffix("-tuned")
         about = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
         return {**about, **_classification(config), "model": model}
+
+    def _new_head(self, config: BundleConfig) -> dict[str, Any]:
+        """What starting from the encoder of a model of the same task fixes: its network, less what the data decide."""
+        options = {name: value for name, value in config.options.items() if name not in OF_THE_DATA}
+        size = self.values.get("model", {}).get("input_size", config.input_size)
+        model = {"architecture": config.architecture, "options": options, "input_size": size}
+        model["preprocessing"] = config.preprocessing.model_dump()
+        return {"name": f"{config.name.removesuffix('-tuned')}-new", "modalities": config.modalities, "model": model}
 
 
 def _classification(config: BundleConfig) -> dict[str, Any]:

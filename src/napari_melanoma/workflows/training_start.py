@@ -67,7 +67,7 @@ def encoding_of_start(recipe: TrainRecipe) -> TabularEncoding | None:
     if recipe.classification is None or not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
-    if bundle.config.task != recipe.task:
+    if not recipe.goes_on_from(bundle.config):
         return None
     encoding, chosen = bundle.config.tabular, recipe.classification.tabular
     wanted = {column.name for column in (*chosen.numbers, *chosen.words)} if chosen else set()

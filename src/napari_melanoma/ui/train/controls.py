@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -19,14 +20,16 @@ from napari_melanoma.ui.review.settings import ReviewSettings
 from napari_melanoma.ui.runs.listing import RunsList
 from napari_melanoma.ui.runs.notice import RunNotice
 from napari_melanoma.ui.runs.page import RunPage
-from napari_melanoma.ui.start_picker import StartPicker
+from napari_melanoma.ui.start_picker import ALL, ENCODER, IMAGENET, StartPicker, imagenet_is_here
 from napari_melanoma.ui.status_line import StatusLine
 from napari_melanoma.ui.train.welcome import TrainWelcome
+from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 START_KEY = "Ctrl+Alt+Return"
+NEW_CLASSES = "{} is no class that '{}' knows: images of it would be left out. {}{}."
 NO_DATA = "(no data yet)"  # stands for a data set while none is ticked, so that a recipe can be shown without one
 
 
@@ -55,6 +58,8 @@ class TrainControls(QWidget):
         self.form = RecipeForm(self.settings, self.icons)
         self.runs = RunsList(self.icons)
         self.page = RunPage(self.icons, self.settings)
+        self.offer = named(Words(), "start_offer", "Classes that the start does not know")
+        self.offer.setToolTip("")
         self.forecast = named(quiet(), "forecast", "What the training would use and take")
         self.warning = named(QLabel(), "warning", "What is in the way")
         self.start = named(QPushButton("Start"), "primary", "Start the training")
@@ -77,12 +82,14 @@ class TrainControls(QWidget):
         """
         datasets = self.data.datasets or (NO_DATA,)
         shipped, loaded = self.recipes.shipped, self.recipes.loaded
+        if shipped is not None or loaded is not None:
+            self.start_from.task = loaded.task if loaded is not None else shipped.values.get("task", "segmentation")
         start = self.start_from.start
         if loaded is not None:
-            return adapted(loaded, start, datasets)
+            return adapted(loaded, start, datasets, self.start_from.take)
         if shipped is None:
             raise BundleError("no recipe is picked: choose one from the list.")
-        return shipped.recipe(datasets, start)
+        return shipped.recipe(datasets, start, self.start_from.take)
 
     def recipe(self) -> TrainRecipe:
         """Give the recipe as the controls show it.
@@ -99,7 +106,7 @@ class TrainControls(QWidget):
         """
         picked: dict[str, Any] = {
             "data": {"datasets": self.data.datasets or (NO_DATA,), "base": self.data.base_data},
-            "model": {"start": self.start_from.start},
+            "model": {"start": self.start_from.start, "take": self.start_from.take},
         }
         return TrainRecipe.parse(merged(self.form.values(), picked), "the recipe")
 
@@ -112,8 +119,27 @@ class TrainControls(QWidget):
             ``recipe()`` gives the same back once its data sets were counted.
         """
         self.data.use(recipe.data.datasets, recipe.data.base)
-        self.start_from.start = recipe.model.start
+        self.start_from.start, self.start_from.take = recipe.model.start, recipe.model.take
         self.form.set_values(recipe)
+
+    @property
+    def new_classes(self) -> tuple[str, ...]:
+        """Classes of the data that the model which is gone on from does not know: what is of them would be left out."""
+        bundle, picker = self.start_from.bundle, self.start_from
+        if bundle is None or bundle.config.classifier is None or picker.task != bundle.config.task:
+            return ()
+        known = {name.lower() for name in bundle.config.classes}
+        there = self.form.classes.classes_there if picker.take == ALL else ()
+        return tuple(name for name in there if name.lower() not in known)
+
+    def show_offer(self) -> None:
+        """Offer another start where the one that is picked would leave classes out."""
+        new, bundle, link = self.new_classes, self.start_from.bundle, self.icons.link
+        if new and bundle is not None:
+            imagenet = f", or from {link(IMAGENET, 'ImageNet')}" if imagenet_is_here() else ""
+            other = link(ENCODER, "Start from its encoder, with a new head")
+            self.offer.setText(NEW_CLASSES.format(", ".join(map(escape, new)), escape(bundle.name), other, imagenet))
+        self.offer.setVisible(bool(new))
 
     def show_page(self, of_run: bool) -> None:
         """Turn to the page of a run, or back to the settings.
@@ -186,6 +212,7 @@ class TrainControls(QWidget):
         picks = QWidget()
         rows = form(picks)
         rows.addRow(_label("start from"), self.start_from)
+        rows.addRow(self.offer)
         rows.addRow(_label("recipe"), self.recipes)
         rows.addRow(self.recipes.summary)
         for widget in (self.data, picks, self.form):
@@ -209,7 +236,7 @@ class TrainControls(QWidget):
         return part
 
 
-def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> TrainRecipe:
+def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: str = "all") -> TrainRecipe:
     """Let a recipe of the user's own begin with something else and learn from other data.
 
     Parameters
@@ -220,6 +247,8 @@ def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> Train
         With a model the network becomes that model's.
     datasets : tuple of str
         Folders.
+    take : {"all", "encoder"}
+        What of a model.
 
     Returns
     -------
@@ -234,7 +263,7 @@ def adapted(recipe: TrainRecipe, start: str, datasets: tuple[str, ...]) -> Train
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.weights_files import weights_file
 
-    network: dict[str, Any] = {"start": start}
+    network: dict[str, Any] = {"start": start, "take": take}
     if start not in ("imagenet", "none", recipe.model.start) and weights_file(start) is None:
         config = find_bundle(start).config
         known = ("architecture", "options", "input_size", "preprocessing")

@@ -21,7 +21,7 @@ from napari_melanoma.ui.models_changed import models_changed
 from napari_melanoma.ui.open import show_dock
 from napari_melanoma.ui.opening import Opener
 from napari_melanoma.ui.runs.desk import RunDesk
-from napari_melanoma.ui.start_picker import IMAGENET, INSTALL, NOTHING, imagenet_is_here
+from napari_melanoma.ui.start_picker import ALL, ENCODER, IMAGENET, INSTALL, NOTHING, imagenet_is_here
 from napari_melanoma.ui.train.controls import START_KEY, TrainControls
 from napari_melanoma.ui.worker_client import WorkerClient
 
@@ -73,6 +73,7 @@ class TrainDock(TrainControls):
         self.data.changed.connect(self._on_data)
         self.data.added.connect(self.status.say)
         self.start_from.changed.connect(self._on_start_from)
+        self.offer.linkActivated.connect(self._on_offer)
         self.recipes.changed.connect(self._on_recipe)
         self.recipes.saving.connect(self._on_save)
         self.form.changed.connect(self._review)
@@ -136,6 +137,7 @@ class TrainDock(TrainControls):
         self.recipes.pick(self.settings.kept("train/recipe", ""))
         self.start_from.of_slides = self.recipes.shipped is not None and self.recipes.shipped.is_of_slides
         self.start_from.start = self.settings.kept("train/start", DEFAULT_BUNDLE)
+        self.start_from.take = self.settings.kept("train/take", ALL)
         self._show_own(self.form.give)
 
     def _show_own(self, show: Callable[[TrainRecipe], None]) -> None:
@@ -173,16 +175,26 @@ class TrainDock(TrainControls):
                 self.settings.keep("train/start", self.start_from.start)
         elif loaded is not None:
             self.data.use(loaded.data.datasets, loaded.data.base)
-            self.start_from.start = loaded.model.start
+            self.start_from.start, self.start_from.take = loaded.model.start, loaded.model.take
         self._show_own(self.form.give)
 
     def _on_start_from(self) -> None:
         self.settings.keep("train/start", self.start_from.start)
+        self.settings.keep("train/take", self.start_from.take)
         self._show_own(self.form.renew)
+
+    def _on_offer(self, link: str) -> None:
+        """Take the other start that was offered."""
+        if link == ENCODER:
+            self.start_from.take = ENCODER
+        else:
+            self.start_from.start = link
+        self._on_start_from()
 
     def _review(self) -> None:
         """Find out whether the recipe as it is shown can be started."""
         self.form.classes.look_at(self.data.datasets)
+        self.show_offer()
         fault = self._fault()
         if fault:
             self.forecasting.cannot(fault)
