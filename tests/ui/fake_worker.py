@@ -1,4 +1,7 @@
-"""A worker without a network: dark is lesion, large and old is melanoma. A model's name says how it misbehaves."""
+"""A worker without a network: dark is lesion, large and old is melanoma. A model's name says how it misbehaves.
+
+Each test with a window starts one, and most ask it little or nothing, so every verb imports what it needs itself.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from answers import risk_answer
-
-from napari_melanoma.analysis.patch_maps import composed
 from napari_melanoma.core.errors import BundleError, InputError, RunError
-from napari_melanoma.core.files import write_json
-from napari_melanoma.core.provenance import fingerprint
 from napari_melanoma.core.runs import Progress
-from napari_melanoma.data.case.store import CaseStore
-from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.worker import main
-from napari_melanoma.workflows.case_answer import rests_on, row_of
-from napari_melanoma.workflows.slide_folders import note_slide
-from napari_melanoma.workflows.slide_risk_files import RiskMap, boxes_of, kept_risk, write_gallery, write_map
 
 
 def segment(arguments, run):
+    import numpy as np
+
     model = arguments["model"]
     run.report(Progress(0, None, "Finding the lesion"))
     if model.startswith("slow"):
@@ -43,6 +37,9 @@ def segment(arguments, run):
 
 def rate(arguments, run):
     """The number at the end of the file's name is the score in percent; the words before say how it misbehaves."""
+    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.io.photographs import read_photograph
+
     path = Path(arguments["image"])
     kind, _, number = path.stem.rpartition("-")
     if kind == "slow":
@@ -69,11 +66,15 @@ FORM = ("age", "sex")
 
 def likely(share, row):
     """Melanoma by the share of the photograph that is lesion, by age and by sex."""
+    import numpy as np
+
     logit = 20 * (share - 0.1) + (float(row.get("age") or 50) - 50) / 25 + (row.get("sex") == "male")
     return 1 / (1 + np.exp(-logit))
 
 
 def classify(arguments, run):
+    import numpy as np
+
     model, mask = arguments["model"], np.load(arguments["mask"])
     if mask.shape != np.load(arguments["image"]).shape[:2]:
         raise InputError("the mask is of another photograph.")
@@ -128,6 +129,9 @@ def answer_of(arguments, verb):
 
 def answer_case(arguments, run):
     """Each lesion is larger than the one before; the last is unlike the others."""
+    from napari_melanoma.data.case.store import CaseStore
+    from napari_melanoma.workflows.case_answer import rests_on, row_of
+
     case = CaseStore.look_at(Path(arguments["folder"])).case
     if "slow" in arguments["model"]:
         time.sleep(60)
@@ -152,6 +156,8 @@ def answer_case(arguments, run):
 
 def explain(arguments, run):
     """Hot where the mask is, as the method and the class say how hot."""
+    import numpy as np
+
     if arguments["method"] == "cam":
         raise InputError("this network has no map for CAM.")
     heat = np.load(arguments["mask"]).astype(np.float32) * (0.5 if arguments["method"] == "occlusion" else 1.0)
@@ -162,6 +168,11 @@ def explain(arguments, run):
 
 def slide_risk(arguments, run):
     """The patient's age in percent; 13 means bad luck, and 14 that it takes a while."""
+    from answers import risk_answer
+
+    from napari_melanoma.core.files import write_json
+    from napari_melanoma.workflows.slide_folders import note_slide
+
     age = int(arguments["row"].get("age") or 50)
     run.report(Progress(1, 3, "Reading the deepest places"))
     if age == 13:
@@ -179,6 +190,11 @@ def slide_risk(arguments, run):
 
 def slide_risk_map(arguments, run):
     """Hot everywhere in the patches."""
+    import numpy as np
+
+    from napari_melanoma.analysis.patch_maps import composed
+    from napari_melanoma.workflows.slide_risk_files import RiskMap, boxes_of, kept_risk, write_map
+
     folder = Path(arguments["folder"])
     answer, method = kept_risk(folder).answer, arguments["method"]
     boxes = boxes_of(answer)
@@ -188,6 +204,8 @@ def slide_risk_map(arguments, run):
 
 def slide_biomarkers(arguments, run):
     """Seven features, each strongest at its own place."""
+    from napari_melanoma.workflows.slide_risk_files import kept_risk, write_gallery
+
     folder = Path(arguments["folder"])
     features = [
         {"title": f"Feature {at}: AUC 0.9", "places": [{"box": [32 * at, 64, 32, 32], "value": 4.0}] * (at < 6)}

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 
 from conftest import Person
+from napari_melanoma.io.slides.files import fingerprint_of
 from napari_melanoma.ui.slide.camera import camera
 from napari_melanoma.workflows import slide_runs
 from napari_melanoma.workflows.slide_options import decisive_settings
@@ -130,11 +131,9 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
 
 
 def analysed(person, slide_path):
-    """Somebody whose slide was analysed."""
-    dock = person.dock
-    person.opens_slides(slide_path)
-    person.analysis = FakeAnalysis(dock.place.folder, slide_path, dock.slide.info.fingerprint).begins().finishes()
-    person.viewer.layers.clear()
+    """Somebody who opens a slide that was analysed another day."""
+    folder = slide_runs.slide_folder(person.dock.desk.root, slide_path)
+    person.analysis = FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()

@@ -44,21 +44,26 @@ def pictures(place, *names):
     return [place / name for name in names]
 
 
-@pytest.mark.parametrize("part", ["photograph", "diagnosis", "threshold_slider", "measurements", "save", "status"])
-def test_the_lesion_dock_takes_photographs_everywhere(window, tmp_path, part):
-    window.opens("mole")
+def test_the_lesion_dock_takes_photographs_everywhere_and_no_text_field_a_path(window, tmp_path):
+    mole = window.opens("mole")
     window.analyses()
-    (path,) = pictures(tmp_path, "dropped.png")
-    widget = window.finds(QWidget, part)
+    fields = window.dock.findChildren(QLineEdit)
+    assert len(fields) > 5
+    assert not any(field.acceptDrops() for field in fields)
+    for part in ("photograph", "diagnosis", "threshold_slider", "measurements", "save", "status"):
+        window.viewer.layers.selection.active = mole
+        window.waits()
+        (path,) = pictures(tmp_path, f"on_{part}.png")
+        widget = window.finds(QWidget, part)
 
-    def taken():
-        scrolls_to(widget)  # again where the answer, that comes a moment later, has pushed it out of sight
-        return drops(widget, path)
+        def taken(widget=widget, path=path):
+            scrolls_to(widget)  # again where the answer, that comes a moment later, has pushed it out of sight
+            return drops(widget, path)
 
-    window.qtbot.waitUntil(taken, timeout=PATIENCE_MS)
-    window.waits()
-    assert "dropped" in [layer.name for layer in window.viewer.layers]
-    assert window.finds(QComboBox, "diagnosis").currentText() == ""
+        window.qtbot.waitUntil(taken, timeout=PATIENCE_MS)
+        window.waits()
+        assert path.stem in [layer.name for layer in window.viewer.layers], part
+        assert window.finds(QComboBox, "diagnosis").currentText() == "", part
 
 
 @pytest.fixture
@@ -95,11 +100,3 @@ def test_photographs_that_are_dropped_are_rated_alone(review, tmp_path, qtbot):
     assert drops(review.view, tmp_path / "clinic")
     qtbot.waitUntil(lambda: review.list.rowCount() == 4 and not review.busy, timeout=PATIENCE_MS)
     assert review.folder.text() == "clinic"
-
-
-def test_no_text_field_of_the_lesion_dock_takes_a_path(window):
-    window.opens("mole")
-    window.analyses()
-    fields = window.dock.findChildren(QLineEdit)
-    assert len(fields) > 5
-    assert not any(field.acceptDrops() for field in fields)

@@ -30,7 +30,7 @@ def short(window, tmp_path):
     window.qtbot.wait(50)
 
 
-def test_no_line_is_cut_in_a_short_dock(short):
+def test_in_a_short_dock_no_line_is_cut_and_every_button_is_seen_beside_the_scroll_bar(short):
     for name in ("standing", "status", "notice_of_use"):
         label = short.finds(QLabel, name)
         assert label.isVisible(), name
@@ -39,10 +39,6 @@ def test_no_line_is_cut_in_a_short_dock(short):
         assert below < short.dock.height(), name
     scroll = short.finds(QScrollArea, "lesion_scroll")
     assert scroll.verticalScrollBar().isVisible()
-
-
-def test_every_button_is_seen_beside_the_scroll_bar(short):
-    scroll = short.finds(QScrollArea, "lesion_scroll")
     bar = scroll.verticalScrollBar().width()
     assert scroll.widget().minimumSizeHint().width() <= 320 - bar  # with room for wider letters at 340
     button = short.finds(QAbstractButton, "analyse_all")

@@ -314,6 +314,7 @@ def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, 
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)

@@ -35,6 +35,7 @@ def test_magnifications_follow_the_ten_micrometre_rule(person, slide_path):
     assert not any(button.isChecked() for button in buttons.values())
 
 
+@pytest.mark.one_qt
 def test_without_a_scale_there_is_no_magnification(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     assert not any(button.isEnabled() for button in magnifiers(person).values())

@@ -78,6 +78,7 @@ def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, 
     person.until(lambda: abs(dock.width() - before) < 20)
 
 
+@pytest.mark.one_qt
 def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
@@ -95,6 +96,7 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_what_was_found_on_the_slide_beside_lies_on_it_with_a_scale_bar(analysed, tmp_path):
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))

@@ -87,6 +87,7 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert dock.lesions.findings.lesions[-1].label == "malignant"
 
 
+@pytest.mark.one_qt
 def test_an_outline_ends_where_the_slide_does(analysed):
     person = analysed
     person.clicks("lesion_draw")
@@ -100,6 +101,7 @@ def test_an_outline_ends_where_the_slide_does(analysed):
     assert len(person.rows()) == 3
 
 
+@pytest.mark.one_qt
 def test_two_outlines_in_a_hurry_become_two_lesions(analysed):
     person = analysed
     person.clicks("lesion_draw")
@@ -123,6 +125,7 @@ def answers(monkeypatch, name):
     return asked
 
 
+@pytest.mark.one_qt
 def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed, monkeypatch):
     person, dock, asked = analysed, analysed.dock, answers(monkeypatch, "none")
     person.clicks("lesion_draw")
@@ -174,6 +177,7 @@ def test_the_tool_goes_with_its_layer_its_slide_and_its_lesions(analysed):
     assert not button.isChecked()
 
 
+@pytest.mark.one_qt
 def test_a_slide_that_is_closed_while_somebody_draws(analysed):
     person = analysed
     person.clicks("lesion_draw")

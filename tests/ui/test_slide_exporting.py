@@ -49,6 +49,7 @@ def test_a_name_that_is_typed_without_a_suffix_gets_it(analysed, tmp_path, kind,
     analysed.until(lambda: (tmp_path / f"mine.{suffix}").is_file())
 
 
+@pytest.mark.one_qt
 def test_regions_that_are_exported_get_the_suffix_too(analysed, tmp_path):
     analysed.dock.regions_fold.expand(animate=False)
     analysed.dock.regions.controls.importing.emit("lesions")
@@ -67,12 +68,14 @@ def types_name(person, dialog, path):
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_what_cannot_be_written_is_said(analysed, tmp_path):
     exports(analysed, "dicom", tmp_path / "out.dcm")
     assert "is no DICOM slide" in analysed.dock.status.text
     assert not (tmp_path / "out.dcm").exists()
 
 
+@pytest.mark.one_qt
 def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr("napari.utils.notifications.show_info", told.append)
@@ -105,6 +108,7 @@ def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp
     analysed.until(lambda: dock.lesions.findings.lesions == before)
 
 
+@pytest.mark.one_qt
 def test_a_file_of_another_slide_changes_nothing(analysed, tmp_path):
     before = analysed.dock.lesions.findings.lesions
     far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}

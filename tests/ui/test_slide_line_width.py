@@ -19,6 +19,7 @@ def on_screen(person, name):
     return np.array(layer.edge_width) * slide.um[0] * camera(person.viewer).zoom
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("zoom", [0.5, 4.0, 60.0])
 def test_lines_can_be_seen_and_hide_little_at_every_magnification(analysed, zoom):
     person, dock = analysed, analysed.dock

@@ -78,6 +78,7 @@ def test_lines_and_areas_are_said_kept_and_found_again(person, slide_path):
     assert measure_layer.read(layer_of(person)) == (LINE, AREA)
 
 
+@pytest.mark.one_qt
 def test_each_change_can_be_undone(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -105,6 +106,7 @@ def test_each_change_can_be_undone(person, slide_path):
     person.until(lambda: listed(person) == ["0.005 mm²"])
 
 
+@pytest.mark.one_qt
 def test_another_slide_has_measures_of_its_own_and_a_scale_changes_what_is_said(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -128,6 +130,7 @@ def test_another_slide_has_measures_of_its_own_and_a_scale_changes_what_is_said(
     person.until(lambda: listed(person) == ["0.1 mm"])
 
 
+@pytest.mark.one_qt
 def test_what_encloses_nothing_goes_and_other_shapes_count(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -175,6 +178,7 @@ def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide
     assert not person.finds(QAbstractButton, "measure_line").isChecked()
 
 
+@pytest.mark.one_qt
 def test_measures_of_a_slide_with_a_scale_of_the_users_own_come_back_with_both(person, slide_path, make_napari_viewer):
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.place is not None)

@@ -109,6 +109,7 @@ def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_p
     person.until(lambda: dock.analyse.isEnabled() and not dock.busy)
 
 
+@pytest.mark.one_qt
 def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -125,6 +126,7 @@ def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, 
     assert dock.analyse.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -144,6 +146,7 @@ def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
     assert dock.options(dock.slide.info).target == chosen
 
 
+@pytest.mark.one_qt
 def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(person, launched, slide_path, tmp_path):
     from fake_slides import draw_slide
 
@@ -169,6 +172,7 @@ def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(pe
     assert dock.settings.kept("slide/options", {}) == {"batch_size": 8}
 
 
+@pytest.mark.one_qt
 def test_what_another_version_kept_does_no_harm(person, slide_path):
     person.dock.settings.keep("slide/options", {"tile_um": -3, "colour": "green"})
     person.dock.advanced.show()

@@ -33,6 +33,7 @@ def test_fewer_than_three_lesions_are_said_and_drawn(analysed):
     assert len(plot.marks) == 2
 
 
+@pytest.mark.one_qt
 def test_without_lesions_there_is_no_relation(person, slide_path):
     person.opens_slides(slide_path)
     plot = opens_fold(person)
@@ -54,6 +55,7 @@ def test_a_click_on_a_mark_selects_its_lesion_and_flies_there(analysed):
     assert dock.table.selected == [2]
 
 
+@pytest.mark.one_qt
 def test_lesions_of_all_slides_are_related_with_an_interval_over_slides(analysed):
     person, dock = analysed, analysed.dock
     for number in range(4):  # of slides that were analysed before
@@ -77,6 +79,7 @@ def test_lesions_of_all_slides_are_related_with_an_interval_over_slides(analysed
     assert dock.table.selected == []
 
 
+@pytest.mark.one_qt
 def test_a_change_of_lesions_changes_the_plot(analysed):
     person, dock = analysed, analysed.dock
     plot = opens_fold(person)
@@ -102,6 +105,7 @@ def test_what_is_said_of_a_relation(found, lesions, slides, said):
     assert said in said_relation(found, lesions, slides)
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("areas", [(1.0, 2.0, 3.0), (0.001, 0.1, 40.0), (2.0, 2.0, 2.0)], ids=["even", "wide", "alike"])
 def test_marks_stand_in_the_order_of_their_areas_within_the_axes(analysed, areas):
     plot = opens_fold(analysed)

@@ -40,6 +40,7 @@ def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
     assert dock.lesions.findings.lesions == before
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("angle", [33.0, -90.0, 180.0])
 def test_napari_and_we_agree_on_places(person, slide_path, angle):
     person.opens_slides(slide_path)
@@ -53,6 +54,7 @@ def test_napari_and_we_agree_on_places(person, slide_path, angle):
     np.testing.assert_array_equal(slide.layers[0].affine.affine_matrix, np.eye(3))
 
 
+@pytest.mark.one_qt
 def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
     person.opens_slides(slide_path)
     person.finds(QAbstractButton, "rotate_left").click()
@@ -64,6 +66,7 @@ def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
     assert slide.angle == -90
 
 
+@pytest.mark.one_qt
 def test_a_slide_lies_as_it_was_turned_when_it_is_opened_again(person, slide_path):
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.place is not None)

@@ -33,6 +33,7 @@ def slide_path(tmp_path):
     return tmp_path / "flat.tif"
 
 
+@pytest.mark.one_qt
 def test_a_size_that_is_given_scales_the_layer(make_napari_viewer, slide_path, told) -> None:
     viewer = make_napari_viewer()
     [layer] = show_slide(viewer, slide_path, PixelSize(0.5, 0.5))
@@ -42,6 +43,7 @@ def test_a_size_that_is_given_scales_the_layer(make_napari_viewer, slide_path, t
     assert told == []
 
 
+@pytest.mark.one_qt
 def test_doubts_and_errors_are_notifications(make_napari_viewer, slide_path, tmp_path, told) -> None:
     viewer = make_napari_viewer()
     show_slide(viewer, slide_path)

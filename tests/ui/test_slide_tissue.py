@@ -63,6 +63,7 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     return person
 
 
+@pytest.mark.one_qt
 def test_tissue_that_was_corrected_is_analysed_the_day_after(tomorrow, launched):
     person, dock = tomorrow, tomorrow.dock
     assert LAYER not in person.viewer.layers
@@ -100,6 +101,7 @@ def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, sli
     assert dock.tissues.corrected(dock.slide) is None
 
 
+@pytest.mark.one_qt
 def test_a_correction_that_cannot_be_read_is_said_and_the_slide_is_shown(person, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)

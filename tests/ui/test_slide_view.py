@@ -97,6 +97,7 @@ def test_what_is_in_view_has_results_of_its_own(ready, launched):
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_a_correction_that_is_on_its_way_comes_to_its_own_lesions(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.place.folder
     FakeAnalysis(dock.place.view_folder, person.analysis.slide, launched.fingerprint).begins().finishes()
@@ -113,6 +114,7 @@ def test_a_correction_that_is_on_its_way_comes_to_its_own_lesions(ready, launche
     assert len(read_table(dock.place.folder / "lesions.csv")) == 2
 
 
+@pytest.mark.one_qt
 def test_a_view_alone_is_found_again(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -180,6 +182,7 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
     person.waits()
 
 
+@pytest.mark.one_qt
 def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
     person, dock = ready, ready.dock
     camera(person.viewer).center = (1e6, 1e6)
@@ -206,6 +209,7 @@ def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
     assert dock.welcome.isVisible()
 
 
+@pytest.mark.one_qt
 def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
     dock.table.selectRow(1)
@@ -244,6 +248,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
     assert [row["label"] for row in read_table(person.analysis.path / "lesions-kept-1.csv")][1] == "benign"
 
 
+@pytest.mark.one_qt
 def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)

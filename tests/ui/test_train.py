@@ -303,6 +303,7 @@ def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(
     assert checked == []
 
 
+@pytest.mark.one_qt
 def test_base_data_keep_from_forgetting(ready, user, launched):
     base = write_data_set(user / "known", 6)
     ready.dock.data.base.add([base])
@@ -312,6 +313,7 @@ def test_base_data_keep_from_forgetting(ready, user, launched):
     assert launched.recipes[0].data.base == (str(base),)
 
 
+@pytest.mark.one_qt
 def test_the_same_data_for_both_is_refused(ready, blobs):
     ready.dock.data.base.add([blobs])
     ready.waits()
@@ -349,6 +351,7 @@ def test_two_clicks_start_one_run(ready, launched):
     assert len(launched.paths) == 1
 
 
+@pytest.mark.one_qt
 def test_a_second_run_says_for_whom_it_waits(ready, launched):
     ready.starts()
     first = launched.paths[0].name
@@ -359,6 +362,7 @@ def test_a_second_run_says_for_whom_it_waits(ready, launched):
     assert ready.dock.status.text == f"{launched.paths[1].name} waits for its turn behind {first}."
 
 
+@pytest.mark.one_qt
 def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
     ready.starts()
     ready.clicks("back")
@@ -370,6 +374,7 @@ def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
 
 
+@pytest.mark.one_qt
 def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
     said, before = [], ready.says("forecast").splitlines()[-1]
     ready.dock.forecasting.changed.connect(
@@ -382,6 +387,7 @@ def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
     assert "About 7 min" in ours[-1]
 
 
+@pytest.mark.one_qt
 def test_other_images_in_the_same_folder_are_estimated_anew(ready, blobs, user, monkeypatch):
     asked = spied(ready, monkeypatch)
     write_data_set(user / "more", 20)
@@ -404,6 +410,7 @@ def spied(trainer, monkeypatch):
     return asked
 
 
+@pytest.mark.one_qt
 def test_the_learning_rate_is_not_measured(ready, monkeypatch):
     asked, before = spied(ready, monkeypatch), ready.says("forecast")
     ready.types("learning_rate", "1e-5")
@@ -431,6 +438,7 @@ def test_a_launch_that_fails_is_said(ready, launched):
     assert ready.dock.start.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_what_cannot_be_trained_is_said_at_once(trainer, user):
     trainer.adds(write_data_set(user / "few", 2))
     assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
@@ -438,6 +446,7 @@ def test_what_cannot_be_trained_is_said_at_once(trainer, user):
     assert not trainer.dock.start.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
     folder = write_data_set(user / "broken", 12)
     (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
@@ -462,12 +471,14 @@ def advanced(trainer):
     return trainer
 
 
+@pytest.mark.one_qt
 def test_too_little_memory_is_said_in_words(ready):
     advanced(ready).types("batch_size", "4096")
     assert "more memory than is free now" in ready.says("warning")
     assert ready.dock.start.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_an_estimate_that_fails_hinders_nobody(ready):
     advanced(ready).types("batch_size", "4095")
     assert "could not be estimated: a GPU is asked for" in ready.says("warning")
@@ -479,6 +490,7 @@ def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
     assert "About 7 min" in ready.says("forecast")
 
 
+@pytest.mark.one_qt
 @pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
 def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
     ready.picks("recipe", recipe.name)
@@ -502,6 +514,7 @@ def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
     assert recipe.name == "lesion-small-tuned"
 
 
+@pytest.mark.one_qt
 def test_a_network_that_does_not_fit_the_start_is_said(ready):
     advanced(ready).picks("model.architecture", "unet")
     ready.waits()
@@ -509,6 +522,7 @@ def test_a_network_that_does_not_fit_the_start_is_said(ready):
     assert not ready.dock.start.isEnabled()
 
 
+@pytest.mark.one_qt
 def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, blobs, monkeypatch):
     from napari_melanoma.ui import start_picker
     from napari_melanoma.ui.train import dock as train
@@ -539,6 +553,7 @@ def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
     assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
 
 
+@pytest.mark.one_qt
 def test_a_file_that_is_no_recipe_is_said(ready, user):
     (user / "odd.toml").write_text("epochs = 'many'\n")
     ready.dock.recipes.load(user / "odd.toml")
@@ -571,6 +586,7 @@ def test_finished_runs_are_listed_and_looked_at(opens_dock, launched):
     assert trainer.dock.page.path == run.path
 
 
+@pytest.mark.one_qt
 def test_a_stopped_run_goes_on(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "cancelled")
     trainer = opens_dock()
@@ -580,6 +596,7 @@ def test_a_stopped_run_goes_on(opens_dock, launched):
     assert trainer.dock.page.path == run.path
 
 
+@pytest.mark.one_qt
 def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monkeypatch):
     run = fake_run(runs.runs_folder(), "cancelled")
     ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
@@ -598,6 +615,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     trainer.until(lambda: runs.read_run(run.path) is not None and not launching._started)
 
 
+@pytest.mark.one_qt
 def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
     run = fake_run(runs.runs_folder(), "running")
     trainer = opens_dock()
@@ -719,6 +737,7 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
     assert (run.path / "adopted.json").is_file()
 
 
+@pytest.mark.one_qt
 def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launched, tiny_bundle):
     run = finished_run(tiny_bundle)
     trainer = opens_dock()
@@ -733,6 +752,7 @@ def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launch
     assert not (run.path / "discarded.json").exists()
 
 
+@pytest.mark.one_qt
 def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launched, tiny_bundle):
     run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
@@ -744,6 +764,7 @@ def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launc
     assert trainer.dock.status.text == ""
 
 
+@pytest.mark.one_qt
 def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
@@ -801,6 +822,7 @@ def test_every_control_has_names(ready):
                 assert widget.accessibleName() or widget.objectName().startswith("qt_"), widget.objectName()
 
 
+@pytest.mark.one_qt
 def test_torch_is_never_imported(ready):
     # Other tests of this process may have imported it: ask what the dock's own modules hold.
     ours = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]
