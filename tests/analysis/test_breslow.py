@@ -189,6 +189,11 @@ def test_where_the_epidermis_is_missing_the_ulcers_base_counts() -> None:
     best = breslow_candidates(maps_of(labels), place())[0]
     assert best.ulcerated
     assert best.ulcer_mm == pytest.approx(60 * CELL_UM / 1000, abs=0.01)
+    assert breslow_candidates(maps_of(with_tumour(bottom=160)), place())[0].ulcer_share == 0
+    open_end = with_tumour(bottom=160, columns=slice(400, 600))
+    open_end[60:80, 450:] = GLASS  # the epidermis ends over the tumour, and nothing tells whether it lies bare
+    cut = breslow_candidates(maps_of(open_end), place())[0]
+    assert (cut.ulcerated, cut.ulcer_share) == (None, None)
     over = 100  # columns of the tumour, of which 60 lie bare
     assert best.ulcer_share == pytest.approx(60 / over, abs=0.04)
     assert best.as_json()["ulcer_share"] == pytest.approx(best.ulcer_share, abs=1e-4)

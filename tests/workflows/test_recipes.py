@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.errors import BundleError, ConfigError, RunError
 from napari_melanoma.core.tile import TileConfig
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.splits import Parts
 from napari_melanoma.data.tiles import TileSet, write_tile_set
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.training.class_rows import ClassTable, with_answers
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.survey import Chosen
 from napari_melanoma.workflows.recipes import ShippedRecipe, shipped_recipe, shipped_recipes
+from napari_melanoma.workflows.train import _check_classes
 from napari_melanoma.workflows.training_start import describe_start, parent_of, start_network
 
 SHIPPED = shipped_recipes()
@@ -204,3 +211,22 @@ def test_the_command_line_writes_which_part_is_taken(tiles: Path, tmp_path: Path
     done = CliRunner().invoke(app, [*words, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert read_toml(out, TrainRecipe).model.take == "encoder"
+
+
+def test_images_of_a_class_that_is_not_learnt_are_named_with_what_to_do() -> None:
+    samples = [Sample(f"i{n}", Path(f"i{n}.png"), None, f"g{n}", "train", "set") for n in range(4)]
+    told = dict(zip((("set", one.image_id) for one in samples), ("a", "b", "new", "new"), strict=True))
+    known = {key: answer for key, answer in told.items() if answer != "new"}
+    table = ClassTable(("a", "b"), known, {}, {key: answer for key, answer in told.items() if answer == "new"})
+    chosen, (notice,) = with_answers(Chosen(Parts(samples, [], [])), table)
+    assert [one.image_id for one in chosen.parts.learn] == ["i0", "i1"]
+    assert notice.startswith("2 of 4 images are new, which is not among the classes that are learnt,")
+    assert "model.take = 'encoder'" in notice
+
+
+def test_going_on_with_other_classes_is_refused_and_a_new_head_is_not(tiles: Path) -> None:
+    prepared: Any = SimpleNamespace(classes=SimpleNamespace(names=("benign tissue", "melanoma", "naevus", "necrosis")))
+    whole = shipped_recipe("classify-tiles").recipe([tiles], "tile-demo")
+    with pytest.raises(RunError, match=r"or model.take to 'encoder'"):
+        _check_classes(whole, prepared)
+    _check_classes(shipped_recipe("classify-tiles").recipe([tiles], "tile-demo", "encoder"), prepared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,12 @@ MORE_REGIONS = "Draw another region of {missing}, in another place or on another
 Key = tuple[str, str]
 
 
+NEW_HEAD = (
+    "To learn them too, name them in classification.classes; where these are those of the model that it starts from, "
+    "take its encoder alone (model.take = 'encoder')."
+)
+
+
 @dataclass(frozen=True)
 class ClassTable:
     """What the tables of data sets say.
@@ -42,11 +48,14 @@ class ClassTable:
         Data set and image id to the class; rows without an answer, or of another class, are not in it.
     rows : dict
         Data set and image id to column and cell.
+    others : dict
+        Data set and image id to a class that is not among the names.
     """
 
     names: tuple[str, ...]
     answers: dict[Key, str]
     rows: dict[Key, dict[str, str]]
+    others: dict[Key, str] = field(default_factory=dict)
 
     def label(self, sample: Sample) -> int:
         """Give the place of a sample's class among the names.
@@ -119,7 +128,8 @@ def read_classes(
     _check(names, known, asked)
     beside, _ = _read(unanswered, asked)
     rows |= {key: {name: cell for name, cell in row.items() if name != asked.target} for key, row in beside.items()}
-    return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows)
+    others = {key: answer for key, answer in answers.items() if answer not in names}
+    return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows, others)
 
 
 def strata_of(folders: Iterable[Path], target: str) -> dict[Key, str]:
@@ -206,7 +216,11 @@ def with_answers(chosen: Chosen, table: ClassTable) -> tuple[Chosen, list[str]]:
     notices : list of str
         How many these are.
     """
-    return kept(chosen, lambda sample: key_of(sample) in table.answers, "have no answer")
+    strange = {table.others[key_of(one)] for one in (*chosen.read, *chosen.judged) if key_of(one) in table.others}
+    why = f"are {', '.join(sorted(strange))}, which is not among the classes that are learnt,"
+    chosen, notices = kept(chosen, lambda sample: key_of(sample) not in table.others, why)
+    chosen, more = kept(chosen, lambda sample: key_of(sample) in table.answers, "have no answer")
+    return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *more]
 
 
 def kept(chosen: Chosen, wanted: Callable[[Sample], bool], why: str) -> tuple[Chosen, list[str]]:

@@ -213,10 +213,11 @@ def _check_classes(recipe: TrainRecipe, prepared: Prepared) -> None:
         return
     with suppress(BundleError):
         start = find_bundle(recipe.model.start)
-        if start.config.task == recipe.task and start.config.classes != prepared.classes.names:
+        if recipe.goes_on_from(start.config) and start.config.classes != prepared.classes.names:
             raise RunError(
                 f"'{start.name}' tells {', '.join(start.config.classes)} apart, the data "
-                f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model."
+                f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model, or model.take "
+                "to 'encoder': then it gets a new head, for the classes of the data."
             )
 
 

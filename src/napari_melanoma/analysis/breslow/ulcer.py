@@ -22,7 +22,8 @@ class Ulcer:
     """Whether there is one, None where the lesion goes on beyond the epidermis; length of its longest bare part.
 
     ``share`` is how much of the surface right over the lesion has no epidermis, in [0, 1], all bare parts together;
-    None where the lesion lies nowhere right below the surface.
+    None where the lesion lies nowhere right below the surface, or goes on beyond the epidermis without an ulcer in
+    between: what lies there may be bare, or cut off.
     """
 
     present: bool | None
@@ -64,4 +65,4 @@ def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], con
     if longest >= config.ulcer_um:
         return Ulcer(True, longest, share)
     cut = float(np.ptp(along[outside])) if outside.any() else 0.0
-    return Ulcer(None if cut >= config.ulcer_um else False, 0.0, share)
+    return Ulcer(None, 0.0) if cut >= config.ulcer_um else Ulcer(False, 0.0, share)
