@@ -13,11 +13,12 @@ from PIL import Image
 from napari_melanoma.analysis.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
 from napari_melanoma.analysis.tissue import TissueConfig
 from napari_melanoma.analysis.tissue_colours import glass_colour
+from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.io.slides.slide import Level
 from napari_melanoma.workflows.slide_options import SlideOptions
 from napari_melanoma.workflows.slide_overview import scanned_cells, tissue_of_overview
-from napari_melanoma.workflows.slide_plan import Prepare, _glass, _stain, preparation
+from napari_melanoma.workflows.slide_plan import Prepare, _glass, _stain, check_slide, preparation
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]
 
@@ -107,3 +108,31 @@ def test_the_white_of_stain_is_glass_also_where_more_was_filled_than_scanned() -
 def test_bounds_that_say_nothing_cut_nothing(box: Box | None) -> None:
     info: Any = SimpleNamespace(levels=[Level(3000, 3000, 1.0)], bounds=box)
     assert scanned_cells(info, (300, 200, 3)) == (slice(0, 300), slice(0, 200))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "said"),
+    [
+        (PixelSize(100.0, 100.0, "given"), 2048, "would be 204.8 x 204.8 mm.*--mpp"),
+        (PixelSize(0.02, 0.02, "given"), 2048, "cannot be true"),
+        (PixelSize(5.0, 5.0), 90_000, "would be 450 x 450 mm"),
+        (PixelSize(0.5, 5.0), 2048, "about alike both ways"),
+        (None, 2048, "pixel size is missing"),
+    ],
+)
+def test_a_scale_that_no_slide_has_is_refused_before_hours_are_spent(
+    size: PixelSize | None, side: int, said: str
+) -> None:
+    with pytest.raises(ScaleMissing, match=said):
+        check_slide(slide_of(size, side))
+
+
+@pytest.mark.parametrize("um", [0.1, 0.25, 0.5, 2.0, 10.0])
+def test_a_scale_that_slides_have_is_taken(um: float) -> None:
+    check_slide(slide_of(PixelSize(um, um), 2048))
+
+
+def slide_of(size: PixelSize | None, side: int) -> Any:
+    """What is known of a square slide of one level."""
+    level = SimpleNamespace(height=side, width=side)
+    return SimpleNamespace(kind="brightfield", pixel_size=size, levels=(level,), path=Path("section.tif"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.analysis.breslow.scale import UM, why_untrue
 from napari_melanoma.analysis.tile_order import coarse_to_fine
 from napari_melanoma.analysis.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 from napari_melanoma.core.errors import InputError, ScaleMissing
@@ -96,7 +97,7 @@ def check_slide(info: SlideInfo) -> None:
     InputError
         Where it shows fluorescence.
     ScaleMissing
-        Where nobody says how large its pixels are.
+        Where nobody says how large its pixels are, or it cannot be true: the analysis might take hours for nothing.
     """
     if info.kind != "brightfield":
         raise InputError(
@@ -108,6 +109,9 @@ def check_slide(info: SlideInfo) -> None:
             f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none, or "
             "one that no slide can have. Set it in the Slide dock (Scale), or with --mpp."
         )
+    finest, size = info.levels[0], info.pixel_size
+    if why := why_untrue(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
+        raise ScaleMissing(f"{info.path.name}: {why}")
 
 
 def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> SlidePlan:
