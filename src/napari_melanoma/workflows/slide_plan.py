@@ -111,7 +111,7 @@ def check_slide(info: SlideInfo) -> None:
         )
     finest, size = info.levels[0], info.pixel_size
     if why := why_untrue(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
-        raise ScaleMissing(f"{info.path.name}: {why}")
+        raise ScaleMissing(why)
 
 
 def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> SlidePlan:
