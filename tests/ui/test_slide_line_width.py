@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation
+from napari_melanoma.io.slide_depth import Mitoses
 from napari_melanoma.io.slide_notes import Measure
 from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.ui.slide.line_width import SCREEN_PX, TOO_WIDE
+from napari_melanoma.ui.slide.line_width import TOO_WIDE, WIDTHS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -17,6 +20,12 @@ def on_screen(person, name):
     """Width of the lines of a layer in pixels of the screen."""
     layer, slide = person.viewer.layers[name], person.dock.slide
     return np.array(layer.edge_width) * slide.um[0] * camera(person.viewer).zoom
+
+
+def fits(person, role):
+    """Whether the lines of a layer are about as wide as they should be, and there are some."""
+    widths = on_screen(person, f"section {role}")
+    return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(TOO_WIDE) + 1e-6).all()
 
 
 @pytest.mark.one_qt
@@ -28,7 +37,27 @@ def test_lines_can_be_seen_and_hide_little_at_every_magnification(analysed, zoom
     dock.around.measuring._draw()
     before = dock.lesions.findings, dock.around.measuring.measures
     camera(person.viewer).zoom = zoom
-    for name in ("section lesions", "section measures"):
-        person.until(lambda name=name: (abs(np.log(on_screen(person, name) / SCREEN_PX)) <= np.log(TOO_WIDE)).all())
+    for role in ("lesions", "measures"):
+        person.until(lambda role=role: fits(person, role))
     person.waits()
     assert (dock.lesions.findings, dock.around.measuring.measures) == before
+
+
+@pytest.mark.parametrize("zoom", [2.0, 60.0])
+def test_so_are_those_of_depth_mitoses_and_regions(person, slide_path, zoom):
+    person.opens_slides(slide_path)
+    dock, square = person.dock, ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
+    depth = dock.around.depth.keeper
+    person.until(lambda: depth.now is not None and dock.regions.keeper.drawn is not None)
+    depth.change(mitoses=Mitoses(points=((20.0, 20.0),), areas=(square,)))
+    depth.draw(((60.0, 100.0), (460.0, 100.0)))
+    dock.regions.keeper.change(lambda _: (Annotation((Polygon(square),), "tumour"),))
+    person.waits()
+    before = depth.reading, dock.regions.keeper.regions
+    camera(person.viewer).zoom = zoom
+    for role in ("depth", "mitosis area", "regions"):
+        person.until(lambda role=role: fits(person, role))
+    person.waits()
+    assert (depth.reading, dock.regions.keeper.regions) == before
+    assert not dock.regions.keeper.drawn.history.undone
+    assert len(dock.regions.keeper.drawn.history.past) == 1

@@ -13,7 +13,7 @@ from napari_melanoma.ui.slide.depth_handing import DepthHanding
 from napari_melanoma.ui.slide.depth_keeper import DepthKeeper
 from napari_melanoma.ui.slide.depth_line import DepthLine
 from napari_melanoma.ui.slide.depth_mitoses import MitosisLayers
-from napari_melanoma.ui.slide.depth_shape import is_open
+from napari_melanoma.ui.slide.drawn_layers import is_open
 from napari_melanoma.ui.slide.regions_controls import READER
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.camera import seen
+from napari_melanoma.ui.slide.drawn_layers import HALF
+from napari_melanoma.ui.slide.line_width import line_width
 from napari_melanoma.ui.slide.measure_layer import clear_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.layers import OpenSlide
 
 MODEL, READER, TEXT_SIZE = "#5a5a5a", "#006b1b", 11
-LINES, HALF = 500, 0.5
 BELOW = "\n\n\n"  # clear of what stands beside the line that counts, which lies close by
 
 
@@ -81,7 +81,7 @@ def show_compared(viewer: Viewer, slide: OpenSlide, lines: Sequence[Compared]) -
     layer.editable = True
     layer.data = []
     if lines:
-        width = max(0.5, min(seen(viewer, slide).width, max(slide.size)) / LINES)
+        width = line_width(viewer, slide, "readings")
         ends = [np.array(one.line, np.float64) - HALF for one in lines]
         layer.add_lines(ends, edge_width=width, edge_color=[one.colour for one in lines])
         shown = [f"{BELOW}{clear_of(data, 'line', one.said)}" for data, one in zip(layer.data, lines, strict=True)]

@@ -9,21 +9,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.settling import Settling
 from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.camera import camera
-from napari_melanoma.ui.slide.depth_shape import (
-    COLOUR,
-    Keys,
-    add_line,
-    bind,
-    ends_of,
-    is_click,
-    is_open,
-    line_width,
-    made,
-    write_beside,
-)
+from napari_melanoma.ui.slide.depth_shape import COLOUR, add_line, ends_of, is_click, made, write_beside
+from napari_melanoma.ui.slide.drawn_layers import Keys, bind, is_open
+from napari_melanoma.ui.slide.line_width import line_width
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -32,7 +21,6 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Line
     from napari_melanoma.ui.slide.layers import OpenSlide
 
-TOO_WIDE = 2.0  # a line that is so many times wider or thinner than it should be is drawn anew
 MODES = {"draw": "add_line", "move": "direct"}
 
 
@@ -74,9 +62,6 @@ class DepthLine(QObject):
         self._told: Line | None = None
         self._dragged: Line | None = None  # from where to where the mouse was, while a line is drawn
         self._layer_events, self._viewer_events = Connections(), Connections()
-        self._zoomed = Settling(self)
-        self._zoomed.timeout.connect(self._fit)
-        self._viewer_events.connect(camera(viewer).events.zoom, self._on_zoom)
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
         self.destroyed.connect(self._viewer_events.close)
         self.destroyed.connect(self._layer_events.close)
@@ -125,7 +110,7 @@ class DepthLine(QObject):
             if line != ends_of(layer, self._told) or len(layer.data) > 1:
                 layer.data = []
                 if line is not None:
-                    add_line(layer, line, line_width(self._viewer, slide))
+                    add_line(layer, line, line_width(self._viewer, slide, "depth"))
                     layer.selected_data = {0} if self.tool == "move" else set()
             self._told = line
             write_beside(layer, said)
@@ -162,11 +147,11 @@ class DepthLine(QObject):
             layer.mode = MODES[tool]
             if tool == "move" and len(layer.data):
                 layer.selected_data = {0}
-            layer.current_edge_color, layer.current_edge_width = COLOUR, line_width(self._viewer, slide)
+            layer.current_edge_color, layer.current_edge_width = COLOUR, line_width(self._viewer, slide, "depth")
             self.tool = tool
         elif before and (mine := self.layer) is not None:
             mine.mode = "pan_zoom"
-            if slide is not None and self._viewer.layers.selection.active == made and is_open(self._viewer, slide):
+            if slide is not None and self._viewer.layers.selection.active == mine and is_open(self._viewer, slide):
                 self._viewer.layers.selection.active = slide.layers[-1]
         if self.tool != before:
             self.tool_changed.emit()
@@ -175,7 +160,8 @@ class DepthLine(QObject):
         """The layer, made where there is none."""
         slide, before = self._slide, self.layer
         assert slide is not None, "only slides have a depth"
-        layer: Shapes = slide_layers.put(self._viewer, slide, "depth", partial(made, line_width(self._viewer, slide)))
+        width = line_width(self._viewer, slide, "depth")
+        layer: Shapes = slide_layers.put(self._viewer, slide, "depth", partial(made, width))
         if before is None or self._wired != slide.identity:
             self._wired = slide.identity
             self._layer_events.close()
@@ -239,19 +225,3 @@ class DepthLine(QObject):
         """Put the tool away when the user turns to another layer."""
         if self.tool and self._viewer.layers.selection.active != self.layer:
             self.take("")
-
-    def _on_zoom(self, event: object) -> None:
-        if self.layer is not None:
-            self._zoomed.start()
-
-    def _fit(self) -> None:
-        """Keep the line visible, and thin, at every magnification."""
-        layer, slide = self.layer, self._slide
-        if layer is None or slide is None or self._in_hand:
-            return
-        wanted, now = line_width(self._viewer, slide), float(layer.edge_width[0]) if len(layer.data) else 0.0
-        if now and not wanted / TOO_WIDE < now < wanted * TOO_WIDE:
-            self._showing = True
-            layer.edge_width = wanted
-            self._showing = False
-        layer.current_edge_width = wanted

@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.camera import seen
-from napari_melanoma.ui.slide.depth_shape import Keys, bind, is_open
+from napari_melanoma.ui.slide.drawn_layers import HALF, Keys, bind, is_open
+from napari_melanoma.ui.slide.line_width import line_width
 
 if TYPE_CHECKING:
     from napari.layers import Points, Shapes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 POINTS, AREA = "mitoses", "mitosis area"
 TOOLS = {"count": (POINTS, "add"), "area": (AREA, "add_polygon")}
 COLOUR, MARK_UM, MARK_PX = "#ff9500", 14.0, (9, 60)  # width of a mark on the slide, and least and most on the screen
-LINES, HALF, CORNERS = 400, 0.5, 90
+CORNERS = 90
 HOTSPOT_MM2 = 1.0
 
 
@@ -35,7 +36,7 @@ class MitosisLayers(QObject):
     parent : QObject
         Who goes with it.
     keys : mapping
-        What keys do while one of its layers is the active one, as ``depth_line.bind`` takes them.
+        What keys do while one of its layers is the active one, as ``drawn_layers.bind`` takes them.
 
     Attributes
     ----------
@@ -139,7 +140,8 @@ class MitosisLayers(QObject):
         """A layer, made where there is none."""
         slide, before = self._slide, self._part(role)
         assert slide is not None, "only slides have mitoses"
-        make = (lambda: _marks(slide)) if role == POINTS else (lambda: _outlines(max(slide.size) / LINES))
+        width = line_width(self._viewer, slide, "mitosis area")
+        make = (lambda: _marks(slide)) if role == POINTS else (lambda: _outlines(width))
         layer = slide_layers.put(self._viewer, slide, role, make)
         if before is None or role not in self._wired:
             self._wired.add(role)
@@ -165,7 +167,7 @@ class MitosisLayers(QObject):
             if mitoses.areas:
                 outlines = [np.array(area, np.float64) - HALF for area in mitoses.areas]
                 assert self._slide is not None
-                width = max(self._slide.size) / LINES / 2
+                width = line_width(self._viewer, self._slide, "mitosis area")
                 layer.add_polygons(outlines, edge_width=width, edge_color=COLOUR, face_color="transparent")
 
     def _points(self) -> tuple[tuple[float, float], ...]:
@@ -226,4 +228,4 @@ def _marks(slide: OpenSlide) -> Points:
 def _outlines(width: float) -> Shapes:
     from napari.layers import Shapes
 
-    return Shapes(ndim=2, edge_color=COLOUR, edge_width=width / 2, face_color="transparent")
+    return Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from napari_melanoma.ui.slide.camera import camera, seen
+from napari_melanoma.ui.slide.camera import camera
+from napari_melanoma.ui.slide.drawn_layers import HALF
 from napari_melanoma.ui.slide.measure_layer import clear_of
 
 if TYPE_CHECKING:
-    from napari.layers import Layer, Shapes
+    from napari.layers import Shapes
     from napari.viewer import Viewer
 
     from napari_melanoma.io.slide_depth import Line
     from napari_melanoma.ui.slide.layers import OpenSlide
 
 COLOUR, TEXT_COLOUR, TEXT_SIZE = "#0b3cff", "#00083d", 16
-LINES = 300  # widths of the line that are as long as the view
 ROUNDED = 1e-2  # pixels: napari keeps less digits than a file
 CLICK_PX = 8.0  # of the screen
-HALF = 0.5  # napari counts from the centre of the first pixel
-
-Keys = Mapping[str, Callable[[], None]]
 
 
 def made(width: float) -> Shapes:
@@ -51,38 +47,6 @@ def made(width: float) -> Shapes:
         feature_defaults={"shown": ""},
         text={"string": "{shown}", "color": TEXT_COLOUR, "size": TEXT_SIZE, "anchor": "center"},
     )
-
-
-def bind(layer: Layer, keys: Keys) -> None:
-    """Say what keys do while a layer is the active one.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        The layer.
-    keys : mapping
-        Name of a key as napari has it, to a function without arguments.
-    """
-    for key, act in keys.items():
-        layer.bind_key(key, lambda _, act=act: act(), overwrite=True)
-
-
-def is_open(viewer: Viewer, slide: OpenSlide) -> bool:
-    """Say whether a slide is still in a viewer.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-
-    Returns
-    -------
-    bool
-        False where it was closed.
-    """
-    return any(own in viewer.layers for own in slide.layers)
 
 
 def add_line(layer: Shapes, line: Line, width: float) -> None:
@@ -164,24 +128,6 @@ def is_click(viewer: Viewer, slide: OpenSlide, line: Line) -> bool:
     (top, left), (bottom, right) = line
     y, x = (bottom - top) * slide.um[0], (right - left) * slide.um[1]
     return float(camera(viewer).zoom) * math.hypot(y, x) < CLICK_PX
-
-
-def line_width(viewer: Viewer, slide: OpenSlide) -> float:
-    """Give the width of a line that can be seen, and hides nothing.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
-    slide : OpenSlide
-        The slide.
-
-    Returns
-    -------
-    float
-        In pixels of the finest level.
-    """
-    return max(0.5, min(seen(viewer, slide).width, 4.0 * max(slide.size)) / LINES)
 
 
 def _same(one: Line, other: Line) -> bool:

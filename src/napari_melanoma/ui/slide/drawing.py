@@ -194,7 +194,7 @@ class LesionDrawing(QObject):
         from napari.layers import Shapes
 
         assert self._slide is not None, "it is made while a slide is drawn on"
-        width = line_width(self._viewer, self._slide)
+        width = line_width(self._viewer, self._slide, "drawing")
         return Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
 
     def _on_tool(self) -> None:

@@ -238,7 +238,7 @@ def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
     drawn = found.rings[:MOST_DRAWN]
     layer.add_polygons(
         [ring for _, _, ring in drawn],
-        edge_width=line_width(viewer, slide),
+        edge_width=line_width(viewer, slide, "lesions"),
         edge_color=[(BENIGN if label == "benign" else MALIGNANT).name() for _, label, _ in drawn],
         face_color="transparent",
     )

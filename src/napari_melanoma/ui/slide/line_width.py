@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.slide.layers import OpenSlide
 
-SCREEN_PX = 2.0
+WIDTHS: dict[slide_layers.Role, float] = {  # in pixels of the screen
+    "lesions": 2.0,
+    "measures": 2.0,
+    "drawing": 2.0,
+    "regions": 2.5,
+    "mitosis area": 2.5,
+    "readings": 2.5,
+    "depth": 4.0,
+}
 TOO_WIDE = 1.6  # lines that are so many times wider or thinner than they should be are drawn anew
-ROLES: tuple[slide_layers.Role, ...] = ("lesions", "measures", "drawing")
 
 
-def line_width(viewer: Viewer, slide: OpenSlide) -> float:
+def line_width(viewer: Viewer, slide: OpenSlide, role: slide_layers.Role) -> float:
     """Give the width of a line that can be seen and hides little.
 
     Parameters
@@ -31,6 +38,8 @@ def line_width(viewer: Viewer, slide: OpenSlide) -> float:
         With its magnification.
     slide : OpenSlide
         The slide.
+    role : str
+        What the layer is to it; one of ``WIDTHS``.
 
     Returns
     -------
@@ -38,7 +47,7 @@ def line_width(viewer: Viewer, slide: OpenSlide) -> float:
         In pixels of the finest level.
     """
     zoom = max(float(camera(viewer).zoom), 1e-12)
-    return float(min(SCREEN_PX / (zoom * min(slide.um)), max(slide.size) / 100))
+    return float(min(WIDTHS[role] / (zoom * min(slide.um)), max(slide.size) / 100))
 
 
 class LineWidths(QObject):
@@ -64,11 +73,10 @@ class LineWidths(QObject):
     def fit(self) -> None:
         """Fit the lines now."""
         for slide in slide_layers.open_slides(self._viewer):
-            width = line_width(self._viewer, slide)
-            for role in ROLES:
+            for role in WIDTHS:
                 layer = slide_layers.part(self._viewer, slide, role)
                 if layer is not None:
-                    _fit(layer, width, drawn=role != "drawing")
+                    _fit(layer, line_width(self._viewer, slide, role), drawn=role != "drawing")
 
     def _on_zoom(self, event: object = None) -> None:
         self._zoomed.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from napari_melanoma.ui.slide.drawn_layers import HALF
+
 if TYPE_CHECKING:
     import numpy as np
     from napari.layers import Shapes
@@ -69,7 +71,7 @@ def write(layer: Shapes, measures: Sequence[Measure], said: Sequence[str], size:
     if measures:
         kinds = {"area": "polygon", "line": "path"}
         layer.add(
-            [np.array(one.points, np.float64) - 0.5 for one in measures],
+            [np.array(one.points, np.float64) - HALF for one in measures],
             shape_type=["line" if len(one.points) == 2 else kinds[one.kind] for one in measures],
             edge_width=max(size) / WIDTHS,
             edge_color=COLOUR,
@@ -151,7 +153,7 @@ def read(layer: Shapes) -> tuple[Measure, ...]:
     found = []
     for data, kind in zip(layer.data, layer.shape_type, strict=True):
         corners = _round(data) if kind == "ellipse" else data
-        points = tuple((float(row) + 0.5, float(column) + 0.5) for row, column in corners[:, -2:])
+        points = tuple((float(row) + HALF, float(column) + HALF) for row, column in corners[:, -2:])
         one = Measure("line" if kind in LINES else "area", points)
         if measured(one, None) > 0:
             found.append(one)

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.placement import MapPlace
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.camera import seen
+from napari_melanoma.ui.slide.drawn_layers import bind, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,8 +89,7 @@ class RegionBrush(QObject):
         layer: Labels = slide_layers.put(self._viewer, slide, "painting", make, place)
         self._place = place
         layer.brush_size = BRUSH_CELLS
-        for key, act in keys.items():
-            layer.bind_key(key, _bound(act), overwrite=True)
+        bind(layer, keys)
         self._viewer.layers.selection.active = layer
         layer.mode = "paint"
 
@@ -115,7 +115,7 @@ class RegionBrush(QObject):
             return
         labels = np.asarray(layer.data).astype(np.uint8)
         self._viewer.layers.remove(layer)
-        if any(own in self._viewer.layers for own in slide.layers):
+        if is_open(self._viewer, slide):
             self._viewer.layers.selection.active = slide.layers[-1]
         if labels.any():
             self.painted.emit(labels, place)
@@ -130,12 +130,3 @@ def _place(viewer: Viewer, slide: OpenSlide) -> tuple[MapPlace, tuple[int, int]]
     first = int(top // step * step), int(left // step * step)
     shape = int(-((first[0] - bottom) // step)), int(-((first[1] - right) // step))
     return MapPlace(float(first[0]), float(first[1]), float(step), float(step), slide.info.pixel_size), shape
-
-
-def _bound(act: Callable[[], None]) -> Callable[[object], None]:
-    """A function that napari calls with the layer."""
-
-    def pressed(layer: object) -> None:
-        act()
-
-    return pressed

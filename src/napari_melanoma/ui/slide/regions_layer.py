@@ -8,9 +8,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.analysis.region_edits import ShapesNow, Shown, shown
 from napari_melanoma.ui.connections import Connections
-from napari_melanoma.ui.settling import Settling
 from napari_melanoma.ui.slide import layers as slide_layers
-from napari_melanoma.ui.slide.camera import camera, seen
+from napari_melanoma.ui.slide.drawn_layers import HALF, bind
+from napari_melanoma.ui.slide.line_width import line_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 KEY = "ring"  # feature of a shape: which outline it is; -1 for one that was drawn since
 FAINT = 0.12  # opacity within an outline
-LINES = 400  # widths of a line that are as long as the view
-TOO_WIDE = 2.5  # a line that is so many times wider or thinner than it should be is drawn anew
-HALF = 0.5  # napari counts from the centre of the first pixel
 
 
 class RegionLayer(QObject):
@@ -60,11 +57,6 @@ class RegionLayer(QObject):
         self.busy = False
         self._in_hand = self._showing = False
         self._events = Connections()
-        self._zoomed = Settling(self)
-        self._zoomed.timeout.connect(self._fit_lines)
-        self._camera = Connections()
-        self._camera.connect(camera(viewer).events.zoom, self._on_zoom)
-        self.destroyed.connect(self._camera.close)
 
     @property
     def layer(self) -> Shapes | None:
@@ -130,7 +122,8 @@ class RegionLayer(QObject):
                 drawn = [_rgba(colours[one.at[0]]) for one in self._shown]
                 faint = [(*colour[:3], FAINT) for colour in drawn]
                 outlines = [one.vertices - HALF for one in self._shown]
-                layer.add_polygons(outlines, edge_width=self._line(), edge_color=drawn, face_color=faint)
+                width = line_width(self._viewer, slide, "regions")
+                layer.add_polygons(outlines, edge_width=width, edge_color=drawn, face_color=faint)
             layer.features = {KEY: list(range(len(self._shown)))}
             layer.feature_defaults = {KEY: -1}
             chosen = {index for index, one in enumerate(self._shown) if one.at[0] in selected}
@@ -165,13 +158,13 @@ class RegionLayer(QObject):
         of : RegionClass
             The class.
         """
-        layer = self.layer
-        if layer is not None:
+        layer, slide = self.layer, self._slide
+        if layer is not None and slide is not None:
             self._showing = True
             layer.selected_data = set()  # else napari gives those the colour too
             colour = _rgba(of.color)
             layer.current_edge_color, layer.current_face_color = colour, (*colour[:3], FAINT)
-            layer.current_edge_width = self._line()
+            layer.current_edge_width = line_width(self._viewer, slide, "regions")
             self._showing = False
 
     def _made(self) -> Shapes:
@@ -185,15 +178,8 @@ class RegionLayer(QObject):
         if before is None or not self._shown:
             self._events.close()
             self._events.connect(layer.events.data, self._on_data)
-            for key, act in self._keys.items():
-                layer.bind_key(key, _bound(act), overwrite=True)
+            bind(layer, self._keys)
         return layer
-
-    def _line(self) -> float:
-        """Width of a line that can be seen, in pixels of the finest level."""
-        assert self._slide is not None
-        view = seen(self._viewer, self._slide)
-        return max(1.0, min(view.width, 4.0 * max(self._slide.size)) / LINES)
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._showing:
@@ -225,36 +211,10 @@ class RegionLayer(QObject):
                 return before
         return vertices + HALF
 
-    def _on_zoom(self, event: object = None) -> None:
-        if self.layer is not None:
-            self._zoomed.start()
-
-    def _fit_lines(self) -> None:
-        """Keep lines visible, and thin, at every magnification."""
-        layer = self.layer
-        if layer is None or self._in_hand:
-            return
-        wanted = self._line()
-        now = float(layer.edge_width[0]) if len(layer.data) else float(layer.current_edge_width)
-        if not wanted / TOO_WIDE < now < wanted * TOO_WIDE:
-            self._showing = True
-            layer.edge_width = wanted
-            layer.current_edge_width = wanted
-            self._showing = False
-
 
 def _rgba(colour: Color) -> tuple[float, float, float, float]:
     """A colour as napari takes it."""
     return colour[0] / 255, colour[1] / 255, colour[2] / 255, 1.0
-
-
-def _bound(act: Callable[[], None]) -> Callable[[object], None]:
-    """A function that napari calls with the layer."""
-
-    def pressed(layer: object) -> None:
-        act()
-
-    return pressed
 
 
 def _shapes() -> Shapes:
