@@ -17,13 +17,14 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_
 QT_TESTS := tests/ui tests/test_qt_binding.py
 MEASURED := core io analysis
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
-# run that visit them: the others take longest, and visit nothing of these parts that these do not.
-TRACED_TESTS := $(MEASURED:%=tests/%) tests/data tests/slide tests/bags tests/workflows
+# run that visit them: their own, those of slides, and a few others that are quick and see what these do not.
+TRACED_TESTS := $(MEASURED:%=tests/%) tests/slide
+TRACED_FILES := tests/bags/test_bag_reading.py tests/workflows/test_case.py \
+    tests/workflows/test_evaluation_classes.py tests/workflows/test_slide_export.py
 comma := ,
 TRACED = $(subst $() ,$(comma),$(MEASURED:%=napari_melanoma.%))
-REPRODUCTION := tests/workflows/reproduction
 ALL_TESTS = $(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
-UNTRACED_TESTS = $(filter-out $(TRACED_TESTS) $(QT_TESTS) %/__pycache__,$(ALL_TESTS)) $(REPRODUCTION)
+UNTRACED_TESTS = $(filter-out $(TRACED_TESTS) $(QT_TESTS) %/__pycache__,$(ALL_TESTS)) $(TRACED_FILES:%=--ignore %)
 WITHOUT_WINDOWS := $(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL)
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 # Each of the many processes of the tests would compile all of torch and napari again.
@@ -72,7 +73,7 @@ tests: ## those without a window beside those with one
 
 unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
-	@$(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) $(TRACED_TESTS) --ignore $(REPRODUCTION); traced=$$?; \
+	@$(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) $(TRACED_TESTS) $(TRACED_FILES); traced=$$?; \
 	$(BIN)/coverage combine --quiet; \
 	$(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(IN_PARALLEL) $(UNTRACED_TESTS); exit $$((traced | $$?))
 
