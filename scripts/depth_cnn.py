@@ -1,7 +1,7 @@
 """Hold the depth that networks tell from a patch of 3 mm against the geometric thickness, on the slides of a trial.
 
-    napari-melanoma phantom cohort --count 800 --seed 3 --out COHORT
-    python scripts/depth_cnn.py OUT COHORT
+    napari-melanoma phantom cohort --count 800 --seed 3 --out cohort
+    python scripts/depth_cnn.py OUT cohort
 
 OUT is what ``depth_trial.py`` left. Trains P3's own depth module (``recipes/depth-convolutions.toml``) and attention
 over the maps of an encoder (``depth-attention.toml``) on the patches of the cohort's training looks

@@ -8,6 +8,7 @@ seeds of their own (``calibration-*``), analyses each as a user would (``OUT/res
 ``summary.json`` and ``figures/``. A stopped call goes on where it was. The truth is the thickness as
 it is drawn, oblique cuts and all. ``--fit`` makes the law of intervals from the calibration slides alone, writes it to
 ``OUT/law.json`` and judges by it; ``--again`` measures slides again of which the tiles are done.
+``depth_cnn.py`` then holds networks that tell a depth from patches against the same slides.
 """
 
 from __future__ import annotations
