@@ -113,6 +113,26 @@ def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Pat
     assert "Risk of metastasis" in (tmp_path / "out/section/report.html").read_text(encoding="utf-8")
 
 
+def test_the_command_line_draws_the_maps_for_the_page(slide: Path, tmp_path: Path, model: Path) -> None:
+    from napari_melanoma.workflows.forms import Forms
+    from napari_melanoma.workflows.risk_answer import RiskOptions
+    from napari_melanoma.workflows.risks import assess_files
+    from napari_melanoma.workflows.slide_folders import note_slide
+
+    folder = tmp_path / "out" / "section"
+    notes = ["the slide is unlike those that the model learnt from"]
+    write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})
+    note_slide(folder, slide)
+    options = RiskOptions(model=str(model), maps=True)
+    done = assess_files([slide], tmp_path / "out", options, Forms({"age": "64"}), run=RunContext())
+    assert done.failed == 0
+    found = risk_of(folder, slide)
+    assert found is not None
+    titles = [caption.rpartition(", ")[2] for caption, _ in found.pictures]
+    assert titles[1:] == ["attention", "Grad-CAM"]
+    assert "The analysis says: the slide is unlike" in text_of(write_slide_report(tmp_path / "page.html", folder))
+
+
 def test_of_nothing_there_is_no_page(tmp_path: Path) -> None:
     notes = {"depth": {"candidates": [], "notes": ["no epidermis in this section"]}}
     write_json(tmp_path / "empty" / "result.json", notes)

@@ -47,6 +47,10 @@ def risk(
     slide_model: Annotated[
         str | None, typer.Option("--slide-model", help="By which a slide is analysed that was not yet.")
     ] = None,
+    maps: Annotated[
+        bool,
+        typer.Option("--maps", help="Of slides, also draw attention and Grad-CAM, for page and Slide dock."),
+    ] = False,
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel, where a slide does not say it or says it wrong.")
     ] = None,
@@ -61,7 +65,7 @@ def risk(
         from napari_melanoma.workflows.risks import assess_files, case_name
 
         values = given(pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp)
-        options = RiskOptions.parse({"model": _one(model), **values}, "the command line")
+        options = RiskOptions.parse({"model": _one(model), "maps": maps, **values}, "the command line")
         known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
         forms = Forms({name: str(value) for name, value in known.items()}, metadata)
         paths = find_cases(cases)

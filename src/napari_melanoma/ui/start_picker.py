@@ -19,7 +19,7 @@ from napari_melanoma.ui.model_picker import show_card
 
 IMAGENET, NOTHING = "imagenet", "none"
 ALL, ENCODER = "all", "encoder"
-TAKES = {"all of it, with its classes": ALL, "its encoder, with a new head": ENCODER}
+TAKES = {"all of it, with its classes": ALL, "its encoder, a new head": ENCODER}
 TAKE = "All: it goes on with the classes that it knows. Encoder: what it sees is kept, and any classes are learnt anew"
 ASK = "?"  # of the item that lets the user choose a file
 FILE = "what fits the network is taken; the run says what does not"

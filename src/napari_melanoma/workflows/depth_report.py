@@ -12,6 +12,8 @@ from napari_melanoma.core.provenance import provenance
 from napari_melanoma.data.case.edit import set_lesion
 from napari_melanoma.report import depth_words as words
 from napari_melanoma.report.depth_page import DepthPage, write_depth_page
+from napari_melanoma.report.risk_part import sentence
+from napari_melanoma.workflows.depth_readings import proposed_in
 from napari_melanoma.workflows.risk_report import risk_of
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ def write_depth_report(
         info.name,
         ", ".join(part for part in (scale, words.said_origin(reading) if reading.when else "") if part),
         report_fields(reading),
-        (*words.warnings(reading, size), *(() if reading.when else (NOBODY,))),
+        (*words.warnings(reading, size), *_beside(reading, folder)),
         words.COLUMNS,
         words.reader_rows(depth, reading.reader, base),
         [_told(one) for one in reading.history],
@@ -118,6 +120,15 @@ def write_depth_report(
     )
     write_depth_page(path, about, _picture(info, reading.line), risk)
     return path
+
+
+def _beside(reading: Reading, folder: Path | None) -> tuple[str, ...]:
+    """What to know of values that nobody has read, or that come from the analysis."""
+    if reading.when and reading.method != "automatic":
+        return ()
+    notes = () if folder is None else proposed_in(folder).notes
+    said = [sentence(f"the analysis says: {note}") for note in dict.fromkeys(notes)]
+    return tuple(said) if reading.when else (NOBODY, *said)
 
 
 def report_fields(reading: Reading) -> dict[str, str]:

@@ -32,6 +32,7 @@ class RiskOptions(Config):
     reader: str | None = Field(None, description="whose reading of the depth counts; none: the latest")
     slide_model: str = Field("skin-demo", min_length=1, description="by which a slide is analysed where it was not yet")
     mpp: float | None = Field(None, gt=0, description="micrometres per pixel of slides that do not say it")
+    maps: bool = Field(False, description="of slides: also where the network looks (attention), and Grad-CAM")
     background: int = Field(32, ge=1, le=512, description="training cases that stand in for a part that is taken away")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.errors import DiskFull, MelanomaError
+from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
 from napari_melanoma.core.files import plain_name, write_json
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.results import write_table
@@ -166,6 +167,9 @@ def _one(path: Path, folder: Path, at: _At, run: RunContext) -> RiskOutcome:
         known, pictures = _of_slide(path, folder, form, at, run) if slide else _of_patch(path, form, at)
         answer = assess(pictures, known, at.model, at.options)
         write_json(folder / RISK, {"file": path.name, **answer.to_json()})
+        if slide and at.options.maps:
+            note_slide(folder, path, named=True)
+            _draw_maps(path, folder, at.model, run)
     except DiskFull:
         raise
     except GapsUnknown as error:
@@ -173,6 +177,17 @@ def _one(path: Path, folder: Path, at: _At, run: RunContext) -> RiskOutcome:
     except MelanomaError as error:
         return RiskOutcome(folder.name, path, error=str(error))
     return RiskOutcome(folder.name, path, answer, depth=answer.depth, beside=answer.beside)
+
+
+def _draw_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> None:
+    """Show on a slide where the network looked and what spoke for its answer; a network without attention has one."""
+    from napari_melanoma.workflows.slide_risk import slide_risk_map
+    from napari_melanoma.workflows.slide_risk_files import METHODS as MAPS
+
+    for method in MAPS:
+        asked = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
+        with suppress(InputError):
+            slide_risk_map(asked, run)
 
 
 def _of_patch(path: Path, form: dict[str, str], at: _At) -> tuple[KnownCase, list[PatchPicture]]:
