@@ -1,7 +1,8 @@
-"""Four images to learn by heart, and each segmenting network of the zoo, small, after it has learnt them."""
+"""Four images to learn by heart, each segmenting network of the zoo after that, and the steps that one consists of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -91,3 +92,17 @@ def learn(network: nn.Module, four: FourImages) -> float:
         binary_cross_entropy_with_logits(logits, four.masks).backward()
         optimiser.step()
     return share_right
+
+
+@pytest.fixture(scope="session")
+def steps_of() -> Callable[[ExportedProgram], set[str]]:
+    """A function that says of what a recorded program consists."""
+    return steps
+
+
+def steps(program: ExportedProgram) -> set[str]:
+    """Operators of torch in a recorded program, without the variant for in-place or scalars."""
+    modules = program.graph_module.modules()
+    nodes = [node for module in modules for node in getattr(getattr(module, "graph", None), "nodes", ())]
+    names = [str(node.target).split(".")[1] for node in nodes if str(node.target).startswith("aten.")]
+    return {name.removesuffix("_") for name in names if not name.startswith(("_", "sym_"))}

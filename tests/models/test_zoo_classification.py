@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from napari_melanoma.models.zoo import Spec, architectures, build_network, encod
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
 SIDE = 64
 TABLE = TabularShape(continuous=2, cardinalities=(3, 5), widths=(2, 3))
@@ -188,7 +191,7 @@ def test_survives_save_and_load_bit_for_bit(spec: Spec, lesions: Lesions, tmp_pa
 @each_spec
 @pytest.mark.parametrize("table", [TABLE, NUMBERS_ALONE, TabularShape()], ids=["table", "numbers", "image"])
 def test_an_exported_network_gives_the_same_answer(
-    spec: Spec, table: TabularShape, lesions: Lesions, tmp_path: Path
+    spec: Spec, table: TabularShape, lesions: Lesions, steps_of: Callable[[Any], set[str]], tmp_path: Path
 ) -> None:
     import torch
 
@@ -198,7 +201,10 @@ def test_an_exported_network_gives_the_same_answer(
     with torch.inference_mode():
         expected = network(lesions.images, **given)
     program = trace(network, SIDE)  # once for both formats that are made of it
+    known = table is not TABLE and steps_of(program) <= steps_of(traced_with_the_table(spec.name))
     for form in FORMATS:
+        if form == "onnx" and known:  # to translate takes seconds, and is done step by step
+            continue
         path = tmp_path / f"network{SUFFIXES[form]}"
         if form == "torchscript":
             save_torchscript(network, path, side=SIDE, about=about)
@@ -208,3 +214,9 @@ def test_an_exported_network_gives_the_same_answer(
             found = load_exported(path)(lesions.images, **given)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda said, form=form: f"{form}: {said}")
         assert read_about(path) == about
+
+
+@cache
+def traced_with_the_table(name: str) -> ExportedProgram:
+    """What is recorded of an architecture that takes numbers and words."""
+    return trace(built(architectures()[name].spec, TABLE), SIDE)
