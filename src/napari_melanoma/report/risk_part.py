@@ -50,7 +50,7 @@ NO_SHARES = "What each part changes is not known of this model."
 NO_MAPS = "Where the network looks (attention) and what speaks for its answer (Grad-CAM) were not asked for."
 MAPS = (
     "Attention: where the network looks, whatever it answers. Grad-CAM: what speaks for metastasis. The brighter, the "
-    "stronger; the most of each is as bright, however little it is. Where patches overlap the stronger of both is shown."
+    "stronger; the most of each is as bright, however little it is. Where patches overlap, the stronger counts."
 )
 
 
