@@ -14,7 +14,7 @@ from napari_melanoma.models.zoo import architectures, build_network, encoder_of,
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SIDE, COUNT = 64, 32
+SIDE, COUNT = 32, 32
 TABLE = TabularShape(continuous=2, cardinalities=(4,), widths=(3,))
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 WITH_TABLE = [name for name in FUSIONS if name != "none"]
