@@ -10,6 +10,8 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.data.phantom.config import LesionPhantomConfig
+from napari_melanoma.data.phantom.lesion import lesion_phantom
 from napari_melanoma.inference.classification import Classifier
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb
@@ -132,6 +134,14 @@ def test_a_photograph_is_no_patch(tmp_path: Path, shape: tuple[int, int, int], f
     write_rgb(tmp_path / "skin.png", np.full(shape, 180, np.uint8))
     with pytest.raises(InputError, match=said):
         patch_picture(tmp_path / "skin.png", form, RiskOptions(model="any"))
+
+
+def test_a_square_photograph_of_skin_is_said_to_look_like_one(tmp_path: Path, patches: Path) -> None:
+    phantom = lesion_phantom(LesionPhantomConfig(seed=2, modality="dermoscopic", size=(300, 300)))
+    write_rgb(tmp_path / "skin.png", phantom.rgb)
+    options = RiskOptions(model="any")
+    assert "dermoscopic photograph of skin" in patch_picture(tmp_path / "skin.png", {}, options).notes[0]
+    assert not any("skin" in one for one in patch_picture(patches / "p0.png", {}, options).notes)
 
 
 def test_a_patch_of_unknown_width_is_said(patches: Path, loaded: Classifier) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from napari_melanoma.cli import app
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.case.edit import add_images, add_lesion, set_lesion, set_patient
@@ -125,3 +127,11 @@ def test_the_check_misses_the_whole_answer(case: Case, tmp_path: Path) -> None:
     (folder / "risk/I1.json").unlink()
     (fault,) = [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
     assert "I1.json, is missing or damaged" in fault
+
+
+def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "P-1"
+    with CaseStore.create(folder, case) as store:
+        store.save(keep_risk(folder, store.case, "I1", ANSWER))
+    done = CliRunner().invoke(app, ["case", str(folder)])
+    assert f"section.svs, wsi, risk: {ANSWER['verdict']}" in done.output

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.analysis.modality import recognise
 from napari_melanoma.analysis.risk_patches import UM, PatchPlace, Point, patch_places
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_PX = 1024  # side of a patch as it is read: networks look at less
 OFF = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
+LIKE_SKIN = "this looks like a {} photograph of skin, and not like a section: then the answer means nothing"
 NO_WIDTH = "nothing says how wide the patch is: taken for {:g} mm (mpp_x and mpp_y of the table would say it)"
 HARMLESS = ("benign", "naevus", "nevus")
 
@@ -129,6 +131,9 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
     notes = () if number_of(form.get("mpp_x")) > 0 else (NO_WIDTH.format(options.patch_mm),)
+    seen = recognise(rgb)
+    if seen.sure and seen.kind != "neither":
+        notes = (LIKE_SKIN.format(seen.kind), *notes)
     return PatchPicture(rgb, "the patch that was given", notes=notes)
 
 
