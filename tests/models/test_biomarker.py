@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,29 @@ def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side
     assert weights.shape == (2, 1, side, side)
     assert float(weights[0, 0, 1, 2]) == pytest.approx(float((middle * attention.weigh.weight[0]).sum().sigmoid()))
     assert torch.equal(attention(maps), maps * weights)
+
+
+def test_attention_can_begin_where_the_maps_say_most() -> None:
+    import torch
+
+    from napari_melanoma.models.blocks.spatial_attention import SpatialAttention
+
+    attention, maps = SpatialAttention(5, start=2.0), torch.rand(1, 3, 9, 9)
+    maps[0, :, 6, 2] = 5.0
+    weights = attention.weights(maps).detach()[0, 0]
+    assert int(weights.argmax()) == 6 * 9 + 2
+    assert float(weights[6, 2]) == pytest.approx(1 / (1 + math.exp(-2.0 * (5.0 + 5.0))), rel=1e-6)
+
+
+def test_features_of_the_image_can_be_normalised_before_they_are_joined(images: Tensor, row: Tensor) -> None:
+    import torch
+
+    network = built(image_normalised=True, use_depth=False, use_table=False, tabular={})
+    with torch.no_grad():
+        network.train()
+        joined = network.fusion(network.encode(images)[-1], None, None)
+    assert torch.allclose(joined.mean(0), torch.zeros(joined.shape[1]), atol=1e-4)
+    assert not any("image_norm" in name for name in built().state_dict())
 
 
 def test_the_maps_that_are_kept_are_weighed_by_the_attention_that_is_shown(images: Tensor) -> None:

@@ -212,3 +212,8 @@ def live() -> Live:
         return process
 
     return started
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures(quick_figures: None) -> None:
+    """How a figure looks is not what these tests are about."""

@@ -74,7 +74,23 @@ def test_everything_off_changes_nothing() -> None:
     images, masks = batch(3, SIDE)
     varied, moved = BatchAugmentation(OFF, SIDE, 0)(images, masks, keys(0, 1, 2))
     assert torch.equal(moved, masks)
-    torch.testing.assert_close(varied, images.float(), atol=1e-3, rtol=0)
+    assert torch.equal(varied, images.float())
+
+
+def test_where_nothing_else_varies_mirrored_images_are_themselves_to_the_last_bit() -> None:
+    images, masks = batch(8, SIDE)
+    mirroring = OFF.model_copy(update={"flip": True})
+    varied, moved = BatchAugmentation(mirroring, SIDE, 0)(images, masks, keys(*range(8)))
+    warped, _ = BatchAugmentation(mirroring.model_copy(update={"aspect": 1.0 + 1e-9}), SIDE, 0)(
+        images, masks, keys(*range(8))
+    )
+    mirrored = [torch.equal(one, image.float().flip(-1)) for one, image in zip(varied, images, strict=True)]
+    plain = [torch.equal(one, image.float()) for one, image in zip(varied, images, strict=True)]
+    assert [one != other for one, other in zip(mirrored, plain, strict=True)] == [True] * 8
+    assert any(mirrored)
+    assert any(plain)
+    assert torch.equal(moved[0], masks[0].flip(-1) if mirrored[0] else masks[0])
+    torch.testing.assert_close(varied, warped, atol=1e-2, rtol=0)
 
 
 @settings(max_examples=25)

@@ -1,4 +1,4 @@
-"""What a frozen encoder saw of an image is remembered: it sees the same every epoch where images are not varied."""
+"""What a frozen encoder saw of an image is remembered: images that are not varied are the same every epoch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
-MOST_BYTES = 1 << 29  # of remembered maps: half a gigabyte
-STILL = {"scale": (1.0, 1.0), "aspect": 1.0, "flip": False}  # every other amount of an augmentation is 0
+MOST_BYTES = 1 << 30  # of the maps that one kind of encoder remembers
+STILL = {"scale": (1.0, 1.0), "aspect": 1.0}  # every other amount of an augmentation is 0
 
 
 def sees_the_same(recipe: TrainRecipe) -> bool:
@@ -36,7 +38,7 @@ def sees_the_same(recipe: TrainRecipe) -> bool:
 
 
 def is_still(augmentation: AugmentationConfig) -> bool:
-    """Say whether images are shown as they are.
+    """Say whether images are shown as they are, or as they are in a mirror.
 
     Parameters
     ----------
@@ -49,38 +51,90 @@ def is_still(augmentation: AugmentationConfig) -> bool:
         True where every amount is none.
     """
     values = augmentation.model_dump()
-    return all(value == STILL.get(name, 0) for name, value in values.items())
+    return all(value == STILL.get(name, 0) for name, value in values.items() if name != "flip")
 
 
 def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
     """Let an encoder that does not learn look at each image once; other images are looked at as before.
 
-    Only the deepest map is given then, which is what classifiers decide from. On a graphics card nothing is
-    remembered, as looking is quicker there than remembering.
+    Only the deepest map is given then, which is what classifiers decide from. Encoders of the same weights, such as
+    those of the folds of a cross-validation, share what they saw, as long as no third kind comes. On a graphics card
+    nothing is remembered, as looking is quicker there than remembering.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        Float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without gradients.
+        Float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without gradients. Its
+        weights must not change from now on.
     most_bytes : int, optional
         Of the maps that are kept.
     """
-    look, known, room = encoder.forward, dict[bytes, "Tensor"](), most_bytes
+    look, memory = encoder.forward, _memory_of(encoder, most_bytes)
 
     def seen(images: Tensor) -> list[Tensor]:
-        nonlocal room
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", look(images))
-        keys = [hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.contiguous()]
-        new = [place for place, key in enumerate(keys) if key not in known]
+        keys = [_digest_of(image.numpy()) for image in images.contiguous()]
+        new = [place for place, key in enumerate(keys) if key not in memory.known]
         if not new:
-            return [torch.stack([known[key] for key in keys])]
-        with torch.no_grad():
+            return [torch.stack([memory.known[key] for key in keys])]
+        with torch.inference_mode(False), torch.no_grad():  # of what is kept somebody may learn later
             found = cast("list[Tensor]", look(images[new]))[-1]
         fresh = dict(zip((keys[place] for place in new), found, strict=True))
         for key, one in fresh.items():
-            if one.nbytes <= room:
-                known[key], room = one.clone(), room - one.nbytes
-        return [torch.stack([fresh[key] if key in fresh else known[key] for key in keys])]
+            memory.keep(key, one)
+        return [torch.stack([fresh[key] if key in fresh else memory.known[key] for key in keys])]
 
     encoder.forward = seen  # no weight gets another name by it
+
+
+def recall(encoder: nn.Module) -> None:
+    """Let an encoder use what others of the same weights remember, where there are such; else it looks as before.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        As ``remember`` takes it.
+    """
+    if _digest(encoder) in _MEMORIES:
+        remember(encoder)
+
+
+class _Memory:
+    """What an encoder saw: digest of an image to its deepest map."""
+
+    def __init__(self, room: int) -> None:
+        self.known: dict[bytes, Tensor] = {}
+        self._room = room
+
+    def keep(self, key: bytes, one: Tensor) -> None:
+        """Keep a map, where there is room."""
+        if one.nbytes <= self._room:
+            self.known[key], self._room = one.clone(), self._room - one.nbytes
+
+
+_MEMORIES: dict[bytes, _Memory] = {}  # by what the encoder is; the one asked for last stands last
+MOST_MEMORIES = 2
+
+
+def _memory_of(encoder: nn.Module, most_bytes: int) -> _Memory:
+    """Find what encoders like this one saw, or begin anew; the oldest is forgotten."""
+    digest = _digest(encoder)
+    memory = _MEMORIES.pop(digest, None) or _Memory(most_bytes)
+    _MEMORIES[digest] = memory
+    while len(_MEMORIES) > MOST_MEMORIES:
+        del _MEMORIES[next(iter(_MEMORIES))]
+    return memory
+
+
+def _digest_of(image: NDArray[np.float32]) -> bytes:
+    """Name an image by its numbers; SHA-1, as processors have it built in."""
+    return hashlib.sha1(image.data, usedforsecurity=False).digest()
+
+
+def _digest(encoder: nn.Module) -> bytes:
+    """Tell encoders apart: by what they are made of, and by their weights."""
+    digest = hashlib.blake2b(repr(encoder).encode(), digest_size=16)
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.digest()

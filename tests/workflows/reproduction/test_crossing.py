@@ -210,5 +210,5 @@ def test_the_plan_lets_costly_rows_wait_where_there_is_no_time(sets: Path, patch
         plan = check(asked, run=RunContext()).plan
     assert {row.name for row in plan.rows if row.waits} == {"a-only", "b-only"}
     assert "wait for time that the others leave" in plan.late[0]
-    tables = {"P1": 55, "P2": 80, "P3": 50, "P4": 40}
+    tables = {"P1": 55, "P2": 80, "P3": 63, "P4": 40}
     assert {paper: ReproduceOptions(paper=paper, budget="small").limit for paper in tables} == tables

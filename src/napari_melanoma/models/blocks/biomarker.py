@@ -47,7 +47,8 @@ class BiomarkerNetwork(Classifier):
         super().__init__(encoder, fusion, head, config.tabular if asks else TabularShape())
         self.image_features = shown
         self.narrow = Narrowed(encoder.features, narrowed) if narrowed else None
-        self.attention = SpatialAttention(config.attention_kernel, config.attention_shares) if config.attends else None
+        weighs = (config.attention_kernel, config.attention_shares, config.attention_start)
+        self.attention = SpatialAttention(*weighs) if config.attends else None
         self.depth = _depth_module(encoder.features, config) if config.tells_depth else None
         self.scale = config.depth_scale
 

@@ -81,13 +81,14 @@ class Branches(FusionBlock):
         self._place = config.measured.place if config.depth_source == "measured" and config.measured else None
         self.depth = DepthInput(config) if config.tells_depth and config.depth_source != "none" else None
         self.image_dropout = nn.Dropout(config.image_dropout)
+        self.image_norm = nn.BatchNorm1d(features) if config.image_normalised and self._image else nn.Identity()
         self._gain = config.image_gain
         self.width = self._image + shape.width + (self.depth.width if self.depth else 0)
 
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
         """Give vectors, float (batch, width), of the deepest maps and both kinds of inputs from the table."""
         means = pooled(maps)
-        parts = [self._gain * self.image_dropout(means[:, : self._image])] if self._image else []
+        parts = [self._gain * self.image_dropout(self.image_norm(means[:, : self._image]))] if self._image else []
         if self.depth is not None:
             parts.append(self.depth(means[:, self._at : self._at + 1], continuous))
         if self.table is not None and self.table.width:

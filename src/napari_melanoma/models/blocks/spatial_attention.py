@@ -24,13 +24,17 @@ class SpatialAttention(nn.Module):
     shares : bool, optional
         Divide the weights by their mean: then only which place weighs more than another counts, and the mean of what
         comes out is a weighted mean of the maps.
+    start : float, optional
+        What W is at its middle before anything is learnt, 0 beside it. With 0 all places weigh alike at the start;
+        above 0 those weigh more of which the maps say more, so that attention and evidence begin at the same places.
     """
 
-    def __init__(self, kernel: int, shares: bool = False) -> None:
+    def __init__(self, kernel: int, shares: bool = False, start: float = 0.0) -> None:
         super().__init__()
         self._shares = shares
         self.weigh = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
-        nn.init.zeros_(self.weigh.weight)  # at the start all places weigh alike; what differs was learnt
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.constant_(self.weigh.weight[..., kernel // 2, kernel // 2], start)
 
     def weights(self, maps: Tensor) -> Tensor:
         """Give A(x).

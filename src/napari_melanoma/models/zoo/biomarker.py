@@ -32,6 +32,13 @@ class BiomarkerConfig(Config):
     attention_shares: bool = Field(
         False, description="weights are divided by their mean: only which place weighs more than another counts"
     )
+    attention_start: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="what W is at its middle before anything is learnt; above 0, places of which the maps say more "
+        "weigh more from the start",
+    )
     image_maps: int = Field(
         0, ge=0, le=4096, description="maps that the encoder's are brought to before, each 0 or more; 0: they stay"
     )
@@ -65,6 +72,11 @@ class BiomarkerConfig(Config):
         "few patients, hundreds of features are learnt by heart, and small ones are learnt slowly",
     )
     image_dropout: float = Field(0.0, ge=0, lt=1, description="share of the features of the image dropped before them")
+    image_normalised: bool = Field(
+        False,
+        description="the features of the image are brought to mean 0 and spread 1 before they are joined, as the "
+        "patient's data are (batch normalisation)",
+    )
     classes: Annotated[int, FilledIn()] = Field(2, ge=2, description="classes that are told apart")
     tabular: Annotated[TabularShape, FilledIn()] = Field(TabularShape(), description="inputs from the table")
     depth_mean: Annotated[float, FilledIn()] = Field(0.0, description="of the training cases, on the depth's scale")

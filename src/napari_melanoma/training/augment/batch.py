@@ -17,7 +17,8 @@ from napari_melanoma.training.augment.jpeg import Recompress
 from napari_melanoma.training.augment.mixing import mix
 from napari_melanoma.training.augment.partners import is_mixing
 from napari_melanoma.training.augment.sharpness import Blur, Coarsen, Noise, Sharpen
-from napari_melanoma.training.augment.warp import Warp
+from napari_melanoma.training.augment.warp import Warp, are_mirrored
+from napari_melanoma.training.remembering import is_still
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +47,8 @@ class BatchAugmentation:
         self._config = config
         self._seed = seed
         self._classes = classes
+        self._still = classes == 1 and is_still(config)
+        self._side = side
         # In the order in which it befalls a photograph: what lies on the skin, light, lens, sensor, file.
         on_skin = [look(config) for look in (Hair, Bubbles)]
         in_camera = [look(config) for look in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)]
@@ -76,6 +79,8 @@ class BatchAugmentation:
         masks : torch.Tensor
             uint8 0 or 255 (batch, 1, side, side), or the numbers of classes.
         """
+        if self._still and images.shape[-2:] == (self._side, self._side):
+            return self._mirrored(images, masks, keys)
         with torch.no_grad():
             chance = chances(self._seed, keys)
             if self._classes > 1:
@@ -84,6 +89,13 @@ class BatchAugmentation:
                 images, masks = mix(images, masks, chance, self._config)
             image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), chance)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+
+    def _mirrored(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Mirror some and leave the others as they are, to the last bit: what an encoder saw of them is known again."""
+        chosen = torch.from_numpy(are_mirrored(self._config, chances(self._seed, keys))).to(images.device)
+        chosen = chosen[:, None, None, None]
+        images, masks = (torch.where(chosen, each.flip(-1), each) for each in (images, masks))
+        return images.float(), masks
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

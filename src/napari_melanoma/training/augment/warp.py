@@ -94,7 +94,7 @@ def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float
     elsewhere = chance.between("elsewhere", 0, 1) < config.elsewhere_probability
     zoom = np.exp(chance.between("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
     stretch = np.exp(chance.between("stretch", -1, 1) * np.log(config.aspect) / 2)
-    mirror = np.where(config.flip & (chance.between("flip", 0, 1) < 0.5), -1, 1)
+    mirror = np.where(are_mirrored(config, chance), -1, 1)
     angle = np.deg2rad(chance.between("angle", -config.rotation, config.rotation))
     along_x, along_y = mirror * stretch / zoom, 1 / (stretch * zoom)
     maps = np.empty((len(chance), 2, 3), np.float32)
@@ -104,3 +104,21 @@ def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float
     maps[:, 0, 2] = reach * chance.between("shift_x", -1, 1)
     maps[:, 1, 2] = reach * chance.between("shift_y", -1, 1)
     return maps
+
+
+def are_mirrored(config: AugmentationConfig, chance: Chances) -> NDArray[np.bool_]:
+    """Say which images of a batch are mirrored, left and right.
+
+    Parameters
+    ----------
+    config : AugmentationConfig
+        Whether any is.
+    chance : Chances
+        Of the images.
+
+    Returns
+    -------
+    numpy.ndarray
+        Bool (batch,).
+    """
+    return np.asarray(config.flip & (chance.between("flip", 0, 1) < 0.5))

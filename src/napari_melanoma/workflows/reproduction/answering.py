@@ -162,10 +162,14 @@ def _said_by(judge: Judge, logits: NDArray[np.float32]) -> Said:
 def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
     """Load the network of a fold and what it was calibrated on."""
     from napari_melanoma.inference.classification import Classifier
+    from napari_melanoma.models.zoo import encoder_of
+    from napari_melanoma.training.remembering import recall
 
     if subject.bundle is None:
         raise RunError(f"the row '{subject.row.name}' has no model to be judged.")
     classifier = Classifier.load(subject.bundle)
+    if (encoder := encoder_of(classifier.network)) is not None:
+        recall(encoder)
     mask_of = _masks(subject, classifier)
 
     def measure(sample: Sample) -> Measured:

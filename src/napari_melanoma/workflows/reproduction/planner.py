@@ -19,7 +19,7 @@ from napari_melanoma.workflows.reproduction.papers import Row
 from napari_melanoma.workflows.reproduction.plan import Plan, PlannedRow
 from napari_melanoma.workflows.reproduction.split import RoleData
 
-REMEMBERED = 0.15  # of a step, where what the encoder saw is remembered
+REMEMBERED = 0.08  # of a step, where what the encoder saw is remembered
 CROSSED_SHARE = 0.5  # of the time, at most, where there are rows that all learn for as many steps as fit
 
 
@@ -141,7 +141,8 @@ def _crossed_candidate(draft: Plan, row: Row, data: Mapping[str, CrossedRole]) -
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
-    times = max(REMEMBERED, 1 / recipe.epochs) if sees_the_same(recipe) else 1.0 + beside
+    looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # at each image once, mirrored too, in all folds
+    times = REMEMBERED + looks if sees_the_same(recipe) else 1.0 + beside
     return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 

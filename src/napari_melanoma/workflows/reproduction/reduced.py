@@ -47,15 +47,22 @@ def _parts(work: Work, row: Row, ran: TrainRecipe) -> Iterator[str]:
         before = model.get("options", {}).get(name, fields[name].default)
         if before != now:
             yield f"{WORDS.get(name, name)} {_written(now)} instead of {_written(before)}"
-    if ran.schedule != whole.get("schedule", ran.schedule):
-        yield f"schedule {ran.schedule} instead of {whole['schedule']}"
+    for name in ("optimiser", "schedule", "learning_rate", "weight_decay"):
+        if (now := getattr(ran, name)) != (before := whole.get(name, now)):
+            yield f"{name.replace('_', ' ')} {_written(now)} instead of {_written(before)}"
     if ran.batch_size != whole.get("batch_size", ran.batch_size):
         yield f"{ran.batch_size} images a step instead of {whole['batch_size']}"
     start = model.get("start", "none")
     if start in weights and ran.model.start == "none":
         yield f"random initialisation instead of {weights[start].title.rpartition(', ')[2]}"
+    elif start in weights and ran.model.start not in (start, "imagenet"):
+        yield f"start from the model '{ran.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
     if ran.classification and ran.classification.freeze_encoder and not whole.get("classification", {}).get(FROZEN):
         yield "the encoder stays as it is"
+    if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
+        yield "first the image learns, then the head"
+    if ran.augmentation.flip and not whole.get("augmentation", {}).get("flip", True):
+        yield "images mirrored"
     learnt = work.data.get(row.file.learn or "") if not row.kind.crossed else None
     if learnt and learnt.left_out:
         yield f"{learnt.learn} images of {learnt.learn + learnt.left_out}"
