@@ -10,7 +10,7 @@ import pytest
 from answers import add_risk, risk_answer
 from napari.layers import Layer
 from qtpy.QtWidgets import QLabel, QLineEdit
-from slide_stage import FIXTURES
+from slide_stage import FIXTURES, PATIENCE_MS
 
 from napari_melanoma.io.slide_depth import Mitoses, Reading, SlideDepth, read_depth, write_depth
 from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, list_bundles, user_folder
@@ -71,12 +71,12 @@ def test_depth_and_risk_are_made_once_the_dock_is_drawn(user, nothing_left, make
     assert dock.busy
     assert {"depth", "risk"} & set(vars(dock.around)) == set()
     assert dock.model.combo.count() == 1  # but for what the user has picked
-    qtbot.waitUntil(lambda: not dock.waiting.busy)
+    qtbot.waitUntil(lambda: not dock.waiting.busy, timeout=PATIENCE_MS)
     assert {"depth", "risk"} <= set(vars(dock.around))
     offered = [dock.model.combo.itemData(at) for at in range(dock.model.combo.count())]
     assert offered == [*(one.name for one in list_bundles() if one.config.is_of_slides), "other"]
     assert dock.model.model == DEFAULT_TILE_MODEL
-    qtbot.waitUntil(lambda: not dock.busy)
+    qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
 
 
 def test_what_was_kept_of_a_slide_is_there_when_its_folds_are_opened_for_the_first_time(never, kept):
@@ -145,7 +145,7 @@ def test_a_dock_over_a_slide_that_is_open_already_is_complete_in_the_end(
     for data, attributes, kind in slide_layers.slide_layers_of(slide_path):
         viewer.add_layer(Layer.create(data, attributes, kind))
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    qtbot.waitUntil(lambda: not dock.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
     assert all(getattr(dock, f"{name}_fold").isVisibleTo(dock) for name in FOLDS)
     assert dock.findChild(QLabel, "slide_about").text()
     assert dock.findChild(QLineEdit, "go_to") is not None

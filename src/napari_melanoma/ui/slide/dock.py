@@ -76,7 +76,8 @@ class SlideDock(SlideControls):
         self.relation = LesionRelation(self)
         self.regions = SlideRegions(self, napari_viewer)
         self.model.model = self.settings.kept("slide/model", "")
-        self.waiting.later(self._fill_models)
+        self.waiting.later(self.model.fill)
+        self.waiting.later(self.refresh)
         self._connect()
         self._add_shortcuts()
         self.picker.refresh()
@@ -240,15 +241,6 @@ class SlideDock(SlideControls):
             notes = replace(notes, pixel_size=size)
         self._place = replace(self._place, notes=notes)
         self.desk.keep(self._place.folder, notes)
-
-    def _fill_models(self) -> None:
-        """List the models; the usual one is picked where the user has chosen none."""
-        from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
-
-        self.model.fill()
-        if not self.model.model:
-            self.model.model = DEFAULT_TILE_MODEL
-        self.refresh()
 
     def _on_model(self) -> None:
         self.settings.keep("slide/model", self.model.model)

@@ -24,7 +24,7 @@ WIDTHS: dict[slide_layers.Role, float] = {  # in pixels of the screen
     "regions": 2.5,
     "mitosis area": 2.5,
     "readings": 2.5,
-    "depth": 4.0,
+    "depth": 2.5,
 }
 TOO_WIDE = 1.6  # lines that are so many times wider or thinner than they should be are drawn anew
 

@@ -153,9 +153,16 @@ class SlideModelPicker(OpenPicker):
         super().__init__(icons)
 
     def fill(self) -> None:
-        """List all models; until then the list has the one that is picked, for what models are takes long to import."""
+        """List all models, and pick the usual one where none is; until then the list has the one that is picked.
+
+        What models are takes long to import.
+        """
+        from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
+
         self._is_full = True
         self.refresh()
+        if not self.model:
+            self.model = DEFAULT_TILE_MODEL
 
     def installed(self) -> Sequence[BundleInfo]:
         """List the models that may be offered.
