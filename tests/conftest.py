@@ -153,3 +153,19 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     config = BundleConfig(name="tiny", title="Random", architecture="deeplabv3plus", options=options, input_size=64)
     network = build_network(config.architecture, options)
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# tiny\n")
+
+
+@pytest.fixture(scope="module")
+def quick_figures() -> Iterator[None]:
+    """Figures that are not laid out, which would draw them twice; how they look is what tests/report is about."""
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+
+    def saved(figure: Figure, *args: object, **more: object) -> None:
+        figure.set_layout_engine("none")
+        save(figure, *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", saved)
+        yield
