@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
-from napari_melanoma.training.remembering import is_still, recall, remember, sees_the_same
+from napari_melanoma.training.remembering import forget, is_still, recall, remember, sees_the_same
 
 STILL = {
     **{name: 0 for name, field in AugmentationConfig.model_fields.items() if isinstance(field.default, int | float)},
@@ -82,6 +82,27 @@ def test_what_was_seen_in_use_can_be_learnt_from() -> None:
     head(encoder(images)[-1]).sum().backward()
     assert encoder.looked == 2
     assert head.weight.grad is not None
+
+
+def test_weights_that_come_after_it_was_built_are_those_that_it_is_known_by() -> None:
+    drawn, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
+    resumed, true = deepcopy(drawn), Counting().requires_grad_(False).eval()
+    for encoder in (drawn, resumed, true):
+        remember(encoder)
+    resumed.load_state_dict(true.state_dict())
+    first, second, third = (encoder(images)[-1] for encoder in (drawn, resumed, true))
+    assert not torch.equal(first, second)
+    assert torch.equal(second, third)
+    assert (drawn.looked, resumed.looked, true.looked) == (2, 2, 0)
+
+
+def test_all_is_forgotten_when_asked_for() -> None:
+    encoder, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
+    remember(encoder)
+    before = encoder(images)[-1]
+    forget()
+    assert torch.equal(encoder(images)[-1], before)
+    assert encoder.looked == 4
 
 
 def test_what_was_seen_is_recalled_where_somebody_remembers() -> None:

@@ -65,13 +65,16 @@ def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
     ----------
     encoder : torch.nn.Module
         Float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without gradients. Its
-        weights must not change from now on.
+        weights must not change once it has looked.
     most_bytes : int, optional
         Of the maps that are kept.
     """
-    look, memory = encoder.forward, _memory_of(encoder, most_bytes)
+    look, found_once = encoder.forward, list[_Memory]()
 
     def seen(images: Tensor) -> list[Tensor]:
+        if not found_once:  # a run that is gone on with gets its weights after it is built
+            found_once.append(_memory_of(encoder, most_bytes))
+        memory = found_once[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", look(images))
         keys = [_digest_of(image.numpy()) for image in images.contiguous()]
@@ -98,6 +101,13 @@ def recall(encoder: nn.Module) -> None:
     """
     if _digest(encoder) in _MEMORIES:
         remember(encoder)
+
+
+def forget() -> None:
+    """Let go of all that encoders remember; those that still look begin anew."""
+    for memory in _MEMORIES.values():
+        memory.known.clear()
+    _MEMORIES.clear()
 
 
 class _Memory:

@@ -77,6 +77,8 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
         except Cancelled:
             write_result(work, missing.all)
             raise
+        finally:
+            _forget()
         return Reproduction(work.paper, work.plan, write_result(work, missing.all), missing)
 
 
@@ -148,3 +150,10 @@ def _read_images(plan: Plan, place: Place) -> tuple[dict[str, RoleData], dict[st
         read_split(plan.folders_of(paper, crossed=False), place.data),
         read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
     )
+
+
+def _forget() -> None:
+    """Let go of what frozen encoders saw, which rows and folds have shared."""
+    from napari_melanoma.training.remembering import forget
+
+    forget()
