@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain, count
 from pathlib import Path
 
 from napari_melanoma.core.files import save_error
@@ -53,9 +54,32 @@ def put_others_aside(path: Path, known: Stamp | None) -> tuple[str, ...]:
     there = stamp_of(path)
     if there is None or there == known:
         return ()
-    aside = path.with_name(f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
+    return (f"{path.name} was written by somebody else meanwhile: that is kept as {put_aside(path).name}",)
+
+
+def put_aside(path: Path) -> Path:
+    """Give a file another name beside its own, one that no other file has.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file that is there.
+
+    Returns
+    -------
+    pathlib.Path
+        Its new name: the old one with the time of day, and a number where several are put aside within a second.
+
+    Raises
+    ------
+    SaveError
+        Where it cannot be renamed.
+    """
+    stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    aside = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())
     try:
         path.replace(aside)
     except OSError as error:
         raise save_error(aside, error) from error
-    return (f"{path.name} was written by somebody else meanwhile: that is kept as {aside.name}",)
+    return aside
