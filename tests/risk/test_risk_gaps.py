@@ -24,6 +24,7 @@ from napari_melanoma.workflows.risk_gaps import GapsUnknown, never_empty
 from napari_melanoma.workflows.risk_known import known_of_patch
 from napari_melanoma.workflows.risk_pictures import PatchPicture, patch_picture
 from napari_melanoma.workflows.risks import assess_files
+from napari_melanoma.workflows.slide_risk_files import kept_risk
 
 WHOLE = {"age": "64", "sex": "male", "depth_mm": "2.4"}
 NEVER = {"drop_form": 0.0, "drop_field": 0.0}
@@ -96,6 +97,21 @@ def test_what_is_refused_keeps_its_row_and_what_needs_less(
     assert "age, sex are empty" in second["error"]
     assert 0 < float(second["probability_breslow_alone"]) < 1
     assert not (tmp_path / "out/p1/risk.json").exists()
+
+
+def test_an_answer_of_before_is_none_to_what_is_refused_now(
+    patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(risks, "load_risk_model", lambda name: learnt(loaded, NEVER))
+    path, out, options = patches / "p0.png", tmp_path / "out", RiskOptions(model=str(model))
+    assert assess_files([path], out, options, Forms(WHOLE), run=RunContext()).done == 1
+    before = (out / "p0/risk.json").read_text(encoding="utf-8")
+    done = assess_files([path], out, options, Forms({"depth_mm": "2.4"}), run=RunContext())
+    assert done.failed == 1
+    assert not kept_risk(out / "p0").answer
+    (aside,) = (out / "p0").glob("risk-*.json")
+    assert aside.read_text(encoding="utf-8") == before
+    assert f"it is kept as {aside.name}" in read_table(done.table)[0]["warnings"]
 
 
 @pytest.mark.parametrize(

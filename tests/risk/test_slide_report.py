@@ -11,11 +11,17 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_depth import Margins, Mitoses, Reading, SlideDepth, write_depth
+from napari_melanoma.workflows.forms import Forms
+from napari_melanoma.workflows.risk_answer import RiskOptions
 from napari_melanoma.workflows.risk_report import risk_of
+from napari_melanoma.workflows.risks import assess_files
 from napari_melanoma.workflows.slide_exports import export_results, result_folders_in
+from napari_melanoma.workflows.slide_folders import note_slide
 from napari_melanoma.workflows.slide_report import write_slide_report
 from napari_melanoma.workflows.slide_risk import slide_risk, slide_risk_map
+from napari_melanoma.workflows.slide_risk_files import kept_risk
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
 PHANTOM = "phantom-trained, demonstration"
@@ -113,24 +119,36 @@ def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Pat
     assert "Risk of metastasis" in (tmp_path / "out/section/report.html").read_text(encoding="utf-8")
 
 
-def test_the_command_line_draws_the_maps_for_the_page(slide: Path, tmp_path: Path, model: Path) -> None:
-    from napari_melanoma.workflows.forms import Forms
-    from napari_melanoma.workflows.risk_answer import RiskOptions
-    from napari_melanoma.workflows.risks import assess_files
-    from napari_melanoma.workflows.slide_folders import note_slide
-
+@pytest.fixture
+def analysed(slide: Path, tmp_path: Path) -> Path:
+    """The folder of a slide that was analysed, and whose risk nobody has asked for."""
     folder = tmp_path / "out" / "section"
     notes = ["the slide is unlike those that the model learnt from"]
     write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})
     note_slide(folder, slide)
+    return folder
+
+
+def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Path, tmp_path: Path, model: Path) -> None:
     options = RiskOptions(model=str(model), maps=True)
-    done = assess_files([slide], tmp_path / "out", options, Forms({"age": "64"}), run=RunContext())
+    done = assess_files([slide], analysed.parent, options, Forms({"age": "64"}), run=RunContext())
     assert done.failed == 0
-    found = risk_of(folder, slide)
+    found = risk_of(analysed, slide)
     assert found is not None
     titles = [caption.rpartition(", ")[2] for caption, _ in found.pictures]
     assert titles[1:] == ["attention", "Grad-CAM"]
-    assert "The analysis says: the slide is unlike" in text_of(write_slide_report(tmp_path / "page.html", folder))
+    assert "The analysis says: the slide is unlike" in text_of(write_slide_report(tmp_path / "page.html", analysed))
+
+
+def test_an_answer_stands_where_its_maps_cannot_be_written(analysed: Path, slide: Path, model: Path) -> None:
+    (analysed / "risk").write_text("a file where the folder of the maps would be", encoding="utf-8")
+    options = RiskOptions(model=str(model), maps=True)
+    done = assess_files([slide], analysed.parent, options, Forms({"age": "64"}), run=RunContext())
+    assert (done.done, done.failed) == (1, 0)
+    (row,) = read_table(done.table)
+    assert row["status"] == "done"
+    assert "the maps could not be drawn: " in row["warnings"]
+    assert kept_risk(analysed).answer["probability"] == pytest.approx(float(row["probability"]))
 
 
 def test_of_nothing_there_is_no_page(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_melanoma.workflows.risk_answer import RiskAnswer
     from napari_melanoma.workflows.risks import RiskOutcome
 
 HELP = examples(
@@ -99,16 +100,19 @@ def _one(models: list[str]) -> str:
 
 def _tell(current: Session, outcome: RiskOutcome) -> None:
     """Say the answer to one input, what it rests on, and what a reader should know."""
-    answer = outcome.answer
-    if answer is None:
-        text = f"failed: {outcome.path}: {outcome.error}"
-        current.report.tell("failed", text, case=outcome.name, path=outcome.path, error=outcome.error)
-        return
     about = {"case": outcome.name, "path": outcome.path}
-    current.report.tell("answer", f"{outcome.name}: {answer.verdict}", **about, probability=answer.probability)
+    if outcome.answer is None:
+        current.report.tell("failed", f"failed: {outcome.path}: {outcome.error}", **about, error=outcome.error)
+    else:
+        _tell_answer(current, f"{outcome.name}: {outcome.answer.verdict}", outcome.answer, about)
+    for warning in outcome.warnings:
+        current.report.tell("warning", f"  {outcome.name}: {warning}", **about, warning=warning)
+
+
+def _tell_answer(current: Session, said: str, answer: RiskAnswer, about: dict[str, object]) -> None:
+    """Say an answer, and what it rests on."""
+    current.report.tell("answer", said, **about, probability=answer.probability)
     parts = (answer.depth.words, answer.because, f"not known: {', '.join(answer.missing)}" if answer.missing else "")
     current.report.tell("because", f"  {'; '.join(filter(None, parts))}", **about, shares=answer.shares)
     if answer.compared:
         current.report.tell("beside", f"  beside it: {answer.compared}", **about, beside=answer.compared)
-    for warning in answer.warnings:
-        current.report.tell("warning", f"  {outcome.name}: {warning}", **about, warning=warning)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
+from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import plain_name, write_json
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.io.results import write_table
 from napari_melanoma.io.slide_folder import RESULT, read_content
 from napari_melanoma.io.slides.opening import is_slide
+from napari_melanoma.workflows.others_files import put_aside
 from napari_melanoma.workflows.risk import assess, load_risk_model
 from napari_melanoma.workflows.risk_answer import PARTS, Beside, DepthUsed, RiskAnswer, RiskOptions
 from napari_melanoma.workflows.risk_comparators import METHODS
@@ -37,7 +38,10 @@ COLUMNS = (*FIRST, *DEPTH, *SHARES, "probability_nothing_known", *BESIDE, "patch
 
 @dataclass(frozen=True)
 class RiskOutcome:
-    """What became of one input: its answer; or why there is none, and what can be said all the same."""
+    """What became of one input: its answer; or why there is none, and what can be said all the same.
+
+    ``warnings`` are those of the answer, and what else a reader should know.
+    """
 
     name: str
     path: Path
@@ -45,6 +49,7 @@ class RiskOutcome:
     error: str = ""
     depth: DepthUsed | None = None
     beside: dict[str, Beside] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def status(self) -> Literal["done", "failed"]:
@@ -161,33 +166,69 @@ class _Folders:
 
 def _one(path: Path, folder: Path, at: _At, run: RunContext) -> RiskOutcome:
     """Tell the risk of one input; what is wrong with it is its own."""
+    slide = is_slide(path)
     try:
-        slide = is_slide(path)
         form = at.forms.of(case_name(path))
         known, pictures = _of_slide(path, folder, form, at, run) if slide else _of_patch(path, form, at)
         answer = assess(pictures, known, at.model, at.options)
         write_json(folder / RISK, {"file": path.name, **answer.to_json()})
-        if slide and at.options.maps:
-            note_slide(folder, path, named=True)
-            _draw_maps(path, folder, at.model, run)
     except DiskFull:
         raise
-    except GapsUnknown as error:
-        return RiskOutcome(folder.name, path, error=str(error), depth=error.depth, beside=error.beside)
     except MelanomaError as error:
-        return RiskOutcome(folder.name, path, error=str(error))
-    return RiskOutcome(folder.name, path, answer, depth=answer.depth, beside=answer.beside)
+        return _refused(path, folder, error)
+    notes = _draw_maps(path, folder, at.model, run) if slide and at.options.maps else ()
+    warnings = (*answer.warnings, *notes)
+    return RiskOutcome(folder.name, path, answer, depth=answer.depth, beside=answer.beside, warnings=warnings)
 
 
-def _draw_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> None:
-    """Show on a slide where the network looked and what spoke for its answer; a network without attention has one."""
+def _refused(path: Path, folder: Path, error: MelanomaError) -> RiskOutcome:
+    """Say that there is no answer; one of before is put aside, so that nobody takes it for this one."""
+    notes = put_answer_aside(folder)
+    if isinstance(error, GapsUnknown):
+        return RiskOutcome(folder.name, path, error=str(error), depth=error.depth, beside=error.beside, warnings=notes)
+    return RiskOutcome(folder.name, path, error=str(error), warnings=notes)
+
+
+def put_answer_aside(folder: Path) -> tuple[str, ...]:
+    """Take care that an answer of before is not taken for one that was asked for now and refused.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of an input, perhaps with ``risk.json``.
+
+    Returns
+    -------
+    tuple of str
+        What was done, in words; empty where there was no answer.
+    """
+    if not (folder / RISK).is_file():
+        return ()
+    try:
+        return (f"the answer of before is none to what was asked now: it is kept as {put_aside(folder / RISK).name}",)
+    except SaveError as error:
+        return (f"{RISK} there is the answer of before, and could not be put aside: {error}",)
+
+
+def _draw_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> tuple[str, ...]:
+    """Show on a slide where the network looked and what spoke for its answer; say why not, where it cannot be.
+
+    The answer stands without them. A network without attention has one map.
+    """
     from napari_melanoma.workflows.slide_risk import slide_risk_map
     from napari_melanoma.workflows.slide_risk_files import METHODS as MAPS
 
-    for method in MAPS:
-        asked = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
-        with suppress(InputError):
-            slide_risk_map(asked, run)
+    try:
+        note_slide(folder, path, named=True)
+        for method in MAPS:
+            asked = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
+            with suppress(InputError):
+                slide_risk_map(asked, run)
+    except DiskFull:
+        raise
+    except MelanomaError as error:
+        return (f"the maps could not be drawn: {error}",)
+    return ()
 
 
 def _of_patch(path: Path, form: dict[str, str], at: _At) -> tuple[KnownCase, list[PatchPicture]]:
@@ -222,6 +263,7 @@ def _row(outcome: RiskOutcome) -> dict[str, object]:
         "file": outcome.path.name,
         "status": outcome.status,
         "error": outcome.error,
+        "warnings": "; ".join(outcome.warnings),
     }
     first |= {f"probability_{name}_alone": one.probability for name, one in outcome.beside.items()}
     if outcome.depth is not None:
@@ -240,7 +282,6 @@ def _row(outcome: RiskOutcome) -> dict[str, object]:
         "probability_nothing_known": answer.without,
         "patches": len(answer.patches),
         "missing": "; ".join(answer.missing),
-        "warnings": "; ".join(answer.warnings),
         "model": answer.model["name"],
     }
 

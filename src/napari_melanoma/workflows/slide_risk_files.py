@@ -187,9 +187,9 @@ def write_map(folder: Path, answer: Mapping[str, Any], found: RiskMap) -> Path:
     """
     import tifffile
 
-    (folder / BESIDE).mkdir(exist_ok=True)
     about = folder / BESIDE / f"{found.method}.json"
     try:
+        about.parent.mkdir(exist_ok=True)
         about.unlink(missing_ok=True)  # so that no half of it is taken for the whole
         tifffile.imwrite(about.with_suffix(".tif"), found.values, compression="zlib", metadata=None)
     except OSError as error:
@@ -224,7 +224,6 @@ def write_gallery(folder: Path, answer: Mapping[str, Any], note: str, features: 
         Where it cannot be written.
     """
     path = folder / BESIDE / GALLERY
-    path.parent.mkdir(exist_ok=True)
     write_json(path, {"format_version": 1, "of": stamp_of(answer), "note": note, "features": list(features)})
     return path
 
