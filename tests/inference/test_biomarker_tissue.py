@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.errors import BundleError, DiskFull, InputError, MelanomaError, RunError, SaveError
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.workflows import analyse_slide as analysing
 from napari_melanoma.workflows.biomarker_tissue import tissue_model, ulceration_shares
@@ -36,10 +36,36 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_what_cannot_be_measured_stays_empty(judged: Any, tmp_path: Path) -> None:
-    found = ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
+    found, why = ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [0.4, np.nan, np.nan, 0.0, np.nan])
-    assert np.isnan(ulceration_shares(judged, None, tmp_path, RunContext())).all()
+    assert why == "b: no surface is seen over a tumour"
     assert sorted(one.name for one in (tmp_path / "tissue").iterdir()) == ["set-a", "set-b", "set-c", "set-d"]
+    found, why = ulceration_shares(judged, None, tmp_path, RunContext())
+    assert np.isnan(found).all()
+    assert "there is no map of the tissue" in why
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"), [("150", "'mpp' is 150.0: expected"), ("0", "'mpp' is 0.0: expected"), ("", "says no scale")]
+)
+def test_a_scale_that_cannot_be_is_told_and_the_others_go_on(judged: Any, tmp_path: Path, cell: str, said: str) -> None:
+    judged.rows["set", "a"] = {"mpp_x": cell}
+    found, why = ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
+    np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0, np.nan])
+    assert why.startswith("a: ")
+    assert said in why
+
+
+@pytest.mark.parametrize("error", [RunError, BundleError, SaveError, DiskFull])
+def test_what_would_ail_every_picture_ends_it(
+    judged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[MelanomaError]
+) -> None:
+    def fails(*arguments: object) -> None:
+        raise error("it is not the picture")
+
+    monkeypatch.setattr(analysing, "analyse_slide", fails)
+    with pytest.raises(error, match="it is not the picture"):
+        ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
 
 
 def test_a_model_that_draws_no_epidermis_is_refused() -> None:

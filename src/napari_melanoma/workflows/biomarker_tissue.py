@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.errors import BundleError, MelanomaError
-from napari_melanoma.core.files import plain_name
+from napari_melanoma.core.errors import BundleError, ConfigError, InputError, ScaleMissing
+from napari_melanoma.core.files import plain_name, save_error
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.workflows.depth_readings import SURFACE
@@ -26,6 +26,9 @@ ULCERATION = {
 }
 TISSUE = "tissue"  # folder of the analyses
 NO_MAP = "there is no map of the tissue: with --tissue-model name a model that draws epidermis and tumour (skin-demo)"
+
+NO_SCALE = "its row says no scale (mpp_x)"
+NO_TUMOUR = "no surface is seen over a tumour"
 
 
 def tissue_model(name: str) -> str | None:
@@ -57,7 +60,7 @@ def tissue_model(name: str) -> str | None:
     return name
 
 
-def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunContext) -> NDArray[np.float64]:
+def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunContext) -> tuple[NDArray[np.float64], str]:
     """Measure how much of the tumour's surface lies bare in each picture.
 
     Parameters
@@ -73,30 +76,47 @@ def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunCont
 
     Returns
     -------
-    numpy.ndarray
+    shares : numpy.ndarray
         float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
+    why : str
+        Of the first picture that has none, what is in its way; empty where all have one.
+
+    Raises
+    ------
+    MelanomaError
+        Where it is not the picture's fault: a model that cannot be loaded, a disk that is full.
     """
     found = np.full(len(judged.samples), np.nan)
     if model is None:
-        return found
+        return found, NO_MAP
+    first = ""
     for place, sample in enumerate(run.track(judged.samples, "Drawing the tissue")):
-        mpp = number_of(judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x"))
-        if mpp > 0:
-            found[place] = _share(sample, mpp, model, out / TISSUE, run)
-    return found
+        written = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
+        found[place], why = _share(sample, number_of(written), model, out / TISSUE, run)
+        first = first or (why and f"{sample.image_id}: {why}")
+    return found, first
 
 
-def _share(sample: Sample, mpp: float, model: str, place: Path, run: RunContext) -> float:
-    """The share in one picture."""
+def _share(sample: Sample, mpp: float, model: str, place: Path, run: RunContext) -> tuple[float, str]:
+    """The share in one picture; where there is none, why."""
     from napari_melanoma.core.runs import RunContext as Quiet
     from napari_melanoma.workflows.analyse_slide import analyse_slide
 
     run.check()
-    folder = place / plain_name(f"{sample.domain}-{sample.image_id}")
-    folder.mkdir(parents=True, exist_ok=True)
+    if np.isnan(mpp):
+        return np.nan, NO_SCALE
     try:
-        content = analyse_slide(sample.image, folder, SlideOptions(model=model, mpp=mpp), Quiet()).content
-    except MelanomaError:  # no tissue in it, or a picture that the model has no use for
-        return float("nan")
+        options = SlideOptions.parse({"model": model, "mpp": mpp}, "the scale in its row (mpp_x)")
+    except ConfigError as error:
+        return np.nan, str(error)
+    folder = place / plain_name(f"{sample.domain}-{sample.image_id}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise save_error(folder, error) from error
+    try:
+        content = analyse_slide(sample.image, folder, options, Quiet()).content
+    except (InputError, ScaleMissing) as error:  # of this picture alone; what would ail all of them ends it
+        return np.nan, str(error)
     told = (content.get("depth") or {}).get("ulcer_share")
-    return float("nan") if told is None else float(told)
+    return (np.nan, NO_TUMOUR) if told is None else (float(told), "")

@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.workflows.biomarker_tissue import NO_MAP, ULCERATION, tissue_model, ulceration_shares
+from napari_melanoma.workflows.biomarker_tissue import ULCERATION, tissue_model, ulceration_shares
 from napari_melanoma.workflows.judged_classes import images_to_judge
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
 
@@ -141,11 +141,13 @@ def biomarkers(
         Found(_name(marker.place, first), marker, _exciting(classifier, judged, embeddings, marker.place, options))
         for marker in run.track(markers, "Looking what excites each")
     ]
-    shares = ulceration_shares(judged, drawing, out, run)
+    shares, why = ulceration_shares(judged, drawing, out, run)
     table = np.column_stack([table, shares])
     measures, without = ranked_measures(table, positive, groups)
-    if drawing is None:
-        without["ulceration_share"] = NO_MAP
+    if "ulceration_share" in without and why:
+        without["ulceration_share"] = (
+            why if drawing is None else f"{without['ulceration_share']}; the first without it: {why}"
+        )
     result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
     write_biomarkers(out, result, classifier, options, run)
     return result
