@@ -10,6 +10,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_depth import Margins, Mitoses, Reading, SlideDepth, write_depth
@@ -96,6 +97,18 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(tol
         assert words in text
     assert "the depth has been changed since, and is 1.80 mm now" in text
     assert "Nobody has read" not in text
+
+
+def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(told: Path, slide: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert "5 x 5 µm per pixel (file)" in text_of(write_slide_report(page, told, slide))
+    assert "2.5 x 2 µm per pixel" in text_of(write_slide_report(page, told, slide, scale=PixelSize(2.5, 2.0)))
+    same = write_slide_report(page, told, slide, scale=PixelSize(5.0 + 1e-9, 5.0))
+    assert "5 x 5 µm per pixel (file)" in text_of(same)
+    reading = Reading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
+    measured = reading.model_copy(update={"um_per_px": (3.0, 4.0)})
+    write_depth(told, SlideDepth(readings=(measured,)))
+    assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, told, slide, scale=PixelSize(2.5, 2.0)))
 
 
 def test_without_the_slide_there_are_no_pictures_and_all_else_stays(told: Path, tmp_path: Path) -> None:

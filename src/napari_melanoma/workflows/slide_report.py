@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from napari_melanoma.workflows.slide_regions import slide_noted
 if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Reading, SlideDepth
 
+SAME = 1e-6  # of a scale: closer, two are written with other digits alone
+
 
 def has_something_to_report(folder: Path) -> bool:
     """Say whether a folder holds anything that a page of a slide says.
@@ -37,7 +40,7 @@ def has_something_to_report(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (DEPTH, RISK, RESULT))
 
 
-def write_slide_report(path: Path, folder: Path, slide: Path | None = None) -> Path:
+def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
     """Write the page of a slide.
 
     Parameters
@@ -48,6 +51,9 @@ def write_slide_report(path: Path, folder: Path, slide: Path | None = None) -> P
         The slide's own, with readings, analysis and risk.
     slide : pathlib.Path, optional
         The slide's file, for pictures; by default where its folder says that it lies. Without it there are none.
+    scale : PixelSize, optional
+        The slide's, where a person set it; by default what its file says. A reading that was measured with another one
+        keeps its own.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def write_slide_report(path: Path, folder: Path, slide: Path | None = None) -> P
     """
     depth, found = read_depth(folder), proposed_in(folder)
     latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
-    info = _info(folder, slide or slide_noted(folder), latest)
+    info = _info(folder, slide or slide_noted(folder), _scale_of(latest) or scale)
     base = automatic_reading(found, 0, info.pixel_size)
     if latest is None and base.mm is None and not (folder / RISK).is_file():
         said = f" The analysis says: {'; '.join(found.notes)}." if found.notes else ""
@@ -76,21 +82,36 @@ def _named(depth: SlideDepth) -> SlideDepth:
     return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
 
 
-def _info(folder: Path, slide: Path | None, reading: Reading | None) -> SlideInfo:
-    """What is known of the slide, also where its file has gone since; the scale is that which was measured with."""
-    kept = None if reading is None or reading.um_per_px is None else reading.um_per_px
-    given = None if kept is None else PixelSize(kept[1], kept[0])
+def _scale_of(reading: Reading | None) -> PixelSize | None:
+    """What a reading was measured with."""
+    if reading is None or reading.um_per_px is None:
+        return None
+    x_um, y_um = reading.um_per_px
+    return PixelSize(y_um, x_um)
+
+
+def _info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
+    """What is known of the slide, also where its file has gone since; a scale that was given counts more than its."""
     if slide is not None:
         try:
             with open_slide(slide) as opened:
                 info = opened.info
-            return info if info.pixel_size is not None or given is None else _reopened(slide, given)
+            return info if given is None or _is_same(info.pixel_size, given) else _reopened(slide, given)
         except (MelanomaError, OSError):
             pass
     return SlideInfo(slide or folder, folder.name, "", (), pixel_size=given)
 
 
+def _is_same(one: PixelSize | None, other: PixelSize) -> bool:
+    """Whether a slide has a scale, apart from who says so and the last digits."""
+    return (
+        one is not None
+        and math.isclose(one.y_um, other.y_um, rel_tol=SAME)
+        and math.isclose(one.x_um, other.x_um, rel_tol=SAME)
+    )
+
+
 def _reopened(slide: Path, given: PixelSize) -> SlideInfo:
-    """The slide with a scale that its file does not say."""
+    """The slide with a scale that its file does not say, or says otherwise."""
     with open_slide(slide, given) as opened:
         return opened.info
