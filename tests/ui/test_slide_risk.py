@@ -349,10 +349,9 @@ def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_p
     case = add_images(add_lesion(case_dock.desk.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.desk.edit(case, "a slide")
     presses(person, "risk_case")
-    image = case_dock.desk.case.lesions[0].images[0].id
-    written = json.loads((tmp_path / "P-1" / "risk" / f"{image}.json").read_text())
-    assert written["verdict"] == VERDICT
-    assert f"risk/{image}.json" in person.dock.status.text
+    (written,) = (tmp_path / "P-1" / "risk").iterdir()
+    assert json.loads(written.read_text())["verdict"] == VERDICT
+    assert f"risk/{written.name}" in person.dock.status.text
     lesion_page = case_dock.lesion_page
     case_dock._show_rows("L1")
     assert lesion_page.risk.verdict.text() == f"M{VERDICT[1:]}."
@@ -364,6 +363,9 @@ def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_p
     assert lesion_page.risk.isVisibleTo(lesion_page)
     case_dock.desk.edit(set_lesion(case_dock.desk.case, "L1", depth_mm=3.3), "thicker")
     assert "(depth)" in lesion_page.risk.old.words.text()
+    presses(person, "risk_case")  # the slide knows better, and would say the same again
+    assert not lesion_page.risk.old.isVisibleTo(lesion_page)
+    assert "it has depth 3.3 mm, and 0.91 mm was used" in lesion_page.risk.caution.words.text()
     person.until(lambda: not case_dock.busy)
     case_dock.desk.open(tmp_path / "P-1")
     person.until(lambda: not case_dock.busy)

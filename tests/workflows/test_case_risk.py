@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.runs import RunContext
-from napari_melanoma.data.case.edit import add_images, add_lesion, set_lesion, set_patient
-from napari_melanoma.data.case.model import Case, CaseImage
+from napari_melanoma.data.case.edit import add_images, add_lesion, remove_image, set_lesion, set_patient
+from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, CaseRisk
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.workflows.case_check import check_case
-from napari_melanoma.workflows.case_risk import answer_of, changed_since, keep_risk, risk_of
+from napari_melanoma.workflows.case_risk import answer_of, changed_since, keep_risk, overruled, risk_of
 
 ANSWER: dict[str, Any] = {
     "verdict": "metastasis 0.31 (0.20 to 0.44): cannot tell at 90 % coverage",
@@ -41,6 +43,9 @@ ANSWER: dict[str, Any] = {
 }
 
 
+NAME = f"I1-{hashlib.sha256(json.dumps(ANSWER, sort_keys=True).encode()).hexdigest()[:12]}.json"
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     """A patient of 64 years with a lesion that a slide is of, and a slide of no lesion."""
@@ -53,17 +58,17 @@ def case(tmp_path: Path) -> Case:
 def test_it_survives_saving_reopening_and_a_move(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
-        store.save(keep_risk(folder, store.case, "I1", ANSWER))
+        store.save(keep_risk(store, store.case, "I1", ANSWER))
         before = store.case
     with CaseStore.open(folder) as store:
         assert store.case == before
-    assert json.loads((folder / "case.json").read_text())["lesions"][0]["images"][0]["risk"]["path"] == "risk/I1.json"
+    assert json.loads((folder / "case.json").read_text())["lesions"][0]["images"][0]["risk"]["path"] == f"risk/{NAME}"
     moved = shutil.move(folder, tmp_path / "elsewhere")
     with CaseStore.open(Path(moved)) as store:
         found = risk_of(store.case.lesions[0])
     assert found is not None
     image, risk = found
-    assert (image.id, risk.path) == ("I1", tmp_path / "elsewhere/risk/I1.json")
+    assert (image.id, risk.path) == ("I1", tmp_path / "elsewhere/risk" / NAME)
     assert json.loads(risk.path.read_text()) == ANSWER
     shown = answer_of(risk)
     same = (
@@ -81,6 +86,20 @@ def test_it_survives_saving_reopening_and_a_move(case: Case, tmp_path: Path) -> 
     assert {name: shown[name] for name in same} == {name: ANSWER[name] for name in same}
 
 
+@pytest.fixture
+def store(case: Case, tmp_path: Path) -> Iterator[CaseStore]:
+    """The same in a folder, open."""
+    with CaseStore.create(tmp_path / "P-1", case) as opened:
+        yield opened
+
+
+def asked(case: Case) -> tuple[Case, CaseLesion, CaseImage, CaseRisk]:
+    """The risk of the first lesion."""
+    found = risk_of(case.lesions[0])
+    assert found is not None
+    return (case, case.lesions[0], *found)
+
+
 @pytest.mark.parametrize(
     ("edits", "changes"),
     [
@@ -91,47 +110,86 @@ def test_it_survives_saving_reopening_and_a_move(case: Case, tmp_path: Path) -> 
     ],
 )
 def test_it_is_of_before_when_the_case_says_otherwise(
-    case: Case, tmp_path: Path, edits: dict[str, object], changes: tuple[str, ...]
+    store: CaseStore, edits: dict[str, object], changes: tuple[str, ...]
 ) -> None:
-    kept = set_lesion(keep_risk(tmp_path, case, "I1", ANSWER), "L1", **edits)
-    lesion = kept.lesions[0]
-    assert lesion.images[0].risk is not None
-    assert changed_since(kept, lesion, lesion.images[0], lesion.images[0].risk) == changes
-    older = set_patient(kept, age=70)
-    assert "age" in changed_since(older, older.lesions[0], lesion.images[0], lesion.images[0].risk)
+    kept = set_lesion(keep_risk(store, store.case, "I1", ANSWER), "L1", **edits)
+    assert changed_since(*asked(kept)) == changes
+    assert "age" in changed_since(*asked(set_patient(kept, age=70)))
+    assert "age" in changed_since(*asked(set_patient(kept, age=None)))  # erased
 
 
-def test_the_last_of_several_slides_counts(case: Case, tmp_path: Path) -> None:
-    case = add_images(case, [CaseImage(id="", path=tmp_path / "other.svs", modality="wsi")], "L1")
+def test_where_case_and_slide_disagree_from_the_start_the_answer_is_not_of_before(store: CaseStore) -> None:
+    case = set_lesion(store.case, "L1", depth_mm=1.2, site="lower extremity")
+    kept = keep_risk(store, case, "I1", ANSWER)
+    assert changed_since(*asked(kept)) == ()
+    found = overruled(*asked(kept))
+    assert found["depth_mm"] == ("1.2", "1.4")
+    assert found["site"][1] == ""
+    assert set(found) == {"depth_mm", "site"}
+    mended = set_lesion(kept, "L1", depth_mm=1.4)
+    assert (changed_since(*asked(mended)), set(overruled(*asked(mended)))) == ((), {"site"})
+    thicker = set_lesion(kept, "L1", depth_mm=1.8)
+    assert (changed_since(*asked(thicker)), set(overruled(*asked(thicker)))) == (("depth_mm",), {"site"})
+    assert changed_since(*asked(set_lesion(kept, "L1", depth_mm=None))) == ("depth_mm",)
+    again = keep_risk(store, thicker, "I1", ANSWER)
+    assert changed_since(*asked(again)) == ()
+
+
+def test_undo_finds_the_answer_of_before_and_nothing_of_the_patient_stays(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "P-1"
+    later = {**ANSWER, "probability": 0.5}
+    with CaseStore.create(folder, case) as store:
+        first = keep_risk(store, store.case, "I1", ANSWER)
+        store.save(first)
+        store.save(keep_risk(store, first, "I1", later))
+        store.save(first)  # undone
+        keep_risk(store, first, "I1", {**ANSWER, "probability": 0.6})  # and one that nobody saved
+    (left,) = (folder / "risk").iterdir()
+    assert json.loads(left.read_text(encoding="utf-8")) == ANSWER
+    with CaseStore.open(folder) as store:  # another day
+        store.save(remove_image(store.case, "I1"))
+        assert left.is_file()  # an undo would ask for it
+    assert not list((folder / "risk").iterdir())
+
+
+def test_a_case_that_may_be_looked_at_alone_takes_no_risk(store: CaseStore) -> None:
+    looking = CaseStore.look_at(store.folder)
+    with pytest.raises(SaveError, match="to look at alone"):
+        keep_risk(looking, looking.case, "I1", ANSWER)
+    assert not (store.folder / "risk").exists()
+
+
+def test_the_last_of_several_slides_counts(store: CaseStore, tmp_path: Path) -> None:
+    case = add_images(store.case, [CaseImage(id="", path=tmp_path / "other.svs", modality="wsi")], "L1")
     later = {**ANSWER, "probability": 0.5, "provenance": {"created": "2026-11-22T10:00:00+00:00"}}
-    kept = keep_risk(tmp_path, keep_risk(tmp_path, case, "I3", later), "I1", ANSWER)
+    kept = keep_risk(store, keep_risk(store, case, "I3", later), "I1", ANSWER)
     found = risk_of(kept.lesions[0])
     assert found is not None
     assert (found[0].id, found[1].probability) == ("I3", 0.5)
     assert risk_of(add_lesion(case).lesions[-1]) is None
 
 
-def test_what_does_not_fit_is_refused_and_the_case_stays(case: Case, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_and_the_case_stays(store: CaseStore) -> None:
     with pytest.raises(InputError, match="of no lesion yet"):
-        keep_risk(tmp_path, case, "I2", ANSWER)
+        keep_risk(store, store.case, "I2", ANSWER)
     with pytest.raises(InputError, match="estimate it again"):
-        keep_risk(tmp_path, case, "I1", {**ANSWER, "probability": 3})
-    assert not (tmp_path / "risk").exists()
+        keep_risk(store, store.case, "I1", {**ANSWER, "probability": 3})
+    assert not (store.folder / "risk").exists()
 
 
 def test_the_check_misses_the_whole_answer(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
-        store.save(keep_risk(folder, store.case, "I1", ANSWER))
+        store.save(keep_risk(store, store.case, "I1", ANSWER))
     assert not [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
-    (folder / "risk/I1.json").unlink()
+    (folder / "risk" / NAME).unlink()
     (fault,) = [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
-    assert "I1.json, is missing or damaged" in fault
+    assert f"{NAME}, is missing or damaged" in fault
 
 
 def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
-        store.save(keep_risk(folder, store.case, "I1", ANSWER))
+        store.save(keep_risk(store, store.case, "I1", ANSWER))
     done = CliRunner().invoke(app, ["case", str(folder)])
     assert f"section.svs, wsi, risk: {ANSWER['verdict']}" in done.output

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.errors import ConfigError, InputError, SaveError
+from napari_melanoma.core.files import finite, write_json
 from napari_melanoma.data.case.edit import set_image
+from napari_melanoma.data.case.files import RISKS
 from napari_melanoma.data.case.model import Case, CaseImage, CaseLesion, CaseRisk
+from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.workflows.case_answer import row_of
 
-RISKS = "risk"  # folder of a case
+DIGITS = 12  # of the digest, in the file's name
 SAME = 0.005  # mm, years: two numbers that are written alike
 
 
-def keep_risk(folder: Path, case: Case, image_id: str, answer: Mapping[str, Any]) -> Case:
+def keep_risk(store: CaseStore, case: Case, image_id: str, answer: Mapping[str, Any]) -> Case:
     """Keep the risk of a slide with a case.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Of the case; gets ``risk/<image>.json``.
+    store : CaseStore
+        The open case; its folder gets ``risk/<image>-<digest>.json``, a file for each answer, so that undo finds it.
     case : Case
-        As it stands.
+        As it stands, perhaps not saved yet.
     image_id : str
         Of the slide.
     answer : mapping
@@ -41,16 +45,21 @@ def keep_risk(folder: Path, case: Case, image_id: str, answer: Mapping[str, Any]
     InputError
         Where the slide is of no lesion yet, or the answer is of another form.
     SaveError
-        Where it cannot be written.
+        Where the case is open to look at alone, or the file cannot be written.
     """
-    if all(of is None for of, image in case.each_image() if image.id == image_id):
+    if store.read_only:
+        raise SaveError(f"cannot save a risk in {store.folder}: {store.read_only}")
+    lesion = next((of for of, image in case.each_image() if image.id == image_id), None)
+    if lesion is None:
         raise InputError("the slide is of no lesion yet: drag it to its lesion in the Case dock first.")
-    path = folder / RISKS / f"{image_id}.json"
+    path = store.folder / RISKS / f"{image_id}-{_digest(answer)}.json"
     try:
-        kept = _kept(path, answer)
+        kept = _kept(path, answer, row_of(case, lesion, case.image(image_id)))
     except (ConfigError, KeyError, TypeError) as error:
         raise InputError(f"this risk is of another form ({error}): estimate it again.") from error
-    write_json(path, dict(answer))
+    if not path.is_file():
+        store.added(path, is_copy=True)
+        write_json(path, dict(answer))
     return set_image(case, image_id, risk=kept)
 
 
@@ -72,7 +81,10 @@ def risk_of(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
 
 
 def changed_since(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> tuple[str, ...]:
-    """Name what the case says otherwise now than when a risk was told.
+    """Name what the case says otherwise now than when a risk was kept with it.
+
+    Where the slide knew better than the case from the start nothing has changed, and to estimate again would not help:
+    ``overruled`` names that.
 
     Parameters
     ----------
@@ -86,11 +98,32 @@ def changed_since(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRi
     Returns
     -------
     tuple of str
-        Columns; none where the answer still fits.
+        Columns, also those that were erased; none where the answer still fits.
     """
     now = row_of(case, lesion, image)
-    asked = (*risk.known, *(name for name in risk.missing if name not in risk.known))
-    return tuple(name for name in asked if name in now and not _same(now[name], risk.known.get(name, "")))
+    return tuple(name for name in _asked(risk) if _is_new(name, now, risk) and not _is_used(name, now, risk))
+
+
+def overruled(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> dict[str, tuple[str, str]]:
+    """Name what the case said otherwise than the slide when a risk was kept, and says still.
+
+    Parameters
+    ----------
+    case : Case
+        As it stands.
+    lesion, image
+        Whose risk.
+    risk : CaseRisk
+        What was told.
+
+    Returns
+    -------
+    dict
+        Column to the cell of the case and the one that was used, "" where the answer was given without.
+    """
+    now = row_of(case, lesion, image)
+    kept = (name for name in _asked(risk) if now.get(name) and not _is_new(name, now, risk))
+    return {name: (now[name], risk.known.get(name, "")) for name in kept if not _is_used(name, now, risk)}
 
 
 def answer_of(risk: CaseRisk) -> dict[str, Any]:
@@ -106,18 +139,19 @@ def answer_of(risk: CaseRisk) -> dict[str, Any]:
     dict
         Plain values.
     """
-    kept = risk.model_dump(mode="json", exclude={"path", "more", "model", "fingerprint", "depth"})
+    kept = risk.model_dump(mode="json", exclude={"path", "more", "row", "model", "fingerprint", "depth"})
     model = {"name": risk.model, "fingerprint": risk.fingerprint}
     return {**kept, "shares": kept["shares"] or None, "model": model, "depth_in_words": risk.depth}
 
 
-def _kept(path: Path, answer: Mapping[str, Any]) -> CaseRisk:
+def _kept(path: Path, answer: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
     """What a case holds of an answer."""
     model, made = answer["model"], answer.get("provenance") or {}
     same = ("verdict", "probability", "interval", "without", "beside", "known", "missing", "warnings")
     values = {
         **{name: answer.get(name) for name in same},
         "path": path,
+        "row": row,
         "shares": answer.get("shares") or {},
         "depth": str(answer.get("depth_in_words") or ""),
         "model": str(model.get("name") or ""),
@@ -125,6 +159,26 @@ def _kept(path: Path, answer: Mapping[str, Any]) -> CaseRisk:
         "created": str(made.get("created") or ""),
     }
     return CaseRisk.parse({name: one for name, one in values.items() if one is not None}, "the risk")
+
+
+def _digest(answer: Mapping[str, Any]) -> str:
+    """What tells an answer from another one, in a file's name."""
+    return hashlib.sha256(json.dumps(finite(dict(answer)), sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def _asked(risk: CaseRisk) -> tuple[str, ...]:
+    """The columns that an answer rests on, or would."""
+    return (*risk.known, *(name for name in risk.missing if name not in risk.known))
+
+
+def _is_new(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
+    """Whether the case says something else of a column than when the risk was kept."""
+    return not _same(now.get(name, ""), risk.row.get(name, ""))
+
+
+def _is_used(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
+    """Whether the answer rests on what the case says of a column."""
+    return _same(now.get(name, ""), risk.known.get(name, ""))
 
 
 def _same(one: str, other: str) -> bool:

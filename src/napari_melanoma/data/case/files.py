@@ -26,7 +26,7 @@ from napari_melanoma.data.case.model import (
 )
 
 LAST = ("guesses", "images", "correction", "results", "risk")
-CASE, CORRECTIONS, RESULTS = "case.json", "corrections", "results"
+CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 
 _PARTS: dict[type[Config], dict[str, type[Config]]] = {
     Case: {"patient": CasePatient, "lesions": CaseLesion, "images": CaseImage},

@@ -112,6 +112,7 @@ class CaseRisk(Config):
     beside: dict[str, dict[str, Any]] = Field({}, description="other methods: title, probability, why there is none")
     depth: str = Field("", description="the thickness that was used, and where it is from, in words")
     known: dict[str, str] = Field({}, description="column to cell, as it was when the answer was given")
+    row: dict[str, str] = Field({}, description="column to cell of the case itself, as it was when the answer was kept")
     missing: tuple[str, ...] = Field((), description="columns that the model asks for and nobody had filled in")
     warnings: tuple[str, ...] = Field((), description="what to know before it is believed")
     model: str = Field("", description="name of the model")

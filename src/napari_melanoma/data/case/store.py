@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import CaseChanged, InputError, SaveError
 from napari_melanoma.core.files import save_error, write_text
 from napari_melanoma.core.pseudonyms import pseudonym
 from napari_melanoma.data.case.edit import set_patient
-from napari_melanoma.data.case.files import CASE, RESULTS, case_text, parse_case
+from napari_melanoma.data.case.files import CASE, RESULTS, RISKS, case_text, parse_case
 from napari_melanoma.data.case.model import Case, CaseCorrection
 from napari_melanoma.data.case.moved import Located, locate
 from napari_melanoma.data.case.owner import take
@@ -44,6 +44,7 @@ class CaseStore:
         self._located = Located(Case())
         self._added: set[Path] = set()
         self._named: set[Path] = set()  # by a case that was saved
+        self._copies: set[Path] = set()  # of what lies elsewhere too
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -234,25 +235,29 @@ class CaseStore:
         """
         return self.folder / RESULTS / (correction.path.stem if correction else image_id)
 
-    def added(self, path: Path) -> None:
-        """Remember a mask or a result folder that is about to be written into the case folder.
+    def added(self, path: Path, *, is_copy: bool = False) -> None:
+        """Remember a mask, a risk or a result folder that is about to be written into the case folder.
 
         Parameters
         ----------
         path : pathlib.Path
             Removed when the case is closed, where a case that was saved named it and the last one does not: what a
             person drew and never saved stays.
+        is_copy : bool
+            Of what lies elsewhere too, such as a risk: it is removed also where no case that was saved named it.
         """
         self._added.add(path)
+        if is_copy:
+            self._copies.add(path)
 
     def close(self) -> None:
-        """Let others write the case, and remove masks that an undo left over; closing twice does no harm.
+        """Let others write the case, and remove files that an undo left over; closing twice does no harm.
 
-        Nothing is removed where the file is not as it was saved here: what it names now may be just these masks.
+        Nothing is removed where the file is not as it was saved here: what it names now may be just these files.
         """
         if not self.read_only:
             if _is_as_saved(self):
-                _remove((self._added & self._named) - _files_of(self.case))
+                _remove((self._added & (self._named | self._copies)) - _files_of(self.case))
             self.read_only = "the case was closed. Open it again."
         self._held.close()
 
@@ -268,6 +273,8 @@ class CaseStore:
         """Take the case from its file, and look where its images are."""
         self._raw = _raw(self.folder)
         self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
+        for path in _own_risks(self.case, self.folder):
+            self.added(path, is_copy=True)
 
 
 def _is_as_saved(store: CaseStore) -> bool:
@@ -278,10 +285,17 @@ def _is_as_saved(store: CaseStore) -> bool:
 
 
 def _files_of(case: Case) -> set[Path]:
-    """Masks and result folders that a case names."""
+    """Masks, risks and result folders that a case names."""
     images = [image for _, image in case.each_image()]
     masks = {image.correction.path for image in images if image.correction}
-    return masks | {result.path for image in images for result in image.results}
+    risks = {image.risk.path for image in images if image.risk}
+    return masks | risks | {result.path for image in images for result in image.results}
+
+
+def _own_risks(case: Case, folder: Path) -> set[Path]:
+    """Files of risks that were written into the case folder; a path that somebody wrote by hand is not ours."""
+    told = (image.risk.path for _, image in case.each_image() if image.risk)
+    return {path for path in told if path.parent == folder / RISKS and path.suffix == ".json"}
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_melanoma.data.table_schema import column_named
 from napari_melanoma.report.risk_part import known_words, sentence
 from napari_melanoma.ui.answer.section import Notice
 from napari_melanoma.ui.answer.words import field_title
@@ -15,9 +16,12 @@ from napari_melanoma.ui.slide import risk_bars as bars
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_melanoma.data.case.model import Case, CaseLesion, CaseRisk
 
 OLD = "Of before: the case says otherwise now ({}). Open the slide, and estimate again in the fold Risk."
+OTHERWISE = "The case says otherwise than what this answer rests on: {}."
 SHARES = "What each part changes"
 
 
@@ -64,7 +68,7 @@ class RiskSection(QWidget):
         bool
             Whether there is any.
         """
-        from napari_melanoma.workflows.case_risk import answer_of, changed_since, risk_of
+        from napari_melanoma.workflows.case_risk import answer_of, changed_since, overruled, risk_of
 
         told = risk_of(lesion)
         if told is None:
@@ -76,7 +80,8 @@ class RiskSection(QWidget):
         for part in (self.verdict, self.bar, self.beside, self.shares):
             part.setEnabled(not changes)
         self.verdict.setText(sentence(risk.verdict))
-        self.caution.say("\n".join(map(sentence, risk.warnings)))
+        disagreed = _disagreed(overruled(case, lesion, image, risk))
+        self.caution.say("\n".join([*disagreed, *map(sentence, risk.warnings)]))
         self.bar.show_rows(bars.answer_bars(answer))
         self.beside.show_rows(bars.beside_bars(answer))
         rows, end = bars.share_bars(answer)
@@ -85,6 +90,24 @@ class RiskSection(QWidget):
             part.setVisible(bool(rows))
         self.about.setText(_about(image.path.name, risk))
         return True
+
+
+def _disagreed(cells: Mapping[str, tuple[str, str]]) -> list[str]:
+    """What the case has, and what was used instead, in words."""
+    parts = []
+    for name, (has, used) in cells.items():
+        instead = f"{_with_unit(name, used)} was used" if used else "it was taken as not known"
+        parts.append(f"it has {field_title(name).lower()} {_with_unit(name, has)}, and {instead}")
+    return [OTHERWISE.format("; ".join(parts))] if parts else []
+
+
+def _with_unit(name: str, cell: str) -> str:
+    """A cell as people read it."""
+    column = column_named(name)
+    if column is None:
+        return cell
+    said = {"1": "yes", "0": "no"}.get(cell, cell) if column.kind == "yes_no" else cell
+    return f"{said} {column.unit}".rstrip()
 
 
 def _about(slide: str, risk: CaseRisk) -> str:

@@ -15,11 +15,12 @@ from napari_melanoma.ui.slide.depth_handing import NO_CASE, NOT_IN_CASE
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
+    from napari_melanoma.io.slides.slide import SlideInfo
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.risk_keeper import RiskKeeper
     from napari_melanoma.ui.slide.risk_view import RiskView
 
-DONE = "Taken into the case, with {0}: the lesion shows it; all of it is in risk/{0}.json."
+DONE = "Taken into the case: the lesion shows it; all of it is in risk/{}."
 
 
 class RiskHanding(QObject):
@@ -71,12 +72,12 @@ class RiskHanding(QObject):
         dialog.setObjectName("risk_report_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(f"{slide.info.name}-report.html")
-        dialog.fileSelected.connect(partial(self._write, folder, slide.info.path))
+        dialog.fileSelected.connect(partial(self._write, folder, slide.info))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def _write(self, folder: Path, slide: Path, name: str) -> None:
-        work = partial(_report, Path(name).with_suffix(".html"), folder, slide)
+    def _write(self, folder: Path, info: SlideInfo, name: str) -> None:
+        work = partial(_report, Path(name).with_suffix(".html"), folder, info)
         self._latest.submit(f"report {name}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
@@ -85,14 +86,14 @@ class RiskHanding(QObject):
     def _on_case(self) -> None:
         """Keep the answer with the case that is open, beside its other files."""
         try:
-            image = self._keep()
+            name = self._keep()
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._dock.status.say(DONE.format(image))
+            self._dock.status.say(DONE.format(name))
 
     def _keep(self) -> str:
-        """Write it; the id of the slide in the case."""
+        """Write it; the name of its file."""
         from napari_melanoma.workflows.case_risk import keep_risk
         from napari_melanoma.workflows.depth_report import image_in
 
@@ -105,14 +106,14 @@ class RiskHanding(QObject):
             raise InputError(NOT_IN_CASE.format(slide.info.path.name))
         if case_dock.desk.read_only:
             raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
-        folder: Path = case_dock.desk.store.folder
-        changed = keep_risk(folder, case_dock.desk.case, image.id, kept.answer)
+        changed = keep_risk(case_dock.desk.store, case_dock.desk.case, image.id, kept.answer)
         case_dock.desk.edit(changed, "the risk of a slide")
-        return str(image.id)
+        written = changed.image(image.id).risk
+        return "" if written is None else written.path.name
 
 
-def _report(path: Path, folder: Path, slide: Path, run: RunContext) -> Path:
+def _report(path: Path, folder: Path, info: SlideInfo, run: RunContext) -> Path:
     """Write the page."""
     from napari_melanoma.workflows.slide_report import write_slide_report
 
-    return write_slide_report(path, folder, slide)
+    return write_slide_report(path, folder, info.path, scale=info.pixel_size)
