@@ -182,6 +182,22 @@ def test_what_the_head_says_moves_no_image_in_the_first_stage(
     assert not all(same[name] for name in same if name.startswith("head."))
 
 
+def test_in_the_first_stage_the_image_learns_the_class_without_the_depth() -> None:
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+    from napari_melanoma.training.two_stages import FirstStage
+
+    network: Any = build_network("biomarker", {**OPTIONS, "depth_mean": 1.5, "depth_std": 0.5})
+    stage = FirstStage(network, 2, 3)
+    features = torch.rand(2, network.image_maps + 1)
+    deeper = features.clone()
+    deeper[:, -1] += 5
+    assert torch.equal(stage(features), stage(deeper))
+    features[:, 0] += 5
+    assert not torch.equal(stage(features), stage(deeper))
+
+
 @pytest.mark.parametrize("loss", ["smooth_l1", "gaussian_nll"])
 def test_cases_without_a_depth_teach_none(loss: Any) -> None:
     import torch

@@ -20,7 +20,8 @@ class FirstStage(nn.Module):
     """A head of its own, by which the image learns the class in the first stage; no part of the model.
 
     The network's head learns beside it from the start, without a say in what the image learns, so that each epoch has
-    answers that can be measured. In the second stage it learns alone.
+    answers that can be measured. In the second stage it learns alone. Of a network that tells a depth, this head gets
+    the features of the image and not the depth: what that explains of the class, the image would not learn to see.
 
     Parameters
     ----------
@@ -36,7 +37,8 @@ class FirstStage(nn.Module):
 
     def __init__(self, network: Classifier, classes: int, epochs: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(embedding_width(network), classes))
+        self._features = network.image_maps or embedding_width(network)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self._features, classes))
         self._epochs = epochs
 
     def is_over(self, epoch: int) -> bool:
@@ -55,8 +57,8 @@ class FirstStage(nn.Module):
         return epoch >= self._epochs
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give logits, float (batch, class), of the image alone, float (batch, feature)."""
-        found: Tensor = self.head(features)
+        """Give logits, float (batch, class), of the image alone, float (batch, feature); the depth stands last."""
+        found: Tensor = self.head(features[:, : self._features])
         return found
 
 
