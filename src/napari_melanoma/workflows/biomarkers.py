@@ -145,9 +145,7 @@ def biomarkers(
     table = np.column_stack([table, shares])
     measures, without = ranked_measures(table, positive, groups)
     if "ulceration_share" in without and why:
-        without["ulceration_share"] = (
-            why if drawing is None else f"{without['ulceration_share']}; the first without it: {why}"
-        )
+        without["ulceration_share"] += f"; the first without it: {why}" if drawing else f"; {why}"
     result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
     write_biomarkers(out, result, classifier, options, run)
     return result

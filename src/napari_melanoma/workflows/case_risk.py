@@ -58,7 +58,7 @@ def keep_risk(store: CaseStore, case: Case, image_id: str, answer: Mapping[str, 
     except (ConfigError, KeyError, TypeError) as error:
         raise InputError(f"this risk is of another form ({error}): estimate it again.") from error
     if not path.is_file():
-        store.added(path, is_copy=True)
+        store.added(path)
         write_json(path, dict(answer))
     return set_image(case, image_id, risk=kept)
 

@@ -44,7 +44,6 @@ class CaseStore:
         self._located = Located(Case())
         self._added: set[Path] = set()
         self._named: set[Path] = set()  # by a case that was saved
-        self._copies: set[Path] = set()  # of what lies elsewhere too
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -235,20 +234,16 @@ class CaseStore:
         """
         return self.folder / RESULTS / (correction.path.stem if correction else image_id)
 
-    def added(self, path: Path, *, is_copy: bool = False) -> None:
+    def added(self, path: Path) -> None:
         """Remember a mask, a risk or a result folder that is about to be written into the case folder.
 
         Parameters
         ----------
         path : pathlib.Path
             Removed when the case is closed, where a case that was saved named it and the last one does not: what a
-            person drew and never saved stays.
-        is_copy : bool
-            Of what lies elsewhere too, such as a risk: it is removed also where no case that was saved named it.
+            person drew and never saved stays. A risk, which lies beside its slide too, goes in any case.
         """
         self._added.add(path)
-        if is_copy:
-            self._copies.add(path)
 
     def close(self) -> None:
         """Let others write the case, and remove files that an undo left over; closing twice does no harm.
@@ -257,7 +252,7 @@ class CaseStore:
         """
         if not self.read_only:
             if _is_as_saved(self):
-                _remove((self._added & (self._named | self._copies)) - _files_of(self.case))
+                _remove(_ours(self._added, self._named, self.folder) - _files_of(self.case))
             self.read_only = "the case was closed. Open it again."
         self._held.close()
 
@@ -273,8 +268,7 @@ class CaseStore:
         """Take the case from its file, and look where its images are."""
         self._raw = _raw(self.folder)
         self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
-        for path in _own_risks(self.case, self.folder):
-            self.added(path, is_copy=True)
+        self._added |= {path for path in _files_of(self.case) if _is_risk(path, self.folder)}
 
 
 def _is_as_saved(store: CaseStore) -> bool:
@@ -292,10 +286,14 @@ def _files_of(case: Case) -> set[Path]:
     return masks | risks | {result.path for image in images for result in image.results}
 
 
-def _own_risks(case: Case, folder: Path) -> set[Path]:
-    """Files of risks that were written into the case folder; a path that somebody wrote by hand is not ours."""
-    told = (image.risk.path for _, image in case.each_image() if image.risk)
-    return {path for path in told if path.parent == folder / RISKS and path.suffix == ".json"}
+def _ours(added: set[Path], named: set[Path], folder: Path) -> set[Path]:
+    """Files that may be removed once no case names them; a mask that no case ever named is a person's work."""
+    return {path for path in added if path in named or _is_risk(path, folder)}
+
+
+def _is_risk(path: Path, folder: Path) -> bool:
+    """Whether a file is a risk of this program's in a case folder; another path, written by hand, is not ours."""
+    return path.parent == folder / RISKS and path.suffix == ".json"
 
 
 def _remove(paths: Iterable[Path]) -> None:
