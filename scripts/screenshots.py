@@ -56,9 +56,7 @@ def main() -> int:
         choices=("lesion", "answer", "review", "train", "body", "case", "slide", "depth", "risk"),
         help="pictures of one dock alone",
     )
-    parser.add_argument(
-        "--risk-model", type=Path, help="bundle that tells metastasis; without it no picture of the risk"
-    )
+    parser.add_argument("--risk-model", default="risk-demo", help="model that tells metastasis, for its picture")
     parser.add_argument("--slide", type=Path, help="for the picture of the risk; the sample slide without it")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
@@ -311,13 +309,10 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer.close()
 
 
-def risk_pictures(bundle: Path | None, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
+def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
     """Picture the fold Risk on a slide: an answer, where the network looks, and what it goes by."""
     import napari
 
-    if bundle is None:
-        logging.getLogger(__name__).warning("no picture of the risk: name a bundle with --risk-model")
-        return
     # What whoever makes the pictures has estimated stays out of them, and theirs stays as it is.
     for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         os.environ[variable] = str(folder / "user")
@@ -341,7 +336,7 @@ def risk_pictures(bundle: Path | None, slide: Path | None, folder: Path, out: Pa
     wait_until(lambda: bool(depth.keeper.now.found.proposals) and not dock.busy)
     dock.depth_fold.collapse(animate=False)
     dock.risk_fold.expand(animate=False)
-    page.view.model.model = str(bundle)
+    page.view.model.model = model
     page.view.model.changed.emit()
     page.keeper.fill_in({"age": "64", "sex": "male", "site": "lower extremity"})
     page.tell()

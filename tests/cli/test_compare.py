@@ -158,7 +158,7 @@ def test_the_model_of_a_run_is_taken_over_and_says_where_it_comes_from(run: Run,
     assert line.endswith("(from lesion-small)")
     listed = lines(run("models", "list", "--json").stdout)
     parents = {line["name"]: line["parent"] for line in listed if line["event"] == "model"}
-    shipped = dict.fromkeys(("lesion-small", "melanoma-small", "skin-demo", "tile-demo", "tissue-demo"))
+    shipped = dict.fromkeys(("lesion-small", "melanoma-small", "risk-demo", "skin-demo", "tile-demo", "tissue-demo"))
     assert parents == {**shipped, "tiny": "lesion-small"}
 
 
