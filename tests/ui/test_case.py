@@ -18,7 +18,7 @@ from napari_melanoma.data.case.corrections import read_correction
 from napari_melanoma.data.case.store import CaseStore
 from napari_melanoma.ui.case.dock import CaseDock
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 NAMES = (
     "back_left_1_dermoscopy",
     "back_left_1_macro",
