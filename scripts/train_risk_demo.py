@@ -33,9 +33,10 @@ from napari_melanoma.workflows.train import train
 
 NAME = "risk-demo"
 COHORTS = {"cohort": CohortConfig(seed=3, count=800), "fresh": CohortConfig(seed=0, count=400)}
+KEPT_BACK = "test"  # the split of the looks that no training slide has
 MEASURED = {
-    "fresh": ("test", "other patients, stains and nuclei that no training slide has"),
-    "cohort": ("test", "patients of the same drawing kept back, in such looks"),
+    "fresh": "other patients, stains and nuclei that no training slide has",
+    "cohort": "patients of the same drawing kept back, in such looks",
 }
 METHODS = {"grad_cam": "Grad-CAM", "attention": "attention"}
 NOTES = """## What it is
@@ -87,7 +88,7 @@ def _trained() -> BundleInfo:
     """Train as far as that is not done."""
     folder = RunFolder(Path("run"))
     if not folder.bundle.is_dir():
-        shipped, splits = shipped_recipe("risk-small"), {"split": "train", "held_out_split": "test"}
+        shipped, splits = shipped_recipe("risk-small"), {"split": "train", "held_out_split": KEPT_BACK}
         recipe = shipped.recipe(["cohort"], shipped.start or "none", data=splits)
         train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
     return read_bundle(folder.bundle)
@@ -95,17 +96,16 @@ def _trained() -> BundleInfo:
 
 def _measured(info: BundleInfo, name: str) -> str:
     """Row of the table of a cohort's patients who were kept back."""
-    split, what = MEASURED[name]
     classifier, out = Classifier.load(info), Path("measured") / name
-    options = ClassEvaluationOptions(target="metastasis", split=split)
+    options = ClassEvaluationOptions(target="metastasis", split=KEPT_BACK)
     found = evaluate_classifier(classifier, [Path(name)], out, options, run=RunContext())
-    asked = PointingOptions(tuple(METHODS), split)
+    asked = PointingOptions(tuple(METHODS), KEPT_BACK)
     games = point(classifier, [Path(name)], out, asked, run=RunContext())
     law = json.loads((Path(name) / "cohort.json").read_text(encoding="utf-8"))["auc_of_test"]["all"]
     depths = found.depths.estimates(list(found.told.groups)) if found.depths else {}
     hits = " | ".join(f"{games[method].share}" for method in METHODS)
     cells = [
-        what,
+        MEASURED[name],
         len(found.told.labels),
         found.parts["all"]["AUC"],
         f"{law:.3f}",

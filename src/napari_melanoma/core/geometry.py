@@ -34,6 +34,22 @@ class PixelSize:
                     "Draw the ruler over a known length, or leave the scale unknown."
                 )
 
+    def agrees(self, other: PixelSize) -> bool:
+        """Say whether two sizes are the same, whoever says so, apart from the last digits.
+
+        Parameters
+        ----------
+        other : PixelSize
+            Another one.
+
+        Returns
+        -------
+        bool
+            Whether they differ by less than a millionth.
+        """
+        rows = math.isclose(self.y_um, other.y_um, rel_tol=1e-6)
+        return rows and math.isclose(self.x_um, other.x_um, rel_tol=1e-6)
+
     @classmethod
     def from_ruler(
         cls, start: tuple[float, float], end: tuple[float, float], length_mm: float, aspect: float = 1.0

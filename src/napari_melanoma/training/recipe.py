@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
     from napari_melanoma.training.cache_index import Kind
 
+STILL = {"scale": (1.0, 1.0), "aspect": 1.0}  # amounts that vary nothing; every other is 0
 EVENLY = "the others are drawn evenly, whatever data.sampling is"
 
 
@@ -114,6 +115,11 @@ class AugmentationConfig(Config):
     bubbles_probability: float = Field(0, ge=0, le=1, description="2 to 12 bubbles of air in the gel")
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
     cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, its mask stays")
+
+    @property
+    def is_still(self) -> bool:
+        """Whether images are shown as they are, or as they are in a mirror: every amount is none."""
+        return all(value == STILL.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
 
 
 class TrainRecipe(Config):

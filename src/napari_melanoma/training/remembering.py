@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
+from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MOST_BYTES = 1 << 30  # of the maps that one kind of encoder remembers
-STILL = {"scale": (1.0, 1.0), "aspect": 1.0}  # every other amount of an augmentation is 0
+MOST_MEMORIES = 2  # kinds of encoders
 
 
 def sees_the_same(recipe: TrainRecipe) -> bool:
@@ -34,24 +34,7 @@ def sees_the_same(recipe: TrainRecipe) -> bool:
     asked = recipe.classification
     if asked is None or not asked.freeze_encoder or asked.mixup or asked.cutmix or asked.adaptation.method != "none":
         return False
-    return is_still(recipe.augmentation)
-
-
-def is_still(augmentation: AugmentationConfig) -> bool:
-    """Say whether images are shown as they are, or as they are in a mirror.
-
-    Parameters
-    ----------
-    augmentation : AugmentationConfig
-        How they are varied.
-
-    Returns
-    -------
-    bool
-        True where every amount is none.
-    """
-    values = augmentation.model_dump()
-    return all(value == STILL.get(name, 0) for name, value in values.items() if name != "flip")
+    return recipe.augmentation.is_still
 
 
 def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
@@ -106,25 +89,30 @@ def recall(encoder: nn.Module) -> None:
 def forget() -> None:
     """Let go of all that encoders remember; those that still look begin anew."""
     for memory in _MEMORIES.values():
-        memory.known.clear()
+        memory.clear()
     _MEMORIES.clear()
 
 
 class _Memory:
     """What an encoder saw: digest of an image to its deepest map."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, most_bytes: int) -> None:
         self.known: dict[bytes, Tensor] = {}
-        self._room = room
+        self._most, self._bytes = most_bytes, 0
 
     def keep(self, key: bytes, one: Tensor) -> None:
         """Keep a map, where there is room."""
-        if one.nbytes <= self._room:
-            self.known[key], self._room = one.clone(), self._room - one.nbytes
+        if self._bytes + one.nbytes <= self._most:
+            self.known[key] = one.clone()
+            self._bytes += one.nbytes
+
+    def clear(self) -> None:
+        """Let go of all, and have room again."""
+        self.known.clear()
+        self._bytes = 0
 
 
 _MEMORIES: dict[bytes, _Memory] = {}  # by what the encoder is; the one asked for last stands last
-MOST_MEMORIES = 2
 
 
 def _memory_of(encoder: nn.Module, most_bytes: int) -> _Memory:

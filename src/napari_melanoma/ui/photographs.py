@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -132,7 +131,7 @@ def pixel_size(layer: Layer) -> PixelSize | None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
     known = (_about(layer).get("ruler"), _about(layer).get("pixel_size"))
-    return next((stated for stated in known if stated is not None and _same(stated, size)), size)
+    return next((stated for stated in known if stated is not None and stated.agrees(size)), size)
 
 
 def aspect(layer: Layer) -> float:
@@ -155,11 +154,6 @@ def aspect(layer: Layer) -> float:
 def _about(layer: Layer) -> dict[str, Any]:
     """What this plugin keeps in a layer's metadata."""
     return layer.metadata.get(KEY, {})
-
-
-def _same(one: PixelSize, other: PixelSize) -> bool:
-    """Whether two pixel sizes agree, wherever they come from."""
-    return math.isclose(one.y_um, other.y_um, rel_tol=1e-6) and math.isclose(one.x_um, other.x_um, rel_tol=1e-6)
 
 
 def _micrometres(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, which napari depends on

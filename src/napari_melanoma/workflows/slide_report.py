@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,6 @@ from napari_melanoma.workflows.slide_regions import slide_noted
 
 if TYPE_CHECKING:
     from napari_melanoma.io.slide_depth import Reading, SlideDepth
-
-SAME = 1e-6  # of a scale: closer, two are written with other digits alone
 
 
 def has_something_to_report(folder: Path) -> bool:
@@ -96,19 +93,11 @@ def _info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInf
         try:
             with open_slide(slide) as opened:
                 info = opened.info
-            return info if given is None or _is_same(info.pixel_size, given) else _reopened(slide, given)
+            own = info.pixel_size
+            return info if given is None or (own and own.agrees(given)) else _reopened(slide, given)
         except (MelanomaError, OSError):
             pass
     return SlideInfo(slide or folder, folder.name, "", (), pixel_size=given)
-
-
-def _is_same(one: PixelSize | None, other: PixelSize) -> bool:
-    """Whether a slide has a scale, apart from who says so and the last digits."""
-    return (
-        one is not None
-        and math.isclose(one.y_um, other.y_um, rel_tol=SAME)
-        and math.isclose(one.x_um, other.x_um, rel_tol=SAME)
-    )
 
 
 def _reopened(slide: Path, given: PixelSize) -> SlideInfo:

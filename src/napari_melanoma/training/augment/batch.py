@@ -18,7 +18,6 @@ from napari_melanoma.training.augment.mixing import mix
 from napari_melanoma.training.augment.partners import is_mixing
 from napari_melanoma.training.augment.sharpness import Blur, Coarsen, Noise, Sharpen
 from napari_melanoma.training.augment.warp import Warp, are_mirrored
-from napari_melanoma.training.remembering import is_still
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +46,7 @@ class BatchAugmentation:
         self._config = config
         self._seed = seed
         self._classes = classes
-        self._still = classes == 1 and is_still(config)
+        self._still = classes == 1 and config.is_still
         self._side = side
         # In the order in which it befalls a photograph: what lies on the skin, light, lens, sensor, file.
         on_skin = [look(config) for look in (Hair, Bubbles)]
