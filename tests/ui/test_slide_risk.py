@@ -100,7 +100,8 @@ def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path, m
 
 
 @pytest.mark.one_qt
-def test_without_a_model_it_says_what_is_missing(person, slide_path):
+def test_without_a_model_it_says_what_is_missing(person, slide_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED", tmp_path / "nothing ships")
     person.opens_slides(slide_path)
     opens(person)
     assert person.dock.findChild(QComboBox, "risk_model").currentText() == "none installed: choose a folder"
@@ -116,7 +117,9 @@ def test_a_bundle_by_its_folder_is_taken_and_another_refused(person, slide_path,
     person.opens_slides(slide_path)
     opens(person)
     picker = page(person).view.model
-    assert [picker.combo.itemText(index) for index in range(picker.combo.count())] == ["risk-test", "a folder ..."]
+    listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
+    assert listed == ["risk-test", "risk-demo", "a folder ..."]  # the user's own first, and picked
+    assert picker.model == "risk-test"
     assert "'risk-test' has learnt from drawn patients alone" in seen(person, "risk_phantom")
     for folder, model in ((other, str(other)), (wrong, str(other))):
         picker.combo.setCurrentIndex(picker.combo.count() - 1)

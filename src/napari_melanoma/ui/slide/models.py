@@ -105,13 +105,13 @@ class OpenPicker(ModelPicker):
 
     def refresh(self) -> None:
         """List the models that are there now."""
-        for place, bundle in enumerate(one for one in self.installed() if self.fits(one)):
-            if self.combo.findData(bundle.name) < 0:
-                self.combo.insertItem(min(place, max(0, self.combo.count() - 1)), bundle.name, bundle.name)
-            found = self.combo.findData(bundle.name)
-            self.combo.setItemData(found, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         if self.combo.findData(OTHER) < 0:
             self.combo.addItem("", OTHER)
+        for place, bundle in enumerate(one for one in self.installed() if self.fits(one)):
+            if self.combo.findData(bundle.name) < 0:
+                self.combo.insertItem(min(place, self.combo.count() - 1), bundle.name, bundle.name)
+            found = self.combo.findData(bundle.name)
+            self.combo.setItemData(found, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         last = self.combo.count() - 1
         self.combo.setItemText(last, self.others[0] if last else self.others[1])
         if self.model:

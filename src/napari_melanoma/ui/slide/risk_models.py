@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog
@@ -29,6 +30,18 @@ class RiskPicker(OpenPicker):
     tip = "The model that says how likely it has spread"
 
     others = ("a folder ...", "none installed: choose a folder")
+
+    def installed(self) -> Sequence[BundleInfo]:
+        """List the models that may be offered, the user's own first: what ships is a demonstration.
+
+        Returns
+        -------
+        sequence of BundleInfo
+            The installed ones.
+        """
+        from napari_melanoma.models.registry import SHIPPED
+
+        return sorted(super().installed(), key=lambda bundle: bundle.path.parent == SHIPPED)
 
     def fits(self, bundle: BundleInfo) -> bool:
         """Say whether a model tells metastasis.
