@@ -415,7 +415,6 @@ def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_
         assert store.read_only == ""
 
 
-@pytest.mark.one_qt
 def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
     create = CaseStore.create
 

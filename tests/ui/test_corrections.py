@@ -161,7 +161,6 @@ def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyse
     assert box.currentText() == "Spitz nevus"
 
 
-@pytest.mark.one_qt
 def test_the_name_is_given_once(analysed, corrections, qtbot):
     menu = analysed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)

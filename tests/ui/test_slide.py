@@ -284,7 +284,6 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, slide_path, monkeypatch):
     dock, questions = person.dock, []
     person.opens_slides(slide_path)

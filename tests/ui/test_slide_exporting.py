@@ -49,7 +49,6 @@ def test_a_name_that_is_typed_without_a_suffix_gets_it(analysed, tmp_path, kind,
     analysed.until(lambda: (tmp_path / f"mine.{suffix}").is_file())
 
 
-@pytest.mark.one_qt
 def test_regions_that_are_exported_get_the_suffix_too(analysed, tmp_path):
     analysed.dock.regions_fold.expand(animate=False)
     analysed.dock.regions.controls.importing.emit("lesions")

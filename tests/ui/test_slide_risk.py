@@ -330,7 +330,6 @@ def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
     assert not (folder / "risk.json").exists()
 
 
-@pytest.mark.one_qt
 def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_path):
     from napari_melanoma.data.case.edit import add_images, add_lesion, set_lesion
     from napari_melanoma.data.case.model import Case, CaseImage
