@@ -3,8 +3,9 @@
     python scripts/train_risk_demo.py OUT
 
 Draws 800 patients to learn from into ``OUT/cohort`` (a fifth of them, in looks that the others do not have, are kept
-back) and 400 others into ``OUT/fresh``, trains the shipped recipe ``risk-small`` in ``OUT/run``, measures it on both,
-the pointing game too, and writes the bundle ``risk-demo`` into ``OUT/bundles``. A stopped call goes on where it was.
+back) and 400 others into ``OUT/fresh``, trains the shipped recipe ``risk-small`` with three seeds in ``OUT/runs``,
+measures each on both, the pointing game too, and writes that with the least loss on its tuning patients as the bundle
+``risk-demo`` into ``OUT/bundles``. A stopped call goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.phantom.cohort.config import CohortConfig
 from napari_melanoma.data.phantom.cohort.files import write_cohort
 from napari_melanoma.inference.classification import Classifier
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
+from napari_melanoma.models.bundle import load_network, read_bundle, write_bundle
 from napari_melanoma.models.reference import read_reference
 from napari_melanoma.workflows.evaluate_classes import evaluate_classifier
 from napari_melanoma.workflows.measuring_classes import ClassEvaluationOptions
@@ -29,10 +30,12 @@ from napari_melanoma.workflows.model_card import head, training
 from napari_melanoma.workflows.pointing import PointingOptions, point
 from napari_melanoma.workflows.recipes import shipped_recipe
 from napari_melanoma.workflows.risk_comparators import COMPARATORS
+from napari_melanoma.workflows.runs import read_run
 from napari_melanoma.workflows.train import train
 
 NAME = "risk-demo"
 COHORTS = {"cohort": CohortConfig(seed=3, count=800), "fresh": CohortConfig(seed=0, count=400)}
+SEEDS = (0, 1, 2)
 KEPT_BACK = "test"  # the split of the looks that no training slide has
 MEASURED = {
     "fresh": "other patients, stains and nuclei that no training slide has",
@@ -70,8 +73,11 @@ def main() -> int:
     for name, asked in COHORTS.items():
         if not (Path(name) / "cohort.json").is_file():
             write_cohort(asked, Path(name), arguments.processes, RunContext())
-    draft = _trained()
-    rows = [_measured(draft, name) for name in MEASURED]
+    for seed in SEEDS:
+        _train(seed)
+    chosen = min(SEEDS, key=_tuning_loss)
+    rows = [_measured(seed, name) for seed in sorted(SEEDS, key=chosen.__ne__) for name in MEASURED]
+    draft = read_bundle(_folder(chosen).bundle)
     config = draft.config.model_copy(
         update={"name": NAME, "title": "Risk of metastasis, phantom-trained, demonstration", "licence": "BSD-3-Clause"}
     )
@@ -84,19 +90,29 @@ def main() -> int:
     return 0
 
 
-def _trained() -> BundleInfo:
+def _folder(seed: int) -> RunFolder:
+    """Where a seed is trained."""
+    return RunFolder(Path("runs") / str(seed))
+
+
+def _train(seed: int) -> None:
     """Train as far as that is not done."""
-    folder = RunFolder(Path("run"))
-    if not folder.bundle.is_dir():
-        shipped, splits = shipped_recipe("risk-small"), {"split": "train", "held_out_split": KEPT_BACK}
-        recipe = shipped.recipe(["cohort"], shipped.start or "none", data=splits)
-        train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
-    return read_bundle(folder.bundle)
+    folder = _folder(seed)
+    if folder.bundle.is_dir():
+        return
+    shipped, splits = shipped_recipe("risk-small"), {"split": "train", "held_out_split": KEPT_BACK}
+    recipe = shipped.recipe(["cohort"], shipped.start or "none", data=splits).model_copy(update={"seed": seed})
+    train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
 
 
-def _measured(info: BundleInfo, name: str) -> str:
-    """Row of the table of a cohort's patients who were kept back."""
-    classifier, out = Classifier.load(info), Path("measured") / name
+def _tuning_loss(seed: int) -> float:
+    """Loss on the patients set aside while learning, at the end."""
+    return read_run(_folder(seed).path).metrics[-1]["tuning_loss"]
+
+
+def _measured(seed: int, name: str) -> str:
+    """Row of the table: a seed, on a cohort's patients who were kept back."""
+    classifier, out = Classifier.load(read_bundle(_folder(seed).bundle)), Path("measured") / str(seed) / name
     options = ClassEvaluationOptions(target="metastasis", split=KEPT_BACK)
     found = evaluate_classifier(classifier, [Path(name)], out, options, run=RunContext())
     asked = PointingOptions(tuple(METHODS), KEPT_BACK)
@@ -105,6 +121,8 @@ def _measured(info: BundleInfo, name: str) -> str:
     depths = found.depths.estimates(list(found.told.groups)) if found.depths else {}
     hits = " | ".join(f"{games[method].share}" for method in METHODS)
     cells = [
+        seed,
+        f"{_tuning_loss(seed):.3f}",
         MEASURED[name],
         len(found.told.labels),
         found.parts["all"]["AUC"],
@@ -120,11 +138,12 @@ def _table(rows: list[str]) -> Iterator[str]:
     yield "## How well it does\n"
     yield (
         "Thickness as measured, age, sex and site given. In brackets 95 % intervals (bootstrap over patients). Best "
-        "AUC: of who knows the law. Thickness: mean error of what the image tells, in mm. Pointing: how often the "
-        "strongest place lies on necrosis, of patches that show some.\n"
+        "AUC: of who knows the law. Thickness: mean error of what the image tells, in mm. Grad-CAM and attention: how "
+        "often their strongest place lies on necrosis, of patches that show some. The recipe was trained with three "
+        "seeds; this bundle is the first in the table, the one with the least loss on its tuning patients.\n"
     )
-    yield "| patients | number | AUC | best AUC | thickness | pointing, Grad-CAM | attention | chance |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| seed | tuning loss | patients | number | AUC | best AUC | thickness | Grad-CAM | attention | chance |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     yield from rows
     yield ""
 

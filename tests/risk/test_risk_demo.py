@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -34,6 +36,15 @@ def patches() -> tuple[Patch, Patch]:
     return draw_patch(patient, config), draw_patch(replace(patient, necrosis=0.0), config)
 
 
+@pytest.fixture(scope="module")
+def thin() -> list[Patch]:
+    """Six patches of thin melanomas with necrosis, in looks that no training had: chance finds it in one of eight."""
+    config = CohortConfig(seed=5, count=200)
+    kept = (one for one in draw_patients(config) if one.split == "test" and one.necrosis and one.depth_mm < 1.5)
+    patches = (draw_patch(one, config) for one in kept)
+    return list(islice((patch for patch in patches if patch.necrosis.any()), 6))
+
+
 def told(patch: Patch, **form: str) -> RiskAnswer:
     known = known_of_patch({**FORM, **form})
     return assess([PatchPicture(patch.rgb, "patch")], known, load_risk_model(NAME), RiskOptions(model=NAME))
@@ -63,8 +74,11 @@ def test_an_empty_form_is_answered(patches: tuple[Patch, Patch]) -> None:
     assert answer.depth.mm is not None
 
 
-def test_grad_cam_points_at_necrosis(patches: tuple[Patch, Patch]) -> None:
-    patch = patches[0]
-    lesion = Lesion(patch.rgb, np.ones(patch.rgb.shape[:2], bool), {**FORM, "depth_mm": "1.5"})
-    heat = explain(load_risk_model(NAME), lesion, "grad_cam", None, RunContext())
-    assert pointed(heat, patch.necrosis, 16).hit
+@pytest.mark.parametrize("method", ["grad_cam", "attention"])
+def test_its_maps_point_at_necrosis(thin: list[Patch], method: Literal["grad_cam", "attention"]) -> None:
+    model = load_risk_model(NAME)
+    hits = []
+    for patch in thin:
+        lesion = Lesion(patch.rgb, np.ones(patch.rgb.shape[:2], bool), {**FORM, "depth_mm": "1.5"})
+        hits.append(pointed(explain(model, lesion, method, None, RunContext()), patch.necrosis, 16).hit)
+    assert sum(hits) >= len(thin) - 1, hits
