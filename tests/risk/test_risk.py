@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchPictu
     assert answer.interval is not None
     assert answer.interval[0] <= answer.probability <= answer.interval[1]
     assert answer.verdict.startswith(f"metastasis {answer.probability:.2f} (")
+
+
+def test_what_is_sure_is_said_of_metastasis(picture: PatchPicture, loaded: Classifier) -> None:
+    answer = asked(picture, FORM, loaded)
+    for possible, said in {
+        (loaded.info.config.classes[0],): "no metastasis at",
+        ("metastasis",): "metastasis at",
+        tuple(loaded.info.config.classes): "cannot tell at",
+    }.items():
+        assert replace(answer, possible=possible).verdict.rpartition(": ")[2].startswith(said)
 
 
 def test_shares_add_up_to_the_answer(picture: PatchPicture, loaded: Classifier) -> None:

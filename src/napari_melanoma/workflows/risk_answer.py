@@ -113,7 +113,8 @@ class RiskAnswer:
         if self.interval is None:
             said = "how sure that is was never measured"
         elif len(self.possible) == 1:
-            said = f"{self.possible[0]} at {100 * self.coverage:g} % coverage"
+            answer = self.positive if self.possible[0] == self.positive else f"no {self.positive}"
+            said = f"{answer} at {100 * self.coverage:g} % coverage"
         else:
             said = f"cannot tell at {100 * self.coverage:g} % coverage"
         return f"{self.positive} {self.probability:.2f}{between}: {said}"
