@@ -199,6 +199,7 @@ class Person:
 
         button = self.finds(QAbstractButton, name)
         assert button.isEnabled(), f"{name} is disabled: {button.toolTip()}"
+        self.qtbot.waitUntil(lambda: button.height() > 0, timeout=PATIENCE_MS)  # just shown, not laid out yet
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def waits(self):
