@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,15 @@ def test_a_bundle_by_its_folder_is_taken_and_another_refused(person, slide_path,
     assert "tells melanoma" in person.dock.status.text
     assert seen(person, "risk_phantom") == ""
     assert person.dock.settings.kept("slide/risk_model", "") == str(other)
+
+
+@pytest.mark.one_qt
+def test_a_slide_whose_files_have_numbers_for_names_is_named_by_its_folder(waiting, monkeypatch):
+    slide = page(waiting).slide
+    info = replace(slide.info, name="CMU-1_dicom")
+    monkeypatch.setattr(type(slide), "info", property(lambda _: info))
+    estimates(waiting)
+    assert waiting.dock.status.text == "The risk of CMU-1_dicom is estimated."
 
 
 def test_a_risk_is_estimated_shown_kept_and_found_again(waiting, slide_path):

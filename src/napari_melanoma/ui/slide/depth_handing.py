@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.ui.job import Latest
+from napari_melanoma.ui.slide.picker import said_name
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -106,7 +107,7 @@ class DepthHanding(QObject):
         case, reading = case_dock.desk.case, self._keeper.reading
         image = image_in(case, slide.info.path)
         if image is None:
-            raise InputError(NOT_IN_CASE.format(slide.info.path.name))
+            raise InputError(NOT_IN_CASE.format(said_name(slide.info)))
         if case_dock.desk.read_only:
             raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
         changed = with_reading(case, image.id, reading)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.slide import camera as slide_camera
+from napari_melanoma.ui.slide.picker import said_name
 from napari_melanoma.ui.slide.risk_asking import RiskQuestion
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class RiskActs(QObject):
         page = self._page
         if page.made is not None and page.slide is not None and page.folder is not None:
             told = {"model": page.made.model.model, **arguments}
-            page.asking.ask(RiskQuestion(kind, page.slide.info.path, page.folder, told))
+            page.asking.ask(RiskQuestion(kind, page.slide.info.path, said_name(page.slide.info), page.folder, told))
             page.tell()
 
     def _on_edited(self) -> None:

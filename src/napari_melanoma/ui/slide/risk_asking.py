@@ -32,10 +32,14 @@ VERBS = {"risk": "slide_risk", "biomarkers": "slide_biomarkers"}
 
 @dataclass(frozen=True, eq=False)
 class RiskQuestion:
-    """What is asked: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``; of which slide; in the worker's words."""
+    """What is asked: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``; of which slide; in the worker's words.
+
+    ``said`` is what the slide is called before a user.
+    """
 
     kind: str
     slide: Path
+    said: str
     folder: Path
     arguments: dict[str, Any]
 
@@ -139,7 +143,7 @@ class RiskAsking(QObject):
 
     def _on_answer(self, _: object) -> None:
         if self._asked is not None:
-            self._said = DONE[self._asked.kind].format(self._asked.slide.name)
+            self._said = DONE[self._asked.kind].format(self._asked.said)
 
     def _on_finished(self) -> None:
         question, self._asked, self._request = self._asked, None, None

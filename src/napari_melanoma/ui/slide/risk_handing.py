@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.slide.depth_handing import NO_CASE, NOT_IN_CASE
+from napari_melanoma.ui.slide.picker import said_name
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -103,7 +104,7 @@ class RiskHanding(QObject):
             raise InputError(NO_CASE)
         image = image_in(case_dock.desk.case, slide.info.path)
         if image is None:
-            raise InputError(NOT_IN_CASE.format(slide.info.path.name))
+            raise InputError(NOT_IN_CASE.format(said_name(slide.info)))
         if case_dock.desk.read_only:
             raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
         changed = keep_risk(case_dock.desk.store, case_dock.desk.case, image.id, kept.answer)
