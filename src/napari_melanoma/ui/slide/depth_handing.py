@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.slide.picker import said_name
+from napari_melanoma.ui.slide.case_beside import NO_CASE, case_beside
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.depth_keeper import DepthKeeper
     from napari_melanoma.ui.slide.depth_view import DepthView
     from napari_melanoma.ui.slide.dock import SlideDock
-
-NO_CASE = "no case is open: open it in the Case dock (Plugins > Melanoma > Case), with this slide among its images."
-NOT_IN_CASE = "{} is no image of the case that is open: drop it on its lesion in the Case dock first."
 
 
 class DepthHanding(QObject):
@@ -98,21 +95,15 @@ class DepthHanding(QObject):
             self._dock.status.say(said)
 
     def _hand_over(self) -> str:
-        from napari_melanoma.workflows.depth_report import image_in, keep_in_case, with_reading
+        from napari_melanoma.workflows.depth_report import keep_in_case, with_reading
 
-        slide, now, found = self._dock.slide, self._keeper.now, self._dock.window().findChild(QWidget, "case_dock")
-        case_dock: Any = found
-        if slide is None or now is None or case_dock is None or case_dock.desk.case is None:
+        now = self._keeper.now
+        if now is None:
             raise InputError(NO_CASE)
-        case, reading = case_dock.desk.case, self._keeper.reading
-        image = image_in(case, slide.info.path)
-        if image is None:
-            raise InputError(NOT_IN_CASE.format(said_name(slide.info)))
-        if case_dock.desk.read_only:
-            raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
-        changed = with_reading(case, image.id, reading)
-        keep_in_case(case_dock.desk.store.folder, image.id, now.history.now)
-        case_dock.desk.edit(changed, "what was read from the slide")
+        desk, image = case_beside(self._dock)
+        changed = with_reading(desk.case, image.id, self._keeper.reading)
+        keep_in_case(desk.store.folder, image.id, now.history.now)
+        desk.edit(changed, "what was read from the slide")
         return f"Taken into the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.ui.job import Latest
-from napari_melanoma.ui.slide.depth_handing import NO_CASE, NOT_IN_CASE
-from napari_melanoma.ui.slide.picker import said_name
+from napari_melanoma.ui.slide.case_beside import NO_CASE, case_beside
 
 if TYPE_CHECKING:
     from napari_melanoma.core.runs import RunContext
@@ -96,19 +95,13 @@ class RiskHanding(QObject):
     def _keep(self) -> str:
         """Write it; the name of its file."""
         from napari_melanoma.workflows.case_risk import keep_risk
-        from napari_melanoma.workflows.depth_report import image_in
 
-        slide, kept = self._dock.slide, self._keeper.kept
-        case_dock: Any = self._dock.window().findChild(QWidget, "case_dock")
-        if slide is None or kept is None or case_dock is None or case_dock.desk.case is None:
+        kept = self._keeper.kept
+        if kept is None:
             raise InputError(NO_CASE)
-        image = image_in(case_dock.desk.case, slide.info.path)
-        if image is None:
-            raise InputError(NOT_IN_CASE.format(said_name(slide.info)))
-        if case_dock.desk.read_only:
-            raise InputError(f"the case may not be changed: {case_dock.desk.read_only}")
-        changed = keep_risk(case_dock.desk.store, case_dock.desk.case, image.id, kept.answer)
-        case_dock.desk.edit(changed, "the risk of a slide")
+        desk, image = case_beside(self._dock)
+        changed = keep_risk(desk.store, desk.case, image.id, kept.answer)
+        desk.edit(changed, "the risk of a slide")
         written = changed.image(image.id).risk
         return "" if written is None else written.path.name
 
