@@ -15,10 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "src" / "napari_melanoma"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LONGEST_FILE = 400
-LONGEST_CLASS = 250
+LONGEST_FILE = 800
+LONGEST_CLASS = 400
 LONGEST_FUNCTION = 60
-LARGEST_WEIGHTS = 40e6
+LARGEST_WEIGHTS = 60e6
 
 # Home folders and mount points as they stand on one machine; a documented example writes ~ or a relative path.
 OF_ONE_MACHINE = re.compile(r"(?<![\w.~<:/-])/(?:home|Users|root|work|scratch|mnt)/\w|\b[A-Z]:\\Users\\\w")

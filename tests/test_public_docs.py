@@ -1,9 +1,10 @@
-"""Every public function, class and method says what it takes, gives and raises, in hints and in numpydoc.
+"""Everything has type hints; what ``__all__`` exports has full numpydoc; what is documented exists.
 
-What counts as public: a name without a leading underscore, at the top of a module or in such a class. Not asked for:
-sections of a property (its summary says it), of a method that Qt or Lightning calls by a name of its own
-(``closeEvent``, ``on_train_end``) or that a base class in the same module has described; a Qt object's ``parent``; a
-parameter whose ``Annotated`` help is what the command line shows.
+A name without a leading underscore, at the top of a module or in such a class, needs type hints; a module and a class need
+a docstring. Sections (Parameters, Returns, Raises) are required only of what the module's ``__all__`` exports, and never of
+a property, of a method that Qt or Lightning calls by a name of its own (``closeEvent``, ``on_train_end``), of one that a base
+class in the same module has described, of a Qt object's ``parent``, or of a parameter whose ``Annotated`` help is what the
+command line shows. Elsewhere one line is enough, or none; where there are sections, their parameters must exist.
 """
 
 from __future__ import annotations
@@ -127,6 +128,21 @@ def undocumented_parameters(public: Public, sections: NumpyDocString) -> list[st
     return sorted(asked - named) + sorted(f"{name} (no such parameter)" for name in surplus)
 
 
+def exported(tree: ast.Module) -> set[str]:
+    """Return the names in the module's ``__all__``."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def faults_of_named_parameters(public: Public) -> Iterator[str]:
+    text = ast.get_docstring(public.owner if public.node.name == "__init__" else public.node)
+    surplus = [name for name in undocumented_parameters(public, NumpyDocString(text)) if " (" in name] if text else []
+    if surplus:
+        yield f"Parameters: {', '.join(surplus)}"
+
+
 def faults_of_sections(public: Public) -> Iterator[str]:
     node = public.node
     holder = public.owner if node.name == "__init__" else node
@@ -161,6 +177,9 @@ def faults(tree: ast.Module) -> Iterator[str]:
     for public in functions(tree):
         if missing := without_hints(public):
             yield f"{public.name}: no hints for {', '.join(missing)}"
+        if (public.owner.name if public.owner else public.name) not in exported(tree):
+            yield from (f"{public.name}: {fault}" for fault in faults_of_named_parameters(public))
+            continue
         marks = decorators(public.node)
         one_line_will_do = called_by_a_framework(public) or described_by_a_base(public, tree)
         if {"setter", "overload"} & marks:
@@ -179,6 +198,7 @@ def test_what_is_public_is_documented(module: Path) -> None:
 
 BAD = '''
 """A module."""
+__all__ = ["K", "f"]
 def f(a: int, b, *, c: int = 0) -> float:
     """Do.
 
@@ -199,6 +219,15 @@ class K:
         """Start."""
     @property
     def p(self) -> int: ...
+def inner(a: int, b) -> int:
+    """Add.
+
+    Parameters
+    ----------
+    a, d : int
+        Numbers.
+    """
+def bare(a: int) -> int: ...
 '''
 
 
@@ -210,4 +239,6 @@ def test_the_check_finds_what_it_looks_for() -> None:
         "f: Raises: InputError",
         "K.__init__: Parameters: size",
         "K.p: no docstring",
+        "inner: no hints for b",
+        "inner: Parameters: d (no such parameter)",
     ]
