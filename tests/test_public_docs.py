@@ -1,10 +1,11 @@
 """Everything has type hints; what ``__all__`` exports has full numpydoc; what is documented exists.
 
-A name without a leading underscore, at the top of a module or in such a class, needs type hints; a module and a class need
-a docstring. Sections (Parameters, Returns, Raises) are required only of what the module's ``__all__`` exports, and never of
-a property, of a method that Qt or Lightning calls by a name of its own (``closeEvent``, ``on_train_end``), of one that a base
-class in the same module has described, of a Qt object's ``parent``, or of a parameter whose ``Annotated`` help is what the
-command line shows. Elsewhere one line is enough, or none; where there are sections, their parameters must exist.
+A name without a leading underscore, at the top of a module or in such a class, needs type hints; a module and a class
+need a docstring. Sections (Parameters, Returns, Raises) are required only of what the module's ``__all__`` exports,
+and never of a property, of a method that Qt or Lightning calls by a name of its own (``closeEvent``,
+``on_train_end``), of one that a base class in the same module has described, of a Qt object's ``parent``, or of a
+parameter whose ``Annotated`` help is what the command line shows. Elsewhere one line is enough, or none; where there
+are sections, their parameters exist.
 """
 
 from __future__ import annotations
