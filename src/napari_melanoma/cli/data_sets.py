@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import Debug, Json, MaskValues, NoPatients, add_verb, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -77,18 +77,23 @@ def import_(
     map_: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what its columns and words mean.")
     ] = None,
+    no_patients: NoPatients = False,
+    mask_values: MaskValues = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import a public set."""
     with session(json, debug) as current:
         from napari_melanoma.data.mapping import read_mapping
+        from napari_melanoma.data.masks.values import parse_values
         from napari_melanoma.data.sources import AS_IT_IS, find_source
-        from napari_melanoma.workflows.data_import import import_source
+        from napari_melanoma.workflows.data_import import SourceOptions, import_source
 
         current.after_stop = "What was imported is kept: run the same command again to go on."
         mapping = read_mapping(map_) if map_ else AS_IT_IS
-        found = import_source(find_source(source), folder, out, mapping=mapping, run=current.run)
+        source_ = find_source(source)
+        options = SourceOptions(mapping, no_patients, parse_values(mask_values))
+        found = import_source(source_, folder, out, options, run=current.run)
         for image, reason in found.faults:
             current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
         if found.found < found.expected:

@@ -80,6 +80,8 @@ def tiles(
         current.after_stop = "No data set was made: run the same command again."
         paths = find_slides(slides)
         forms = Forms({}, patients)
+        for about, said in forms.unrecognized:
+            current.report.tell("note", f"note: column '{about}' of {patients}: {said}", about=about, said=said)
         known = {path.stem: forms.of(path.stem) for path in paths}
         report = make_tile_data(paths, regions or [], out, options, run=current.run, patients=known)
         _say(current, report, out)

@@ -19,6 +19,22 @@ Flips = Annotated[
         "--flips", help="Ask the model about the mirror images too: the mean of four answers, and where they disagree."
     ),
 ]
+NoPatients = Annotated[
+    bool,
+    typer.Option(
+        "--no-patients",
+        help="Confirm that no column names the patients. Images of one patient may then be in training and test set.",
+    ),
+]
+MaskValues = Annotated[
+    str | None,
+    typer.Option(
+        "--values",
+        metavar="VALUES",
+        help="What is lesion in masks with several values: values or names with commas, all (every value but 0) or "
+        "keep (as classes).",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that receives the results; made where it is missing.")]
 
 

@@ -70,6 +70,8 @@ def risk(
         known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
         forms = Forms({name: str(value) for name, value in known.items()}, metadata)
         paths = find_cases(cases)
+        for about, said in forms.unrecognized:
+            current.report.tell("warning", f"column '{about}' of {metadata}: {said}", column=about)
         if lacking := forms.lacking([case_name(path) for path in paths]):
             who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
             said = f"{metadata} has no row for {who} (image_id): what it would say is taken as not known"

@@ -245,11 +245,12 @@ class Corrections:
             for column in ("mask_path", "prediction_path"):
                 values[column] = image.mask(column, prepared.files.get(column))
         draft.fresh += fresh
+        table = draft.table.with_columns(tuple(values))
         if number is None:
-            number = len(draft.table.records)
-            table = draft.table.insert(number, values)
+            number = len(table.records)
+            table = table.insert(number, values)
         else:
-            table = draft.table.put(number, values)
+            table = table.put(number, values)
         draft.change(Change(image_id, before, table.row(number), number), table)
         return image_id
 

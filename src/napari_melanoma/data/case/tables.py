@@ -123,7 +123,8 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: ColumnMapp
     except InputError as error:
         notes.append((path.name, f"was left out: {error}"))
     report = harmoniser.report()
-    notes += [(path.name, f"{about}: {said}.") for about, said in report.findings()]
+    unknown = report.unrecognized_columns("left out", "if it is that, map it in the dialog for the table's columns")
+    notes += [(path.name, f"{about}: {said}.") for about, said in (*unknown, *report.findings())]
     if report.rows and not named:
         notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
     shared = _shared(there.union(beside, by_path))
