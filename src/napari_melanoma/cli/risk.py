@@ -12,6 +12,9 @@ from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_melanoma.workflows.forms import Forms
     from napari_melanoma.workflows.risk_answer import RiskAnswer
     from napari_melanoma.workflows.risks import RiskOutcome
 
@@ -70,12 +73,7 @@ def risk(
         known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
         forms = Forms({name: str(value) for name, value in known.items()}, metadata)
         paths = find_cases(cases)
-        for about, said in forms.unrecognized:
-            current.report.tell("warning", f"column '{about}' of {metadata}: {said}", column=about)
-        if lacking := forms.lacking([case_name(path) for path in paths]):
-            who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
-            said = f"{metadata} has no row for {who} (image_id): what it would say is taken as not known"
-            current.report.tell("warning", said, lacking=lacking)
+        _warn_of_table(current, forms, metadata, [case_name(path) for path in paths])
         done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"
@@ -98,6 +96,16 @@ def _one(models: list[str]) -> str:
             "with an --out of its own."
         )
     return models[0]
+
+
+def _warn_of_table(current: Session, forms: Forms, table: Path | None, cases: list[str]) -> None:
+    """Name the columns that are not recognized and the cases that the table has no row for."""
+    for about, said in forms.unrecognized:
+        current.report.tell("warning", f"column '{about}' of {table}: {said}", column=about)
+    if lacking := forms.lacking(cases):
+        who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
+        said = f"{table} has no row for {who} (image_id): what it would say is taken as not known"
+        current.report.tell("warning", said, lacking=lacking)
 
 
 def _tell(current: Session, outcome: RiskOutcome) -> None:

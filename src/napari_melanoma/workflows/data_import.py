@@ -77,30 +77,12 @@ class SourceOptions:
 def import_source(
     source: Source, folder: Path, out: Path, options: SourceOptions = SourceOptions(), *, run: RunContext
 ) -> SourceReport:
-    """Import a public set, or a table of one's own.
+    """Import a public set, or images or a table of one's own, into the new data set ``out``.
 
     Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder holds a table and no image, the
     data set has rows without images (``path`` is empty). All is gathered in a hidden folder beside ``out``, which takes
-    its name once it is complete; the same command goes on after a stop or a crash.
-
-    Parameters
-    ----------
-    source : Source
-        The set.
-    folder : pathlib.Path
-        That it was downloaded or unpacked into.
-    out : pathlib.Path
-        The data set, which must not exist.
-    options : SourceOptions
-        How it is read.
-    run : RunContext
-        Takes the progress; may stop it.
-
-    Returns
-    -------
-    SourceReport
-        What was taken and what was not: an image that cannot be read, or whose mask cannot or has another size, is
-        left out and named.
+    its name once it is complete; the same command goes on after a stop or a crash. An image that cannot be read, or
+    whose mask cannot or has another size, is left out and named in the report.
 
     Raises
     ------
