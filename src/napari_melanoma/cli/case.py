@@ -121,8 +121,8 @@ def _answer(current: Session, folder: Path, classifier: str) -> None:
 
 def _answer_line(one: LesionAnswer) -> str:
     """The answer of a lesion for people."""
-    odd, unlike = one.odd.sentence if one.odd else "", "unlike all it was trained on" if one.answer.unlike else ""
-    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd, unlike)))}"
+    odd = one.odd.sentence if one.odd else ""
+    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd)))}"
 
 
 def _lines(shown: Case) -> Iterator[str]:

@@ -111,6 +111,11 @@ class Validity(Config):
         """What else speaks against a prediction, beside the reason in its headline, a sentence each."""
         return tuple(_sentence(one.text) for one in (*self._of("invalid")[1:], *self._of("caution")))
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Of all reasons."""
+        return tuple(one.code for one in self.reasons)
+
     def headline(self, statement: str) -> str:
         """Give the first line of a prediction.
 
@@ -326,8 +331,7 @@ class PredictionFacts:
         if self.distance is not None and self.limit is not None and not self.distance <= self.limit:  # nor if it is NaN
             yield _invalid(
                 "out_of_distribution",
-                f"the image is out of distribution. It differs from all data that '{self.model}' was trained on "
-                f"(distance {self.distance:.3g}, limit {self.limit:.3g})",
+                f"the image is out of distribution. It differs from the data that '{self.model}' was trained on",
             )
 
     def _of_calibration(self) -> Iterable[ValidityReason]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity
 
 RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
 LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
@@ -24,6 +27,37 @@ def read_content(folder: Path) -> dict[str, Any]:
         Empty where the analysis has not ended, or what is there cannot be read.
     """
     return read_object(folder / RESULT)
+
+
+def validity_in(content: Mapping[str, Any]) -> Validity:
+    """Read whether the predictions for a slide are valid.
+
+    Parameters
+    ----------
+    content : mapping
+        Of ``result.json``.
+
+    Returns
+    -------
+    Validity
+        As it is stored; of results that were written before 2026-11-22 what follows from their warnings and scale.
+    """
+    stored = Validity.from_json(content.get("validity"))
+    if stored is not None:
+        return stored
+    warnings, model = [str(one) for one in content.get("warnings") or ()], content.get("model") or {}
+    mpp, expected = content.get("mpp"), model.get("mpp")
+    is_scaled = isinstance(mpp, list) and len(mpp) == 2 and isinstance(expected, int | float) and expected > 0
+    found = max(*mpp, *(content.get("tile_mpp") or ())) if is_scaled and mpp else 0.0
+    failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
+    return PredictionFacts(
+        str(model.get("name", "")),
+        demonstration=any("is a demonstration" in one for one in warnings),
+        scale=ScaleMatch(found, expected) if found > 0 else None,
+        distance=float(any(one.startswith("out of distribution") for one in warnings)),
+        limit=0.5,
+        failed_share=failed / total if total else 0.0,
+    ).validity()
 
 
 def read_object(path: Path) -> dict[str, Any]:

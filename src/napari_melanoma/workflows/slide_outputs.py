@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,11 +15,12 @@ from napari_melanoma.analysis.slide_scores import SlideScoreConfig, slide_score
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.slide_attention import ATTENTION
 from napari_melanoma.io.slide_folder import HEATMAP, RESULT
 from napari_melanoma.io.slide_results import DONE, FAILED, SlideResult
 from napari_melanoma.workflows.slide_bags import attention_map
-from napari_melanoma.workflows.slide_depth import NOTHING, UNFAMILIAR, slide_depth
+from napari_melanoma.workflows.slide_depth import NOTHING, slide_depth
 from napari_melanoma.workflows.slide_depth_parts import DepthMap
 from napari_melanoma.workflows.slide_lesion_files import store_lesions
 from napari_melanoma.workflows.slide_maps import SlideMaps, stitched_maps, tile_maps
@@ -49,6 +50,7 @@ class Analysed:
     warnings: tuple[str, ...]
     seconds: float
     answer: dict[str, Any] | None = None  # of a model of whole slides
+    validity: Validity = field(default_factory=Validity)
 
 
 def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
         if analysed.model.kind != "regression":
             target = target_class(analysed.model, analysed.options)
             lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
-            outlines, kept = store_lesions(folder, lesions)
+            outlines, kept = store_lesions(folder, lesions, analysed.validity)
             found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, target)}
             found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
             found |= _depth(analysed, maps, lesions, run)
@@ -138,8 +140,7 @@ def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], 
     if analysed.model.kind != "dense":
         return dict(NOTHING)
     whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
-    familiar = not any(warning.startswith(UNFAMILIAR) for warning in analysed.warnings)
-    return slide_depth(whole, lesions, run, familiar=familiar)
+    return slide_depth(whole, lesions, run, analysed.validity)
 
 
 def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
@@ -190,6 +191,7 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "slide": slide.name,
         "file": slide.path.name,
         "fingerprint": slide.fingerprint,
+        "validity": analysed.validity.to_json(),
         "mpp": None if size is None else [size.y_um, size.x_um],
         "mpp_source": None if size is None else size.source,
         "model": {
