@@ -144,7 +144,7 @@ def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
     """The images of a lesion for people."""
     for image in images:
         results = counted(len(image.results), "result") if image.results else ""
-        risk = f"risk: {image.risk.verdict}" if image.risk else ""
+        risk = f"risk: {image.risk.headline}" if image.risk else ""
         facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results, risk)
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 

@@ -46,17 +46,42 @@ def validity_in(content: Mapping[str, Any]) -> Validity:
     if stored is not None:
         return stored
     warnings, model = [str(one) for one in content.get("warnings") or ()], content.get("model") or {}
-    mpp, expected = content.get("mpp"), model.get("mpp")
-    is_scaled = isinstance(mpp, list) and len(mpp) == 2 and isinstance(expected, int | float) and expected > 0
-    found = max(*mpp, *(content.get("tile_mpp") or ())) if is_scaled and mpp else 0.0
+    seen = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
+    expected = float(model.get("mpp") or 0)
     failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
     return PredictionFacts(
         str(model.get("name", "")),
         demonstration=any("is a demonstration" in one for one in warnings),
-        scale=ScaleMatch(found, expected) if found > 0 else None,
+        scale=ScaleMatch(max(seen), expected) if seen and min(expected, *seen) > 0 else None,
         distance=float(any(one.startswith("out of distribution") for one in warnings)),
         limit=0.5,
         failed_share=failed / total if total else 0.0,
+    ).validity()
+
+
+def risk_validity_in(answer: Mapping[str, Any]) -> Validity:
+    """Read whether a risk is valid.
+
+    Parameters
+    ----------
+    answer : mapping
+        Of ``risk.json``, or of a case.
+
+    Returns
+    -------
+    Validity
+        As it is stored; of answers that were written before 2026-11-22 what follows from their warnings.
+    """
+    stored = Validity.from_json(answer.get("validity"))
+    if stored is not None:
+        return stored
+    warnings, model = [str(one) for one in answer.get("warnings") or ()], answer.get("model") or {}
+    return PredictionFacts(
+        str(model.get("name", "")),
+        demonstration=any("drawn patients alone" in one or "phantom-trained" in one for one in warnings),
+        distance=float(any("out of distribution" in one for one in warnings)),
+        limit=0.5,
+        calibrated=bool(answer.get("interval")),
     ).validity()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.validity import Validity
@@ -24,7 +24,14 @@ class ValidityNotice(QWidget):
         Begins the object names.
     *numbers : QWidget
         All that the prediction says; shown on request only where it is not valid.
+
+    Attributes
+    ----------
+    shown : Signal(bool)
+        The numbers are shown from now on, or hidden.
     """
+
+    shown = Signal(bool)
 
     def __init__(self, icons: ThemedIcons, name: str, *numbers: QWidget) -> None:
         super().__init__()
@@ -71,11 +78,15 @@ class ValidityNotice(QWidget):
         self.also.setVisible(bool(lines))
         self.frame.setVisible(bool(known.reasons))
         self.anyway.setVisible(not known.valid)
-        self.numbers.setVisible(known.valid or self.anyway.isChecked())
+        self._show_numbers(known.valid or self.anyway.isChecked())
 
     def _on_anyway(self, shown: bool) -> None:
         self.anyway.setText(HIDE if shown else SHOW)
-        self.numbers.setVisible(shown or self.anyway.isHidden())
+        self._show_numbers(shown or self.anyway.isHidden())
+
+    def _show_numbers(self, shown: bool) -> None:
+        self.numbers.setVisible(shown)
+        self.shown.emit(shown)
 
     def _on_colors(self) -> None:
         size = QSize(ICON_PX, ICON_PX)

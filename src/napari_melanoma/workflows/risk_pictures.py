@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.features.reading import number_of
+from napari_melanoma.data.phantom.mark import is_phantom
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.slide_depth import Line
 from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
@@ -33,12 +34,20 @@ HARMLESS = ("benign", "naevus", "nevus")
 
 @dataclass(frozen=True, eq=False)
 class PatchPicture:
-    """Pixels of a patch, uint8 (row, column, channel=3), what is there, its box in the slide's finest pixels, notes."""
+    """Pixels of a patch, uint8 (row, column, channel=3), what is there, its box in the slide's finest pixels, notes.
+
+    ``wide_mm`` is the width of the slide within it, None where that is unknown; ``modality`` is ``slide``, or what else
+    it certainly shows; ``synthetic`` says that it is of a phantom.
+    """
 
     rgb: NDArray[np.uint8]
     what: str
     box: Box | None = None
     notes: tuple[str, ...] = ()
+    wide_mm: float | None = None
+    modality: str | None = None
+    damage: str | None = None
+    synthetic: bool = False
 
 
 def find_cases(inputs: Sequence[str]) -> list[Path]:
@@ -131,10 +140,18 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
     notes = () if number_of(form.get("mpp_x")) > 0 else (NO_WIDTH.format(options.patch_mm),)
-    seen = recognise(rgb)
+    seen, modality = recognise(rgb), "slide"
     if seen.sure and seen.kind != "neither":
-        notes = (LIKE_SKIN.format(seen.kind), *notes)
-    return PatchPicture(rgb, "the patch that was given", notes=notes)
+        notes, modality = (LIKE_SKIN.format(seen.kind), *notes), seen.kind
+    return PatchPicture(
+        rgb,
+        "the patch that was given",
+        notes=notes,
+        wide_mm=options.patch_mm if number_of(form.get("mpp_x")) > 0 else None,
+        modality=modality,
+        damage=getattr(photograph, "damage", None),
+        synthetic=is_phantom(path),
+    )
 
 
 def _refuse_photograph(name: str, photograph: Photograph, form: Mapping[str, str]) -> None:
@@ -219,4 +236,14 @@ def _cut(slide: Slide, place: PatchPlace, um_per_px: Point) -> PatchPicture:
     pixels = slide.read_region(index, part)
     if slide.info.kind != "brightfield":
         raise InputError(f"{slide.info.path.name} is no brightfield slide: networks have learnt from stained tissue.")
-    return PatchPicture(fitted(pixels.astype("uint8", copy=False), side, side), place.what, box)
+    rgb = fitted(pixels.astype("uint8", copy=False), side, side)
+    wide = min(_within(box, slide, um_per_px))
+    return PatchPicture(rgb, place.what, box, wide_mm=wide, modality="slide", synthetic=is_phantom(slide.info.path))
+
+
+def _within(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:
+    """Height and width in mm of the part of a box that lies on the slide."""
+    full = slide.info.levels[0]
+    bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
+    sides = bottom - max(box.top, 0), right - max(box.left, 0)
+    return max(0, sides[0]) * um_per_px[0] / UM, max(0, sides[1]) * um_per_px[1] / UM

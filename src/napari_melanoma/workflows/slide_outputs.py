@@ -90,7 +90,7 @@ def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str
             target = target_class(analysed.model, analysed.options)
             lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
             outlines, kept = store_lesions(folder, lesions, analysed.validity)
-            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, target)}
+            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, maps, target)}
             found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
             found |= _depth(analysed, maps, lesions, run)
         else:
@@ -157,8 +157,8 @@ def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
     return share if share.shape == maps.probability.shape[1:] else None
 
 
-def _scores(analysed: Analysed, target: str) -> dict[str, Any]:
-    """Probability of the slide by each way to come to one, that of the options first."""
+def _scores(analysed: Analysed, maps: SlideMaps, target: str) -> dict[str, Any]:
+    """Probability of the slide by each way to come to one; the maximum is that of the map that lesions are found on."""
     result, classes = analysed.result, analysed.model.classes
     done = result.state == DONE
     values, shares = result.probability[done], analysed.plan.share[done]
@@ -167,6 +167,9 @@ def _scores(analysed: Analysed, target: str) -> dict[str, Any]:
     for method in METHODS:
         config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
         found = slide_score(values, config, shares).probability
+        if method == "maximum" and np.isfinite(maps.probability[index]).any():
+            peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
+            found = maps.probability[:, peak[0], peak[1]]
         scores[method] = dict(zip(classes, found.tolist(), strict=True))
     return {"probability": scores[chosen.method][target], "scores": scores}
 

@@ -278,5 +278,9 @@ def said_drawn(lesion: Any) -> str:  # noqa: ANN401 - a SlideLesion
         A sentence.
     """
     area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
-    known = "" if lesion.probability != lesion.probability else f", probability {lesion.probability:.2f}"
+    known = (
+        ""
+        if lesion.probability != lesion.probability
+        else f", p {class_of_probability([lesion])} {lesion.probability:.2f}"
+    )
     return f"Lesion {lesion.index} drawn: {lesion.label}, {area}{known}."

@@ -20,10 +20,11 @@ COLUMNS = ("#", "class", "p", "area", "tissue")
 ABOUT = (
     "Number: malignant ones first, of those the largest",
     "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
-    "Probability that it is malignant, or what the model looks for",
+    "Probability of the class named, for benign lesions too: mean of the heatmap over the lesion",
     "Area; in mm² where the slide has a scale",
     "Share of the slide's tissue",
 )
+TOLD_APART = ("malignant", "benign")
 LARGEST_FIRST = ("p", "area", "tissue")  # when they are clicked for the first time
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # told apart by eyes that see fewer colours
 ROWS_SEEN = 7
@@ -64,7 +65,8 @@ class LesionRows(QAbstractTableModel):
             return f"{ABOUT[place]} (click to sort; a third click puts all back)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
             return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
-        return COLUMNS[place] if role == Qt.ItemDataRole.DisplayRole else None
+        title = f"p {class_of_probability(self.lesions)}" if COLUMNS[place] == "p" else COLUMNS[place]
+        return title if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Give text, colour or explanation of a cell, as Qt asks."""
@@ -216,6 +218,22 @@ def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: b
     return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
 
 
+def class_of_probability(lesions: Sequence[SlideLesion]) -> str:
+    """Name the class that the probability of lesions is of.
+
+    Parameters
+    ----------
+    lesions : sequence of SlideLesion
+        Of one model.
+
+    Returns
+    -------
+    str
+        ``malignant`` for benign lesions too; of a model that does not tell these apart the class of all lesions.
+    """
+    return next((one.label for one in lesions if one.label not in TOLD_APART), "malignant")
+
+
 def said_lesion(lesion: SlideLesion) -> str:
     """Say all that is known of a lesion.
 
@@ -230,7 +248,8 @@ def said_lesion(lesion: SlideLesion) -> str:
         A line a fact.
     """
     known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
-    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability {known}"]
+    named_class = class_of_probability([lesion])
+    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {known}"]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
