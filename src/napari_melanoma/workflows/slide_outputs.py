@@ -169,7 +169,7 @@ def _scores(analysed: Analysed, maps: SlideMaps, target: str) -> dict[str, Any]:
         found = slide_score(values, config, shares).probability
         if method == "maximum" and np.isfinite(maps.probability[index]).any():
             peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
-            found = maps.probability[:, peak[0], peak[1]]
+            found = maps.probability[:, peak[0], peak[1]].astype(np.float64)
         scores[method] = dict(zip(classes, found.tolist(), strict=True))
     return {"probability": scores[chosen.method][target], "scores": scores}
 

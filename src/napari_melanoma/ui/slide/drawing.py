@@ -14,6 +14,7 @@ from napari_melanoma.ui.look import named, quiet, row
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.edits import drawn
 from napari_melanoma.ui.slide.line_width import line_width
+from napari_melanoma.ui.slide.table import class_of_probability
 
 if TYPE_CHECKING:
     from napari.layers import Shapes

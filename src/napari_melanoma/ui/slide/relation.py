@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_melanoma.ui.job import Latest
 from napari_melanoma.ui.look import ThemedIcons, named, quiet
 from napari_melanoma.ui.slide.scatter import Mark, Scatter
+from napari_melanoma.ui.slide.table import class_of_probability
 from napari_melanoma.ui.words import Words
 
 if TYPE_CHECKING:
