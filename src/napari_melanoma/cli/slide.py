@@ -145,7 +145,7 @@ def _tell(current: Session, status: SlideStatus) -> None:
     current.report.tell(
         "slide",
         f"{name}: {validity.headline(said_slide(status.content))}",
-        probability=status.content["probability"],
+        probability=status.content.get("probability"),
         validity=validity.to_json(),
         **values,
     )

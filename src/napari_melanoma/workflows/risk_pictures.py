@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 MOST_PX = 1024  # side of a patch as it is read: networks look at less
 OFF = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
 LIKE_SKIN = "this looks like a {} photograph of skin, and not like a section: then the answer means nothing"
-NO_WIDTH = "nothing says how wide the patch is: taken for {:g} mm (mpp_x and mpp_y of the table would say it)"
+NO_WIDTH = (
+    "nothing says how wide the patch is: taken for {:g} mm (state it with --mpp, or mpp_x and mpp_y of the table)"
+)
 HARMLESS = ("benign", "naevus", "nevus")
 
 
@@ -132,14 +135,16 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
     photograph = read_photograph(path)
     _refuse_photograph(path.name, photograph, form)
     rgb = photograph.rgb
+    stated = {name: number_of(form.get(name)) for name in ("mpp_y", "mpp_x")}
+    mpp = {name: um if um > 0 else options.mpp for name, um in stated.items()}
     for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
-        side_mm = number_of(form.get(name)) * count / UM
+        side_mm = (mpp[name] or math.nan) * count / UM
         if abs(side_mm - options.patch_mm) > OFF * options.patch_mm:
             raise InputError(
-                f"{path.name} shows {side_mm:.2f} mm, as {name} of the table says; the model looks at patches of "
+                f"{path.name} shows {side_mm:.2f} mm, as {name} of the table or --mpp says; the model looks at patches of "
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
-    notes = () if number_of(form.get("mpp_x")) > 0 else (NO_WIDTH.format(options.patch_mm),)
+    notes = () if mpp["mpp_x"] else (NO_WIDTH.format(options.patch_mm),)
     seen, modality = recognise(rgb), "slide"
     if seen.sure and seen.kind != "neither":
         notes, modality = (LIKE_SKIN.format(seen.kind), *notes), seen.kind
@@ -147,7 +152,7 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
         rgb,
         "the patch that was given",
         notes=notes,
-        wide_mm=options.patch_mm if number_of(form.get("mpp_x")) > 0 else None,
+        wide_mm=options.patch_mm if mpp["mpp_x"] else None,
         modality=modality,
         damage=getattr(photograph, "damage", None),
         synthetic=is_phantom(path),

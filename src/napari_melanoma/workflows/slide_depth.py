@@ -70,7 +70,7 @@ def slide_depth(
     try:
         candidates, notes = _measured(found, run, law, familiar="out_of_distribution" not in own.codes)
     except ScaleMissing as error:
-        candidates, notes = (), [str(error)]
+        return {**NOTHING, "depth": {"validity": own.to_json(), **_told((), [str(error)])}}
     told = _answer([_with_lesion(one, lesions) for one in candidates], notes)
     error_known = PredictionFacts("the model", calibrated=law is not None).validity()
     told["depth"] = {"validity": own.with_reasons(error_known).to_json(), **told["depth"]}

@@ -241,7 +241,7 @@ class LesionDrawing(QObject):
             self._refuse("")
             self._done += 1
             self._dock.table.pick(new[-1].index)
-            self._dock.status.say(said_drawn(new[-1]))
+            self._dock.status.say(said_drawn(new[-1], found.target))
             QTimer.singleShot(0, self._take)
 
     def _on_failed(self, error: Exception) -> None:
@@ -265,13 +265,15 @@ class LesionDrawing(QObject):
             self._button.setChecked(False)
 
 
-def said_drawn(lesion: Any) -> str:  # noqa: ANN401 - a SlideLesion
+def said_drawn(lesion: Any, target: str) -> str:  # noqa: ANN401 - a SlideLesion
     """Say what was drawn.
 
     Parameters
     ----------
     lesion : SlideLesion
         The new one.
+    target : str
+        Class that heatmap and lesions are about.
 
     Returns
     -------
@@ -282,6 +284,6 @@ def said_drawn(lesion: Any) -> str:  # noqa: ANN401 - a SlideLesion
     known = (
         ""
         if lesion.probability != lesion.probability
-        else f", p {class_of_probability([lesion])} {lesion.probability:.2f}"
+        else f", p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}"
     )
     return f"Lesion {lesion.index} drawn: {lesion.label}, {area}{known}."

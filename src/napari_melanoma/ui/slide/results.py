@@ -153,6 +153,7 @@ class SlideResults(QObject):
         """Show the lesions as rows."""
         dock = self._dock
         lesions = () if found is None else found.lesions
+        dock.table.rows.target = "" if found is None else found.target
         dock.table.show_lesions(lesions)
         self._show_parts()
         if found is not None:

@@ -24,7 +24,6 @@ ABOUT = (
     "Area; in mm² where the slide has a scale",
     "Share of the slide's tissue",
 )
-TOLD_APART = ("malignant", "benign")
 LARGEST_FIRST = ("p", "area", "tissue")  # when they are clicked for the first time
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # told apart by eyes that see fewer colours
 ROWS_SEEN = 7
@@ -36,6 +35,7 @@ class LesionRows(QAbstractTableModel):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.lesions: tuple[SlideLesion, ...] = ()
+        self.target = ""  # the class that the probabilities are of
 
     def show(self, lesions: Sequence[SlideLesion]) -> None:
         """Show other lesions.
@@ -65,7 +65,7 @@ class LesionRows(QAbstractTableModel):
             return f"{ABOUT[place]} (click to sort; a third click puts all back)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
             return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
-        title = f"p {class_of_probability(self.lesions)}" if COLUMNS[place] == "p" else COLUMNS[place]
+        title = f"p {self.target}".rstrip() if COLUMNS[place] == "p" else COLUMNS[place]
         return title if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -78,7 +78,7 @@ class LesionRows(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return said_lesion(lesion)
+            return said_lesion(lesion, self.target)
         return None
 
 
@@ -218,29 +218,33 @@ def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: b
     return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
 
 
-def class_of_probability(lesions: Sequence[SlideLesion]) -> str:
-    """Name the class that the probability of lesions is of.
+def class_of_probability(label: str, target: str = "") -> str:
+    """Name the class that the probability of a lesion is of.
 
     Parameters
     ----------
-    lesions : sequence of SlideLesion
-        Of one model.
+    label : str
+        Class of the lesion.
+    target : str
+        Class that heatmap and lesions are about; empty where that is unknown.
 
     Returns
     -------
     str
-        ``malignant`` for benign lesions too; of a model that does not tell these apart the class of all lesions.
+        ``malignant`` for benign lesions too, where nothing else is known.
     """
-    return next((one.label for one in lesions if one.label not in TOLD_APART), "malignant")
+    return target or ("malignant" if label == "benign" else label)
 
 
-def said_lesion(lesion: SlideLesion) -> str:
+def said_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Say all that is known of a lesion.
 
     Parameters
     ----------
     lesion : SlideLesion
         The lesion.
+    target : str
+        Class that heatmap and lesions are about; empty where that is unknown.
 
     Returns
     -------
@@ -248,7 +252,7 @@ def said_lesion(lesion: SlideLesion) -> str:
         A line a fact.
     """
     known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
-    named_class = class_of_probability([lesion])
+    named_class = class_of_probability(lesion.label, target)
     lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {known}"]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
