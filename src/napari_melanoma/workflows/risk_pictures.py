@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 MOST_PX = 1024  # side of a patch as it is read: networks look at less
 OFF = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
 LIKE_SKIN = "this looks like a {} photograph of skin, and not like a section: then the answer means nothing"
-NO_WIDTH = (
-    "nothing says how wide the patch is: taken for {:g} mm (state it with --mpp, or mpp_x and mpp_y of the table)"
-)
+NO_WIDTH = "nothing says how wide the patch is: taken for {:g} mm (state it with --mpp, or mpp_x and mpp_y of a table)"
 HARMLESS = ("benign", "naevus", "nevus")
 
 
@@ -141,7 +139,7 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
         side_mm = (mpp[name] or math.nan) * count / UM
         if abs(side_mm - options.patch_mm) > OFF * options.patch_mm:
             raise InputError(
-                f"{path.name} shows {side_mm:.2f} mm, as {name} of the table or --mpp says; the model looks at patches of "
+                f"{path.name} shows {side_mm:.2f} mm, as {name} or --mpp says; the model looks at patches of "
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
     notes = () if mpp["mpp_x"] else (NO_WIDTH.format(options.patch_mm),)

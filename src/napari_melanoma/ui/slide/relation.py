@@ -176,7 +176,8 @@ def _relate(
 def _mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> Mark:  # noqa: ANN401 - a lesion, or a row
     area = float(lesion.area_mm2 if in_mm2 else lesion.area_px)
     unit = "mm²" if in_mm2 else "px"
-    said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
+    probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
+    said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return Mark(area, float(lesion.probability), lesion.label != "benign", said, index)
 
 
