@@ -121,8 +121,8 @@ def _answer(current: Session, folder: Path, classifier: str) -> None:
 
 def _answer_line(one: LesionAnswer) -> str:
     """The answer of a lesion for people."""
-    odd, unlike = one.odd.sentence if one.odd else "", "unlike all it was trained on" if one.answer.unlike else ""
-    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd, unlike)))}"
+    odd = one.odd.sentence if one.odd else ""
+    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd)))}"
 
 
 def _lines(shown: Case) -> Iterator[str]:
@@ -144,7 +144,7 @@ def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
     """The images of a lesion for people."""
     for image in images:
         results = counted(len(image.results), "result") if image.results else ""
-        risk = f"risk: {image.risk.verdict}" if image.risk else ""
+        risk = f"risk: {image.risk.headline}" if image.risk else ""
         facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results, risk)
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 

@@ -121,7 +121,12 @@ def _tell(current: Session, outcome: RiskOutcome) -> None:
 
 def _tell_answer(current: Session, said: str, answer: RiskAnswer, about: dict[str, object]) -> None:
     """Say an answer, and what it rests on."""
-    current.report.tell("answer", said, **about, probability=answer.probability)
+    validity = answer.validity
+    current.report.tell("answer", said, **about, probability=answer.probability, validity=validity.to_json())
+    for reason in validity.cautions if validity.valid else validity.also:
+        current.report.tell("warning", f"  {about['case']}: {reason}", **about, warning=reason)
+    if not validity.valid:
+        return
     parts = (answer.depth.words, answer.because, f"not known: {', '.join(answer.missing)}" if answer.missing else "")
     current.report.tell("because", f"  {'; '.join(filter(None, parts))}", **about, shares=answer.shares)
     if answer.compared:

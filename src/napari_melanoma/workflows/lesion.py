@@ -11,7 +11,7 @@ from pydantic import Field
 from napari_melanoma.analysis.colormaps import draw_heatmap
 from napari_melanoma.analysis.contours import contours, draw_overlay
 from napari_melanoma.analysis.measurements import measure
-from napari_melanoma.analysis.modality import Recognised, recognise, warning_for
+from napari_melanoma.analysis.modality import Recognised, certain_kind, recognise, warning_for
 from napari_melanoma.analysis.refinement import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.analysis.roi import Roi, extract_roi
 from napari_melanoma.analysis.uncertainty import uncertain_band
@@ -20,6 +20,7 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.provenance import fingerprint, provenance
 from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.core.runs import RunContext
+from napari_melanoma.core.validity import PredictionFacts, Validity
 from napari_melanoma.inference.flips import Answer, LogitModel, flipped_answer
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb
@@ -76,6 +77,7 @@ class ModelStamp:
     device: str
     threshold: float
     modalities: tuple[str, ...] = ()
+    demonstration: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list where it comes from JSON
@@ -96,7 +98,8 @@ class ModelStamp:
         """
         info = model.info
         config = info.config
-        return cls(info.name, info.fingerprint, model.device, config.threshold, config.modalities)
+        demonstration = config.is_demonstration
+        return cls(info.name, info.fingerprint, model.device, config.threshold, config.modalities, demonstration)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,18 @@ class LesionResult:
         if self.looks is None:
             return ""
         return warning_for(self.looks, self.model.modalities, self.photograph.modality)
+
+    @property
+    def validity(self) -> Validity:
+        """Whether the model may be applied to the photograph: what it finds, and that it finds nothing."""
+        looks, photograph = self.looks, self.photograph
+        return PredictionFacts(
+            self.model.name,
+            demonstration=self.model.demonstration,
+            modality=None if looks is None else certain_kind(looks, photograph.modality),
+            modalities=self.model.modalities,
+            damage=getattr(photograph, "damage", None),
+        ).validity()
 
     @property
     def answer(self) -> Answer:
@@ -360,6 +375,7 @@ def describe(result: LesionResult) -> dict[str, object]:
         "modality": photograph.modality,
         "looks_like": result.looks and vars(result.looks),
         "warning": result.warning,
+        "validity": result.validity.to_json(),
         "pixel_size_um": pixel_size and {"y": pixel_size.y_um, "x": pixel_size.x_um, "source": pixel_size.source},
         "lesion_found": bool(result.measurements),
         "corrected_by_hand": result.corrected,

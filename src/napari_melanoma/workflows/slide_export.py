@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content
+from napari_melanoma.io.slide_folder import HEATMAP, OUTLINES, read_content, validity_in
 from napari_melanoma.io.slide_results import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.workflows.slide_lesion_files import COLOURS, read_lesions, write_lesions_table, write_outlines
 from napari_melanoma.workflows.slide_regions import slide_noted
@@ -96,7 +96,7 @@ def _geojson(path: Path, given: Exported, run: RunContext) -> None:
 
 def _csv(path: Path, given: Exported, run: RunContext) -> None:
     """Write a row a lesion."""
-    write_lesions_table(path, given.found)
+    write_lesions_table(path, given.found, validity_in(given.content))
 
 
 def _lesions_parquet(path: Path, given: Exported, run: RunContext) -> None:
