@@ -11,11 +11,12 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.file_names import file_names, unfit_for_id
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
@@ -97,7 +98,7 @@ def import_source(
         Where the user stopped it.
     """
     found = source.find(folder, mapping)
-    records = found.taken
+    records = _as_file_names(found.taken)
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
     with gathered(out) as place:
         journal = _Journal(place / JOURNAL, f"{source.spec.name} {folder.absolute()}")
@@ -114,6 +115,15 @@ def import_source(
         write_json(place / ORIGIN, {**_origin(source, report), "not_understood": met.unmapped})
         journal.path.unlink()
     return report
+
+
+def _as_file_names(records: Sequence[Record]) -> list[Record]:
+    """Give images ids that are file names, as archives and tables may name them anything."""
+    names = file_names(one.image_id for one in records if one.image is not None or unfit_for_id(one.image_id))
+    return [
+        replace(one, image_id=name) if (name := names.get(one.image_id, one.image_id)) != one.image_id else one
+        for one in records
+    ]
 
 
 def _harmonised(
