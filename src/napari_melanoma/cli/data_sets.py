@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, MaskValues, NoPatients, add_verb, examples
+from napari_melanoma.cli.options import AllowOutside, Debug, Json, MaskValues, NoPatients, add_verb, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -118,11 +118,12 @@ def merge(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Take a picture from each data set that has it.")
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Merge data sets."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.workflows.data_merge import MergeOptions, merge_datasets
 
         options = MergeOptions(keep_duplicates=keep_duplicates)
@@ -154,11 +155,12 @@ def split(
     no_look: Annotated[
         bool, typer.Option("--no-look", help="Do not look for images that show the same picture.")
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Split a data set."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.workflows.data_split import SplitOptions, split_dataset
 
         current.after_stop = "Nothing was changed."
@@ -186,11 +188,12 @@ def duplicates(
     across: Annotated[
         bool, typer.Option("--across", help="Only pairs of different data sets, none within one.")
     ] = False,
+    allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Find the same pictures."""
-    with session(json, debug) as current:
+    with session(json, debug, allow_outside) as current:
         from napari_melanoma.data.dataset import read_datasets
         from napari_melanoma.data.duplicates import find_duplicates
         from napari_melanoma.io.results import write_table

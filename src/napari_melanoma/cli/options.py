@@ -10,6 +10,13 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, the last one a summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="Let data sets name files outside their folders, and links that lead there; what lies outside is listed.",
+    ),
+]
 NoRefine = Annotated[
     bool, typer.Option("--no-refine", help="Take what the threshold gives: smooth, choose and fill nothing.")
 ]

@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
+from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.core.runs import RunContext
 from napari_melanoma.data.change_log import Change, ChangeLog, Row
 from napari_melanoma.data.correction import Correction
-from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error
+from napari_melanoma.data.correction_files import FILES, Prepared, StoredImage, removed_on_error, stored_file
 from napari_melanoma.data.corrections_place import corrections_folder
 from napari_melanoma.data.dataset import REVIEWS, Review
-from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.shared_table import Index, SharedTable
 from napari_melanoma.data.split_choice import SplitChoice
 from napari_melanoma.data.table_file import TableFile
@@ -230,7 +230,7 @@ class Corrections:
     def _has_photograph(self, digest: str) -> bool:
         """Whether a photograph is there; also says at once where the table cannot be read."""
         row = self.find(digest)
-        return row is not None and bool(row["path"]) and (self.folder / row["path"]).is_file()
+        return row is not None and stored_file(self.folder, row["path"]) is not None
 
     def _store(self, draft: _Draft, prepared: Prepared) -> str:
         """Give the files of a correction their places and put its row into the draft."""
@@ -278,8 +278,10 @@ class Corrections:
         for column in FILES:
             path = after.get(column)
             if path and path != before.get(column) and path not in table.index(column):
+                file = stored_file(self.folder, path)  # the history may come from anybody
                 with suppress(OSError):  # it does no harm where it stays
-                    (self.folder / path).unlink(missing_ok=True)
+                    if file is not None and file.parent.name == FILES[column]:
+                        file.unlink()
 
 
 class _Draft:

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.file_names import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.masks.matching import plain_stem
-from napari_melanoma.data.safe_names import free_name, safe_name
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import Record
 

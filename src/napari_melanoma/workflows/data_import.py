@@ -11,12 +11,13 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.file_names import file_names, unfit_for_id
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
@@ -97,7 +98,7 @@ def import_source(
         Where the user stopped it.
     """
     found = source.find(folder, options.mapping)
-    records = found.taken
+    records = _as_file_names(found.taken)
     report = SourceReport(len(records), source.spec.images, left=len(found.records) - len(records), notes=found.notes)
     if not source.spec.public:
         report.notes += _check_patients(records, options.no_patients)
@@ -125,6 +126,15 @@ def _check_patients(records: Sequence[Record], no_patients: bool) -> list[tuple[
     at_work = Harmoniser()
     named = sum("patient_id" in at_work.row(as_dict(record.values)) for record in records)
     return patients_note(named, len(records), at_work.report(), no_patients)
+
+
+def _as_file_names(records: Sequence[Record]) -> list[Record]:
+    """Give images ids that are file names, as archives and tables may name them anything."""
+    names = file_names(one.image_id for one in records if one.image is not None or unfit_for_id(one.image_id))
+    return [
+        replace(one, image_id=name) if (name := names.get(one.image_id, one.image_id)) != one.image_id else one
+        for one in records
+    ]
 
 
 def _harmonised(
