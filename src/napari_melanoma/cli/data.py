@@ -13,7 +13,7 @@ from napari_melanoma.cli.data_report import add_to as add_report_to
 from napari_melanoma.cli.data_sets import add_to as add_sets_to
 from napari_melanoma.cli.data_tables import add_to as add_tables_to
 from napari_melanoma.cli.data_tiles import add_to as add_tiles_to
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -59,11 +59,12 @@ def import_masks(
     metadata: Annotated[
         Path | None, typer.Option(metavar="CSV", help="image_id with patient_id, lesion_id, diagnosis, modality.")
     ] = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import masks."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged) as current:
         from napari_melanoma.workflows import mask_import
 
         given = {
@@ -102,11 +103,12 @@ def _say_import(current: Session, report: ImportReport, out: Path) -> None:
 
 def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, or a table alone.")],
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Look a data set over."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged) as current:
         from napari_melanoma.workflows.data_check import check_data
 
         current.after_stop = "Nothing was written."

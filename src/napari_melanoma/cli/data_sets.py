@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, add_verb, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -77,11 +77,12 @@ def import_(
     map_: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what its columns and words mean.")
     ] = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import a public set."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged) as current:
         from napari_melanoma.data.mapping import read_mapping
         from napari_melanoma.data.sources import AS_IT_IS, find_source
         from napari_melanoma.workflows.data_import import import_source

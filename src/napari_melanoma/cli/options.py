@@ -10,6 +10,12 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, the last one a summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AcceptDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--accept-damaged", help="Read what is left of photographs of which a part is missing, and mark every result."
+    ),
+]
 NoRefine = Annotated[
     bool, typer.Option("--no-refine", help="Take what the threshold gives: smooth, choose and fill nothing.")
 ]

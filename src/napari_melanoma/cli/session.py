@@ -24,6 +24,7 @@ from napari_melanoma.core.errors import (
     ScaleMissing,
 )
 from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.photographs import accepting_damaged
 
 FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
@@ -121,7 +122,7 @@ class Session:
 
 
 @contextmanager
-def session(as_json: bool, debug: bool) -> Iterator[Session]:
+def session(as_json: bool, debug: bool, accept_damaged: bool = False) -> Iterator[Session]:
     """Frame a verb.
 
     Parameters
@@ -130,6 +131,8 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
         Whether a machine listens.
     debug : bool
         Whether tracebacks are shown.
+    accept_damaged : bool
+        Whether photographs of which a part is missing are read.
 
     Yields
     ------
@@ -144,7 +147,7 @@ def session(as_json: bool, debug: bool) -> Iterator[Session]:
     """
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))
-    with _logged(debug), _until_nobody_reads():
+    with _logged(debug), _until_nobody_reads(), accepting_damaged(accept_damaged):
         try:
             with _signals(current):
                 yield current

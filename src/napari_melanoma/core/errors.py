@@ -39,7 +39,7 @@ class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the pl
     """A file is no image that can be decoded: truncated, empty, of another format or out of bounds."""
 
 
-class DamagedImage(UnreadableImage):  # noqa: N818 - as its base
+class DamagedImage(UnreadableImage):
     """A part of an image is missing or corrupt; the rest can be opened where a user accepts that.
 
     Parameters

@@ -43,6 +43,7 @@ class Correction:
     lesion_id: str | None = None
     modality: str | None = None
     source: Path | str | None = None
+    damage: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no data set could hold."""
@@ -76,6 +77,7 @@ def cells(correction: Correction) -> dict[str, str]:
         "lesion_id": correction.lesion_id,
         "diagnosis": correction.diagnosis,
         "modality": correction.modality,
+        "damage": correction.damage or "",
         "source": None if correction.source is None else PureWindowsPath(correction.source).name,
     }
     return {

@@ -29,11 +29,10 @@ HEAD_BYTES = 132
 MIN_SIDE = 16  # a smaller image holds no lesion that could be outlined
 MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
 
-# The most pixels that a byte of a file can stand for. JPEG needs a bit for each block of 64; deflate packs 1032:1, LZW about
-# 1300:1, run lengths 128:1, and lossy WebP takes 3 bits for 256 pixels. What is not listed has no bound of its own: the
-# last one is what no picture with a lesion reaches.
-PIXELS_PER_BYTE = {"JPEG": 512, "PNG": 8 * 1032, "BMP": 8 * 128, "WebP": 1000, "raw": 64, "deflate": 8 * 1032, "rle": 8 * 128}
-_MOST_PIXELS_PER_BYTE = 50_000
+# The most pixels that a byte of a file can stand for: JPEG needs a bit for each block of 64, lossy WebP 3 for 256;
+# deflate packs 1032:1, LZW about 1300:1 and run lengths 128:1, with a bit a pixel. Plain pixels may be cut off.
+PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
+_MOST_PIXELS_PER_BYTE = 50_000  # where the format has no bound; no photograph comes near
 _ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
@@ -161,6 +160,6 @@ def check_plausible(width: int, height: int, found: int, packing: str = "") -> N
     most = max(_ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
     if width * height > most:
         raise UnreadableImage(
-            f"claims {width} x {height} pixels, but holds {found} bytes of data, in which so many pixels cannot be stored: "
-            "its header or its data are damaged. Copy or export it again."
+            f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
+            "most of its data are missing. Copy or export it again."
         )

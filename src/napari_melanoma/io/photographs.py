@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "SUFFIXES", "Modality", "Photograph", "accepting_damaged", "find_photographs", "read_photograph", "stored_size",
+    "SUFFIXES", "Modality", "Photograph", "accepting_damaged", "damage_of", "damage_warning", "damaged_accepted",
+    "find_photographs", "read_photograph", "stored_size",
 ]  # fmt: skip
 
 _ACCEPT_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
@@ -90,16 +91,71 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
         raise UnreadableImage(f"{path} {fault}") from None
     except OSError as error:
         raise UnreadableImage(f"{path} {_refusal(path, error)}") from error
-    accepted = bool(os.environ.get(_ACCEPT_VARIABLE)) if accept_damaged is None else accept_damaged
+    accepted = damaged_accepted() if accept_damaged is None else accept_damaged
     if decoded.damage and not accepted:
         raise DamagedImage(
-            f"{path} is damaged: {decoded.damage}. Copy or export it again; --accept-damaged reads what is left of it "
-            "and marks every result.",
+            f"{path} is damaged: {decoded.damage}. Copy or export it again. To read what is left of it all the same, "
+            "which marks every result, use --accept-damaged or open it in the Lesion dock.",
             decoded.damage,
         )
     return Photograph(
         decoded.rgb, path.stem, decoded.pixel_size, decoded.modality, damage=decoded.damage, notes=decoded.notes
     )
+
+
+def damage_of(path: Path) -> str | None:
+    """Say what of a photograph is missing or corrupt.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    str or None
+        None where it is whole, and where it cannot be read at all, which ``read_photograph`` explains.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = identify(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind in ("TIFF", "DICOM"):
+                return _decode(file).damage
+            if kind is None:
+                return None
+            from napari_melanoma.io import pillow_images
+
+            return pillow_images.check(file, kind).damage
+    except (UnreadableImage, *DAMAGE):
+        return None
+
+
+def damage_warning(damage: str | None) -> str:
+    """Say in a sentence that a result rests on a damaged photograph.
+
+    Parameters
+    ----------
+    damage : str or None
+        As ``Photograph`` has it.
+
+    Returns
+    -------
+    str
+        Empty where it is whole.
+    """
+    return f"Damaged photograph: {damage}. The result may be wrong." if damage else ""
+
+
+def damaged_accepted() -> bool:
+    """Whether damaged photographs are read in this process.
+
+    Returns
+    -------
+    bool
+        As ``accepting_damaged`` says.
+    """
+    return bool(os.environ.get(_ACCEPT_VARIABLE))
 
 
 @contextmanager

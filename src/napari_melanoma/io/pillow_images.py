@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from typing import IO, TYPE_CHECKING
 
+from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
 from napari_melanoma.io.damage.checked import Checked
 from napari_melanoma.io.formats import DAMAGE, MIN_SIDE, Decoded, Format, check_plausible, check_size
@@ -49,9 +50,8 @@ def decode(file: IO[bytes], kind: Format) -> Decoded:
     """
     checked = check(file, kind)
     content = io.BytesIO(checked.content)
-    with open_lazily(content, kind) as image:
+    with _opened(content, kind, checked.damage) as image:
         profile = image.info.get("icc_profile")
-        image.load()  # a damaged picture fails here, so that what fails below is its EXIF alone
         orientation = _orientation(image)
         pixels, notes = _deep_png(checked.content) if kind == "PNG" and _is_deep(checked.content) else (image, ())
         return Decoded(upright(srgb(pixels, profile), orientation), damage=checked.damage, notes=notes)
@@ -115,6 +115,20 @@ def open_whole(file: IO[bytes], kind: Format) -> ImageFile:
     if checked.damage:
         raise ValueError(checked.damage)
     return open_lazily(io.BytesIO(checked.content), kind)
+
+
+def _opened(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
+    """Decode an image, so that what fails later is its EXIF alone; say what is missing where that fails."""
+    try:
+        image = open_lazily(content, kind)
+        image.load()
+    except DAMAGE:
+        if damage is None:
+            raise
+        raise UnreadableImage(
+            f"is damaged: {damage}, and what is left of it cannot be decoded. Copy or export it again."
+        ) from None
+    return image
 
 
 def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:

@@ -193,8 +193,8 @@ def _depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
     bits = most.bit_length()
     if 8 <= bits < 16 and most == 2**bits - 1 and int(samples[..., :3].max(initial=0)) <= most:
         return bits, f"its file states {most} as the largest value: its channels were read as {bits}-bit values"
-    bits, note = real_depth(samples)
-    return bits or 16, note
+    found, note = real_depth(samples)
+    return found or 16, note
 
 
 def _mode(page: TiffPage) -> str:

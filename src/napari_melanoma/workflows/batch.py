@@ -30,8 +30,8 @@ WAITING = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
 
 COLUMNS = (
-    "image", "file", "status", "error", "note", "warning", "looks_like", "model", "threshold", "height_px", "width_px",
-    "pixel_height_um", "pixel_width_um",
+    "image", "file", "status", "error", "note", "warning", "damage", "looks_like", "model", "threshold",
+    "height_px", "width_px", "pixel_height_um", "pixel_width_um",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -154,10 +154,10 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
-    notes = (note, "" if stored.get("lesion_found") else NO_LESION)
+    notes = (note, "" if stored.get("lesion_found") else NO_LESION, *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
-        _warning(stored), looks.get("kind"), (stored.get("model") or {}).get("name"),
+        _warning(stored), stored.get("damage"), looks.get("kind"), (stored.get("model") or {}).get("name"),
         stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
     )  # fmt: skip
     cells = answer_cells(stored.get("answer"))

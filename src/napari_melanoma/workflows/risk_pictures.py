@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.features.reading import number_of
-from napari_melanoma.io.photographs import Photograph, read_photograph
+from napari_melanoma.io.photographs import Photograph, damage_warning, read_photograph
 from napari_melanoma.io.slide_depth import Line
 from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
 from napari_melanoma.workflows.risk_answer import RiskOptions
@@ -131,6 +131,8 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
     notes = () if number_of(form.get("mpp_x")) > 0 else (NO_WIDTH.format(options.patch_mm),)
+    if photograph.damage:
+        notes = (damage_warning(photograph.damage), *notes)
     seen = recognise(rgb)
     if seen.sure and seen.kind != "neither":
         notes = (LIKE_SKIN.format(seen.kind), *notes)

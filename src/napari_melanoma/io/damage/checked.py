@@ -61,7 +61,8 @@ def missing_bytes(found: int, expected: int) -> str:
     """
     if found <= 0:
         raise UnreadableImage("is damaged: none of the data of its picture were found. Copy or export it again.")
-    return f"{_percent(expected - found, expected)} of its compressed data are missing ({found} of {expected} bytes found)"
+    lost = _percent(expected - found, expected)
+    return f"{lost} of its compressed data are missing ({found} of {expected} bytes were found)"
 
 
 def _percent(lost: int, whole: int) -> str:

@@ -1,7 +1,8 @@
-"""Whether the pixel data of a DICOM file are whole: their length, and the compressed frame by the rules of its format."""
+"""Whether the pixels of a DICOM file are whole: their length, and a compressed frame by the rules of its format."""
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _UNDEFINED = 0xFFFFFFFF
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
+_JPEG2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _RLE_HEADER = 64
+_ZEROS = re.compile(rb"\x00{128,}")  # the arithmetic coder of JPEG 2000 writes none; empty packets take a byte each
 
 
 def check(content: bytes, place: int, head: Dataset) -> Checked:
@@ -82,6 +85,8 @@ def _check_frame(content: bytes, start: int, head: Dataset) -> Checked:
     if syntax in _JPEG and jpeg.JpegStream.of(frame).precision == 8:
         checked = jpeg.check(frame)
         frame, damage = checked.content, checked.damage
+    elif syntax in _JPEG2000 and not damage and (zeros := _ZEROS.search(frame)):
+        damage = f"its compressed data are corrupt (a run of {zeros.end() - zeros.start()} zero bytes)"
     elif syntax == _RLE:
         checked = _check_run_lengths(frame, head)
         frame, damage = checked.content, checked.damage
@@ -93,14 +98,14 @@ def _check_frame(content: bytes, start: int, head: Dataset) -> Checked:
 
 
 def _packing(syntax: str, frame: bytes) -> str:
-    """Key of ``formats.PIXELS_PER_BYTE`` for a compressed frame; "" where a picture of one color takes nearly no data."""
+    """Key of ``formats.PIXELS_PER_BYTE`` for a compressed frame; "" where one color takes nearly no data."""
     if syntax == _RLE:
         return "rle"
     return "JPEG" if syntax in _JPEG and not jpeg.JpegStream.of(frame).arithmetic else ""
 
 
 def _fragments(content: bytes, place: int) -> tuple[list[bytes], int, int | None]:
-    """The fragments after the offset table, how many bytes of them are missing, and where their end mark is, if at all."""
+    """The fragments after the offset table, how many bytes of them are missing, and where their end mark is."""
     found: list[bytes] = []
     while place + 8 <= len(content):
         tag, length = content[place : place + 4], struct.unpack_from("<I", content, place + 4)[0]

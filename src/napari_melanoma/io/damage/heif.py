@@ -1,4 +1,4 @@
-"""Whether a HEIC is whole: its items lie inside the file, and their HEVC data hold no byte sequence that HEVC forbids."""
+"""Whether a HEIC is whole: its items lie in the file, and their HEVC data hold no sequence that HEVC forbids."""
 
 from __future__ import annotations
 

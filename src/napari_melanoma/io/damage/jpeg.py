@@ -219,7 +219,7 @@ def _is_padding(stream: JpegStream, count: int) -> bool:
 
 
 def _warning(plain: bytes) -> str | None:
-    """The last warning of libjpeg about a stream; None where there is none, or it cannot decode streams of that kind."""
+    """The last warning of libjpeg about a stream; None where there is none, or it cannot decode such streams."""
     import simplejpeg
 
     try:

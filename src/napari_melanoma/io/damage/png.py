@@ -36,9 +36,7 @@ class PngHeader:
         per_pixel = self.bits * _CHANNELS.get(self.color, 4)
         if not self.interlaced:
             return self.height * (1 + -(-self.width * per_pixel // 8))
-        sizes = (
-            (-(-(self.width - x) // across), -(-(self.height - y) // down)) for x, y, across, down in _PASSES
-        )
+        sizes = ((-(-(self.width - x) // across), -(-(self.height - y) // down)) for x, y, across, down in _PASSES)
         return sum(rows * (1 + -(-columns * per_pixel // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
     def rows_in(self, raw: int) -> int:
@@ -114,7 +112,7 @@ def _repaired(content: bytes, data: list[_Chunk], head: PngHeader) -> tuple[byte
     """Pack again what can be unpacked of the pixels, and say what is missing; None where nothing is."""
     unpack, pack = zlib.decompressobj(), zlib.compressobj(1)
     packed: list[bytes] = []
-    total, trusted, sound = 0, 0, True
+    total, sound = 0, True
     for one in data:
         sound = sound and (one.sound or one.cut)
         rest = content[one.start : one.stop]
@@ -128,8 +126,11 @@ def _repaired(content: bytes, data: list[_Chunk], head: PngHeader) -> tuple[byte
         except zlib.error:
             sound = False
             break
-        trusted = total if sound else trusted
-    fault = None if unpack.eof and total == head.raw_bytes else missing_rows(head.rows_in(trusted), head.height)
+    fault = None
+    if total < head.raw_bytes:
+        fault = missing_rows(head.rows_in(total), head.height) + ("" if sound else "; others may be wrong too")
+    elif not unpack.eof:
+        fault = "a checksum of its pixels differs: an unknown part of the picture is wrong"
     for place in range(total, head.raw_bytes, _BLOCK):
         packed.append(pack.compress(bytes(min(_BLOCK, head.raw_bytes - place))))
     return _chunk(b"IDAT", b"".join(packed) + pack.flush()), fault
@@ -144,8 +145,8 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
         if not kind.isalpha():
             return
         checksum = content[stop : stop + 4]
-        sound = len(checksum) == 4 and zlib.crc32(memoryview(content)[start - 4 : stop]) == int.from_bytes(checksum, "big")
-        yield _Chunk(kind, start, min(stop, len(content)), sound, len(checksum) < 4)
+        found = zlib.crc32(memoryview(content)[start - 4 : stop]).to_bytes(4, "big")
+        yield _Chunk(kind, start, min(stop, len(content)), checksum == found, len(checksum) < 4)
         if kind == b"IEND":
             return
         place = stop + 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from napari_melanoma.io.damage.checked import Checked, missing_bytes, missing_rows
@@ -11,8 +10,10 @@ __all__ = ["check_bmp", "check_webp"]
 
 _BMP_RUN_LENGTHS = (1, 2)  # RLE8 and RLE4
 _END_OF_BITMAP = b"\x00\x01"
-# Bytes that no sensible picture needs: a run of zeros in arithmetic-coded data stands for tens of thousands of symbols.
-_ZEROS = re.compile(rb"\x00{48,}")
+# Compressed data hold no run of zeros: of arithmetic-coded (lossy) data it stands for tens of thousands of symbols, and
+# lossless encoders write repetitions as such. For a picture of one color libwebp writes up to 1e-4 bytes of zeros a pixel.
+_FEWEST_ZEROS = 64
+_ZEROS_PER_PIXEL = 2e-4
 
 
 def check_bmp(content: bytes) -> Checked:
@@ -87,13 +88,23 @@ def check_webp(content: bytes) -> Checked:
         if stop > len(content):
             padded = content + bytes(max(stop, stated) - len(content))
             return Checked(padded, missing_bytes(len(content) - start, stop - start))
-        zeros = _ZEROS.search(content, start, stop)
-        if zeros and kind == b"VP8 ":
-            wrong = f"its compressed data are corrupt (a run of {zeros.end() - zeros.start()} zero bytes)"
-            return Checked(content, f"{wrong}: an unknown part of the picture is wrong")
+        if kind in (b"VP8 ", b"VP8L"):
+            most = max(_FEWEST_ZEROS, int(_ZEROS_PER_PIXEL * _webp_pixels(content, kind, start)))
+            if bytes(most) in content[start:stop]:
+                wrong = f"its compressed data are corrupt (a run of {most} zero bytes)"
+                return Checked(content, f"{wrong}: an unknown part of the picture is wrong")
         if kind != b"ALPH":  # the first picture of an animation alone is read
             return Checked(content)
     return Checked(content, "no picture data were found")
+
+
+def _webp_pixels(content: bytes, kind: bytes, start: int) -> int:
+    """How many pixels a picture has, from the head of its data."""
+    if kind == b"VP8L":
+        packed = int.from_bytes(content[start + 1 : start + 5], "little")
+        return ((packed & 0x3FFF) + 1) * ((packed >> 14 & 0x3FFF) + 1)
+    width, height = (int.from_bytes(content[place : place + 2], "little") for place in (start + 6, start + 8))
+    return (width & 0x3FFF) * (height & 0x3FFF)
 
 
 def _webp_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:

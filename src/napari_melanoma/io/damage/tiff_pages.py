@@ -114,9 +114,7 @@ def _segments(page: TiffPage) -> int:
     return planes * math.ceil(page.imagelength / page.rowsperstrip)
 
 
-def _segment(
-    page: TiffPage, index: int, reasons: list[str]
-) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
+def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
     """Decode a strip or tile: (row, column, channel) of the rows that are there, where it lies, and its full shape."""
     _, at, shape = page.decode(None, index)
     file = page.parent.filehandle
@@ -233,4 +231,3 @@ def _unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
     elif page.compression == _PACKBITS:
         raw = bytes(imagecodecs.packbits_encode(raw))
     return _decoded(page, raw, index)
-
