@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.counting import counted
 from napari_melanoma.core.errors import InputError
@@ -45,11 +45,12 @@ def case(
     classifier: Annotated[
         str, typer.Option(metavar="NAME", help="Which one, with --answer: its name or folder; none: the usual one.")
     ] = "",
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Print, check, make or classify a case."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         _check_options(answer=answer, classifier=classifier, makes=bool(sources))
         if sources:
             _make(current, folder, sources, patient, mapping)

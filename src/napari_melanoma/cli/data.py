@@ -13,7 +13,16 @@ from napari_melanoma.cli.data_report import add_to as add_report_to
 from napari_melanoma.cli.data_sets import add_to as add_sets_to
 from napari_melanoma.cli.data_tables import add_to as add_tables_to
 from napari_melanoma.cli.data_tiles import add_to as add_tiles_to
-from napari_melanoma.cli.options import AllowOutside, Debug, Json, MaskValues, NoPatients, add_verb, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    Debug,
+    Json,
+    MaskValues,
+    NoPatients,
+    add_verb,
+    examples,
+)
 from napari_melanoma.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -66,11 +75,12 @@ def import_masks(
     ] = None,
     no_patients: NoPatients = False,
     values: MaskValues = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import masks."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.data.mapping import Mapping, read_mapping
         from napari_melanoma.data.masks.values import parse_values
         from napari_melanoma.workflows import mask_import
@@ -117,11 +127,12 @@ def _say_import(current: Session, report: ImportReport, out: Path) -> None:
 def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set, or a table alone.")],
     allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Look a data set over."""
-    with session(json, debug, allow_outside) as current:
+    with session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.workflows.data_check import check_data
 
         current.after_stop = "Nothing was written."

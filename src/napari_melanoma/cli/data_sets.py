@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import AllowOutside, Debug, Json, MaskValues, NoPatients, add_verb, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    Debug,
+    Json,
+    MaskValues,
+    NoPatients,
+    add_verb,
+    examples,
+)
 from napari_melanoma.cli.session import session
 
 if TYPE_CHECKING:
@@ -79,11 +88,12 @@ def import_(
     ] = None,
     no_patients: NoPatients = False,
     mask_values: MaskValues = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import a public set."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.data.mapping import read_mapping
         from napari_melanoma.data.masks.values import parse_values
         from napari_melanoma.data.sources import AS_IT_IS, find_source

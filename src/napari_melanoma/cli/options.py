@@ -17,6 +17,12 @@ AllowOutside = Annotated[
         help="Let data sets name files outside their folders, and links that lead there; what lies outside is listed.",
     ),
 ]
+AcceptDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--accept-damaged", help="Read what is left of photographs of which a part is missing, and mark every result."
+    ),
+]
 NoRefine = Annotated[
     bool, typer.Option("--no-refine", help="Take what the threshold gives: smooth, choose and fill nothing.")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from napari_melanoma.cli.answer_options import Age, Metadata, Sex, Site, given
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, Out, examples
 from napari_melanoma.cli.session import Session, session
 from napari_melanoma.core.errors import InputError
 
@@ -58,11 +58,12 @@ def risk(
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel, where a slide does not say it or says it wrong.")
     ] = None,
+    accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Tell risks."""
-    with session(json, debug) as current:
+    with session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.workflows.forms import Forms
         from napari_melanoma.workflows.risk_answer import RiskOptions
         from napari_melanoma.workflows.risk_pictures import find_cases

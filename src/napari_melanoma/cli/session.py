@@ -25,6 +25,7 @@ from napari_melanoma.core.errors import (
 )
 from napari_melanoma.core.paths import Outside, outside_allowed
 from napari_melanoma.core.runs import Cancelled, RunContext
+from napari_melanoma.io.photographs import accepting_damaged
 
 FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
@@ -122,7 +123,7 @@ class Session:
 
 
 @contextmanager
-def session(as_json: bool, debug: bool, allow_outside: bool = False) -> Iterator[Session]:
+def session(as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False) -> Iterator[Session]:
     """Frame a verb.
 
     Parameters
@@ -133,6 +134,8 @@ def session(as_json: bool, debug: bool, allow_outside: bool = False) -> Iterator
         Whether tracebacks are shown.
     allow_outside : bool
         Whether data sets may name files outside their folders.
+    accept_damaged : bool
+        Whether photographs of which a part is missing are read.
 
     Yields
     ------
@@ -147,7 +150,7 @@ def session(as_json: bool, debug: bool, allow_outside: bool = False) -> Iterator
     """
     report = choose_report(as_json)
     current = Session(report, RunContext(report.progress))
-    with _logged(debug), _until_nobody_reads():
+    with _logged(debug), _until_nobody_reads(), accepting_damaged(accept_damaged):
         try:
             with _signals(current), _outside(report) if allow_outside else nullcontext():
                 yield current

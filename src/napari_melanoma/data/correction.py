@@ -53,6 +53,7 @@ class Correction:
     modality: str | None = None
     source: Path | str | None = None
     clinical: Mapping[str, str] = field(default_factory=dict)
+    damage: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no data set could hold."""
@@ -86,6 +87,7 @@ def cells(correction: Correction) -> dict[str, str]:
         "lesion_id": correction.lesion_id,
         "diagnosis": correction.diagnosis,
         "modality": correction.modality,
+        "damage": correction.damage or "",
         "source": None if correction.source is None else PureWindowsPath(correction.source).name,
     }
     return {

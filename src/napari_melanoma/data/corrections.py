@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "Correction", "Corrections", "Review", "corrections_folder
 
 COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
-    *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256"),
+    *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
 AT_ONCE = 20  # photographs at least between two writings of the table
 

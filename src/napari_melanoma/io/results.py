@@ -100,7 +100,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     UnreadableImage
         Where the file is missing or no image.
     """
-    from napari_melanoma.io.pillow_images import open_lazily
+    from napari_melanoma.io.pillow_images import open_whole
 
     try:
         with path.open("rb") as file:
@@ -108,7 +108,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             file.seek(0)
             if kind not in ("PNG", "JPEG", "BMP", "WebP"):
                 raise ValueError(f"found {kind or 'no image'}")
-            with open_lazily(file, kind) as image:
+            with open_whole(file, kind) as image:
                 values = np.asarray(image.convert("L"))
     except DAMAGE as error:
         raise UnreadableImage(
@@ -154,7 +154,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     UnreadableImage
         Where the file is missing or no image, or has more than one value a pixel, or values of more than 8 bits.
     """
-    from napari_melanoma.io.pillow_images import open_lazily
+    from napari_melanoma.io.pillow_images import open_whole
 
     try:
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
             file.seek(0)
             if kind not in ("PNG", "BMP", "WebP"):
                 raise ValueError(f"found {kind or 'no image'}")
-            with open_lazily(file, kind) as image:
+            with open_whole(file, kind) as image:
                 values = np.asarray(image, dtype=np.uint8) if image.mode == "1" else np.asarray(image)
                 if image.mode not in ("L", "P", "1"):
                     values = _one_value(values)

@@ -29,6 +29,8 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 {% block content %}
 <h1>{{ about.image }}</h1>
 <p class="quiet">{{ facts }}</p>
+{% if about.damage %}<p class="notice"><strong>Damaged photograph:</strong> {{ about.damage }}.
+The result may be wrong.</p>{% endif %}
 <p class="notice">{{ about.notice }}</p>
 {% for one in validity %}<p class="notice">{{ one }}</p>
 {% endfor %}<div class="pictures">

@@ -31,7 +31,8 @@ WAITING = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
 
 COLUMNS = (
-    "image", "file", "status", "error", "note", "warning", "valid", "validity", "looks_like", "model", "threshold",
+    "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
+    "threshold",
     "height_px", "width_px", "pixel_height_um", "pixel_width_um",
 )  # fmt: skip
 
@@ -159,11 +160,11 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     about = [found for one in (stored, answer) if (found := Validity.from_json(one.get("validity")))]
     validity = Validity().with_reasons(*about)
     cells = validity.cells() if about else dict.fromkeys(validity.cells())
-    notes = (note, "" if stored.get("lesion_found") else validity.headline(NO_LESION))
+    notes = (note, "" if stored.get("lesion_found") else validity.headline(NO_LESION), *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
-        _warning(stored), *cells.values(), looks.get("kind"), (stored.get("model") or {}).get("name"),
-        stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        _warning(stored), stored.get("damage"), *cells.values(), looks.get("kind"),
+        (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
     )  # fmt: skip
     measured = stored.get("measurements") or {}
     return {**dict(zip(COLUMNS, values, strict=True)), **measured, **answer_cells(answer)}

@@ -15,6 +15,7 @@ from napari_melanoma.core.validity import PredictionFacts, Validity
 from napari_melanoma.data.features.encoding import TableValues, understand, without_each
 from napari_melanoma.data.features.reading import number_of, word_of
 from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.io.photographs import damage_warning
 from napari_melanoma.workflows.answer import (
     Answer,
     ClassifierStamp,
@@ -186,8 +187,8 @@ def look_at(
         As ``classify`` does.
     """
     view = model.seen(photograph.rgb, mask)
-    looked, damage = model.look([view.image])[0], getattr(photograph, "damage", None)
-    return Seen(view, looked, looks or recognise(photograph.rgb), photograph.modality, damage)
+    looked = model.look([view.image])[0]
+    return Seen(view, looked, looks or recognise(photograph.rgb), photograph.modality, photograph.damage)
 
 
 def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: ClassifyOptions) -> Answer:
@@ -240,7 +241,7 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
-        warnings=(*_warnings(values, model, alike), *surprises),
+        warnings=(*filter(None, [damage_warning(seen.damage)]), *_warnings(values, model, alike), *surprises),
         model=stamp_of(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=provenance(),

@@ -31,7 +31,7 @@ from napari_melanoma.data.packed_rows import PackedRow, as_dict
 from napari_melanoma.data.patients import patients_note
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import AS_IT_IS, Record, Source, SourceSpec
-from napari_melanoma.io.photographs import stored_size
+from napari_melanoma.io.photographs import damage_of, damaged_accepted, stored_size
 from napari_melanoma.io.results import write_labels, write_mask
 from napari_melanoma.workflows.ahead import Room, ahead
 
@@ -251,6 +251,9 @@ def _mask_fault(record: Record, image: Path, place: Path, masks: _Masks) -> str:
     look = look_at(image)
     if isinstance(look, str):
         return look
+    damage = None if damaged_accepted() else damage_of(image)  # a thumbnail of a damaged JPEG can be read
+    if damage:
+        return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."
     if record.mask is None:
         return ""
     drawn = place / "masks" / f".{record.image_id}{record.mask.suffix}"

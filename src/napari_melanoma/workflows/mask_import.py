@@ -243,6 +243,7 @@ def _correction(
         diagnosis=next(iter(given), None),
         modality=options.modality or photograph.modality,
         source=path.name,
+        damage=photograph.damage,
     )
 
 

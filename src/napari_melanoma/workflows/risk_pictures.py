@@ -15,7 +15,7 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.features.reading import number_of
 from napari_melanoma.data.phantom.mark import is_phantom
-from napari_melanoma.io.photographs import Photograph, read_photograph
+from napari_melanoma.io.photographs import Photograph, damage_warning, read_photograph
 from napari_melanoma.io.slide_depth import Line
 from napari_melanoma.io.slides.opening import find_slides, is_slide, open_slide
 from napari_melanoma.workflows.risk_answer import RiskOptions
@@ -143,6 +143,8 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
                 f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
             )
     notes = () if mpp["mpp_x"] else (NO_WIDTH.format(options.patch_mm),)
+    if photograph.damage:
+        notes = (damage_warning(photograph.damage), *notes)
     seen, modality = recognise(rgb), "slide"
     if seen.sure and seen.kind != "neither":
         notes, modality = (LIKE_SKIN.format(seen.kind), *notes), seen.kind
@@ -152,7 +154,7 @@ def patch_picture(path: Path, form: Mapping[str, str], options: RiskOptions) -> 
         notes=notes,
         wide_mm=options.patch_mm if mpp["mpp_x"] else None,
         modality=modality,
-        damage=getattr(photograph, "damage", None),
+        damage=photograph.damage,
         synthetic=is_phantom(path),
     )
 

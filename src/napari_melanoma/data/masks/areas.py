@@ -162,10 +162,10 @@ class Patch(Area):
 
     def _decoded(self) -> NDArray[np.bool_]:
         """The picture's own pixels."""
-        from napari_melanoma.io.pillow_images import open_lazily
+        from napari_melanoma.io.pillow_images import open_whole
 
         try:
-            with open_lazily(io.BytesIO(self.encoded), "PNG") as picture:
+            with open_whole(io.BytesIO(self.encoded), "PNG") as picture:
                 return np.asarray(picture.convert("L")) > 0
         except DAMAGE as error:
             raise DataSetError(f"a mask inside the file is no PNG ({error}). Save the annotation again.") from error
