@@ -7,8 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.data.training_images import FILE, TrainingImages, hash_images, list_images, shortened
+from napari_melanoma.data.training_images import (
+    FILE,
+    Hashed,
+    TrainingImages,
+    are_listed,
+    hash_images,
+    list_images,
+    shortened,
+)
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_files import WORDS, weights_file
 
@@ -19,6 +29,10 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.run_data import DataRow
 
+TUNING = (
+    "{count} of the {all} validation images are among those that '{start}' was trained on. The epoch and the threshold "
+    "are chosen on them, and figures on them are optimistic."
+)
 STATED = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
 
 
@@ -30,7 +44,7 @@ def write_listed(
     *,
     run: RunContext,
     encoder: str = "",
-) -> None:
+) -> list[str]:
     """Write the list of a run: its images but those held out, and those of the models that it starts from.
 
     Parameters
@@ -48,6 +62,11 @@ def write_listed(
     encoder : str
         Model that made the embeddings of slides.
 
+    Returns
+    -------
+    list of str
+        A sentence where the start was trained on images that choose the epoch and the threshold.
+
     Raises
     ------
     SaveError
@@ -63,6 +82,20 @@ def write_listed(
     for name in filter(None, (encoder, "" if start in WORDS else start)):
         listed |= inherited(name)
     listed.write(folder.path / FILE)
+    return _known_tuning(recipe, rows, hashed)
+
+
+def _known_tuning(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Hashed) -> list[str]:
+    """Warn of validation images that the start was trained on: they favor epochs that have changed little."""
+    if not recipe.model.starts_from_bundle:
+        return []
+    tuning = {row.sample.image for row in rows if row.part == "tuning"}
+    part = np.array([sample.image in tuning for sample in hashed.samples], bool)
+    known = are_listed(hashed, inherited(recipe.model.start), tiles=recipe.tile is not None) & part
+    if not known.any():
+        return []
+    start = Path(recipe.model.start).name
+    return [TUNING.format(count=int(known.sum()), all=int(part.sum()), start=start)]
 
 
 def inherited(name: str) -> TrainingImages:

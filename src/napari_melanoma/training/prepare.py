@@ -170,9 +170,9 @@ def _begun(
         data_faults.check_readable(fill_views(store, rows, recipe, run))
         write_classes(folder.path, found.table, rows, recipe.classification, encoding)
     pixels = {path: facts.pixels for path, facts in found.facts.items()}
-    write_listed(folder, recipe, rows, pixels, run=run)
+    known = write_listed(folder, recipe, rows, pixels, run=run)
     write_data(folder.data, rows)
-    for notice in found.notices:
+    for notice in (*found.notices, *known):
         folder.tell("notice", message=notice)
     return rows
 
