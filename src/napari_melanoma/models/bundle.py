@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -230,7 +232,12 @@ def load_network(info: BundleInfo) -> nn.Module:
 
 
 def write_bundle(
-    path: Path, config: BundleConfig, network: nn.Module, card: str, reference: Reference | None = None
+    path: Path,
+    config: BundleConfig,
+    network: nn.Module,
+    card: str,
+    reference: Reference | None = None,
+    beside: Sequence[Path] = (),
 ) -> BundleInfo:
     """Write a bundle as a whole; floating weights are stored in half precision.
 
@@ -246,6 +253,8 @@ def write_bundle(
         The model card in Markdown.
     reference : Reference, optional
         Cases that it remembers.
+    beside : sequence of pathlib.Path
+        Other files of the bundle, copied under their own names.
 
     Returns
     -------
@@ -269,6 +278,8 @@ def write_bundle(
         (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file lets nobody else read the file
         if reference is not None:
             write_reference(folder, reference)
+        for file in beside:
+            shutil.copyfile(file, folder / file.name)
     return BundleInfo(path, config)
 
 

@@ -284,7 +284,7 @@ def page_of(comparison: Comparison) -> ComparisonPage:
         better=_changed(comparison.better),
         worse=_changed(comparison.worse),
         note=f"Old: weights {old.fingerprint[:12]}{_cut(comparison, old)}. New: weights {new.fingerprint[:12]}"
-        f"{_cut(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.",
+        f"{_cut(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.{_unseen(comparison)}",
         failed=comparison.failed,
         warnings=comparison.facts.get("warnings", ()),
     )
@@ -303,6 +303,12 @@ def _shown_class(comparison: Comparison) -> str:
         "JA and DI are means over classes, the pixels of all images counted together; each pixel is of the most "
         f"probable class. Contours are of {comparison.facts['lesion_class']}. "
     )
+
+
+def _unseen(comparison: Comparison) -> str:
+    """State that no model was trained on the images, where that is known; what was is among the warnings."""
+    found = comparison.facts.get("training_overlap") or {}
+    return f" {found['summary']}" if found.get("summary") and not comparison.facts.get("warnings") else ""
 
 
 def _changed(images: Sequence[ImageChange]) -> list[Changed]:

@@ -30,12 +30,13 @@ from napari_melanoma.workflows.evaluation import (
     Subgroup,
 )
 from napari_melanoma.workflows.subgroups import SIZE, SIZE_WORDS
+from napari_melanoma.workflows.training_overlap import TRAINED_ON, marked_rows, not_stated, stated
 
 if TYPE_CHECKING:
     from napari_melanoma.workflows.lesion import ProbabilityModel
 
 SUMMARY, TABLE = "summary.html", "per_image.csv"
-COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS)
+COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS, TRAINED_ON)
 WORDS = {
     "TJA": "Jaccard index, 0 below 0.65",
     "JA": "Jaccard index",
@@ -86,7 +87,7 @@ def write_evaluation(out: Path, written: Written) -> None:
         Where it cannot be written.
     """
     evaluation, figures = written.evaluation, written.figures
-    write_table(out / TABLE, figures.rows(), COLUMNS)
+    write_table(out / TABLE, marked_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(written)
     write_json(out / "metrics.json", about)
@@ -149,9 +150,9 @@ def read_evaluation(folder: Path) -> Candidate:
                     group, split, domain = (row[name] for name in ("group", "split", "domain"))
                     sample = Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
                     figures.add(sample, values)
-        model, warnings = about["model"], tuple(about.get("warnings", ()))
-        threshold, options = about["threshold"], about["options"]
-        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings)
+        model, warnings = about["model"], (*about.get("warnings", ()), *not_stated(about))
+        threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
+        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {error}). "
@@ -174,6 +175,7 @@ def _about(written: Written) -> dict[str, Any]:
         "model": {"name": info.name, "fingerprint": info.fingerprint, "device": written.model.device},
         "threshold": evaluation.threshold,
         "warnings": list(evaluation.warnings),
+        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
         "options": written.options.model_dump(mode="json"),
         "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
         "subgroups": [
@@ -226,6 +228,7 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         figures=figures,
         failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
         notes=[
+            *stated(evaluation.overlap),
             f"Intervals: {about['interval']}.",
             f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}",
             f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",
