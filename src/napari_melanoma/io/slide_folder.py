@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from napari_melanoma.core.parsing import read_json
 
 RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
 LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
@@ -40,7 +41,7 @@ def read_object(path: Path) -> dict[str, Any]:
         Empty where there is none, or what is there cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

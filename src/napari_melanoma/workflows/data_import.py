@@ -17,6 +17,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.harmonise import Harmoniser
@@ -145,11 +146,11 @@ class _Journal:
         self.path = path
         self._about = about
         self.masks: dict[str, bool] = {}
-        with suppress(FileNotFoundError, ValueError):
+        with suppress(FileNotFoundError, ValueError, TypeError):
             head, *lines = path.read_text(encoding="utf-8").splitlines()
-            if json.loads(head) == about:
+            if parse_json(head, str(path)) == about:
                 for line in lines:  # the last one may be cut off
-                    image_id, mask = json.loads(line)
+                    image_id, mask = parse_json(line, str(path))
                     self.masks[image_id] = mask
 
     def has(self, record: Record) -> bool:

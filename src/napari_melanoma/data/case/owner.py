@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import platform
 from contextlib import ExitStack, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.parsing import read_json
 
 LOCK, OWNER = ".case.lock", ".case.owner.json"
 
@@ -66,7 +66,7 @@ def _ourselves() -> dict[str, object]:
 def _owner(folder: Path) -> str:
     """Say who has the case, from what they left beside it."""
     try:
-        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        found = read_json(folder / OWNER)
         who = "another window of yours" if found["pid"] == os.getpid() else f"{found['user'] or 'somebody'}"
         return f"{who} (on {found['host']}, since {found['since']})"
     except (OSError, ValueError, KeyError, TypeError):
