@@ -74,6 +74,7 @@ def risk(
             who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
             said = f"{metadata} has no row for {who} (image_id): what it would say is taken as not known"
             current.report.tell("warning", said, lacking=lacking)
+        current.own(out)
         done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"

@@ -100,7 +100,7 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
     ------
     MalformedFile
         Where it is not JSON, is too deeply nested, or holds a duplicate key, a number that is not finite or has more
-        than 64 bits, or half of a surrogate pair.
+        than 64 bits, or half of a surrogate pair (other than ``os.fsdecode`` makes of the name of a file).
     """
     text = _decoded(text, where)
     strict: dict[str, Any] = {"parse_constant": float if allow_nan else _constant}
@@ -110,8 +110,8 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
         content = json.loads(text, object_pairs_hook=_unique, **strict)
         if text.count("[") + text.count("{") > DEEPEST:
             _check_depth(content)
-        if _SUSPECT_TEXT.search(text):
-            json.dumps(content, ensure_ascii=False).encode()
+        if _SUSPECT_TEXT.search(text):  # the bytes of a file name that is not UTF-8 are carried so, others are damage
+            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise MalformedFile(where, "a text in it holds half of a surrogate pair, which is no character") from None
     except RecursionError:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.leftovers import sweep_once, temporary_name
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.core.runs import Progress, RunContext
@@ -238,7 +239,8 @@ def _mask_fault(record: Record, image: Path, place: Path) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file under another name first; without waiting for the disk, as the journal is no promise either."""
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = temporary_name(path, path.suffix)
+    sweep_once(path.parent)
     temporary.write_bytes(content)
     temporary.replace(path)
 
