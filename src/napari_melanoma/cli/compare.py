@@ -91,6 +91,7 @@ def compare(
 
         for folder in [*data, *(base or [])]:
             table_of(folder)
+        current.own(out)
         if any(find_bundle(name).config.task == "classification" for name in model):
             _refuse_drawing(base or flips or no_refine)
             chosen = given(split=split, include_seen=include_seen or None)
@@ -153,6 +154,7 @@ def _evaluations(folders: list[Path], out: Path | None, current: Session) -> Non
 
     if out is None:
         raise InputError("say where the comparison of the evaluations goes: --out DIR")
+    current.own(out)
     told = [is_class_evaluation(folder) for folder in folders]
     if any(told):
         if not all(told):

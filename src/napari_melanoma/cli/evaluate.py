@@ -85,6 +85,7 @@ def evaluate(
         telling = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}
         beside: dict[str, object] = {"--pointing": pointing, "--pointing-masks": pointing_masks}
         _refuse_options(info, {**telling, **beside} if info.config.task == "segmentation" else drawing)
+        current.own(out)
         if info.config.task == "classification":
             _point(info, data, out, (split, pointing, pointing_masks), current)
             values = {

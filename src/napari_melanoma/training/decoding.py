@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_melanoma.analysis.preprocessing import network_input
 from napari_melanoma.core.errors import SaveError, UnreadableImage
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.preprocessing import UNTOUCHED, PreprocessingConfig
 from napari_melanoma.core.runs import Progress
 from napari_melanoma.data.training_images import pixel_digest
@@ -221,7 +222,7 @@ def label_counts(facts: Facts) -> dict[int, int]:
     dict
         Value to pixels, ascending; values that do not occur are left out.
     """
-    return {int(value): count for value, count in json.loads(facts.pixels).items()}
+    return {int(value): count for value, count in parse_json(facts.pixels, "the pixel store").items()}
 
 
 def _check_room(folder: Path, jobs: Sequence[Job], side: int) -> None:

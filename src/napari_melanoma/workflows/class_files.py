@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.io.results import write_table
 from napari_melanoma.report.class_figures import (
@@ -114,7 +114,7 @@ def is_class_evaluation(folder: Path) -> bool:
         By what its ``metrics.json`` says of the task.
     """
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "metrics.json")
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and about.get("task") == TASK
@@ -139,7 +139,7 @@ def read_class_evaluation(folder: Path) -> Read:
         Where it cannot be read.
     """
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "metrics.json")
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv_dicts(file) if row["status"] == "done"]
@@ -159,7 +159,7 @@ def read_class_evaluation(folder: Path) -> Read:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} holds no evaluation of a classifier that this version can read ({type(error).__name__}: "
-            f"{error}). Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+            f"{reason_of(error)}). Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
         ) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Literal, Self
 from napari_melanoma.analysis.statistics import Estimate
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.report.comparison_page import Changed, ComparisonPage
 
 Advice = Literal["take over", "keep", "cannot tell"]
@@ -170,7 +170,7 @@ class Comparison:
             Where the folder holds none, half of one, or one of a later version of this program.
         """
         try:
-            values = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
+            values = read_json(folder / COMPARISON)
             return cls(
                 old=_model(values["old"]),
                 new=_model(values["new"]),
@@ -189,7 +189,7 @@ class Comparison:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder} holds no comparison that this version can read ({type(error).__name__}: {error}). "
+                f"{folder} holds no comparison that this version can read ({reason_of(error)}). "
                 "Make it again: napari-melanoma compare RUN"
             ) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from napari_melanoma.analysis.statistics import INTERVAL, Estimate
 from napari_melanoma.core.csv_cells import csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json, reason_of
 from napari_melanoma.core.provenance import provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.io.results import write_table
@@ -141,7 +141,7 @@ def read_evaluation(folder: Path) -> Candidate:
         Where it cannot be read.
     """
     try:
-        about = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "metrics.json")
         figures = Figures((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in csv_dicts(file):
@@ -155,7 +155,7 @@ def read_evaluation(folder: Path) -> Candidate:
         return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {error}). "
+            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {reason_of(error)}). "
             "Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
         ) from error
 
