@@ -22,6 +22,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.pseudonyms import key_id, keyed_digest
 from napari_melanoma.core.runs import Progress, RunContext
 from napari_melanoma.data.likeness import BANDS, close_pairs, hashes, textured
@@ -138,7 +139,7 @@ class TrainingImages:
                 if about.get("format") != FORMAT:
                     raise ValueError(f"expected format {FORMAT}, found {about.get('format')}")
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            unlisted = json.loads(about.get("unlisted", "[]"))
+            unlisted = parse_json(about.get("unlisted", "[]"), path.name)
             return cls(
                 _sorted(arrays.pop(PIXELS)),
                 _looks(arrays.pop(LOOKS)),
