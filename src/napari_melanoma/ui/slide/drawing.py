@@ -13,6 +13,7 @@ from napari_melanoma.ui.editors import StillCombo
 from napari_melanoma.ui.look import named, quiet, row
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.edits import drawn
+from napari_melanoma.ui.slide.freehand import complete_strokes
 from napari_melanoma.ui.slide.line_width import line_width
 from napari_melanoma.ui.slide.table import class_of_probability
 
@@ -196,7 +197,9 @@ class LesionDrawing(QObject):
 
         assert self._slide is not None, "it is made while a slide is drawn on"
         width = line_width(self._viewer, self._slide, "drawing")
-        return Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
+        layer = Shapes(ndim=2, edge_color=COLOUR, edge_width=width, face_color="transparent")
+        complete_strokes(layer, self._dock.status.say)
+        return layer
 
     def _on_tool(self) -> None:
         layer = self.layer
