@@ -102,7 +102,9 @@ class Window:
 
     def chooses(self, name):
         """Choose a dock in napari's menu."""
-        menu = next(action.menu() for action in self.viewer.window.plugins_menu.actions() if action.text() == "Melanoma")
+        menu = next(
+            action.menu() for action in self.viewer.window.plugins_menu.actions() if action.text() == "Melanoma"
+        )
         next(action for action in menu.actions() if action.text() == f"{name} (Melanoma)").trigger()
         self.settle()
 

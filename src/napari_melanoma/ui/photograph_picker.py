@@ -12,6 +12,7 @@ from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
 from napari_melanoma.ui.photographs import describe
 from napari_melanoma.ui.turning import turn_to
+from napari_melanoma.ui.view_memory import FIT_KEY, fit
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -59,11 +60,14 @@ class PhotographPicker(QWidget):
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.ruler_button = tool("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
+        self.fit = tool("fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({FIT_KEY})")
+        self.fit.clicked.connect(lambda: fit(viewer))
+        icons.add(self.fit, "home")
         self._about = quiet()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self.ruler_button, stretch=0))
+        layout.addWidget(row(self.combo, self.fit, self.ruler_button, stretch=0))
         layout.addWidget(self._about)
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
@@ -98,12 +102,16 @@ class PhotographPicker(QWidget):
         """List the photographs as they are now; the one that is picked stays so."""
         images = linked.identify(self._viewer)
         identities = [linked.identity(image) for image in images]
-        kept = self.identity if self.identity in identities else (identities or [None])[-1]
+        before = self.identity
+        kept = before if self.identity in identities else (identities or [None])[-1]
         self.combo.clear()
         for image, identity in zip(images, identities, strict=True):
             self.combo.addItem(image.name, identity)
             self._follow(image, str(identity))
         self.combo.setCurrentIndex(self.combo.findData(kept))
+        image = self.image
+        if image is not None and before not in (None, kept) and not image.visible:
+            turn_to(self._viewer, image)  # the one that was in view is gone
         self._tell()
         self.listed.emit()
 
@@ -119,6 +127,7 @@ class PhotographPicker(QWidget):
         image = self.image
         self._about.setText("" if image is None else describe(image))
         self.ruler_button.setEnabled(image is not None)
+        self.fit.setEnabled(image is not None)
         if self.identity != self._shown:
             self._shown = self.identity
             self.ruler_button.setChecked(False)
@@ -144,6 +153,6 @@ class PhotographPicker(QWidget):
 
     def _on_picked(self, index: int = 0) -> None:
         image = self.image
-        if image is not None and self.combo.count() > 1:
+        if image is not None and (self.combo.count() > 1 or not image.visible):
             turn_to(self._viewer, image)
         self._tell()
