@@ -42,7 +42,6 @@ def is_fitted(viewer):
     half = size / now.zoom / 2
     center = np.array(now.center[-2:])
     inside = (low >= center - half - 1e-6).all() and (high <= center + half + 1e-6).all()
-    print(low, high, center, now.zoom, size, first.visible, first.name)
     return bool(inside and ((high - low) / (2 * half)).max() > 0.8)
 
 

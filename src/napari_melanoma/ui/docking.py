@@ -13,6 +13,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QAction, QDockWidget, QMainWindow, QSizePolicy, QWidget
 
+from napari_melanoma.ui.layer_units import LayerUnits
 from napari_melanoma.ui.view_memory import FIT_KEY, ViewMemory, fit
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Docking(QObject):
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
         if viewer is not None and connections is not None:
+            LayerUnits(viewer, connections, self)
             ViewMemory(viewer, connections, self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name

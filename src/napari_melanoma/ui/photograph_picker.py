@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from napari_melanoma.ui import linked
 from napari_melanoma.ui.connections import Connections
 from napari_melanoma.ui.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.photographs import describe
+from napari_melanoma.ui.photographs import describe, own_units
 from napari_melanoma.ui.turning import turn_to
 from napari_melanoma.ui.view_memory import FIT_KEY, fit
 
@@ -53,7 +53,7 @@ class PhotographPicker(QWidget):
         super().__init__()
         self._viewer = viewer
         self._connections = connections
-        self._followed: set[str] = set()
+        self._followed: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
         self._shown: str | None = None
         tip = "Which photograph; picking one shows it and hides the others (Alt+Right, Alt+Left)"
         self.combo = named(QComboBox(), "photograph", "Photograph", tip)
@@ -118,7 +118,7 @@ class PhotographPicker(QWidget):
     def _follow(self, image: Image, identity: str) -> None:
         """Hear of a photograph's new name and scale, once."""
         if identity not in self._followed:
-            self._followed.add(identity)
+            self._followed[identity] = _scale_of(image)
             self._connections.connect(image.events.name, self._on_name)
             self._connections.connect(image.events.scale, self._on_scale)
             self._connections.connect(image.events.units, self._on_scale)
@@ -141,8 +141,12 @@ class PhotographPicker(QWidget):
         self.refresh()
 
     def _on_scale(self, event: Event) -> None:
-        self._tell()
-        self.scaled.emit(str(linked.identity(event.source)))
+        identity = str(linked.identity(event.source))
+        scale = _scale_of(event.source)
+        if self._followed[identity] != scale:  # not where the unit is a stand-in
+            self._followed[identity] = scale
+            self._tell()
+            self.scaled.emit(identity)
 
     def _on_active(self, event: Event) -> None:
         """Go along when the user selects a layer of another photograph."""
@@ -156,3 +160,8 @@ class PhotographPicker(QWidget):
         if image is not None and (self.combo.count() > 1 or not image.visible):
             turn_to(self._viewer, image)
         self._tell()
+
+
+def _scale_of(image: Image) -> tuple[object, ...]:
+    """What the measurements of a photograph depend on."""
+    return (*image.scale[-2:], *own_units(image))

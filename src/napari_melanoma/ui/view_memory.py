@@ -92,7 +92,7 @@ def change_view(viewer: Viewer, picture: Picture) -> None:
     for other in pictures(viewer):
         if _state(other).get("current"):
             view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
-            _set_state(other, {"view": view, "current": False})
+            _set_state(other, {**_state(other), "view": view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
@@ -120,6 +120,7 @@ def fit(viewer: Viewer, picture: Picture | None = None) -> None:
         viewer.reset_view(layers=list(picture))
     except TypeError:  # napari before it could fit some of the layers
         viewer.reset_view()
+    _set_state(picture, {**_state(picture), "fitted": _now(viewer)})
 
 
 def hide_other_kind(viewer: Viewer, picture: Picture) -> None:
@@ -167,6 +168,8 @@ class ViewMemory(QObject):
         shown = picture_in_view(viewer)
         if shown is not None:
             _set_state(shown, {**_state(shown), "current": True})  # the view is as the user left it
+        if hasattr(viewer, "canvas"):  # since napari 0.9; psygnal's, which lets go by itself
+            viewer.canvas.events.size.connect(self._on_size)
 
     def _follow(self, layer: Layer) -> None:
         self._connections.connect(layer.events.visible, self._on_visible)
@@ -181,11 +184,22 @@ class ViewMemory(QObject):
             if new and event.value.visible and "view" not in _state(picture):
                 change_view(self._viewer, picture)
 
+    def _on_size(self, size: object = None) -> None:
+        """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""
+        shown = picture_in_view(self._viewer)
+        if shown is not None and _state(shown).get("fitted") == _now(self._viewer):
+            fit(self._viewer, shown)
+
     def _on_visible(self, event: Event | None = None) -> None:
         """Go to a picture that is shown instead of the one that the view belongs to."""
         shown = picture_in_view(self._viewer)
         if shown is not None:
             change_view(self._viewer, shown)
+
+
+def _now(viewer: Viewer) -> tuple[tuple[float, ...], float]:
+    """The view as it is."""
+    return tuple(camera(viewer).center), float(camera(viewer).zoom)
 
 
 def _state(picture: Picture) -> dict[str, Any]:
