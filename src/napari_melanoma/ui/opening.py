@@ -135,8 +135,10 @@ class Opener(QObject):
 
     def _offer(self, found: _Damaged) -> None:
         """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+        dock = self.parent()
+        assert isinstance(dock, QWidget)
         box = ask(
-            self.parent(),
+            dock,
             "damaged_photograph",
             f"{found.path.name} is damaged: {found.damage}.",
             "Open it anyway? Results may be wrong, and each of them is marked as damaged.",
