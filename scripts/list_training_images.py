@@ -4,8 +4,8 @@
     python scripts/list_training_images.py tile-demo DRAWN
 
 DATA holds the folders of the recipe's data sets. Of published photographs the images and patients are listed; of tiles
-that were drawn, those that the script draws now (scripts/slide_demo_data.py, skin_demo_data.py). What cannot be listed is stated in the bundle. Run it for a model after the one that it
-starts from.
+that were drawn, those that the script draws now (scripts/slide_demo_data.py, skin_demo_data.py). What cannot be listed
+is stated in the bundle. Run it for a model after the one that it starts from.
 """
 
 from __future__ import annotations
