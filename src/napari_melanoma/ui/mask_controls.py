@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.analysis.refinement import RefinementConfig
+from napari_melanoma.ui.for_all import ForAll
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
 from napari_melanoma.ui.settling import Settling
 
@@ -56,10 +57,12 @@ class MaskControls(QWidget):
         self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
         self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
         self._notice = self._corrected_notice()
+        self.for_all = ForAll("mask_for_all", "threshold and refinement")
         layout = form(self)
         layout.addRow(self._notice)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
+        layout.addRow(self.for_all)
         self.settling = Settling(self)
         self.settling.timeout.connect(self.settled)
         self.set_values(None, self._refinement)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_melanoma.core.region import RoiConfig
+from napari_melanoma.ui.for_all import ForAll
 from napari_melanoma.ui.look import form, named
 from napari_melanoma.ui.settling import Settling
 
@@ -57,10 +58,14 @@ class RoiControls(QWidget):
         rows.addRow("side", self._side)
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
-        layout = QHBoxLayout(self)
+        self.for_all = ForAll("roi_for_all", "region of interest")
+        both = QHBoxLayout()
+        both.addWidget(fields, 1)
+        both.addWidget(self._picture)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(fields, 1)
-        layout.addWidget(self._picture)
+        layout.addLayout(both)
+        layout.addWidget(self.for_all)
         self.settling = Settling(self)
         self.settling.timeout.connect(self.settled)
         self.config = self._config
