@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFrame, QPushButton, QSlid
 from napari_melanoma.analysis.refinement import RefinementConfig
 from napari_melanoma.ui.for_all import ForAll
 from napari_melanoma.ui.look import ThemedIcons, form, named, quiet, row, tool
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.settling import Settling
 
 STEPS = 100
@@ -162,7 +163,7 @@ class MaskControls(QWidget):
         for control in (self._slider, self._box):
             control.blockSignals(True)
         self._slider.setValue(round(STEPS * value))
-        self._box.setValue(value)
+        show_value(self._box, value)
         for control in (self._slider, self._box):
             control.blockSignals(False)
         self._reset.setEnabled(self._threshold is not None and self._slider.isEnabled())

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QSpin
 from napari_melanoma.core.region import RoiConfig
 from napari_melanoma.ui.for_all import ForAll
 from napari_melanoma.ui.look import form, named
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.settling import Settling
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ class RoiControls(QWidget):
         self.settling.stop()
         for control in (self._margin, self._background, self._side):
             control.blockSignals(True)
-        self._margin.setValue(100 * config.margin)
+        show_value(self._margin, 100 * config.margin)
         self._background.setCurrentIndex(self._background.findData(config.background))
-        self._side.setValue(config.side_px)
+        show_value(self._side, config.side_px)
         for control in (self._margin, self._background, self._side):
             control.blockSignals(False)
         self._config = config
