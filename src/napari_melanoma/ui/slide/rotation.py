@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_melanoma.ui.look import named, tool
+from napari_melanoma.ui.number_box import show_value
 from napari_melanoma.ui.slide import layers as slide_layers
 from napari_melanoma.ui.slide.camera import fly, holds, seen
 from napari_melanoma.ui.view_memory import fit
@@ -68,7 +69,7 @@ class Rotation(QWidget):
             In degrees clockwise.
         """
         self.angle.blockSignals(True)
-        self.angle.setValue(within_half(angle))
+        show_value(self.angle, within_half(angle))
         self.angle.blockSignals(False)
 
 
