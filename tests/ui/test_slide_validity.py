@@ -7,7 +7,7 @@ import re
 
 import pytest
 from answers import risk_answer
-from fake_slides import FakeAnalysis, fingerprint_of
+from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QLabel
 from slide_stage import FIXTURES
 from test_slide_depth import opens as opens_depth
@@ -17,6 +17,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import PredictionFacts
 from napari_melanoma.data.case.edit import add_images, add_lesion
 from napari_melanoma.data.case.model import Case, CaseImage
+from napari_melanoma.io.slides.files import fingerprint_of
 from napari_melanoma.workflows import slide_runs
 from napari_melanoma.workflows.case_risk import keep_risk
 
