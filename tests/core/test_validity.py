@@ -25,6 +25,8 @@ CASES = {
     "dermoscopic, right model": ({**DERMOSCOPIC, "modality": "dermoscopic"}, [], []),
     "photograph of unknown kind": (DERMOSCOPIC, [], []),
     "macroscopic, dermoscopic model": ({**DERMOSCOPIC, "modality": "macroscopic"}, ["modality"], []),
+    "probably dermoscopic": ({**DERMOSCOPIC, "modality": "dermoscopic", "modality_certain": False}, [], ["modality_uncertain"]),
+    "probably macroscopic": ({**DERMOSCOPIC, "modality": "macroscopic", "modality_certain": False}, ["modality"], []),
     "TBP tile, dermoscopic model": ({**DERMOSCOPIC, "modality": "tbp_tile"}, ["modality"], []),
     "TBP tile, own model": ({**DERMOSCOPIC, "modality": "tbp_tile", "modalities": ("tbp_tile",)}, [], []),
     "no photograph of skin": ({**DERMOSCOPIC, "modality": "neither"}, ["no_photograph"], []),
