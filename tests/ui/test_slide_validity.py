@@ -78,7 +78,7 @@ def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path,
 
 
 @pytest.mark.one_qt
-def test_a_risk_that_is_not_valid_says_so_and_no_number(user, make_napari_viewer, person):
+def test_a_risk_that_is_not_valid_says_so_and_no_number(person):
     from napari_melanoma.ui.slide.risk_view import RiskView
 
     view = RiskView(person.dock.icons)
@@ -95,6 +95,7 @@ def test_a_risk_that_is_not_valid_says_so_and_no_number(user, make_napari_viewer
     assert view.bar.isVisibleTo(view._about)
     view.show_answer(told, "")
     assert view.verdict.text() == told["verdict"]
+    view.deleteLater()
 
 
 @pytest.mark.one_qt
