@@ -159,11 +159,11 @@ class NamedPaths:
         """Whether a path lies in the folder, or in another one that is allowed, also after all links are followed."""
         parent, name = path.parent, path.name
         if name in ("", ".."):
-            return self._is_inside(Path(os.path.realpath(path)))
+            return self._is_inside(path)
         inside = self._inside.get(parent)
         if inside is None:
-            inside = self._inside[parent] = self._is_inside(Path(os.path.realpath(parent)))
-        return inside and (not _may_be_link(path) or self._is_inside(Path(os.path.realpath(path))))
+            inside = self._inside[parent] = self._is_inside(parent)
+        return inside and (not _may_be_link(path) or self._is_inside(path))
 
     def report(self) -> None:
         """Let the user know what lay outside; to be called once all paths were followed."""
@@ -171,8 +171,20 @@ class NamedPaths:
         if self.outside.count and report is not None:
             report(self.outside)
 
-    def _is_inside(self, real: Path) -> bool:
+    def _is_inside(self, path: Path) -> bool:
+        try:
+            real = Path(os.path.realpath(path))
+        except ValueError:  # such as half of a character, which no file name has
+            return False
         return real.is_relative_to(self._real) or any(map(real.is_relative_to, self._others))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; ``Path.is_file`` raises where a name is too long or a folder is closed."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -199,6 +211,8 @@ def _may_be_link(path: Path) -> bool:
     """Whether a file is a link or, on Windows, anything else that may stand for another one."""
     try:
         found = path.lstat()
-    except (OSError, ValueError):
+    except OSError:
         return False
+    except ValueError:
+        return True
     return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_reparse_tag", 0))

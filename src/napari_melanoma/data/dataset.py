@@ -9,7 +9,7 @@ from typing import Literal
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.file_names import unfit_for_id
-from napari_melanoma.core.paths import NamedPaths, UnsafePath
+from napari_melanoma.core.paths import NamedPaths, UnsafePath, is_file
 from napari_melanoma.data.table_file import each_table_row
 from napari_melanoma.io.slide_folder import read_object
 
@@ -203,7 +203,7 @@ def each_entry(folder: Path) -> Iterator[Entry | DataSetError]:
         except UnsafePath as error:
             yield row_fault(table, number, column, row.get(column) or image_id, str(error), OUTSIDE)
             continue
-        lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not path.is_file()]
+        lost = [(what, path) for what, path in (("image", image), ("mask", mask)) if path and not is_file(path)]
         yield _not_there(folder, *lost[0], image_id) if lost else Entry(row, image, mask)
     if not number:
         raise DataSetError(f"{table} needs at least one row, one for each image; found a header alone.")
