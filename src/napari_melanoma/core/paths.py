@@ -62,6 +62,19 @@ _NOTHING = _Allowed()
 _allowed: ContextVar[_Allowed] = ContextVar("allowed", default=_NOTHING)
 
 
+_trusted: set[Path] = set()
+
+
+def trust(folder: Path) -> None:
+    """Let the data set in a folder name files outside it until this process ends, as the user confirmed."""
+    _trusted.add(Path(os.path.realpath(folder)))
+
+
+def is_trusted(folder: Path) -> bool:
+    """Whether the user confirmed that a data set names files outside its folder."""
+    return Path(os.path.realpath(folder)) in _trusted
+
+
 @contextmanager
 def outside_allowed(report: Callable[[Outside], None] | None = None) -> Iterator[None]:
     """Let data sets name files outside their folders, as the user asked; in this thread, until the end of the block.
@@ -103,16 +116,16 @@ class NamedPaths:
     folder : pathlib.Path
         Of that file; may be a link itself.
     allow_outside : bool, optional
-        Whether they may leave it; by default as ``outside_allowed`` and ``also_in`` say.
+        Whether they may leave it; by default as ``outside_allowed``, ``also_in`` and ``trust`` say.
     """
 
     def __init__(self, folder: Path, *, allow_outside: bool | None = None) -> None:
         self.folder = folder
         allowed = _allowed.get() if allow_outside is None else _Allowed(anywhere=allow_outside)
-        self.allow_outside = allowed.anywhere
         self.outside = Outside(folder)
         self._others = allowed.folders
         self._real = Path(os.path.realpath(folder))
+        self.allow_outside = allowed.anywhere or (allow_outside is None and self._real in _trusted)
         self._inside: dict[Path, bool] = {}  # folders that were followed: 400,000 images lie in a few
 
     def follow(self, text: str) -> Path:
