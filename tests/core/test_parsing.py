@@ -117,8 +117,9 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path):
 
 
 def test_the_error_survives_another_process():
-    error = pickle.loads(pickle.dumps(MalformedFile("a.json", "it is empty")))
-    assert (str(error), error.reason) == (str(MalformedFile("a.json", "it is empty")), "it is empty")
+    error = pickle.loads(pickle.dumps(MalformedFile("cannot read a.json", "it is empty")))
+    assert (str(error), error.reason) == ("cannot read a.json", "it is empty")
+    assert str(MalformedFile("as the worker sends it")) == "as the worker sends it"
     assert isinstance(error, InputError)
 
 

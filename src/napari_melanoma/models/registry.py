@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
-from napari_melanoma.models.bundle import CONFIG, BundleConfig, BundleInfo, read_bundle
+from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleConfig, BundleInfo, read_bundle
+from napari_melanoma.models.weights_check import check_weights
 
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import Task
@@ -242,9 +243,12 @@ def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
 
     Raises
     ------
+    BundleError
+        Where its weights are damaged or not finite.
     SaveError
         Where the folder cannot be written; nothing half-written is left.
     """
+    check_weights(bundle.path / WEIGHTS)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
     taken = {known.name: known for known in list_bundles()}
     wanted, number = stem, 1
