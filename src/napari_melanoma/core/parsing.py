@@ -200,26 +200,6 @@ def reason_of(error: Exception) -> str:
     return shortened(f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__)
 
 
-def is_utf8(text: str) -> bool:
-    """Return whether a text, such as the name of a file, can be written as UTF-8.
-
-    Parameters
-    ----------
-    text : str
-        Python carries bytes of a name that are not UTF-8 as lone surrogates.
-
-    Returns
-    -------
-    bool
-        False where it holds one.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _malformed(where: str, reason: str) -> MalformedFile:
     return MalformedFile(f"cannot read {where}: {reason}. Restore the file from a backup, or create it again.", reason)
 

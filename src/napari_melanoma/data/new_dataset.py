@@ -81,7 +81,10 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = [name for name in NAMES if name in SHARED or name in there] + [
         name for name in there if name not in NAMES
     ]
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(map(as_dict, rows))

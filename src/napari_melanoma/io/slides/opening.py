@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
+from napari_melanoma.core.files import check_name
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import shortened
 from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
@@ -43,6 +44,7 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     InputError
         Where it does not exist or may not be read.
     """
+    check_name(path)
     try:
         return _opened(path, pixel_size)
     except MelanomaError:
