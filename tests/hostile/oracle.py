@@ -68,7 +68,7 @@ def judge(case: Case) -> Verdict:
     except Exception as error:  # noqa: BLE001 - the judge takes all
         verdict = _of_error(case, error, time.process_time() - started)
     else:
-        wrong = case.right(result) if case.right else "it was accepted, but nothing in it can be right"
+        wrong = _checked(case, result)
         verdict = Verdict(ACCEPTED)
         if wrong:
             verdict = Verdict(UNDECIDED if case.undecidable else WRONG, f"accepted, but {wrong}")
@@ -76,6 +76,14 @@ def judge(case: Case) -> Verdict:
     if grown > case.megabytes:
         return Verdict(WRONG, f"memory grew by {grown:.0f} MB (limit {case.megabytes:.0f} MB); {verdict.outcome} {verdict.why}")
     return verdict
+
+
+def _checked(case: Case, result: object) -> str:
+    """What is wrong with a result; one that cannot even be looked at is wrong."""
+    try:
+        return case.right(result) if case.right else "nothing in it can be right"
+    except Exception as error:  # noqa: BLE001 - such as a file that is missing
+        return f"it cannot be checked: {type(error).__name__}: {error}"
 
 
 def _of_error(case: Case, error: Exception, seconds: float) -> Verdict:
@@ -97,7 +105,7 @@ def _of_error(case: Case, error: Exception, seconds: float) -> Verdict:
 
 
 def verb(*arguments: object, process: bool = False) -> str:
-    """Run a verb of the command line in this process, or as a user does; give its output or raise ``Refused``."""
+    """Run a verb of the command line in this process, or as a user does; give what it says or raise ``Refused``."""
     words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in arguments]
     if process:
         code, output, errors = run_command(words)
@@ -109,7 +117,7 @@ def verb(*arguments: object, process: bool = False) -> str:
         raise Refused(errors + output)
     if code or "Traceback (most recent" in errors:
         raise RuntimeError(f"exit code {code}: {errors[-2000:]}")
-    return output
+    return errors + output
 
 
 def run_command(words: list[str]) -> tuple[int, str, str]:

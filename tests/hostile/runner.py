@@ -76,9 +76,11 @@ def judged(name: Name, keep: bool = False) -> oracle.Verdict:
         case = faults_of(name.family)[name.fault](sandbox.rng_of(name.family, name.fault, name.seed), box)
         box.start()
         verdict = oracle.judge(case)
+        box.stop()
         found = box.findings()
         return oracle.Verdict(oracle.WRONG, "; ".join(found[:4]), verdict.trace) if found else verdict
     finally:
+        box.stop()
         if keep:
             sys.stderr.write(f"the sandbox of {name} is kept: {root}\n")
         else:

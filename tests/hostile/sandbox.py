@@ -17,7 +17,7 @@ import numpy as np
 TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}(\.\w+)*$|\.part$")  # as core/files.py names what is not complete yet
 SECRET = b"canary-7f3a91c2"  # stands in every canary, so that a copy is recognized wherever it goes
 HOMES = ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")
-WRITING = ("os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod")
+WRITING = ("shutil.rmtree", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod")
 
 
 class Outside(RuntimeError):
@@ -50,11 +50,14 @@ class Sandbox:
         os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), tempfile.tempdir))
         _Watch.sandbox = self
 
-    def findings(self) -> list[str]:
-        """End the watch and say what is not as it should be; a case may allow changes below ``inputs`` itself."""
+    def stop(self) -> None:
+        """End the watch."""
         _Watch.sandbox = None
         point_home_at(Path(os.environ["HOME"]).parent)
         tempfile.tempdir = None
+
+    def findings(self) -> list[str]:
+        """Say what is not as it should be; a case may allow changes below ``inputs`` itself."""
         after = self._state()
         changed = sorted(path for path in self._before.keys() | after.keys() if self._before.get(path) != after.get(path))
         found = [f"changed outside the output folder: {path}" for path in changed]
@@ -97,6 +100,8 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
         return
     for path in arguments[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
         if not isinstance(path, str | bytes | os.PathLike):
+            continue
+        if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # of a tree whose removal was looked at
             continue
         real = os.path.realpath(os.fsdecode(path))
         writes = event != "open" or _writes(arguments)
