@@ -24,13 +24,14 @@ from hostile import oracle, sandbox
 # Family to its share of the inputs; kills and writers run whole jobs in processes of their own: 100 and 27 of 5,000.
 SHARES = {
     **{"photographs": 800, "slides": 500, "dicom": 450, "zarr_slides": 450, "tables": 700, "recipes": 400},
-    **{"cases": 450, "bundles": 350, "geojson": 450, "requests": 250, "results": 250, "kills": 100, "writers": 27},
+    **{"cases": 450, "bundles": 350, "geojson": 450, "worker_requests": 250, "results": 250, "kills": 100, "writers": 27},
 }
 JOBS = ("kills", "writers")
 HANG_S = {"kills": 600.0, "writers": 600.0}
 USUAL_HANG_S = 45.0
 CASES_A_WORKER = 400  # then a fresh one, so that what one case leaves behind cannot add up
 ADDRESS_SPACE = 24 * 2**30
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # two processes share two cores
 COLUMNS = (oracle.REFUSED, oracle.ACCEPTED, oracle.UNDECIDED, oracle.WRONG)
 
 
@@ -215,6 +216,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--replay", metavar="FAMILY:FAULT:SEED", help="judge one case and keep its folder")
     parser.add_argument("--table", type=Path, help="also write the table into this file")
     given = parser.parse_args(words)
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     root = Path(tempfile.mkdtemp(prefix="napari-melanoma-hostile-"))
     try:
         return _replay(Name.parse(given.replay), root) if given.replay else _run(given, root)
